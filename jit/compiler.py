@@ -1,0 +1,99 @@
+"""From a Graph to something that runs: the stages of compilation, in their order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from jit.errors import DeviceError
+from jit.ir.graph import Graph
+from jit.ir.interpret import Program
+from jit.ir.op import OpDef
+from jit.passes.algebra import Algebra
+from jit.passes.base import GraphPass, PassRecord, run_passes
+from jit.passes.cleanup import CommonSubexpressions, DeadCode
+from jit.passes.fold import FoldConstants
+
+TARGETS = {"interpreter": "interpreted"}  # a target and the mode that its code runs in
+
+
+@dataclass(frozen=True, eq=False)
+class Executable:
+    """A graph made ready for a target; call it with arrays.
+
+    Attributes:
+        graph: After all passes.
+        mode: How it runs: "interpreted".
+        kernels: How many steps a call takes.
+        seconds: What each phase of compilation took.
+        passes: What each pass did.
+    """
+
+    graph: Graph
+    program: Program
+    mode: str
+    seconds: Mapping[str, float]
+    passes: Sequence[PassRecord]
+
+    @property
+    def kernels(self) -> int:
+        return len(self.program.steps)
+
+    def __call__(self, arrays: Sequence[Any]) -> list[Any]:
+        """The graph's outputs for `arrays`, one for each of its inputs; they may share memory.
+
+        Raises:
+            GuardMiss: A guard saw another answer than the one it expects.
+            DualflowError: From an op, at the user's line.
+        """
+        return self.program(arrays)
+
+
+def compile(
+    graph: Graph,
+    target: str = "interpreter",
+    *,
+    ops: Mapping[str, OpDef] = MappingProxyType({}),
+    xp: ModuleType = np,
+) -> Executable:
+    """Make `graph` ready to run.
+
+    Args:
+        graph: Stays as it is.
+        target: What to run it on: "interpreter".
+        ops: Op records by name that passes may bring into the graph beside those it has.
+        xp: The array module of the interpreter.
+
+    Raises:
+        DeviceError: There is no such target.
+        GraphError: The graph is not valid (checked unless JIT_CHECK=0).
+    """
+    if target not in TARGETS:
+        raise DeviceError(
+            f"jit.compile: there is no target {target!r}",
+            f"one of {', '.join(map(repr, TARGETS))}",
+            "leave `target` out",
+        )
+    start = time.perf_counter()
+    graph, passes = run_passes(graph, pipeline(ops))
+    optimised = time.perf_counter()
+    program = Program(graph, xp)
+    seconds = {"passes": optimised - start, "program": time.perf_counter() - optimised}
+    return Executable(graph, program, TARGETS[target], seconds, passes)
+
+
+def pipeline(ops: Mapping[str, OpDef] = MappingProxyType({})) -> tuple[GraphPass, ...]:
+    """The passes over graphs, in the order in which `compile` runs them."""
+    return (
+        DeadCode(),
+        FoldConstants(),
+        CommonSubexpressions(),  # so that the same value is one value to the rules
+        Algebra(ops),
+        CommonSubexpressions(),  # what the rules made equal
+        DeadCode(),  # what the rules left unused
+    )

@@ -1,0 +1,111 @@
+"""Every JIT_* environment variable, in one typed table that a `with` can change for a while.
+
+    JIT_DEBUG=n        the ladder: each level prints what it says and everything below it
+                       1 compilations, and cache misses with the argument to blame
+                       2 kernels and their times
+                       3 the Graph around each pass
+                       4 the loops of each kernel
+                       5 LLVM or CUDA source
+                       6 assembly
+    JIT_DUMP=dir       write each stage into a folder as well
+    JIT_CHECK=0        do not verify the Graph around each pass
+    JIT_PASSES_OFF=a,b leave these passes out
+
+The environment is read once, at import. `with configure(debug=3):` holds for the current thread (or
+task) and ends with the block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+DEBUG_LEVELS = range(7)
+
+
+def switch(text: str) -> bool:
+    """`0` or `1` as a bool."""
+    return {"0": False, "1": True}[text]
+
+
+def names(text: str) -> frozenset[str]:
+    """A comma-separated list as a set of names."""
+    return frozenset(name.strip() for name in text.split(",")) - {""}
+
+
+def variable(name: str, read: Callable[[str], Any], expected: str) -> dict[str, Any]:
+    """The environment variable of a field: its name, how its text is read, what it should hold."""
+    return {"name": name, "read": read, "expected": expected}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The settings of the compiler; the module's docstring says what each one does."""
+
+    debug: int = field(default=0, metadata=variable("JIT_DEBUG", int, "a level from 0 to 6"))
+    dump: Path | None = field(default=None, metadata=variable("JIT_DUMP", Path, "a folder"))
+    check: bool = field(default=True, metadata=variable("JIT_CHECK", switch, "0 or 1"))
+    passes_off: frozenset[str] = field(
+        default=frozenset(),
+        metadata=variable("JIT_PASSES_OFF", names, "names of passes, separated by commas"),
+    )
+
+    def __post_init__(self) -> None:
+        if self.debug not in DEBUG_LEVELS:
+            raise ValueError(f"debug (={self.debug}) must be a level from 0 to 6")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Config:
+        """The settings that `environment` asks for; a variable that is unset or empty says nothing.
+
+        Raises:
+            ValueError: A variable cannot be read; the message names it and what was expected.
+        """
+        config = cls()
+        for entry in fields(cls):
+            text = environment.get(entry.metadata["name"], "").strip()
+            if not text:
+                continue
+            try:
+                config = replace(config, **{entry.name: entry.metadata["read"](text)})
+            except (KeyError, ValueError):
+                name, expected = entry.metadata["name"], entry.metadata["expected"]
+                raise ValueError(f"{name} (={text!r}) must be {expected}") from None
+        return config
+
+
+at_import = Config.from_environment(os.environ)
+scoped: ContextVar[Config] = ContextVar("jit.config", default=at_import)
+
+
+def config() -> Config:
+    """The settings that hold here and now."""
+    return scoped.get()
+
+
+@contextmanager
+def configure(**changes: Any) -> Iterator[Config]:
+    """Hold other settings inside a `with`.
+
+    Args:
+        **changes: Fields of `Config` with their new values.
+
+    Raises:
+        TypeError: There is no such setting.
+        ValueError: A value is out of its range.
+
+    Example:
+        >>> with configure(debug=2, check=False) as inside:
+        ...     inside == config()
+        True
+    """
+    token = scoped.set(replace(scoped.get(), **changes))
+    try:
+        yield scoped.get()
+    finally:
+        scoped.reset(token)

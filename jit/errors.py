@@ -1,0 +1,87 @@
+"""Every exception of both packages, each with what was wrong, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# Tells the user's source line that is running; set by who knows which frames are the user's.
+locate: Callable[[], str | None] | None = None
+
+
+class DualflowError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        what: One line: the op, the shapes or dtypes that came, and the names of the values.
+        expected: One line: what would have been right.
+        remedy: One line: what to do about it.
+
+    The last line is the user's source line that was running, where `locate` knows it.
+    """
+
+    def __init__(self, what: str = "", expected: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.expected = expected
+        self.remedy = remedy
+        self.location = locate() if locate is not None else None
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.remedy:
+            lines.append(f"  try: {self.remedy}")
+        if self.location:
+            lines.append(f"  at {self.location}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = {"location": self.location}
+        return (type(self), (self.what, self.expected, self.remedy), state)
+
+
+class ShapeError(DualflowError, ValueError):
+    """Shapes do not fit together: `matmul` of (2, 3) and (2, 3)."""
+
+
+class DTypeError(DualflowError, TypeError):
+    """An op does not take this dtype, or two dtypes have no common one."""
+
+
+class AxisError(DualflowError, ValueError, IndexError):
+    """An axis is outside of the tensor's dimensions, or is named twice."""
+
+
+class IndexError(DualflowError, IndexError):
+    """An index is outside of the dimension that it indexes."""
+
+
+class TapeError(DualflowError, RuntimeError):
+    """A record was used in a way that it cannot serve: spent, or not recording."""
+
+
+class TraceError(DualflowError, RuntimeError):
+    """Python asked a symbolic value for something that only a concrete one can tell."""
+
+
+class DeviceError(DualflowError, RuntimeError):
+    """A device does not exist, or tensors of two devices met."""
+
+
+class GraphError(DualflowError, RuntimeError):
+    """A Graph breaks its own rules: the verifier or the parser found it."""
+
+
+class GuardMiss(Exception):  # noqa: N818 - control flow between interpreter and caller, not a failure
+    """A guard saw another answer than the one its path was recorded with.
+
+    Args:
+        index: Position of the guard among the guards of the graph.
+        actual: The answer that was seen: a bool or an int.
+    """
+
+    def __init__(self, index: int, actual: object) -> None:
+        super().__init__(index, actual)
+        self.index = index
+        self.actual = actual

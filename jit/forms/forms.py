@@ -1,0 +1,374 @@
+"""The builder that `op.lower` speaks to.
+
+The vocabulary: two leaves and seven forms. `i` stands for the indices of the result.
+
+==========================================  ===================================================
+`form.constant(value, dtype, shape)`        out[i] = value
+`form.index(shape, fn, dtype)`              out[i] = fn(i), an integer expression
+`form.pointwise(name, *xs)`                 out[i] = name(x[i], y[i], ...)
+`form.view(x, shape, index_map, fill)`      out[i] = x[index_map(i)], or fill outside of x
+`form.reduce(combine, xs, axes)`            tuples of values folded over axes
+`form.scan(combine, xs, axis)`              running folds along one axis
+`form.contract(spec, *xs)`                  sums of products: einsum
+`form.scatter(combine, into, y, index_map)` into[index_map(i)] (combine)= y[i], for every i of y
+`form.extern(symbol, xs, types, host)`      out = host(*arrays), never fused
+==========================================  ===================================================
+
+Index maps are Python functions of loop indices. They may use + - *, // and % by positive sizes, and
+`form.load(table, *at)`. Sizes are ints or `Dim`s; the same `lower` serves both. Examples::
+
+    # matmul: (m, k) @ (k, n)
+    form.contract("mk,kn->mn", a, b)
+
+    # transpose
+    form.view(x, (n, m), lambda i, j: (j, i))
+
+    # reshape of (a, b) to (b, a), through the linear index; `form.reshape` does any shapes
+    form.view(x, (b, a), lambda i, j: divmod(i * a + j, b))
+
+    # x[start::step], and x[::-1]
+    form.view(x, (count,), lambda i: (start + step * i,))
+    form.view(x, (n,), lambda i: (n - 1 - i,))
+
+    # one zero at both ends
+    form.view(x, (n + 2,), lambda i: (i - 1,), fill=0)
+
+    # dilation: x[0], 0, x[1], 0, ...
+    form.view(x, (2 * n - 1,), lambda i: (i // 2,), fill=0, where=lambda i: [(i % 2, 1)])
+
+    # convolution (stride s, padding p, dilation d) of images x: (b, c, h, w) with w: (o, c, kh, kw)
+    windows = form.view(
+        x,
+        (b, c, oh, ow, kh, kw),
+        lambda b, c, i, j, u, v: (b, c, i * s + u * d - p, j * s + v * d - p),
+        fill=0,
+    )
+    form.contract("bcijuv,ocuv->boij", windows, w)
+
+    # gather: rows of x (n, k) that the integers t: (m,) name; an index outside raises
+    form.view(x, (m, k), lambda i, j: (form.load(t, i), j))
+
+    # its transpose: rows of g: (m, k) added up where they came from
+    form.scatter("add", zeros, g, lambda i, j: (form.load(t, i), j))
+
+    # sum, argmax, softmax along the last axis
+    form.reduce("sum", x, (1,))
+    _, at = form.reduce("argmax", (x, form.index(x.shape, lambda i, j: j, int64)), (1,))
+    e = form.pointwise("exp", form.pointwise("subtract", x, form.reduce("max", x, (1,), True)))
+    form.pointwise("divide", e, form.reduce("sum", e, (1,), True))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jit.dims import Dim, Extent
+from jit.errors import AxisError, DTypeError, ShapeError
+from jit.forms import nodes
+from jit.forms.combine import combiners
+from jit.forms.index import Condition, IndexMap, Load, same_all
+from jit.forms.nodes import Form, FormValue
+from jit.forms.scalar import result_dtype, scalar
+from jit.types import TensorType, broadcast_shapes, format_shape, kind, product
+
+SCATTERS = {"set": None, "add": "sum", "max": "max", "min": "min"}
+
+
+class FormBuilder:
+    """Records forms in program order, after checking their arguments.
+
+    Attributes:
+        forms: What was recorded.
+    """
+
+    def __init__(self) -> None:
+        self.forms: list[Form] = []
+        self._count = 0
+
+    def emit(self, form: Form) -> tuple[FormValue, ...]:
+        """Record `form` and return its results. Everything that is built passes here."""
+        for value in form.outputs:
+            value.name = f"%{self._count}"
+            self._count += 1
+        self.forms.append(form)
+        return form.outputs
+
+    def source(self, type: TensorType) -> FormValue:
+        """An array that the caller will pass."""
+        return self.emit(nodes.Source((), (type,)))[0]
+
+    def constant(self, value: Any, dtype: np.dtype[Any], shape: Sequence[Extent] = ()) -> FormValue:
+        """A number, everywhere in `shape`, or an array of just that shape."""
+        array = np.array(value, dtype=dtype)
+        if array.ndim and array.shape != tuple(shape):
+            raise ShapeError(
+                f"a constant of shape {array.shape} is no value of shape {format_shape(shape)}",
+                "a number, or an array of that very shape",
+            )
+        return self.emit(nodes.Constant((), (TensorType(tuple(shape), dtype),), array))[0]
+
+    def index(
+        self, shape: Sequence[Extent], fn: Callable[..., Extent], dtype: np.dtype[Any]
+    ) -> FormValue:
+        """The expression `fn(*indices)` at each index of `shape`, as numbers of `dtype`."""
+        map = IndexMap.of(shape, lambda *loops: (fn(*loops),))
+        return self.emit(nodes.Index(map.tables, (TensorType(map.shape, dtype),), map))[0]
+
+    def pointwise(self, name: str, *xs: FormValue, dtype: np.dtype[Any] | None = None) -> FormValue:
+        """Scalar instruction `name` at each index.
+
+        Args:
+            name: A key of `jit.forms.scalar.scalars`.
+            *xs: Values whose shapes broadcast, of one dtype.
+            dtype: The dtype wanted, for `astype` only.
+
+        Raises:
+            DTypeError: The instruction does not take these dtypes.
+            ShapeError: The shapes do not broadcast.
+        """
+        result = result_dtype(name, tuple([x.dtype for x in xs]), dtype)
+        shape = broadcast_shapes(*[x.shape for x in xs])
+        inputs = tuple([self.broadcast(x, shape) for x in xs])
+        return self.emit(nodes.Pointwise(inputs, (TensorType(shape, result),), scalar(name)))[0]
+
+    def load(self, table: FormValue, *at: Extent) -> Dim:
+        """The integer `table[at]`, inside of an index map.
+
+        Raises:
+            DTypeError: The table does not hold integers.
+            ShapeError: It has another number of dimensions.
+        """
+        if kind(table.dtype) not in ("integer", "bool"):
+            raise DTypeError(f"an index is loaded from {table.type}", "a table of integers")
+        if len(at) != table.ndim:
+            raise ShapeError(
+                f"{len(at)} indices into a table {table.type}", f"{table.ndim} indices"
+            )
+        return Load(table, at).as_dim()
+
+    def view(
+        self,
+        x: FormValue,
+        shape: Sequence[Extent],
+        index_map: Callable[..., Sequence[Extent]],
+        fill: Any = None,
+        where: Callable[..., Sequence[Condition]] | None = None,
+    ) -> FormValue:
+        """out[i...] = x[index_map(*i)].
+
+        Args:
+            x: Any value.
+            shape: Of the result.
+            index_map: Loop indices to one index per axis of `x`.
+            fill: A number to read outside of `x`. None promises that the map stays inside; what a
+                load brings in is checked.
+            where: Loop indices to pairs (e, n): unless 0 <= e < n for each, `fill` is read.
+
+        Raises:
+            ShapeError: The map gives another number of indices than `x` has axes.
+        """
+        map = IndexMap.of(shape, index_map, where)
+        self._check_map(map, x, "view")
+        if map.where and fill is None:
+            raise ShapeError("a view with conditions and no fill", "fill=, what is read elsewhere")
+        inputs = (x, *map.tables)
+        return self.emit(nodes.View(inputs, (x.type.with_shape(map.shape),), map, fill))[0]
+
+    def reduce(
+        self,
+        combine: str,
+        xs: FormValue | tuple[FormValue, ...],
+        axes: Sequence[int],
+        keepdims: bool = False,  # noqa: FBT001, FBT002 - an op's attr
+    ) -> Any:
+        """Fold over axes.
+
+        Args:
+            combine: sum, prod, max, min, any, all of one value; argmax, argmin of a pair (value,
+                index); logsumexp of a pair (maximum, sum); welford of a triple (mean, sum of
+                squared deviations, count). NaN is the greatest and the least; the lower index wins.
+            xs: One value or a tuple of values of one shape.
+            axes: Which axes to fold; negative ones count from the end.
+            keepdims: Keep them, with extent 1.
+
+        Returns:
+            A value, or a tuple if `xs` is one.
+        """
+        several, shape = self._tuple_of(combine, xs)
+        folded = tuple(sorted({self._axis(axis, shape) for axis in axes}))
+        types = tuple([x.type.reduced(folded, keepdims=False) for x in several])
+        outs = self.emit(nodes.Reduce(several, types, combiners[combine], folded))
+        if keepdims:
+            kept = several[0].type.reduced(folded, keepdims=True).shape
+            outs = tuple([self._with_axes(out, kept, folded) for out in outs])
+        return outs if isinstance(xs, tuple) else outs[0]
+
+    def scan(
+        self,
+        combine: str,
+        xs: FormValue | tuple[FormValue, ...],
+        axis: int,
+        *,
+        reverse: bool = False,
+        exclusive: bool = False,
+    ) -> Any:
+        """Running folds along an axis; arguments as for `reduce`.
+
+        Args:
+            combine: Any combiner that `reduce` takes.
+            xs: One value or a tuple of values of one shape.
+            axis: Along which axis.
+            reverse: Run from its end.
+            exclusive: Leave out the element itself; the first result is the combiner's identity.
+        """
+        several, shape = self._tuple_of(combine, xs)
+        axis = self._axis(axis, shape)
+        types = tuple([x.type for x in several])
+        form = nodes.Scan(several, types, combiners[combine], axis, reverse, exclusive)
+        outs = self.emit(form)
+        return outs if isinstance(xs, tuple) else outs[0]
+
+    def contract(self, spec: str, *xs: FormValue) -> FormValue:
+        """Sum of products over the letters that the result lacks.
+
+        Args:
+            spec: As for einsum: one letter per axis, no letter twice in one operand, with "->".
+            *xs: Values of one dtype; axes of one letter have one extent.
+
+        Raises:
+            ShapeError: The letters do not fit the shapes.
+            DTypeError: The dtypes differ, or do not multiply.
+        """
+        left, _, right = spec.replace(" ", "").partition("->")
+        terms = left.split(",")
+        extents: dict[str, Extent] = {}
+        fits = len(terms) == len(xs) and all(len(t) == x.ndim for t, x in zip(terms, xs))
+        for letter, extent in zip("".join(terms), [d for x in xs for d in x.shape]) if fits else ():
+            fits = fits and extents.setdefault(letter, extent) == extent
+        letters_once = all(len(set(term)) == len(term) for term in (*terms, right))
+        if not (fits and letters_once and set(right) <= set(extents)):
+            shapes = " and ".join(format_shape(x.shape) for x in xs)
+            raise ShapeError(
+                f"contract {spec!r} does not fit shapes {shapes}",
+                "a letter per axis, one extent per letter, no letter twice in an operand",
+            )
+        for x in xs:
+            result_dtype("multiply", (xs[0].dtype, x.dtype))
+        shape = tuple([extents[letter] for letter in right])
+        type_ = TensorType(shape, xs[0].dtype)
+        return self.emit(nodes.Contract(xs, (type_,), f"{left}->{right}"))[0]
+
+    def scatter(
+        self,
+        combine: str,
+        into: FormValue,
+        updates: FormValue,
+        index_map: Callable[..., Sequence[Extent]],
+        where: Callable[..., Sequence[Condition]] | None = None,
+        *,
+        dropped: bool = False,
+    ) -> FormValue:
+        """A copy of `into` where, for every index i of `updates`, into[index_map(*i)] is updated.
+
+        Args:
+            combine: add, max, min, or set (the last one in row-major order stays).
+            into: What the updates meet.
+            updates: Values of the same dtype.
+            index_map: Indices of `updates` to one index per axis of `into`.
+            where: Indices to pairs (e, n): unless 0 <= e < n for each, the update is dropped.
+            dropped: Drop updates outside of `into`, which are errors otherwise.
+        """
+        if combine not in SCATTERS:
+            raise ShapeError(f"scatter knows no {combine!r}", f"one of {', '.join(SCATTERS)}")
+        if combine != "set":
+            combiners[SCATTERS[combine]].check((into.dtype,))
+        if into.dtype != updates.dtype:
+            raise DTypeError(f"scatter of {updates.dtype} into {into.dtype}", "one dtype")
+        map = IndexMap.of(updates.shape, index_map, where)
+        self._check_map(map, into, "scatter")
+        inputs = (into, updates, *map.tables)
+        return self.emit(nodes.Scatter(inputs, (into.type,), combine, map, dropped))[0]
+
+    def extern(
+        self,
+        symbol: str,
+        xs: Sequence[FormValue],
+        types: TensorType | Sequence[TensorType],
+        host: Callable[..., Any],
+    ) -> Any:
+        """A step of its own.
+
+        Args:
+            symbol: Names the step.
+            xs: Its operands.
+            types: Of its results: one type, or several.
+            host: The step on NumPy arrays; returns an array, or a tuple for several types.
+
+        Returns:
+            A value, or a tuple for several types.
+        """
+        one = isinstance(types, TensorType)
+        listed = (types,) if isinstance(types, TensorType) else tuple(types)
+        outs = self.emit(nodes.Extern(tuple(xs), listed, symbol, host))
+        return outs[0] if one else outs
+
+    def broadcast(self, x: FormValue, shape: Sequence[Extent]) -> FormValue:
+        """`x` in `shape`, by NumPy's rule."""
+        if same_all(x.shape, shape):
+            return x
+        missing = len(shape) - x.ndim
+        ones = [isinstance(d, int) and d == 1 for d in x.shape]
+        return self.view(
+            x,
+            shape,
+            lambda *i: [0 if one else k for one, k in zip(ones, i[missing:], strict=True)],
+        )
+
+    def reshape(self, x: FormValue, shape: Sequence[Extent]) -> FormValue:
+        """The elements of `x` in row-major order, in another shape of as many elements."""
+        if same_all(x.shape, shape):
+            return x
+        strides = [product(shape[k + 1 :]) for k in range(len(shape))]
+
+        def unravel(*loops: Extent) -> list[Extent]:
+            linear = sum((i * stride for i, stride in zip(loops, strides)), 0)
+            at: list[Extent] = []
+            for k, extent in enumerate(x.shape):
+                stride = product(x.shape[k + 1 :])
+                if isinstance(stride, int) and stride == 0:
+                    return [0] * x.ndim  # there are no elements, and nothing to divide by
+                inner = linear // stride
+                at.append(inner % extent if k else inner)
+            return at
+
+        return self.view(x, shape, unravel)
+
+    def _with_axes(
+        self, x: FormValue, shape: tuple[Extent, ...], axes: tuple[int, ...]
+    ) -> FormValue:
+        return self.view(x, shape, lambda *i: [v for k, v in enumerate(i) if k not in axes])
+
+    def _tuple_of(
+        self, combine: str, xs: FormValue | tuple[FormValue, ...]
+    ) -> tuple[tuple[FormValue, ...], tuple[Extent, ...]]:
+        several = xs if isinstance(xs, tuple) else (xs,)
+        if combine not in combiners:
+            raise ShapeError(f"no combiner is called {combine!r}", f"one of {', '.join(combiners)}")
+        combiners[combine].check(tuple([x.dtype for x in several]))
+        shape = broadcast_shapes(*[x.shape for x in several])
+        return tuple([self.broadcast(x, shape) for x in several]), shape
+
+    def _axis(self, axis: int, shape: tuple[Extent, ...]) -> int:
+        if not -len(shape) <= axis < len(shape):
+            raise AxisError(f"axis {axis} of shape {format_shape(shape)}", "an axis that exists")
+        return axis % len(shape)
+
+    def _check_map(self, map: IndexMap, x: FormValue, what: str) -> None:
+        if len(map.at) != x.ndim:
+            raise ShapeError(
+                f"{what}: an index map gives {len(map.at)} indices for a value {x.type}",
+                f"{x.ndim} indices, one per axis",
+            )

@@ -1,0 +1,153 @@
+"""The seven forms, and the leaves they start from, as frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jit.dims import Extent
+from jit.forms.combine import Combiner
+from jit.forms.index import IndexMap
+from jit.forms.scalar import Scalar
+from jit.types import TensorType
+
+
+class FormValue:
+    """One result of a form.
+
+    Attributes:
+        type: Shape and dtype.
+        form: The form that computes it.
+        index: Which result of that form it is.
+        name: As printed, such as "%3"; given by the builder.
+    """
+
+    __slots__ = ("form", "index", "name", "type")
+
+    def __init__(self, type: TensorType, form: Form, index: int) -> None:
+        self.type = type
+        self.form = form
+        self.index = index
+        self.name = "%?"
+
+    @property
+    def shape(self) -> tuple[Extent, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<FormValue {self.name}: {self.type}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """How some values are computed from others.
+
+    Attributes:
+        inputs: Every value that is read; tables of an index map come last.
+        types: The types of the results.
+    """
+
+    inputs: tuple[FormValue, ...]
+    types: tuple[TensorType, ...]
+
+    @cached_property
+    def outputs(self) -> tuple[FormValue, ...]:
+        """The results, one value per type."""
+        return tuple([FormValue(type_, self, index) for index, type_ in enumerate(self.types)])
+
+
+@dataclass(frozen=True, eq=False)
+class Source(Form):
+    """An array that the caller passes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Form):
+    """One number everywhere (`value` has shape ()), or an array."""
+
+    value: np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Index(Form):
+    """out[i...] = the one coordinate of map(i...)."""
+
+    map: IndexMap
+
+
+@dataclass(frozen=True, eq=False)
+class Pointwise(Form):
+    """out[i...] = scalar(x[i...], ...); all operands have the shape of the result."""
+
+    scalar: Scalar
+
+
+@dataclass(frozen=True, eq=False)
+class View(Form):
+    """out[i...] = x[map(i...)], or `fill` where the map leaves x (None: it promises not to)."""
+
+    map: IndexMap
+    fill: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Form):
+    """Tuples folded over `axes`, which disappear."""
+
+    combiner: Combiner
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan(Form):
+    """Running folds of tuples along `axis`, from its end if `reverse`, without the element itself
+    if `exclusive`.
+    """  # noqa: D205
+
+    combiner: Combiner
+    axis: int
+    reverse: bool
+    exclusive: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Contract(Form):
+    """Sum of products; `spec` is einsum's, such as "mk,kn->mn"."""
+
+    spec: str
+
+
+@dataclass(frozen=True, eq=False)
+class Scatter(Form):
+    """A copy of inputs[0] where at map(i...) is combined with inputs[1][i...], for every i.
+
+    Where indices meet, `set` keeps the last in row-major order of i. An index outside is an error,
+    unless `dropped`.
+    """
+
+    combine: str
+    map: IndexMap
+    dropped: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Extern(Form):
+    """A step that is never fused: `host(*arrays)` in Python, or hand-written code for `symbol`."""
+
+    symbol: str
+    host: Callable[..., Any]

@@ -1,0 +1,129 @@
+"""`Reference`: the forms in NumPy, the oracle for all generated code.
+
+It is a builder that computes what it records, so `op.lower(Reference(), ...)` runs an op through
+its lowering. Each registered method is the meaning of one form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import singledispatchmethod
+from typing import Any
+
+import numpy as np
+
+from jit.forms import nodes
+from jit.forms.forms import FormBuilder
+from jit.forms.index import evaluate
+from jit.forms.nodes import Form, FormValue
+from jit.forms.scalar import evaluate as apply
+from jit.forms.scalar import widened as wide
+from jit.types import TensorType
+
+Array = np.ndarray[Any, np.dtype[Any]]
+UPDATES = {"add": np.add, "max": np.maximum, "min": np.minimum}
+
+
+class Reference(FormBuilder):
+    """Computes forms as they are built; `sizes` are the values of the symbols in shapes, by name.
+
+    Attributes:
+        arrays: The array of every value so far.
+    """
+
+    def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
+        super().__init__()
+        self.sizes = sizes or {}
+        self.arrays: dict[FormValue, Array] = {}
+
+    def put(self, array: Any, type: TensorType | None = None) -> FormValue:
+        """`array` as a form value; its `type` may have symbolic dimensions."""
+        array = np.asarray(array)
+        value = nodes.Source((), (type or TensorType(array.shape, array.dtype),)).outputs[0]
+        self.arrays[value] = array
+        return value
+
+    def emit(self, form: Form) -> tuple[FormValue, ...]:
+        outs = super().emit(form)
+        self.run(form)
+        return outs
+
+    def run(self, form: Form) -> None:
+        """Compute a form whose inputs are known, whoever built it."""
+        with np.errstate(all="ignore"):
+            results = self.compute(form, *[self.arrays[x] for x in form.inputs])
+            for value, array in zip(form.outputs, results, strict=True):
+                shape = tuple([evaluate(extent, self.sizes, {}) for extent in value.shape])
+                self.arrays[value] = np.broadcast_to(np.asarray(array, value.dtype), shape)
+
+    @singledispatchmethod
+    def compute(self, form: Form, *xs: Array) -> Sequence[Any]:
+        """The results of `form`, up to broadcasting."""
+        raise NotImplementedError(type(form))
+
+    @compute.register
+    def _(self, form: nodes.Constant) -> Sequence[Any]:
+        return [form.value]
+
+    @compute.register
+    def _(self, form: nodes.Index, *tables: Array) -> Sequence[Any]:
+        return [evaluate(form.map.at[0], form.map.binding(self.sizes), self.arrays)]
+
+    @compute.register
+    def _(self, form: nodes.Pointwise, *xs: Array) -> Sequence[Any]:
+        given = form.types[0].dtype if form.scalar.result == "given" else None
+        return [apply(form.scalar.name, *xs, dtype=given)]
+
+    @compute.register
+    def _(self, form: nodes.View, x: Array, *tables: Array) -> Sequence[Any]:
+        checked = form.fill is None
+        at, inside = form.map.evaluate(x.shape, self.sizes, self.arrays, checked=checked)
+        fill = np.zeros((), x.dtype) if checked else np.asarray(form.fill, x.dtype)
+        return [np.where(inside, x[at], fill) if x.size else fill]
+
+    @compute.register
+    def _(self, form: nodes.Reduce, *xs: Array) -> Sequence[Any]:
+        merge, front = form.combiner.merge, range(len(form.axes))
+        rows = [np.moveaxis(wide(x), form.axes, front) for x in xs]
+        rows = [x.reshape(-1 if x.size else 0, *x.shape[len(front) :]) for x in rows]
+        while len(rows[0]) > 1:  # neighbours meet, so the order of elements is kept
+            even = len(rows[0]) // 2 * 2
+            merged = merge(apply, [x[0:even:2] for x in rows], [x[1:even:2] for x in rows])
+            rows = [np.concatenate([m, x[even:]]) for m, x in zip(merged, rows)]
+        return [x[0] for x in rows] if len(rows[0]) else form.combiner.of_none(rows)
+
+    @compute.register
+    def _(self, form: nodes.Scan, *xs: Array) -> Sequence[Any]:
+        merge, turn = form.combiner.merge, slice(None, None, -1 if form.reverse else 1)
+        rows = [np.moveaxis(wide(x), form.axis, 0)[turn] for x in xs]
+        if form.exclusive:
+            starts = form.combiner.of_none(rows)
+            rows = [np.concatenate([s[None], x[:-1]])[: len(x)] for s, x in zip(starts, rows)]
+        reach = 1
+        while reach < len(rows[0]):  # each row stands for up to `reach` rows that end there
+            merged = merge(apply, [x[:-reach] for x in rows], [x[reach:] for x in rows])
+            rows = [np.concatenate([x[:reach], m]) for x, m in zip(rows, merged)]
+            reach *= 2
+        return [np.moveaxis(x[turn], 0, form.axis) for x in rows]
+
+    @compute.register
+    def _(self, form: nodes.Contract, *xs: Array) -> Sequence[Any]:
+        return [np.einsum(form.spec, *map(wide, xs))]
+
+    @compute.register
+    def _(self, form: nodes.Scatter, into: Array, updates: Array, *tables: Array) -> Sequence[Any]:
+        checked = not form.dropped
+        at, inside = form.map.evaluate(into.shape, self.sizes, self.arrays, checked=checked)
+        chosen = np.broadcast_to(inside, updates.shape)
+        where = tuple([np.broadcast_to(i, updates.shape)[chosen] for i in at])
+        out = np.array(wide(into))
+        if form.combine == "set":
+            out[where] = updates[chosen]
+        else:
+            UPDATES[form.combine].at(out, where, wide(updates)[chosen])
+        return [out]
+
+    @compute.register
+    def _(self, form: nodes.Extern, *xs: Array) -> Sequence[Any]:
+        out = form.host(*xs)
+        return out if isinstance(out, tuple) else (out,)

@@ -1,0 +1,44 @@
+"""OpDef: all that the compiler needs to know about an op.
+
+The set of ops is open. Whoever builds graphs brings op records; passes and forms ask a record for
+its traits and rules and never compare names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jit.types import TensorType
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OpDef:
+    """One op.
+
+    Attributes:
+        name: Unique, as printed in graph text.
+        evaluate: `(xp, *arrays, **attrs) -> array | tuple`; the op on NumPy or CuPy arrays.
+        infer: `(*types, **attrs) -> TensorType | tuple`; the type rule, which checks the arguments.
+        lower: `(form, *xs, **attrs) -> form value(s)`; the op as forms.
+        pure: Same inputs, same outputs, no effects: may be merged, folded, dropped.
+        commutative: The first two inputs may be swapped without changing any bit of the result.
+    """
+
+    name: str
+    evaluate: Callable[..., Any]
+    infer: Callable[..., TensorType | tuple[TensorType, ...]]
+    lower: Callable[..., Any]
+    pure: bool = True
+    commutative: bool = False
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def infer_all(
+        self, types: tuple[TensorType, ...], attrs: dict[str, Any]
+    ) -> tuple[TensorType, ...]:
+        """The types of all outputs, always as a tuple."""
+        out = self.infer(*types, **attrs)
+        return out if isinstance(out, tuple) else (out,)

@@ -1,0 +1,73 @@
+"""What all tests share: seeds, hypothesis profiles, golden files, and the two modes."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# A loaded machine is slow, not wrong: no deadlines, no health check on speed.
+settings.register_profile(
+    "default",
+    max_examples=40,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "fuzz", settings.get_profile("default"), max_examples=2000, derandomize=False, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write the files of tests/golden anew instead of comparing with them",
+    )
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+    """The seed that every generator starts a test from."""
+    random.seed(0)
+    np.random.seed(0)
+    # Tests of jit alone never import dualflow, and need none of its seeds.
+    if (samplers := getattr(sys.modules.get("dualflow"), "random", None)) is not None:
+        samplers.seed(0)
+    return 0
+
+
+@pytest.fixture(scope="session", params=["eager", "compiled"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """The word for one of the two modes: a test that asks for it runs once in each."""
+    return request.param
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare text with tests/golden/<name>.txt, or write that file under --update-golden."""
+    update = request.config.getoption("--update-golden")
+    return lambda name, text: check_golden(GOLDEN / f"{name}.txt", text, update=update)
+
+
+def check_golden(path: Path, text: str, *, update: bool) -> None:
+    """Fail unless `path` holds `text`; a final newline does not count."""
+    text = text.rstrip("\n") + "\n"
+    if update:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return
+    if not path.exists():
+        pytest.fail(f"tests/golden/{path.name} is missing: run `make golden` and read the diff")
+    expected = path.read_text(encoding="utf-8")
+    assert text == expected, f"tests/golden/{path.name} differs; if that is right: `make golden`"
