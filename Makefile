@@ -35,9 +35,10 @@ test-full: $(VENV)/.dev ## the test suite with the tests that are marked slow
 fuzz: $(VENV)/.dev ## the property-based tests with many random examples
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -n $(WORKERS) -m hypothesis --timeout 3600 $(ARGS)
 
-golden: $(VENV)/.dev ## write tests/golden anew; read the diff before you commit it
+golden: $(VENV)/.dev ## write tests/golden and generated docs anew; read the diff before you commit it
+	$(PY) -m dualflow.docs
 	$(PYTEST) -n $(WORKERS) -q --update-golden $(ARGS)
-	@git --no-pager diff --stat -- tests/golden
+	@git --no-pager diff --stat -- tests/golden docs notebooks
 
 clean: ## remove the environment, builds and caches; bench-results stays
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache

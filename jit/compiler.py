@@ -71,7 +71,7 @@ def compile(
 
     Raises:
         DeviceError: There is no such target.
-        GraphError: The graph is not valid (checked unless JIT_CHECK=0).
+        GraphError: The graph is not valid (checked under JIT_CHECK=1).
     """
     if target not in TARGETS:
         raise DeviceError(

@@ -25,6 +25,12 @@ class DualflowError(Exception):
         self.expected = expected
         self.remedy = remedy
         self.location = locate() if locate is not None else None
+        self.pinned = False
+
+    def pin(self, location: str | None) -> None:
+        """Sets the location to the line an op was recorded at; the innermost such line stays."""
+        if location is not None and not self.pinned:
+            self.location, self.pinned = location, True
 
     def __str__(self) -> str:
         lines = [self.what]

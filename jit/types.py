@@ -30,6 +30,8 @@ dtypes: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in type_names}
     "bfloat16": bfloat16
 }
 
+known_dtypes = frozenset(dtypes.values())
+
 bool_ = dtypes["bool"]
 int64 = dtypes["int64"]
 float32 = dtypes["float32"]
@@ -55,6 +57,8 @@ def as_dtype(spec: Any) -> np.dtype[Any]:
     Raises:
         DTypeError: Nothing known is meant by `spec`.
     """
+    if isinstance(spec, np.dtype) and spec in known_dtypes:
+        return spec
     if spec is float:
         return float32
     if spec is complex:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ.setdefault("JIT_CHECK", "1")  # every graph is verified around each pass
 GOLDEN = Path(__file__).parent / "golden"
 
 # A loaded machine is slow, not wrong: no deadlines, no health check on speed.

@@ -55,18 +55,25 @@ def bounds(x: Extent) -> Interval:
 def decide(a: Extent, relation: str, b: Extent) -> bool | None:
     """The prover: whether `a == b` or `a < b` for all values of the symbols, or None if unknown."""
     gap = b - a
-    low, high = bounds(gap)
-    if relation == "<":
-        if low is not None and low > 0:
-            return True
-        return False if high is not None and high <= 0 else None
     if isinstance(gap, int):
-        return gap == 0
-    if (low is not None and low > 0) or (high is not None and high < 0):
-        return False
-    # 2*n + 4*m never equals 1: the constant is no multiple of what divides all other terms.
-    step = math.gcd(*(c for m, c in gap.terms.items() if m))
-    return False if gap.terms.get(ONE, 0) % step else None
+        return gap == 0 if relation == "==" else gap > 0
+    known = _by_sign(relation, least(gap), greatest(gap))
+    if known is None and any(not a.free or _is_bounded_by_dims(a) for a in gap.atoms()):
+        known = _by_sign(relation, *bounds(gap))
+    if known is None and relation == "==":
+        # 2*n + 4*m never equals 1: the constant is no multiple of what divides all other terms.
+        step = math.gcd(*(c for m, c in gap.terms.items() if m))
+        known = False if gap.terms.get(ONE, 0) % step else None
+    return known
+
+
+def _by_sign(relation: str, low: int | None, high: int | None) -> bool | None:
+    """What the bounds of b - a say about `a relation b`."""
+    if low is not None and low > 0:
+        return relation == "<"
+    if relation == "<":
+        return False if high is not None and high <= 0 else None
+    return False if high is not None and high < 0 else None
 
 
 def extreme(x: Extent, sign: int) -> Extent | None:

@@ -1,8 +1,4 @@
-"""`Reference`: the forms in NumPy, the oracle for all generated code.
-
-It is a builder that computes what it records, so `op.lower(Reference(), ...)` runs an op through
-its lowering. Each registered method is the meaning of one form.
-"""
+"""`Reference`: the forms in NumPy, computed as they are built; the oracle for all code."""
 
 from __future__ import annotations
 
@@ -15,40 +11,35 @@ import numpy as np
 from jit.forms import nodes
 from jit.forms.forms import FormBuilder
 from jit.forms.index import evaluate
-from jit.forms.nodes import Form, FormValue
 from jit.forms.scalar import evaluate as apply
 from jit.forms.scalar import widened as wide
 from jit.types import TensorType
 
-Array = np.ndarray[Any, np.dtype[Any]]
+Array = np.ndarray
 UPDATES = {"add": np.add, "max": np.maximum, "min": np.minimum}
 
 
 class Reference(FormBuilder):
-    """Computes forms as they are built; `sizes` are the values of the symbols in shapes, by name.
-
-    Attributes:
-        arrays: The array of every value so far.
-    """
+    """`op.lower(Reference(sizes), ...)` runs an op; `arrays` has the array of every value."""
 
     def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
         super().__init__()
         self.sizes = sizes or {}
-        self.arrays: dict[FormValue, Array] = {}
+        self.arrays: dict[nodes.FormValue, Array] = {}
 
-    def put(self, array: Any, type: TensorType | None = None) -> FormValue:
+    def put(self, array: Any, type: TensorType | None = None) -> nodes.FormValue:
         """`array` as a form value; its `type` may have symbolic dimensions."""
-        array = np.asarray(array)
-        value = nodes.Source((), (type or TensorType(array.shape, array.dtype),)).outputs[0]
-        self.arrays[value] = array
+        known = type or TensorType(np.shape(array), np.asarray(array).dtype)
+        value = nodes.Source((), (known,)).outputs[0]
+        self.arrays[value] = np.asarray(array)
         return value
 
-    def emit(self, form: Form) -> tuple[FormValue, ...]:
+    def emit(self, form: nodes.Form) -> tuple[nodes.FormValue, ...]:
         outs = super().emit(form)
         self.run(form)
         return outs
 
-    def run(self, form: Form) -> None:
+    def run(self, form: nodes.Form) -> None:
         """Compute a form whose inputs are known, whoever built it."""
         with np.errstate(all="ignore"):
             results = self.compute(form, *[self.arrays[x] for x in form.inputs])
@@ -57,7 +48,7 @@ class Reference(FormBuilder):
                 self.arrays[value] = np.broadcast_to(np.asarray(array, value.dtype), shape)
 
     @singledispatchmethod
-    def compute(self, form: Form, *xs: Array) -> Sequence[Any]:
+    def compute(self, form: nodes.Form, *xs: Array) -> Sequence[Any]:
         """The results of `form`, up to broadcasting."""
         raise NotImplementedError(type(form))
 
@@ -78,7 +69,7 @@ class Reference(FormBuilder):
     def _(self, form: nodes.View, x: Array, *tables: Array) -> Sequence[Any]:
         checked = form.fill is None
         at, inside = form.map.evaluate(x.shape, self.sizes, self.arrays, checked=checked)
-        fill = np.zeros((), x.dtype) if checked else np.asarray(form.fill, x.dtype)
+        fill = np.asarray(0 if checked else form.fill, x.dtype)
         return [np.where(inside, x[at], fill) if x.size else fill]
 
     @compute.register
@@ -112,8 +103,8 @@ class Reference(FormBuilder):
 
     @compute.register
     def _(self, form: nodes.Scatter, into: Array, updates: Array, *tables: Array) -> Sequence[Any]:
-        checked = not form.dropped
-        at, inside = form.map.evaluate(into.shape, self.sizes, self.arrays, checked=checked)
+        sizes, arrays, checked = self.sizes, self.arrays, not form.dropped
+        at, inside = form.map.evaluate(into.shape, sizes, arrays, checked=checked)
         chosen = np.broadcast_to(inside, updates.shape)
         where = tuple([np.broadcast_to(i, updates.shape)[chosen] for i in at])
         out = np.array(wide(into))
@@ -125,5 +116,4 @@ class Reference(FormBuilder):
 
     @compute.register
     def _(self, form: nodes.Extern, *xs: Array) -> Sequence[Any]:
-        out = form.host(*xs)
-        return out if isinstance(out, tuple) else (out,)
+        return out if isinstance(out := form.host(*xs), tuple) else (out,)

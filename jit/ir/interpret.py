@@ -76,7 +76,7 @@ class Program:
             guards = [each for each in self.graph.nodes if each.op is guard]
             raise GuardMiss(guards.index(node), miss.actual) from None
         except DualflowError as error:
-            error.location = error.location or node.source
+            error.pin(node.source)
             raise
         except Exception as error:
             if node.source:

@@ -52,7 +52,7 @@ def run_passes(graph: Graph, passes: Iterable[GraphPass]) -> tuple[Graph, list[P
         The last graph, and a record of each pass that ran.
 
     Raises:
-        GraphError: `graph` was not valid, or a pass made it so (not checked under JIT_CHECK=0).
+        GraphError: `graph` was not valid, or a pass made it so (checked under JIT_CHECK=1).
     """
     settings = config()
     stages = _Stages(graph.name)

@@ -17,7 +17,7 @@ from jit.config import Config, config, configure
 
 def test_defaults():
     settings = Config.from_environment({})
-    assert settings == Config(debug=0, dump=None, check=True, passes_off=frozenset())
+    assert settings == Config(debug=0, dump=None, check=False, passes_off=frozenset())
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_the_docstring_lists_every_variable():
 def test_configure_nests_and_ends_with_the_block():
     before = config()
     with configure(debug=3) as outer:
-        with configure(check=False) as inner:
-            assert (inner.debug, inner.check) == (3, False)
+        with configure(check=True) as inner:
+            assert (inner.debug, inner.check) == (3, True)
             assert config() is inner
         assert config() is outer
     assert config() is before

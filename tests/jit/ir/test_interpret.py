@@ -175,7 +175,7 @@ def test_an_error_of_an_op_ends_at_the_users_line(error, shown):
 
 def test_a_location_that_is_known_stays():
     error = ShapeError("no")
-    error.location = "deep.py:1"
+    error.pin("deep.py:1")
 
     def fail(xp):
         raise error
