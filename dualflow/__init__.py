@@ -1,0 +1,402 @@
+"""dualflow: deep learning in two modes over one program.
+
+Eager execution is the default; `@df.function` records the same Python into a graph and runs that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import TYPE_CHECKING, Any
+
+from dualflow import names
+from dualflow.autodiff.custom import custom_gradient
+from dualflow.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
+from dualflow.autodiff.tape import GradientTape
+from dualflow.core import tree
+from dualflow.core.context import no_grad
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
+from dualflow.ops.arrange import (
+    concat,
+    flip,
+    repeat,
+    roll,
+    split,
+    stack,
+    tile,
+    unstack,
+)
+from dualflow.ops.basic import (
+    asarray,
+    full,
+    stop_gradient,
+)
+from dualflow.ops.choice import (
+    clip,
+    maximum,
+    minimum,
+    where,
+)
+from dualflow.ops.create import (
+    arange,
+    empty,
+    empty_like,
+    eye,
+    full_like,
+    linspace,
+    meshgrid,
+    one_hot,
+    ones,
+    ones_like,
+    tril,
+    triu,
+    zeros,
+    zeros_like,
+)
+from dualflow.ops.einsum import (
+    einsum,
+    tensordot,
+)
+from dualflow.ops.elementwise import (
+    abs,
+    add,
+    astype,
+    bitwise_and,
+    bitwise_invert,
+    bitwise_left_shift,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    ceil,
+    conj,
+    divide,
+    equal,
+    floor,
+    floor_divide,
+    greater,
+    greater_equal,
+    imag,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    multiply,
+    negative,
+    not_equal,
+    positive,
+    real,
+    remainder,
+    round,
+    sign,
+    signbit,
+    subtract,
+    trunc,
+)
+from dualflow.ops.gather import (
+    nonzero,
+    take,
+    take_along_axis,
+)
+from dualflow.ops.linalg import (
+    matmul,
+    vecdot,
+)
+from dualflow.ops.power import (
+    pow,
+    reciprocal,
+    sqrt,
+    square,
+)
+from dualflow.ops.random import (
+    randn,
+)
+from dualflow.ops.reduce import (
+    all,
+    any,
+    argmax,
+    argmin,
+    max,
+    min,
+    prod,
+    sum,
+)
+from dualflow.ops.scan import (
+    cumulative_prod,
+    cumulative_sum,
+)
+from dualflow.ops.shape import (
+    broadcast_arrays,
+    broadcast_to,
+    expand_dims,
+    matrix_transpose,
+    moveaxis,
+    permute_dims,
+    reshape,
+    squeeze,
+)
+from dualflow.ops.slicing import (
+    pad,
+)
+from dualflow.ops.sort import (
+    argsort,
+    searchsorted,
+    sort,
+)
+from dualflow.ops.special import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    copysign,
+    cos,
+    cosh,
+    erf,
+    exp,
+    expm1,
+    hypot,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    nextafter,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
+from dualflow.ops.statistics import (
+    count_nonzero,
+    logsumexp,
+    mean,
+    std,
+    var,
+)
+from dualflow.tracing.explain import status
+from dualflow.tracing.function import function
+from dualflow.tracing.modes import set_mode
+from dualflow.tracing.spec import TensorSpec
+from jit.types import dtypes
+
+if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
+    from dualflow import comparison, compat, data, errors, linalg, nn, optim, random, testing
+
+__version__ = "0.1.0"
+
+bool, bfloat16 = dtypes["bool"], dtypes["bfloat16"]
+int8, int16, int32, int64 = (dtypes[f"int{n}"] for n in (8, 16, 32, 64))
+uint8, uint16, uint32, uint64 = (dtypes[f"uint{n}"] for n in (8, 16, 32, 64))
+float16, float32, float64 = (dtypes[f"float{n}"] for n in (16, 32, 64))
+complex64, complex128 = dtypes["complex64"], dtypes["complex128"]
+e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
+
+SUBMODULES = (
+    "compat",
+    "comparison",
+    "data",
+    "errors",
+    "linalg",
+    "nn",
+    "optim",
+    "random",
+    "testing",
+)  # loaded when first used
+
+
+def __getattr__(name: str) -> Any:
+    if name in SUBMODULES:
+        return importlib.import_module(f"dualflow.{name}")
+    raise AttributeError(names.missing_function(name))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "GradientTape",
+    "Tensor",
+    "TensorSpec",
+    "Variable",
+    "__version__",
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "all",
+    "any",
+    "arange",
+    "argmax",
+    "argmin",
+    "argsort",
+    "asarray",
+    "asin",
+    "asinh",
+    "astype",
+    "atan",
+    "atan2",
+    "atanh",
+    "bfloat16",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "bool",
+    "broadcast_arrays",
+    "broadcast_to",
+    "ceil",
+    "clip",
+    "comparison",
+    "compat",
+    "complex128",
+    "complex64",
+    "concat",
+    "conj",
+    "copysign",
+    "cos",
+    "cosh",
+    "count_nonzero",
+    "cumulative_prod",
+    "cumulative_sum",
+    "custom_gradient",
+    "data",
+    "divide",
+    "e",
+    "einsum",
+    "empty",
+    "empty_like",
+    "equal",
+    "erf",
+    "errors",
+    "exp",
+    "expand_dims",
+    "expm1",
+    "eye",
+    "flip",
+    "float16",
+    "float32",
+    "float64",
+    "floor",
+    "floor_divide",
+    "full",
+    "full_like",
+    "function",
+    "grad",
+    "greater",
+    "greater_equal",
+    "hessian",
+    "hypot",
+    "imag",
+    "inf",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "jacobian",
+    "jvp",
+    "less",
+    "less_equal",
+    "linalg",
+    "linspace",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsumexp",
+    "matmul",
+    "matrix_transpose",
+    "max",
+    "maximum",
+    "mean",
+    "meshgrid",
+    "min",
+    "minimum",
+    "moveaxis",
+    "multiply",
+    "nan",
+    "negative",
+    "newaxis",
+    "nextafter",
+    "nn",
+    "no_grad",
+    "nonzero",
+    "not_equal",
+    "one_hot",
+    "ones",
+    "ones_like",
+    "optim",
+    "pad",
+    "permute_dims",
+    "pi",
+    "positive",
+    "pow",
+    "prod",
+    "randn",
+    "random",
+    "real",
+    "reciprocal",
+    "remainder",
+    "repeat",
+    "reshape",
+    "roll",
+    "round",
+    "searchsorted",
+    "set_mode",
+    "sign",
+    "signbit",
+    "sin",
+    "sinh",
+    "sort",
+    "split",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "status",
+    "std",
+    "stop_gradient",
+    "subtract",
+    "sum",
+    "take",
+    "take_along_axis",
+    "tan",
+    "tanh",
+    "tensordot",
+    "testing",
+    "tile",
+    "tree",
+    "tril",
+    "triu",
+    "trunc",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
+    "unstack",
+    "value_and_grad",
+    "var",
+    "vecdot",
+    "vjp",
+    "where",
+    "zeros",
+    "zeros_like",
+]

@@ -1,0 +1,1 @@
+"""Gradients: sweeps over records, the tape, functional transformations, custom rules, checks."""

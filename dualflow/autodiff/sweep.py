@@ -1,0 +1,257 @@
+"""The reverse sweep over records: the one engine behind tapes, `backward()`, `grad` and composites.
+
+Cotangents are kept per record, so that every alias of a tensor is the same place. Only records on a
+way from a target to a wanted source are visited, in falling order of their ticks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dualflow.core.context import context, using
+from dualflow.core.convert import as_tensor
+from dualflow.core.op import Op
+from dualflow.core.record import INEXACT, Leaf, Pick, Record
+from dualflow.core.registry import functions
+from dualflow.core.tensor import Tensor
+from jit.errors import TapeError
+from jit.types import kind
+
+Inside = Callable[[Any], bool]
+
+
+class Sweep:
+    """One walk back from targets.
+
+    Args:
+        targets: Tensors to start from.
+        inside: Tells whether a record counts; a tape counts what it recorded.
+
+    Attributes:
+        records: All records behind the targets that count, in no order.
+    """
+
+    def __init__(self, targets: list[Tensor], inside: Inside) -> None:
+        self.targets = targets
+        self.inside = inside
+        self.records: list[Record] = []
+        self.outputs: dict[Record, dict[int, Tensor]] = {}
+        self.leaves: dict[Any, Tensor] = {}
+        self._collect()
+
+    def _collect(self) -> None:
+        stack = list(self.targets)
+        visited: set[Record] = set()
+        while stack:
+            tensor = stack.pop()
+            record = getattr(tensor, "record", None)
+            if record is None:
+                continue
+            if record.__class__ is Leaf:
+                self.leaves[record] = tensor
+                continue
+            node, index = (record.bundle, record.index) if record.__class__ is Pick else (record, 0)
+            if not self.inside(node):
+                continue
+            self.outputs.setdefault(node, {})[index] = tensor
+            if node in visited:
+                continue
+            visited.add(node)
+            if node.inputs is None:
+                raise released(node)
+            self.records.append(node)
+            stack.extend(node.inputs)
+
+    def run(self, cotangents: list[Tensor], wanted: set[Any]) -> dict[Any, Tensor]:
+        """Cotangents of the wanted records (leaves among them) that are reached."""
+        needed = self._needed(wanted)
+        sums: dict[Any, Tensor] = {}
+        for target, g in zip(self.targets, cotangents, strict=True):
+            if target.record is not None:
+                accumulate(sums, target.record, g)
+        for record in sorted(self.records, key=lambda r: -r.tick):
+            if record in needed:
+                self._pull(record, sums, needed, wanted)
+        return {record: g for record, g in sums.items() if record in wanted}
+
+    def _needed(self, wanted: set[Any]) -> set[Record]:
+        needed: set[Record] = set()
+        for record in sorted(self.records, key=lambda r: r.tick):
+            assert record.inputs is not None
+            if any(leads(x, needed, wanted) for x in record.inputs):
+                needed.add(record)
+        return needed
+
+    def _pull(
+        self, record: Record, sums: dict[Any, Tensor], needed: set[Record], wanted: set[Any]
+    ) -> None:
+        y, g = self._outputs_of(record, sums, wanted)
+        if g is None:
+            return
+        inputs = record.inputs
+        assert inputs is not None
+        flags = tuple(leads(x, needed, wanted) for x in inputs)
+        if record.types is not None:
+            flags = self._connected(record, sums, flags)
+        for x, flag, cotangent in zip(
+            inputs, flags, pull(record.op, g, y, inputs, record.attrs, flags), strict=True
+        ):
+            if flag and cotangent is not None:
+                accumulate(sums, x.record, fitted(cotangent, x))
+
+    def _connected(
+        self, record: Record, sums: dict[Any, Tensor], flags: tuple[bool, ...]
+    ) -> tuple[bool, ...]:
+        """Of several outputs some have a cotangent: an op may know that these miss an input."""
+        connects = getattr(record.op, "connects", None)
+        if connects is None:
+            return flags
+        given = {k for k, y in self.outputs[record].items() if y.record in sums}
+        return tuple(flag and connects(record.attrs, j, given) for j, flag in enumerate(flags))
+
+    def _outputs_of(
+        self, record: Record, sums: dict[Any, Tensor], wanted: set[Any]
+    ) -> tuple[Any, Any]:
+        """Outputs and their cotangents; of several outputs, those without a cotangent get zeros."""
+        tensors = self.outputs[record]
+        if record.types is None:
+            y = tensors[0]
+            return y, (sums.get(y.record) if y.record in wanted else sums.pop(y.record, None))
+        ys = tuple(tensors.get(k) for k in range(len(record.types)))
+        gs = [None if y is None else sums.get(y.record) for y in ys]
+        if all(g is None for g in gs):
+            return ys, None
+        full = functions["full"]
+        return ys, tuple(
+            full(t.shape, 0, dtype=t.dtype) if g is None else g
+            for g, t in zip(gs, record.types, strict=True)
+        )
+
+    def release(self) -> None:
+        """Drops the inputs of all visited records, and with them the memory they hold."""
+        for record in self.records:
+            record.inputs = None
+            record.attrs = {}
+
+
+def released(record: Record) -> TapeError:
+    """The error of meeting a record whose inputs are gone."""
+    return TapeError(
+        f"the record of {record.op.name} was released by an earlier gradient call",
+        "one gradient call for a record",
+        "GradientTape(persistent=True), or backward(retain_graph=True)",
+    )
+
+
+def is_inexact(x: Tensor) -> bool:
+    """Whether a tensor's dtype has gradients."""
+    return kind(x.dtype) in INEXACT
+
+
+def leads(x: Any, needed: set[Record], wanted: set[Any]) -> bool:
+    """Whether a cotangent of the argument `x` is of use."""
+    record = getattr(x, "record", None)
+    if record is None or not is_inexact(x):
+        return False
+    return record in wanted or (record.bundle if record.__class__ is Pick else record) in needed
+
+
+def pull(
+    op: Op, g: Any, y: Any, args: tuple[Any, ...], attrs: dict[str, Any], needed: tuple[bool, ...]
+) -> Any:
+    """Cotangents of all arguments of one op application; None where none is needed."""
+    if op.pullback is not None:
+        return op.pullback(g, y, args, attrs, needed)
+    if op.vjps is not None:
+        return [
+            vjp(g, y, *args, **attrs) if flag and vjp is not None else None
+            for vjp, flag in zip(op.vjps, needed, strict=True)
+        ]
+    return pull_definition(op, g, args, attrs, needed)
+
+
+def pull_definition(
+    op: Any, g: Any, args: tuple[Any, ...], attrs: dict[str, Any], needed: tuple[bool, ...]
+) -> Any:
+    """The cotangents of a composite: its definition is run again, recorded, and swept."""
+    assert op.definition is not None
+    recording = context.recording
+    watch = Watch()
+    with using(recording=True, tapes=(*context.tapes, watch) if recording else (watch,)):
+        inner = [
+            functions["identity"](x) if recording and flag else detached(x)
+            for x, flag in zip(args, needed, strict=True)
+        ]
+        for x, flag in zip(inner, needed, strict=True):
+            if flag and x.record is None:
+                x.record = Leaf()
+        start = Record(op, (), {}, rooted=False).tick
+        y = op.definition(*inner, **attrs)
+    outputs = list(y) if isinstance(y, tuple) else [y]
+    cotangents = list(g) if isinstance(g, tuple) else [g]
+    wanted = {x.record for x, flag in zip(inner, needed, strict=True) if flag}
+    found = Sweep(outputs, lambda record: record.tick > start).run(cotangents, wanted)
+    return [found.get(x.record) if flag else None for x, flag in zip(inner, needed, strict=True)]
+
+
+class Watch:
+    """Stands among the tapes so that work on watched tensors is recorded; it asks nothing."""
+
+    def saw(self, variable: Any) -> None:
+        """Nothing: only real tapes list the variables they met."""
+
+    def note_cut(self, how: str) -> None:
+        """Nothing: explanations are the outer tapes' business."""
+
+    def covers(self, record: Record) -> bool:
+        """It wants every record kept while it stands there."""
+        return True
+
+
+def detached(x: Any) -> Any:
+    """The same value, unrecorded, without leaving a node in a trace."""
+    return Tensor(x.data, x.symbol) if isinstance(x, Tensor) else x
+
+
+def fitted(g: Tensor, x: Tensor) -> Tensor:
+    """The cotangent in the shape and dtype of `x`: what was stretched is summed here, once."""
+    if g.shape != x.shape:
+        g = sum_to(g, x.shape)
+    if g.dtype != x.dtype:
+        if kind(g.dtype) == "complex" and kind(x.dtype) == "floating":
+            g = functions["real"](g)
+        g = functions["astype"](g, x.dtype)
+    return g
+
+
+def sum_to(g: Tensor, shape: tuple[Any, ...]) -> Tensor:
+    """`g` summed over the dimensions that broadcasting added or stretched."""
+    extra = g.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        k + extra
+        for k, d in enumerate(shape)
+        if isinstance(d, int) and d == 1 and g.shape[k + extra] != 1
+    )
+    summed = functions["sum"](g, axis=axes, keepdims=True) if axes else g
+    return functions["reshape"](summed, shape) if summed.shape != shape else summed
+
+
+def accumulate(sums: dict[Any, Tensor], key: Any, g: Tensor) -> None:
+    """Adds a cotangent to what has arrived at `key`."""
+    before = sums.get(key)
+    sums[key] = g if before is None else before + g
+
+
+def start_cotangent(target: Tensor, given: Any) -> Tensor:
+    """Ones, or what the user gave, in the target's shape and dtype."""
+    if given is None:
+        return functions["ones_like"](target)
+    g = as_tensor(given, target.dtype if not isinstance(given, Tensor) else None)
+    if g.shape != target.shape:
+        raise TapeError(
+            f"a cotangent of shape {g.shape} for a target of shape {target.shape}",
+            "the target's shape",
+            "pass output_gradients of the same shape",
+        )
+    return fitted(g, target)

@@ -1,0 +1,127 @@
+"""What users pass where a tensor is expected, as tensors: numbers, lists, arrays, Variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualflow.core import backend
+from dualflow.core.context import context
+from dualflow.core.registry import functions
+from dualflow.core.tensor import Tensor
+from jit.dims import Dim
+from jit.errors import DTypeError
+from jit.types import as_dtype, dtypes, float32, weak_dtype
+
+SCALARS = (bool, int, float, complex)
+
+
+def as_tensor(x: Any, dtype: Any = None) -> Tensor:
+    """`x` as a Tensor, for an op to read.
+
+    Args:
+        x: A Tensor, a Variable (its current value), a number, nested lists, a NumPy or CuPy array.
+        dtype: The dtype wanted; the natural one when None.
+
+    Raises:
+        DTypeError: `x` is nothing of these.
+    """
+    if x.__class__ is Tensor:
+        tensor = x
+    elif isinstance(x, Tensor):  # a Variable
+        tensor = read(x)
+    elif isinstance(x, np.ndarray) and context.trace is not None:
+        tensor = context.trace.capture_array(known_dtype(x))
+    elif isinstance(x, Dim):
+        tensor = functions["extent"](x)
+    else:
+        tensor = from_data(x, dtype)
+    if dtype is not None and tensor.dtype != as_dtype(dtype):
+        tensor = functions["astype"](tensor, dtype)
+    return tensor
+
+
+def read(variable: Any) -> Tensor:
+    """The tensor an op reads from a variable; tapes and the trace are told of the read."""
+    for tape in context.tapes:
+        tape.saw(variable)
+    if context.trace is not None:
+        context.trace.read(variable)
+    return variable.tensor
+
+
+def from_data(x: Any, dtype: Any = None) -> Tensor:
+    """A new Tensor with a copy of the values in `x`, which may hold tensors in lists."""
+    if isinstance(x, Tensor):
+        tensor = as_tensor(x)
+        return tensor if dtype is None else functions["astype"](tensor, dtype)
+    if isinstance(x, list | tuple):
+        return from_sequence(x, dtype)
+    target = None if dtype is None else as_dtype(dtype)
+    if isinstance(x, SCALARS) and not isinstance(x, np.generic):
+        return Tensor(place(np.asarray(x, target or weak_dtype(x, None))))
+    if isinstance(x, np.ndarray | np.generic):
+        return Tensor(place(np.array(known_dtype(np.asarray(x)), dtype=target)))
+    if hasattr(x, "__cuda_array_interface__"):
+        return Tensor(backend.cupy().array(x, dtype=target))
+    if hasattr(x, "__array__"):
+        return Tensor(place(np.array(known_dtype(np.asarray(x)), dtype=target)))
+    raise DTypeError(
+        f"{type(x).__name__} {x!r:.60} cannot become a tensor",
+        "a number, nested lists of numbers, a NumPy array or a Tensor",
+        "convert it first",
+    )
+
+
+def from_sequence(items: Any, dtype: Any) -> Tensor:
+    """Nested lists of numbers; tensors inside are stacked, so that gradients flow."""
+    if any(isinstance(item, Tensor) for item in items):
+        return functions["stack"]([as_tensor(item, dtype) for item in items])
+    if any(isinstance(item, list | tuple) and _holds_tensor(item) for item in items):
+        return functions["stack"]([from_sequence(item, dtype) for item in items])
+    try:
+        array = np.array(items)
+    except ValueError:
+        array = np.empty(0, object)
+    if array.dtype == object or array.dtype.name not in dtypes:
+        raise DTypeError(
+            f"a list {items!r:.60} cannot become a tensor",
+            "numbers in lists of equal lengths",
+            "pad the rows",
+        )
+    if dtype is not None:
+        array = array.astype(as_dtype(dtype))
+    elif array.dtype == np.float64 and not _holds_numpy(items):
+        array = array.astype(float32)
+    elif array.dtype == np.complex128 and not _holds_numpy(items):
+        array = array.astype(np.complex64)
+    return Tensor(place(array))
+
+
+def known_dtype(array: Any) -> Any:
+    """`array`, after checking that its dtype is one of ours and in native byte order."""
+    if array.dtype.name not in dtypes:
+        raise DTypeError(
+            f"an array of dtype {array.dtype} cannot become a tensor", f"one of {', '.join(dtypes)}"
+        )
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def place(array: Any) -> Any:
+    """`array` on the device in force."""
+    return array if context.device == "cpu" else backend.to_device(array, context.device)
+
+
+def _holds_tensor(items: Any) -> bool:
+    return any(
+        isinstance(item, Tensor) or (isinstance(item, list | tuple) and _holds_tensor(item))
+        for item in items
+    )
+
+
+def _holds_numpy(items: Any) -> bool:
+    """Whether nested lists hold NumPy values, which keep their dtype, rather than Python floats."""
+    if isinstance(items, list | tuple):
+        return any(_holds_numpy(item) for item in items)
+    return isinstance(items, np.ndarray | np.generic) and not isinstance(items, float | complex)

@@ -1,0 +1,223 @@
+"""Doors of elementwise ops: a function per op, made from its record, fast where nothing is special.
+
+The fast path is taken for concrete tensors of one dtype, and Python scalars that fit it, which the
+NumPy function takes as they are, when nobody traces. A Variable is read first. Everything else
+(promotion, other kinds of scalars, errors) goes the slow way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy import asarray, ndarray
+
+from dualflow.core.context import context
+from dualflow.core.convert import SCALARS, as_tensor, read
+from dualflow.core.op import Op, bind
+from dualflow.core.record import NO_ATTRS, new_record
+from dualflow.core.registry import functions
+from dualflow.core.source import warn_user
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
+from dualflow.errors import PromotionWarning
+from jit.errors import DTypeError
+from jit.types import bfloat16, dtypes, float32, float64, int64, kind, promote, weak_dtype
+
+new = Tensor.__new__
+
+ACCEPTS: dict[str, tuple[str, ...]] = {
+    "any": ("bool", "integer", "floating", "complex"),
+    "numeric": ("integer", "floating", "complex"),
+    "real": ("integer", "floating"),
+    "inexact": ("floating", "complex"),  # integers are converted to float32 first
+    "floating": ("floating",),  # integers are converted to float32 first
+    "complex": ("complex",),
+    "integer": ("integer",),
+    "integral": ("bool", "integer"),
+    "bool": ("bool",),
+}
+DTYPES_OF = {
+    name: frozenset(d for d in dtypes.values() if kind(d) in kinds and d != bfloat16)
+    for name, kinds in ACCEPTS.items()
+}
+# Type of a Python scalar -> dtypes of arrays that NumPy combines with it as the promotion table
+# says.
+WEAK: dict[type, frozenset[np.dtype[Any]]] = {
+    bool: DTYPES_OF["any"],
+    int: DTYPES_OF["numeric"],
+    float: DTYPES_OF["inexact"],
+    complex: DTYPES_OF["complex"],
+}
+NOTHING: frozenset[np.dtype[Any]] = frozenset()
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+
+
+def unary_door(op: Op, ufunc: Callable[..., Any], accepts: str) -> Callable[[Any], Tensor]:
+    """The public function of an elementwise op of one argument."""
+    fast = DTYPES_OF[accepts]
+
+    def door(x: Any, /) -> Tensor:
+        if x.__class__ is Tensor and context.trace is None:
+            a = x.data
+            if a.__class__ is ndarray and a.dtype in fast:
+                data = context.run(ufunc, a)
+                y = new(Tensor)
+                y.data = data if data.__class__ is ndarray else asarray(data)
+                y.symbol = None
+                y.record = None if x.record is None else new_record(op, (x,), NO_ATTRS)
+                return y
+        if isinstance(x, Variable):
+            return door(read(x))
+        (met,) = meet(op.name, (x,), accepts)
+        return bind(op, (met,)) if met is x or context.trace is not None else door(met)
+
+    return door
+
+
+def binary_door(
+    op: Op, ufunc: Callable[..., Any], accepts: str, *, compares: bool = False
+) -> Callable[[Any, Any], Tensor]:
+    """The public function of an elementwise op of two arguments that share a dtype.
+
+    Args:
+        op: The op.
+        ufunc: NumPy's function, for the fast path.
+        accepts: Row of `ACCEPTS`.
+        compares: NumPy compares integers of any size, where `meet` refuses those that do not fit.
+    """
+    fast = DTYPES_OF[accepts]
+    weak = {scalar: dtypes_ & fast for scalar, dtypes_ in WEAK.items()}
+    if compares:
+        weak[int] -= DTYPES_OF["integer"] - {int64}
+
+    def door(x1: Any, x2: Any, /) -> Tensor:
+        if context.trace is None:
+            left, right = x1.__class__, x2.__class__
+            plain = watched = False
+            a = b = None
+            if left is Tensor:
+                a = x1.data
+                if right is Tensor:
+                    b = x2.data
+                    if a.__class__ is b.__class__ is ndarray:
+                        dtype = a.dtype
+                        plain = dtype is b.dtype and dtype in fast
+                        watched = x1.record is not None or x2.record is not None
+                elif a.__class__ is ndarray and a.dtype in weak.get(right, NOTHING):
+                    b = x2
+                    plain = right is not int or LOWEST <= b <= HIGHEST
+                    watched = x1.record is not None
+            elif right is Tensor:
+                b = x2.data
+                if b.__class__ is ndarray and b.dtype in weak.get(left, NOTHING):
+                    a = x1
+                    plain = left is not int or LOWEST <= a <= HIGHEST
+                    watched = x2.record is not None
+            if plain:
+                try:
+                    data = context.run(ufunc, a, b)
+                except (ValueError, OverflowError):  # `meet` and `infer` tell what is wrong
+                    return bind(op, meet(op.name, (x1, x2), accepts))
+                y = new(Tensor)
+                y.data = data if data.__class__ is ndarray else asarray(data)
+                y.symbol = None
+                y.record = new_record(op, (x1, x2), NO_ATTRS) if watched else None
+                return y
+        return the_slow_way(door, op, x1, x2, accepts)
+
+    return door
+
+
+def the_slow_way(
+    door: Callable[[Any, Any], Tensor], op: Op, x1: Any, x2: Any, accepts: str
+) -> Tensor:
+    """The slow way of a binary door: reads Variables, converts, and tries the door again."""
+    if isinstance(x1, Variable):
+        return door(read(x1), x2)
+    if isinstance(x2, Variable):
+        return door(x1, read(x2))
+    met = meet(op.name, (x1, x2), accepts)
+    if (met[0] is x1 and met[1] is x2) or context.trace is not None:
+        return bind(op, met)
+    return door(*met)  # what was converted may be plain now
+
+
+def meet(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Any, ...]:
+    """Arguments of an elementwise op in their common dtype, as the promotion table says.
+
+    Python scalars that fit the tensors' dtype stay scalars; at least one tensor is among the
+    result.
+
+    Raises:
+        DTypeError: The op does not take such values, or they have no common dtype.
+    """
+    args = tuple(plain_scalar(x) if isinstance(x, SCALARS) else as_tensor(x) for x in args)
+    tensor_dtypes = [x.dtype for x in args if x.__class__ is Tensor]
+    dtype = None
+    try:
+        for d in tensor_dtypes:
+            dtype = d if dtype is None else promote(dtype, d)
+    except DTypeError as error:
+        error.what = f"{name}: {error.what}"
+        raise
+    for x in args:
+        if x.__class__ is not Tensor:
+            dtype = weak_dtype(x, dtype)
+    assert dtype is not None
+    if accepts in ("inexact", "floating") and kind(dtype) in ("bool", "integer"):
+        dtype = float32
+    if kind(dtype) not in ACCEPTS[accepts]:
+        listed = " and ".join(str(x.dtype) if x.__class__ is Tensor else repr(x) for x in args)
+        raise DTypeError(
+            f"{name}: does not take {listed}",
+            f"{' or '.join(ACCEPTS[accepts])} values",
+            "x.astype(...)"
+            if accepts != "numeric"
+            else "x.astype(df.int64), or the logical operators & | ~",
+        )
+    if float64 in tensor_dtypes and float32 in tensor_dtypes:
+        tell_widening(name)
+    return in_dtype(name, args, dtype)
+
+
+def in_dtype(name: str, args: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """`args` converted to `dtype`; a scalar stays one where NumPy would treat it alike."""
+    keep_scalars = dtype != bfloat16 and any(x.__class__ is Tensor for x in args)
+    out = []
+    for x in args:
+        if x.__class__ is Tensor:
+            out.append(x if x.dtype == dtype else functions["astype"](x, dtype))
+            continue
+        if kind(dtype) == "integer" and not fits(x, dtype):
+            raise DTypeError(
+                f"{name}: {x} does not fit {dtype}", f"a number within {dtype}", "a wider dtype"
+            )
+        out.append(x if keep_scalars else functions["full"]((), x, dtype=dtype))
+    return tuple(out)
+
+
+def plain_scalar(x: Any) -> Any:
+    """A Python number; NumPy's float64 and complex128 scalars are such too, and as weak."""
+    return x.item() if isinstance(x, np.generic) else x
+
+
+def fits(x: int, dtype: np.dtype[Any]) -> bool:
+    """Whether an integer dtype holds `x`."""
+    bounds = np.iinfo(dtype)
+    return bounds.min <= x <= bounds.max
+
+
+_told: set[str] = set()
+
+
+def tell_widening(name: str) -> None:
+    """Says once that a float64 tensor made a float32 computation wider, and how to avoid it."""
+    if not _told:
+        _told.add(name)
+        warn_user(
+            f"{name}: float64 and float32 met, the result is float64. NumPy arrays keep their "
+            "dtype: df.asarray(a, dtype='float32') stays in float32. (Said once.)",
+            PromotionWarning,
+        )

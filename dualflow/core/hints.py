@@ -1,0 +1,43 @@
+"""What the user may have meant: looked up in the user's frame, once an error is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dualflow.core.source import user_frame
+from dualflow.core.tensor import Tensor
+from jit.types import format_shape
+
+
+def visible_tensors() -> Iterator[tuple[str, Tensor]]:
+    """Tensors that the user's line can name: locals, attributes of `self`, globals.
+
+    Names like `_` and `_12`, under which IPython keeps what cells returned, are passed over.
+    """
+    frame = user_frame()
+    if frame is None:
+        return
+    spaces = [("", frame.f_locals), ("self.", getattr(frame.f_locals.get("self"), "__dict__", {}))]
+    if frame.f_globals is not frame.f_locals:
+        spaces.append(("", frame.f_globals))
+    seen: set[str] = set()
+    for prefix, names in spaces:
+        for name, value in list(names.items()):
+            readable = name.strip("_") and not name.strip("_").isdigit()
+            if isinstance(value, Tensor) and readable and prefix + name not in seen:
+                seen.add(prefix + name)
+                yield prefix + name, value
+
+
+def name_of(x: Any) -> str | None:
+    """What the user calls `x`, if it has a name."""
+    return next((name for name, value in visible_tensors() if value is x), None)
+
+
+def other_operand(x: Any, wrong: Any, fits: Callable[[Tensor], bool]) -> str | None:
+    """`w1 (w1: (1000, 100))`: a tensor that would have been right in place of `wrong`."""
+    for name, value in visible_tensors():
+        if value is not wrong and value is not x and fits(value):
+            return f"{name} ({name}: {format_shape(value.shape)})"
+    return None

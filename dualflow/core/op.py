@@ -1,0 +1,201 @@
+"""Op: one record per op, and `bind`, which applies it in the current context.
+
+From the record come eager execution, type rules, lowering, gradients of every order, documentation
+and the law tests. Nothing else in the tree lists ops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.backend import array_module, device_of, module_for
+from dualflow.core.context import context
+from dualflow.core.record import NO_ATTRS, hang
+from dualflow.core.source import shortened
+from dualflow.core.tensor import Tensor
+from jit.errors import DeviceError, DualflowError, GraphError, TraceError
+from jit.ir.op import OpDef
+from jit.types import TensorType
+
+registry: dict[str, Op] = {}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Op(OpDef):
+    """An op and all of its rules.
+
+    Attributes:
+        vjps: Per tensor argument `(g, y, *args, **attrs) -> cotangent`, written in ops; an entry
+            may be None where nothing flows. None instead of the tuple: no gradient flows through
+            this op.
+        pullback: `(g, y, args, attrs, needed) -> list of cotangents`, for ops whose arguments are
+            a list or whose cotangents share work; replaces `vjps`.
+        jvp: `(tangents, y, *args, **attrs) -> tangent`, a tangent of None being zero; or the word
+            "linear" (in all arguments together) or "bilinear".
+        definition: A composite's meaning, written in ops; rules that are not given follow from it.
+        quiet: `evaluate` is one NumPy step, run with floating-point warnings off.
+        differentiable: Whether gradients flow through it.
+    """
+
+    vjps: tuple[Callable[..., Any] | None, ...] | None = None
+    pullback: Callable[..., Any] | None = None
+    jvp: Callable[..., Any] | str | None = None
+    definition: Callable[..., Any] | None = None
+    quiet: bool = True
+    differentiable: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.name in registry:
+            raise GraphError(
+                f"two ops are called {self.name}", "one record per op", "rename one of them"
+            )
+        registry[self.name] = self
+        rules = (self.vjps, self.pullback, self.definition)
+        object.__setattr__(self, "differentiable", any(rule is not None for rule in rules))
+
+
+def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any:
+    """Applies `op` to tensors (and weak Python scalars): computes it, or hands it to who traces.
+
+    A symbolic argument (one without data) belongs to its owner, whatever the current trace.
+
+    Returns:
+        A Tensor, or a tuple of them where the op has several outputs.
+    """
+    owner = context.trace
+    for x in args:
+        if x.__class__ is Tensor and x.data is None:
+            owner = x.symbol.owner
+            if owner is None:
+                raise leaked(op, x)
+            break
+    try:
+        return evaluate(op, args, attrs) if owner is None else owner.bind(op, args, attrs)
+    except DualflowError as error:
+        raise shortened(error) from None
+
+
+def leaked(op: Op, x: Tensor) -> TraceError:
+    """The error of using a symbolic tensor when its recording is over."""
+    return TraceError(
+        f"{op.name}: a symbolic tensor, {x.type}, was used after the recording it belongs to",
+        "tensors that the function returned",
+        "return the tensor instead of storing it somewhere",
+    )
+
+
+def argument_types(args: tuple[Any, ...]) -> tuple[TensorType, ...]:
+    """Types of tensors and of the weak scalars between them, which have the last tensor's dtype.
+
+    The tensors have one dtype; only `where` has a condition of another in front.
+    """
+    dtype = next((x.dtype for x in reversed(args) if x.__class__ is Tensor), None)
+    return tuple(x.type if x.__class__ is Tensor else TensorType((), dtype) for x in args)  # type: ignore[arg-type]
+
+
+def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    """Computes `op` now; the result is recorded when somebody watches its arguments."""
+    op.infer(*argument_types(args), **attrs)
+    arrays = [x.data if x.__class__ is Tensor else x for x in args]
+    xp = module_of(op, arrays)
+    out = (
+        context.run(op.evaluate, xp, *arrays, **attrs)
+        if op.quiet
+        else op.evaluate(xp, *arrays, **attrs)
+    )
+    if out.__class__ is tuple:
+        tensors = [wrap(y, xp) for y in out]
+        hang(op, args, attrs, tensors)
+        return tuple(tensors)
+    y = wrap(out, xp)
+    hang(op, args, attrs, [y])
+    return y
+
+
+def module_of(op: Op, arrays: list[Any]) -> Any:
+    """numpy, or cupy; all arrays must lie on one device."""
+    first = None
+    for array in arrays:
+        if array.__class__ is np.ndarray:
+            place = "cpu"
+        elif hasattr(array, "device"):
+            place = device_of(array)
+        else:
+            continue
+        if first is not None and place != first:
+            raise DeviceError(
+                f"{op.name}: tensors on {first} and {place} met",
+                "all tensors on one device",
+                f'move one of them: x.to("{first}")',
+            )
+        first = place
+    if first is None:  # an op that creates
+        return module_for(context.device)
+    return np if first == "cpu" else array_module(next(a for a in arrays if hasattr(a, "device")))
+
+
+def wrap(array: Any, xp: Any = np) -> Tensor:
+    """A Tensor of an op's result; NumPy gives scalars where it should give 0-d arrays."""
+    tensor = new_tensor(Tensor)
+    tensor.data = array if array.__class__ is np.ndarray else xp.asarray(array)
+    tensor.record = tensor.symbol = None
+    return tensor
+
+
+new_tensor = Tensor.__new__
+
+
+class TypesOnly:
+    """The owner of tensors that only have a type: running a definition on them infers types."""
+
+    def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """The types of the outputs, as tensors."""
+        types = op.infer_all(argument_types(args), attrs)
+        outputs = [symbolic(type_, self) for type_ in types]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+
+class Lowering:
+    """The owner of tensors that stand for form values: running a definition on them lowers it."""
+
+    def __init__(self, form: Any) -> None:
+        self.form = form
+
+    def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """The outputs of `op.lower` as tensors."""
+        types = argument_types(args)
+        forms = [self.value(x, type_) for x, type_ in zip(args, types, strict=True)]
+        out = op.lower(self.form, *forms, **attrs)
+        if isinstance(out, tuple):
+            return tuple(self.tensor(y) for y in out)
+        return self.tensor(out)
+
+    def value(self, x: Any, type_: TensorType) -> Any:
+        """The form value of an argument; numbers and tensors that have data are constants."""
+        if x.__class__ is Tensor and x.data is None:
+            return x.symbol.value
+        return self.form.constant(x.data if x.__class__ is Tensor else x, type_.dtype, type_.shape)
+
+    def tensor(self, form_value: Any) -> Tensor:
+        """A tensor that stands for a form value."""
+        return symbolic(TensorType(tuple(form_value.shape), form_value.dtype), self, form_value)
+
+
+class Symbol:
+    """What a tensor stands for to its owner: a graph's Value, a form value, or just a type."""
+
+    __slots__ = ("type", "owner", "value")
+
+    def __init__(self, type_: TensorType, owner: Any, value: Any = None) -> None:
+        self.type = type_
+        self.owner = owner
+        self.value = value
+
+
+def symbolic(type_: TensorType, owner: Any, value: Any = None) -> Tensor:
+    """A tensor without data."""
+    return Tensor(None, Symbol(type_, owner, value))

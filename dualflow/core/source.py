@@ -1,0 +1,94 @@
+"""Where in the user's program we are: the innermost frame that is not ours."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import warnings
+from types import FrameType
+
+from jit import errors
+
+OURS = frozenset(("dualflow", "jit"))
+CALL_BACK = frozenset(("contextlib", "functools", "numpy", "optree"))  # into us, from us
+PROGRAMS = "dualflow.bench.programs."  # written as users write theirs
+DEBUG = os.environ.get("DUALFLOW_DEBUG", "0") not in ("", "0")
+
+
+def _is_ours(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in OURS and not module.startswith(PROGRAMS)
+
+
+def _is_users(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return package not in CALL_BACK and not _is_ours(frame)
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame of the caller's that lies outside of dualflow and jit."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not _is_users(frame):
+        frame = frame.f_back
+    return frame
+
+
+def user_line() -> str | None:
+    """`nets.py:14`, the user's line that is running; None when there is no such frame."""
+    frame = user_frame()
+    return None if frame is None else line_of(frame)
+
+
+def line_of(frame: FrameType) -> str:
+    """File and line that a frame is at; in a notebook the cell, as in `In[3]:2`."""
+    path = frame.f_code.co_filename
+    file = os.path.basename(path)
+    if "ipykernel_" in path:  # a temporary name that says nothing to people; IPython knows the cell
+        shell = sys.modules["IPython"].get_ipython()
+        cells = getattr(getattr(shell, "compile", None), "_filename_map", {})
+        file = f"In[{cells[path]}]" if path in cells else file
+    return f"{file}:{frame.f_lineno}"
+
+
+def user_place() -> str | None:
+    """The user's line with its text, for the last line of an error message."""
+    frame = user_frame()
+    if frame is None:
+        return None
+    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    return f"{line_of(frame)}: {text}" if text else line_of(frame)
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warns at the user's line, however deep inside of us the reason was found."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and not _is_users(frame):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+# ----- tracebacks that end in the user's code; DUALFLOW_DEBUG=1 shows our frames as well -----
+
+
+def error_place() -> str | None:
+    """The last line of an error's message; our frames are marked for pytest and IPython to skip."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not DEBUG:
+        if _is_ours(frame):
+            frame.f_locals["__tracebackhide__"] = True
+        frame = frame.f_back
+    return user_place()
+
+
+def shortened(error: BaseException) -> BaseException:
+    """`error` without the traceback below the caller, where nothing but our frames is in it."""
+    step = error.__traceback__
+    while step is not None:
+        if DEBUG or _is_users(step.tb_frame):
+            return error
+        step = step.tb_next
+    return error.with_traceback(None)
+
+
+errors.locate = error_place

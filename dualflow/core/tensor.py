@@ -1,0 +1,305 @@
+"""Tensor: an immutable array value, concrete (with data) or symbolic (with a type, an owner)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dualflow import names
+from dualflow.core import backend
+from dualflow.core.context import context
+from dualflow.core.methods import Methods
+from dualflow.core.registry import functions
+from jit.errors import DTypeError, TraceError
+from jit.types import TensorType, as_dtype
+
+if TYPE_CHECKING:
+    from jit.dims import Dim
+
+
+class Tensor(Methods):
+    """An immutable n-dimensional array that remembers how it came to be.
+
+    Made by `df.asarray`, creation functions and ops. Hashes by identity.
+
+    Attributes:
+        data: The NumPy or CuPy array; None for a symbolic tensor.
+        record: How it was computed, while somebody watches; see `dualflow.core.record`.
+        symbol: What it stands for in a recording, None outside of recordings.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.asarray([[1.0, 2.0], [3.0, 4.0]])
+        >>> (x @ x.T).shape
+        (2, 2)
+    """
+
+    __slots__ = ("data", "record", "symbol", "__weakref__")
+    data: Any
+    record: Any
+    symbol: Any
+
+    def __init__(self, data: Any, symbol: Any = None, record: Any = None) -> None:
+        self.data = data
+        self.symbol = symbol
+        self.record = record
+
+    # ----- what it is -----
+
+    @property
+    def type(self) -> TensorType:
+        """Shape and dtype together."""
+        data = self.data
+        return self.symbol.type if data is None else TensorType(data.shape, data.dtype)
+
+    @property
+    def shape(self) -> tuple[int | Dim, ...]:
+        """The extent of each dimension."""
+        data = self.data
+        return self.symbol.type.shape if data is None else data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the elements, a `numpy.dtype`."""
+        data = self.data
+        return self.symbol.type.dtype if data is None else data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int | Dim:
+        """The number of elements."""
+        return self.type.size
+
+    @property
+    def nbytes(self) -> int | Dim:
+        """The size of the elements in bytes."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def device(self) -> str:
+        """Where it lies: `"cpu"` or `"gpu:0"`."""
+        return context.device if self.data is None else backend.device_of(self.data)
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose of a matrix."""
+        return functions["matrix_T"](self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two dimensions swapped."""
+        return functions["matrix_transpose"](self)
+
+    @property
+    def real(self) -> Tensor:
+        """The real part."""
+        return functions["real"](self)
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part."""
+        return functions["imag"](self)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow back through this tensor."""
+        return self.record is not None
+
+    @property
+    def grad(self) -> Any:
+        """None: only Variables collect gradients."""
+        return None
+
+    @property
+    def at(self) -> Any:
+        """`x.at[i].set(v)` and `x.at[i].add(v)`: a copy with some elements changed."""
+        return functions["at"](self)
+
+    # ----- values that leave for Python -----
+
+    def concrete(self, how: str) -> Any:
+        """The array, for Python to look at; a trace is told that the value leaves it.
+
+        Args:
+            how: What the user wrote, such as `.numpy()`; it stands in messages.
+        """
+        if context.trace is not None:
+            context.trace.escape(self, how)
+        if context.tapes and self.record is not None:
+            for tape in context.tapes:
+                tape.note_cut(how)
+        if self.data is None:
+            raise TraceError(
+                f"{how} asks for the value of a symbolic tensor, {self.type}",
+                "a concrete tensor: a graph has no values before it runs",
+                "use ops instead, or call the function with real arguments",
+            )
+        return self.data
+
+    def answer(self, how: str, python_type: type) -> Any:
+        """A bool or an int that Python decides by; a trace guards on it."""
+        if self.size != 1:
+            raise DTypeError(
+                f"{how} of a tensor of shape {self.shape} is ambiguous",
+                "exactly one element",
+                "x.any(), x.all(), or df.where for a choice per element",
+            )
+        data = self.concrete(how) if self.data is None else self.data
+        value = python_type(data.item())
+        if context.trace is not None:
+            context.trace.ask(self, value)
+        return value
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a read-only NumPy array that shares memory where it can."""
+        array = backend.to_device(self.concrete(".numpy()"), "cpu")
+        view = array.view()
+        view.flags.writeable = False
+        return view
+
+    def item(self) -> bool | int | float | complex:
+        """The only element as a Python number."""
+        return self.concrete(".item()").item()
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self.concrete(".tolist()").tolist()
+
+    def __bool__(self) -> bool:
+        return self.answer("bool()", bool)
+
+    def __int__(self) -> int:
+        return self.answer("int()", int)
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise DTypeError(
+                f"a tensor of dtype {self.dtype} cannot be an index",
+                "an integer",
+                "x.astype(df.int64)",
+            )
+        return self.answer("an index", int)
+
+    def __float__(self) -> float:
+        return float(self.concrete("float()").item())
+
+    def __complex__(self) -> complex:
+        return complex(self.concrete("complex()").item())
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len() of a 0-dimensional tensor")
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([self[k] for k in range(len(self))])
+
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType] - `==` is elementwise
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        return format(self.concrete("format()").item(), spec)
+
+    def __repr__(self) -> str:
+        if self.data is None:
+            return f"Tensor(symbolic, shape={self.shape}, dtype={self.dtype})"
+        data = backend.to_device(self.concrete("repr()"), "cpu")
+        text = np.array2string(data, separator=", ", prefix="Tensor(", threshold=100, edgeitems=3)
+        place = "" if self.device == "cpu" else f", device={self.device}"
+        return f"Tensor({text}, shape={self.shape}, dtype={self.dtype}{place})"
+
+    # ----- moving and copying -----
+
+    def astype(self, dtype: Any) -> Tensor:
+        """The values in another dtype."""
+        return functions["astype"](self, dtype)
+
+    def to(self, target: Any) -> Tensor:
+        """The tensor on a device (`"cpu"`, `"gpu:0"`), or in a dtype."""
+        if isinstance(target, str) and target.partition(":")[0] in ("cpu", "gpu", "cuda"):
+            return functions["to_device"](self, target)
+        return self.astype(as_dtype(target))
+
+    def detach(self) -> Tensor:
+        """The same values, without history: no gradient flows back."""
+        return functions["stop_gradient"](self)
+
+    def copy(self) -> Tensor:
+        """The same values; tensors are immutable, so nothing is copied until it must be."""
+        return functions["positive"](self) if self.dtype.kind != "b" else self
+
+    def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
+        """Adds the gradients of this tensor to the `.grad` of every trainable Variable behind it.
+
+        Args:
+            gradient: Cotangent of this tensor's shape; ones when it is None, for scalars.
+            retain_graph: Keep the record, for another call.
+        """
+        functions["backward"](self, gradient, retain_graph=retain_graph)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Tensor, (np.array(backend.to_device(self.concrete("pickle"), "cpu")),))
+
+    # ----- interchange -----
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:  # noqa: FBT001
+        array = self.concrete("__array__()")
+        return np.array(
+            backend.to_device(array, "cpu"), dtype=dtype, copy=True if copy is None else copy
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        name: str = ufunc.__name__
+        function = functions.get(UFUNC_NAMES.get(name, name))
+        if method != "__call__" or function is None or kwargs:
+            return NotImplemented
+        return function(*inputs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        name: str = function.__name__
+        ours = functions.get(NUMPY_NAMES.get(name, name))
+        if ours is None:
+            raise TypeError(f"dualflow has no counterpart of np.{name}: call it on x.numpy()")
+        return ours(*args, **kwargs)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.concrete("__dlpack__()").__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> Any:
+        return self.concrete("__dlpack__()").__dlpack_device__()
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "a Tensor cannot be changed; y = x.at[index].set(value) gives a changed copy"
+        )
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return functions["getitem"](self, index)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(names.missing_attribute(type(self), name))
+
+
+UFUNC_NAMES = {
+    "true_divide": "divide",
+    "power": "pow",
+    "invert": "bitwise_invert",
+    "absolute": "abs",
+}
+NUMPY_NAMES = {
+    "concatenate": "concat",
+    "transpose": "permute_dims",
+    "round": "round",
+    "amax": "max",
+    "amin": "min",
+}

@@ -1,0 +1,53 @@
+"""Nested structures as flat lists of leaves and back: lists, tuples, dicts, named tuples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optree
+
+NAMESPACE = "dualflow"
+TreeSpec = optree.PyTreeSpec
+
+
+def flatten(tree: Any) -> tuple[list[Any], TreeSpec]:
+    """The leaves of `tree` from left to right, and its structure. None is a leaf."""
+    leaves, spec = optree.tree_flatten(tree, none_is_leaf=True, namespace=NAMESPACE)
+    return leaves, spec
+
+
+def unflatten(spec: TreeSpec, leaves: Any) -> Any:
+    """The tree of structure `spec` with these leaves."""
+    return optree.tree_unflatten(spec, leaves)
+
+
+def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """`function` of corresponding leaves, in the structure of `tree`."""
+    return optree.tree_map(function, tree, *rest, none_is_leaf=True, namespace=NAMESPACE)
+
+
+def leaf_paths(tree: Any) -> list[str]:
+    """Where each leaf stands, as Python would write it: `[0]['w']`."""
+    accessors = optree.tree_accessors(tree, none_is_leaf=True, namespace=NAMESPACE)
+    return [accessor.codify("") for accessor in accessors]
+
+
+def register(
+    cls: type, flatten_function: Callable[[Any], Any], unflatten_function: Callable[[Any, Any], Any]
+) -> None:
+    """Makes instances of `cls` nodes of trees.
+
+    Args:
+        cls: The class.
+        flatten_function: instance -> (children, hashable rest).
+        unflatten_function: (rest, children) -> instance.
+
+    Example:
+        >>> import dualflow as df
+        >>> class Pair:
+        ...     def __init__(self, a, b):
+        ...         self.a, self.b = a, b
+        >>> df.tree.register(Pair, lambda p: ((p.a, p.b), None), lambda _, ab: Pair(*ab))
+    """
+    optree.register_pytree_node(cls, flatten_function, unflatten_function, namespace=NAMESPACE)

@@ -1,0 +1,42 @@
+"""Every error and warning that dualflow raises on purpose: `df.errors`."""
+
+from __future__ import annotations
+
+from jit.errors import (
+    AxisError,
+    DeviceError,
+    DTypeError,
+    DualflowError,
+    GraphError,
+    IndexError,
+    ShapeError,
+    TapeError,
+    TraceError,
+)
+
+__all__ = [
+    "AxisError",
+    "DTypeError",
+    "DeviceError",
+    "DualflowError",
+    "FunctionWarning",
+    "GraphError",
+    "IndexError",
+    "PromotionWarning",
+    "ShapeError",
+    "TapeError",
+    "TraceError",
+    "UnconnectedWarning",
+]
+
+
+class FunctionWarning(UserWarning):
+    """A decorated function runs eagerly: the message says where, why, and what to change."""
+
+
+class PromotionWarning(UserWarning):
+    """float64 met float32: the result is float64. Said once in a process."""
+
+
+class UnconnectedWarning(UserWarning):
+    """A gradient is None because the source does not reach the target."""

@@ -1,0 +1,382 @@
+"""Tensors joined, taken apart and repeated: concat, stack, split, flip, roll, repeat, tile."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Never
+
+from dualflow.core.axes import canonical_axes, canonical_axis, canonical_shape
+from dualflow.core.convert import as_tensor
+from dualflow.core.doors import meet
+from dualflow.core.op import Op, bind
+from dualflow.core.registry import api, refused
+from dualflow.core.tensor import Tensor
+from dualflow.ops.create import zeros_like
+from dualflow.ops.shape import broadcast_to, expand_dims, ordered_axes, reshape
+from dualflow.ops.slicing import part, region
+from jit.dims import Dim
+from jit.errors import DTypeError, ShapeError
+from jit.types import TensorType, format_shape, product
+
+# ----- concat -----
+
+
+def offsets(extents: Sequence[Any]) -> list[Any]:
+    """Where each of several pieces begins, and where the last one ends."""
+    ends: list[Any] = [0]
+    for extent in extents:
+        ends.append(ends[-1] + extent)
+    return ends
+
+
+def _concat_type(*xs: TensorType, axis: int) -> TensorType:
+    first = xs[0]
+    for x in xs[1:]:
+        if x.dtype != first.dtype:
+            raise DTypeError(
+                f"concat: does not take {first.dtype} and {x.dtype}", "one dtype", "x.astype(...)"
+            )
+        others = [(a, b) for k, (a, b) in enumerate(zip(x.shape, first.shape)) if k != axis]
+        if x.ndim != first.ndim or any(a != b for a, b in others):
+            raise ShapeError(
+                f"concat: shapes {format_shape(first.shape)} and {format_shape(x.shape)} "
+                f"along axis {axis}",
+                f"shapes that agree but for axis {axis}",
+                "df.stack makes a new axis",
+            )
+    total = offsets([x.shape[axis] for x in xs])[-1]
+    return first.with_shape([total if k == axis else d for k, d in enumerate(first.shape)])
+
+
+def _concat_lower(form: Any, *xs: Any, axis: int) -> Any:
+    ends = offsets([x.shape[axis] for x in xs])
+    shape = tuple(ends[-1] if k == axis else d for k, d in enumerate(xs[0].shape))
+    y = form.constant(0, xs[0].dtype, shape)
+    for x, start in zip(xs, ends):
+        y = form.scatter(
+            "set",
+            y,
+            x,
+            lambda *at, start=start: tuple(i + start if k == axis else i for k, i in enumerate(at)),
+        )
+    return y
+
+
+def _concat_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
+    axis = attrs["axis"]
+    ends = offsets([x.shape[axis] for x in args])
+    return [
+        part(g, axis, start, x.shape[axis]) if flag else None
+        for x, start, flag in zip(args, ends, needed)
+    ]
+
+
+def _concat_jvp(tangents: Any, y: Any, *xs: Any, axis: int) -> Tensor:
+    parts = [zeros_like(x) if t is None else t for x, t in zip(xs, tangents)]
+    return concat(parts, axis=axis)
+
+
+_concat = Op(
+    name="concat",
+    evaluate=lambda xp, *xs, axis: xp.concatenate(xs, axis),
+    infer=_concat_type,
+    lower=_concat_lower,
+    pullback=_concat_pullback,
+    jvp=_concat_jvp,
+)
+
+
+def as_list(name: str, arrays: Any) -> list[Tensor]:
+    """A sequence of tensors, or one tensor's rows, in their common dtype."""
+    tensors = [as_tensor(x) for x in arrays]
+    if not tensors:
+        raise ShapeError(f"{name}: no tensors", "at least one", "df.zeros makes an empty tensor")
+    return list(meet(name, tuple(tensors), "any"))
+
+
+@api
+def concat(arrays: Any, /, axis: int | None = 0, **foreign: Never) -> Tensor:
+    """Tensors joined along an axis that they have.
+
+    Args:
+        arrays: Sequence of tensors whose shapes agree but for `axis`; brought to one dtype.
+        axis: The axis to join along; None joins the flattened tensors.
+
+    Returns:
+        Tensor whose extent along `axis` is the sum of theirs.
+
+    Raises:
+        ShapeError: Other extents differ, or there are no tensors.
+        AxisError: They have no such axis.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.concat([df.ones((2, 3)), df.zeros((1, 3))]).shape
+        (3, 3)
+    """
+    if foreign:
+        raise refused("concat", foreign)
+    tensors = as_list("concat", arrays)
+    if axis is None:
+        tensors, axis = [reshape(x, (-1,)) for x in tensors], 0
+    axis = canonical_axis("concat", axis, tensors[0].ndim)
+    return bind(_concat, tuple(tensors), {"axis": axis})
+
+
+@api
+def stack(arrays: Any, /, axis: int = 0, **foreign: Never) -> Tensor:
+    """Tensors of one shape joined along a new axis.
+
+    Args:
+        arrays: Sequence of tensors of one shape; they are brought to one dtype.
+        axis: Where the new axis stands in the result.
+
+    Returns:
+        Tensor with one dimension more.
+
+    Raises:
+        ShapeError: The shapes differ, or there are no tensors.
+        AxisError: The result has no such axis.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.stack([df.ones(3), df.zeros(3)], axis=1).shape
+        (3, 2)
+    """
+    if foreign:
+        raise refused("stack", foreign)
+    tensors = as_list("stack", arrays)
+    for x in tensors[1:]:
+        if x.shape != tensors[0].shape:
+            raise ShapeError(
+                f"stack: shapes {format_shape(tensors[0].shape)} and {format_shape(x.shape)}",
+                "tensors of one shape",
+                "df.concat joins along an axis that is there",
+            )
+    axis = canonical_axis("stack", axis, tensors[0].ndim + 1)
+    return bind(_concat, tuple(expand_dims(x, axis) for x in tensors), {"axis": axis})
+
+
+# ----- taking apart -----
+
+
+@api
+def unstack(x: Any, /, axis: int = 0, **foreign: Never) -> tuple[Tensor, ...]:
+    """The slices of `x` along an axis, which the slices no longer have.
+
+    Args:
+        x: Tensor with one dimension or more.
+        axis: The axis to take apart.
+
+    Returns:
+        Tuple of as many tensors as the extent of that axis.
+
+    Raises:
+        AxisError: `x` has no such axis.
+
+    Example:
+        >>> import dualflow as df
+        >>> [row.tolist() for row in df.unstack(df.asarray([[1, 2], [3, 4]]))]
+        [[1, 2], [3, 4]]
+    """
+    if foreign:
+        raise refused("unstack", foreign)
+    x = as_tensor(x)
+    axis = canonical_axis("unstack", axis, x.ndim)
+    rest = (*x.shape[:axis], *x.shape[axis + 1 :])
+    return tuple(reshape(part(x, axis, k, 1), rest) for k in range(int(x.shape[axis])))
+
+
+@api
+def split(x: Any, indices_or_sections: Any, axis: int = 0, **foreign: Never) -> tuple[Tensor, ...]:
+    """`x` cut into pieces along an axis, as `numpy.split` cuts it.
+
+    Args:
+        x: Tensor with one dimension or more.
+        indices_or_sections: How many pieces of equal extent, or the positions to cut at.
+        axis: The axis to cut.
+
+    Returns:
+        Tuple of tensors; together they hold every element of `x` once.
+
+    Raises:
+        ShapeError: The extent is no multiple of the number of pieces, or the positions do not rise.
+        AxisError: `x` has no such axis.
+
+    Example:
+        >>> import dualflow as df
+        >>> [piece.shape for piece in df.split(df.ones((6, 2)), [1, 3])]
+        [(1, 2), (2, 2), (3, 2)]
+    """
+    if foreign:
+        raise refused("split", foreign)
+    x = as_tensor(x)
+    axis = canonical_axis("split", axis, x.ndim)
+    extent = x.shape[axis]
+    if isinstance(indices_or_sections, tuple | list):
+        ends = [0, *canonical_shape("split", indices_or_sections), extent]
+    else:
+        count = operator.index(indices_or_sections)
+        if count < 1 or extent % count != 0:
+            raise ShapeError(
+                f"split: an extent of {extent} into {count} pieces",
+                f"a divisor of {extent}",
+                "a list of positions",
+            )
+        ends = [extent // count * k for k in range(count + 1)]
+    if any(low > high for low, high in pairwise(ends)):
+        raise ShapeError(
+            f"split: positions {indices_or_sections} in an extent of {extent}",
+            f"rising positions from 0 to {extent}",
+            "check x.shape",
+        )
+    return tuple(part(x, axis, low, high - low) for low, high in pairwise(ends))
+
+
+# ----- the same elements in another order -----
+
+
+@api
+def flip(x: Any, /, axis: int | tuple[int, ...] | None = None, **foreign: Never) -> Tensor:
+    """`x` with the elements along some axes in reverse.
+
+    Args:
+        x: Tensor of any shape.
+        axis: One axis, a tuple of them, or None for all.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        AxisError: An axis is outside of the dimensions of `x`.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.flip(df.asarray([1, 2, 3])).tolist()
+        [3, 2, 1]
+    """
+    if foreign:
+        raise refused("flip", foreign)
+    x = as_tensor(x)
+    axes = canonical_axes("flip", axis, x.ndim)
+    starts = tuple(d - 1 if k in axes and d != 0 else 0 for k, d in enumerate(x.shape))
+    return region(x, starts, x.shape, tuple(-1 if k in axes else 1 for k in range(x.ndim)))
+
+
+@api
+def roll(x: Any, /, shift: Any, axis: Any = None, **foreign: Never) -> Tensor:
+    """`x` with elements moved along axes; what leaves at one end comes in at the other.
+
+    Args:
+        x: Tensor of any shape.
+        shift: By how many places, or one number for each axis.
+        axis: One axis, a tuple of them, or None: the flattened tensor is rolled.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        AxisError: An axis is outside of the dimensions of `x`.
+        ShapeError: There are not as many shifts as axes.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.roll(df.asarray([1, 2, 3]), 1).tolist()
+        [3, 1, 2]
+    """
+    if foreign:
+        raise refused("roll", foreign)
+    x = as_tensor(x)
+    if axis is None:
+        return reshape(roll(reshape(x, (-1,)), shift, 0), x.shape)
+    axes = ordered_axes("roll", axis, x.ndim)
+    shifts = shift if isinstance(shift, tuple | list) else (shift,) * len(axes)
+    if len(shifts) != len(axes):
+        raise ShapeError(
+            f"roll: {len(shifts)} shifts for {len(axes)} axes",
+            "a shift for each axis",
+            "one number",
+        )
+    for places, k in zip(shifts, axes):
+        extent = x.shape[k]
+        cut = -places % extent if extent != 0 else 0
+        if cut != 0:
+            x = concat([part(x, k, cut, extent - cut), part(x, k, 0, cut)], axis=k)
+    return x
+
+
+# ----- repeating -----
+
+
+@api
+def repeat(x: Any, repeats: int, /, axis: int | None = None, **foreign: Never) -> Tensor:
+    """Each element of `x`, several times in a row.
+
+    Args:
+        x: Tensor of any shape.
+        repeats: How often, 0 or more.
+        axis: The axis along which to repeat; None repeats the elements of the flattened tensor.
+
+    Returns:
+        Tensor whose extent along `axis` is `repeats` times as large.
+
+    Raises:
+        AxisError: `x` has no such axis.
+        ShapeError: `repeats` is negative, or not one number.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.repeat(df.asarray([1, 2]), 2).tolist()
+        [1, 1, 2, 2]
+    """
+    if foreign:
+        raise refused("repeat", foreign)
+    x = as_tensor(x)
+    if isinstance(repeats, tuple | list) or getattr(repeats, "ndim", 0):
+        raise ShapeError(
+            "repeat: a number of repeats for each element",
+            "one number",
+            "df.take(x, indices) with repeated indices",
+        )
+    (count,) = canonical_shape("repeat", repeats)
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
+    axis = canonical_axis("repeat", axis, x.ndim)
+    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
+    copies = broadcast_to(expand_dims(x, axis + 1), (*before, count, *after))
+    return reshape(copies, (*before[:-1], before[-1] * count, *after))
+
+
+@api
+def tile(x: Any, repetitions: Any, /) -> Tensor:
+    """Copies of `x` side by side.
+
+    Args:
+        x: Tensor of any shape.
+        repetitions: How many copies along each axis, counted from the right; axes that are not
+            there are put in front.
+
+    Returns:
+        Tensor whose extents are those of `x` times the repetitions.
+
+    Raises:
+        ShapeError: A number is negative.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.tile(df.asarray([1, 2]), (2, 2)).tolist()
+        [[1, 2, 1, 2], [1, 2, 1, 2]]
+    """
+    x = as_tensor(x)
+    counts: tuple[int | Dim, ...] = canonical_shape("tile", repetitions)
+    ndim = max(x.ndim, len(counts))
+    counts = (1,) * (ndim - len(counts)) + counts
+    extents = (1,) * (ndim - x.ndim) + tuple(x.shape)
+    pairs = list(zip(counts, extents))
+    copies = broadcast_to(
+        reshape(x, tuple(d for _, extent in pairs for d in (1, extent))),
+        tuple(d for pair in pairs for d in pair),
+    )
+    return reshape(copies, tuple(product(pair) for pair in pairs))

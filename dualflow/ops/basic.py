@@ -1,0 +1,147 @@
+"""What the core itself needs: constants, identity, the cut of gradients, moves between devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualflow.core import backend
+from dualflow.core.axes import canonical_shape
+from dualflow.core.context import context
+from dualflow.core.convert import as_tensor, from_data
+from dualflow.core.define import creation
+from dualflow.core.doors import fits
+from dualflow.core.op import Op, bind, wrap
+from dualflow.core.registry import api, functions
+from dualflow.core.tensor import Tensor
+from jit.errors import DTypeError
+from jit.types import TensorType, as_dtype, int64, kind, known_dtypes, weak_dtype
+
+_identity = Op(
+    name="identity",
+    evaluate=lambda xp, x: x,
+    infer=lambda x: x,
+    lower=lambda form, x: x,
+    vjps=(lambda g, y, x: g,),
+    jvp="linear",
+)
+_stop_gradient = Op(
+    name="stop_gradient",
+    evaluate=lambda xp, x: x,
+    infer=lambda x: x,
+    lower=lambda form, x: x,
+)
+_full = Op(
+    name="full",
+    evaluate=lambda xp, *, shape, value, dtype: xp.full(shape, value, dtype),
+    infer=lambda *, shape, value, dtype: TensorType(shape, dtype),
+    lower=lambda form, *, shape, value, dtype: form.constant(value, dtype, shape),
+)
+_extent = Op(
+    name="extent",
+    evaluate=lambda xp, *, extent: xp.asarray(extent, int64),
+    infer=lambda *, extent: TensorType((), int64),
+    lower=lambda form, *, extent: form.index((), lambda: extent, int64),
+)
+
+functions["identity"] = lambda x: bind(_identity, (as_tensor(x),))
+functions["extent"] = lambda extent: bind(_extent, (), {"extent": extent})
+
+
+@api
+def stop_gradient(x: Any, /) -> Tensor:
+    """`x` as a value without history: no gradient flows back through it.
+
+    Args:
+        x: Tensor of any shape and dtype.
+
+    Returns:
+        Tensor with the same values.
+    """
+    return bind(_stop_gradient, (as_tensor(x),))
+
+
+@api
+@creation
+def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
+    """A tensor filled with one number.
+
+    Args:
+        shape: Its shape, or the extent of its only dimension.
+        fill_value: A number, or a tensor of one element.
+        dtype: By default float32 for a float, int64 for an int, bool for a bool, complex64 for a
+            complex number.
+
+    Returns:
+        Tensor of that shape.
+
+    Raises:
+        ShapeError: An extent is negative.
+        DTypeError: The dtype does not hold the number.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.full((2, 2), 7).tolist()
+        [[7, 7], [7, 7]]
+    """
+    extents = canonical_shape("full", shape)
+    if isinstance(fill_value, Tensor):
+        value = functions["reshape"](as_tensor(fill_value, dtype), ())
+        return functions["broadcast_to"](value, extents)
+    value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
+    dtype = weak_dtype(value, None) if dtype is None else as_dtype(dtype)
+    lost = isinstance(value, complex) and kind(dtype) != "complex"
+    if lost or (kind(dtype) == "integer" and isinstance(value, int) and not fits(value, dtype)):
+        raise DTypeError(f"full: {value} does not fit {dtype}", "a wider dtype", "dtype=None")
+    if context.trace is None and context.device == "cpu":
+        return wrap(np.full(extents, value, dtype))
+    return bind(_full, (), {"shape": extents, "value": value, "dtype": dtype})
+
+
+@api
+@creation
+def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor of the values in `obj`.
+
+    Args:
+        obj: A number, nested lists, a NumPy or CuPy array, a Tensor or a Variable. Python floats
+            make float32, Python ints int64; arrays keep their dtype.
+        dtype: The dtype wanted instead.
+        copy: False shares the memory of a NumPy array, which must then not be written to any more.
+
+    Returns:
+        Tensor.
+
+    Raises:
+        DTypeError: `obj` holds something else than numbers.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.asarray([1.0, 2.0]).dtype
+        dtype('float32')
+    """
+    shared = copy is False and context.trace is None and isinstance(obj, np.ndarray)
+    if shared and obj.dtype in known_dtypes and dtype in (None, obj.dtype):
+        return Tensor(obj)
+    if isinstance(obj, Tensor | np.ndarray):
+        return as_tensor(obj, dtype)
+    return from_data(obj, dtype)
+
+
+@api
+def to_device(x: Any, device: str, /) -> Tensor:
+    """`x` on a device.
+
+    Args:
+        x: Tensor of any shape and dtype.
+        device: `"cpu"`, `"gpu"` or `"gpu:1"`.
+
+    Returns:
+        Tensor with the same values; `x` itself if it is there already.
+
+    Raises:
+        DeviceError: There is no such device.
+    """
+    x, target = as_tensor(x), backend.canonical_device(device)
+    return x if x.device == target else Tensor(backend.to_device(x.concrete("to_device"), target))

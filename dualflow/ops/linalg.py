@@ -1,0 +1,303 @@
+"""Products of matrices and vectors; diagonals."""
+
+from __future__ import annotations
+
+from typing import Any, Never
+
+import numpy as np
+
+from dualflow.core.axes import canonical_axis
+from dualflow.core.context import context
+from dualflow.core.convert import as_tensor
+from dualflow.core.define import attach, broadcast, conjugated
+from dualflow.core.doors import DTYPES_OF, meet
+from dualflow.core.hints import name_of, other_operand
+from dualflow.core.op import Op, bind
+from dualflow.core.record import NO_ATTRS, new_record
+from dualflow.core.registry import api, refused
+from dualflow.core.tensor import Tensor
+from dualflow.ops.create import arange
+from dualflow.ops.gather import gather
+from dualflow.ops.reduce import sum
+from dualflow.ops.shape import expand_dims, matrix_transpose, moveaxis, reshape
+from jit.errors import AxisError, DTypeError, ShapeError
+from jit.types import TensorType, bfloat16, dtypes, float32, format_shape
+
+
+def matmul_type(a: TensorType, b: TensorType) -> TensorType:
+    """(..., m, k) @ (..., k, n) -> (..., m, n)."""
+    if a.dtype != b.dtype:
+        raise DTypeError(
+            f"matmul: does not take {a.dtype} and {b.dtype}", "one dtype", "x.astype(...)"
+        )
+    if min(a.ndim, b.ndim) < 2 or a.shape[-1] != b.shape[-2]:
+        raise inner_sizes_differ(a.shape, b.shape)
+    batch = broadcast("matmul", a.shape[:-2], b.shape[:-2])
+    return TensorType((*batch, a.shape[-2], b.shape[-1]), a.dtype)
+
+
+def inner_sizes_differ(a: Any, b: Any, hint: str = "") -> ShapeError:
+    """The error of two shapes that do not multiply."""
+    inner, outer = a[-1], b[-2] if len(b) > 1 else b[0]
+    return ShapeError(
+        f"matmul: {format_shape(a)} @ {format_shape(b)}: "
+        f"inner sizes {inner} and {outer} differ.{hint}",
+        "the last extent on the left equals the next to last on the right",
+        "transpose one of them with .mT, or check the sizes",
+    )
+
+
+def did_you_mean(x1: Any, x2: Any) -> str:
+    """A product that would have worked, in the user's words."""
+    inner = x1.shape[-1]
+    left, right = name_of(x1) or "x1", name_of(x2)
+    if x2.ndim > 1 and x2.shape[-1] == inner and right:
+        return f" Did you mean {left} @ {right}.mT?"
+    found = other_operand(
+        x1, x2, lambda w: w.ndim == x2.ndim and w.shape[-2 if w.ndim > 1 else 0] == inner
+    )
+    return f" Did you mean {left} @ {found}?" if found else ""
+
+
+def matmul_lower(form: Any, a: Any, b: Any) -> Any:
+    """A contraction over the inner extent; batch extents of 1 are read where the other's vary."""
+    batch = broadcast("matmul", tuple(a.shape[:-2]), tuple(b.shape[:-2]))
+    letters = "abcdefghij"[: len(batch)]
+    return form.contract(
+        f"{letters}mk,{letters}kn->{letters}mn",
+        stretched(form, a, batch),
+        stretched(form, b, batch),
+    )
+
+
+def stretched(form: Any, x: Any, batch: tuple[Any, ...]) -> Any:
+    """A view of matrices `x` that has the extents `batch` in front."""
+    missing = len(batch) - (len(x.shape) - 2)
+
+    def index_map(*loop: Any) -> tuple[Any, ...]:
+        own = loop[missing : len(batch)]
+        return (*(0 if d == 1 else i for d, i in zip(x.shape[:-2], own, strict=True)), *loop[-2:])
+
+    shape = (*batch, *x.shape[-2:])
+    return x if tuple(x.shape) == shape else form.view(x, shape, index_map)
+
+
+def matrix_product(xp: Any, a: Any, b: Any) -> Any:
+    """`a @ b` of arrays of one dtype; half precision is summed in float32."""
+    if a.dtype not in HALVES:
+        return xp.matmul(a, b)
+    return xp.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
+
+
+HALVES = (bfloat16, dtypes["float16"])
+
+_matmul = Op(
+    name="matmul",
+    evaluate=matrix_product,
+    infer=matmul_type,
+    lower=matmul_lower,
+    vjps=(
+        lambda g, y, a, b: matmul(g, conjugated(matrix_transpose(b))),
+        lambda g, y, a, b: matmul(conjugated(matrix_transpose(a)), g),
+    ),
+    jvp="bilinear",
+)
+
+
+QUICK = DTYPES_OF["inexact"] - {*HALVES}
+
+
+def are_plain_matrices(a: Any, b: Any) -> bool:
+    """Whether NumPy's product of two arrays needs neither conversion nor explanation."""
+    return (
+        a.ndim == b.ndim == 2
+        and a.dtype is b.dtype
+        and a.dtype in QUICK
+        and a.shape[1] == b.shape[0]
+    )
+
+
+@api
+def matmul(x1: Any, x2: Any, /) -> Tensor:
+    """Matrix product over the last two dimensions; the others broadcast.
+
+    Args:
+        x1: Tensor of shape (..., m, k), or a vector (k,).
+        x2: Tensor of shape (..., k, n), or a vector (k,).
+
+    Returns:
+        Tensor of shape (..., m, n), without m or n where a vector was given.
+
+    Raises:
+        ShapeError: The inner extents differ, or one of the two is a number.
+
+    Example:
+        >>> import dualflow as df
+        >>> (df.ones((2, 3)) @ df.ones((3, 4))).shape
+        (2, 4)
+    """
+    if x1.__class__ is Tensor and x2.__class__ is Tensor and context.trace is None:
+        a, b = x1.data, x2.data
+        if a.__class__ is b.__class__ is np.ndarray and are_plain_matrices(a, b):
+            watched = x1.record is not None or x2.record is not None
+            record = new_record(_matmul, (x1, x2), NO_ATTRS) if watched else None
+            return Tensor(context.run(np.matmul, a, b), None, record)
+    a, b = meet("matmul", (x1, x2), "numeric")
+    if getattr(a, "ndim", 0) == 0 or getattr(b, "ndim", 0) == 0:
+        raise ShapeError(
+            "matmul: a number has no rows", "one dimension or more on both sides", "x * y"
+        )
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise inner_sizes_differ(a.shape, b.shape, did_you_mean(x1, x2))
+    if a.ndim > 1 and b.ndim > 1:
+        return bind(_matmul, (a, b))
+    rows = a if a.ndim > 1 else reshape(a, (1, a.shape[0]))
+    columns = b if b.ndim > 1 else reshape(b, (b.shape[0], 1))
+    y = bind(_matmul, (rows, columns))
+    kept = (
+        *y.shape[:-2],
+        *(() if a.ndim == 1 else y.shape[-2:-1]),
+        *(() if b.ndim == 1 else y.shape[-1:]),
+    )
+    return reshape(y, kept)
+
+
+attach("matmul", matmul, 2)
+
+
+# ----- products of vectors -----
+
+
+@api
+def vecdot(x1: Any, x2: Any, /, axis: int = -1, **foreign: Never) -> Tensor:
+    """Sum of the products along an axis, `x1` conjugated; the other axes broadcast.
+
+    Args:
+        x1: Tensor with one dimension or more.
+        x2: Tensor with the same extent along `axis`.
+        axis: Counted from the end in both.
+
+    Returns:
+        Tensor of the broadcast shape without `axis`.
+
+    Raises:
+        ShapeError: The extents differ, or the other axes do not broadcast.
+        AxisError: There is no such axis.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.vecdot(df.asarray([1.0, 2.0]), df.asarray([3.0, 4.0])).item()
+        11.0
+    """
+    if foreign:
+        raise refused("vecdot", foreign)
+    x1, x2 = meet("vecdot", (as_tensor(x1), as_tensor(x2)), "numeric")
+    ranks = (x1.ndim, x2.ndim)
+    if axis >= 0 and ranks[0] == ranks[1]:
+        axis = canonical_axis("vecdot", axis, ranks[0]) - ranks[0]
+    if not -min(ranks) <= axis < 0:
+        raise AxisError(
+            f"vecdot: axis {axis} of tensors with {ranks[0]} and {ranks[1]} dimensions",
+            "a negative axis of both",
+            "axis=-1",
+        )
+    if x1.shape[axis] != x2.shape[axis]:
+        raise ShapeError(
+            f"vecdot: vectors of {x1.shape[axis]} and of {x2.shape[axis]} elements",
+            "equal extents",
+            "check axis=",
+        )
+    products = conjugated(x1) * x2
+    return sum(products, axis=axis, dtype=products.dtype)
+
+
+@api
+def outer(x1: Any, x2: Any, /) -> Tensor:
+    """The products of every element of one vector with every element of another.
+
+    Args:
+        x1: Tensor of shape (m,).
+        x2: Tensor of shape (n,).
+
+    Returns:
+        Tensor of shape (m, n).
+
+    Raises:
+        ShapeError: One of them is no vector.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.outer(df.asarray([1, 2]), df.asarray([3, 4])).tolist()
+        [[3, 4], [6, 8]]
+    """
+    x1, x2 = as_tensor(x1), as_tensor(x2)
+    if (x1.ndim, x2.ndim) != (1, 1):
+        raise ShapeError(
+            f"outer: shapes {format_shape(x1.shape)} and {format_shape(x2.shape)}",
+            "two vectors",
+            "x.flatten()",
+        )
+    return expand_dims(x1, 1) * x2
+
+
+# ----- diagonals -----
+
+
+def diagonal_of(x: Tensor, offset: int, axis1: int, axis2: int) -> Tensor:
+    """Elements whose index along `axis2` is `offset` more than along `axis1`; the last axis."""
+    down, right = max(-offset, 0), max(offset, 0)
+    room = (x.shape[axis1] - down, x.shape[axis2] - right)
+    count = max(0, room[0] if room[0] < room[1] else room[1])
+    steps = arange(count)
+    y = gather(x, (steps + down, steps + right), (axis1, axis2))
+    return moveaxis(y, axis1 if axis2 == axis1 + 1 else 0, -1)
+
+
+@api
+def diagonal(x: Any, /, *, offset: int = 0) -> Tensor:
+    """A diagonal of each matrix.
+
+    Args:
+        x: Tensor of shape (..., m, n).
+        offset: Above the main diagonal when positive, below it when negative.
+
+    Returns:
+        Tensor of shape (..., k).
+
+    Raises:
+        AxisError: `x` has fewer than two dimensions.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.diagonal(df.asarray([[1, 2], [3, 4]])).tolist()
+        [1, 4]
+    """
+    x = as_tensor(x)
+    if x.ndim < 2:
+        raise AxisError(
+            f"diagonal: a tensor of shape {format_shape(x.shape)}", "two dimensions or more", ""
+        )
+    return diagonal_of(x, offset, x.ndim - 2, x.ndim - 1)
+
+
+@api
+def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Tensor:
+    """The sum of a diagonal of each matrix.
+
+    Args:
+        x: Tensor of shape (..., m, n).
+        offset: Above the main diagonal when positive, below it when negative.
+        dtype: Of the sum, as for `df.sum`.
+
+    Returns:
+        Tensor of shape (...).
+
+    Raises:
+        AxisError: `x` has fewer than two dimensions.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.trace(df.asarray([[1, 2], [3, 4]])).item()
+        5
+    """
+    return sum(diagonal(x, offset=offset), axis=-1, dtype=dtype)

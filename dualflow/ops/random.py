@@ -1,0 +1,477 @@
+"""Random numbers: a generator whose state is a Variable, and samplers that transform its bits.
+
+Each call of a sampler takes the generator's state and moves it on by one, with an ordinary write
+to a
+Variable: recording, rollback and both modes need nothing special. The default generator starts from
+seed 0 in every process.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.axes import canonical_shape
+from dualflow.core.context import using
+from dualflow.core.convert import as_tensor
+from dualflow.core.define import creation
+from dualflow.core.registry import api, functions
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
+from dualflow.ops.choice import minimum, where
+from dualflow.ops.elementwise import astype
+from dualflow.ops.philox import UINT64, random_bits
+from dualflow.ops.power import sqrt
+from dualflow.ops.shape import reshape
+from dualflow.ops.special import cos, log, log1p, sin
+from jit.errors import DTypeError, ShapeError
+from jit.forms.special import ratio
+from jit.types import as_dtype, bool_, float32, float64, int64, kind, product
+
+# ----- generators -----
+
+
+class Generator:
+    """A stream of random numbers.
+
+    Args:
+        seed: Any integer; its lowest 64 bits count.
+
+    Attributes:
+        state: Variable of uint64 [seed, number of calls so far].
+
+    Example:
+        >>> import dualflow as df
+        >>> a, b = df.random.Generator(7), df.random.Generator(7)
+        >>> bool((df.random.normal(3, generator=a) == df.random.normal(3, generator=b)).all())
+        True
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.state = Variable(start(seed), trainable=False, name="random state")
+
+    def seed(self, seed: int) -> None:
+        """Starts anew from `seed`."""
+        self.state.assign(start(seed))
+
+    def take(self) -> Tensor:
+        """The state for one call; the next call gets another."""
+        state = self.state.read_value()
+        self.state.assign(state + ONE_CALL)
+        return state
+
+    def __repr__(self) -> str:
+        return f"Generator(state={self.state.tolist()})"
+
+
+def start(seed: int) -> np.ndarray[Any, Any]:
+    """The state before the first call."""
+    return np.array([int(seed) % 2**64, 0], np.uint64)
+
+
+ONE_CALL = Tensor(np.array([0, 1], UINT64))
+with using(trace=None):  # whoever imports this, and when
+    default_generator = Generator(0)
+
+
+def seed(n: int) -> None:
+    """Starts the default generator anew.
+
+    Args:
+        n: Any integer; the same one gives the same numbers again.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.seed(1)
+        >>> x = df.random.uniform(2)
+        >>> df.random.seed(1)
+        >>> bool((x == df.random.uniform(2)).all())
+        True
+    """
+    default_generator.seed(n)
+
+
+def get_state() -> Tensor:
+    """The state of the default generator, for `set_state`.
+
+    Returns:
+        Tensor of uint64 (2,).
+    """
+    return default_generator.state.read_value()
+
+
+def set_state(state: Any) -> None:
+    """Puts the default generator back to where it was.
+
+    Args:
+        state: What `get_state` returned.
+
+    Example:
+        >>> import dualflow as df
+        >>> state = df.random.get_state()
+        >>> x = df.random.normal(2)
+        >>> df.random.set_state(state)
+        >>> bool((x == df.random.normal(2)).all())
+        True
+    """
+    default_generator.state.assign(state)
+
+
+def bits_of(generator: Generator | None, shape: Any) -> Tensor:
+    """Fresh uint32 words."""
+    return random_bits((default_generator if generator is None else generator).take(), shape)
+
+
+# ----- uniform numbers -----
+
+HALF_BITS = {"float16": 11, "bfloat16": 8}  # as many as make numbers below 1 that the dtype holds
+
+
+def _floating(name: str, dtype: Any) -> np.dtype[Any]:
+    target = as_dtype(dtype or float32)
+    if kind(target) != "floating":
+        raise DTypeError(f"{name}: dtype {target}", "a floating dtype", "dtype=df.float32")
+    return target
+
+
+def _unit(generator: Generator | None, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> Tensor:
+    """Numbers in [0, 1): multiples of 2**-24, of 2**-53 in float64."""
+    if dtype == float64:
+        return _unit64(bits_of(generator, (*shape, 2)))
+    bits = HALF_BITS.get(dtype.name, 24)
+    return astype(bits_of(generator, shape) >> (32 - bits), dtype) * 2.0**-bits
+
+
+def _unit64(words: Tensor) -> Tensor:
+    """Pairs of words (..., 2) as multiples of 2**-53 below 1."""
+    high, low = words[..., 0] >> 5, words[..., 1] >> 6
+    return (astype(high, float64) * 2.0**26 + astype(low, float64)) * 2.0**-53
+
+
+@creation
+def uniform(
+    shape: Any = (),
+    low: Any = 0.0,
+    high: Any = 1.0,
+    *,
+    dtype: Any = float32,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Numbers between `low` and `high`, all equally likely.
+
+    Args:
+        shape: Of the result.
+        low: The least number, or a tensor that broadcasts with `shape`.
+        high: The bound above, which is not reached but by rounding.
+        dtype: A floating dtype. Between 0 and 1 there are 2**24 different numbers, 2**53 in
+            float64.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.uniform((2, 3)).shape
+        (2, 3)
+    """
+    target = _floating("uniform", dtype)
+    u = _unit(generator, canonical_shape("uniform", shape), target)
+    return _moved(u, low, _difference(high, low))
+
+
+def _difference(high: Any, low: Any) -> Any:
+    return high if _is(low, 0) else high - low
+
+
+def _moved(x: Tensor, shift: Any, scale: Any) -> Tensor:
+    """`x * scale + shift`, without the ops that change nothing."""
+    x = x if _is(scale, 1) else x * scale
+    return x if _is(shift, 0) else x + shift
+
+
+def _is(x: Any, number: int) -> bool:
+    return isinstance(x, int | float) and x == number
+
+
+# ----- normal numbers -----
+
+
+@creation
+def normal(
+    shape: Any = (),
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    *,
+    dtype: Any = float32,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Normally distributed numbers.
+
+    G. E. P. Box and M. E. Muller, "A note on the generation of random normal deviates", 1958: two
+    uniform numbers make a radius and an angle, whose cosine and sine make two normal numbers.
+
+    Args:
+        shape: Of the result.
+        mean: The mean, a number or a tensor that broadcasts with `shape`; gradients flow to it.
+        std: The standard deviation, likewise.
+        dtype: A floating dtype.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape. float32 numbers reach 6.8 standard deviations from the mean.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.normal((2, 3), std=0.1).shape
+        (2, 3)
+    """
+    target = _floating("normal", dtype)
+    extents = canonical_shape("normal", shape)
+    wide = float64 if target == float64 else float32
+    size = product(extents)
+    pairs = (size + 1) // 2
+    if wide == float64:
+        words = bits_of(generator, (pairs, 2, 2))
+        above, turns = _unit64(words[:, 0]) + 2.0**-54, _unit64(words[:, 1])
+    else:
+        words = astype(bits_of(generator, (pairs, 2)), float32)
+        above, turns = (words[:, 0] + 0.5) * 2.0**-32, words[:, 1] * 2.0**-32
+    radius, angle = sqrt(log(above) * -2.0), turns * (2 * math.pi)
+    z = functions["stack"]([radius * cos(angle), radius * sin(angle)], axis=1)
+    flat = reshape(z, (2 * pairs,))[:size]
+    return _moved(astype(reshape(flat, extents), target), mean, std)
+
+
+@api
+@creation
+def randn(*shape: Any, dtype: Any = float32, generator: Generator | None = None) -> Tensor:
+    """Normally distributed numbers with mean 0 and standard deviation 1.
+
+    Args:
+        *shape: The extents of the result, or one tuple of them.
+        dtype: A floating dtype.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.randn(2, 3).shape
+        (2, 3)
+    """
+    extents = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+    return normal(extents, dtype=dtype, generator=generator)
+
+
+@creation
+def truncated_normal(
+    shape: Any = (),
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    low: float = -2.0,
+    high: float = 2.0,
+    *,
+    dtype: Any = float32,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Normally distributed numbers, as far as they lie between two bounds.
+
+    Args:
+        shape: Of the result.
+        mean: Of the distribution before it is cut, a number or a tensor that broadcasts with
+            `shape`.
+        std: Its standard deviation, likewise.
+        low: The lower bound, in standard deviations from the mean.
+        high: The upper bound, likewise.
+        dtype: A floating dtype.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape.
+
+    Raises:
+        ValueError: Not -6 <= low < high <= 6.
+
+    Example:
+        >>> import dualflow as df
+        >>> bool((abs(df.random.truncated_normal(100)) <= 2).all())
+        True
+    """
+    if not -6 <= low < high <= 6:
+        raise ValueError(f"truncated_normal: low={low}, high={high}, not -6 <= low < high <= 6")
+    target = _floating("truncated_normal", dtype)
+    u = _unit(generator, canonical_shape("truncated_normal", shape), float64)
+    p_low, p_high = (0.5 * math.erfc(-bound / math.sqrt(2)) for bound in (low, high))
+    z = functions["clip"](_quantile(u * (p_high - p_low) + p_low), low, high)
+    return _moved(astype(z, target), mean, std)
+
+
+# M. J. Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
+# Statistics 37 (1988) 477-484: numerators and denominators, highest power first.
+CENTRE = (
+    (
+        2.5090809287301226727e3,
+        3.3430575583588128105e4,
+        6.7265770927008700853e4,
+        4.5921953931549871457e4,
+        1.3731693765509461125e4,
+        1.9715909503065514427e3,
+        1.3314166789178437745e2,
+        3.3871328727963666080e0,
+    ),
+    (
+        5.2264952788528545610e3,
+        2.8729085735721942674e4,
+        3.9307895800092710610e4,
+        2.1213794301586595867e4,
+        5.3941960214247511077e3,
+        6.8718700749205790830e2,
+        4.2313330701600911252e1,
+        1.0,
+    ),
+)
+TAILS = (
+    (
+        7.74545014278341407640e-4, 2.27238449892691845833e-2, 2.41780725177450611770e-1,
+        1.27045825245236838258e0, 3.64784832476320460504e0, 5.76949722146069140550e0,
+        4.63033784615654529590e0, 1.42343711074968357734e0,
+    ),
+    (
+        1.05075007164441684324e-9, 5.47593808499534494600e-4, 1.51986665636164571966e-2,
+        1.48103976427480074590e-1, 6.89767334985100004550e-1, 1.67638483018380384940e0,
+        2.05319162663775882187e0, 1.0,
+    ),
+)  # fmt: skip
+
+
+def _quantile(p: Tensor) -> Tensor:
+    """Where the normal distribution function is `p`, float64 between 1e-10 and 1 - 1e-10."""
+    q = p - 0.5
+    centre = q * ratio(CENTRE, 0.180625 - q * q)
+    tail = ratio(TAILS, sqrt(-log(minimum(p, 1 - p))) - 1.6)
+    return where(functions["abs"](q) <= 0.425, centre, where(q < 0, -tail, tail))
+
+
+# ----- other distributions -----
+
+
+@creation
+def exponential(
+    shape: Any = (), scale: Any = 1.0, *, dtype: Any = float32, generator: Generator | None = None
+) -> Tensor:
+    """Exponentially distributed numbers: waiting times whose mean is `scale`.
+
+    Args:
+        shape: Of the result.
+        scale: The mean, a number or a tensor that broadcasts with `shape`; gradients flow to it.
+        dtype: A floating dtype.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape.
+
+    Example:
+        >>> import dualflow as df
+        >>> bool((df.random.exponential(100) >= 0).all())
+        True
+    """
+    target = _floating("exponential", dtype)
+    u = _unit(generator, canonical_shape("exponential", shape), target)
+    return _moved(-log1p(-u), 0.0, scale)
+
+
+@creation
+def bernoulli(
+    shape: Any = (), p: Any = 0.5, *, dtype: Any = bool_, generator: Generator | None = None
+) -> Tensor:
+    """True with probability `p`.
+
+    Args:
+        shape: Of the result.
+        p: The probability, a number or a tensor that broadcasts with `shape`.
+        dtype: Of the result; ones and zeros in a dtype that is not bool.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.bernoulli(3, 1.0).tolist()
+        [True, True, True]
+    """
+    u = _unit(generator, canonical_shape("bernoulli", shape), float32)
+    return astype(u < p, dtype)
+
+
+@creation
+def randint(
+    shape: Any, low: int, high: int, *, dtype: Any = int64, generator: Generator | None = None
+) -> Tensor:
+    """Whole numbers from `low` up to, and without, `high`, all equally likely.
+
+    Args:
+        shape: Of the result.
+        low: The least number.
+        high: The bound above.
+        dtype: An integer dtype.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape: 64 random bits modulo `high - low`, which favours no number by more
+            than
+        `high - low` in 2**64.
+
+    Raises:
+        ValueError: There is no number between `low` and `high`.
+
+    Example:
+        >>> import dualflow as df
+        >>> bool((df.random.randint(100, 1, 7) <= 6).all())
+        True
+    """
+    if not low < high:
+        raise ValueError(f"randint: there is no number from {low} up to {high}")
+    target = as_dtype(dtype)
+    if kind(target) != "integer":
+        raise DTypeError(f"randint: dtype {target}", "an integer dtype", "dtype=df.int64")
+    words = _words64(generator, canonical_shape("randint", shape))
+    return astype(words % (high - low), target) + low
+
+
+def _words64(generator: Generator | None, shape: tuple[Any, ...]) -> Tensor:
+    words = astype(bits_of(generator, (*shape, 2)), UINT64)
+    return (words[..., 0] << 32) | words[..., 1]
+
+
+def permutation(x: Any, *, generator: Generator | None = None) -> Tensor:
+    """Numbers, or the rows of a tensor, in random order.
+
+    Args:
+        x: How many numbers, from 0 on; or a tensor, whose first dimension is reordered.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of int64 (n,), or of the shape of `x`.
+
+    Raises:
+        ShapeError: `x` is a tensor without dimensions.
+
+    Example:
+        >>> import dualflow as df
+        >>> sorted(df.random.permutation(4).tolist())
+        [0, 1, 2, 3]
+    """
+    if isinstance(x, Tensor | np.ndarray):
+        rows = as_tensor(x)
+        if rows.ndim == 0:
+            raise ShapeError(
+                "permutation: a tensor without dimensions", "one dimension or more", ""
+            )
+        return functions["take"](rows, permutation(rows.shape[0], generator=generator), axis=0)
+    (n,) = canonical_shape("permutation", x)
+    return functions["argsort"](_words64(generator, (n,)))

@@ -1,0 +1,282 @@
+"""Strided regions of a tensor: read one, replace one, or put one into a filled tensor.
+
+The ops `slice`, `put_slice` and `pad` are closed under transposition: each one's gradient is
+written with the others. A region has per axis a start, an extent and a step; a negative step
+counts down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.axes import canonical_pairs
+from dualflow.core.convert import as_tensor
+from dualflow.core.op import Op, bind
+from dualflow.core.registry import api
+from dualflow.core.tensor import Tensor
+from dualflow.ops.create import zeros_like
+from jit.dims import Dim
+from jit.errors import DTypeError, ShapeError
+from jit.types import TensorType, format_shape, weak_dtype
+
+Extent = int | Dim
+Extents = tuple[Extent, ...]
+Slices = tuple[slice, ...]
+
+
+def python_slices(starts: Extents, shape: Extents, steps: tuple[int, ...]) -> Slices:
+    """The region as NumPy takes it; counting down past 0 is written with a stop of None."""
+    out = []
+    for start, extent, step in zip(starts, shape, steps):
+        stop = start + (extent - 1) * step + (1 if step > 0 else -1) if extent else start
+        out.append(slice(start, stop if stop >= 0 else None, step))
+    return tuple(out)
+
+
+def check_region(name: str, whole: Extents, starts: Extents, shape: Extents, steps: Any) -> None:
+    """Raises ShapeError unless the region lies within a tensor of shape `whole`."""
+    inside = len(whole) == len(starts) == len(shape) == len(steps)
+    for extent, start, count, step in zip(whole, starts, shape, steps) if inside else ():
+        last = start + (count - 1) * step
+        inside = inside and (count == 0 or (0 <= start < extent and 0 <= last < extent))
+    if not inside:
+        raise ShapeError(
+            f"{name}: the region {format_shape(shape)} from {format_shape(starts)} by steps "
+            f"{format_shape(steps)} does not lie within {format_shape(whole)}",
+            "a start and an end inside of each dimension",
+            "check the extents",
+        )
+
+
+# ----- reading a region -----
+
+
+def _slice_type(x: TensorType, *, starts: Extents, shape: Extents, steps: Any) -> TensorType:
+    check_region("slice", x.shape, starts, shape, steps)
+    return x.with_shape(shape)
+
+
+def _slice_lower(form: Any, x: Any, *, starts: Extents, shape: Extents, steps: Any) -> Any:
+    return form.view(
+        x, shape, lambda *at: tuple(s + i * step for s, i, step in zip(starts, at, steps))
+    )
+
+
+_slice = Op(
+    name="slice",
+    evaluate=lambda xp, x, *, starts, shape, steps: x[python_slices(starts, shape, steps)],
+    infer=_slice_type,
+    lower=_slice_lower,
+    vjps=(lambda g, y, x, *, starts, shape, steps: place(g, x.shape, starts, steps),),
+    jvp="linear",
+)
+
+
+def region(
+    x: Tensor, starts: Extents, shape: Extents, steps: tuple[int, ...] | None = None
+) -> Tensor:
+    """The elements `x[starts + i * steps]`; `x` itself where that is all of it."""
+    steps = (1,) * len(shape) if steps is None else steps
+    if shape == x.shape and all(step == 1 for step in steps):
+        return x
+    return bind(_slice, (x,), {"starts": tuple(starts), "shape": tuple(shape), "steps": steps})
+
+
+def part(x: Tensor, axis: int, start: Extent, extent: Extent) -> Tensor:
+    """`extent` elements along `axis`, all of the others."""
+    starts = tuple(start if k == axis else 0 for k in range(x.ndim))
+    return region(x, starts, tuple(extent if k == axis else d for k, d in enumerate(x.shape)))
+
+
+# ----- a region of an otherwise filled tensor -----
+
+
+def position_within(i: Any, start: Extent, step: int) -> Any:
+    """Which element of a region lies at `i`, provided that `lands` holds."""
+    return (i - start) // step if step > 0 else (start - i) // -step
+
+
+def lands(i: Any, start: Extent, step: int) -> tuple[Any, int]:
+    """The condition of a form that an element of the region lies at `i`, not between two."""
+    return (i - start) % abs(step), 1
+
+
+def _pad_lower(
+    form: Any, x: Any, *, shape: Extents, starts: Extents, steps: Any, value: Any
+) -> Any:
+    def where(*at: Any) -> list[Any]:
+        return [lands(*each) for each in zip(at, starts, steps) if abs(each[-1]) != 1]
+
+    return form.view(
+        x,
+        shape,
+        lambda *at: tuple(map(position_within, at, starts, steps)),
+        fill=value,
+        where=where,
+    )
+
+
+def _pad_evaluate(
+    xp: Any, x: Any, *, shape: Extents, starts: Extents, steps: Any, value: Any
+) -> Any:
+    y = xp.full(shape, value, x.dtype) if value else xp.zeros(shape, x.dtype)
+    y[python_slices(starts, x.shape, steps)] = x
+    return y
+
+
+def _pad_type(
+    x: TensorType, *, shape: Extents, starts: Extents, steps: Any, value: Any
+) -> TensorType:
+    check_region("pad", shape, starts, x.shape, steps)
+    return x.with_shape(shape)
+
+
+_pad = Op(
+    name="pad",
+    evaluate=_pad_evaluate,
+    infer=_pad_type,
+    lower=_pad_lower,
+    vjps=(lambda g, y, x, *, shape, starts, steps, value: region(g, starts, x.shape, steps),),
+    jvp=lambda tangents, y, x, *, shape, starts, steps, value: place(
+        tangents[0], shape, starts, steps
+    ),
+)
+
+
+def place(
+    x: Tensor, shape: Extents, starts: Extents, steps: tuple[int, ...], value: Any = 0
+) -> Tensor:
+    """A tensor of `shape` that holds `x` in a region and `value` elsewhere."""
+    return bind(
+        _pad, (x,), {"shape": tuple(shape), "starts": starts, "steps": steps, "value": value}
+    )
+
+
+@api
+def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
+    """`x` with a frame of `constant_values` around it, as `numpy.pad` makes it.
+
+    Args:
+        x: Tensor of any shape and dtype.
+        pad_width: How many elements come before and after: one number for every axis, one pair
+            for every axis, or a pair for each axis.
+        mode: "constant", the only one there is.
+        constant_values: A Python number that `x`'s dtype can hold.
+
+    Returns:
+        Tensor whose extents are larger by the widths.
+
+    Raises:
+        ShapeError: A width is negative, or there are not as many pairs as axes.
+        DTypeError: The number does not suit the dtype.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.pad(df.ones(2), (1, 2)).tolist()
+        [0.0, 1.0, 1.0, 0.0, 0.0]
+    """
+    x = as_tensor(x)
+    if mode != "constant":
+        raise ShapeError(
+            f"pad: mode {mode!r}", 'mode="constant"', "df.take with the indices to repeat"
+        )
+    widths = canonical_pairs("pad", pad_width, x.ndim)
+    if any(isinstance(w, int) and w < 0 for pair in widths for w in pair):
+        raise ShapeError(
+            f"pad: pad_width {pad_width} is negative", "widths of 0 or more", "x[1:-1]"
+        )
+    if weak_dtype(constant_values, x.dtype) != x.dtype:
+        raise DTypeError(
+            f"pad: {constant_values!r} into a tensor of dtype {x.dtype}",
+            f"a number that {x.dtype} can hold",
+            "x.astype(df.float32)",
+        )
+    shape = tuple(d + low + high for d, (low, high) in zip(x.shape, widths))
+    return place(x, shape, tuple(low for low, _ in widths), (1,) * x.ndim, constant_values)
+
+
+# ----- replacing a region -----
+
+
+def _put_type(x: TensorType, v: TensorType, *, starts: Extents, steps: Any) -> TensorType:
+    check_region("put_slice", x.shape, starts, v.shape, steps)
+    if x.dtype != v.dtype:
+        raise DTypeError(f"put_slice: {v.dtype} into {x.dtype}", "one dtype", "v.astype(x.dtype)")
+    return x
+
+
+def _put_evaluate(xp: Any, x: Any, v: Any, *, starts: Extents, steps: Any) -> Any:
+    y = x.copy()
+    y[python_slices(starts, v.shape, steps)] = v
+    return y
+
+
+def _put_jvp(tangents: Any, y: Any, x: Any, v: Any, *, starts: Extents, steps: Any) -> Tensor:
+    t_x, t_v = (zeros_like(p) if t is None else t for p, t in zip((x, v), tangents))
+    return put_region(t_x, t_v, starts, steps)
+
+
+_put_slice = Op(
+    name="put_slice",
+    evaluate=_put_evaluate,
+    infer=_put_type,
+    lower=lambda form, x, v, *, starts, steps: form.scatter(
+        "set", x, v, lambda *at: tuple(s + i * step for s, i, step in zip(starts, at, steps))
+    ),
+    vjps=(
+        lambda g, y, x, v, *, starts, steps: put_region(g, zeros_like(v), starts, steps),
+        lambda g, y, x, v, *, starts, steps: region(g, starts, v.shape, steps),
+    ),
+    jvp=_put_jvp,
+)
+
+
+def put_region(
+    x: Tensor, v: Tensor, starts: Extents, steps: tuple[int, ...] | None = None
+) -> Tensor:
+    """`x` with `v` at `starts + i * steps`; `v` itself where that is all of it."""
+    steps = (1,) * x.ndim if steps is None else steps
+    if v.shape == x.shape and all(step == 1 for step in steps):
+        return v
+    return bind(_put_slice, (x, v), {"starts": starts, "steps": steps})
+
+
+# ----- Python's slices -----
+
+
+def resolve(bounds: slice, extent: Extent) -> tuple[Extent, Extent, int]:
+    """Start, extent and step of `x[bounds]`, clamped as Python does; tensors may be bounds.
+
+    Raises:
+        ValueError: The step is 0.
+    """
+    step = 1 if bounds.step is None else int(bounds.step)
+    if step == 0:
+        raise ValueError("slice step cannot be zero")
+    low, high = (0, extent) if step > 0 else (-1, extent - 1)
+    first, end = (low, high) if step > 0 else (high, low)
+    start = first if bounds.start is None else _clamped(bounds.start, extent, low, high)
+    stop = end if bounds.stop is None else _clamped(bounds.stop, extent, low, high)
+    distance = stop - start if step > 0 else start - stop
+    if distance <= 0:
+        return 0, 0, 1
+    stride = abs(step)
+    count = distance if stride == 1 else (distance + stride - 1) // stride
+    return start, count, 1 if isinstance(count, int) and count == 1 else step
+
+
+def _clamped(bound: Any, extent: Extent, low: Extent, high: Extent) -> Extent:
+    value = bound if isinstance(bound, Dim) else bound.__index__()
+    if value < 0:
+        value = value + extent
+    return low if value < low else high if value > high else value
+
+
+def is_plain(index: Any) -> bool:
+    """Whether NumPy reads `index` as this module does: ints and slices, None and Ellipsis."""
+    return PLAIN.issuperset(map(type, index)) if index.__class__ is tuple else type(index) in PLAIN
+
+
+PLAIN = frozenset({int, slice, type(None), type(Ellipsis), np.int64})

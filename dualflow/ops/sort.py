@@ -1,0 +1,172 @@
+"""Order: argsort, and what follows from it; searchsorted."""
+
+from __future__ import annotations
+
+from typing import Any, Never
+
+import numpy as np
+
+from dualflow.core.axes import canonical_axis
+from dualflow.core.convert import as_tensor
+from dualflow.core.doors import meet
+from dualflow.core.op import Op, bind
+from dualflow.core.registry import api, refused
+from dualflow.core.tensor import Tensor
+from dualflow.ops.arrange import flip
+from dualflow.ops.gather import take_along_axis
+from jit.errors import DTypeError, ShapeError
+from jit.types import TensorType, format_shape, int64, kind
+
+
+def _argsort_type(x: TensorType, *, axis: int) -> TensorType:
+    if kind(x.dtype) == "complex":
+        raise DTypeError(
+            "argsort: complex numbers have no order", "real numbers or bools", "df.abs(x)"
+        )
+    return x.with_dtype(int64)
+
+
+def _argsort_lower(form: Any, x: Any, *, axis: int) -> Any:
+    type_ = TensorType(tuple(x.shape), int64)
+    return form.extern("argsort", (x,), type_, lambda a: np.argsort(a, axis, kind="stable"))
+
+
+_argsort = Op(
+    name="argsort",
+    evaluate=lambda xp, x, *, axis: xp.argsort(x, axis, kind="stable"),
+    infer=_argsort_type,
+    lower=_argsort_lower,
+)
+
+
+@api
+def argsort(
+    x: Any, /, axis: int = -1, *, descending: bool = False, stable: bool = True, **foreign: Never
+) -> Tensor:
+    """The indices that put `x` in order along an axis.
+
+    Args:
+        x: Tensor with one dimension or more; real numbers or bools. NaN counts as the largest.
+        axis: The axis to sort along.
+        descending: The largest first.
+        stable: Accepted for the array API's sake; equal elements always keep their order.
+
+    Returns:
+        int64 tensor of the shape of `x`.
+
+    Raises:
+        AxisError: `x` has no such axis.
+        DTypeError: `x` is complex.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.argsort(df.asarray([3, 1, 2])).tolist()
+        [1, 2, 0]
+    """
+    if foreign:
+        raise refused("argsort", foreign)
+    x = as_tensor(x)
+    axis = canonical_axis("argsort", axis, x.ndim)
+    if not descending:
+        return bind(_argsort, (x,), {"axis": axis})
+    backwards = bind(_argsort, (flip(x, axis),), {"axis": axis})
+    return x.shape[axis] - 1 - flip(backwards, axis)
+
+
+@api
+def sort(
+    x: Any, /, axis: int = -1, *, descending: bool = False, stable: bool = True, **foreign: Never
+) -> Tensor:
+    """`x` with its elements in order along an axis.
+
+    Args:
+        x: Tensor with one dimension or more; real numbers or bools. NaN counts as the largest.
+        axis: The axis to sort along.
+        descending: The largest first.
+        stable: Accepted for the array API's sake; equal elements always keep their order.
+
+    Returns:
+        Tensor of the shape and dtype of `x`.
+
+    Raises:
+        AxisError: `x` has no such axis.
+        DTypeError: `x` is complex.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.sort(df.asarray([3, 1, 2]), descending=True).tolist()
+        [3, 2, 1]
+    """
+    if foreign:
+        raise refused("sort", foreign)
+    x = as_tensor(x)
+    axis = canonical_axis("sort", axis, x.ndim)
+    return take_along_axis(x, argsort(x, axis, descending=descending, stable=stable), axis)
+
+
+# ----- searchsorted -----
+
+
+def _searchsorted_type(x1: TensorType, x2: TensorType, *, side: str) -> TensorType:
+    if x1.dtype != x2.dtype or kind(x1.dtype) == "complex":
+        raise DTypeError(
+            f"searchsorted: does not take {x1.dtype} and {x2.dtype}", "real numbers, all alike", ""
+        )
+    if x1.ndim != 1 or side not in ("left", "right"):
+        raise ShapeError(
+            f"searchsorted: sorted values of shape {format_shape(x1.shape)}, side {side!r}",
+            'one dimension, side "left" or "right"',
+            "x.flatten()",
+        )
+    return TensorType(x2.shape, int64)
+
+
+def _searchsorted_lower(form: Any, x1: Any, x2: Any, *, side: str) -> Any:
+    """Counts the sorted values that come before each value; NaN comes last."""
+    shape = (*x2.shape, x1.shape[0])
+    keys = form.view(x1, shape, lambda *at: (at[-1],))
+    values = form.view(x2, shape, lambda *at: at[:-1])
+    before = form.pointwise("less" if side == "left" else "less_equal", keys, values)
+    if kind(x1.dtype) == "floating":
+        nan_key, nan_value = form.pointwise("isnan", keys), form.pointwise("isnan", values)
+        over = nan_value
+        if side == "left":
+            over = form.pointwise("logical_and", nan_value, form.pointwise("logical_not", nan_key))
+        before = form.pointwise("logical_or", before, over)
+    return form.reduce("sum", form.pointwise("astype", before, dtype=int64), (len(shape) - 1,))
+
+
+_searchsorted = Op(
+    name="searchsorted",
+    evaluate=lambda xp, x1, x2, *, side: xp.searchsorted(x1, x2, side),
+    infer=_searchsorted_type,
+    lower=_searchsorted_lower,
+)
+
+
+@api
+def searchsorted(x1: Any, x2: Any, /, side: str = "left", *, sorter: Any = None) -> Tensor:
+    """Where to insert values into sorted ones so that they stay sorted.
+
+    Args:
+        x1: Tensor of one dimension, in rising order.
+        x2: Tensor of any shape: the values to place; brought to one dtype with `x1`.
+        side: "left": before equal elements; "right": after them.
+        sorter: Indices that sort `x1`, if it is not sorted itself.
+
+    Returns:
+        int64 tensor of the shape of `x2`.
+
+    Raises:
+        ShapeError: `x1` has another number of dimensions.
+        DTypeError: The values are complex.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.searchsorted(df.asarray([1, 3, 5]), df.asarray([3, 4])).tolist()
+        [1, 2]
+    """
+    x1, x2 = meet("searchsorted", (as_tensor(x1), as_tensor(x2)), "any")
+    if sorter is not None:
+        x1 = take_along_axis(x1, sorter)
+    return bind(_searchsorted, (x1, x2), {"side": side})

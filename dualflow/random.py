@@ -1,0 +1,39 @@
+"""Random numbers: `df.random`. The same seed gives the same numbers in both modes.
+
+Samplers take the shape first, draw from a `Generator` (the default one, if none is named), and
+return tensors; `requires_grad=True` makes a trainable Variable of what was drawn.
+"""
+
+from __future__ import annotations
+
+from dualflow.ops.random import (
+    Generator,
+    bernoulli,
+    default_generator,
+    exponential,
+    get_state,
+    normal,
+    permutation,
+    randint,
+    randn,
+    seed,
+    set_state,
+    truncated_normal,
+    uniform,
+)
+
+__all__ = [
+    "Generator",
+    "bernoulli",
+    "default_generator",
+    "exponential",
+    "get_state",
+    "normal",
+    "permutation",
+    "randint",
+    "randn",
+    "seed",
+    "set_state",
+    "truncated_normal",
+    "uniform",
+]

@@ -1,0 +1,7 @@
+"""Help for users' own tests: `df.testing`."""
+
+from __future__ import annotations
+
+from dualflow.autodiff.check import check_gradients
+
+__all__ = ["check_gradients"]

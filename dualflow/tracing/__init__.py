@@ -1,0 +1,1 @@
+"""`@function`: Python recorded into graphs while it runs, and run from them afterwards."""

@@ -1,0 +1,108 @@
+"""ConcreteFunction: a function traced without running it, for types that need not be concrete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jit
+from dualflow.core import tree
+from dualflow.core.context import quietly, using
+from dualflow.core.convert import as_tensor
+from dualflow.core.op import registry, wrap
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.path import Outputs
+from dualflow.tracing.spec import TensorSpec
+from dualflow.tracing.trace import Trace
+from jit.dims import Dim
+from jit.errors import DTypeError, TraceError
+from jit.types import TensorType
+
+
+class ConcreteFunction:
+    """One symbolic trace, compiled.
+
+    Args:
+        python: The function.
+        specs: Its arguments; every `TensorSpec` or tensor becomes a symbolic tensor of that type.
+
+    Attributes:
+        graph: The optimised graph.
+    """
+
+    def __init__(self, python: Callable[..., Any], specs: tuple[Any, ...]) -> None:
+        trace = Trace(getattr(python, "__name__", "function"))
+        scope: dict[str, Dim] = {}
+        leaves, self._arguments = tree.flatten(specs)
+        symbols = [self._symbol(trace, x, k, scope) for k, x in enumerate(leaves)]
+        self._places = [k for k, x in enumerate(symbols) if isinstance(x, Tensor)]
+        try:
+            with using(trace=trace):
+                result = python(*tree.unflatten(self._arguments, symbols))
+                self._finish(trace, result)
+        finally:
+            trace.restore()
+            trace.release()
+
+    @staticmethod
+    def _symbol(trace: Trace, x: Any, k: int, scope: dict[str, Dim]) -> Any:
+        if isinstance(x, TensorSpec):
+            return trace.placeholder(x.type(scope), x.name or f"x{k}")
+        return trace.placeholder(x.type, f"x{k}") if isinstance(x, Tensor) else x
+
+    def _finish(self, trace: Trace, result: Any) -> None:
+        if trace.written or any(v._grad is not g for v, g in trace.grads.items()):
+            raise TraceError(
+                f"{trace.graph.name}: a symbolic trace assigns a Variable",
+                "a function without state, or a recorded call",
+                "call the function with real tensors instead of .concrete(...)",
+            )
+        outputs = Outputs()
+        leaves, self._spec = tree.flatten(result)
+        self._indices = [outputs.index(trace, as_tensor(x)) for x in leaves]
+        trace.graph.outputs = outputs.values
+        self._cells = trace.cells
+        self._executable = jit.compile(trace.graph, ops=registry)
+        self.graph = self._executable.graph
+
+    def __call__(self, *args: Any) -> Any:
+        """Runs the graph on tensors of fitting types.
+
+        Args:
+            *args: The arguments in the structure of the specs.
+
+        Raises:
+            DTypeError: An argument has another dtype or shape than its spec.
+        """
+        leaves, structure = tree.flatten(args)
+        if structure != self._arguments:
+            raise TraceError(
+                f"{self.graph.name}: arguments {structure}",
+                str(self._arguments),
+                "pass what the specs say",
+            )
+        tensors = [as_tensor(leaves[k]) for k in self._places]
+        for k, (x, value) in enumerate(zip(tensors, self.graph.inputs, strict=False)):
+            if not fits(x.type, value.type):
+                raise DTypeError(
+                    f"{self.graph.name}: argument {k} is {x.type}",
+                    str(value.type),
+                    "convert it, or trace anew",
+                )
+        inputs = [x.data for x in (*tensors, *(cell.tensor() for cell in self._cells))]
+        arrays = quietly(self._executable, inputs)
+        return tree.unflatten(self._spec, [wrap(arrays[k]) for k in self._indices])
+
+    def __repr__(self) -> str:
+        return f"<ConcreteFunction {self.graph.name}>"
+
+
+def fits(given: TensorType, wanted: TensorType) -> bool:
+    """Whether a concrete type is one of those that a symbolic one stands for."""
+    return (
+        given.dtype == wanted.dtype
+        and given.ndim == wanted.ndim
+        and all(
+            isinstance(w, Dim) or g == w for g, w in zip(given.shape, wanted.shape, strict=True)
+        )
+    )

@@ -1,0 +1,381 @@
+"""`@function`: a callable whose calls are recorded once per signature and path, then replayed."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, overload
+
+from dualflow.core import tree
+from dualflow.core.context import context, using
+from dualflow.core.source import user_line, warn_user
+from dualflow.core.tensor import Tensor
+from dualflow.errors import FunctionWarning
+from dualflow.tracing import modes
+from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
+from dualflow.tracing.path import EntryMiss, Path, is_tracked
+from dualflow.tracing.signature import Call, nearest_difference, take_apart
+from dualflow.tracing.spec import TensorSpec
+from dualflow.tracing.trace import Trace
+from jit.errors import DTypeError, GuardMiss, TraceError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
+MAX_CREATIONS = 3  # recordings in a row that may create state before the function runs eagerly
+
+
+class Entry:
+    """The paths recorded for one signature; `eager` holds the reason if it is not compiled."""
+
+    def __init__(self, info: TraceInfo) -> None:
+        self.info = info
+        self.paths: list[Path] = []
+        self.last: Path | None = None
+        self.eager: str | None = None
+        self.creations = 0
+
+    def find(self, prefix: tuple[bool | int, ...], tried: set[Path]) -> Path | None:
+        """A path not tried yet whose first answers are these, the one that served most calls."""
+        found = [p for p in self.paths if p not in tried and p.answers[: len(prefix)] == prefix]
+        return max(found, key=lambda p: p.hits, default=None)
+
+
+class Function:
+    """A function in two modes; made by `df.function`.
+
+    Attributes:
+        python: The undecorated function.
+    """
+
+    def __init__(self, python: Callable[..., Any], options: dict[str, Any]) -> None:
+        functools.update_wrapper(self, python, updated=())
+        self.python = python
+        self.options = options
+        self.name = getattr(python, "__name__", type(python).__name__)
+        self.entries: OrderedDict[Any, Entry] = OrderedDict()
+        self.calls = 0
+        self.from_graph = 0
+        self._lock = threading.RLock()
+        self.limit: str | None = None
+        all_functions.add(self)
+
+    # ----- calling -----
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if context.trace is not None:  # inside of another recording this is a plain call
+            return self.python(*args, **kwargs)
+        self.calls += 1
+        call = take_apart(args, kwargs)
+        if self.options["mode"] == "eager" or modes.mode() == "eager":
+            return self._eager(call, args, kwargs)
+        self._check_signature(call)
+        entry = self.entries.get(call.key)
+        if entry is None:
+            with self._lock:
+                entry = self.entries.get(call.key) or self._new_entry(call)
+        if entry.eager is not None:
+            return self._eager(call, args, kwargs)
+        return self._run(entry, call)
+
+    def _eager(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs Python on the caller's own lists and dicts; only arrays have to become tensors."""
+        if call.arrays:
+            args, kwargs = call.arguments(call.tensors)
+        return self.python(*args, **kwargs)
+
+    def _run(self, entry: Entry, call: Call) -> Any:
+        """Follows paths by their guards' answers; records when none fits or the graph fails."""
+        path = entry.last
+        tried: set[Path] = set()
+        failure: Exception | None = None
+        while path is not None:
+            tried.add(path)
+            try:
+                result = path.call(call.tensors)
+            except GuardMiss as miss:
+                path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
+            except EntryMiss:
+                path = entry.find((), tried)
+            except Exception as error:  # the call starts again, and Python raises at its own line
+                failure = error
+                break
+            else:
+                entry.last = path
+                self.from_graph += 1
+                entry.info.hits += 1
+                return result
+        with self._lock:
+            result = self._record(entry, call)
+        if failure is not None:
+            warn_user(
+                f"{self.name}: the graph failed where Python did not: {failure!r}", FunctionWarning
+            )
+        return result
+
+    def _check_signature(self, call: Call) -> None:
+        specs = self.options["input_signature"]
+        if specs is None:
+            return
+        if len(specs) != len(call.tensors):
+            raise DTypeError(
+                f"{self.name}: {len(call.tensors)} tensors came, input_signature has {len(specs)}",
+                "a tensor for each spec",
+                "pass tensors as the signature says",
+            )
+        for k, (spec, tensor) in enumerate(zip(specs, call.tensors, strict=True)):
+            if not spec.accepts(tensor.shape, tensor.dtype):
+                raise DTypeError(
+                    f"{self.name}: argument {k} is {tensor.type}",
+                    f"{spec}, as input_signature says",
+                    "convert it, or widen the signature with None",
+                )
+
+    # ----- recording -----
+
+    def _new_entry(self, call: Call) -> Entry:
+        names = leaf_names(self.python, call)
+        why = nearest_difference(list(self.entries), call.key, names)
+        entry = Entry(TraceInfo(describe(call, names), why, user_line()))
+        if len(self.entries) >= self.options["max_traces"] and self.options["on_limit"] != "grow":
+            if self.limit is None:
+                self._limit(
+                    entry,
+                    f"{len(self.entries)} traces were made, the last change: {why}",
+                    "max_traces",
+                )
+                self.limit = entry.eager
+            entry.eager = self.limit
+            return entry
+        self.entries[call.key] = entry
+        return entry
+
+    def _limit(self, entry: Entry, what: str, option: str) -> None:
+        """Applies `on_limit` when there are too many traces or paths."""
+        message = f"{what}; {option}={self.options[option]} is reached"
+        if self.options["on_limit"] == "error":
+            raise TraceError(
+                f"{self.name}: {message}",
+                "fewer traces",
+                f"pass tensors, or df.function({option}=...)",
+            )
+        self._give_up(entry, f"limit: {message}", f"raise {option}, or pass on_limit='grow'")
+
+    def _give_up(self, entry: Entry, reason: str, remedy: str) -> None:
+        """This signature runs eagerly from now on, and the user is told once."""
+        if self.options["strict"]:
+            raise TraceError(
+                f"{self.name}: {reason}", "a function that can be compiled whole", remedy
+            )
+        entry.eager = reason
+        warn_user(f"{self.name} runs eagerly: {reason}. To compile it, {remedy}.", FunctionWarning)
+
+    def _record(self, entry: Entry, call: Call) -> Any:
+        started = time.perf_counter()
+        trace = Trace(self.name)
+        tensors = [trace.argument(x, f"x{k}") for k, x in enumerate(call.tensors)]
+        args, kwargs = call.arguments(tensors)
+        try:
+            with using(trace=trace):
+                result = self.python(*args, **kwargs)
+                self._keep(entry, trace, result)
+        finally:
+            trace.release()
+        entry.info.seconds += time.perf_counter() - started
+        return result
+
+    def _keep(self, entry: Entry, trace: Trace, result: Any) -> None:
+        """Makes a path of a finished recording, or says why it cannot be one."""
+        survivors, changed = trace.survivors(), trace.settings.changed()
+        if trace.escapes:
+            how, line = trace.escapes[0]
+            reason = f"a value leaves for Python through {how} at {line}"
+            self._give_up(
+                entry, reason, "keep it a tensor inside the function, and convert the result"
+            )
+        elif trace.custom_rules and any(map(is_tracked, tree.flatten(result)[0])):
+            reason = f"custom_gradient of {trace.custom_rules[0]} is differentiated from outside"
+            self._give_up(entry, reason, "ask for gradients inside the function")
+        elif survivors or changed:
+            entry.creations += 1
+            if entry.creations >= MAX_CREATIONS:
+                reason = f"creates {survivors[0].label()}" if survivors else f"sets {changed}"
+                self._give_up(entry, f"every call {reason}", "create and set state once, outside")
+        else:
+            if len(entry.paths) >= self.options["max_paths"] and self.options["on_limit"] != "grow":
+                self._limit(entry, f"{len(entry.paths)} paths were recorded", "max_paths")
+            if entry.eager is None:
+                with using(trace=None):
+                    path = Path(trace, result)
+                entry.paths.append(path)
+                entry.last = path
+                entry.info.paths = len(entry.paths)
+
+    # ----- methods, and looking inside -----
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else BoundFunction(self, instance)
+
+    @property
+    def mode(self) -> str:
+        """How calls run now: "interpreted", "eager (why)", or "not called yet"."""
+        if self.options["mode"] == "eager" or modes.mode() == "eager":
+            return "eager (asked for)"
+        reasons = [e.eager for e in self.entries.values() if e.eager] + (
+            [self.limit] if self.limit else []
+        )
+        if reasons:
+            return f"eager ({reasons[0]})"
+        return "interpreted" if self.entries else "not called yet"
+
+    @property
+    def graphs(self) -> list[Any]:
+        """The optimised graph of every path."""
+        return [p.executable.graph for entry in self.entries.values() for p in entry.paths]
+
+    def explain(self) -> Explanation:
+        """What was traced, why, and how calls were served; print it."""
+        return explain(self)
+
+    def concrete(self, *specs: TensorSpec | Any) -> Any:
+        """Traces without running: symbolic arguments in, a compiled graph out.
+
+        Args:
+            *specs: A `TensorSpec` (or a tensor, whose type is taken) per tensor argument, other
+                values as they are.
+
+        Returns:
+            A callable that takes tensors; its `.graph` can be printed.
+        """
+        from dualflow.tracing.concrete import ConcreteFunction
+
+        return ConcreteFunction(self.python, specs)
+
+    def __repr__(self) -> str:
+        traces, calls = counted(len(self.entries), "trace"), counted(self.calls, "call")
+        return f"<Function {self.name}: {self.mode}, {traces}, {calls}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Function:
+        return Function(self.python, self.options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Function, (self.python, self.options))
+
+
+class BoundFunction:
+    """A decorated method of one instance; everything else is its Function's."""
+
+    def __init__(self, function: Function, instance: Any) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__func__, name)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, BoundFunction)
+            and self.__self__ is other.__self__
+            and self.__func__ is other.__func__
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self.__self__), id(self.__func__)))
+
+    def __repr__(self) -> str:
+        return f"<bound {self.__func__!r}>"
+
+
+def leaf_names(python: Callable[..., Any], call: Call) -> list[str]:
+    """Each leaf of the arguments under its parameter's name, as in `batch['x']`, for messages."""
+    try:
+        parameters = list(inspect.signature(python).parameters.values())
+    except (TypeError, ValueError):  # written in C
+        parameters = []
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
+
+    def name(path: str) -> str:
+        which, first, inner = LEAF_PATH.fullmatch(path).groups()  # type: ignore[union-attr]
+        if which == "1":
+            return first.strip("'") + inner
+        k = int(first)
+        return (named[k] if k < len(named) else f"{rest}[{k - len(named)}]") + inner
+
+    return [name(path) for path in tree.leaf_paths(tree.unflatten(call.spec, call.leaves))]
+
+
+def describe(call: Call, names: list[str]) -> str:
+    """The signature in a few words."""
+    parts = [str(x.type) if isinstance(x, Tensor) else repr(x)[:20] for x in call.leaves]
+    return ", ".join(f"{n} {p}" for n, p in zip(names, parts, strict=False))
+
+
+@overload
+def function(python: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def function(
+    *,
+    input_signature: Any = None,
+    mode: str = "compiled",
+    max_traces: int = 16,
+    max_paths: int = 256,
+    on_limit: str = "eager",
+    strict: bool = False,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def function(
+    python: Callable[..., Any] | None = None,
+    /,
+    *,
+    input_signature: Any = None,
+    mode: str = "compiled",
+    max_traces: int = 16,
+    max_paths: int = 256,
+    on_limit: str = "eager",
+    strict: bool = False,
+) -> Any:
+    """Decorator: the function is recorded as it runs, and later calls run from the recorded graph.
+
+    Args:
+        python: The function, method, lambda, partial or callable object.
+        input_signature: A `TensorSpec` per tensor argument; calls that do not fit raise.
+        mode: "compiled", or "eager" to switch it off for this function.
+        max_traces: Signatures that are recorded before `on_limit` applies.
+        max_paths: Ways through the function, per signature, before `on_limit` applies.
+        on_limit: "eager" (with a message), "error" or "grow".
+        strict: Raise where the function would otherwise run eagerly.
+
+    Returns:
+        A `Function` with the same signature.
+
+    Example:
+        >>> import dualflow as df
+        >>> @df.function
+        ... def f(x):
+        ...     return x * 2 + 1
+        >>> f(df.asarray([1.0, 2.0])).tolist()
+        [3.0, 5.0]
+    """
+    if on_limit not in ("eager", "error", "grow"):
+        raise ValueError(f"on_limit={on_limit!r}: eager, error or grow")
+    if mode not in ("compiled", "eager"):
+        raise ValueError(f"mode={mode!r}: compiled or eager")
+    options = {
+        "input_signature": None if input_signature is None else tuple(input_signature),
+        "mode": mode,
+        "max_traces": max_traces,
+        "max_paths": max_paths,
+        "on_limit": on_limit,
+        "strict": strict,
+    }
+    if python is None:
+        return lambda f: Function(f, options)
+    return Function(python, options)

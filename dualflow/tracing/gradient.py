@@ -1,0 +1,208 @@
+"""The gradient of a call: a forward graph that also returns what the backward graph needs.
+
+When another tape watches the gradient itself, the call's graph is replayed as ops instead, from the
+primal inputs; the replay is recorded, so gradients of every order follow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jit
+from dualflow.autodiff.sweep import Sweep, Watch, pull_definition
+from dualflow.core.context import context, quietly, using
+from dualflow.core.op import bind, registry, wrap
+from dualflow.core.record import Leaf, new_record
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.trace import Trace
+from jit.ir import builtin
+from jit.ir.graph import Graph, Node, Value
+from jit.types import TensorType, kind
+
+
+class CallGradient:
+    """The op of a compiled call, as records see it.
+
+    Args:
+        graph: The recorded graph.
+        tracked: Which of its outputs gradients flow back from.
+        unrecorded: Nodes through which none flow.
+    """
+
+    differentiable = True
+    vjps = None
+    jvp = None
+
+    def __init__(self, graph: Graph, tracked: list[int], unrecorded: set[Node]) -> None:
+        self.name = f"call of {graph.name}"
+        self.graph = graph
+        self.tracked = tracked
+        self.unrecorded = unrecorded
+        self._pairs: dict[tuple[bool, ...], Pair] = {}
+
+    def wanted(self, inputs: list[Tensor]) -> bool:
+        """Whether somebody watches an input of the call."""
+        return new_record(self, tuple(inputs), {}) is not None
+
+    def forward(self, inputs: list[Tensor]) -> tuple[list[Any], dict[str, Any]]:
+        """The outputs of the call, and the residuals as attrs of its record."""
+        needed = tuple(x.record is not None and is_inexact(x.type) for x in inputs)
+        pair = self._pairs.get(needed)
+        if pair is None:
+            pair = self._pairs[needed] = Pair(self, needed)
+        outputs, residuals = pair.run_forward([x.data for x in inputs])
+        return outputs, {"pair": pair, "residuals": residuals}
+
+    def connects(self, attrs: dict[str, Any], source: int, given: set[int]) -> bool:
+        """Whether an input reaches one of the tracked outputs that have a cotangent."""
+        return not attrs["pair"].reach[source].isdisjoint(given)
+
+    def definition(self, *inputs: Tensor, **attrs: Any) -> Any:
+        """The tracked outputs, computed by replaying the graph as ops."""
+        outputs = replay(self.graph, list(inputs), self.unrecorded)
+        kept = [outputs[k] for k in self.tracked]
+        return tuple(kept) if len(kept) > 1 else kept[0]
+
+    def pullback(
+        self, g: Any, y: Any, args: tuple[Any, ...], attrs: dict[str, Any], needed: Any
+    ) -> list[Any]:
+        """Cotangents of the inputs."""
+        if context.recording or context.trace is not None or any(x.data is None for x in args):
+            return pull_definition(self, g, args, {}, needed)
+        cotangents = list(g) if isinstance(g, tuple) else [g]
+        return attrs["pair"].run_backward(attrs["residuals"], [c.data for c in cotangents])
+
+
+class Pair:
+    """Forward and backward executables for one choice of inputs that need gradients."""
+
+    def __init__(self, call: CallGradient, needed: tuple[bool, ...]) -> None:
+        joint = differentiate(call, needed)
+        self.needed = needed
+        self.outputs = len(call.graph.outputs)
+        forward, backward = split(joint.graph, len(call.graph.inputs), self.outputs)
+        self.forward = jit.compile(forward, ops=registry)
+        self.backward = jit.compile(backward, ops=registry)
+        self.reach = joint.reach
+
+    def run_forward(self, arrays: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Outputs and residuals."""
+        values = quietly(self.forward, arrays)
+        return values[: self.outputs], values[self.outputs :]
+
+    def run_backward(self, residuals: list[Any], cotangents: list[Any]) -> list[Any]:
+        """One cotangent per input, None where no gradient was needed or none arrives."""
+        found = iter(quietly(self.backward, [*residuals, *cotangents]))
+        return [wrap(next(found)) if outputs else None for outputs in self.reach]
+
+
+class Joint:
+    """A graph that computes outputs and gradients.
+
+    Attributes:
+        graph: Inputs: primals, then cotangents of the tracked outputs.
+        reach: For each primal the tracked outputs that it reaches; none, and it has no gradient.
+    """
+
+    def __init__(self, graph: Graph, reach: list[frozenset[int]]) -> None:
+        self.graph = graph
+        self.reach = reach
+
+
+def differentiate(call: CallGradient, needed: tuple[bool, ...]) -> Joint:
+    """Records the graph again on symbolic tensors, and the sweep back from its tracked outputs."""
+    trace = Trace(call.graph.name, closed=True)
+    inputs = [trace.placeholder(v.type, v.name) for v in call.graph.inputs]
+    for x, flag in zip(inputs, needed, strict=True):
+        x.record = Leaf() if flag else None
+    with using(trace=trace, recording=True, tapes=(Watch(),)):
+        outputs = replay(call.graph, inputs, call.unrecorded)
+        targets = [outputs[k] for k in call.tracked]
+        cotangents = [trace.placeholder(t.type, f"g{k}") for k, t in enumerate(targets)]
+    with using(trace=trace, recording=False):
+        wanted = {x.record for x in inputs if x.record is not None}
+        found = Sweep(targets, lambda record: True).run(cotangents, wanted)
+    graph = trace.graph
+    arrived = [found.get(x.record) for x in inputs]
+    gradients = [None if g is None else trace.value_of(g) for g in arrived]
+    origin = origins(graph, [trace.value_of(g) for g in cotangents])
+    graph.outputs = [trace.value_of(y) for y in outputs]
+    graph.outputs += [g for g in gradients if g is not None]
+    trace.release()
+    return Joint(graph, [frozenset() if g is None else origin[g] for g in gradients])
+
+
+def origins(graph: Graph, cotangents: list[Value]) -> dict[Value, frozenset[int]]:
+    """For every value that depends on cotangents, which of them these are."""
+    found = {value: frozenset({k}) for k, value in enumerate(cotangents)}
+    for node in graph.nodes:
+        met = frozenset().union(*(found.get(v, ()) for v in node.inputs))
+        if met:
+            found.update(dict.fromkeys(node.outputs, met))
+    return found
+
+
+def replay(graph: Graph, inputs: list[Tensor], unrecorded: set[Node]) -> list[Tensor]:
+    """Runs a graph as ops in the current context: recorded, traced or just computed.
+
+    Args:
+        graph: What to run.
+        inputs: One tensor for each input.
+        unrecorded: Nodes to run without recording.
+    """
+    tensors: dict[Value, Tensor] = dict(zip(graph.inputs, inputs, strict=True))
+    recording = context.recording
+    for node in graph.live_nodes():
+        if node.op is builtin.constant:
+            tensors[node.outputs[0]] = Tensor(node.attrs["value"])
+            continue
+        if node.op is builtin.guard:  # without a trace the path was chosen already
+            if context.trace is not None:
+                context.trace.ask(tensors[node.inputs[0]], node.attrs["expected"])
+            continue
+        context.recording = recording and node not in unrecorded
+        try:
+            out = bind(node.op, tuple(tensors[v] for v in node.inputs), node.attrs)  # type: ignore[arg-type]
+        finally:
+            context.recording = recording
+        tensors.update(zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True))
+    return [tensors[v] for v in graph.outputs]
+
+
+def split(joint: Graph, primals: int, outputs: int) -> tuple[Graph, Graph]:
+    """A joint graph as a forward graph, whose further outputs are residuals, and a backward graph.
+
+    Args:
+        joint: Inputs: primals, then cotangents; outputs: the call's, then gradients.
+        primals: How many inputs are primals.
+        outputs: How many outputs are the call's.
+    """
+    late: set[Value] = set(joint.inputs[primals:])
+    backward_nodes: dict[Node, None] = {}
+    for node in joint.nodes:
+        if any(v in late for v in node.inputs):
+            late.update(node.outputs)
+            backward_nodes[node] = None
+    gradients = joint.outputs[outputs:]
+    read = [v for node in backward_nodes for v in node.inputs] + gradients
+    constants = {v for node in joint.nodes if node.op is builtin.constant for v in node.outputs}
+    residuals = list(dict.fromkeys(v for v in read if v not in late and v not in constants))
+    forward = Graph(f"{joint.name}_forward")
+    names: dict[Value, Value] = {v: forward.input(v.type, v.name) for v in joint.inputs[:primals]}
+    for node in joint.nodes:
+        if not any(v in late for v in node.outputs):
+            forward.append_copy(node, names)
+    forward.outputs = [names[v] for v in (*joint.outputs[:outputs], *residuals)]
+    backward = Graph(f"{joint.name}_backward")
+    names = {v: backward.input(v.type, None) for v in residuals}
+    names |= {v: backward.input(v.type, v.name) for v in joint.inputs[primals:]}
+    for node in joint.nodes:
+        if node in backward_nodes or node.op is builtin.constant:
+            backward.append_copy(node, names)
+    backward.outputs = [names[v] for v in gradients]
+    return forward, backward
+
+
+def is_inexact(type_: TensorType) -> bool:
+    """Whether values of this type can have gradients."""
+    return kind(type_.dtype) in ("floating", "complex")

@@ -1,0 +1,246 @@
+"""Trace: records the ops of a Python call into a Graph while they run.
+
+Recording is running: every op is computed eagerly *and* appended, so results, effects and
+exceptions of a recording call are eager's own. When Python asks a tensor for a bool or an int, the
+known answer is noted as a guard. Values that leave for Python otherwise are escapes: such a call
+cannot be replayed. With symbolic arguments the same trace only infers types.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.context import context
+from dualflow.core.convert import from_data
+from dualflow.core.op import Op, Symbol, argument_types, evaluate, registry
+from dualflow.core.record import hang
+from dualflow.core.source import user_line
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
+from dualflow.tracing.cells import ArrayCell, Cell, GradCell, TensorCell, VariableCell
+from dualflow.tracing.settings import Settings
+from jit.dims import Dim
+from jit.errors import TraceError
+from jit.ir.graph import Graph, Node, Value
+from jit.types import TensorType
+
+
+class Trace:
+    """One recording.
+
+    Args:
+        name: Of the graph.
+        closed: Tensors from outside become constants, so that the graph has no further inputs.
+
+    Attributes:
+        graph: What was recorded so far.
+        cells: Where the arrays of the graph's inputs beyond the arguments are read at a call.
+        answers: What the guards expect, in program order.
+        escapes: Values that left for Python: (how, the user's line).
+        unrecorded: Nodes that ran inside `no_grad`, through which no gradient may flow.
+        custom_rules: Functions with a gradient of their own, which the graph does not show.
+        written: The Variables from outside that were assigned.
+        grads: The Variables whose `.grad` was touched, and what it was at first.
+        settings: What the recording relies on in Modules, optimisers and Variables.
+        before: The value of each Variable that was read or assigned, before the call.
+    """
+
+    def __init__(self, name: str, *, closed: bool = False) -> None:
+        self.graph = Graph(name)
+        self._closed = closed
+        self.cells: list[Cell] = []
+        self.answers: list[bool | int] = []
+        self.escapes: list[tuple[str, str | None]] = []
+        self.unrecorded: set[Node] = set()
+        self.custom_rules: list[str] = []
+        self.written: dict[Variable, None] = {}
+        self.grads: dict[Variable, Variable | None] = {}
+        self.settings = Settings()
+        self.before: dict[Variable, Tensor] = {}
+        self._created: dict[int, weakref.ref[Variable]] = {}  # by id: Variables compare elementwise
+        self._symbols: list[Symbol] = []
+        self._captured: dict[int, tuple[Any, Value]] = {}
+        self._arrays: dict[int, tuple[np.ndarray[Any, Any], Tensor]] = {}
+        self._constants: dict[tuple[Any, ...], Value] = {}
+
+    # ----- ops -----
+
+    def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Runs `op` (or infers its types, when an argument is symbolic) and appends its node."""
+        dtype = next((x.dtype for x in reversed(args) if isinstance(x, Tensor)), None)
+        inputs = [self.value_of(x, dtype) for x in args]
+        if any(isinstance(x, Tensor) and x.data is None for x in args) or any(
+            map(has_dim, attrs.values())
+        ):
+            types = op.infer_all(argument_types(args), attrs)
+            outputs = [Tensor(None, Symbol(type_, self)) for type_ in types]
+            hang(op, args, attrs, outputs)
+        else:
+            out = evaluate(op, args, attrs)
+            outputs = list(out) if isinstance(out, tuple) else [out]
+            types = tuple(y.type for y in outputs)
+        for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):
+            y.symbol = self.symbol(value)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def append(
+        self, op: Any, inputs: list[Value], attrs: dict[str, Any], types: tuple[TensorType, ...]
+    ) -> tuple[Value, ...]:
+        """Appends a node at the user's line; remembers whether gradients may pass."""
+        values = self.graph.add(op, inputs, attrs, types, user_line())
+        if not context.recording:
+            self.unrecorded.add(self.graph.nodes[-1])
+        return values
+
+    def symbol(self, value: Value) -> Symbol:
+        """What a tensor carries that stands for `value`."""
+        symbol = Symbol(value.type, self, value)
+        self._symbols.append(symbol)
+        return symbol
+
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether the tensor was computed in this recording."""
+        return tensor.symbol is not None and tensor.symbol.owner is self
+
+    def value_of(self, x: Any, dtype: Any = None) -> Value:
+        """The Value of an op's argument: recorded before, captured now, or a constant."""
+        if not isinstance(x, Tensor):
+            return self._constant(x, dtype)
+        if self.owns(x):
+            return x.symbol.value
+        if x.data is None:
+            raise TraceError(
+                "a symbolic tensor of another graph was used in this one",
+                "tensors of this graph, or concrete ones",
+                "pass it as an argument",
+            )
+        known = self._captured.get(id(x))
+        if known is None:
+            constant = self._closed and isinstance(x.data, np.ndarray)
+            value = (
+                self.graph.constant(x.data)
+                if constant
+                else self._input(x.type, None, TensorCell(x))
+            )
+            known = self._captured[id(x)] = (x, value)
+        return known[1]
+
+    def _constant(self, x: Any, dtype: Any) -> Value:
+        key = (type(x), repr(x), dtype)
+        value = self._constants.get(key)
+        if value is None:
+            value = self._constants[key] = self.graph.constant(
+                context.run(np.asarray, x, dtype), user_line()
+            )
+        return value
+
+    def _input(self, type_: TensorType, name: str | None, cell: Cell) -> Value:
+        self.cells.append(cell)
+        return self.graph.input(type_, name)
+
+    # ----- state -----
+
+    def read(self, variable: Variable) -> None:
+        """A Variable is read: at first its value is an input of the graph."""
+        tensor = variable.tensor
+        if self.owns(tensor) or variable in self.written or self.made(variable):
+            return
+        self.before.setdefault(variable, tensor)
+        owner = next((v for v, grad in self.grads.items() if grad is variable), None)
+        cell = VariableCell(variable) if owner is None else GradCell(owner)
+        value = self._input(tensor.type, variable.name, cell)
+        variable.tensor = Tensor(tensor.data, self.symbol(value), tensor.record)
+
+    def wrote(self, variable: Variable, before: Tensor) -> None:
+        """A Variable was assigned."""
+        if not self.made(variable):
+            self.before.setdefault(variable, before)
+            self.written[variable] = None
+
+    def created(self, variable: Variable) -> None:
+        """A Variable was made while recording."""
+        self._created[id(variable)] = weakref.ref(variable)
+
+    def made(self, variable: Variable) -> bool:
+        """Whether the Variable was made in this recording."""
+        ref = self._created.get(id(variable))
+        return ref is not None and ref() is variable
+
+    def survivors(self) -> list[Variable]:
+        """Variables made while recording that Python still holds: the next call must see them."""
+        grads = {id(v._grad) for v in self.grads}
+        alive = [ref() for ref in self._created.values()]
+        return [v for v in alive if v is not None and id(v) not in grads]
+
+    def touched_grad(self, variable: Variable) -> None:
+        """`.grad` of a Variable is read or set."""
+        if not self.made(variable):
+            self.grads.setdefault(variable, variable._grad)
+
+    def relies_on(self, owner: Any, attribute: str) -> None:
+        """What is recorded holds while `owner.attribute` equals what it is now."""
+        self.settings.rely_on(owner, attribute)
+
+    def saw_module(self, module: Any) -> None:
+        """A Module was called; its attributes decide what it does."""
+        self.settings.saw_module(module)
+
+    def capture_array(self, array: np.ndarray[Any, Any]) -> Tensor:
+        """A NumPy array given to an op is an input, read anew at each call."""
+        known = self._arrays.get(id(array))
+        if known is None:
+            tensor = from_data(array)
+            tensor.symbol = self.symbol(self._input(tensor.type, None, ArrayCell(array)))
+            known = self._arrays[id(array)] = (array, tensor)
+        return known[1]
+
+    # ----- what Python asks -----
+
+    def ask(self, tensor: Tensor, answer: bool | int) -> None:  # noqa: FBT001
+        """Python decides by a value: the path holds as long as the answer is the same."""
+        if not self.owns(tensor):
+            return
+        value = tensor.symbol.value
+        if value.type.shape:
+            scalar = (TensorType((), value.type.dtype),)
+            value = self.append(registry["reshape"], [value], {"shape": ()}, scalar)[0]
+        self.graph.guard(value, answer, user_line())
+        self.answers.append(answer)
+
+    def escape(self, tensor: Tensor, how: str) -> None:
+        """A value leaves for Python as a plain object, which no graph can replay."""
+        if self.owns(tensor):
+            self.escapes.append((how, user_line()))
+
+    # ----- arguments, and the end -----
+
+    def argument(self, tensor: Tensor, name: str | None) -> Tensor:
+        """An argument as an input of the graph: an alias, so the caller's tensor stays as it is."""
+        value = self.graph.input(tensor.type, name)
+        return Tensor(tensor.data, self.symbol(value), tensor.record)
+
+    def placeholder(self, type_: TensorType, name: str | None) -> Tensor:
+        """An argument of which only the type is known."""
+        return Tensor(None, self.symbol(self.graph.input(type_, name)))
+
+    def restore(self) -> None:
+        """Puts back what Variables held before: a symbolic trace must not be seen afterwards."""
+        for variable, tensor in self.before.items():
+            variable.tensor = tensor
+        for variable, grad in self.grads.items():
+            variable._grad = grad
+
+    def release(self) -> None:
+        """Lets go of the tensors of the recording; those that live on become plain ones."""
+        for symbol in self._symbols:
+            symbol.owner = symbol.value = None
+        self._captured.clear()
+        self._arrays.clear()
+
+
+def has_dim(attr: Any) -> bool:
+    """Whether an attr is a symbolic dimension or holds one, so that nothing can be computed yet."""
+    return isinstance(attr, Dim) or (isinstance(attr, tuple) and any(map(has_dim, attr)))

@@ -1,0 +1,71 @@
+"""Jacobians by tape: of nests, of batches, differentiable again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dualflow as df
+from dualflow.errors import TapeError
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
+def test_jacobian_is_central_differences(m, n, seed):
+    generator = np.random.default_rng(seed)
+    a, x0 = generator.normal(size=(m, n)), generator.normal(size=(n,))
+
+    def f(x):
+        return df.tanh(df.asarray(a) @ x) * x.sum()
+
+    x = df.asarray(x0)
+    with df.GradientTape() as tape:
+        tape.watch(x)
+        y = f(x)
+    found = tape.jacobian(y, x)
+    columns = [
+        (f(df.asarray(x0 + d)).numpy() - f(df.asarray(x0 - d)).numpy()) / 2e-6
+        for d in 1e-6 * np.eye(n)
+    ]
+    assert found.shape == (m, n)
+    np.testing.assert_allclose(found.numpy(), np.stack(columns, axis=1), rtol=1e-6, atol=1e-8)
+
+
+def test_jacobian_of_nests_scalars_and_strangers():
+    a, b, c = df.Variable([1.0, 2.0]), df.Variable(3.0), df.Variable(1.0)
+    with df.GradientTape(persistent=True) as tape:
+        y = a * b
+    found = tape.jacobian(y, {"a": a, "b": b, "c": c}, unconnected_gradients="none")
+    assert found["a"].tolist() == [[3.0, 0.0], [0.0, 3.0]]
+    assert found["b"].tolist() == [1.0, 2.0]
+    assert found["c"] is None
+    with df.GradientTape() as tape:
+        y = (a * b).sum()
+    assert tape.jacobian(y, a).tolist() == [3.0, 3.0]
+    with pytest.raises(TapeError, match="spent"):
+        tape.jacobian(y, a)
+
+
+def test_batch_jacobian_is_the_diagonal_of_the_jacobian():
+    generator = np.random.default_rng(0)
+    x = df.asarray(generator.normal(size=(3, 4)))
+    a = df.asarray(generator.normal(size=(4, 2)))
+    with df.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        y = df.tanh(x @ a)
+    full = tape.jacobian(y, x).numpy()
+    found = tape.batch_jacobian(y, x)
+    assert found.shape == (3, 2, 4)
+    np.testing.assert_array_equal(found.numpy(), full[np.arange(3), :, np.arange(3)])
+
+
+def test_jacobian_inside_the_with_is_differentiable():
+    x = df.asarray([1.0, 2.0])
+    with df.GradientTape() as outer:
+        outer.watch(x)
+        with df.GradientTape() as inner:
+            inner.watch(x)
+            y = x * x * x
+        matrix = inner.jacobian(y, x)
+    assert outer.gradient(matrix, x).tolist() == [6.0, 12.0]

@@ -1,0 +1,21 @@
+"""One function in the mode that a test runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import dualflow as df
+
+
+def in_mode(mode: str, python: Callable[..., Any]) -> Callable[..., Any]:
+    """`python` itself in eager mode; compiled, a Function that raises rather than run eagerly."""
+    return df.function(python, strict=True) if mode == "compiled" else python
+
+
+def bits(x: Any) -> tuple[Any, ...]:
+    """Shape, dtype and bytes of a tensor: equal when nothing at all differs."""
+    array = np.asarray(x)
+    return array.shape, array.dtype, array.tobytes()

@@ -1,0 +1,83 @@
+"""Creation: `requires_grad`, devices, symbolic extents, documentation."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from dualflow.ops.create import _arange
+from jit.dims import symbol
+from jit.forms.reference import Reference
+
+MAKERS = {
+    "zeros": lambda **k: df.zeros((2, 3), **k),
+    "ones": lambda **k: df.ones(3, **k),
+    "empty": lambda **k: df.empty(3, **k),
+    "full": lambda **k: df.full((2,), 1.5, **k),
+    "zeros_like": lambda **k: df.zeros_like(df.ones(2), **k),
+    "ones_like": lambda **k: df.ones_like(df.ones(2), **k),
+    "full_like": lambda **k: df.full_like(df.ones(2), 3, **k),
+    "empty_like": lambda **k: df.empty_like(df.ones(2), **k),
+    "arange": lambda **k: df.arange(0.0, 2.0, 0.5, **k),
+    "linspace": lambda **k: df.linspace(0, 1, 4, **k),
+    "eye": lambda **k: df.eye(3, **k),
+    "asarray": lambda **k: df.asarray([1.0, 2.0], **k),
+    "randn": lambda **k: df.randn(2, **k),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MAKERS))
+def test_every_maker_knows_devices_and_variables(name):
+    plain = MAKERS[name](device="cpu")
+    assert type(plain) is df.Tensor
+    assert plain.device == "cpu"
+    held = MAKERS[name](requires_grad=True)
+    assert type(held) is df.Variable
+    assert held.trainable
+    signature = inspect.signature(getattr(df, name))
+    assert [*signature.parameters][-2:] == ["device", "requires_grad"]
+    assert "requires_grad: " in getattr(df, name).__doc__
+
+
+def test_a_variable_from_an_array_is_a_copy():
+    a = np.ones(3, np.float32)
+    w = df.asarray(a, requires_grad=True)
+    a[0] = 5
+    assert w.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_full_takes_a_tensor():
+    value = df.Variable(2.0)
+    with df.GradientTape() as tape:
+        y = df.full((2, 2), value)
+    assert y.tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    assert tape.gradient(y, value).item() == 4.0
+
+
+def test_array_is_shared_only_when_asked_for():
+    a = np.ones(2, np.float32)
+    shared, copied = df.asarray(a, copy=False), df.asarray(a)
+    a[0] = 7
+    assert shared.tolist() == [7.0, 1.0]
+    assert copied.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "dtype"),
+    [(0, 1, "int64"), (3, -2, "int32"), (0.5, 0.1, "float32"), (1, 3, "float64")],
+)
+def test_a_symbolic_range_lowers_to_the_concrete_one(start, step, dtype):
+    n = symbol("n", hint=5)
+    form = Reference({"n": 5})
+    attrs = {"start": start, "step": step, "extent": n, "dtype": np.dtype(dtype)}
+    out = _arange.lower(form, **attrs)
+    assert np.array_equal(form.arrays[out], _arange.evaluate(np, **attrs | {"extent": 5}))
+    assert _arange.infer(**attrs).shape == (n,)
+
+
+def test_the_last_number_of_a_line_is_exact():
+    for n in range(2, 60):
+        assert df.linspace(0.1, 0.7, n, dtype="float64")[-1].item() == 0.7

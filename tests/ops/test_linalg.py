@@ -1,0 +1,82 @@
+"""What the laws do not say of products: hints in errors, notations of einsum."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dualflow as df
+from dualflow import errors
+
+
+def test_matmul_names_the_tensor_that_fits():
+    x, w1, w2 = df.ones((64, 1000)), df.ones((1000, 100)), df.ones((100, 10))
+    with pytest.raises(errors.ShapeError) as caught:
+        x @ w2
+    assert str(caught.value).startswith(
+        "matmul: (64, 1000) @ (100, 10): inner sizes 1000 and 100 differ. "
+        "Did you mean x @ w1 (w1: (1000, 100))?"
+    )
+    assert w1.shape == (1000, 100)
+
+
+def test_matmul_proposes_the_transpose():
+    x, w = df.ones((2, 3)), df.Variable(df.ones((4, 3)))
+    with pytest.raises(errors.ShapeError, match=re.escape("Did you mean x @ w.mT?")):
+        x.mm(w)
+
+
+def test_matmul_finds_weights_of_self():
+    class Net:
+        def __init__(self):
+            self.w = df.ones((3, 4))
+
+        def __call__(self, x):
+            return x @ df.ones((5, 2))
+
+    with pytest.raises(errors.ShapeError, match=re.escape("x @ self.w (self.w: (3, 4))")):
+        Net()(df.ones((5, 3)))
+
+
+def test_matmul_without_a_candidate_has_no_hint():
+    with pytest.raises(errors.ShapeError) as caught:
+        df.matmul(df.ones((2, 7)), df.ones((5, 3)))
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_the_hint_is_the_same_in_a_recording():
+    @df.function
+    def f(x, w):
+        return x @ w
+
+    with pytest.raises(errors.ShapeError, match=re.escape("Did you mean x @ w.mT?")):
+        f(df.ones((2, 3)), df.ones((4, 3)))
+
+
+@st.composite
+def notations(draw):
+    """Terms over few letters with extents, and a result or none."""
+    terms = draw(st.lists(st.text("abcd", max_size=3), min_size=1, max_size=3))
+    letters = sorted(set("".join(terms)))
+    out = draw(st.permutations(letters).map(lambda p: "".join(p[: draw(st.integers(0, len(p)))])))
+    return ",".join(terms) + draw(st.sampled_from(["", "->" + out]))
+
+
+@given(notations())
+def test_einsum_is_numpys(spec):
+    extents = dict(zip("abcd", (2, 3, 1, 4)))
+    terms = spec.partition("->")[0].split(",")
+    xs = [np.asarray(np.random.randn(*(extents[c] for c in term))) for term in terms]
+    y = df.einsum(spec, *map(df.asarray, xs))
+    expected = np.einsum(spec, *xs)
+    assert y.shape == expected.shape
+    assert np.allclose(y.data, expected)
+
+
+def test_gradients_of_three_operands():
+    xs = [np.random.randn(*shape) for shape in ((2, 3), (3,), (3, 4))]
+    df.testing.check_gradients(lambda a, b, c: df.einsum("ij,j,jk->ki", a, b, c), *xs, order=2)

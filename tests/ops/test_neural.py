@@ -1,0 +1,111 @@
+"""What the laws do not say of nn.functional: kinks, extremes, labels, dropout, masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from dualflow import errors
+
+F = df.nn.functional
+
+
+def gradient(function, x):
+    x = df.asarray(x)
+    with df.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return tape.gradient(y, x)
+
+
+def test_relu_has_no_slope_at_zero_and_hands_on_nan():
+    assert gradient(F.relu, [-1.0, 0.0, 2.0]).tolist() == [0.0, 0.0, 1.0]
+    assert np.isnan(F.relu(df.asarray([np.nan])).item())
+    assert F.relu(df.asarray([-2, 3])).dtype == df.int64
+
+
+def test_softmax_of_extreme_numbers():
+    x = df.asarray([[1e4, 0.0, -1e4], [-np.inf, 0.0, 0.0]])
+    assert F.softmax(x).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
+    assert F.log_softmax(x)[0].tolist() == [0.0, -1e4, -2e4]
+    assert np.isfinite(gradient(lambda x: F.softmax(x)[:, 0], x).data).all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cross_entropy_is_nll_of_log_softmax(reduction):
+    x, labels = np.random.randn(6, 4), df.asarray([0, 3, -100, 2, 2, 1])
+    kwargs = {"weight": df.asarray(np.array([1.0, 2.0, 0.5, 1.0])), "reduction": reduction}
+
+    def two_steps(x):
+        return F.nll_loss(F.log_softmax(x, 1), labels, **kwargs)
+
+    def one_step(x):
+        return F.cross_entropy(x, labels, **kwargs)
+
+    assert np.allclose(one_step(df.asarray(x)).data, two_steps(df.asarray(x)).data)
+    assert np.allclose(gradient(one_step, x).data, gradient(two_steps, x).data)
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_a_label_without_a_class_is_refused_in_both_modes(label):
+    x, labels = df.ones((2, 4)), df.asarray([0, label])
+    for loss in (F.cross_entropy, df.function(F.cross_entropy)):
+        with pytest.raises(errors.IndexError, match="out of bounds for axis 1 with extent 4"):
+            loss(x, labels)
+
+
+def test_a_column_of_targets_does_not_broadcast_silently():
+    with pytest.raises(errors.ShapeError, match="broadcasting would compare each with each"):
+        F.mse_loss(df.ones((4, 1)), df.ones(4))
+
+
+def test_binary_cross_entropy_of_extreme_logits():
+    x = df.asarray([1000.0, -1000.0, 0.0])
+    y = F.binary_cross_entropy_with_logits(x, df.asarray([0.0, 1.0, 1.0]), reduction="none")
+    assert y.tolist() == [1000.0, 1000.0, pytest.approx(np.log(2))]
+    slope = gradient(lambda x: F.binary_cross_entropy_with_logits(x, df.zeros(1)), [0.0])
+    assert slope.tolist() == [0.5]
+
+
+def test_dropout_keeps_the_mean_and_draws_the_same_in_both_modes():
+    x = df.ones((100, 100))
+    df.random.seed(3)
+    y = F.dropout(x, 0.25)
+    assert set(np.unique(y.data)) == {0, np.float32(1 / 0.75)}
+    assert abs(y.mean().item() - 1) < 0.02
+    df.random.seed(3)
+    assert np.array_equal(df.function(lambda x: F.dropout(x, 0.25))(x).data, y.data)
+    assert F.dropout(x, 0.25, training=False) is x
+    with pytest.raises(ValueError, match="dropout: p=2"):
+        F.dropout(x, 2)
+
+
+def test_a_query_does_not_see_later_keys():
+    q, k, v = (df.asarray(np.random.randn(1, 5, 4)) for _ in range(3))
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    late = v.at[:, 3:].set(100.0)
+    z = F.scaled_dot_product_attention(q, k.at[:, 3:].set(7.0), late, is_causal=True)
+    assert np.array_equal(y[:, :3].data, z[:, :3].data)
+    assert not np.allclose(y[:, 3:].data, z[:, 3:].data)
+
+
+def test_gradient_of_an_embedding_adds_up_repeated_rows():
+    weight = df.Variable(np.zeros((4, 2), np.float32))
+    F.embedding([1, 1, 3], weight).sum().backward()
+    assert weight.grad.tolist() == [[0, 0], [2, 2], [0, 0], [1, 1]]
+
+
+def test_the_weight_of_a_linear_map_over_sequences_has_one_product_for_gradient():
+    x, weight = df.ones((2, 3, 4)), df.Variable(np.ones((5, 4), np.float32))
+    F.linear(x, weight).sum().backward()
+    assert weight.grad.shape == (5, 4)
+    assert weight.grad.tolist() == [[6.0] * 4] * 5
+
+
+@pytest.mark.parametrize("name", F.__all__)
+def test_public_functions_are_documented(name):
+    text = getattr(F, name).__doc__
+    assert "Args:" in text
+    assert "Returns:" in text
+    assert ">>>" in text or "elementwise" in text or name in ("relu", "sigmoid", "silu", "tanh")

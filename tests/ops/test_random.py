@@ -1,0 +1,210 @@
+"""Random numbers: known answers of Philox, distributions, state, and both modes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special, stats
+
+import dualflow as df
+from dualflow.ops.philox import _random_bits, philox, random_bits
+from dualflow.ops.random import _quantile
+from jit.dims import symbol
+from jit.forms.reference import Reference
+
+SIZE = 20_000
+SAMPLERS = {
+    "uniform": (lambda **k: df.random.uniform(SIZE, -1.0, 3.0, **k), stats.uniform(-1, 4)),
+    "normal": (lambda **k: df.random.normal(SIZE, 2.0, 0.5, **k), stats.norm(2, 0.5)),
+    "randn": (lambda **k: df.randn(SIZE // 2, 2, **k), stats.norm()),
+    "exponential": (lambda **k: df.random.exponential(SIZE, 3.0, **k), stats.expon(scale=3)),
+    "truncated_normal": (
+        lambda **k: df.random.truncated_normal(SIZE, 1.0, 2.0, -1.0, 3.0, **k),
+        stats.truncnorm(-1, 3, loc=1, scale=2),
+    ),
+}
+
+
+def state(key, call):
+    return df.asarray(np.array([key, call], np.uint64))
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "words"),
+    [  # from the known answers that come with Random123
+        ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+        ([2**32 - 1] * 4, [2**32 - 1] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+            [0xA4093822, 0x299F31D0],
+            [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
+        ),
+    ],
+)
+def test_known_answers(counter, key, words):
+    assert philox(counter, tuple(key)) == words
+    arrays = [np.array([word], np.uint64) for word in counter]
+    assert [int(word[0]) for word in philox(arrays, tuple(key))] == words
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_bits_are_words_of_blocks(key, call):
+    bits = random_bits(state(key, call), (2, 5)).numpy()
+    halves = [call & 0xFFFFFFFF, call >> 32], (key & 0xFFFFFFFF, key >> 32)
+    words = [philox([block, 0, *halves[0]], halves[1]) for block in range(3)]
+    assert bits.reshape(-1).tolist() == np.array(words).reshape(-1)[:10].tolist()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 5), (37,), (100, 7)])
+def test_bits_do_not_depend_on_shape_or_size(shape):
+    long = random_bits(state(3, 8), (70_000,)).numpy()
+    bits = random_bits(state(3, 8), shape).numpy()
+    assert bits.shape == shape
+    assert bits.dtype == np.uint32
+    assert np.array_equal(bits.reshape(-1), long[: bits.size])
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 5), (37,), (9, 7)])
+def test_lowered_bits_are_the_same(shape):
+    form = Reference()
+    out = _random_bits.lower(form, form.put(state(3, 8).numpy()), shape=shape)
+    assert np.array_equal(form.arrays[out], random_bits(state(3, 8), shape).numpy())
+
+
+def test_lowered_bits_of_a_symbolic_shape():
+    n = symbol("n", hint=6)
+    form = Reference({"n": 6})
+    out = _random_bits.lower(form, form.put(state(3, 8).numpy()), shape=(n, 5))
+    assert np.array_equal(form.arrays[out], random_bits(state(3, 8), (6, 5)).numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_distribution(name, dtype):
+    sample, distribution = SAMPLERS[name]
+    x = sample(dtype=dtype)
+    assert x.dtype == np.dtype(dtype)
+    found = stats.kstest(x.numpy().astype(float).reshape(-1), distribution.cdf)
+    bound = 0.02 if dtype == "float16" else 1.95 / math.sqrt(SIZE)  # one in a thousand
+    assert found.statistic < bound
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_uniform_numbers_stay_below_one(dtype):
+    x = df.random.uniform(SIZE, dtype=dtype).numpy().astype(float)
+    assert x.min() >= 0
+    assert x.max() < 1
+
+
+def test_neighbours_are_independent():
+    x = df.random.normal(SIZE).numpy()
+    for lag in (1, 2, 3, 4):
+        assert abs(np.corrcoef(x[:-lag], x[lag:])[0, 1]) < 4 / math.sqrt(SIZE)
+
+
+def test_integers_are_equally_likely():
+    x = df.random.randint(SIZE, -3, 7).numpy()
+    assert x.dtype == np.int64
+    assert stats.chisquare(np.bincount(x + 3, minlength=10)).pvalue > 1e-3
+    assert df.random.randint((2, 3), 0, 200, dtype="uint8").dtype == df.uint8
+
+
+def test_bernoulli():
+    assert df.random.bernoulli(SIZE, 0.3).numpy().mean() == pytest.approx(0.3, abs=0.02)
+    p = df.asarray([0.0, 1.0])
+    assert df.random.bernoulli((3, 2), p, dtype=df.float32).tolist() == [[0.0, 1.0]] * 3
+
+
+def test_permutation():
+    order = df.random.permutation(50)
+    assert sorted(order.tolist()) == list(range(50)) != order.tolist()
+    rows = np.arange(12).reshape(6, 2)
+    moved = df.random.permutation(rows).tolist()
+    assert sorted(moved) == rows.tolist()
+
+
+def test_quantile_against_scipy():
+    p = np.concatenate([np.linspace(1e-9, 1 - 1e-9, 999), 10.0 ** np.linspace(-9, -1, 99)])
+    np.testing.assert_allclose(
+        _quantile(df.asarray(p)).numpy(), special.ndtri(p), rtol=1e-11, atol=1e-14
+    )
+
+
+def test_seed_and_state():
+    df.random.seed(5)
+    first, at, second = df.random.normal(3), df.random.get_state(), df.random.normal(3)
+    assert first.tolist() != second.tolist()
+    df.random.set_state(at)
+    assert df.random.normal(3).tolist() == second.tolist()
+    df.random.seed(5)
+    assert df.random.normal(3).tolist() == first.tolist()
+    df.random.seed(-1)
+    assert df.random.get_state().tolist() == [2**64 - 1, 0]
+
+
+def test_generators_do_not_disturb_each_other():
+    own = df.random.Generator(5)
+    before = df.random.get_state().tolist()
+    df.random.normal(3, generator=own)
+    assert df.random.get_state().tolist() == before
+    assert own.state.tolist() == [5, 1]
+    df.random.seed(5)
+    assert (
+        df.random.normal(4).tolist()
+        == df.random.normal(4, generator=df.random.Generator(5)).tolist()
+    )
+
+
+def test_gradients_flow_to_the_parameters():
+    mean, std = df.Variable([1.0, 2.0]), df.Variable(0.5)
+    with df.GradientTape() as tape:
+        x = df.random.normal((3, 2), mean, std)
+    by_mean, by_std = tape.gradient(x, [mean, std])
+    assert by_mean.tolist() == [3.0, 3.0]
+    assert by_std.item() == pytest.approx(((x - mean) / std).sum().item(), rel=1e-5)
+
+
+def test_requires_grad_makes_a_variable():
+    w = df.randn(2, 3, requires_grad=True)
+    assert isinstance(w, df.Variable)
+    assert w.trainable
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_same_numbers_inside_a_function(sampler):
+    sample = SAMPLERS[sampler][0]
+
+    @df.function
+    def twice():
+        return sample()[:100], df.random.randint(5, 0, 100)
+
+    df.random.seed(9)
+    eager = [(sample()[:100].tolist(), df.random.randint(5, 0, 100).tolist()) for _ in range(3)]
+    df.random.seed(9)
+    traced = [tuple(x.tolist() for x in twice()) for _ in range(3)]
+    assert traced == eager
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: df.random.randint(3, 5, 5), ValueError, "no number from 5 up to 5"),
+        (
+            lambda: df.random.randint(3, 0, 5, dtype="float32"),
+            df.errors.DTypeError,
+            "integer dtype",
+        ),
+        (lambda: df.random.uniform(3, dtype="int64"), df.errors.DTypeError, "uniform: dtype int64"),
+        (lambda: df.random.normal((-1,)), df.errors.ShapeError, "normal: shape"),
+        (lambda: df.random.truncated_normal(3, low=2, high=1), ValueError, "low < high"),
+        (lambda: df.random.permutation(df.asarray(1.0)), df.errors.ShapeError, "permutation"),
+        (lambda: random_bits(df.asarray([1, 2]), 3), df.errors.DTypeError, "uint64"),
+    ],
+)
+def test_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()

@@ -1,0 +1,90 @@
+"""What the laws do not say of reductions: ties, zeros, infinities, precision, fast paths."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dualflow as df
+from tests.samples.sample import normal
+
+
+def gradient(function, value):
+    x = df.asarray(np.asarray(value, np.float64))
+    with df.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return tape.gradient(y, x).tolist()
+
+
+def test_equal_extremes_share_the_gradient():
+    assert gradient(df.max, [1.0, 3.0, 3.0]) == [0.0, 0.5, 0.5]
+    assert gradient(df.min, [1.0, 1.0, 1.0, 3.0]) == [1 / 3, 1 / 3, 1 / 3, 0.0]
+    assert gradient(lambda x: df.max(x, axis=1), [[1.0, 2.0], [5.0, 5.0]]) == [[0, 1], [0.5, 0.5]]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.0, 2.0, -1.0, 0.5]), min_size=1, max_size=6))
+def test_gradient_of_a_product_with_zeros(values):
+    others = [float(np.prod(values[:k] + values[k + 1 :])) for k in range(len(values))]
+    assert gradient(df.prod, values) == others
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 2.0, -1.0, 0.5]), min_size=1, max_size=6),
+    st.lists(st.sampled_from([1.0, -2.0, 3.0]), min_size=6, max_size=6),
+)
+def test_gradient_of_running_products_with_zeros(values, weights):
+    n = len(values)
+    g = df.asarray(np.array(weights[:n]))
+    found = gradient(lambda x: df.sum(df.cumulative_prod(x) * g), values)
+    for i in range(n):
+        moved = [[*values[:i], v, *values[i + 1 :]] for v in (values[i] + 1, values[i])]
+        slopes = np.cumprod(moved[0]) - np.cumprod(moved[1])  # linear in each element
+        assert found[i] == pytest.approx(float(slopes @ np.array(weights[:n])))
+
+
+def test_standard_deviation_of_equal_elements_has_gradient_zero():
+    assert gradient(df.std, [2.0, 2.0, 2.0]) == [0.0, 0.0, 0.0]
+
+
+def test_logsumexp_of_infinities():
+    inf = float("inf")
+    assert df.logsumexp(df.asarray([-inf, -inf])).item() == -inf
+    assert df.logsumexp(df.asarray([inf, 1.0])).item() == inf
+    assert gradient(df.logsumexp, [-inf, -inf]) == [0.0, 0.0]
+    assert gradient(df.logsumexp, [-inf, 0.0]) == [0.0, 1.0]
+
+
+def test_sums_of_narrow_integers_are_wide():
+    assert df.sum(df.asarray(np.full(300, 100, np.int8))).item() == 30_000
+    assert df.sum(df.asarray(np.full(3, 100, np.uint8))).dtype == df.uint64
+    assert df.sum(df.asarray(np.full(3, 100, np.int8)), dtype="int8").dtype == df.int8
+    assert df.mean(df.asarray(np.full(5000, 30, np.float16))).item() == 30.0
+
+
+def test_reductions_of_a_variable_are_seen_by_tapes():
+    w = df.Variable(normal(3, 4))
+    with df.GradientTape() as tape:
+        y = df.sum(w, axis=0) + df.max(w) + df.mean(w)
+    assert tape.watched_variables() == (w,)
+    assert tape.gradient(y, w).shape == (3, 4)
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min"])
+def test_bfloat16(name):
+    x = df.asarray([1.5, 2.0, 0.5]).astype("bfloat16")
+    y = getattr(df, name)(x)
+    assert y.dtype == df.bfloat16
+    assert y.astype("float32").item() == getattr(np, name)([1.5, 2.0, 0.5])
+
+
+def test_methods_are_the_functions():
+    x = df.asarray(normal(2, 3))
+    for name in ("sum", "mean", "prod", "max", "min", "var", "std", "argmax", "argmin"):
+        found, same = getattr(x, name)(axis=1), getattr(df, name)(x, axis=1)
+        assert found.tolist() == same.tolist()
+    assert x.var(correction=1).item() == pytest.approx(normal(2, 3).var(ddof=1))
+    assert (x > 0).any().item() is True
+    assert (x > 9).all().item() is False

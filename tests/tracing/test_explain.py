@@ -1,0 +1,75 @@
+"""What a Function tells of itself: `f.explain()`, guards, printed graphs."""
+
+from __future__ import annotations
+
+import dualflow as df
+from tests.tracing.both import vector
+
+
+def test_explain_fits_a_screen_and_names_the_arguments():
+    f = df.function(lambda x, *, n: x * n, max_traces=50)
+    for n in range(30):
+        f(vector(1), n=n)
+        f(vector(1), n=n)
+    text = str(f.explain())
+    lines = text.splitlines()
+    assert len(lines) <= 15
+    assert max(map(len, lines)) <= 120
+    assert "30 traces, 60 calls, 30 from the graph" in lines[0]
+    assert "n: 0 -> 1" in text
+    explanation = f.explain()
+    assert (explanation.calls, explanation.from_graph, len(explanation.traces)) == (60, 30, 30)
+    assert explanation.traces[0].why == "first call"
+    assert explanation.traces[0].hits == 1
+    assert explanation.traces[0].line.startswith("test_explain.py:")
+    assert "multiply" in explanation.kernels
+
+
+def test_explain_says_how_signatures_differ():
+    f = df.function(lambda x, flag: x * 1.0)
+    f(vector(1, 2), True)
+    f(vector(1, 2, 3), True)
+    f(df.asarray([1, 2]), True)
+    f(df.asarray([[1.0, 2.0]]), True)
+    f(vector(1, 2), False)
+    whys = [t.why for t in f.explain().traces]
+    assert whys == [
+        "first call",
+        "x.shape[0]: 2 -> 3",
+        "x.dtype: float32 -> int64",
+        "x.ndim: 1 -> 2",
+        "flag: True -> False",
+    ]
+
+
+def test_explain_names_leaves_of_nests_and_further_arguments():
+    f = df.function(lambda batch, *rest, **more: batch["x"] * 1.0)
+    x, y = vector(1, 2), vector(1, 2, 3)
+    f({"x": x, "y": [x]}, x, z=x)
+    for args, kwargs, why in (
+        (({"x": y, "y": [x]}, x), {"z": x}, "batch['x'].shape[0]: 2 -> 3"),
+        (({"x": x, "y": [y]}, x), {"z": x}, "batch['y'][0].shape[0]: 2 -> 3"),
+        (({"x": x, "y": [x]}, y), {"z": x}, "rest[0].shape[0]: 2 -> 3"),
+        (({"x": x, "y": [x]}, x), {"z": y}, "z.shape[0]: 2 -> 3"),
+    ):
+        f(*args, **kwargs)
+        assert f.explain().traces[-1].why == why
+
+
+def test_guards_are_listed_with_their_lines():
+    f = df.function(lambda x: x if x.sum() > 0 else -x)
+    f(vector(1))
+    guards = f.explain().traces[0].guards
+    assert len(guards) == 1
+    assert guards[0].startswith("test_explain.py:")
+    assert guards[0].endswith("True")
+
+
+def test_graphs_print():
+    f = df.function(lambda x, y: df.tanh(x @ y))
+    f(df.asarray([[1.0, 2.0]]), df.asarray([[1.0], [2.0]]))
+    text = str(f.graphs[0])
+    assert text.startswith("graph ")
+    assert "= matmul(" in text
+    assert "= tanh(" in text
+    assert "# test_explain.py:" in text
