@@ -1,0 +1,344 @@
+"""Module: what nets are made of. It finds its Variables and submodules among its attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+from dualflow.core.context import Epoch, context
+from dualflow.core.convert import as_tensor
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable, clear_grads, convert
+from dualflow.nn import summary
+from dualflow.ops.basic import stop_gradient
+from dualflow.ops.elementwise import astype
+from jit.errors import DTypeError, ShapeError
+from jit.types import format_shape, kind, promote
+
+
+class Parameter(Variable):
+    """A Variable that modules list among their parameters, also while it is frozen.
+
+    Args:
+        value: Initial value.
+        requires_grad: Whether it learns; a frozen parameter is one with False.
+        dtype: Dtype of the cell; the value's own when None.
+        name: For messages; modules give names of their own.
+
+    Example:
+        >>> import dualflow as df
+        >>> scale = df.nn.Parameter(df.ones(3))
+        >>> scale.requires_grad
+        True
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        value: Any,
+        requires_grad: bool = True,  # noqa: FBT001, FBT002 - PyTorch's position
+        *,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(value, dtype, requires_grad, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        copy = Parameter(self.tensor.detach(), self.trainable, name=self.name)
+        memo[id(self)] = copy
+        return copy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, (value, _, trainable, name) = super().__reduce__()
+        return (_restored, (value, trainable, name))
+
+
+def _restored(value: Any, requires_grad: bool, name: str | None) -> Parameter:  # noqa: FBT001
+    return Parameter(value, requires_grad, name=name)
+
+
+class Mismatch(NamedTuple):
+    """Names that `load_state_dict(strict=False)` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of layers and nets: state in attributes, a computation in `forward`.
+
+    Variables and Modules in attributes, also inside lists, tuples and dicts, belong to the module.
+    Trainable Variables and every `Parameter` are its parameters, other Variables its buffers.
+    Calling `super().__init__()` is welcome and does nothing.
+
+    Attributes:
+        training: Whether layers such as dropout behave as in training; see `train` and `eval`.
+
+    Example:
+        >>> import dualflow as df
+        >>> class Affine(df.nn.Module):
+        ...     def __init__(self):
+        ...         self.scale = df.nn.Parameter([2.0])
+        ...     def forward(self, x):
+        ...         return self.scale * x
+        >>> Affine()(df.asarray([3.0])).tolist()
+        [6.0]
+    """
+
+    training: bool = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        Epoch.number += 1
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        Epoch.number += 1
+        object.__delattr__(self, name)
+
+    # ----- calling -----
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What a call computes; every module defines its own."""
+        raise NotImplementedError(
+            f"{type(self).__name__} defines no forward(self, ...), so it cannot be called"
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls `forward`."""
+        if context.trace is not None:
+            context.trace.saw_module(self)
+        return self.forward(*args, **kwargs)
+
+    # ----- what belongs to it -----
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Modules in its attributes, with their names."""
+        return ((name, x) for name, x in members(self) if isinstance(x, Module))
+
+    def children(self) -> Iterator[Module]:
+        """Modules in its attributes."""
+        return (module for _, module in self.named_children())
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """The module itself, named "", and every module inside it, each once."""
+        seen: set[int] = set()
+        for name, module in walk(self, "", ()):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def modules(self) -> Iterator[Module]:
+        """The module itself and every module inside it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, Variable]]:
+        """Parameters with their names, such as `linear1.weight`, each once; they take the names."""
+        return ((name, v) for name, v in unique(named_variables(self)) if is_parameter(v))
+
+    def parameters(self) -> Iterator[Variable]:
+        """Parameters, each once: what an optimiser takes."""
+        return (variable for _, variable in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Variable]]:
+        """Variables that no gradient changes, with their names, each once."""
+        return ((name, v) for name, v in unique(named_variables(self)) if not is_parameter(v))
+
+    def buffers(self) -> Iterator[Variable]:
+        """Variables that no gradient changes, each once."""
+        return (variable for _, variable in self.named_buffers())
+
+    def register_buffer(self, name: str, value: Any) -> None:
+        """Sets the attribute `name` to a Variable that no gradient changes."""
+        setattr(self, name, Variable(value, trainable=False))
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """The parameters that are not frozen: what `tape.gradient` takes."""
+        return [variable for variable in self.parameters() if variable.trainable]
+
+    # ----- switches -----
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - PyTorch's position
+        """Sets `training` of the module and all modules inside it."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """`train(False)`: dropout stops sampling, batch normalisation stops learning."""
+        return self.train(mode=False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:  # noqa: FBT001, FBT002 - PyTorch's position
+        """Freezes all parameters (False), or lets them learn again."""
+        for parameter in list(self.parameters()):
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, *, set_to_none: bool = True) -> None:
+        """Forgets the gradients of all parameters.
+
+        Args:
+            set_to_none: `.grad` becomes None; otherwise it is filled with zeros where there is one.
+        """
+        clear_grads(self.parameters(), set_to_none=set_to_none)
+
+    def apply(self, function: Callable[[Module], Any]) -> Self:
+        """Calls `function` on every module inside, then on itself; for initial values."""
+        for module in reversed(list(self.modules())):
+            function(module)
+        return self
+
+    def to(self, target: Any) -> Self:
+        """Moves all Variables to a device, or converts the floating ones to a dtype, in place.
+
+        Args:
+            target: `"cpu"`, `"gpu:0"`, or a dtype such as `df.float64`.
+        """
+        for _, variable in unique(named_variables(self)):
+            convert(variable, target)
+        return self
+
+    # ----- values out and in -----
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The values of all parameters and buffers by name, as they are now."""
+        return {name: stop_gradient(v) for name, v in named_variables(self)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *, strict: bool = True) -> Mismatch:
+        """Sets parameters and buffers to saved values: all of them, or, when some do not fit, none.
+
+        Args:
+            state_dict: Names to Tensors or NumPy arrays.
+            strict: Raise when names are missing or unexpected; otherwise they are passed over.
+
+        Returns:
+            The names that were missing and unexpected.
+
+        Raises:
+            ShapeError: Names or shapes do not fit; the message lists them all.
+            DTypeError: Values would lose precision in the dtype of the Variable they are for.
+        """
+        own = dict(named_variables(self))
+        values = {name: as_tensor(state_dict[name]) for name in own if name in state_dict}
+        missing = [name for name in own if name not in values]
+        unexpected = [name for name in state_dict if name not in own]
+        shapes = [
+            f"{name} is {format_shape(own[name].shape)}, the value is {format_shape(x.shape)}"
+            for name, x in values.items()
+            if x.shape != own[name].shape
+        ]
+        if shapes or (strict and (missing or unexpected)):
+            raise ShapeError(
+                f"load_state_dict: the values do not fit {type(self).__name__}"
+                + _listed("missing", missing)
+                + _listed("unexpected", unexpected)
+                + _listed("misshaped", shapes),
+                "the names and shapes of model.state_dict()",
+                "build the model with the sizes it was saved with, or strict=False for other names",
+            )
+        for name, x in values.items():
+            if not fits(x, own[name]):
+                raise DTypeError(
+                    f"load_state_dict: {name} holds {own[name].dtype}, the value is {x.dtype}",
+                    f"a dtype that {own[name].dtype} can hold",
+                    f"model.to({str(x.dtype)!r}), or value.astype({str(own[name].dtype)!r})",
+                )
+        for name, x in values.items():
+            own[name].assign(astype(x, own[name].dtype))
+        return Mismatch(missing, unexpected)
+
+    # ----- people -----
+
+    def extra_repr(self) -> str:
+        """The settings of a layer, for its line in the table that `print(model)` shows."""
+        return ""
+
+    def __repr__(self) -> str:
+        return summary.text(rows(self))
+
+    def _repr_html_(self) -> str:
+        return summary.html(rows(self))
+
+
+def members(module: Module) -> Iterator[tuple[str, Any]]:
+    """Variables and Modules in the attributes of `module`, with their names."""
+    for name, value in vars(module).items():
+        yield from _members_in(name, value, (id(module),))
+
+
+def _members_in(name: str, value: Any, inside: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Variable | Module):
+        yield name, value
+    elif isinstance(value, list | tuple | dict) and id(value) not in inside:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from _members_in(f"{name}.{key}", item, (*inside, id(value)))
+
+
+def walk(module: Module, prefix: str, inside: tuple[int, ...]) -> Iterator[tuple[str, Module]]:
+    """All modules from `module` down under their names, shared ones whenever they are reached."""
+    if id(module) in inside:  # a child that refers to its parent
+        return
+    yield prefix, module
+    for name, child in members(module):
+        if isinstance(child, Module):
+            yield from walk(child, f"{prefix}.{name}" if prefix else name, (*inside, id(module)))
+
+
+def named_variables(module: Module) -> list[tuple[str, Variable]]:
+    """All Variables under their names, which they take; shared ones whenever they are reached."""
+    found = []
+    for prefix, owner in walk(module, "", ()):
+        for name, x in members(owner):
+            if isinstance(x, Variable):
+                full = f"{prefix}.{name}" if prefix else name
+                if x.name is None or full.endswith(f".{x.name}"):
+                    x.name = full
+                found.append((full, x))
+    return found
+
+
+def rows(module: Module, name: str = "", inside: tuple[int, ...] = ()) -> list[summary.Row]:
+    """The table of `module` and the modules inside it, from the top."""
+    around = (*inside, id(module))
+    found = list(members(module))
+    shapes = [
+        f"{n} {format_shape(x.shape)}{'' if x.trainable else ' frozen'}"
+        for n, x in found
+        if isinstance(x, Variable) and is_parameter(x)
+    ]
+    count = sum(int(p.size) for p in module.parameters())
+    title = f"{type(module).__name__}({module.extra_repr()})"
+    table = [summary.Row(len(inside), name, title, ", ".join(shapes), count)]
+    for child_name, child in found:
+        if isinstance(child, Module) and id(child) not in around:
+            table += rows(child, child_name, around)
+    return table
+
+
+def unique(named: list[tuple[str, Variable]]) -> Iterator[tuple[str, Variable]]:
+    """Each Variable once, under its first name."""
+    seen: set[int] = set()
+    for name, variable in named:
+        if id(variable) not in seen:
+            seen.add(id(variable))
+            yield name, variable
+
+
+def is_parameter(variable: Variable) -> bool:
+    """Whether modules list it among their parameters."""
+    return variable.trainable or isinstance(variable, Parameter)
+
+
+def fits(value: Tensor, variable: Variable) -> bool:
+    """Whether the dtype of `variable` holds every value of the dtype of `value`."""
+    if value.dtype == variable.dtype:
+        return True
+    same_kind = kind(value.dtype) == kind(variable.dtype)
+    return same_kind and promote(value.dtype, variable.dtype) == variable.dtype
+
+
+def _listed(what: str, names: list[str]) -> str:
+    shown = names[:8] + ([f"and {len(names) - 8} more"] if len(names) > 8 else [])
+    return f"\n  {what}: {'; '.join(shown)}" if names else ""

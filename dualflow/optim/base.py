@@ -1,0 +1,333 @@
+"""Optimizer: parameters in groups, state in Variables, and steps that run alike in both modes.
+
+What changes from step to step is data: learning rates, step counts and running means are Variables,
+made in the constructor. A compiled step reads them anew at each call, so a new learning rate
+neither records again nor goes stale. Other settings are part of the recording, which depends on
+`version`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from dualflow.core.context import Epoch, context, no_grad
+from dualflow.core.convert import as_tensor, read
+from dualflow.core.source import warn_user
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable, clear_grads
+from dualflow.ops.basic import stop_gradient
+from dualflow.ops.create import zeros_like
+from dualflow.ops.elementwise import astype
+from jit.errors import ShapeError, TapeError
+from jit.types import float64, format_shape, int64
+
+
+class ParamGroup(MutableMapping[str, Any]):
+    """Parameters that share settings; reads and writes like PyTorch's dict.
+
+    `group["lr"]` is a Tensor, the value at this moment; `group["lr"] = 0.1` sets it.
+    """
+
+    def __init__(self, owner: Optimizer, params: list[Variable], settings: dict[str, Any]) -> None:
+        self._owner = owner
+        self._rate = Variable(float(settings["lr"]), float64, trainable=False, name="lr")
+        self._settings = {**settings, "params": params}
+
+    def __getitem__(self, key: str) -> Any:
+        return read(self._rate) if key == "lr" else self._settings[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == "lr":
+            with no_grad():
+                self._rate.assign(as_tensor(value, float64))
+            return
+        self._settings[key] = value
+        self._owner.changed()
+
+    def __delitem__(self, key: str) -> None:
+        raise TypeError(
+            f"a parameter group keeps all its settings; {key!r} can be set, not removed"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._settings)
+
+    def __len__(self) -> int:
+        return len(self._settings)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        settings = {k: float(self["lr"]) if k == "lr" else v for k, v in self._settings.items()}
+        settings["params"] = f"{len(self['params'])} Variables"
+        return ", ".join(f"{k}={v}" for k, v in settings.items())
+
+
+class Optimizer:
+    """Base of optimisers. A subclass says what state a parameter has and how a step changes both.
+
+    Args:
+        params: Variables, or dicts with "params" and settings of their own.
+        defaults: Settings of groups that do not say otherwise; "lr" among them.
+
+    Attributes:
+        param_groups: Parameters and their settings.
+        state: For each parameter its Variables by name.
+        version: Counts changes of settings other than the learning rate.
+
+    Raises:
+        ValueError: No parameters, or one of them twice.
+        TypeError: Something that is no Variable.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[ParamGroup] = []
+        self.state: dict[Variable, dict[str, Variable]] = {}
+        self.version = 0
+        self._told = False
+        if isinstance(params, Tensor | Mapping):
+            params = [params]
+        given = list(params)
+        if not given:
+            raise ValueError(
+                f"{type(self).__name__} got no parameters; "
+                "pass model.parameters(), or a list of Variables"
+            )
+        groups = given if isinstance(given[0], Mapping) else [{"params": given}]
+        for group in groups:
+            self.add_param_group(group)
+
+    # ----- what a subclass says -----
+
+    def init_state(self, parameter: Variable, group: ParamGroup) -> dict[str, Variable]:
+        """The state of one parameter before its first step."""
+        raise NotImplementedError(f"{type(self).__name__} defines no init_state")
+
+    def update(
+        self, parameter: Variable, gradient: Tensor, state: dict[str, Variable], group: ParamGroup
+    ) -> None:
+        """One step of one parameter, by assigning to it and to its state."""
+        raise NotImplementedError(f"{type(self).__name__} defines no update")
+
+    # ----- parameters -----
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Adds parameters, for instance of layers that are unfrozen later.
+
+        Args:
+            group: "params", and settings that differ from the optimiser's.
+        """
+        settings = dict(group)
+        given = settings.pop("params")
+        params: list[Any] = [given] if isinstance(given, Tensor) else list(given)
+        self._check(params, settings)
+        added = ParamGroup(self, params, {**self.defaults, **settings})
+        self.param_groups.append(added)
+        self.changed()
+        with no_grad():
+            for parameter in params:
+                self.state[parameter] = self.init_state(parameter, added)
+
+    def changed(self) -> None:
+        """Something changed that is no Variable: steps that were recorded before do not hold."""
+        self.version += 1
+        Epoch.number += 1
+
+    def _check(self, params: list[Any], settings: dict[str, Any]) -> None:
+        name = type(self).__name__
+        for setting in settings:
+            if setting not in self.defaults:
+                raise TypeError(
+                    f"{name} has no setting {setting!r}; it has {', '.join(self.defaults)}"
+                )
+        seen = {id(p) for p in self.state}
+        for k, p in enumerate(params):
+            if not isinstance(p, Variable):
+                raise TypeError(
+                    f"{name}: parameter {k} is a {type(p).__name__}; "
+                    "only Variables can be updated: df.Variable(...)"
+                )
+            if id(p) in seen:
+                raise ValueError(
+                    f"{name}: {p.label()} was given twice; a parameter belongs to one group, once"
+                )
+            seen.add(id(p))
+
+    @property
+    def lr(self) -> Tensor:
+        """The learning rate of the first group, as it is now; setting it sets all groups'."""
+        return self.param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        for group in self.param_groups:
+            group["lr"] = value
+
+    # ----- steps -----
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates every parameter that has a gradient.
+
+        Args:
+            closure: Computes the loss and calls `backward()`; called first.
+
+        Returns:
+            What `closure` returned.
+        """
+        loss = None if closure is None else closure()
+        gradients = {p: g for p in self.state if (g := p.grad) is not None}
+        if not gradients and not self._told:
+            self._told = True
+            warn_user(
+                f"{type(self).__name__}.step: no parameter has a gradient, so nothing was done. "
+                "Call loss.backward() before it. (Said once.)",
+                UserWarning,
+            )
+        self._update_all(gradients)
+        return loss
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Variable]]) -> None:
+        """Updates parameters by gradients from a tape: `apply_gradients(zip(grads, variables))`.
+
+        Args:
+            grads_and_vars: Pairs; a gradient of None leaves its parameter as it is.
+
+        Raises:
+            ValueError: A Variable that is not among the parameters.
+            TapeError: No pair has a gradient.
+        """
+        gradients = {}
+        pairs = list(grads_and_vars)
+        for g, p in pairs:
+            if p not in self.state:
+                raise ValueError(
+                    f"apply_gradients: {p.label()} is not a parameter of {type(self).__name__}"
+                )
+            if g is not None:
+                gradients[p] = as_tensor(g)
+        if pairs and not gradients:
+            raise TapeError(
+                f"apply_gradients: none of {len(pairs)} Variables has a gradient",
+                "at least one gradient that is not None",
+                "check that the loss depends on the Variables, and that the tape saw it",
+            )
+        self._update_all(gradients)
+
+    def _update_all(self, gradients: Mapping[Variable, Tensor]) -> None:
+        if context.trace is not None:
+            context.trace.relies_on(self, "version")
+        with no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if (g := gradients.get(p)) is not None:
+                        fitting(p, g)
+                        self.update(p, g, self.state[p], group)
+
+    def zero_grad(self, *, set_to_none: bool = True) -> None:
+        """Forgets the gradients of all parameters.
+
+        Args:
+            set_to_none: `.grad` becomes None; otherwise it is filled with zeros where there is one.
+        """
+        clear_grads(self.state, set_to_none=set_to_none)
+
+    # ----- saving -----
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings and state, parameters being numbered in order; as in PyTorch.
+
+        Returns:
+            "state": number -> name -> Tensor, and "param_groups": settings, numbers in "params".
+        """
+        numbers = {p: k for k, p in enumerate(self.state)}
+        groups = [
+            {**group, "lr": float(group["lr"]), "params": [numbers[p] for p in group["params"]]}
+            for group in self.param_groups
+        ]
+        state = {
+            k: {n: stop_gradient(v) for n, v in self.state[p].items()} for p, k in numbers.items()
+        }
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` of an optimiser with the same groups of parameters gave.
+
+        Args:
+            state_dict: The saved settings and state; values may be Tensors or NumPy arrays.
+
+        Raises:
+            ShapeError: The groups, or the state of a parameter, do not fit; nothing is changed.
+        """
+        saved = state_dict["param_groups"]
+        sizes, own = (
+            [len(g["params"]) for g in saved],
+            [len(g["params"]) for g in self.param_groups],
+        )
+        if sizes != own:
+            raise ShapeError(
+                f"load_state_dict: the saved groups have {sizes} parameters, these have {own}",
+                "an optimiser over the same parameters",
+                "build it as the saved one was built",
+            )
+        writes = []
+        for group, old in zip(self.param_groups, saved, strict=True):
+            for p, k in zip(group["params"], old["params"], strict=True):
+                writes += self._writes(p, state_dict["state"].get(k, {}))
+        for variable, value in writes:
+            variable.assign(value)
+        for group, old in zip(self.param_groups, saved, strict=True):
+            group.update({k: v for k, v in old.items() if k != "params"})
+
+    def _writes(
+        self, parameter: Variable, saved: Mapping[str, Any]
+    ) -> list[tuple[Variable, Tensor]]:
+        """Each Variable of a parameter's state with the value that it gets."""
+        state = self.state[parameter]
+        values = {n: astype(x, state[n].dtype) for n, x in saved.items() if n in state}
+        if saved.keys() != state.keys() or any(
+            values[n].shape != v.shape for n, v in state.items()
+        ):
+            found = {n: format_shape(as_tensor(x).shape) for n, x in saved.items()}
+            raise ShapeError(
+                f"load_state_dict: the state of {parameter.label()} is {found}",
+                str({n: format_shape(v.shape) for n, v in state.items()}),
+                "load the state of the same kind of optimiser, over the same parameters",
+            )
+        return [(v, values[n]) for n, v in state.items()]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'; '.join(map(repr, self.param_groups))})"
+
+
+def zeros_for(parameter: Variable) -> Variable:
+    """Zeros in the shape and dtype of a parameter, as state."""
+    return Variable(zeros_like(parameter), trainable=False)
+
+
+def step_count() -> Variable:
+    """The number of steps done so far, as state."""
+    return Variable(0, int64, trainable=False)
+
+
+def non_negative(optimizer: str, **settings: float) -> None:
+    """Raises ValueError for a setting below zero."""
+    for name, value in settings.items():
+        if not value >= 0:
+            raise ValueError(f"{optimizer}: {name}={value} is not a number >= 0")
+
+
+def fitting(parameter: Variable, gradient: Tensor) -> None:
+    """Raises ShapeError unless a gradient has the shape of its parameter."""
+    if gradient.shape != parameter.shape:
+        raise ShapeError(
+            f"{parameter.label()} has shape {format_shape(parameter.shape)}, "
+            f"its gradient {format_shape(gradient.shape)}",
+            "a gradient of the parameter's shape",
+            "check the order of gradients and variables",
+        )

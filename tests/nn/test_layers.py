@@ -1,0 +1,277 @@
+"""Layers against their meaning in NumPy, and nets in training in both modes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+
+import dualflow as df
+from dualflow import nn
+
+X = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+ACTIVATIONS = {
+    "ReLU": (nn.ReLU, lambda x: np.maximum(x, 0)),
+    "Tanh": (nn.Tanh, np.tanh),
+    "Sigmoid": (nn.Sigmoid, sigmoid),
+    "SiLU": (nn.SiLU, lambda x: x * sigmoid(x)),
+    "GELU": (nn.GELU, lambda x: x * special.ndtr(x)),
+    "LeakyReLU": (lambda: nn.LeakyReLU(0.3), lambda x: np.where(x > 0, x, 0.3 * x)),
+    "ELU": (lambda: nn.ELU(2.0), lambda x: np.where(x > 0, x, 2 * np.expm1(x))),
+    "Softplus": (lambda: nn.Softplus(2.0), lambda x: np.log1p(np.exp(2 * x)) / 2),
+    "Softmax": (lambda: nn.Softmax(axis=0), lambda x: special.softmax(x, axis=0)),
+    "LogSoftmax": (nn.LogSoftmax, lambda x: special.log_softmax(x, axis=-1)),
+    "Identity": (nn.Identity, lambda x: x),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name, mode):
+    make, reference = ACTIVATIONS[name]
+    layer = df.function(make(), mode=mode)
+    for _ in range(2):
+        y = layer(df.asarray(X))
+        assert y.dtype == df.float32
+        np.testing.assert_allclose(y.numpy(), reference(X.astype("float64")), rtol=1e-5, atol=1e-6)
+
+
+def test_linear():
+    layer = nn.Linear(4, 2)
+    expected = X @ layer.weight.numpy().T + layer.bias.numpy()
+    np.testing.assert_allclose(layer(X).numpy(), expected, rtol=1e-6)
+    assert layer(df.ones((5, 3, 4))).shape == (5, 3, 2)
+    assert layer(df.ones(4)).shape == (2,)
+    assert [n for n, _ in nn.Linear(4, 2, bias=False).named_parameters()] == ["weight"]
+    assert nn.Linear(2, 2, dtype=df.float64).weight.dtype == df.float64
+
+
+def test_flatten():
+    x = df.ones((2, 3, 4, 5))
+    assert nn.Flatten()(x).shape == (2, 60)
+    assert nn.Flatten(0)(x).shape == (120,)
+    assert nn.Flatten(1, 2)(x).shape == (2, 12, 5)
+    with pytest.raises(df.errors.AxisError, match="Flatten: axis 4"):
+        nn.Flatten(4)(x)
+
+
+def test_conv_and_pooling():
+    x = np.random.default_rng(0).normal(size=(2, 3, 7, 6)).astype("float32")
+    layer = nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=1)
+    w, b = layer.weight.numpy(), layer.bias.numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 2), axis=(2, 3)
+    )[:, :, ::2]
+    expected = np.einsum("nchwij,ocij->nohw", windows, w) + b[:, None, None]
+    np.testing.assert_allclose(layer(x).numpy(), expected, rtol=1e-5, atol=1e-6)
+    blocks = x[:, :, :6].reshape(2, 3, 3, 2, 3, 2)
+    np.testing.assert_array_equal(nn.MaxPool2d(2)(x).numpy(), blocks.max((3, 5)))
+    np.testing.assert_allclose(
+        nn.AvgPool2d(2)(x).numpy(), blocks.mean((3, 5)), rtol=1e-5, atol=1e-6
+    )
+    assert nn.MaxPool2d(3, stride=2, padding=1)(x).shape == (2, 3, 4, 3)
+    assert nn.Conv1d(3, 2, 3)(df.ones((1, 3, 8))).shape == (1, 2, 6)
+    assert nn.Conv3d(1, 2, 2)(df.ones((1, 1, 4, 4, 4))).shape == (1, 2, 3, 3, 3)
+    assert str(nn.MaxPool2d(3, stride=2, padding=1)) == "MaxPool2d(3, stride=2, padding=1)"
+
+
+def test_embedding():
+    layer = nn.Embedding(5, 3)
+    ids = np.array([[0, 4], [2, 2]])
+    np.testing.assert_array_equal(layer(ids).numpy(), layer.weight.numpy()[ids])
+    layer(ids).sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad.numpy()[:, 0], [1, 0, 2, 0, 1])
+
+
+def test_layer_norm():
+    layer = nn.LayerNorm(4)
+    layer.weight.assign(df.asarray([1.0, 2.0, 3.0, 4.0]))
+    layer.bias.assign(df.ones(4))
+    centred = X - X.mean(1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5) * [1, 2, 3, 4] + 1
+    np.testing.assert_allclose(layer(X).numpy(), expected, rtol=1e-5, atol=1e-5)
+    assert list(nn.LayerNorm((2, 2), elementwise_affine=False).parameters()) == []
+    assert nn.LayerNorm((2, 2), bias=False).bias is None
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_batch_norm(mode, momentum):
+    layer = nn.BatchNorm2d(3, momentum=momentum)
+    layer.weight.assign(df.asarray([1.0, 2.0, 3.0]))
+    layer.bias.assign(df.asarray([0.0, 1.0, 2.0]))
+    forward = df.function(layer, mode=mode)
+    mean, var = np.zeros(3), np.ones(3)
+    generator = np.random.default_rng(0)
+
+    def normalised(x, mean, var):
+        y = (x - mean[:, None, None]) / np.sqrt(var + 1e-5)[:, None, None]
+        return y * np.array([1, 2, 3])[:, None, None] + np.array([0, 1, 2])[:, None, None]
+
+    for k in range(1, 5):
+        x = generator.normal(2, 3, size=(4, 3, 2, 5)).astype("float32")
+        y = forward(df.asarray(x))
+        batch_mean, batch_var = x.mean((0, 2, 3)), x.var((0, 2, 3))
+        np.testing.assert_allclose(
+            y.numpy(), normalised(x, batch_mean, batch_var), rtol=1e-4, atol=1e-5
+        )
+        share = momentum or 1 / k
+        mean = (1 - share) * mean + share * batch_mean
+        var = (1 - share) * var + share * batch_var * 40 / 39
+        np.testing.assert_allclose(layer.running_mean.numpy(), mean, rtol=1e-5)
+        np.testing.assert_allclose(layer.running_var.numpy(), var, rtol=1e-5)
+    layer.eval()
+    for _ in range(2):
+        np.testing.assert_allclose(
+            forward(df.asarray(x)).numpy(), normalised(x, mean, var), rtol=1e-4, atol=1e-5
+        )
+    assert layer.num_batches_tracked.item() == 4
+    layer.train()
+    forward(df.asarray(x))
+    assert layer.num_batches_tracked.item() == 5
+    if mode == "compiled":
+        assert [t.paths for t in forward.explain().traces] == [2]
+
+
+def test_dropout(mode):
+    layer = nn.Dropout(0.25)
+    forward = df.function(layer, mode=mode)
+    x = df.ones((100, 100))
+    seen = [forward(x).numpy() for _ in range(3)]
+    for y in seen:
+        assert set(np.unique(y)) == {0.0, np.float32(1 / 0.75)}
+        assert abs((y == 0).mean() - 0.25) < 0.02
+    assert not np.array_equal(seen[1], seen[2])
+    layer.eval()
+    assert forward(x).numpy().min() == 1.0
+    df.random.seed(0)
+    layer.train()
+    np.testing.assert_array_equal(forward(x).numpy(), seen[0])
+
+
+LOGITS = np.random.default_rng(1).normal(size=(5, 3)).astype("float32")
+CLASSES = np.array([0, 2, 1, 1, 0])
+TARGET = np.random.default_rng(2).uniform(size=(5, 3)).astype("float32")
+LOG_P = special.log_softmax(LOGITS.astype("float64"), axis=1)
+HIT = -LOG_P[np.arange(5), CLASSES]
+BINARY = np.logaddexp(0, LOGITS) - LOGITS * TARGET
+SHARES = np.array([1.0, 2.0, 3.0])
+LOSSES = [
+    (nn.MSELoss(), TARGET, ((LOGITS - TARGET) ** 2).mean()),
+    (nn.MSELoss("sum"), TARGET, ((LOGITS - TARGET) ** 2).sum()),
+    (nn.L1Loss("none"), TARGET, np.abs(LOGITS - TARGET)),
+    (nn.CrossEntropyLoss(), CLASSES, HIT.mean()),
+    (nn.CrossEntropyLoss(reduction="sum"), CLASSES, HIT.sum()),
+    (nn.CrossEntropyLoss(ignore_index=1), CLASSES, HIT[[0, 1, 4]].mean()),
+    (
+        nn.CrossEntropyLoss(weight=SHARES.astype("float32")),
+        CLASSES,
+        (HIT * SHARES[CLASSES]).sum() / SHARES[CLASSES].sum(),
+    ),
+    (nn.CrossEntropyLoss(label_smoothing=0.1), CLASSES, (0.9 * HIT - 0.1 * LOG_P.mean(1)).mean()),
+    (nn.BCEWithLogitsLoss(), TARGET, BINARY.mean()),
+    (
+        nn.BCEWithLogitsLoss(pos_weight=np.float32([2.0])),
+        TARGET,
+        (BINARY + TARGET * np.logaddexp(0, -LOGITS)).mean(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("loss", "target", "expected"), LOSSES)
+def test_losses(loss, target, expected):
+    y = loss(df.asarray(LOGITS), df.asarray(target))
+    assert y.dtype == df.float32
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert list(loss.parameters()) == []
+
+
+class Net(nn.Module):
+    """A bit of everything, random numbers and running statistics included."""
+
+    def __init__(self):
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)
+        )
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(36, 3)
+
+    def forward(self, x):
+        return self.head(self.drop(nn.Flatten()(self.features(x))))
+
+
+def train(mode, make_optimizer):
+    df.random.seed(0)
+    net = Net()
+    optimizer = make_optimizer(net.parameters())
+    criterion = nn.CrossEntropyLoss()
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(30, 1, 6, 6)).astype("float32")
+    y = generator.integers(0, 3, size=30)
+
+    @df.function(mode=mode)
+    def step(x, y):
+        loss = criterion(net(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    @df.function(mode=mode)
+    def predict(x):
+        return net(x).argmax(axis=-1)
+
+    loader = df.data.DataLoader(df.data.TensorDataset(x, y), batch_size=8, shuffle=True)
+    losses, predictions = [], []
+    for _ in range(5):
+        net.train()
+        losses += [step(*batch).item() for batch in loader]
+        net.eval()
+        predictions.append(predict(df.asarray(x)).tolist())
+    return losses, predictions, net.state_dict(), step, predict
+
+
+@pytest.mark.parametrize(
+    "make_optimizer",
+    [
+        lambda params: df.optim.Adam(params, lr=0.01),
+        lambda params: df.optim.SGD(params, lr=0.05, momentum=0.9),
+    ],
+    ids=["adam", "sgd"],
+)
+def test_training_is_the_same_in_both_modes(make_optimizer):
+    eager = train("eager", make_optimizer)
+    compiled = train("compiled", make_optimizer)
+    assert eager[0] == compiled[0]
+    assert eager[1] == compiled[1]
+    for name, x in eager[2].items():
+        np.testing.assert_array_equal(x.numpy(), compiled[2][name].numpy(), err_msg=name)
+    assert np.mean(eager[0][-4:]) < np.mean(eager[0][:4])
+    assert [(t.paths, t.hits) for t in compiled[3].explain().traces] == [(1, 14), (1, 4)]
+    assert [(t.paths, t.hits) for t in compiled[4].explain().traces] == [(1, 4)]
+
+
+def test_a_tied_parameter_gets_one_update(mode):
+    one = nn.Linear(3, 3, bias=False)
+    other = nn.Linear(3, 3, bias=False)
+    other.weight = one.weight
+    net = nn.Sequential(one, other)
+    assert len(list(net.parameters())) == 1
+    assert list(net.state_dict()) == ["0.weight", "1.weight"]
+    optimizer = df.optim.SGD(net.parameters(), lr=1.0)
+    start = one.weight.numpy()
+
+    @df.function(mode=mode)
+    def step(x):
+        net(x).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step(df.ones((1, 3)))
+    ones = np.ones((3, 1), "float32")
+    expected = start - (ones @ (ones.T @ start.T) + start.T @ ones @ ones.T)
+    np.testing.assert_allclose(one.weight.numpy(), expected, rtol=1e-5, atol=1e-5)
