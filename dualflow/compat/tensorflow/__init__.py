@@ -1,0 +1,141 @@
+"""`import dualflow.compat.tensorflow as tf`: TensorFlow 2's names for dualflow.
+
+Tensors, the tape and `tf.function` are dualflow's own, which keep TensorFlow's contract. The static
+graphs of TensorFlow 1 and Keras are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dualflow as df
+from dualflow.compat.tensorflow import math, nn, random
+from dualflow.compat.translate import hints, namespace
+from jit.types import dtypes
+
+SAME = """
+abs add argsort atan atan2 ceil cos cosh custom_gradient divide einsum equal erf exp expm1 eye
+floor greater greater_equal less less_equal linspace logical_and logical_not logical_or maximum
+minimum multiply negative not_equal ones_like pow reshape round sign sin sinh sqrt square
+squeeze stop_gradient subtract tan tanh tile where zeros_like
+"""
+RENAMED = """
+cast clip_by_value fill range reduce_sum reduce_mean reduce_prod reduce_max reduce_min
+reduce_any reduce_all reduce_logsumexp sigmoid
+"""
+GRAPHS = (
+    "it belongs to TensorFlow 1's graphs, which are not here; write it eagerly, under tf.function"
+)
+KERAS = "Keras is not here; use df.nn, df.optim and df.data"
+LATER: dict[str, str] = dict.fromkeys(
+    ("placeholder", "Session", "gradients", "global_variables_initializer"), GRAPHS
+)
+LATER |= dict.fromkeys(("compat", "Graph", "get_default_graph", "InteractiveSession"), GRAPHS)
+LATER |= dict.fromkeys(("keras", "losses", "optimizers", "layers"), KERAS)
+
+globals().update(namespace("TensorFlow", SAME, RENAMED))
+globals().update(dtypes)
+Tensor, Variable = df.Tensor, df.Variable
+GradientTape, TensorSpec = df.GradientTape, df.TensorSpec
+
+
+def convert_to_tensor(value: Any, dtype: Any = None) -> Any:
+    """A tensor of `value`; NumPy arrays keep their dtype unless one is given."""
+    return df.asarray(value, dtype=dtype)
+
+
+def constant(value: Any, dtype: Any = None, shape: Any = None) -> Any:
+    """A tensor of `value`, in a shape of its own where one is given."""
+    tensor = df.asarray(value, dtype=dtype)
+    if shape is None:
+        return tensor
+    return df.broadcast_to(tensor, shape) if tensor.size == 1 else df.reshape(tensor, shape)
+
+
+def zeros(shape: Any, dtype: Any = df.float32) -> Any:
+    """Zeros."""
+    return df.zeros(shape, dtype=dtype)
+
+
+def ones(shape: Any, dtype: Any = df.float32) -> Any:
+    """Ones."""
+    return df.ones(shape, dtype=dtype)
+
+
+def matmul(a: Any, b: Any, *, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+    """Matrix product, of transposed matrices where asked."""
+    left = df.matrix_transpose(a) if transpose_a else a
+    return df.matmul(left, df.matrix_transpose(b) if transpose_b else b)
+
+
+def transpose(a: Any, perm: Any = None) -> Any:
+    """Dimensions in the order `perm`, reversed when it is None."""
+    tensor = df.asarray(a)
+    return df.permute_dims(tensor, tuple(range(tensor.ndim))[::-1] if perm is None else perm)
+
+
+def concat(values: Any, axis: int) -> Any:
+    """Tensors joined along a dimension that exists."""
+    return df.concat(list(values), axis=axis)
+
+
+def stack(values: Any, axis: int = 0) -> Any:
+    """Tensors joined along a new dimension."""
+    return df.stack(list(values), axis=axis)
+
+
+def expand_dims(input: Any, axis: int) -> Any:
+    """`input` with a dimension of extent 1 at `axis`."""
+    return df.expand_dims(input, axis=axis)
+
+
+def gather(params: Any, indices: Any, axis: int = 0) -> Any:
+    """The slices of `params` at `indices` along `axis`."""
+    return df.take(params, indices, axis=axis)
+
+
+def one_hot(indices: Any, depth: int, *, dtype: Any = df.float32) -> Any:
+    """A row per index, 1 at the index and 0 elsewhere."""
+    return df.astype(df.one_hot(indices, depth), dtype)
+
+
+def argmax(input: Any, axis: int = 0) -> Any:
+    """Index of the first largest element along `axis`, the first one by default."""
+    return df.argmax(input, axis=axis)
+
+
+def argmin(input: Any, axis: int = 0) -> Any:
+    """Index of the first smallest element along `axis`, the first one by default."""
+    return df.argmin(input, axis=axis)
+
+
+def shape(input: Any) -> tuple[Any, ...]:
+    """The extents of a tensor."""
+    return df.asarray(input).shape
+
+
+def function(
+    func: Callable[..., Any] | None = None,
+    input_signature: Any = None,
+    *,
+    autograph: bool = True,
+    jit_compile: bool | None = None,
+    reduce_retracing: bool = False,
+) -> Any:
+    """`df.function`; the other options of TensorFlow's are accepted, and change nothing.
+
+    Args:
+        func: The Python function.
+        input_signature: A `TensorSpec` per tensor argument.
+        autograph: Plain Python works without source rewriting.
+        jit_compile: Every function is compiled.
+        reduce_retracing: Varying extents become symbolic by themselves.
+    """
+    del autograph, jit_compile, reduce_retracing
+    decorate = df.function(input_signature=input_signature)
+    return decorate if func is None else decorate(func)
+
+
+__getattr__ = hints("tensorflow", LATER)
+__all__ = ["math", "nn", "random"]
