@@ -1,0 +1,242 @@
+"""Comparison: what both modes of a program gave and cost, and the text that people read of it.
+
+Answers come first: one word, then the figures behind it. At most 80 columns and 20 lines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dualflow.comparison.agreement import FARTHEST, Agreement
+from dualflow.comparison.steps import Step
+from dualflow.comparison.timing import FirstCall, Timing, break_even
+
+WIDTH, LABEL, ANSWER = 80, 14, 8
+TOP = 5  # lines of a report that name steps
+NOTICEABLE = 1.05  # a ratio of times below this is no difference
+UNIT = r"(?<=\d) (?=(ms|µs|s|bytes|kB|MB|GB)\b)"  # no line ends between a number and its unit
+INTERPRETED = "interpreted"  # the mode in which a graph runs step by step, through NumPy
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both modes of one program, side by side.
+
+    Attributes:
+        name: The function.
+        place: Where it stands: "nets.py:14".
+        what: The workload in a few words each.
+        mode: How the second mode ran: "interpreted".
+        compared: What `outputs` are, in words: "500 losses and 4 parameters".
+        outputs: How well each of them agrees.
+        bound: The relative difference up to which the answers count as the same.
+        eager: Time of an eager call.
+        compiled: Time of a call that ran from the graph.
+        first: What recording cost, all recordings together.
+        eager_bytes: Peak memory of an eager call.
+        compiled_bytes: Peak memory of a call from the graph.
+        calls: Calls of the decorated function.
+        from_graph: How many of them ran from a graph.
+        traces: How many signatures were traced.
+        ops: Ops that were recorded, over all traces.
+        kernels: Steps that are left of them after optimisation.
+        steps: Where a call from the graph spends its time, the slowest first.
+    """
+
+    name: str
+    place: str | None
+    what: tuple[str, ...]
+    mode: str
+    compared: str
+    outputs: tuple[Agreement, ...]
+    bound: float
+    eager: Timing
+    compiled: Timing
+    first: FirstCall
+    eager_bytes: int
+    compiled_bytes: int
+    calls: int
+    from_graph: int
+    traces: int
+    ops: int
+    kernels: int
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def worst(self) -> Agreement:
+        """The output that agrees least."""
+        return max(self.outputs, key=lambda output: output.relative)
+
+    @property
+    def same(self) -> bool:
+        """Whether all outputs agree within the bound."""
+        return self.worst.relative <= self.bound
+
+    @property
+    def identical(self) -> bool:
+        """Whether they agree bit for bit."""
+        return all(output.identical for output in self.outputs)
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster than eager a call from the graph is."""
+        return self.eager.median / self.compiled.median
+
+    @property
+    def break_even(self) -> int | None:
+        """The call from which on recording has paid off; None for never."""
+        return break_even(self.first.seconds, self.eager.median, self.compiled.median)
+
+    def to_json(self) -> str:
+        """Everything as JSON; a number that is not finite is null there."""
+        answers = ("same", "identical", "ratio", "break_even")
+        return json.dumps(finite(asdict(self) | {name: getattr(self, name) for name in answers}))
+
+    def __str__(self) -> str:
+        head = " · ".join(part for part in (self.place, *self.what) if part)
+        return "\n".join(
+            [
+                *textwrap.wrap(f"{self.name}  {head}", WIDTH, subsequent_indent="  "),
+                *row("same answer?", *self._same()),
+                *row("faster?", *self._faster()),
+                *row("worth it?", *self._worth()),
+                *row("memory", "", self._memory()),
+                *row("what ran", "", *self._ran()),
+                *self._steps(),
+            ]
+        )
+
+    def _same(self) -> tuple[str, ...]:
+        if self.identical:
+            return "yes", f"{self.compared}, bit for bit"
+        worst = self.worst
+        if worst.ulp == FARTHEST:
+            return "no", f"{self.compared} differ", f"worst: {worst.name}, NaN in one mode only"
+        distance = f"worst: {worst.name}, {scientific(worst.relative)} relative"
+        if not self.same:
+            bound = f"differ by more than {scientific(self.bound)}"
+            return "no", f"{self.compared} {bound}", distance
+        ulp = max(output.ulp for output in self.outputs)
+        return "yes", f"{self.compared} within {ulp:,} ULP", distance
+
+    def _faster(self) -> tuple[str, ...]:
+        measured = f"median (quartiles) of {count(self.compiled.calls, 'interleaved call')}"
+        times = f"eager {spread(self.eager)}", f"{self.mode} {spread(self.compiled)}", measured
+        if self.ratio >= NOTICEABLE:
+            return f"{self.ratio:.1f}x", *times
+        verdict = "slower" if self.ratio < 1 / NOTICEABLE else "no difference"
+        return "no", f"{verdict}, {self.ratio:.2f}x{self._why()}", *times
+
+    def _why(self) -> str:
+        """Why the second mode need not win, where the mode explains it."""
+        return ": the graph is interpreted, step by step" if self.mode == INTERPRETED else ""
+
+    def _worth(self) -> tuple[str, ...]:
+        first = self.first
+        what = "first call" if first.recordings == 1 else count(first.recordings, "recording")
+        cost = (
+            f"{what} {duration(first.seconds)}: trace {duration(first.tracing)}, "
+            f"compile {duration(first.compiling)}"
+        )
+        if self.break_even is None:
+            return "no", "a later call is not faster", cost
+        if self.break_even > self.calls:
+            return "not yet", f"from call {self.break_even:,} on; {self.calls:,} were made", cost
+        return "yes", f"from call {self.break_even:,} on", cost
+
+    def _memory(self) -> str:
+        sizes = f"eager {size(self.eager_bytes)}, {self.mode} {size(self.compiled_bytes)}"
+        return f"{sizes} at the peak"
+
+    def _ran(self) -> tuple[str, str]:
+        caution = ", no machine code yet" if self.mode == INTERPRETED else ""
+        return (
+            f"{self.mode}{caution}: {count(self.kernels, 'step')} from {count(self.ops, 'op')}",
+            f"{self.from_graph:,} of {count(self.calls, 'call')} from the graph, "
+            f"{count(self.traces, 'trace')}",
+        )
+
+    def _steps(self) -> Iterator[str]:
+        """The slowest steps; names that are too long for their columns are cut."""
+        for rank, step in enumerate(self.steps[:TOP], 1):
+            times = f" x{step.count}" if step.count > 1 else ""
+            op = cut(step.op, 24 - len(times)) + times
+            taken = f"{duration(step.seconds):>8}  {step.share:4.0%}"
+            yield f"{'':{LABEL}}{rank}  {op:<26}{cut(step.line or '', 18):<20}{taken}"
+
+
+def row(label: str, answer: str, *clauses: str) -> list[str]:
+    """Label and answer in columns of their own, and each clause on a line beside them."""
+    start = LABEL + (ANSWER if answer else 0)
+    glued = (re.sub(UNIT, "\u00a0", clause) for clause in clauses)
+    lines = [line for clause in glued for line in textwrap.wrap(clause, WIDTH - start)]
+    lines[0] = f"{label:<{LABEL}}{answer:<{start - LABEL}}{lines[0]}"
+    lines[1:] = (" " * start + line for line in lines[1:])
+    return [line.replace("\u00a0", " ") for line in lines]
+
+
+def cut(text: str, width: int) -> str:
+    """`text`, or as much of it as fits, with a sign that something is missing."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def spread(timing: Timing) -> str:
+    """`0.412 ms (0.40-0.44)`: the median, and the quartiles in its unit."""
+    scale, unit = time_unit(timing.median)
+    lower, upper = (figures(quartile * scale, 2) for quartile in (timing.lower, timing.upper))
+    return f"{figures(timing.median * scale)} {unit} ({lower}-{upper})"
+
+
+def duration(seconds: float) -> str:
+    """Seconds to three figures, in the unit that suits them: `0.412 ms`, `1.65 s`."""
+    scale, unit = time_unit(seconds)
+    return f"{figures(seconds * scale)} {unit}"
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """What to multiply seconds by, and what they are then."""
+    if seconds < 1e-4:
+        return 1e6, "µs"
+    return (1e3, "ms") if seconds < 1 else (1.0, "s")
+
+
+def size(number: float) -> str:
+    """Bytes, in the unit that suits them: `3.1 MB`."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= factor:
+            return f"{figures(number / factor, 2)} {unit}"
+    return f"{number:.0f} bytes"
+
+
+def figures(number: float, significant: int = 3) -> str:
+    """A number to so many significant figures, never in powers of ten."""
+    if number == 0 or not math.isfinite(number):
+        return f"{number:.0f}"
+    decimals = significant - 1 - math.floor(math.log10(abs(number)))
+    return f"{number:,.{max(0, decimals)}f}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 call`, `1,203 calls`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def scientific(number: float) -> str:
+    """`2.1e-7`, `1e-4`: as `%e`, without what carries nothing."""
+    mantissa, exponent = f"{number:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def finite(tree: Any) -> Any:
+    """A tree of plain values for JSON, which has no infinity and no NaN."""
+    if isinstance(tree, dict):
+        return {key: finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

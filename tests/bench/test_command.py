@@ -1,0 +1,123 @@
+"""The command line: its help, its output, its exit status, and what it writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dualflow.__main__ import main
+from dualflow.bench import closing, micro
+from dualflow.bench.micro import Measured
+
+LIGHT = """
+import sys
+import dualflow.__main__
+loaded = {"sklearn", "rich", "llvmlite", "cupy", "dualflow.nn", "dualflow.optim"} & set(sys.modules)
+sys.exit(f"loaded: {loaded}" if loaded else 0)
+"""
+
+
+def test_the_first_line_waits_for_nothing_heavy():
+    subprocess.run([sys.executable, "-c", LIGHT], check=True)
+
+
+def test_help_names_all_there_is(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    words = "static digits dynamic micro --batch --epochs --steps --quick --device --json --check"
+    assert [word for word in words.split() if word not in text] == []
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "required"),
+        (["bench", "unknown"], "none of static, digits, dynamic, micro"),
+        (["bench", "--batch", "0"], "not an integer from 1"),
+        (["bench", "--steps", "few"], "not an integer from 1"),
+        (["bench", "micro", "static"], "micro runs alone"),
+    ],
+)
+def test_wrong_usage_is_explained(arguments, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_program_from_start_to_end(tmp_path, capsys):
+    path = tmp_path / "results" / "figures.json"
+    assert main(["bench", "static", "--batch", "4", "--steps", "3", "--json", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    text = "\n".join(lines)
+    assert lines[0].startswith("dualflow bench: one program (static)")
+    assert "interpreted" in text
+    assert str(path) in text
+    assert text.index("same answer?") < text.index("losses agree") < text.index("2 of 2 checks")
+    assert len(text[text.index("Three things to try next:") :].splitlines()) == 4
+    wide = [line for line in lines if len(line) > 80 and str(tmp_path) not in line]
+    assert wide == []
+    figures = json.loads(path.read_text())
+    assert set(figures) == {"format", "when", "machine", "versions", "programs"}
+    assert figures["machine"]["cores"] >= 1
+    assert figures["versions"]["numpy"] != "missing"
+    static = figures["programs"]["static"]
+    assert len(static["losses"]["eager"]) == len(static["seconds"]["compiled"]) == 3
+    assert [check["passed"] for check in static["checks"]] == [True, True]
+    assert static["comparison"]["same"] is True
+
+
+def test_a_failed_check_makes_the_exit_status_1(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(closing, "BOUND", -1.0)
+    arguments = ["bench", "static", "--batch", "4", "--steps", "2"]
+    assert main([*arguments, "--json", str(tmp_path / "figures.json")]) == 1
+    assert "FAILED  static: losses of both modes" in capsys.readouterr().out
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    assert main(["bench", "static", "--device", "abacus", "--json", str(path)]) == 2
+    assert "abacus" in capsys.readouterr().out
+    assert not path.exists()
+
+
+# ----- micro -----
+
+MET = Measured("add", "unrecorded", "µs", 0.8, 0.55, 0.5, 0.6)
+MISSED = Measured("exp", "under a tape", "µs", 1.5, 1.75, 1.7, 1.9)
+HEAVY = Measured("import", "a fresh process", "s", 0.25, 0.1, 0.1, 0.1, "it imports cupy")
+
+
+def test_micro_prints_goal_value_spread_and_verdict(golden):
+    golden("bench/micro", "\n".join([micro.HEADER, str(MET), str(MISSED), str(HEAVY)]))
+    assert [measured.passed for measured in (MET, MISSED, HEAVY)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("figures", "check", "status"),
+    [([MET], True, 0), ([MET, MISSED], True, 1), ([MET, MISSED], False, 0), ([HEAVY], True, 1)],
+)
+def test_micro_exits_with_1_under_check_when_a_goal_is_missed(figures, check, status, monkeypatch):
+    monkeypatch.setattr(micro, "run", lambda: iter(figures))
+    assert main(["bench", "micro", *(["--check"] if check else [])]) == status
+
+
+def test_micro_measures_every_op_in_every_case(monkeypatch):
+    monkeypatch.setattr(micro, "importing", lambda: HEAVY)
+    found = list(micro.run(repeats=2, number=2))
+    assert len(found) == 1 + len(micro.OPS) * len(micro.CASES)
+    for measured in found[1:]:
+        assert measured.lower <= measured.upper
+        assert measured.goal == micro.CASES[measured.case]
+
+
+def test_import_loads_neither_cupy_nor_llvmlite():
+    measured = micro.importing(processes=1)
+    assert measured.note == ""
+    assert measured.value > 0
