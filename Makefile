@@ -7,7 +7,8 @@ SHELL := bash
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PYTEST := $(PY) -m pytest
+# One BLAS thread a worker: spinning threads of several workers would fight for the cores.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(PY) -m pytest
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? cores : 8)))
 # What `make bench` and the tests pass on: make bench ARGS=digits, make test ARGS="-k matmul"
 ARGS ?=

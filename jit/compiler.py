@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jit.config import config
 from jit.errors import DeviceError
 from jit.ir.graph import Graph
 from jit.ir.interpret import Program
@@ -19,6 +21,7 @@ from jit.passes.base import GraphPass, PassRecord, run_passes
 from jit.passes.cleanup import CommonSubexpressions, DeadCode
 from jit.passes.fold import FoldConstants
 
+COMPILATIONS, PASSES = 1, 2  # levels of JIT_DEBUG
 TARGETS = {"interpreter": "interpreted"}  # a target and the mode that its code runs in
 
 
@@ -80,11 +83,28 @@ def compile(
             "leave `target` out",
         )
     start = time.perf_counter()
+    given = len(graph.nodes)
     graph, passes = run_passes(graph, pipeline(ops))
     optimised = time.perf_counter()
     program = Program(graph, xp)
     seconds = {"passes": optimised - start, "program": time.perf_counter() - optimised}
+    tell(graph, given, seconds, passes)
     return Executable(graph, program, TARGETS[target], seconds, passes)
+
+
+def tell(
+    graph: Graph, given: int, seconds: Mapping[str, float], passes: Sequence[PassRecord]
+) -> None:
+    """Levels 1 and 2 of JIT_DEBUG: the compilation, and what each pass did."""
+    debug = config().debug
+    if debug >= COMPILATIONS:
+        spent = 1e3 * sum(seconds.values())
+        line = f"# {graph.name}: compiled, {given} -> {len(graph.nodes)} nodes, {spent:.1f} ms\n"
+        sys.stderr.write(line)
+    if debug >= PASSES:
+        for each in passes:
+            change = f"{each.before} -> {each.after} nodes"
+            sys.stderr.write(f"#   {each.name}: {change}, {1e3 * each.seconds:.1f} ms\n")
 
 
 def pipeline(ops: Mapping[str, OpDef] = MappingProxyType({})) -> tuple[GraphPass, ...]:

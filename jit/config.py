@@ -1,12 +1,10 @@
 """Every JIT_* environment variable, in one typed table that a `with` can change for a while.
 
     JIT_DEBUG=n        the ladder: each level prints what it says and everything below it
-                       1 compilations, and cache misses with the argument to blame
-                       2 kernels and their times
+                       1 recordings with the argument to blame, and compilations
+                       2 passes and their times (kernels and theirs, once there are any)
                        3 the Graph around each pass
-                       4 the loops of each kernel
-                       5 LLVM or CUDA source
-                       6 assembly
+                       4 to 6 nothing more yet: loops, LLVM or CUDA source, assembly
     JIT_DUMP=dir       write each stage into a folder as well
     JIT_CHECK=1        verify the Graph around each pass (the tests do; it doubles compile time)
     JIT_PASSES_OFF=a,b leave these passes out

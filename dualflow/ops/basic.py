@@ -32,6 +32,16 @@ _stop_gradient = Op(
     infer=lambda x: x,
     lower=lambda form, x: x,
 )
+# A Variable that is read after it was assigned: a gradient goes to the Variable, which stands first,
+# and not back into what was assigned.
+_assigned = Op(
+    name="assigned",
+    evaluate=lambda xp, old, new: new,
+    infer=lambda old, new: new,
+    lower=lambda form, old, new: new,
+    vjps=(lambda g, y, old, new: g, None),
+    jvp=lambda tangents, y, old, new: tangents[0],
+)
 _full = Op(
     name="full",
     evaluate=lambda xp, *, shape, value, dtype: xp.full(shape, value, dtype),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -19,9 +20,10 @@ from dualflow.errors import FunctionWarning
 from dualflow.tracing import modes
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.path import EntryMiss, Path, is_tracked
-from dualflow.tracing.signature import Call, nearest_difference, take_apart
+from dualflow.tracing.signature import Call, nearest_difference, take_apart, unchanged, written
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.trace import Trace
+from jit.config import config
 from jit.errors import DTypeError, GuardMiss, TraceError
 
 P = ParamSpec("P")
@@ -73,20 +75,19 @@ class Function:
         self.calls += 1
         call = take_apart(args, kwargs)
         if self.options["mode"] == "eager" or modes.mode() == "eager":
-            return self._eager(call, args, kwargs)
+            return self._eager(call)
         self._check_signature(call)
         entry = self.entries.get(call.key)
         if entry is None:
             with self._lock:
                 entry = self.entries.get(call.key) or self._new_entry(call)
         if entry.eager is not None:
-            return self._eager(call, args, kwargs)
+            return self._eager(call)
         return self._run(entry, call)
 
-    def _eager(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Runs Python on the caller's own lists and dicts; only arrays have to become tensors."""
-        if call.arrays:
-            args, kwargs = call.arguments(call.tensors)
+    def _eager(self, call: Call) -> Any:
+        """Runs Python on the caller's own lists and dicts, unless arrays must become tensors."""
+        args, kwargs = call.arguments(call.tensors) if call.arrays else call.given
         return self.python(*args, **kwargs)
 
     def _run(self, entry: Entry, call: Call) -> Any:
@@ -142,6 +143,8 @@ class Function:
         names = leaf_names(self.python, call)
         why = nearest_difference(list(self.entries), call.key, names)
         entry = Entry(TraceInfo(describe(call, names), why, user_line()))
+        if config().debug:
+            sys.stderr.write(f"# {self.name}: recording, {why} ({entry.info.line})\n")
         if len(self.entries) >= self.options["max_traces"] and self.options["on_limit"] != "grow":
             if self.limit is None:
                 self._limit(
@@ -180,12 +183,20 @@ class Function:
         trace = Trace(self.name)
         tensors = [trace.argument(x, f"x{k}") for k, x in enumerate(call.tensors)]
         args, kwargs = call.arguments(tensors)
+        leaves = tree.flatten((args, kwargs))[0]
         try:
             with using(trace=trace):
                 result = self.python(*args, **kwargs)
-                self._keep(entry, trace, result)
+                if unchanged((args, kwargs), call.spec, leaves):
+                    self._keep(entry, trace, result)
+                else:
+                    reason = "it changes a list or dict that was passed to it"
+                    self._give_up(entry, reason, "return what is new")
         finally:
             trace.release()
+            if not unchanged((args, kwargs), call.spec, leaves):
+                own = dict(zip(map(id, leaves), tree.flatten(call.given)[0], strict=True))
+                written((args, kwargs), call.given, lambda x: own.get(id(x), x))
         entry.info.seconds += time.perf_counter() - started
         return result
 

@@ -7,8 +7,9 @@ be compared by identity, and the tree by its structure.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -58,13 +59,15 @@ class Call:
         tensors: The tensor arguments, in order.
         leaves: All arguments as leaves; NumPy arrays have become tensors.
         spec: The structure that puts leaves together again.
-        arrays: Whether there were NumPy arrays.
+        given: The arguments as the caller gave them.
+        arrays: Whether there are NumPy arrays among them.
     """
 
     key: tuple[Any, ...]
     tensors: list[Tensor]
     leaves: list[Any]
     spec: tree.TreeSpec
+    given: tuple[tuple[Any, ...], dict[str, Any]]
     arrays: bool
 
     def arguments(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -72,6 +75,36 @@ class Call:
         rest = iter(tensors)
         leaves = [next(rest) if x.__class__ is Tensor else x for x in self.leaves]
         return tree.unflatten(self.spec, leaves)
+
+
+def unchanged(arguments: Any, spec: tree.TreeSpec, leaves: list[Any]) -> bool:
+    """Whether lists and dicts among the arguments still hold what a call was made with."""
+    now, structure = tree.flatten(arguments)
+    return structure == spec and all(a is b for a, b in zip(now, leaves, strict=True))
+
+
+def written(x: Any, given: Any, original: Callable[[Any], Any]) -> Any:
+    """The caller's own `given`, its lists and dicts holding what a call has put into its copy `x`.
+
+    Args:
+        x: An argument as the call left it.
+        given: The same argument as the caller gave it.
+        original: The caller's leaf for a leaf of the copy.
+    """
+    if isinstance(x, list) and isinstance(given, list):
+        pairs = zip_longest(x, given[: len(x)])
+        given[:] = [written(item, own, original) for item, own in pairs]
+        return given
+    if isinstance(x, dict) and isinstance(given, dict):
+        items = {k: written(item, given.get(k), original) for k, item in x.items()}
+        given.clear()
+        given.update(items)
+        return given
+    if isinstance(x, tuple) and isinstance(given, tuple):
+        for item, own in zip(x, given, strict=False):
+            written(item, own, original)
+        return given
+    return original(x)
 
 
 def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -90,7 +123,7 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         else:
             parts.append(part_of(x))
     mode = (context.recording, bool(context.tapes), context.device)
-    return Call((spec, tuple(parts), mode), tensors, leaves, spec, arrays)
+    return Call((spec, tuple(parts), mode), tensors, leaves, spec, (args, kwargs), arrays)
 
 
 def part_of(x: Any) -> Hashable:

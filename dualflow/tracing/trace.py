@@ -16,7 +16,7 @@ import numpy as np
 from dualflow.core.context import context
 from dualflow.core.convert import from_data
 from dualflow.core.op import Op, Symbol, argument_types, evaluate, registry
-from dualflow.core.record import hang
+from dualflow.core.record import INEXACT, hang
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -25,7 +25,7 @@ from dualflow.tracing.settings import Settings
 from jit.dims import Dim
 from jit.errors import TraceError
 from jit.ir.graph import Graph, Node, Value
-from jit.types import TensorType
+from jit.types import TensorType, kind
 
 
 class Trace:
@@ -61,6 +61,8 @@ class Trace:
         self.settings = Settings()
         self.before: dict[Variable, Tensor] = {}
         self._created: dict[int, weakref.ref[Variable]] = {}  # by id: Variables compare elementwise
+        self._variables: dict[Variable, Value] = {}
+        self._settled: dict[Variable, Tensor] = {}  # what was read of assigned Variables
         self._symbols: list[Symbol] = []
         self._captured: dict[int, tuple[Any, Value]] = {}
         self._arrays: dict[int, tuple[np.ndarray[Any, Any], Tensor]] = {}
@@ -146,13 +148,36 @@ class Trace:
     def read(self, variable: Variable) -> None:
         """A Variable is read: at first its value is an input of the graph."""
         tensor = variable.tensor
-        if self.owns(tensor) or variable in self.written or self.made(variable):
+        if variable in self.written or self.made(variable):
+            if kind(tensor.dtype) in INEXACT and self._settled.get(variable) is not tensor:
+                self._settle(variable, tensor)
+        elif not self.owns(tensor):
+            self.before.setdefault(variable, tensor)
+            value = self._variable_input(variable)
+            variable.tensor = Tensor(tensor.data, self.symbol(value), tensor.record)
+
+    def _variable_input(self, variable: Variable) -> Value:
+        """The graph's input for the value of a Variable before the call."""
+        value = self._variables.get(variable)
+        if value is None:
+            owner = next((v for v, grad in self.grads.items() if grad is variable), None)
+            cell = VariableCell(variable) if owner is None else GradCell(owner)
+            value = self._input(self.before[variable].type, variable.name, cell)
+            self._variables[variable] = value
+        return value
+
+    def _settle(self, variable: Variable, tensor: Tensor) -> None:
+        """An assigned value is read: assigning cut its history, and so must the graph."""
+        value = self.value_of(tensor)
+        if variable.trainable and not self.made(variable):
+            op, inputs = registry["assigned"], [self._variable_input(variable), value]
+        elif value.node is None or value.node in self.unrecorded:
             return
-        self.before.setdefault(variable, tensor)
-        owner = next((v for v, grad in self.grads.items() if grad is variable), None)
-        cell = VariableCell(variable) if owner is None else GradCell(owner)
-        value = self._input(tensor.type, variable.name, cell)
-        variable.tensor = Tensor(tensor.data, self.symbol(value), tensor.record)
+        else:
+            op, inputs = registry["stop_gradient"], [value]
+        (settled,) = self.graph.add(op, inputs, {}, (value.type,), user_line())
+        variable.tensor = Tensor(tensor.data, self.symbol(settled), tensor.record)
+        self._settled[variable] = variable.tensor
 
     def wrote(self, variable: Variable, before: Tensor) -> None:
         """A Variable was assigned."""
@@ -239,6 +264,7 @@ class Trace:
             symbol.owner = symbol.value = None
         self._captured.clear()
         self._arrays.clear()
+        self._settled.clear()
 
 
 def has_dim(attr: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import jit
+from jit.config import configure
 from jit.debug import dot, show
 from jit.errors import DeviceError, GraphError
 from jit.types import TensorType, float32
@@ -71,3 +73,16 @@ def test_the_front_is_small_and_loads_late():
         _ = jit.compute
     code = "import sys, jit; assert not {'numpy', 'jit.compiler'} & {*sys.modules}; jit.compile"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_debug_ladder_tells_of_compilations_and_passes(capsys):
+    with configure(debug=1):
+        jit.compile(example(), ops=OPS)
+    one = capsys.readouterr().err
+    assert re.fullmatch(r"# example: compiled, 4 -> \d+ nodes, [\d.]+ ms\n", one)
+    with configure(debug=2):
+        executable = jit.compile(example(), ops=OPS)
+    two = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0].removeprefix("#   ") for line in two[1:]] == [
+        each.name for each in executable.passes
+    ]

@@ -1,0 +1,113 @@
+"""Writes the generated pages of `docs/`: `python -m dualflow.docs [--check]`.
+
+The tables come from the program itself (promotion rules, public functions, the table of names), so
+they cannot drift from it; a test runs the check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+from dualflow import names
+from jit.errors import DTypeError
+from jit.types import dtypes, promote, weak_dtype
+
+FOLDER = Path(__file__).parent.parent / "docs"
+HEADER = "<!-- written by `python -m dualflow.docs`; do not edit -->\n\n"
+
+
+def promotion() -> str:
+    """`docs/promotion.md`: in which dtype two tensors, or a tensor and a Python number, meet."""
+    lines = [
+        "# How dtypes meet\n",
+        "The same in both modes. Within a kind the array API standard's rules hold; between kinds",
+        "the higher kind wins (bool, integer, floating, complex). `-`: no dtype holds both, and an",
+        "error says so. Python numbers are weak: they take the dtype of the tensor they meet,",
+        "where its kind allows.\n",
+        "| | " + " | ".join(dtypes) + " |",
+        "|---" * (len(dtypes) + 1) + "|",
+    ]
+    lines += [f"| **{a}** | " + " | ".join(_met(a, b) for b in dtypes) + " |" for a in dtypes]
+    lines += ["", "| a tensor of | with a Python bool | int | float | complex |", "|---" * 5 + "|"]
+    for name, dtype in dtypes.items():
+        met = [weak_dtype(number, dtype).name for number in (True, 1, 1.0, 1j)]
+        lines.append(f"| **{name}** | " + " | ".join(met) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _met(a: str, b: str) -> str:
+    try:
+        return promote(dtypes[a], dtypes[b]).name
+    except DTypeError:
+        return "-"
+
+
+SECTIONS = {
+    "df": ("dualflow", "Names and arguments of the array API standard, then of NumPy and SciPy."),
+    "df.nn.functional": ("dualflow.nn.functional", "PyTorch's names, with `axis` for `dim`."),
+    "df.linalg": ("dualflow.linalg", "The standard's extension, as far as it is here."),
+    "df.random": ("dualflow.random", "Shapes come first. [More](numerics.md#random-numbers)"),
+}
+
+
+def operations() -> str:
+    """`docs/ops.md`: each public function, its arguments, and its docstring's first line."""
+    lines = ["# Operations\n", "`help(df.sum)` tells the rest: shapes, dtypes, errors, examples.\n"]
+    for prefix, (module, about) in SECTIONS.items():
+        lines += [f"## {prefix}\n", f"{about}\n", "| function | what it does |", "|---|---|"]
+        lines += [row(name, function) for name, function in sorted(public(module).items())]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def public(module: str) -> dict[str, Any]:
+    """The functions that a module offers; classes and constants are no operations."""
+    home = importlib.import_module(module)
+    found = {name: getattr(home, name) for name in home.__all__}
+    return {name: value for name, value in found.items() if inspect.isfunction(value)}
+
+
+def row(name: str, function: Any) -> str:
+    """A function as a line of the table: no types, and no words taken only to explain them."""
+    signature = inspect.signature(function)
+    told = [p for p in signature.parameters.values() if p.name != "foreign"]
+    bare = [p.replace(annotation=p.empty) for p in told]
+    call = str(signature.replace(parameters=bare, return_annotation=signature.empty))
+    call = re.sub(r"dtype\('(\w+)'\)", r"\1", call.replace(", /", "")).replace("|", "\\|")
+    return f"| `{name}{call}` | {(function.__doc__ or '').strip().splitlines()[0]} |"
+
+
+def pages() -> dict[str, str]:
+    """The text of every generated page by file name."""
+    texts = {"promotion.md": promotion(), "ops.md": operations(), "names.md": names.markdown()}
+    return {name: HEADER + text for name, text in texts.items()}
+
+
+def stale(folder: Path = FOLDER) -> list[str]:
+    """The pages whose file differs from what the program says."""
+    return [
+        name
+        for name, text in pages().items()
+        if not (folder / name).exists() or (folder / name).read_text() != text
+    ]
+
+
+def main() -> None:
+    """Writes the pages, or with `--check` only tells which ones are stale."""
+    parser = argparse.ArgumentParser(prog="python -m dualflow.docs", description=main.__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 when a page is stale"
+    )
+    if parser.parse_args().check:
+        raise SystemExit(f"stale: {', '.join(old)}" if (old := stale()) else 0)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Every example (`>>>`) in a docstring of either package runs and prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import dualflow as df
+import jit
+
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+def modules() -> list[str]:
+    """The names of all modules but the entry point, which runs a command when it is imported."""
+    found = [
+        module.name
+        for package in (df, jit)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    return sorted({"dualflow", "jit", *found} - {"dualflow.__main__"})
+
+
+def examples(name: str) -> list[doctest.DocTest]:
+    """The docstrings of a module that hold examples."""
+    module = importlib.import_module(name)
+    found = doctest.DocTestFinder().find(module, extraglobs={"df": df})
+    return [test for test in found if test.examples]
+
+
+WITH_EXAMPLES = [name for name in modules() if examples(name)]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples(name):
+    failed: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    for test in examples(name):
+        df.random.seed(0)
+        runner.run(test, out=failed.append)
+    assert not failed, "".join(failed)
+
+
+def test_there_are_examples():
+    assert "dualflow.tracing.function" in WITH_EXAMPLES

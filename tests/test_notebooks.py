@@ -1,0 +1,86 @@
+"""Every notebook runs from its first cell to its last, and holds the outputs that it gives today.
+
+`make golden` writes the outputs anew.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LARGEST = 200_000  # bytes of a notebook, pictures included
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def can_run_notebooks() -> bool:
+    """Whether the extra [notebook] is installed."""
+    needed = "ipykernel matplotlib nbclient nbformat".split()
+    return all(importlib.util.find_spec(name) for name in needed)
+
+
+needs_notebooks = pytest.mark.skipif(
+    not can_run_notebooks(), reason="needs the extra: pip install dualflow[notebook]"
+)
+
+
+def read(path: Path) -> Any:
+    import nbformat
+
+    return nbformat.read(path, as_version=4)
+
+
+def kinds(output: Any) -> tuple[str, ...]:
+    """What an output is, whatever it says."""
+    return (output.output_type, *sorted(output.get("data", ())))
+
+
+def text_of(cell: Any) -> str:
+    """The text that a cell shows, numbers masked: their last digits vary with the machine."""
+    shown = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.outputs]
+    return re.sub(r"[-+]?\d[\d.]*(e[-+]?\d+)?", "#", "".join(shown))
+
+
+@needs_notebooks
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path, request, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    book = read(path)
+    NotebookClient(book, timeout=120, record_timing=False).execute()
+    outputs = [output for cell in book.cells for output in cell.get("outputs", ())]
+    assert [o.text for o in outputs if o.get("name") == "stderr"] == [], "a warning, or worse"
+    if request.config.getoption("--update-golden"):
+        book.metadata = nbformat.from_dict(METADATA)
+        nbformat.write(book, path)
+    for kept, cell in zip(read(path).cells, book.cells, strict=True):
+        if cell.cell_type == "code":
+            assert list(map(kinds, kept.outputs)) == list(map(kinds, cell.outputs)), cell.source
+            assert text_of(kept) == text_of(cell), cell.source
+
+
+@needs_notebooks
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_small_and_tidy(path):
+    assert path.stat().st_size <= LARGEST
+    book = read(path)
+    assert book.metadata == METADATA
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert all(cell.source.strip() for cell in book.cells)
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
