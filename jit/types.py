@@ -161,6 +161,11 @@ def product(dims: Sequence[int | Dim]) -> int | Dim:
     return reduce(lambda a, b: a * b, dims, 1)
 
 
+def same_shape(a: tuple[int | Dim, ...], b: tuple[int | Dim, ...]) -> bool:
+    """Whether two shapes are equal; of shapes of two ranks no symbolic extent is asked."""
+    return len(a) == len(b) and a == b
+
+
 def broadcast_shapes(*shapes: tuple[int | Dim, ...]) -> tuple[int | Dim, ...]:
     """The common shape by NumPy's rule: aligned at the right, 1 stretches.
 

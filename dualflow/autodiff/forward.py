@@ -9,7 +9,7 @@ from dualflow.core.record import Pick, Record
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.errors import TapeError
-from jit.types import kind
+from jit.types import kind, same_shape
 
 
 def push_forward(
@@ -49,7 +49,7 @@ def push(record: Record, outputs: dict[int, Tensor], moving: dict[Any, Tensor]) 
 
 def spread(tangent: Tensor, y: Tensor) -> Tensor:
     """The tangent in the shape of `y`, which broadcasting may have made larger."""
-    if tangent.shape != y.shape:
+    if not same_shape(tangent.shape, y.shape):
         tangent = functions["broadcast_to"](tangent, y.shape)
     return fitted(tangent, y)
 

@@ -16,7 +16,7 @@ from dualflow.core.record import INEXACT, Leaf, Pick, Record
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.errors import TapeError
-from jit.types import kind
+from jit.types import kind, same_shape
 
 Inside = Callable[[Any], bool]
 
@@ -216,7 +216,7 @@ def detached(x: Any) -> Any:
 
 def fitted(g: Tensor, x: Tensor) -> Tensor:
     """The cotangent in the shape and dtype of `x`: what was stretched is summed here, once."""
-    if g.shape != x.shape:
+    if not same_shape(g.shape, x.shape):
         g = sum_to(g, x.shape)
     if g.dtype != x.dtype:
         if kind(g.dtype) == "complex" and kind(x.dtype) == "floating":
@@ -234,7 +234,7 @@ def sum_to(g: Tensor, shape: tuple[Any, ...]) -> Tensor:
         if isinstance(d, int) and d == 1 and g.shape[k + extra] != 1
     )
     summed = functions["sum"](g, axis=axes, keepdims=True) if axes else g
-    return functions["reshape"](summed, shape) if summed.shape != shape else summed
+    return summed if same_shape(summed.shape, shape) else functions["reshape"](summed, shape)
 
 
 def accumulate(sums: dict[Any, Tensor], key: Any, g: Tensor) -> None:

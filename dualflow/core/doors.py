@@ -95,6 +95,10 @@ def binary_door(
     def door(x1: Any, x2: Any, /) -> Tensor:
         if context.trace is None:
             left, right = x1.__class__, x2.__class__
+            if left is not Tensor and isinstance(x1, Variable):
+                x1, left = read(x1), Tensor
+            if right is not Tensor and isinstance(x2, Variable):
+                x2, right = read(x2), Tensor
             plain = watched = False
             a = b = None
             if left is Tensor:
@@ -133,11 +137,7 @@ def binary_door(
 def the_slow_way(
     door: Callable[[Any, Any], Tensor], op: Op, x1: Any, x2: Any, accepts: str
 ) -> Tensor:
-    """The slow way of a binary door: reads Variables, converts, and tries the door again."""
-    if isinstance(x1, Variable):
-        return door(read(x1), x2)
-    if isinstance(x2, Variable):
-        return door(x1, read(x2))
+    """The slow way of a binary door: converts, and tries the door again."""
     met = meet(op.name, (x1, x2), accepts)
     if (met[0] is x1 and met[1] is x2) or context.trace is not None:
         return bind(op, met)

@@ -32,8 +32,8 @@ _stop_gradient = Op(
     infer=lambda x: x,
     lower=lambda form, x: x,
 )
-# A Variable that is read after it was assigned: a gradient goes to the Variable, which stands first,
-# and not back into what was assigned.
+# A Variable that is read after it was assigned: a gradient goes to the Variable, the first
+# argument, and not back into what was assigned.
 _assigned = Op(
     name="assigned",
     evaluate=lambda xp, old, new: new,

@@ -26,7 +26,7 @@ from dualflow.ops.elementwise import astype
 from dualflow.ops.reduce import sum
 from dualflow.ops.shape import reshape
 from jit.errors import AxisError, DTypeError, IndexError, ShapeError
-from jit.types import TensorType, format_shape, int64, kind
+from jit.types import TensorType, format_shape, int64, kind, same_shape
 
 Axes = tuple[int, ...]
 
@@ -179,7 +179,7 @@ def _scatter_type(
     x: TensorType, v: TensorType, *indices: TensorType, axes: Axes, combine: str
 ) -> TensorType:
     shape = gathered_shape("scatter", x, indices, axes)
-    if v.shape != shape or v.dtype != x.dtype:
+    if not same_shape(v.shape, shape) or v.dtype != x.dtype:
         raise ShapeError(
             f"scatter: updates {v} for {x}", f"{x.dtype} of shape {format_shape(shape)}", ""
         )

@@ -15,15 +15,16 @@ import numpy as np
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.define import broadcast
+from dualflow.core.record import new_record
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import maximum, minimum, where
 from dualflow.ops.gather import as_index, gather, index_place, nonzero, out_of_bounds, scatter
 from dualflow.ops.shape import broadcast_to, inverse, permute_dims, reshape
-from dualflow.ops.slicing import is_plain, put_region, region, resolve
+from dualflow.ops.slicing import is_plain, place, put_region, region, resolve
 from jit.dims import Dim
 from jit.errors import DTypeError, IndexError, ShapeError
-from jit.types import format_shape, kind, promote, weak_dtype
+from jit.types import format_shape, kind, promote, same_shape, weak_dtype
 
 NEW = "new axis"
 INDEX = "index dimensions"
@@ -127,13 +128,13 @@ class Plan:
             y = gather(y, tuple(self.arrays.values()), self.axes)
         if not self.is_ordered():
             y = permute_dims(y, self.permutation())
-        return y if y.shape == self.shape() else reshape(y, self.shape())
+        return y if same_shape(y.shape, self.shape()) else reshape(y, self.shape())
 
     def write(self, x: Tensor, v: Tensor, combine: str) -> Tensor:
         """`x` with `v` set at, or folded into, `x[index]`."""
         shape = self.shape()
         try:
-            v = v if v.shape == shape else broadcast_to(v, shape)
+            v = v if same_shape(v.shape, shape) else broadcast_to(v, shape)
         except ShapeError:
             raise ShapeError(
                 f"at: a value of shape {format_shape(v.shape)} into "
@@ -277,15 +278,42 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     Raises:
         IndexError: An index is outside of its axis, or is none.
     """
-    if x.__class__ is Tensor and x.record is None and context.trace is None and is_plain(index):
-        data = x.data
-        if data.__class__ is np.ndarray:
-            try:
-                return Tensor(np.asarray(data[index]))
-            except builtins.IndexError:
-                pass  # what follows says what is wrong
-    x = as_tensor(x)
+    if x.__class__ is not Tensor:
+        x = as_tensor(x)
+    if context.trace is None and x.data.__class__ is np.ndarray and is_plain(index):
+        try:
+            y = Tensor(np.asarray(x.data[index]))
+        except builtins.IndexError:
+            pass  # what follows says what is wrong
+        else:
+            if x.record is not None:
+                y.record = new_record(BASIC_INDEX, (x,), {"index": index})
+            return y
     return Plan(x, index).read(x)
+
+
+class BasicIndex:
+    """The op in records of eager basic indexing: its plan is made when a gradient asks for it."""
+
+    name = "getitem"
+    differentiable = True
+    vjps = definition = None
+
+    def pullback(
+        self, g: Tensor, y: Any, args: tuple[Any, ...], attrs: dict[str, Any], needed: Any
+    ) -> list[Tensor]:
+        """The cotangent of the whole: `g` where the index points, zero elsewhere."""
+        (x,) = args
+        plan = Plan(x, attrs["index"])
+        starts, steps = tuple(plan.starts), tuple(plan.steps)
+        return [place(reshape(g, tuple(plan.extents)), x.shape, starts, steps)]
+
+    def jvp(self, tangents: tuple[Tensor], y: Any, x: Any, *, index: Any) -> Tensor:
+        """The same elements of the tangent."""
+        return getitem(tangents[0], index)
+
+
+BASIC_INDEX = BasicIndex()
 
 
 class At:

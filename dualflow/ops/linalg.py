@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Never
 
-import numpy as np
+from numpy import matmul as numpy_matmul
+from numpy import ndarray
 
 from dualflow.core.axes import canonical_axis
 from dualflow.core.context import context
@@ -12,7 +13,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.define import attach, broadcast, conjugated
 from dualflow.core.doors import DTYPES_OF, meet
 from dualflow.core.hints import name_of, other_operand
-from dualflow.core.op import Op, bind
+from dualflow.core.op import Op, bind, new_tensor
 from dualflow.core.record import NO_ATTRS, new_record
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
@@ -107,14 +108,23 @@ _matmul = Op(
 QUICK = DTYPES_OF["inexact"] - {*HALVES}
 
 
-def are_plain_matrices(a: Any, b: Any) -> bool:
-    """Whether NumPy's product of two arrays needs neither conversion nor explanation."""
-    return (
-        a.ndim == b.ndim == 2
-        and a.dtype is b.dtype
-        and a.dtype in QUICK
-        and a.shape[1] == b.shape[0]
-    )
+def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
+    """The product of two concrete matrices that NumPy takes as they are; None for all others."""
+    a, b = x1.data, x2.data
+    if not (a.__class__ is b.__class__ is ndarray and a.ndim == b.ndim == 2):
+        return None
+    if a.dtype is not b.dtype or a.dtype not in QUICK:
+        return None
+    try:
+        data = context.run(numpy_matmul, a, b)
+    except ValueError:  # what follows says what is wrong
+        return None
+    y = new_tensor(Tensor)
+    y.data = data
+    y.symbol = None
+    watched = x1.record is not None or x2.record is not None
+    y.record = new_record(_matmul, (x1, x2), NO_ATTRS) if watched else None
+    return y
 
 
 @api
@@ -136,12 +146,14 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
         >>> (df.ones((2, 3)) @ df.ones((3, 4))).shape
         (2, 4)
     """
-    if x1.__class__ is Tensor and x2.__class__ is Tensor and context.trace is None:
-        a, b = x1.data, x2.data
-        if a.__class__ is b.__class__ is np.ndarray and are_plain_matrices(a, b):
-            watched = x1.record is not None or x2.record is not None
-            record = new_record(_matmul, (x1, x2), NO_ATTRS) if watched else None
-            return Tensor(context.run(np.matmul, a, b), None, record)
+    if context.trace is None:
+        product = None
+        if x1.__class__ is Tensor and x2.__class__ is Tensor:
+            product = quick_product(x1, x2)
+        elif isinstance(x1, Tensor) and isinstance(x2, Tensor):
+            product = quick_product(as_tensor(x1), as_tensor(x2))
+        if product is not None:
+            return product
     a, b = meet("matmul", (x1, x2), "numeric")
     if getattr(a, "ndim", 0) == 0 or getattr(b, "ndim", 0) == 0:
         raise ShapeError(

@@ -11,11 +11,12 @@ from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast
 from dualflow.core.op import Op, bind
+from dualflow.core.record import new_record
 from dualflow.core.registry import api, functions, refused
 from dualflow.core.tensor import Tensor
 from jit.dims import Dim
 from jit.errors import AxisError, ShapeError
-from jit.types import format_shape
+from jit.types import format_shape, same_shape
 
 # ----- the same elements in another shape -----
 
@@ -50,13 +51,16 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
         >>> df.reshape(df.arange(6), (2, -1)).shape
         (2, 3)
     """
-    quick = x.__class__ is Tensor and x.record is None and context.trace is None
-    if quick and x.data.__class__ is np.ndarray and shape.__class__ is tuple:
+    x = as_tensor(x)
+    if context.trace is None and x.data.__class__ is np.ndarray and shape.__class__ is tuple:
         try:
-            return Tensor(x.data.reshape(shape))
+            y = Tensor(x.data.reshape(shape))
         except (ValueError, TypeError):
             pass  # the checks below say what is wrong
-    x = as_tensor(x)
+        else:
+            if x.record is not None:
+                y.record = new_record(_reshape, (x,), {"shape": y.shape})
+            return y
     return bind(_reshape, (x,), {"shape": fill_in("reshape", x.shape, shape)})
 
 
@@ -194,7 +198,7 @@ def broadcast_arrays(*arrays: Any) -> list[Tensor]:
     """
     tensors = [as_tensor(x) for x in arrays]
     shape = broadcast("broadcast_arrays", *(x.shape for x in tensors)) if tensors else ()
-    return [x if x.shape == shape else broadcast_to(x, shape) for x in tensors]
+    return [x if same_shape(x.shape, shape) else broadcast_to(x, shape) for x in tensors]
 
 
 # ----- the order of dimensions -----

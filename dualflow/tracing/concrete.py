@@ -10,7 +10,9 @@ from dualflow.core import tree
 from dualflow.core.context import quietly, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.op import registry, wrap
+from dualflow.core.record import hang
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.gradient import CallGradient, is_inexact
 from dualflow.tracing.path import Outputs
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.trace import Trace
@@ -62,6 +64,9 @@ class ConcreteFunction:
         self._indices = [outputs.index(trace, as_tensor(x)) for x in leaves]
         trace.graph.outputs = outputs.values
         self._cells = trace.cells
+        tracked = [k for k, value in enumerate(outputs.values) if is_inexact(value.type)]
+        self._gradient = CallGradient(trace.graph, tracked, trace.unrecorded) if tracked else None
+        self._custom_rules = trace.custom_rules
         self._executable = jit.compile(trace.graph, ops=registry)
         self.graph = self._executable.graph
 
@@ -89,9 +94,24 @@ class ConcreteFunction:
                     str(value.type),
                     "convert it, or trace anew",
                 )
-        inputs = [x.data for x in (*tensors, *(cell.tensor() for cell in self._cells))]
-        arrays = quietly(self._executable, inputs)
-        return tree.unflatten(self._spec, [wrap(arrays[k]) for k in self._indices])
+        outputs = self._run([*tensors, *(cell.tensor() for cell in self._cells)])
+        return tree.unflatten(self._spec, [outputs[k] for k in self._indices])
+
+    def _run(self, inputs: list[Tensor]) -> list[Tensor]:
+        """The graph's outputs; one recorded operation where somebody watches an input."""
+        gradient = self._gradient
+        if gradient is None or not gradient.wanted(inputs):
+            return list(map(wrap, quietly(self._executable, [x.data for x in inputs])))
+        if self._custom_rules:
+            raise TraceError(
+                f"{self.graph.name}: the graph lacks custom_gradient of {self._custom_rules[0]}",
+                "no gradient through this call, or a recorded function",
+                "df.function(f)(...) instead of .concrete(...)",
+            )
+        arrays, attrs = gradient.forward(inputs)
+        outputs = list(map(wrap, arrays))
+        hang(gradient, tuple(inputs), attrs, [outputs[k] for k in gradient.tracked])
+        return outputs
 
     def __repr__(self) -> str:
         return f"<ConcreteFunction {self.graph.name}>"

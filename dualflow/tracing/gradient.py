@@ -15,6 +15,7 @@ from dualflow.core.op import bind, registry, wrap
 from dualflow.core.record import Leaf, new_record
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.trace import Trace
+from jit.dims import free_symbols
 from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
 from jit.types import TensorType, kind
@@ -185,6 +186,7 @@ def split(joint: Graph, primals: int, outputs: int) -> tuple[Graph, Graph]:
             backward_nodes[node] = None
     gradients = joint.outputs[outputs:]
     read = [v for node in backward_nodes for v in node.inputs] + gradients
+    read += [v for v in joint.inputs[:primals] if free_symbols(v.type.shape)]  # they tell the sizes
     constants = {v for node in joint.nodes if node.op is builtin.constant for v in node.outputs}
     residuals = list(dict.fromkeys(v for v in read if v not in late and v not in constants))
     forward = Graph(f"{joint.name}_forward")

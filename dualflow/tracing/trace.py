@@ -62,7 +62,7 @@ class Trace:
         self.before: dict[Variable, Tensor] = {}
         self._created: dict[int, weakref.ref[Variable]] = {}  # by id: Variables compare elementwise
         self._variables: dict[Variable, Value] = {}
-        self._settled: dict[Variable, Tensor] = {}  # what was read of assigned Variables
+        self._settled: dict[int, Tensor] = {}  # what was read of assigned Variables, by id
         self._symbols: list[Symbol] = []
         self._captured: dict[int, tuple[Any, Value]] = {}
         self._arrays: dict[int, tuple[np.ndarray[Any, Any], Tensor]] = {}
@@ -149,7 +149,7 @@ class Trace:
         """A Variable is read: at first its value is an input of the graph."""
         tensor = variable.tensor
         if variable in self.written or self.made(variable):
-            if kind(tensor.dtype) in INEXACT and self._settled.get(variable) is not tensor:
+            if kind(tensor.dtype) in INEXACT and self._settled.get(id(variable)) is not tensor:
                 self._settle(variable, tensor)
         elif not self.owns(tensor):
             self.before.setdefault(variable, tensor)
@@ -177,7 +177,7 @@ class Trace:
             op, inputs = registry["stop_gradient"], [value]
         (settled,) = self.graph.add(op, inputs, {}, (value.type,), user_line())
         variable.tensor = Tensor(tensor.data, self.symbol(settled), tensor.record)
-        self._settled[variable] = variable.tensor
+        self._settled[id(variable)] = variable.tensor
 
     def wrote(self, variable: Variable, before: Tensor) -> None:
         """A Variable was assigned."""

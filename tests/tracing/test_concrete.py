@@ -118,3 +118,34 @@ def test_specs():
 def test_a_tensor_stands_for_its_type():
     f = df.function(lambda x: x * 2.0).concrete(vector(1, 2))
     assert f(vector(3, 4)).tolist() == [6.0, 8.0]
+
+
+def test_gradients_flow_through_a_symbolic_call_at_every_size():
+    w = df.Variable([[1.0, 2.0], [3.0, 4.0]])
+    f = df.function(lambda x: df.tanh(x @ w).mean())
+    concrete = f.concrete(df.TensorSpec((None, 2)))
+    for n in (2, 3, 7):
+        x = df.random.normal((n, 2))
+        found = []
+        for call in (concrete, f.python):
+            with df.GradientTape() as tape:
+                tape.watch(x)
+                y = call(x)
+            found.append([y, *tape.gradient(y, [x, w])])
+        for ours, eager in zip(*found, strict=True):
+            assert ours.shape == eager.shape
+            assert ours.numpy().tobytes() == eager.numpy().tobytes()
+
+
+def test_a_custom_gradient_does_not_get_lost_in_a_symbolic_call():
+    @df.custom_gradient
+    def doubled(x):
+        return x, lambda g: 2 * g
+
+    concrete = df.function(lambda x: doubled(x * 3.0)).concrete(df.TensorSpec((2,)))
+    x = df.ones(2)
+    assert concrete(x).tolist() == [3.0, 3.0]
+    with df.GradientTape() as tape:
+        tape.watch(x)
+        with pytest.raises(df.errors.TraceError, match="lacks custom_gradient of doubled"):
+            concrete(x)

@@ -303,3 +303,38 @@ def test_long_programs_are_differentiated_in_linear_time():
             y = h(x)
         found.append(bits(tape.gradient(y, x)))
     assert found[0] == found[1] == found[2]
+
+
+def assigned_then_read(v, ema, x):
+    """Reads before and after assignments, with and without gradients."""
+    before = (v * x).sum()
+    hidden = df.tanh(v * x)
+    v.assign(hidden)
+    after = (v * v).sum() + (hidden * x).sum()
+    ema.assign(0.9 * ema + 0.1 * hidden)
+    with df.no_grad():
+        v.assign_sub(0.1 * x)
+        v.read_value()
+    return before + after + (v * ema).sum()
+
+
+def test_assigning_cuts_history_in_the_graph_too():
+    def program():
+        return variable(), df.Variable(np.ones(3, np.float32), trainable=False)
+
+    eager_state, state = program(), program()
+    f = df.function(lambda x: assigned_then_read(*state, x), strict=True)
+    for x in INPUTS:
+        found = []
+        for (v, ema), call in (
+            (eager_state, lambda x: assigned_then_read(*eager_state, x)),
+            (state, f),
+        ):
+            with df.GradientTape() as tape:
+                tape.watch([x, ema])
+                y = call(x)
+            found.append([y, *tape.gradient(y, [x, v, ema], unconnected_gradients="zero")])
+        for ours, theirs in zip(found[1], found[0], strict=True):
+            np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-6)
+        assert [bits(s) for s in state] == [bits(s) for s in eager_state]
+    assert f.from_graph == 4
