@@ -121,6 +121,7 @@ ATTRIBUTES = """
 PyTorch | view, view_as, resize_, reshape_as | x.reshape(shape) |
 PyTorch | permute | x.transpose(axes) | or `df.permute_dims(x, axes)`
 PyTorch | unsqueeze | df.expand_dims(x, axis=...) | or `x[:, None]`
+PyTorch | data | x.detach() | `x.numpy()` for the array
 PyTorch | cpu | x.to("cpu") |
 PyTorch | cuda | x.to("gpu:0") |
 PyTorch | dim, ndimension | x.ndim | no call

@@ -70,7 +70,7 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
         y, rule = function(*inner[0], **inner[1])
         if context.trace is not None:
             context.trace.custom_rules.append(op.name)
-        outputs = [Tensor(t.data, t.symbol) for t in (y if isinstance(y, tuple) else (y,))]
+        outputs = [Tensor(t.raw, t.symbol) for t in (y if isinstance(y, tuple) else (y,))]
         hang(op, tuple(tensors), {"rule": rule}, outputs)
         return tuple(outputs) if isinstance(y, tuple) else outputs[0]
 

@@ -58,6 +58,8 @@ class Sweep:
             if node in visited:
                 continue
             visited.add(node)
+            if context.trace is not None:
+                context.trace.swept(node)
             if node.inputs is None:
                 raise released(node)
             self.records.append(node)
@@ -92,23 +94,16 @@ class Sweep:
         inputs = record.inputs
         assert inputs is not None
         flags = tuple(leads(x, needed, wanted) for x in inputs)
-        if record.types is not None:
-            flags = self._connected(record, sums, flags)
-        for x, flag, cotangent in zip(
-            inputs, flags, pull(record.op, g, y, inputs, record.attrs, flags), strict=True
-        ):
+        attrs = record.attrs
+        if record.types is not None and (connects := getattr(record.op, "connects", None)):
+            # Of several outputs some have a cotangent: the op knows which inputs these miss.
+            given = {k for k, y in self.outputs[record].items() if y.record in sums}
+            flags = tuple(flag and connects(attrs, j, given) for j, flag in enumerate(flags))
+            attrs = {**attrs, "given": given}
+        cotangents = pull(record.op, g, y, inputs, attrs, flags)
+        for x, flag, cotangent in zip(inputs, flags, cotangents, strict=True):
             if flag and cotangent is not None:
                 accumulate(sums, x.record, fitted(cotangent, x))
-
-    def _connected(
-        self, record: Record, sums: dict[Any, Tensor], flags: tuple[bool, ...]
-    ) -> tuple[bool, ...]:
-        """Of several outputs some have a cotangent: an op may know that these miss an input."""
-        connects = getattr(record.op, "connects", None)
-        if connects is None:
-            return flags
-        given = {k for k, y in self.outputs[record].items() if y.record in sums}
-        return tuple(flag and connects(record.attrs, j, given) for j, flag in enumerate(flags))
 
     def _outputs_of(
         self, record: Record, sums: dict[Any, Tensor], wanted: set[Any]
@@ -211,7 +206,7 @@ class Watch:
 
 def detached(x: Any) -> Any:
     """The same value, unrecorded, without leaving a node in a trace."""
-    return Tensor(x.data, x.symbol) if isinstance(x, Tensor) else x
+    return Tensor(x.raw, x.symbol) if isinstance(x, Tensor) else x
 
 
 def fitted(g: Tensor, x: Tensor) -> Tensor:

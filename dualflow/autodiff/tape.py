@@ -26,9 +26,8 @@ from jit.errors import DTypeError, TapeError
 from jit.types import kind
 
 MAX_CUTS = 8  # explanations name so many places
-open_tapes: weakref.WeakSet[GradientTape] = (
-    weakref.WeakSet()
-)  # tapes that may still ask for gradients
+# Tapes that may still ask for gradients, by id.
+open_tapes: weakref.WeakValueDictionary[int, GradientTape] = weakref.WeakValueDictionary()
 
 
 class GradientTape:
@@ -53,6 +52,7 @@ class GradientTape:
         self.persistent = persistent
         self.watch_accessed_variables = watch_accessed_variables
         self.spent = False
+        self._born = next(clock)
         self.cuts: dict[str, str | None] = {}  # where gradients ended, and at which line first
         self._spans: list[list[int | None]] = []  # [first tick, last tick or None while recording]
         self._watched: set[Leaf] = set()
@@ -78,12 +78,19 @@ class GradientTape:
         """Whether the tape records now."""
         return any(tape is self for tape in context.tapes)
 
+    def _used(self) -> None:
+        """The user does something with the tape: a recording must know if it is from outside."""
+        if context.trace is not None:
+            context.trace.used_tape(self._born)
+
     def _start(self) -> None:
+        self._used()
         self._spans.append([next(clock), None])
         context.tapes = (*context.tapes, self)
-        open_tapes.add(self)
+        open_tapes[id(self)] = self
 
     def _stop(self) -> None:
+        self._used()
         self._spans[-1][1] = next(clock)
         context.tapes = tuple(tape for tape in context.tapes if tape is not self)
 
@@ -107,6 +114,7 @@ class GradientTape:
 
     def reset(self) -> None:
         """Forgets everything recorded and watched so far."""
+        self._used()
         recording = self.recording
         if recording:
             self._stop()
@@ -127,6 +135,7 @@ class GradientTape:
         Raises:
             DTypeError: A dtype that has no gradients.
         """
+        self._used()
         for x in tree.flatten(tensors)[0]:
             if not isinstance(x, Tensor):
                 raise TypeError(
@@ -189,6 +198,7 @@ class GradientTape:
         Raises:
             TapeError: The tape is spent, or a source is unconnected and "raise" was asked for.
         """
+        self._used()
         if self.spent:
             raise TapeError(
                 "this tape is spent: gradient() was called once and released the record",
@@ -203,7 +213,7 @@ class GradientTape:
             if self.recording:
                 self._stop()
             self.spent = True
-            open_tapes.discard(self)
+            open_tapes.pop(id(self), None)
         leaves, spec = tree.flatten(sources)
         with using(recording=bool(context.tapes) and context.recording):
             targets = [as_tensor(t) for t in tree.flatten(target)[0]]
@@ -314,7 +324,7 @@ class GradientTape:
             self.spent = True
             if self.recording:
                 self._stop()
-            open_tapes.discard(self)
+            open_tapes.pop(id(self), None)
         where = 1 if batch else 0
 
         def joined(*parts: Any) -> Any:
@@ -327,14 +337,20 @@ class GradientTape:
             )
 
         leaves = [tree.flatten(row)[0] for row in rows]
-        spec = tree.flatten(sources)[1]
+        given, spec = tree.flatten(sources)
+        if not rows:
+            zeros = functions["zeros"]
+            skip = 1 if batch else 0
+            nothing = [zeros((*target.shape, *x.shape[skip:]), dtype=x.dtype) for x in given]
+            return tree.unflatten(spec, nothing)
         return tree.unflatten(spec, [joined(*parts) for parts in zip(*leaves, strict=True)])
 
 
 def release_unless_wanted(sweep: Sweep) -> None:
     """Frees the swept records, unless a tape that is still open recorded some of them."""
+    still_open = [tape for ref in open_tapes.valuerefs() if (tape := ref()) is not None]
     if not any(
-        tape.covers(record) for tape in {*open_tapes, *context.tapes} for record in sweep.records
+        tape.covers(record) for tape in {*still_open, *context.tapes} for record in sweep.records
     ):
         sweep.release()
 

@@ -169,7 +169,7 @@ def compare(modes: Modes, arguments: tuple[Any, ...], what: tuple[str, ...]) -> 
         calls=function.calls,
         from_graph=function.from_graph,
         traces=len(function.entries),
-        ops=sum(len(path.graph.nodes) for path in paths),
+        ops=sum(path.ops for path in paths),
         kernels=sum(path.executable.kernels for path in paths),
         steps=slowest_steps(function, arguments),
     )
@@ -207,7 +207,7 @@ def slowest_steps(function: Function, arguments: tuple[Any, ...]) -> tuple[Step,
         return ()
     inputs = [*call.tensors, *(cell.tensor() for cell in entry.last.cells)]
     gc.collect()
-    return step_times(entry.last.executable.graph, [x.data for x in inputs])
+    return step_times(entry.last.executable.graph, [x.raw for x in inputs])
 
 
 def describe(workload: Workload, batch: int, device: str) -> tuple[str, ...]:

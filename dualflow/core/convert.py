@@ -31,8 +31,6 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
         tensor = x
     elif isinstance(x, Tensor):  # a Variable
         tensor = read(x)
-    elif isinstance(x, np.ndarray) and context.trace is not None:
-        tensor = context.trace.capture_array(known_dtype(x))
     elif isinstance(x, Dim):
         tensor = functions["extent"](x)
     else:
@@ -46,9 +44,7 @@ def read(variable: Any) -> Tensor:
     """The tensor an op reads from a variable; tapes and the trace are told of the read."""
     for tape in context.tapes:
         tape.saw(variable)
-    if context.trace is not None:
-        context.trace.read(variable)
-    return variable.tensor
+    return variable.tensor if context.trace is None else context.trace.read(variable)
 
 
 def from_data(x: Any, dtype: Any = None) -> Tensor:
@@ -58,9 +54,11 @@ def from_data(x: Any, dtype: Any = None) -> Tensor:
         return tensor if dtype is None else functions["astype"](tensor, dtype)
     if isinstance(x, list | tuple):
         return from_sequence(x, dtype)
+    if isinstance(x, np.ndarray) and context.trace is not None:
+        return captured(x, dtype)
     target = None if dtype is None else as_dtype(dtype)
     if isinstance(x, SCALARS) and not isinstance(x, np.generic):
-        return Tensor(place(np.asarray(x, target or weak_dtype(x, None))))
+        return Tensor(place(held(x, target or weak_dtype(x, None))))
     if isinstance(x, np.ndarray | np.generic):
         return Tensor(place(np.array(known_dtype(np.asarray(x)), dtype=target)))
     if hasattr(x, "__cuda_array_interface__"):
@@ -78,8 +76,10 @@ def from_sequence(items: Any, dtype: Any) -> Tensor:
     """Nested lists of numbers; tensors inside are stacked, so that gradients flow."""
     if any(isinstance(item, Tensor) for item in items):
         return functions["stack"]([as_tensor(item, dtype) for item in items])
-    if any(isinstance(item, list | tuple) and _holds_tensor(item) for item in items):
+    if any(isinstance(item, list | tuple) and _holds(item, Tensor) for item in items):
         return functions["stack"]([from_sequence(item, dtype) for item in items])
+    if context.trace is not None and _holds(items, np.ndarray):
+        return captured(items, dtype)
     try:
         array = np.array(items)
     except ValueError:
@@ -91,12 +91,28 @@ def from_sequence(items: Any, dtype: Any) -> Tensor:
             "pad the rows",
         )
     if dtype is not None:
-        array = array.astype(as_dtype(dtype))
+        array = held(items, as_dtype(dtype))
+    elif array.dtype == np.uint64 and not _holds_numpy(items):
+        array = held(items, dtypes["int64"])
     elif array.dtype == np.float64 and not _holds_numpy(items):
         array = array.astype(float32)
     elif array.dtype == np.complex128 and not _holds_numpy(items):
         array = array.astype(np.complex64)
     return Tensor(place(array))
+
+
+def held(items: Any, dtype: np.dtype[Any]) -> Any:
+    """Python numbers, or nested lists of them, as an array of `dtype`.
+
+    Raises:
+        DTypeError: The dtype does not hold one of them.
+    """
+    try:
+        return np.array(items, dtype)
+    except (OverflowError, TypeError):
+        raise DTypeError(
+            f"{items!r:.60} does not fit {dtype}", f"numbers within {dtype}", "a wider dtype"
+        ) from None
 
 
 def known_dtype(array: Any) -> Any:
@@ -113,9 +129,16 @@ def place(array: Any) -> Any:
     return array if context.device == "cpu" else backend.to_device(array, context.device)
 
 
-def _holds_tensor(items: Any) -> bool:
+def captured(x: Any, dtype: Any) -> Tensor:
+    """An array, or lists with arrays in them, as an input of what is being recorded."""
+    tensor = context.trace.capture_array(x)
+    return tensor if dtype is None else functions["astype"](tensor, dtype)
+
+
+def _holds(items: Any, class_: type) -> bool:
+    """Whether there is an instance of a class in nested lists."""
     return any(
-        isinstance(item, Tensor) or (isinstance(item, list | tuple) and _holds_tensor(item))
+        isinstance(item, class_) or (isinstance(item, list | tuple) and _holds(item, class_))
         for item in items
     )
 

@@ -50,6 +50,7 @@ WEAK: dict[type, frozenset[np.dtype[Any]]] = {
     float: DTYPES_OF["inexact"],
     complex: DTYPES_OF["complex"],
 }
+BOUNDS = {d: (int(np.iinfo(d).min), int(np.iinfo(d).max)) for d in DTYPES_OF["integer"]}
 NOTHING: frozenset[np.dtype[Any]] = frozenset()
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
@@ -60,11 +61,11 @@ def unary_door(op: Op, ufunc: Callable[..., Any], accepts: str) -> Callable[[Any
 
     def door(x: Any, /) -> Tensor:
         if x.__class__ is Tensor and context.trace is None:
-            a = x.data
+            a = x.raw
             if a.__class__ is ndarray and a.dtype in fast:
                 data = context.run(ufunc, a)
                 y = new(Tensor)
-                y.data = data if data.__class__ is ndarray else asarray(data)
+                y.raw = data if data.__class__ is ndarray else asarray(data)
                 y.symbol = None
                 y.record = None if x.record is None else new_record(op, (x,), NO_ATTRS)
                 return y
@@ -102,9 +103,9 @@ def binary_door(
             plain = watched = False
             a = b = None
             if left is Tensor:
-                a = x1.data
+                a = x1.raw
                 if right is Tensor:
-                    b = x2.data
+                    b = x2.raw
                     if a.__class__ is b.__class__ is ndarray:
                         dtype = a.dtype
                         plain = dtype is b.dtype and dtype in fast
@@ -114,7 +115,7 @@ def binary_door(
                     plain = right is not int or LOWEST <= b <= HIGHEST
                     watched = x1.record is not None
             elif right is Tensor:
-                b = x2.data
+                b = x2.raw
                 if b.__class__ is ndarray and b.dtype in weak.get(left, NOTHING):
                     a = x1
                     plain = left is not int or LOWEST <= a <= HIGHEST
@@ -125,7 +126,7 @@ def binary_door(
                 except (ValueError, OverflowError):  # `meet` and `infer` tell what is wrong
                     return bind(op, meet(op.name, (x1, x2), accepts))
                 y = new(Tensor)
-                y.data = data if data.__class__ is ndarray else asarray(data)
+                y.raw = data if data.__class__ is ndarray else asarray(data)
                 y.symbol = None
                 y.record = new_record(op, (x1, x2), NO_ATTRS) if watched else None
                 return y
@@ -153,6 +154,10 @@ def meet(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Any, ...]:
     Raises:
         DTypeError: The op does not take such values, or they have no common dtype.
     """
+    first = args[0]
+    ready = first.__class__ is Tensor and first.dtype in DTYPES_OF[accepts]
+    if ready and all(x.__class__ is Tensor and x.dtype is first.dtype for x in args[1:]):
+        return args
     args = tuple(plain_scalar(x) if isinstance(x, SCALARS) else as_tensor(x) for x in args)
     tensor_dtypes = [x.dtype for x in args if x.__class__ is Tensor]
     dtype = None
@@ -205,8 +210,8 @@ def plain_scalar(x: Any) -> Any:
 
 def fits(x: int, dtype: np.dtype[Any]) -> bool:
     """Whether an integer dtype holds `x`."""
-    bounds = np.iinfo(dtype)
-    return bounds.min <= x <= bounds.max
+    low, high = BOUNDS[dtype]
+    return low <= x <= high
 
 
 _told: set[str] = set()

@@ -68,7 +68,7 @@ def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any
     """
     owner = context.trace
     for x in args:
-        if x.__class__ is Tensor and x.data is None:
+        if x.__class__ is Tensor and x.raw is None:
             owner = x.symbol.owner
             if owner is None:
                 raise leaked(op, x)
@@ -99,8 +99,9 @@ def argument_types(args: tuple[Any, ...]) -> tuple[TensorType, ...]:
 
 def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """Computes `op` now; the result is recorded when somebody watches its arguments."""
-    op.infer(*argument_types(args), **attrs)
-    arrays = [x.data if x.__class__ is Tensor else x for x in args]
+    if op.definition is None:  # the ops that a composite is made of check for themselves
+        op.infer(*argument_types(args), **attrs)
+    arrays = [x.raw if x.__class__ is Tensor else x for x in args]
     xp = module_of(op, arrays)
     out = (
         context.run(op.evaluate, xp, *arrays, **attrs)
@@ -141,7 +142,7 @@ def module_of(op: Op, arrays: list[Any]) -> Any:
 def wrap(array: Any, xp: Any = np) -> Tensor:
     """A Tensor of an op's result; NumPy gives scalars where it should give 0-d arrays."""
     tensor = new_tensor(Tensor)
-    tensor.data = array if array.__class__ is np.ndarray else xp.asarray(array)
+    tensor.raw = array if array.__class__ is np.ndarray else xp.asarray(array)
     tensor.record = tensor.symbol = None
     return tensor
 
@@ -176,9 +177,9 @@ class Lowering:
 
     def value(self, x: Any, type_: TensorType) -> Any:
         """The form value of an argument; numbers and tensors that have data are constants."""
-        if x.__class__ is Tensor and x.data is None:
+        if x.__class__ is Tensor and x.raw is None:
             return x.symbol.value
-        return self.form.constant(x.data if x.__class__ is Tensor else x, type_.dtype, type_.shape)
+        return self.form.constant(x.raw if x.__class__ is Tensor else x, type_.dtype, type_.shape)
 
     def tensor(self, form_value: Any) -> Tensor:
         """A tensor that stands for a form value."""

@@ -25,7 +25,8 @@ class Tensor(Methods):
     Made by `df.asarray`, creation functions and ops. Hashes by identity.
 
     Attributes:
-        data: The NumPy or CuPy array; None for a symbolic tensor.
+        raw: The NumPy or CuPy array, for dualflow itself: `x.numpy()` is for users, who must not
+            reach past a recording. None for a symbolic tensor.
         record: How it was computed, while somebody watches; see `dualflow.core.record`.
         symbol: What it stands for in a recording, None outside of recordings.
 
@@ -36,13 +37,13 @@ class Tensor(Methods):
         (2, 2)
     """
 
-    __slots__ = ("data", "record", "symbol", "__weakref__")
-    data: Any
+    __slots__ = ("raw", "record", "symbol", "__weakref__")
+    raw: Any
     record: Any
     symbol: Any
 
     def __init__(self, data: Any, symbol: Any = None, record: Any = None) -> None:
-        self.data = data
+        self.raw = data
         self.symbol = symbol
         self.record = record
 
@@ -51,19 +52,19 @@ class Tensor(Methods):
     @property
     def type(self) -> TensorType:
         """Shape and dtype together."""
-        data = self.data
+        data = self.raw
         return self.symbol.type if data is None else TensorType(data.shape, data.dtype)
 
     @property
     def shape(self) -> tuple[int | Dim, ...]:
         """The extent of each dimension."""
-        data = self.data
+        data = self.raw
         return self.symbol.type.shape if data is None else data.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the elements, a `numpy.dtype`."""
-        data = self.data
+        data = self.raw
         return self.symbol.type.dtype if data is None else data.dtype
 
     @property
@@ -84,7 +85,7 @@ class Tensor(Methods):
     @property
     def device(self) -> str:
         """Where it lies: `"cpu"` or `"gpu:0"`."""
-        return context.device if self.data is None else backend.device_of(self.data)
+        return context.device if self.raw is None else backend.device_of(self.raw)
 
     @property
     def T(self) -> Tensor:
@@ -134,13 +135,13 @@ class Tensor(Methods):
         if context.tapes and self.record is not None:
             for tape in context.tapes:
                 tape.note_cut(how)
-        if self.data is None:
+        if self.raw is None:
             raise TraceError(
                 f"{how} asks for the value of a symbolic tensor, {self.type}",
                 "a concrete tensor: a graph has no values before it runs",
                 "use ops instead, or call the function with real arguments",
             )
-        return self.data
+        return self.raw
 
     def answer(self, how: str, python_type: type) -> Any:
         """A bool or an int that Python decides by; a trace guards on it."""
@@ -150,8 +151,13 @@ class Tensor(Methods):
                 "exactly one element",
                 "x.any(), x.all(), or df.where for a choice per element",
             )
-        data = self.concrete(how) if self.data is None else self.data
-        value = python_type(data.item())
+        data = self.concrete(how) if self.raw is None else self.raw
+        try:
+            value = python_type(data.item())
+        except (ValueError, OverflowError):  # int() of a nan: if it is caught, nothing guards that
+            if context.trace is not None:
+                context.trace.escape(self, how)
+            raise
         if context.trace is not None:
             context.trace.ask(self, value)
         return value
@@ -208,7 +214,7 @@ class Tensor(Methods):
         return format(self.concrete("format()").item(), spec)
 
     def __repr__(self) -> str:
-        if self.data is None:
+        if self.raw is None:
             return f"Tensor(symbolic, shape={self.shape}, dtype={self.dtype})"
         data = backend.to_device(self.concrete("repr()"), "cpu")
         text = np.array2string(data, separator=", ", prefix="Tensor(", threshold=100, edgeitems=3)
@@ -261,9 +267,11 @@ class Tensor(Methods):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name: str = ufunc.__name__
         function = functions.get(UFUNC_NAMES.get(name, name))
-        if method != "__call__" or function is None or kwargs:
-            return NotImplemented
-        return function(*inputs)
+        if method == "__call__" and function is not None and not kwargs:
+            return function(*inputs)
+        called = name if method == "__call__" else f"{name}.{method}"
+        words = f" with {'=, '.join(kwargs)}=" if kwargs else ""
+        raise TypeError(f"dualflow has no counterpart of np.{called}{words}: call it on x.numpy()")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         name: str = function.__name__
@@ -295,6 +303,10 @@ UFUNC_NAMES = {
     "power": "pow",
     "invert": "bitwise_invert",
     "absolute": "abs",
+    "conjugate": "conj",
+    "left_shift": "bitwise_left_shift",
+    "right_shift": "bitwise_right_shift",
+    **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
 }
 NUMPY_NAMES = {
     "concatenate": "concat",

@@ -51,7 +51,7 @@ class Variable(Tensor):
             trainable = False
         self.name = name
         self.leaf = Leaf(self) if trainable else None
-        self.tensor = Tensor(tensor.data, tensor.symbol, self.leaf)
+        self.tensor = Tensor(tensor.raw, tensor.symbol, self.leaf)
         self._grad: Variable | None = None
         self.grad_of: Any = None
         if context.trace is not None:
@@ -60,9 +60,9 @@ class Variable(Tensor):
     # ----- the current value, as a Tensor's parts -----
 
     @property
-    def data(self) -> Any:  # type: ignore[override]
+    def raw(self) -> Any:  # type: ignore[override]
         """The current array."""
-        return self.tensor.data
+        return self.tensor.raw
 
     @property
     def record(self) -> Any:  # type: ignore[override]
@@ -116,9 +116,10 @@ class Variable(Tensor):
                 "a value of the same shape",
                 "reshape the value, or make a new Variable",
             )
-        before, self.tensor = self.tensor, Tensor(tensor.data, tensor.symbol, self.leaf)
+        before = self.tensor  # its record is the leaf: a tape that watches goes on watching
+        after = self.tensor = Tensor(tensor.raw, tensor.symbol, before.record)
         if context.trace is not None:
-            context.trace.wrote(self, before)
+            context.trace.wrote(self, before, after)
         return self
 
     def assign_add(self, value: Any) -> Variable:
@@ -141,19 +142,21 @@ class Variable(Tensor):
     @property
     def trainable(self) -> bool:
         """Whether gradients are collected for this variable."""
+        if context.trace is not None:
+            context.trace.asked_trainable(self)
         return self.leaf is not None
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
         if value != self.trainable:
-            Epoch.number += 1
+            changed(self)
             self.leaf = Leaf(self) if value else None
-            self.tensor = Tensor(self.tensor.data, self.tensor.symbol, self.leaf)
+            self.tensor = Tensor(self.tensor.raw, self.tensor.symbol, self.leaf)
 
     @property
     def requires_grad(self) -> bool:
         """PyTorch's word for `trainable`."""
-        return self.leaf is not None
+        return self.trainable
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -191,7 +194,7 @@ class Variable(Tensor):
         return f"Variable({name}shape={self.shape}, dtype={self.dtype}{trainable})\n{values}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
-        copy = Variable(self.tensor.detach(), trainable=self.trainable, name=self.name)
+        copy = Variable(self.detach(), trainable=self.trainable, name=self.name)
         memo[id(self)] = copy
         return copy
 
@@ -247,5 +250,12 @@ def convert(variable: Variable, target: Any) -> None:
         with no_grad():
             value = cell.tensor.to(target)
         if value.dtype == cell.dtype or kind(value.dtype) == kind(cell.dtype) == "floating":
-            cell.tensor = Tensor(value.data, None, cell.leaf)
-            Epoch.number += 1
+            changed(cell)
+            cell.tensor = Tensor(value.raw, None, cell.leaf)
+
+
+def changed(variable: Variable) -> None:
+    """Says that something of a Variable changes that recordings rely on, besides its value."""
+    Epoch.number += 1
+    if context.trace is not None:
+        context.trace.changed(variable)

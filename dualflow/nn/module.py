@@ -45,7 +45,7 @@ class Parameter(Variable):
         super().__init__(value, dtype, requires_grad, name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
-        copy = Parameter(self.tensor.detach(), self.trainable, name=self.name)
+        copy = Parameter(self.detach(), self.trainable, name=self.name)
         memo[id(self)] = copy
         return copy
 

@@ -37,8 +37,10 @@ def attention(query: Any, key: Any, value: Any, is_causal: bool, scale: float) -
 def masked_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -> Tensor:
     """softmax(query @ key.mT * scale + mask) @ value; false in a mask of bools forbids."""
     scores = matmul(query * scale, matrix_transpose(key))
-    scores = where(mask, scores, -math.inf) if mask.dtype == bool_ else scores + mask
-    return matmul(softmax(scores), value)
+    if mask.dtype != bool_:
+        return matmul(softmax(scores + mask), value)
+    shares = softmax(where(mask, scores, -math.inf))
+    return matmul(where(mask, shares, 0), value)  # a row that may see nothing would be NaN
 
 
 @api
@@ -60,7 +62,7 @@ def scaled_dot_product_attention(
         key: Tensor of shape (..., S, E).
         value: Tensor of shape (..., S, V).
         attn_mask: Broadcasts to (..., L, S): bools, where false forbids, or numbers to add to the
-            products; None allows everything.
+            products; None allows everything. A query that bools forbid every key gets zeros.
         is_causal: Query i sees the keys up to i; not together with `attn_mask`.
         scale: What the products are multiplied by; 1 / sqrt(E) when None.
 

@@ -10,7 +10,7 @@ import numpy as np
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast, elementwise
-from dualflow.core.doors import DTYPES_OF, WEAK, in_dtype, meet
+from dualflow.core.doors import DTYPES_OF, WEAK, fits, in_dtype, meet
 from dualflow.core.op import Op, bind, wrap
 from dualflow.core.record import NO_ATTRS, new_record
 from dualflow.core.registry import api
@@ -74,10 +74,10 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
         [0.0, 2.0]
     """
     condition = as_tensor(condition)
-    mask = condition.data
+    mask = condition.raw
     concrete = mask.__class__ is np.ndarray and context.trace is None
     if concrete and mask.dtype is bool_ and _plain(x1, x2):
-        a, b = (x.data if x.__class__ is Tensor else x for x in (x1, x2))
+        a, b = (x.raw if x.__class__ is Tensor else x for x in (x1, x2))
         try:
             y = wrap(context.run(np.where, mask, a, b))
             y.record = new_record(_where, (condition, x1, x2), NO_ATTRS)
@@ -91,11 +91,13 @@ def _plain(x1: Any, x2: Any) -> bool:
     """Whether NumPy combines both as the promotion table says: one dtype, or a weak scalar."""
     if x1.__class__ is not Tensor:
         x1, x2 = x2, x1
-    if x1.__class__ is not Tensor or x1.data.__class__ is not np.ndarray:
+    if x1.__class__ is not Tensor or x1.raw.__class__ is not np.ndarray:
         return False
     if x2.__class__ is Tensor:
-        return x2.data.__class__ is np.ndarray and x1.dtype is x2.dtype
-    return x1.dtype in WEAK.get(x2.__class__, ())
+        return x2.raw.__class__ is np.ndarray and x1.dtype is x2.dtype
+    if x1.dtype not in WEAK.get(x2.__class__, ()):
+        return False
+    return x1.dtype.kind not in "iu" or fits(x2, x1.dtype)  # NumPy would let it wrap around
 
 
 # ----- by size -----
@@ -192,7 +194,7 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
     """
     x = as_tensor(x)
     numbers = min.__class__ in NUMBERS and max.__class__ in NUMBERS
-    if numbers and context.trace is None and x.data.__class__ is np.ndarray and x.dtype in FLOATING:
+    if numbers and context.trace is None and x.raw.__class__ is np.ndarray and x.dtype in FLOATING:
         return _clip_plain(x, min, max)
     given = tuple(bound for bound in (min, max) if bound is not None)
     x, *bounds = meet("clip", (x, *given), "real")
@@ -208,7 +210,7 @@ FLOATING = DTYPES_OF["floating"]
 
 def _clip_plain(x: Tensor, low: float | None, high: float | None) -> Tensor:
     """`clip` between numbers, without asking what needs no asking."""
-    data = x.data if low is None else context.run(np.maximum, x.data, low)
+    data = x.raw if low is None else context.run(np.maximum, x.raw, low)
     y = wrap(data if high is None else context.run(np.minimum, data, high))
     if x.record is not None:
         lowest, highest = extremes(x.dtype)

@@ -279,7 +279,8 @@ def linspace(
     index = arange(extent, dtype=float64)
     if isinstance(steps, int) and steps <= 0:
         return astype(index * 0 + first, target)
-    values = index * ((last - first) / steps) + first
+    count = astype(as_tensor(steps), float64) if isinstance(steps, Dim) else steps
+    values = index * ((last - first) / count) + first
     if endpoint:
         values = where(index == steps, last, values)
     return astype(values, target)

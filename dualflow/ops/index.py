@@ -50,8 +50,8 @@ class Plan:
         places = []  # in `order`, of every int and index tensor
         for item in expanded(x, index):
             axis = len(self.starts)
-            if item is None:
-                self.order.append(NEW)
+            if item is None or item is Ellipsis:
+                self.order.append(NEW if item is None else Ellipsis)
             elif isinstance(item, slice):
                 self._keep(*resolve(item, x.shape[axis]))
                 self.order.append(axis)
@@ -67,7 +67,8 @@ class Plan:
                 self.order.append(INDEX)
         together = places == list(range(places[0], places[0] + len(places))) if places else True
         front = places[0] if together and places else 0
-        rest = [entry for entry in self.order if entry is not INDEX]
+        front -= Ellipsis in self.order[:front]
+        rest = [entry for entry in self.order if entry not in (INDEX, Ellipsis)]
         self.order = [*rest[:front], INDEX, *rest[front:]] if self.arrays else rest
 
     def _keep(self, start: Any, extent: Any, step: int) -> None:
@@ -178,6 +179,9 @@ FOLD = {
 def expanded(x: Tensor, index: Any) -> list[Any]:
     """For each axis of `x` an int, Dim, slice, or tensor of integers; None for new axes.
 
+    An ellipsis stays, in front of the slices that it stands for: even where it stands for none, it
+    keeps the index tensors on both sides of it apart.
+
     Raises:
         IndexError: There are more indices than axes, or something else is among them.
     """
@@ -194,10 +198,10 @@ def expanded(x: Tensor, index: Any) -> list[Any]:
     if len(holes) > 1:
         raise IndexError("an index with two ellipses (...)", "one", "x[..., 0]")
     hole = holes[0] if holes else len(items)
-    items[hole : hole + 1] = [slice(None)] * (x.ndim - used)
+    items[hole + 1 : hole + 1] = [slice(None)] * (x.ndim - used)
     entries: list[Any] = []
     for item in items:
-        axis = sum(e is not None for e in entries)
+        axis = sum(e is not None and e is not Ellipsis for e in entries)
         entries.extend(mask_entries(x, item, axis) if is_mask(item) else [item])
     return entries
 
@@ -280,9 +284,9 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """
     if x.__class__ is not Tensor:
         x = as_tensor(x)
-    if context.trace is None and x.data.__class__ is np.ndarray and is_plain(index):
+    if context.trace is None and x.raw.__class__ is np.ndarray and is_plain(index):
         try:
-            y = Tensor(np.asarray(x.data[index]))
+            y = Tensor(np.asarray(x.raw[index]))
         except builtins.IndexError:
             pass  # what follows says what is wrong
         else:

@@ -110,7 +110,7 @@ QUICK = DTYPES_OF["inexact"] - {*HALVES}
 
 def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     """The product of two concrete matrices that NumPy takes as they are; None for all others."""
-    a, b = x1.data, x2.data
+    a, b = x1.raw, x2.raw
     if not (a.__class__ is b.__class__ is ndarray and a.ndim == b.ndim == 2):
         return None
     if a.dtype is not b.dtype or a.dtype not in QUICK:
@@ -120,7 +120,7 @@ def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     except ValueError:  # what follows says what is wrong
         return None
     y = new_tensor(Tensor)
-    y.data = data
+    y.raw = data
     y.symbol = None
     watched = x1.record is not None or x2.record is not None
     y.record = new_record(_matmul, (x1, x2), NO_ATTRS) if watched else None

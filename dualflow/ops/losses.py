@@ -23,7 +23,7 @@ from dualflow.ops.shape import expand_dims, reshape
 from dualflow.ops.special import exp, log1p
 from dualflow.ops.statistics import mean
 from jit.errors import DTypeError, ShapeError
-from jit.types import format_shape, kind
+from jit.types import format_shape, int64, kind
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -219,6 +219,24 @@ def check_labels(name: str, x: Tensor, target: Tensor) -> None:
         )
 
 
+def check_weight(name: str, x: Tensor, weight: Any) -> Any:
+    """The weights of the classes as a tensor, one for each class; None as it is.
+
+    Raises:
+        ShapeError: There are more or fewer.
+    """
+    if weight is None:
+        return None
+    weight, classes = as_tensor(weight), x.shape[class_axis(x)]
+    if weight.ndim != 1 or weight.shape[0] != classes:
+        raise ShapeError(
+            f"{name}: weights of shape {format_shape(weight.shape)} for {classes} classes",
+            f"weights of shape ({classes},)",
+            "",
+        )
+    return weight
+
+
 def picked(x: Tensor, labels: Tensor) -> Tensor:
     """The value of each label's class."""
     axis = class_axis(x)
@@ -231,6 +249,7 @@ def usable(labels: Tensor, classes: Any, ignore_index: int) -> tuple[Tensor, Ten
 
     A negative label is none, though a negative index would be: it is moved out of bounds.
     """
+    labels = astype(labels, int64)  # ignore_index need not fit a narrower dtype
     valid = labels != ignore_index
     below = where(labels < 0, labels - classes, labels)
     return where(valid, below, 0), valid
@@ -279,6 +298,7 @@ def nll_loss(
     check_reduction("nll_loss", reduction)
     x, target = meet("nll_loss", (as_tensor(x),), "floating")[0], as_tensor(target)
     check_labels("nll_loss", x, target)
+    weight = check_weight("nll_loss", x, weight)
     labels, valid = usable(target, x.shape[class_axis(x)], ignore_index)
     return weighted(-picked(x, labels), labels, valid, weight, reduction)
 
@@ -288,8 +308,9 @@ def weighted(losses: Tensor, labels: Tensor, valid: Tensor, weight: Any, reducti
     if weight is None:
         shares = astype(valid, losses.dtype)
     else:
-        shares = where(valid, gather(as_tensor(weight), (labels,), (0,)), 0)
-    total = reduced(where(valid, losses * shares, 0), "none" if reduction == "none" else "sum")
+        shares = where(valid, gather(weight, (labels,), (0,)), 0)
+        losses = losses * shares
+    total = reduced(where(valid, losses, 0), "none" if reduction == "none" else "sum")
     return total / sum(shares) if reduction == "mean" else total
 
 
@@ -320,6 +341,7 @@ def cross_entropy(
         ShapeError: The shapes do not belong together.
         DTypeError: Labels are bools or complex.
         IndexError: There is no such class.
+        ValueError: `label_smoothing` is no share.
 
     Example:
         >>> import dualflow as df
@@ -328,6 +350,12 @@ def cross_entropy(
     """
     check_reduction("cross_entropy", reduction)
     x, target = meet("cross_entropy", (as_tensor(x),), "floating")[0], as_tensor(target)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(
+            f"cross_entropy: label_smoothing={label_smoothing}, expected a share from 0 to 1"
+        )
+    if x.ndim > 0:
+        weight = check_weight("cross_entropy", x, weight)
     if kind(target.dtype) == "floating":
         return _soft_cross_entropy(x, target, weight, reduction, label_smoothing)
     check_labels("cross_entropy", x, target)
@@ -340,11 +368,7 @@ def cross_entropy(
     even = -sum(log_p * along(weight, x), axis=axis)
     total = reduced(where(valid, even, 0), "none" if reduction == "none" else "sum")
     if reduction == "mean":
-        ones = (
-            gather(as_tensor(weight), (labels,), (0,))
-            if weight is not None
-            else astype(valid, x.dtype)
-        )
+        ones = gather(weight, (labels,), (0,)) if weight is not None else astype(valid, x.dtype)
         total = total / sum(where(valid, ones, 0))
     return (1 - label_smoothing) * exact + total * label_smoothing / x.shape[axis]
 

@@ -18,6 +18,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.conv import conv
 from dualflow.ops.create import ones_like
+from dualflow.ops.elementwise import astype
 from dualflow.ops.gather import as_index, gather
 from dualflow.ops.linalg import matmul
 from dualflow.ops.pool import pool
@@ -28,7 +29,7 @@ from dualflow.ops.special import exp, log
 from dualflow.ops.statistics import mean
 from jit.dims import Dim
 from jit.errors import ShapeError
-from jit.types import format_shape
+from jit.types import float32, format_shape, product, same_shape
 
 # ----- softmax -----
 
@@ -92,7 +93,13 @@ def log_softmax(x: Any, /, axis: int = -1) -> Tensor:
 # ----- normalisation -----
 
 
+def widened(x: Any) -> Any:
+    """`x`, or in float32 where its dtype is half of that: squares of 256 are beyond float16."""
+    return astype(x, float32) if x.dtype.itemsize == 2 else x
+
+
 def _standardize_flow(g: Any, y: Any, x: Any, *, axes: tuple[int, ...], eps: float) -> Tensor:
+    g, y, x = widened(g), widened(y), widened(x)
     centred = g - mean(g, axis=axes, keepdims=True) - y * mean(g * y, axis=axes, keepdims=True)
     spread = mean(square(x - mean(x, axis=axes, keepdims=True)), axis=axes, keepdims=True)
     return centred / sqrt(spread + eps)
@@ -101,8 +108,10 @@ def _standardize_flow(g: Any, y: Any, x: Any, *, axes: tuple[int, ...], eps: flo
 @composite(accepts="floating", vjps=(_standardize_flow,), public=False)
 def standardize(x: Any, axes: tuple[int, ...], eps: float) -> Tensor:
     """`x` less its mean, divided by sqrt(variance + eps), both over `axes`."""
-    centred = x - mean(x, axis=axes, keepdims=True)
-    return centred / sqrt(mean(square(centred), axis=axes, keepdims=True) + eps)
+    wide = widened(x)
+    centred = wide - mean(wide, axis=axes, keepdims=True)
+    y = centred / sqrt(mean(square(centred), axis=axes, keepdims=True) + eps)
+    return astype(y, x.dtype)
 
 
 @api
@@ -135,20 +144,33 @@ def layer_norm(
         if isinstance(normalized_shape, tuple | list)
         else (normalized_shape,)
     )
-    for value, name in ((x, "x"), (weight, "weight"), (bias, "bias")):
-        if value is not None and tuple(value.shape[-len(shape) :]) != shape:
-            raise ShapeError(
-                f"layer_norm: {name} of shape {format_shape(value.shape)} "
-                f"over {format_shape(shape)}",
-                f"{name} that ends with these extents",
-                "check normalized_shape",
-            )
+    if not same_shape(tuple(x.shape[x.ndim - len(shape) :]), shape):
+        raise ShapeError(
+            f"layer_norm: x of shape {format_shape(x.shape)} over {format_shape(shape)}",
+            "x that ends with these extents",
+            "check normalized_shape",
+        )
+    check_extents("layer_norm", "weight", weight, shape)
+    check_extents("layer_norm", "bias", bias, shape)
     y = standardize(x, tuple(range(x.ndim - len(shape), x.ndim)), eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
 
 # ----- linear maps -----
+
+
+def check_extents(name: str, what: str, value: Any, shape: tuple[Any, ...]) -> None:
+    """Raises ShapeError unless a parameter is None or has this shape: nothing broadcasts here."""
+    if value is None:
+        return
+    found = value.shape if isinstance(value, Tensor) else as_tensor(value).shape
+    if not same_shape(found, shape):
+        raise ShapeError(
+            f"{name}: {what} of shape {format_shape(found)}",
+            f"a {what} of shape {format_shape(shape)}",
+            "check the shapes of the parameters",
+        )
 
 
 @api
@@ -179,8 +201,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
             "(..., in_features) and (out_features, in_features)",
             "check in_features, or flatten x",
         )
+    check_extents("linear", "bias", bias, weight.shape[:1])
     rows = (
-        x if x.ndim == 2 else reshape(x, (-1, x.shape[-1]))
+        x if x.ndim == 2 else reshape(x, (product(x.shape[:-1]), x.shape[-1]))
     )  # so that weight's gradient is one product
     y = matmul(rows, matrix_transpose(weight))
     y = y if bias is None else y + bias
@@ -242,6 +265,7 @@ def _convolution(
             f"(out_channels, in_channels / groups, {rank} extents)",
             "check the number of dimensions",
         )
+    check_extents(name, "bias", bias, weight.shape[:1])
     batched = x if x.ndim == rank + 2 else reshape(x, (1, *x.shape))
     strides, dilations = each(name, stride, rank), each(name, dilation, rank)
     y = conv(
@@ -275,7 +299,10 @@ def _padding(
         return tuple((total // 2, total - total // 2) for total in totals)
     if isinstance(padding, str):
         raise ShapeError(f"{name}: padding={padding!r}", '"same", "valid", or numbers', "padding=1")
-    return tuple((p, p) for p in each(name, padding, len(window)))
+    widths = each(name, padding, len(window))
+    if any(isinstance(p, int) and p < 0 for p in widths):
+        raise ShapeError(f"{name}: padding {padding} is negative", "0 or more", "crop x instead")
+    return tuple((p, p) for p in widths)
 
 
 CONV_DOC = """Convolution over {rank} spatial dimension{s}: sums of products of windows and filters.

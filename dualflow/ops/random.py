@@ -17,6 +17,7 @@ from dualflow.core.axes import canonical_shape
 from dualflow.core.context import using
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import creation
+from dualflow.core.doors import fits
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -172,11 +173,16 @@ def uniform(
     Returns:
         Tensor of that shape.
 
+    Raises:
+        ValueError: `high` is below `low`.
+
     Example:
         >>> import dualflow as df
         >>> df.random.uniform((2, 3)).shape
         (2, 3)
     """
+    if isinstance(low, int | float) and isinstance(high, int | float) and high < low:
+        raise ValueError(f"uniform: there is no number from {low} up to {high}")
     target = _floating("uniform", dtype)
     u = _unit(generator, canonical_shape("uniform", shape), target)
     return _moved(u, low, _difference(high, low))
@@ -223,11 +229,16 @@ def normal(
     Returns:
         Tensor of that shape. float32 numbers reach 6.8 standard deviations from the mean.
 
+    Raises:
+        ValueError: `std` is negative.
+
     Example:
         >>> import dualflow as df
         >>> df.random.normal((2, 3), std=0.1).shape
         (2, 3)
     """
+    if isinstance(std, int | float) and std < 0:
+        raise ValueError(f"normal: std={std} is negative")
     target = _floating("normal", dtype)
     extents = canonical_shape("normal", shape)
     wide = float64 if target == float64 else float32
@@ -399,11 +410,16 @@ def bernoulli(
     Returns:
         Tensor of that shape.
 
+    Raises:
+        ValueError: `p` is no probability.
+
     Example:
         >>> import dualflow as df
         >>> df.random.bernoulli(3, 1.0).tolist()
         [True, True, True]
     """
+    if isinstance(p, int | float) and not 0 <= p <= 1:
+        raise ValueError(f"bernoulli: p={p}, expected a probability from 0 to 1")
     u = _unit(generator, canonical_shape("bernoulli", shape), float32)
     return astype(u < p, dtype)
 
@@ -423,11 +439,11 @@ def randint(
 
     Returns:
         Tensor of that shape: 64 random bits modulo `high - low`, which favours no number by more
-            than
-        `high - low` in 2**64.
+        than `high - low` in 2**64.
 
     Raises:
         ValueError: There is no number between `low` and `high`.
+        DTypeError: The dtype does not hold all of them, or is none of integers.
 
     Example:
         >>> import dualflow as df
@@ -439,6 +455,10 @@ def randint(
     target = as_dtype(dtype)
     if kind(target) != "integer":
         raise DTypeError(f"randint: dtype {target}", "an integer dtype", "dtype=df.int64")
+    if not (fits(low, target) and fits(high - 1, target)):
+        raise DTypeError(
+            f"randint: {low} to {high - 1} do not fit {target}", "a wider dtype", "dtype=df.int64"
+        )
     words = _words64(generator, canonical_shape("randint", shape))
     return astype(words % (high - low), target) + low
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.axes import canonical_pairs
-from dualflow.core.convert import as_tensor
+from dualflow.core.convert import SCALARS, as_tensor
+from dualflow.core.doors import plain_scalar
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
@@ -187,11 +188,13 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
         raise ShapeError(
             f"pad: pad_width {pad_width} is negative", "widths of 0 or more", "x[1:-1]"
         )
-    if weak_dtype(constant_values, x.dtype) != x.dtype:
+    constant_values = plain_scalar(constant_values)
+    number = isinstance(constant_values, SCALARS)
+    if not number or weak_dtype(constant_values, x.dtype) != x.dtype:
         raise DTypeError(
             f"pad: {constant_values!r} into a tensor of dtype {x.dtype}",
             f"a number that {x.dtype} can hold",
-            "x.astype(df.float32)",
+            "x.astype(...)" if number else "df.pad once for each value",
         )
     shape = tuple(d + low + high for d, (low, high) in zip(x.shape, widths))
     return place(x, shape, tuple(low for low, _ in widths), (1,) * x.ndim, constant_values)

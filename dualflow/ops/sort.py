@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Never
 
 import numpy as np
@@ -15,7 +16,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import flip
 from dualflow.ops.gather import take_along_axis
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, format_shape, int64, kind
+from jit.types import TensorType, bfloat16, float32, format_shape, int64, kind
 
 
 def _argsort_type(x: TensorType, *, axis: int) -> TensorType:
@@ -26,14 +27,19 @@ def _argsort_type(x: TensorType, *, axis: int) -> TensorType:
     return x.with_dtype(int64)
 
 
+def _order(xp: Any, x: Any, *, axis: int) -> Any:
+    """A stable order. bfloat16 goes through float32: its own comparison knows no place for NaN."""
+    return xp.argsort(x.astype(float32) if x.dtype == bfloat16 else x, axis, kind="stable")
+
+
 def _argsort_lower(form: Any, x: Any, *, axis: int) -> Any:
     type_ = TensorType(tuple(x.shape), int64)
-    return form.extern("argsort", (x,), type_, lambda a: np.argsort(a, axis, kind="stable"))
+    return form.extern("argsort", (x,), type_, partial(_order, np, axis=axis))
 
 
 _argsort = Op(
     name="argsort",
-    evaluate=lambda xp, x, *, axis: xp.argsort(x, axis, kind="stable"),
+    evaluate=_order,
     infer=_argsort_type,
     lower=_argsort_lower,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from typing import Any, Never
 
 from dualflow.core.axes import canonical_axes
@@ -173,12 +174,14 @@ def count_nonzero(
     """
     if foreign:
         raise refused("count_nonzero", foreign)
-    return sum(astype(as_tensor(x) != 0, int64), axis=axis, keepdims=keepdims)
+    x = as_tensor(x)
+    axes = canonical_axes("count_nonzero", axis, x.ndim)
+    return sum(astype(x != 0, int64), axis=axes, keepdims=keepdims)
 
 
 def _logsumexp_vjp(g: Any, y: Any, x: Any, *, axis: Axis, keepdims: bool) -> Any:
     axes = canonical_axes("logsumexp", axis, x.ndim)
-    level = where(isfinite(y), y, 0)  # -inf - -inf would be NaN
+    level = where(y == -math.inf, 0, y)  # -inf - -inf would be NaN
     return kept(g, axes, x.shape) * exp(x - kept(level, axes, x.shape))
 
 

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dualflow.core import tree
+from dualflow.core.convert import from_data
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 
@@ -30,19 +32,32 @@ class TensorCell:
 
 
 class ArrayCell:
-    """A NumPy array from outside, whose values may have changed."""
+    """A NumPy array from outside, or nested lists with arrays in them, whose values may change."""
 
-    def __init__(self, array: np.ndarray[Any, Any]) -> None:
-        self.array = array
-        self.seen = (array.shape, array.dtype)
+    def __init__(self, source: Any) -> None:
+        self._source = fixed(source)
+        self._arrays = [x for x in tree.flatten(self._source)[0] if isinstance(x, np.ndarray)]
+        self._seen = self._types()
+
+    def _types(self) -> list[tuple[Any, ...]]:
+        return [(x.shape, x.dtype) for x in self._arrays]
 
     def tensor(self) -> Tensor:
-        """A copy of what the array holds now."""
-        return Tensor(self.array.copy())
+        """A copy of what is there now."""
+        return from_data(self._source)
 
     def holds(self) -> bool:
-        """Whether shape and dtype are those that were recorded."""
-        return (self.array.shape, self.array.dtype) == self.seen
+        """Whether shapes and dtypes are those that were recorded."""
+        return self._types() == self._seen
+
+    def still(self, tensor: Tensor) -> bool:
+        """Whether the values are those that `tensor` has, to the bit."""
+        return self.holds() and self.tensor().raw.tobytes() == tensor.raw.tobytes()
+
+
+def fixed(source: Any) -> Any:
+    """Nested lists as tuples, which nobody can change later."""
+    return tuple(map(fixed, source)) if isinstance(source, list | tuple) else source
 
 
 class VariableCell:
@@ -58,7 +73,7 @@ class VariableCell:
     def write(self, data: Any) -> None:
         """Gives it a new value."""
         variable = self.variable
-        variable.tensor = Tensor(data, None, variable.leaf)
+        variable.tensor = Tensor(data, None, variable.tensor.record)
 
 
 class GradCell:

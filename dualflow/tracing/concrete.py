@@ -10,7 +10,6 @@ from dualflow.core import tree
 from dualflow.core.context import quietly, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.op import registry, wrap
-from dualflow.core.record import hang
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.gradient import CallGradient, is_inexact
 from dualflow.tracing.path import Outputs
@@ -101,7 +100,7 @@ class ConcreteFunction:
         """The graph's outputs; one recorded operation where somebody watches an input."""
         gradient = self._gradient
         if gradient is None or not gradient.wanted(inputs):
-            return list(map(wrap, quietly(self._executable, [x.data for x in inputs])))
+            return list(map(wrap, quietly(self._executable, [x.raw for x in inputs])))
         if self._custom_rules:
             raise TraceError(
                 f"{self.graph.name}: the graph lacks custom_gradient of {self._custom_rules[0]}",
@@ -110,7 +109,7 @@ class ConcreteFunction:
             )
         arrays, attrs = gradient.forward(inputs)
         outputs = list(map(wrap, arrays))
-        hang(gradient, tuple(inputs), attrs, [outputs[k] for k in gradient.tracked])
+        gradient.hang(inputs, attrs, [outputs[k] for k in gradient.tracked])
         return outputs
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jit.ir import builtin
 
-all_functions: weakref.WeakSet[Any] = weakref.WeakSet()
+all_functions: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # by id
 
 
 @dataclass
@@ -77,20 +77,23 @@ def status() -> str:
         >>> "<Function <lambda>: not called yet, 0 traces, 0 calls>" in df.status()
         True
     """
-    return "\n".join(sorted(map(repr, all_functions))) or "no function is decorated"
+    return (
+        "\n".join(sorted(repr(f) for ref in all_functions.valuerefs() if (f := ref())))
+        or "no function is decorated"
+    )
 
 
 def explain(function: Any) -> Explanation:
     """The Explanation of a `Function`."""
     traces, kernels = [], []
-    for entry in function.entries.values():
+    for entry in list(function.entries.values()):
         info = entry.info
         info.eager = entry.eager
-        paths = entry.paths
+        paths = list(entry.paths)
         info.guards = [
             f"{node.source}: {node.attrs['expected']}"
             for path in paths
-            for node in path.graph.nodes
+            for node in path.executable.graph.nodes
             if node.op is builtin.guard
         ]
         kernels += [node.op.name for path in paths for node in path.executable.graph.nodes]

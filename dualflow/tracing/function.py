@@ -8,7 +8,6 @@ import re
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -19,8 +18,15 @@ from dualflow.core.tensor import Tensor
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import modes
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
-from dualflow.tracing.path import EntryMiss, Path, is_tracked
-from dualflow.tracing.signature import Call, nearest_difference, take_apart, unchanged, written
+from dualflow.tracing.path import EntryMiss, Path, is_tracked, opaque
+from dualflow.tracing.signature import (
+    Call,
+    Identity,
+    nearest_difference,
+    take_apart,
+    unchanged,
+    written,
+)
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.trace import Trace
 from jit.config import config
@@ -60,12 +66,12 @@ class Function:
         self.python = python
         self.options = options
         self.name = getattr(python, "__name__", type(python).__name__)
-        self.entries: OrderedDict[Any, Entry] = OrderedDict()
+        self.entries: dict[Any, Entry] = {}
         self.calls = 0
         self.from_graph = 0
         self._lock = threading.RLock()
         self.limit: str | None = None
-        all_functions.add(self)
+        all_functions[id(self)] = self
 
     # ----- calling -----
 
@@ -111,8 +117,11 @@ class Function:
                 self.from_graph += 1
                 entry.info.hits += 1
                 return result
+        count = len(entry.paths)
         with self._lock:
-            result = self._record(entry, call)
+            if failure is None and len(entry.paths) > count:  # another thread has recorded
+                return self._run(entry, call)
+            result = self._eager(call) if entry.eager else self._record(entry, call)
         if failure is not None:
             warn_user(
                 f"{self.name}: the graph failed where Python did not: {failure!r}", FunctionWarning
@@ -140,6 +149,10 @@ class Function:
     # ----- recording -----
 
     def _new_entry(self, call: Call) -> Entry:
+        for key in [
+            k for k in self.entries if any(isinstance(p, Identity) and p.gone for p in k[1])
+        ]:
+            del self.entries[key]
         names = leaf_names(self.python, call)
         why = nearest_difference(list(self.entries), call.key, names)
         entry = Entry(TraceInfo(describe(call, names), why, user_line()))
@@ -181,18 +194,20 @@ class Function:
     def _record(self, entry: Entry, call: Call) -> Any:
         started = time.perf_counter()
         trace = Trace(self.name)
-        tensors = [trace.argument(x, f"x{k}") for k, x in enumerate(call.tensors)]
+        tensors = trace.arguments(call.tensors)
         args, kwargs = call.arguments(tensors)
         leaves = tree.flatten((args, kwargs))[0]
         try:
             with using(trace=trace):
                 result = self.python(*args, **kwargs)
-                if unchanged((args, kwargs), call.spec, leaves):
-                    self._keep(entry, trace, result)
-                else:
+                if not unchanged((args, kwargs), call.spec, leaves):
                     reason = "it changes a list or dict that was passed to it"
-                    self._give_up(entry, reason, "return what is new")
+                    trace.refuse(reason, "return what is new")
+                self._keep(entry, trace, result, {id(x) for x in (*leaves, *named(self.python))})
         finally:
+            if trace.refusals:  # a tape from outside may have been told to watch an argument
+                for x, alias in zip(call.tensors, tensors, strict=True):
+                    x.record = x.record or alias.record
             trace.release()
             if not unchanged((args, kwargs), call.spec, leaves):
                 own = dict(zip(map(id, leaves), tree.flatten(call.given)[0], strict=True))
@@ -200,24 +215,27 @@ class Function:
         entry.info.seconds += time.perf_counter() - started
         return result
 
-    def _keep(self, entry: Entry, trace: Trace, result: Any) -> None:
+    def _keep(self, entry: Entry, trace: Trace, result: Any, arguments: set[int]) -> None:
         """Makes a path of a finished recording, or says why it cannot be one."""
-        survivors, changed = trace.survivors(), trace.settings.changed()
-        if trace.escapes:
-            how, line = trace.escapes[0]
-            reason = f"a value leaves for Python through {how} at {line}"
-            self._give_up(
-                entry, reason, "keep it a tensor inside the function, and convert the result"
-            )
-        elif trace.custom_rules and any(map(is_tracked, tree.flatten(result)[0])):
+        leaves = tree.flatten(result)[0]
+        trace.check_state()
+        if trace.custom_rules and any(map(is_tracked, leaves)):
             reason = f"custom_gradient of {trace.custom_rules[0]} is differentiated from outside"
-            self._give_up(entry, reason, "ask for gradients inside the function")
-        elif survivors or changed:
+            trace.refuse(reason, "ask for gradients inside the function")
+        if made := [type(x).__name__ for x in leaves if opaque(x, arguments)]:
+            trace.refuse(
+                f"it returns a {made[0]}, which only Python can make",
+                "return tensors in lists, tuples and dicts, or use df.tree.register",
+            )
+        news = trace.news()
+        if trace.refusals:
+            self._give_up(entry, *trace.refusals[0])
+        elif news is not None:
             entry.creations += 1
             if entry.creations >= MAX_CREATIONS:
-                reason = f"creates {survivors[0].label()}" if survivors else f"sets {changed}"
-                self._give_up(entry, f"every call {reason}", "create and set state once, outside")
-        else:
+                self._give_up(entry, f"every call {news}", "create and set state once, outside")
+        elif not trace.disturbed():
+            entry.creations = 0
             if len(entry.paths) >= self.options["max_paths"] and self.options["on_limit"] != "grow":
                 self._limit(entry, f"{len(entry.paths)} paths were recorded", "max_paths")
             if entry.eager is None:
@@ -237,7 +255,7 @@ class Function:
         """How calls run now: "interpreted", "eager (why)", or "not called yet"."""
         if self.options["mode"] == "eager" or modes.mode() == "eager":
             return "eager (asked for)"
-        reasons = [e.eager for e in self.entries.values() if e.eager] + (
+        reasons = [e.eager for e in list(self.entries.values()) if e.eager] + (
             [self.limit] if self.limit else []
         )
         if reasons:
@@ -247,7 +265,7 @@ class Function:
     @property
     def graphs(self) -> list[Any]:
         """The optimised graph of every path."""
-        return [p.executable.graph for entry in self.entries.values() for p in entry.paths]
+        return [p.executable.graph for entry in list(self.entries.values()) for p in entry.paths]
 
     def explain(self) -> Explanation:
         """What was traced, why, and how calls were served; print it."""
@@ -303,6 +321,17 @@ class BoundFunction:
 
     def __repr__(self) -> str:
         return f"<bound {self.__func__!r}>"
+
+
+def named(python: Callable[..., Any]) -> list[Any]:
+    """The objects that a function has by name: itself, those it closes over, globals it reads."""
+    if not inspect.isfunction(python):
+        return [python]
+    try:
+        scope = inspect.getclosurevars(python)
+    except ValueError:  # a name that has no value yet
+        return [python]
+    return [python, *scope.nonlocals.values(), *scope.globals.values()]
 
 
 def leaf_names(python: Callable[..., Any], call: Call) -> list[str]:

@@ -12,7 +12,7 @@ import jit
 from dualflow.autodiff.sweep import Sweep, Watch, pull_definition
 from dualflow.core.context import context, quietly, using
 from dualflow.core.op import bind, registry, wrap
-from dualflow.core.record import Leaf, new_record
+from dualflow.core.record import Leaf, hang, new_record
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.trace import Trace
 from jit.dims import free_symbols
@@ -51,27 +51,41 @@ class CallGradient:
         pair = self._pairs.get(needed)
         if pair is None:
             pair = self._pairs[needed] = Pair(self, needed)
-        outputs, residuals = pair.run_forward([x.data for x in inputs])
+        outputs, residuals = pair.run_forward([x.raw for x in inputs])
         return outputs, {"pair": pair, "residuals": residuals}
+
+    def hang(self, inputs: list[Tensor], attrs: dict[str, Any], outputs: list[Tensor]) -> None:
+        """Records the call on those of its tracked outputs that a watched input reaches."""
+        hang(self, tuple(inputs), attrs, outputs)
+        reach = attrs["pair"].reach
+        for k, y in enumerate(outputs):
+            sources = [x.record for x, reached in zip(inputs, reach, strict=True) if k in reached]
+            if not sources:
+                y.record = None
+            elif y.record is not None:
+                y.record.rooted = any(record.rooted for record in sources)
 
     def connects(self, attrs: dict[str, Any], source: int, given: set[int]) -> bool:
         """Whether an input reaches one of the tracked outputs that have a cotangent."""
         return not attrs["pair"].reach[source].isdisjoint(given)
 
-    def definition(self, *inputs: Tensor, **attrs: Any) -> Any:
-        """The tracked outputs, computed by replaying the graph as ops."""
+    def definition(self, *inputs: Tensor, given: set[int] | None = None, **attrs: Any) -> Any:
+        """The tracked outputs (those `given` cotangents), by replaying the graph as ops."""
         outputs = replay(self.graph, list(inputs), self.unrecorded)
-        kept = [outputs[k] for k in self.tracked]
+        kept = [outputs[k] for j, k in enumerate(self.tracked) if given is None or j in given]
         return tuple(kept) if len(kept) > 1 else kept[0]
 
     def pullback(
         self, g: Any, y: Any, args: tuple[Any, ...], attrs: dict[str, Any], needed: Any
     ) -> list[Any]:
         """Cotangents of the inputs."""
-        if context.recording or context.trace is not None or any(x.data is None for x in args):
-            return pull_definition(self, g, args, {}, needed)
+        if context.recording or context.trace is not None or any(x.raw is None for x in args):
+            given = attrs.get("given")
+            if given is not None:  # nothing comes from the others: they are no way to any input
+                g = tuple(x for k, x in enumerate(g) if k in given)
+            return pull_definition(self, g, args, {"given": given}, needed)
         cotangents = list(g) if isinstance(g, tuple) else [g]
-        return attrs["pair"].run_backward(attrs["residuals"], [c.data for c in cotangents])
+        return attrs["pair"].run_backward(attrs["residuals"], [c.raw for c in cotangents])
 
 
 class Pair:

@@ -6,20 +6,26 @@ only when every guard has passed. A path whose guard misses has therefore done n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from enum import Enum
 from typing import Any
 
+import numpy as np
+
 import jit
-from dualflow.autodiff.sweep import is_inexact
+from dualflow.autodiff.sweep import Sweep, is_inexact
 from dualflow.core import tree
-from dualflow.core.context import context, quietly
+from dualflow.core.context import context, quietly, using
 from dualflow.core.op import registry, wrap
-from dualflow.core.record import Leaf, Pick, hang
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import ArrayCell, GradCell, TensorCell, VariableCell
 from dualflow.tracing.gradient import CallGradient
+from dualflow.tracing.signature import VALUES
 from dualflow.tracing.trace import Trace
+from jit.errors import TapeError
 from jit.ir.graph import Value
+
+PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
 
 class EntryMiss(Exception):  # noqa: N818 - tells the caller to try another path
@@ -37,12 +43,14 @@ class Path:
         answers: What the guards expect.
         hits: How many calls it has served.
         executable: The compiled graph.
+        ops: How many were recorded.
     """
 
     def __init__(self, trace: Trace, result: Any) -> None:
         self.answers = tuple(trace.answers)
         self.hits = 0
         self.cells = trace.cells
+        self._variables = [c.variable for c in trace.cells if isinstance(c, VariableCell)]
         self._entry = entry_guards(trace)
         leaves, self._spec = tree.flatten(result)
         outputs = Outputs()
@@ -52,7 +60,7 @@ class Path:
         self._writes = writes_of(trace, outputs)
         self._tracked = [k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x)]
         trace.graph.outputs = outputs.values
-        self.graph = trace.graph
+        self.ops = len(trace.graph.nodes)
         self.executable = jit.compile(trace.graph, ops=registry)
         self._gradient = self._call_gradient(trace) if self._tracked else None
 
@@ -80,13 +88,16 @@ class Path:
             arrays, attrs = gradient.forward(inputs)
         else:
             gradient = None
-            arrays = quietly(self.executable, [x.data for x in inputs])
+            arrays = quietly(self.executable, [x.raw for x in inputs])
+        for tape in context.tapes:
+            for variable in self._variables:
+                tape.saw(variable)
         for write, index in self._writes:
             write(None if index is None else arrays[index])
         self.hits += 1
         results = [x.value if isinstance(x, Constant) else wrap(arrays[x]) for x in self._leaves]
         if gradient is not None:
-            hang(gradient, tuple(inputs), attrs, [results[k] for k in self._tracked])
+            gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         return tree.unflatten(self._spec, results)
 
 
@@ -118,12 +129,26 @@ def returned(trace: Trace, x: Any) -> bool:
     return x.__class__ is Tensor and trace.owns(x)
 
 
+def opaque(x: Any, arguments: Collection[int]) -> bool:
+    """Whether a leaf of the result may be an object that each call makes anew, with values inside.
+
+    Args:
+        x: The leaf.
+        arguments: The ids of the call's arguments, which may be returned as they are.
+    """
+    return not isinstance(x, PLAIN) and id(x) not in arguments
+
+
 def is_tracked(x: Any) -> bool:
-    """Whether gradients could flow back from `x`: it has a record that nobody has released."""
-    if x.__class__ is not Tensor:
+    """Whether gradients can flow back from `x`: it has records, and nobody has released them."""
+    if x.__class__ is not Tensor or x.record is None:
         return False
-    record = x.record.bundle if x.record.__class__ is Pick else x.record
-    return record is not None and (record.__class__ is Leaf or record.inputs is not None)
+    try:
+        with using(trace=None):
+            Sweep([x], lambda record: True)
+    except TapeError:
+        return False
+    return True
 
 
 def entry_guards(trace: Trace) -> list[Callable[[], bool]]:
@@ -131,7 +156,7 @@ def entry_guards(trace: Trace) -> list[Callable[[], bool]]:
     checks: list[Callable[[], bool]] = []
     for variable, grad in trace.grads.items():
         checks.append(lambda v=variable, was_none=grad is None: (v._grad is None) == was_none)
-    trace.settings.finish(trace.before)
+    trace.settings.finish()
     checks.append(trace.settings.hold)
     if unwatched := unwatched_cells(trace):
         checks.append(
@@ -168,7 +193,7 @@ def writes_of(trace: Trace, outputs: Outputs) -> list[tuple[Callable[[Any], None
             continue
         owner = owners.get(id(variable))
         cell = VariableCell(variable) if owner is None else GradCell(owner)
-        writes.append((cell.write, outputs.index(trace, variable.tensor)))
+        writes.append((cell.write, outputs.index(trace, trace.held(variable))))
     for variable, grad in trace.grads.items():
         if variable._grad is not grad:
             new = variable._grad

@@ -7,7 +7,7 @@ only when that number has moved since it looked last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import weakref
 from typing import Any
 
 from dualflow.core.context import Epoch
@@ -21,8 +21,9 @@ class Settings:
 
     def __init__(self) -> None:
         self._values: dict[tuple[Any, str], Any] = {}
-        self._modules: dict[Any, dict[str, Any]] = {}
-        self._kinds: list[tuple[Variable, tuple[Any, ...]]] = []
+        # By id, with a weak reference: a recording keeps no Module alive that it was made for.
+        self._modules: dict[int, tuple[weakref.ref[Any], dict[str, Any]]] = {}
+        self._kinds: dict[Variable, tuple[Any, ...]] = {}
         self._epoch = 0
 
     def rely_on(self, owner: Any, attribute: str) -> None:
@@ -31,12 +32,20 @@ class Settings:
 
     def saw_module(self, module: Any) -> None:
         """A Module was called: the recording holds while its attributes are what they are now."""
-        if module not in self._modules:
-            self._modules[module] = attributes_of(module)
+        if id(module) not in self._modules:
+            self._modules[id(module)] = (weakref.ref(module), attributes_of(module))
 
-    def finish(self, variables: Iterable[Variable]) -> None:
-        """The recording ends; it read or assigned these Variables."""
-        self._kinds = [(v, kind_of(v)) for v in variables]
+    def saw_variable(self, variable: Variable) -> None:
+        """A Variable was read, assigned, or asked whether it is trainable."""
+        if variable not in self._kinds:
+            self._kinds[variable] = kind_of(variable)
+
+    def forget_temporaries(self) -> None:
+        """Modules made inside of the call are gone with it: nobody can change them."""
+        self._modules = {k: kept for k, kept in self._modules.items() if kept[0]() is not None}
+
+    def finish(self) -> None:
+        """The recording ends."""
         self._epoch = Epoch.number
 
     def changed(self) -> str | None:
@@ -44,7 +53,13 @@ class Settings:
         for (owner, attribute), value in self._values.items():
             if getattr(owner, attribute) != value:
                 return f"a setting of {type(owner).__name__}"
-        for module, attributes in self._modules.items():
+        for variable, was in self._kinds.items():
+            if kind_of(variable) != was:
+                return f"dtype, device or trainability of {variable.label()}"
+        for reference, attributes in self._modules.values():
+            module = reference()
+            if module is None:
+                return "a Module that is gone"
             now = attributes_of(module)
             for name in attributes.keys() | now.keys():
                 if not alike(attributes.get(name, Ellipsis), now.get(name, Ellipsis)):
@@ -55,7 +70,7 @@ class Settings:
         """Whether a call may follow what was recorded."""
         if self._epoch == Epoch.number:
             return True
-        if self.changed() or any(kind_of(v) != was for v, was in self._kinds):
+        if self.changed():
             return False
         self._epoch = Epoch.number
         return True
@@ -79,4 +94,5 @@ def alike(a: Any, b: Any) -> bool:
 
 def kind_of(variable: Variable) -> tuple[Any, ...]:
     """What of a Variable stands in a recording, beside its shape."""
-    return (variable.dtype, variable.device, variable.trainable)
+    tensor = variable.tensor
+    return (tensor.dtype, tensor.device, variable.leaf is not None)

@@ -45,6 +45,11 @@ class Identity:
             and mine is other._ref()
         )
 
+    @property
+    def gone(self) -> bool:
+        """Whether the object is no more: no call can be about it again."""
+        return self._ref() is None
+
     def __repr__(self) -> str:
         thing = self._ref()
         return f"{type(thing).__name__} object" if thing is not None else "object that is gone"
@@ -113,17 +118,28 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     tensors: list[Tensor] = []
     parts: list[Any] = []
     arrays = False
+    first: dict[
+        int, int
+    ] = {}  # where a tensor came first: given twice, it is one tensor inside too
     for k, x in enumerate(leaves):
         if isinstance(x, np.ndarray):
             x = leaves[k] = from_data(x)
             arrays = True
         if x.__class__ is Tensor:
             tensors.append(x)
-            parts.append((x.dtype, x.shape, x.record is not None and context.recording))
+            at = first.setdefault(id(x), k)
+            parts.append((x.dtype, x.shape, watched(x), k - at))
         else:
             parts.append(part_of(x))
     mode = (context.recording, bool(context.tapes), context.device)
     return Call((spec, tuple(parts), mode), tensors, leaves, spec, (args, kwargs), arrays)
+
+
+def watched(x: Tensor) -> str:
+    """Who wants gradients through a tensor: nobody, tapes, or `backward()` of Variables too."""
+    if x.record is None or not context.recording:
+        return ""
+    return "backward" if x.record.rooted else "tape"
 
 
 def part_of(x: Any) -> Hashable:
@@ -171,7 +187,7 @@ def difference(old: tuple[Any, ...], new: tuple[Any, ...], paths: list[str]) -> 
     for path, a, b in zip(paths, old[1], new[1], strict=True):
         if a == b:
             continue
-        if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) == 3:
+        if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) == 4:
             return tensor_difference(path, a, b)
         return f"{path}: {show(a)} -> {show(b)}"
     if old[2] != new[2]:
@@ -188,6 +204,8 @@ def tensor_difference(path: str, a: tuple[Any, ...], b: tuple[Any, ...]) -> str:
     for k, (m, n) in enumerate(zip(a[1], b[1], strict=True)):
         if m != n:
             return f"{path}.shape[{k}]: {m} -> {n}"
+    if a[3] != b[3]:
+        return f"{path}: given {'once' if b[3] == 0 else 'more than once'} now"
     return f"{path}: gradients through it are {'now ' if b[2] else 'no longer '}wanted"
 
 

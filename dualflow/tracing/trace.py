@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from dualflow.core.context import context
-from dualflow.core.convert import from_data
+from dualflow.core.context import context, using
 from dualflow.core.op import Op, Symbol, argument_types, evaluate, registry
-from dualflow.core.record import INEXACT, hang
+from dualflow.core.record import INEXACT, clock, hang
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -39,7 +38,7 @@ class Trace:
         graph: What was recorded so far.
         cells: Where the arrays of the graph's inputs beyond the arguments are read at a call.
         answers: What the guards expect, in program order.
-        escapes: Values that left for Python: (how, the user's line).
+        refusals: Why no graph can do what the call did: (reason, remedy).
         unrecorded: Nodes that ran inside `no_grad`, through which no gradient may flow.
         custom_rules: Functions with a gradient of their own, which the graph does not show.
         written: The Variables from outside that were assigned.
@@ -53,7 +52,8 @@ class Trace:
         self._closed = closed
         self.cells: list[Cell] = []
         self.answers: list[bool | int] = []
-        self.escapes: list[tuple[str, str | None]] = []
+        self.refusals: list[tuple[str, str]] = []
+        self.start = next(clock)
         self.unrecorded: set[Node] = set()
         self.custom_rules: list[str] = []
         self.written: dict[Variable, None] = {}
@@ -62,10 +62,12 @@ class Trace:
         self.before: dict[Variable, Tensor] = {}
         self._created: dict[int, weakref.ref[Variable]] = {}  # by id: Variables compare elementwise
         self._variables: dict[Variable, Value] = {}
-        self._settled: dict[int, Tensor] = {}  # what was read of assigned Variables, by id
+        # By id of a Variable: the tensor that it holds, and what reading it gives in the graph.
+        self._held: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._changed: list[Variable] = []
         self._symbols: list[Symbol] = []
         self._captured: dict[int, tuple[Any, Value]] = {}
-        self._arrays: dict[int, tuple[np.ndarray[Any, Any], Tensor]] = {}
+        self._arrays: dict[int, tuple[ArrayCell, Tensor]] = {}
         self._constants: dict[tuple[Any, ...], Value] = {}
 
     # ----- ops -----
@@ -74,19 +76,31 @@ class Trace:
         """Runs `op` (or infers its types, when an argument is symbolic) and appends its node."""
         dtype = next((x.dtype for x in reversed(args) if isinstance(x, Tensor)), None)
         inputs = [self.value_of(x, dtype) for x in args]
-        if any(isinstance(x, Tensor) and x.data is None for x in args) or any(
+        if any(isinstance(x, Tensor) and x.raw is None for x in args) or any(
             map(has_dim, attrs.values())
         ):
             types = op.infer_all(argument_types(args), attrs)
             outputs = [Tensor(None, Symbol(type_, self)) for type_ in types]
             hang(op, args, attrs, outputs)
         else:
-            out = evaluate(op, args, attrs)
+            out = self._evaluate(op, args, attrs)
             outputs = list(out) if isinstance(out, tuple) else [out]
             types = tuple(y.type for y in outputs)
         for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):
             y.symbol = self.symbol(value)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _evaluate(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Runs an op. If it raises because of values and Python goes on, that is no path."""
+        try:
+            return evaluate(op, args, attrs)
+        except Exception as error:
+            op.infer(*argument_types(args), **attrs)  # what it raises depends on types alone
+            self.refuse(
+                f"{op.name} raised {type(error).__name__} at {user_line()}, which was caught",
+                "decide by a comparison instead",
+            )
+            raise
 
     def append(
         self, op: Any, inputs: list[Value], attrs: dict[str, Any], types: tuple[TensorType, ...]
@@ -113,7 +127,7 @@ class Trace:
             return self._constant(x, dtype)
         if self.owns(x):
             return x.symbol.value
-        if x.data is None:
+        if x.raw is None:
             raise TraceError(
                 "a symbolic tensor of another graph was used in this one",
                 "tensors of this graph, or concrete ones",
@@ -121,11 +135,9 @@ class Trace:
             )
         known = self._captured.get(id(x))
         if known is None:
-            constant = self._closed and isinstance(x.data, np.ndarray)
+            constant = self._closed and isinstance(x.raw, np.ndarray)
             value = (
-                self.graph.constant(x.data)
-                if constant
-                else self._input(x.type, None, TensorCell(x))
+                self.graph.constant(x.raw) if constant else self._input(x.type, None, TensorCell(x))
             )
             known = self._captured[id(x)] = (x, value)
         return known[1]
@@ -145,16 +157,25 @@ class Trace:
 
     # ----- state -----
 
-    def read(self, variable: Variable) -> None:
-        """A Variable is read: at first its value is an input of the graph."""
+    def read(self, variable: Variable) -> Tensor:
+        """What reading a Variable gives: an input of the graph at first, later what was assigned.
+
+        The Variable keeps its own tensor: other threads may read it, or record it themselves.
+        """
         tensor = variable.tensor
+        held, alias = self._held.get(id(variable), (None, None))
+        if held is tensor and alias is not None:
+            return alias
         if variable in self.written or self.made(variable):
-            if kind(tensor.dtype) in INEXACT and self._settled.get(id(variable)) is not tensor:
-                self._settle(variable, tensor)
-        elif not self.owns(tensor):
+            alias = self._settle(variable, tensor) if kind(tensor.dtype) in INEXACT else tensor
+        else:
+            self.settings.saw_variable(variable)
             self.before.setdefault(variable, tensor)
-            value = self._variable_input(variable)
-            variable.tensor = Tensor(tensor.data, self.symbol(value), tensor.record)
+            symbol = self.symbol(self._variable_input(variable))
+            alias = Tensor(tensor.raw, symbol, tensor.record)
+        if held is None or held is tensor:  # else another thread changed it: `disturbed` tells
+            self._held[id(variable)] = (tensor, alias)
+        return alias
 
     def _variable_input(self, variable: Variable) -> Value:
         """The graph's input for the value of a Variable before the call."""
@@ -166,28 +187,33 @@ class Trace:
             self._variables[variable] = value
         return value
 
-    def _settle(self, variable: Variable, tensor: Tensor) -> None:
+    def _settle(self, variable: Variable, tensor: Tensor) -> Tensor:
         """An assigned value is read: assigning cut its history, and so must the graph."""
         value = self.value_of(tensor)
-        if variable.trainable and not self.made(variable):
+        if tensor.record is not None and not self.made(variable):
             op, inputs = registry["assigned"], [self._variable_input(variable), value]
-        elif value.node is None or value.node in self.unrecorded:
-            return
+        elif value.node in self.unrecorded:
+            return tensor
         else:
             op, inputs = registry["stop_gradient"], [value]
         (settled,) = self.graph.add(op, inputs, {}, (value.type,), user_line())
-        variable.tensor = Tensor(tensor.data, self.symbol(settled), tensor.record)
-        self._settled[id(variable)] = variable.tensor
+        return Tensor(tensor.raw, self.symbol(settled), tensor.record)
 
-    def wrote(self, variable: Variable, before: Tensor) -> None:
+    def wrote(self, variable: Variable, before: Tensor, after: Tensor) -> None:
         """A Variable was assigned."""
-        if not self.made(variable):
-            self.before.setdefault(variable, before)
-            self.written[variable] = None
+        if self.made(variable):
+            return
+        held = self._held.get(id(variable), (before, None))[0]
+        self.settings.saw_variable(variable)
+        self.before.setdefault(variable, before)
+        self.written[variable] = None
+        if held is before:
+            self._held[id(variable)] = (after, None)
 
     def created(self, variable: Variable) -> None:
         """A Variable was made while recording."""
         self._created[id(variable)] = weakref.ref(variable)
+        self._held.pop(id(variable), None)
 
     def made(self, variable: Variable) -> bool:
         """Whether the Variable was made in this recording."""
@@ -199,6 +225,33 @@ class Trace:
         grads = {id(v._grad) for v in self.grads}
         alive = [ref() for ref in self._created.values()]
         return [v for v in alive if v is not None and id(v) not in grads]
+
+    def news(self) -> str | None:
+        """What makes the next call another than this one, such as state created; or None."""
+        self.settings.forget_temporaries()
+        if survivors := self.survivors():
+            return f"creates {survivors[0].label()}"
+        if changed := self.settings.changed():
+            return f"sets {changed}"
+        return f"switches {self._changed[0].label()}" if self._changed else None
+
+    def held(self, variable: Variable) -> Tensor:
+        """What the recording has left in a Variable; another thread may have assigned it since."""
+        return self._held[id(variable)][0]
+
+    def disturbed(self) -> bool:
+        """Whether another thread has assigned a Variable in between: this was no call by itself."""
+        return any(self._held[id(v)][0] is not v.tensor for v in self.before)
+
+    def asked_trainable(self, variable: Variable) -> None:
+        """Python decides by a Variable's trainability."""
+        if not self.made(variable):
+            self.settings.saw_variable(variable)
+
+    def changed(self, variable: Variable) -> None:
+        """Trainability, dtype or device of a Variable changes, maybe only for a while."""
+        if not self.made(variable):
+            self._changed.append(variable)
 
     def touched_grad(self, variable: Variable) -> None:
         """`.grad` of a Variable is read or set."""
@@ -213,14 +266,33 @@ class Trace:
         """A Module was called; its attributes decide what it does."""
         self.settings.saw_module(module)
 
-    def capture_array(self, array: np.ndarray[Any, Any]) -> Tensor:
-        """A NumPy array given to an op is an input, read anew at each call."""
-        known = self._arrays.get(id(array))
-        if known is None:
-            tensor = from_data(array)
-            tensor.symbol = self.symbol(self._input(tensor.type, None, ArrayCell(array)))
-            known = self._arrays[id(array)] = (array, tensor)
-        return known[1]
+    def capture_array(self, array: Any) -> Tensor:
+        """A NumPy array (or nested lists with arrays in them) is an input, read anew at each call.
+
+        Args:
+            array: What an op was given.
+        """
+        with using(trace=None):
+            known = self._arrays.get(id(array))
+            if known is not None and known[0].still(known[1]):
+                return known[1]
+            cell = ArrayCell(array)
+            tensor = cell.tensor()
+        tensor.symbol = self.symbol(self._input(tensor.type, None, cell))
+        again = known is not None or not isinstance(array, np.ndarray)  # a list may change
+        self._arrays[-len(self._arrays) if again else id(array)] = (cell, tensor)
+        return tensor
+
+    def check_state(self) -> None:
+        """Refuses at the end what a graph, which reads once and writes once, cannot do."""
+        for variable, grad in self.grads.items():
+            new = variable._grad
+            if new is not None and new is not grad and not self.made(new):
+                self.refuse(f"the .grad of {variable.label()} is made another Variable", "copy it")
+        with using(trace=None):
+            same = all(cell.still(tensor) for cell, tensor in self._arrays.values())
+        if not same:
+            self.refuse("a NumPy array changes while the call uses it", "use a Variable for it")
 
     # ----- what Python asks -----
 
@@ -238,14 +310,40 @@ class Trace:
     def escape(self, tensor: Tensor, how: str) -> None:
         """A value leaves for Python as a plain object, which no graph can replay."""
         if self.owns(tensor):
-            self.escapes.append((how, user_line()))
+            self.refuse(
+                f"a value leaves for Python through {how} at {user_line()}",
+                "keep it a tensor inside the function, and convert the result",
+            )
+
+    def refuse(self, reason: str, remedy: str) -> None:
+        """The call did what no graph can replay; it goes on, and the function runs eagerly then."""
+        self.refusals.append((reason, remedy))
+
+    def used_tape(self, born: int) -> None:
+        """A tape made at the tick `born` is used: one from outside sees nothing of a replay."""
+        if born < self.start:
+            self.refuse(
+                f"a tape from outside is used inside, at {user_line()}",
+                "make the tape inside, or use it outside only",
+            )
+
+    def swept(self, record: Any) -> None:
+        """A gradient goes back through a record: one from before the call is not in the graph."""
+        if record.tick < self.start:
+            self.refuse(
+                f"a gradient goes back through work done before the call, at {user_line()}",
+                "compute what you differentiate inside the function",
+            )
 
     # ----- arguments, and the end -----
 
-    def argument(self, tensor: Tensor, name: str | None) -> Tensor:
-        """An argument as an input of the graph: an alias, so the caller's tensor stays as it is."""
-        value = self.graph.input(tensor.type, name)
-        return Tensor(tensor.data, self.symbol(value), tensor.record)
+    def arguments(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Arguments as inputs of the graph: aliases, so the caller's tensors stay as they are."""
+        aliases: dict[int, Tensor] = {}
+        for k, x in enumerate(tensors):
+            value = self.graph.input(x.type, f"x{k}")
+            aliases.setdefault(id(x), Tensor(x.raw, self.symbol(value), x.record))
+        return [aliases[id(x)] for x in tensors]
 
     def placeholder(self, type_: TensorType, name: str | None) -> Tensor:
         """An argument of which only the type is known."""
@@ -264,7 +362,7 @@ class Trace:
             symbol.owner = symbol.value = None
         self._captured.clear()
         self._arrays.clear()
-        self._settled.clear()
+        self._held.clear()
 
 
 def has_dim(attr: Any) -> bool:

@@ -69,3 +69,12 @@ def test_jacobian_inside_the_with_is_differentiable():
             y = x * x * x
         matrix = inner.jacobian(y, x)
     assert outer.gradient(matrix, x).tolist() == [6.0, 12.0]
+
+
+def test_jacobian_of_nothing_has_its_shape():
+    x = df.Variable(np.ones((4, 3), np.float32))
+    with df.GradientTape(persistent=True) as tape:
+        y = x[:, :0] * 2.0
+        z = x[:0].sum(axis=1)
+    assert tape.jacobian(z, [x])[0].shape == (0, 4, 3)
+    assert tape.batch_jacobian(y, x).shape == (4, 0, 3)

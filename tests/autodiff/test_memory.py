@@ -27,7 +27,7 @@ def no_collector():
 def live_bytes() -> tuple[int, int]:
     """How many tensors there are, and the bytes of the arrays that they hold."""
     tensors = [x for x in gc.get_objects() if type(x) is df.Tensor]
-    arrays = {id(x.data): x.data for x in tensors if x.data is not None}
+    arrays = {id(x.raw): x.raw for x in tensors if x.raw is not None}
     return len(tensors), sum(a.nbytes for a in arrays.values())
 
 

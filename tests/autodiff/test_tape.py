@@ -7,6 +7,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import DTypeError, TapeError, UnconnectedWarning
+from tests.modes import in_mode
 
 
 def square_tape(**options):
@@ -444,3 +445,21 @@ def test_long_chains_do_not_recurse():
     z = y * 1.0
     assert tape.gradient(y, w).item() == 1.0
     del y, z
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_a_watched_variable_stays_watched_when_it_is_assigned(mode):
+    """A tape watches the Variable, trainable or not, and not the value that it had."""
+    v = df.Variable(2.0, trainable=False)
+
+    def both():
+        y = v * v
+        v.assign_add(1.0)
+        return y + v * v
+
+    f = in_mode(mode, both)
+    for k in range(2, 5):
+        with df.GradientTape() as tape:
+            tape.watch(v)
+            y = f()
+        assert tape.gradient(y, v).item() == 2 * k + 2 * (k + 1)

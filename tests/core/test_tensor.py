@@ -332,6 +332,8 @@ def test_numpys_functions_give_tensors():
         (np.exp(x), np.exp(M)),
         (np.add(x, 1), np.add(M, 1)),
         (np.true_divide(x, 2), M / 2),
+        (np.arctan2(x, x), np.arctan2(M, M)),
+        (np.conjugate(x), M),
         (np.sum(x, axis=1), M.sum(1)),
         (np.concatenate([x, x]), np.concatenate([M, M])),
         (np.transpose(x, (1, 0)), M.T),
@@ -340,8 +342,10 @@ def test_numpys_functions_give_tensors():
         equal(ours, numpys)
     with pytest.raises(TypeError, match=r"no counterpart of np\.cov"):
         np.cov(x)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"no counterpart of np\.add\.reduce"):
         np.add.reduce(x)
+    with pytest.raises(TypeError, match=r"no counterpart of np\.add with out=: call it on"):
+        np.add(x, 1, out=M.copy())
 
 
 def test_dlpack_both_ways():

@@ -56,6 +56,7 @@ def test_flatten():
     assert nn.Flatten()(x).shape == (2, 60)
     assert nn.Flatten(0)(x).shape == (120,)
     assert nn.Flatten(1, 2)(x).shape == (2, 12, 5)
+    assert nn.Flatten()(x[:0]).shape == (0, 60)
     with pytest.raises(df.errors.AxisError, match="Flatten: axis 4"):
         nn.Flatten(4)(x)
 

@@ -248,12 +248,12 @@ def traced(name: str, number: int, dtype: str | None) -> Recorded:
 def recorded(python: Callable[..., Any], tensors: list[df.Tensor]) -> Recorded:
     """What a call records."""
     trace = Trace("law")
-    arguments = [trace.argument(x, f"x{k}") for k, x in enumerate(tensors)]
+    arguments = trace.arguments(tensors)
     seed()
     with using(trace=trace):
         result = python(*arguments)
         trace.graph.outputs = [trace.value_of(y) for y in tensors_of(result)]
-    inputs = [x.data for x in (*tensors, *(cell.tensor() for cell in trace.cells))]
+    inputs = [x.raw for x in (*tensors, *(cell.tensor() for cell in trace.cells))]
     trace.release()
     return Recorded(trace.graph, inputs)
 

@@ -67,13 +67,13 @@ def test_convolution_and_its_transposes(case):
         tape.watch(tensors)
         y = apply(*tensors)
     assert y.shape == expected.shape
-    assert np.allclose(y.data, expected)
+    assert np.allclose(y.raw, expected)
     (lowered,) = evaluate_lowered(apply.graphs[0], [x, w])
     assert np.allclose(lowered, expected)
     g = np.random.randn(*expected.shape)
     dx, dw = tape.gradient(y, tensors, output_gradients=df.asarray(g))
-    assert np.isclose(np.sum(g * by_hand(tx, w, **attrs)), np.sum(dx.data * tx))
-    assert np.isclose(np.sum(g * by_hand(x, tw, **attrs)), np.sum(dw.data * tw))
+    assert np.isclose(np.sum(g * by_hand(tx, w, **attrs)), np.sum(dx.raw * tx))
+    assert np.isclose(np.sum(g * by_hand(x, tw, **attrs)), np.sum(dw.raw * tw))
 
 
 def test_the_gradient_of_a_convolution_is_made_of_convolutions():
@@ -102,7 +102,7 @@ def test_windows_and_fold_are_transposes(window, stride, padding, dilation):
     laid_out = windows(df.asarray(x), **attrs)
     u = np.random.randn(*laid_out.shape)
     back = fold(df.asarray(u), (6, 5), **attrs)
-    assert np.isclose(np.sum(laid_out.data * u), np.sum(back.data * x))
+    assert np.isclose(np.sum(laid_out.raw * u), np.sum(back.raw * x))
 
 
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
@@ -123,7 +123,7 @@ def test_the_first_of_equal_maxima_has_the_gradient():
 
 def test_a_nan_is_the_maximum():
     x = df.asarray([[1.0, np.nan, 3.0, np.nan, 5.0, 6.0]])[None]
-    assert np.isnan(F.max_pool1d(x, 2).data).tolist() == [[[True, True, False]]]
+    assert np.isnan(F.max_pool1d(x, 2).raw).tolist() == [[[True, True, False]]]
     attrs = {"window": (3,), "stride": (3,), "padding": ((0, 0),), "dilation": (1,)}
     assert pool("argmax", x, **attrs).tolist() == [[[1, 0]]]
 
@@ -134,5 +134,5 @@ def test_half_precision(name):
     y = F.conv2d(x.astype(name), w.astype(name), padding=1)
     assert y.dtype == getattr(df, name)
     wide = F.conv2d(x, w, padding=1)
-    assert np.allclose(y.astype("float64").data, wide.data, atol=0.3, rtol=0.05)
+    assert np.allclose(y.astype("float64").raw, wide.raw, atol=0.3, rtol=0.05)
     assert F.max_pool2d(y, 2).dtype == y.dtype

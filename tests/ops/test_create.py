@@ -65,6 +65,15 @@ def test_array_is_shared_only_when_asked_for():
     assert copied.tolist() == [1.0, 1.0]
 
 
+def test_a_number_line_of_symbolic_length():
+    def line(x):
+        return df.linspace(0.0, 1.0, x.shape[0])
+
+    call = df.function(line).concrete(df.TensorSpec((None,)))
+    for n in (2, 3, 10):
+        assert call(df.ones(n)).tolist() == line(df.ones(n)).tolist()
+
+
 @pytest.mark.parametrize(
     ("start", "step", "dtype"),
     [(0, 1, "int64"), (3, -2, "int32"), (0.5, 0.1, "float32"), (1, 3, "float64")],

@@ -66,17 +66,17 @@ def values(shape):
 def test_reading_is_numpys(case):
     shape, index = case
     x = df.asarray(values(shape))
-    want = x.data[index]
+    want = x.raw[index]
     assert x[index].shape == want.shape
-    assert np.array_equal(x[index].data, want)
+    assert np.array_equal(x[index].raw, want)
     with df.GradientTape() as tape:
         tape.watch(x)
         y = x[index]
         z = df.sum(y * y)
-    assert np.array_equal(y.data, want)
+    assert np.array_equal(y.raw, want)
     expected = np.zeros(shape)
     np.add.at(expected, index, 2 * want)
-    assert np.array_equal(tape.gradient(z, x).data, expected)
+    assert np.array_equal(tape.gradient(z, x).raw, expected)
 
 
 @given(indexed(), st.sampled_from(["set", "add", "multiply", "min", "max"]), st.booleans())
@@ -91,7 +91,7 @@ def test_writing_is_numpys(case, how, whole):
         FOLDS[how].at(expected, index, v)
     else:
         expected[index] = v if how == "set" else expected[index] * v
-    assert np.allclose(y.data, expected)
+    assert np.allclose(y.raw, expected)
     assert np.array_equal(x, values(shape))
 
 
@@ -130,7 +130,7 @@ def test_a_mask_is_written_without_a_shape_that_depends_on_values():
 
     x = df.asarray([1.0, -2.0, 3.0])
     for mask in (x < 0, x > 0, x > 9):
-        assert np.array_equal(clear(x, mask).data, np.where(mask.data, 0, x.data))
+        assert np.array_equal(clear(x, mask).raw, np.where(mask.raw, 0, x.raw))
     assert len(clear.graphs) == 1
 
 

@@ -74,7 +74,7 @@ def test_einsum_is_numpys(spec):
     y = df.einsum(spec, *map(df.asarray, xs))
     expected = np.einsum(spec, *xs)
     assert y.shape == expected.shape
-    assert np.allclose(y.data, expected)
+    assert np.allclose(y.raw, expected)
 
 
 def test_gradients_of_three_operands():

@@ -199,6 +199,10 @@ REFUSED: dict[str, list[Refused]] = {
     "asarray": [
         Refused(([[1, 2], [3]],), "DTypeError", "pad the rows"),
         Refused(("text",), "DTypeError", "cannot become a tensor"),
+        Refused((-1,), "DTypeError", "-1 does not fit uint8", {"dtype": "uint8"}),
+        Refused(([1, 300],), "DTypeError", "[1, 300] does not fit uint8", {"dtype": "uint8"}),
+        Refused(([2**63],), "DTypeError", "does not fit int64"),
+        Refused((2**63,), "DTypeError", "does not fit int64"),
     ],
     "arange": [Refused((1, 2, 0), "ShapeError", "arange: step 0")],
     "linspace": [Refused((0, 1, -1), "ShapeError", "linspace: shape (-1,)")],

@@ -289,6 +289,7 @@ REFUSED: dict[str, list[Refused]] = {
     "where": [
         Refused((integers(3), 1, 2), "DTypeError", "where: does not take int64"),
         Refused((bools(3), normal(2), 0), "ShapeError", "where: shapes"),
+        Refused((bools(1), np.uint64([3]), -1), "DTypeError", "where: -1 does not fit uint64"),
     ],
     "clip": [
         Refused((np.uint8([1]), -5, 5), "DTypeError", "clip: -5 does not fit uint8"),

@@ -140,7 +140,10 @@ def attention(
         mask = np.tri(*scores.shape[-2:], dtype=bool)
     if mask is not None:
         scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
-    return special.softmax(scores, -1) @ v
+    shares = special.softmax(scores, -1)
+    if mask is not None and mask.dtype == bool:
+        shares = np.where(mask, shares, 0)  # not NaN where nothing may be seen
+    return shares @ v
 
 
 def reduced(losses: Any, reduction: str) -> Any:
@@ -208,6 +211,7 @@ CLASSES = [
     Sample((LOGITS, LABELS), {"reduction": "sum"}, cross_entropy, rtol=1e-5),
     Sample((LOGITS, LABELS), {"reduction": "none"}, cross_entropy, rtol=1e-5),
     Sample((LOGITS, LABELS.astype(np.int32)), {"ignore_index": 1}, cross_entropy, rtol=1e-5),
+    Sample((LOGITS, LABELS.astype(np.uint8)), {}, cross_entropy, rtol=1e-5),
     Sample((LOGITS, np.array([0, -100, 1, 1, 2])), {}, cross_entropy, rtol=1e-5),
     Sample((LOGITS, LABELS, np.array([1, 2, 0.5, 3], F)), {}, cross_entropy, rtol=1e-5),
     Sample((normal(2, 3, 2, 2), integers(2, 2, 2, low=0, high=3)), {}, cross_entropy, rtol=1e-5),
@@ -316,6 +320,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((X, normal(5, 4)), {}, linear, rtol=1e-5),
         Sample((normal(2, 3, 4), normal(5, 4), normal(5)), {}, linear, rtol=1e-5),
         Sample((normal(4), normal(5, 4), normal(5)), {}, linear, rtol=1e-5),
+        Sample((normal(2, 3, 0), normal(5, 0), normal(5)), {}, linear, rtol=1e-5),
     ],
     "embedding": [
         Sample((integers(2, 3, low=0, high=5), normal(5, 4)), {}, lambda i, w: w[i], rtol=0.0),
@@ -328,6 +333,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((Q, K, V), {}, attention, rtol=2e-5),
         Sample((Q, Q, Q), {"is_causal": True, "scale": 0.5}, attention, rtol=2e-5),
         Sample((Q, K, V, np.tri(3, 5, 1, dtype=bool)), {}, attention, rtol=2e-5),
+        Sample((Q, K, V, np.tri(3, 5, -1, dtype=bool)), {}, attention, rtol=2e-5),
         Sample((Q, K, V, normal(3, 5)), {}, attention, rtol=2e-5),
     ],
     "mse_loss": [
@@ -344,7 +350,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((X, bools(3, 4).astype(F)), {"reduction": "none"}, binary, rtol=1e-5),
         Sample((X, bools(3, 4).astype(F)), {"pos_weight": normal(4) ** 2}, binary, rtol=1e-5),
     ],
-    "nll_loss": [Sample((LOG_P, *s.args[1:]), s.kwargs, nll, rtol=1e-5) for s in CLASSES[:6]],
+    "nll_loss": [Sample((LOG_P, *s.args[1:]), s.kwargs, nll, rtol=1e-5) for s in CLASSES[:7]],
     "cross_entropy": [*CLASSES, *SMOOTH],
 }
 
@@ -357,11 +363,13 @@ REFUSED: dict[str, list[Refused]] = {
     "layer_norm": [
         Refused((X, 3), "ShapeError", "layer_norm: x of shape (3, 4) over (3,)"),
         Refused((X, 4, normal(3)), "ShapeError", "layer_norm: weight of shape (3,)"),
+        Refused((X, 4, X), "ShapeError", "layer_norm: weight of shape (3, 4)"),
     ],
     "linear": [
         Refused(
             (X, normal(4, 5)), "ShapeError", "linear: x of shape (3, 4) and weight of shape (4, 5)"
-        )
+        ),
+        Refused((X, normal(5, 4), normal(1)), "ShapeError", "linear: bias of shape (1,)"),
     ],
     "embedding": [
         Refused((np.array([5]), normal(5, 4)), "IndexError", "index 5 is out of bounds for axis 0"),
@@ -383,6 +391,8 @@ REFUSED: dict[str, list[Refused]] = {
         Refused(
             (IMAGES[2], FILTERS[2]), "ShapeError", "conv2d: (1, 2, 3) for 2", {"stride": (1, 2, 3)}
         ),
+        Refused((IMAGES[2], FILTERS[2], normal(1)), "ShapeError", "conv2d: bias of shape (1,)"),
+        Refused((IMAGES[2], FILTERS[2]), "ShapeError", "padding -1 is negative", {"padding": -1}),
     ],
     "max_pool2d": [
         Refused((X, 2), "ShapeError", "max_pool2d: a tensor of shape (3, 4)"),
@@ -403,7 +413,10 @@ REFUSED: dict[str, list[Refused]] = {
     "binary_cross_entropy_with_logits": [
         Refused((X, normal(4)), "ShapeError", "binary_cross_entropy_with_logits: predictions")
     ],
-    "nll_loss": [Refused((LOG_P, LABELS[:4]), "ShapeError", "nll_loss: values of shape (5, 4)")],
+    "nll_loss": [
+        Refused((LOG_P, LABELS[:4]), "ShapeError", "nll_loss: values of shape (5, 4)"),
+        Refused((LOG_P, LABELS, normal(5)), "ShapeError", "nll_loss: weights of shape (5,) for 4"),
+    ],
     "cross_entropy": [
         Refused((LOGITS, LABELS[:4]), "ShapeError", "labels of shape (4,)"),
         Refused((LOGITS, LABELS > 1), "DTypeError", "cross_entropy: labels of dtype bool"),
@@ -412,5 +425,7 @@ REFUSED: dict[str, list[Refused]] = {
         ),
         Refused((LOGITS, np.array([0, 1, 2, 3, -1])), "IndexError", "out of bounds for axis 1"),
         Refused((LOGITS, normal(5)), "ShapeError", "cross_entropy: logits of shape (5, 4)"),
+        Refused((LOGITS, LABELS, normal(3)), "ShapeError", "weights of shape (3,) for 4 classes"),
+        Refused((LOGITS, LABELS), "ValueError", "a share from 0 to 1", {"label_smoothing": 2.0}),
     ],
 }

@@ -217,6 +217,7 @@ REFUSED: dict[str, list[Refused]] = {
         Refused((normal(),), "AxisError", "cumulative_sum: a tensor of shape ()"),
     ],
     "cumulative_prod": [Refused((normal(3),), "AxisError", "axis 1", {"axis": 1})],
+    "count_nonzero": [Refused((normal(3),), "AxisError", "count_nonzero: axis 3", {"axis": 3})],
     "logsumexp": [
         Refused((normal(0),), "ShapeError", "no elements"),
         Refused((cplx(3),), "DTypeError", "logsumexp: does not take complex64"),

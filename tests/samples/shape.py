@@ -11,6 +11,7 @@ from tests.samples.sample import Refused, Sample, bools, integers, normal
 X = normal(2, 3, 4)
 EMPTY = normal(2, 0, 3)
 TIES = np.array([[3, 1, 2, 1, 3], [0, 0, 5, 5, 0]])
+SHUFFLED = np.random.default_rng(0).permutation(np.array([np.nan, *range(16), np.nan], np.float32))
 NANS = np.array([2.0, np.nan, -1.0, np.nan, 3.0, -0.0, 0.0], np.float32)
 
 
@@ -139,7 +140,10 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((x,), kwargs, ordered(np.argsort), numeric=False)
         for x, kwargs in [*SORTED, (NANS, {}), (NANS, {"descending": True})]
     ],
-    "sort": [Sample((x,), kwargs, ordered(np.sort), rtol=0.0) for x, kwargs in SORTED],
+    "sort": [
+        *(Sample((x,), kwargs, ordered(np.sort), rtol=0.0) for x, kwargs in SORTED),
+        Sample((SHUFFLED,), {}, ordered(np.sort), rtol=0.0, numeric=False),
+    ],
     "searchsorted": [
         Sample((np.array([1.0, 3.0, 3.0, 7.0], np.float32), normal(2, 3)), {}, searched),
         Sample((np.array([1, 3, 3, 7]), np.array([3, 0, 8])), {"side": "right"}, searched),
@@ -201,6 +205,7 @@ REFUSED: dict[str, list[Refused]] = {
         Refused((X, -1), "ShapeError", "pad: pad_width -1 is negative"),
         Refused((X, ((1, 1), (1, 1))), "ShapeError", "before and after each of 3 axes"),
         Refused((integers(3), 1), "DTypeError", "pad: 0.5 into", {"constant_values": 0.5}),
+        Refused((X, 1), "DTypeError", "pad: (1, 2) into", {"constant_values": (1, 2)}),
         Refused((X, 1, "reflect"), "ShapeError", "pad: mode 'reflect'"),
     ],
     "argsort": [

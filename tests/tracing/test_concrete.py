@@ -74,7 +74,7 @@ def test_variables_are_read_at_each_call():
     for k in range(3):
         v.assign([float(k), 2.0])
         assert f(df.asarray([[1.0, 1.0]] * 2)).tolist() == [[float(k), 2.0]] * 2
-    assert v.tensor.data is not None
+    assert v.tensor.raw is not None
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dualflow.nn import init
 from dualflow.nn.module import Module, Parameter
 from dualflow.ops.create import zeros
 from dualflow.ops.shape import reshape
+from jit.types import product
 
 
 class Linear(Module):
@@ -95,7 +96,8 @@ class Flatten(Module):
         x = as_tensor(x)
         start = canonical_axis("Flatten", self.start_axis, x.ndim)
         end = canonical_axis("Flatten", self.end_axis, x.ndim)
-        return reshape(x, (*x.shape[:start], -1, *x.shape[end + 1 :]))
+        joined = product(x.shape[start : end + 1])  # -1 would have no answer for an empty batch
+        return reshape(x, (*x.shape[:start], joined, *x.shape[end + 1 :]))
 
     def extra_repr(self) -> str:
         return (
