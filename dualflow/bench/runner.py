@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -171,7 +171,7 @@ def compare(modes: Modes, arguments: tuple[Any, ...], what: tuple[str, ...]) -> 
         traces=len(function.entries),
         ops=sum(path.ops for path in paths),
         kernels=sum(path.executable.kernels for path in paths),
-        steps=slowest_steps(function, arguments),
+        steps=slowest_steps(function, arguments, modes.steady("compiled").median),
     )
 
 
@@ -199,15 +199,21 @@ def fresh(
     return lambda: step(*arguments)
 
 
-def slowest_steps(function: Function, arguments: tuple[Any, ...]) -> tuple[Step, ...]:
-    """Where a call with these arguments spends its time, if it runs from a graph."""
+def slowest_steps(
+    function: Function, arguments: tuple[Any, ...], call_seconds: float
+) -> tuple[Step, ...]:
+    """Where a call with these arguments spends its time, if it runs from a graph.
+
+    The clock at each step slows a call down; the shares are scaled to what a call takes without.
+    """
     call = take_apart(arguments, {})
     entry = function.entries.get(call.key)
     if entry is None or entry.last is None:
         return ()
     inputs = [*call.tensors, *(cell.tensor() for cell in entry.last.cells)]
     gc.collect()
-    return step_times(entry.last.executable.graph, [x.raw for x in inputs])
+    steps = step_times(entry.last.executable.graph, [x.raw for x in inputs])
+    return tuple(replace(step, seconds=step.share * call_seconds) for step in steps)
 
 
 def describe(workload: Workload, batch: int, device: str) -> tuple[str, ...]:

@@ -43,7 +43,8 @@ def step_times(graph: Graph, arrays: Sequence[Any], *, repeats: int = 5) -> tupl
     Returns:
         Steps by op and line, the slowest first.
     """
-    runs = [quietly(_timed_run, graph, arrays) for _ in range(repeats)]
+    dying = last_uses(graph)
+    runs = [quietly(_timed_run, graph, arrays, dying) for _ in range(repeats)]
     taken = np.median(np.array(runs).reshape(repeats, len(graph.nodes)), axis=0)
     groups: dict[tuple[str, str | None], list[float]] = {}
     for node, seconds in zip(graph.nodes, taken, strict=True):
@@ -56,15 +57,28 @@ def step_times(graph: Graph, arrays: Sequence[Any], *, repeats: int = 5) -> tupl
     return tuple(sorted(found, key=lambda step: -step.seconds))
 
 
-def _timed_run(graph: Graph, arrays: Sequence[Any]) -> list[float]:
-    """Seconds of each node of the graph, in order."""
+def last_uses(graph: Graph) -> list[list[Value]]:
+    """For each node the values that nobody reads after it."""
+    last = {value: k for k, node in enumerate(graph.nodes) for value in node.inputs}
+    kept = set(graph.outputs)
+    dying: list[list[Value]] = [[] for _ in graph.nodes]
+    for value, k in last.items():
+        if value not in kept:
+            dying[k].append(value)
+    return dying
+
+
+def _timed_run(graph: Graph, arrays: Sequence[Any], dying: list[list[Value]]) -> list[float]:
+    """Seconds of each node of the graph, in order; memory is given back as a real run does."""
     values: dict[Value, Any] = dict(zip(graph.inputs, arrays, strict=True))
     seconds = []
-    for node in graph.nodes:
+    for node, dead in zip(graph.nodes, dying, strict=True):
         inputs = [values[value] for value in node.inputs]
         started = time.perf_counter()
         out = node.op.evaluate(np, *inputs, **node.attrs)
         seconds.append(time.perf_counter() - started)
         outputs = out if isinstance(out, tuple) else (out,)
         values.update(zip(node.outputs, map(np.asarray, outputs), strict=True))
+        for value in dead:
+            del values[value]
     return seconds
