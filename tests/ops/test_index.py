@@ -88,7 +88,8 @@ def test_writing_is_numpys(case, how, whole):
     y = getattr(df.asarray(x).at[index], how)(v)
     expected = x.copy()
     if how in FOLDS:
-        FOLDS[how].at(expected, index, v)
+        # NumPy 2.4 takes too few values when `v` has to be broadcast along the index here.
+        FOLDS[how].at(expected, index, np.broadcast_to(v, x[index].shape))
     else:
         expected[index] = v if how == "set" else expected[index] * v
     assert np.allclose(y.raw, expected)
