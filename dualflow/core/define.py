@@ -17,13 +17,14 @@ import numpy as np
 
 from dualflow.core.backend import canonical_device
 from dualflow.core.context import using
+from dualflow.core.convert import SCALARS
 from dualflow.core.doors import ACCEPTS, binary_door, meet, unary_door
 from dualflow.core.op import Lowering, Op, TypesOnly, bind, symbolic
 from dualflow.core.registry import api, functions, refused
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, bool_, broadcast_shapes, dtypes, kind
+from jit.types import TensorType, bool_, broadcast_shapes, dtypes, kind, weak_dtype
 
 Partial = Callable[..., Any] | int | None
 ARGUMENT_WORDS = {
@@ -295,8 +296,17 @@ def static(value: Any) -> Any:
 
 
 def as_tensors(operands: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    """Each operand as a tensor, on its own."""
-    return tuple(functions["asarray"](x) for x in operands)
+    """Each operand as a tensor of its own dtype; a Python number has its kind's first tensor's."""
+    met: dict[str, Any] = {}
+    for x in operands:
+        if isinstance(x, Tensor):
+            met.setdefault(kind(x.dtype), x.dtype)
+    return tuple(
+        functions["asarray"](x, dtype=met.get(kind(weak_dtype(x, None))))
+        if isinstance(x, SCALARS)
+        else functions["asarray"](x)
+        for x in operands
+    )
 
 
 def evaluate_definition(definition: Callable[..., Any]) -> Callable[..., Any]:

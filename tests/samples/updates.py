@@ -60,7 +60,7 @@ def adam(
 SAMPLES: dict[str, list[Sample]] = {
     "sgd_update": [
         Sample((P, G, LR), reference=sgd),
-        Sample((P, G, 0.0625), {"weight_decay": 0.1}, sgd, differentiable=(0, 1)),
+        Sample((P, G, 0.05), {"weight_decay": 0.1}, sgd, differentiable=(0, 1)),
         Sample((P[0, 0, ...], G[0, 0, ...], LR), reference=sgd),
         Sample((P[:0], G[:0], LR), reference=sgd),
         Sample((P.astype(np.float64), G.astype(np.float64), LR), reference=sgd),
