@@ -1,13 +1,17 @@
 """Every JIT_* environment variable, in one typed table that a `with` can change for a while.
 
     JIT_DEBUG=n        the ladder: each level prints what it says and everything below it
-                       1 recordings with the argument to blame, and compilations
-                       2 passes and their times (kernels and theirs, once there are any)
+                       1 recordings with the argument to blame, compilations, what the cache missed
+                       2 passes and kernels, with their times
                        3 the Graph around each pass
-                       4 to 6 nothing more yet: loops, LLVM or CUDA source, assembly
+                       4 forms, launches, and the loops of each kernel, as stated and as scheduled
+                       5 LLVM IR
+                       6 assembly
     JIT_DUMP=dir       write each stage into a folder as well
     JIT_CHECK=1        verify the Graph around each pass (the tests do; it doubles compile time)
     JIT_PASSES_OFF=a,b leave these passes out
+    JIT_TARGET=target  what graphs are compiled for: `cpu`, or `interpreter`: NumPy runs everything
+    JIT_CACHE=dir      keep compiled kernels here; `on`: in the user's cache folder; `off`: nowhere
 
 The environment is read once, at import. `with configure(debug=3):` holds for the current thread (or
 task) and ends with the block.
@@ -24,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 DEBUG_LEVELS = range(7)
+CACHE_SWITCH = ("on", "off")
+TARGETS = ("cpu", "interpreter")
 
 
 def switch(text: str) -> bool:
@@ -34,6 +40,11 @@ def switch(text: str) -> bool:
 def names(text: str) -> frozenset[str]:
     """A comma-separated list as a set of names."""
     return frozenset(name.strip() for name in text.split(",")) - {""}
+
+
+def place(text: str) -> Path | str:
+    """`on` or `off` as they are, anything else as a folder."""
+    return text if text in CACHE_SWITCH else Path(text)
 
 
 def variable(name: str, read: Callable[[str], Any], expected: str) -> dict[str, Any]:
@@ -52,10 +63,18 @@ class Config:
         default=frozenset(),
         metadata=variable("JIT_PASSES_OFF", names, "names of passes, separated by commas"),
     )
+    cache: Path | str = field(
+        default="on", metadata=variable("JIT_CACHE", place, "a folder, or on or off")
+    )
+    target: str = field(default="cpu", metadata=variable("JIT_TARGET", str, " or ".join(TARGETS)))
 
     def __post_init__(self) -> None:
         if self.debug not in DEBUG_LEVELS:
             raise ValueError(f"debug (={self.debug}) must be a level from 0 to 6")
+        if not isinstance(self.cache, Path) and self.cache not in CACHE_SWITCH:
+            raise ValueError(f"cache (={self.cache!r}) must be a folder (a Path), 'on' or 'off'")
+        if self.target not in TARGETS:
+            raise ValueError(f"target (={self.target!r}) must be {' or '.join(TARGETS)}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Config:

@@ -79,6 +79,14 @@ class GraphError(DualflowError, RuntimeError):
     """A Graph breaks its own rules: the verifier or the parser found it."""
 
 
+class KernelError(DualflowError, RuntimeError):
+    """A Kernel breaks its own rules: the verifier, the interpreter or code generation found it."""
+
+
+class ScheduleError(DualflowError, ValueError):
+    """A schedule's directive does not fit the loop it names: results would change."""
+
+
 class GuardMiss(Exception):  # noqa: N818 - control flow between interpreter and caller, not a failure
     """A guard saw another answer than the one its path was recorded with.
 
@@ -91,3 +99,19 @@ class GuardMiss(Exception):  # noqa: N818 - control flow between interpreter and
         super().__init__(index, actual)
         self.index = index
         self.actual = actual
+
+
+class LaunchFailed(Exception):  # noqa: N818 - as above
+    """A check inside of a kernel did not hold; nothing outside of the run was changed.
+
+    Args:
+        step: Position of the launch among the steps of the program.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class NoNativeCode(Exception):  # noqa: N818 - tells the compiler to use the interpreter
+    """A graph that native code cannot be made of."""

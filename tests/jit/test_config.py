@@ -17,7 +17,9 @@ from jit.config import Config, config, configure
 
 def test_defaults():
     settings = Config.from_environment({})
-    assert settings == Config(debug=0, dump=None, check=False, passes_off=frozenset())
+    assert settings == Config(
+        debug=0, dump=None, check=False, passes_off=frozenset(), target="cpu", cache="on"
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,10 @@ def test_defaults():
         ("JIT_CHECK", "0", "check", False),
         ("JIT_CHECK", "1", "check", True),
         ("JIT_PASSES_OFF", "fold, cse,", "passes_off", frozenset({"fold", "cse"})),
+        ("JIT_TARGET", "interpreter", "target", "interpreter"),
+        ("JIT_CACHE", "off", "cache", "off"),
+        ("JIT_CACHE", "on", "cache", "on"),
+        ("JIT_CACHE", "some/folder", "cache", Path("some/folder")),
     ],
 )
 def test_each_variable_sets_its_field_only(name, text, setting, value):
@@ -48,6 +54,7 @@ def test_an_empty_variable_says_nothing():
         ("JIT_DEBUG", "-1", "a level from 0 to 6"),
         ("JIT_DEBUG", "loud", "a level from 0 to 6"),
         ("JIT_CHECK", "yes", "0 or 1"),
+        ("JIT_TARGET", "gpu", "cpu or interpreter"),
     ],
 )
 def test_a_bad_value_names_variable_and_expectation(name, text, expected):
@@ -82,6 +89,8 @@ def test_configure_refuses_what_it_does_not_know():
     with pytest.raises(TypeError, match="volume"), configure(volume=11):
         pass
     with pytest.raises(ValueError, match=r"debug \(=9\)"), configure(debug=9):
+        pass
+    with pytest.raises(ValueError, match=r"cache \(='yes'\)"), configure(cache="yes"):
         pass
 
 

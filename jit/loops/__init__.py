@@ -1,0 +1,1 @@
+"""Kernels: the loops of one launch, their text, checks, interpreter, and schedules."""

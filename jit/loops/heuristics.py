@@ -1,0 +1,44 @@
+"""The default schedule: which rewrites turn a naive kernel into a fast one for a target."""
+
+from __future__ import annotations
+
+from jit.loops.ir import LANE, TILE, For, Kernel, Lit, Load, Store
+from jit.loops.schedule import written_out
+from jit.loops.schedule_vectorize import vectorize_each
+from jit.loops.simplify import hoist, simplify
+from jit.target import Target
+
+
+def scheduled(kernel: Kernel, target: Target) -> Kernel:
+    """`kernel` with its lanes as vectors, short loops over registers unrolled, and tidied up."""
+    kernel = simplify(kernel)
+    most = target.lanes(itemsize(kernel))
+    lanes = {s.var.hint: min(most, trips(s) or most) for s in loops(kernel, LANE)}
+    kernel = vectorize_each(kernel, lanes)
+    short = [s for s in loops(kernel, LANE) if trips(s) is not None and touches_registers(s)]
+    return hoist(written_out(kernel, *{s.var.hint for s in (*short, *loops(kernel, TILE))}))
+
+
+def itemsize(kernel: Kernel) -> int:
+    """The size of most elements that a kernel computes with; index arithmetic does not count."""
+    sizes = [s.buffer.dtype.itemsize for s in kernel.statements() if isinstance(s, Load | Store)]
+    floats = [size for size in sizes if size >= 4]
+    return min(floats, default=8)
+
+
+def loops(kernel: Kernel, kind: str) -> list[For]:
+    """The loops whose hints begin with `kind`."""
+    return [s for s in kernel.statements() if isinstance(s, For) and s.var.hint.startswith(kind)]
+
+
+def trips(loop: For) -> int | None:
+    """How many iterations a loop has, if that is known."""
+    if isinstance(loop.start, Lit) and isinstance(loop.stop, Lit):
+        return int(loop.stop.value) - int(loop.start.value)
+    return None
+
+
+def touches_registers(loop: For) -> bool:
+    """Whether a loop works on buffers that live in registers."""
+    inner = [s for s in loop.body if isinstance(s, Load | Store)]
+    return any(s.buffer.scope == "register" for s in inner)

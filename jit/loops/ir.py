@@ -1,0 +1,249 @@
+"""Kernel: the loops of one launch, as data.
+
+A kernel runs once for each *item* of its grid; items are independent, so threads share them out.
+Values are assigned once (`Var`); memory is in buffers, which are flat: an index counts elements.
+What a loop accumulates lives in a small buffer of scope `register`, which code generation keeps in
+machine registers. The text of a kernel (`str(kernel)`) is this grammar, where `x*` is a list:
+
+    kernel    = "kernel" NAME "(" param* ")" "grid" extent "as" VAR "{" statement... "}"
+    param     = NAME ":" DTYPE "[]" ("in" | "out" | "inout") | NAME ":" "size"
+    statement = VAR ":" type "=" OP "(" operand* ")" immediates?      values, one line each
+              | VAR ":" type "=" "load" place                         lanes in a row, or at indices
+              | "store" place "=" operand
+              | "for" VAR "in" operand ".." operand "step" INT "{" statement... "}"
+              | "if" operand "{" statement... "}"
+              | "alloc" NAME ":" DTYPE "[" INT "]" scope
+              | "check" operand ("where" operand)?                    false: the launch has failed
+    place     = NAME "[" operand "]" ("where" operand ("else" operand)?)?
+    type      = DTYPE ("x" INT)?                                      lanes of a vector
+    operand   = VAR | NUMBER (":" type)?                              type: if nothing else tells it
+    scope     = "register" | "stack"
+
+`OP` is a scalar instruction (`jit.forms.scalar`) applied to each lane, or one of `EXTRAS`. All
+operands of an instruction have as many lanes; `splat` widens a scalar. Indices and sizes are int64.
+A load whose index is a scalar reads its lanes in a row; a vector of indices gathers (and scatters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from jit.dims import Extent
+from jit.types import bool_, int64
+
+DType = np.dtype[Any]
+
+# Instructions beside the scalar ones: name -> what they do.
+EXTRAS = {
+    "fma": "a * b + c of floats, rounded once",
+    "bitcast": "the same bits as another dtype of the same width",
+    "quotient": "integer division towards zero; the divisor is not 0, nor -1 for the least integer",
+    "rest": "what `quotient` leaves; the sign is the dividend's",
+    "shift_left": "bits moved up; the count is within the width",
+    "shift_right": "bits moved down, with the sign if signed; the count is within the width",
+    "splat": "a scalar in every lane",
+    "iota": "int64: 0, 1, 2, ... in the lanes",
+    "extract": "lane number `immediates[0]`, a scalar",
+    "shuffle": "lanes of two vectors of one type, numbered through, as `immediates` lists them",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VType:
+    """The type of a value: a scalar (one lane) or a vector."""
+
+    dtype: DType
+    lanes: int = 1
+
+    def __str__(self) -> str:
+        return self.dtype.name if self.lanes == 1 else f"{self.dtype.name}x{self.lanes}"
+
+    def of(self, dtype: DType) -> VType:
+        """The same lanes of another dtype."""
+        return VType(dtype, self.lanes)
+
+
+INDEX, TRUTH = VType(int64), VType(bool_)
+# How the hints of loops begin that schedules spread over lanes, and that they write out.
+LANE, TILE = "lane", "tile"
+
+
+class Var:
+    """A value that is assigned once. Identity is what counts; the printer names it."""
+
+    __slots__ = ("hint", "type")
+
+    def __init__(self, type: VType, hint: str = "") -> None:
+        self.type = type
+        self.hint = hint
+
+    def __repr__(self) -> str:
+        return f"<Var {self.hint or '?'}: {self.type}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Lit:
+    """A number, the same in every lane."""
+
+    value: bool | int | float
+    type: VType
+
+
+Operand: TypeAlias = "Var | Lit"
+
+
+def index(value: int) -> Lit:
+    """An int64 literal."""
+    return Lit(int(value), INDEX)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Buffer:
+    """Flat memory: a parameter of the kernel, or allocated inside of it.
+
+    Attributes:
+        name: As printed; unique in a kernel.
+        dtype: Of the elements.
+        scope: "param", "register" (every index is constant once loops are unrolled) or "stack".
+        access: Of a parameter: "in", "out", "inout"; of others "inout". No two parameters overlap
+            unless both are "in".
+        size: How many elements; of parameters the caller knows.
+    """
+
+    name: str
+    dtype: DType
+    scope: str = "param"
+    access: str = "in"
+    size: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Let:
+    """var = op(*args)."""
+
+    var: Var
+    op: str
+    args: tuple[Operand, ...]
+    immediates: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Load:
+    """var = buffer[index], as many lanes as `var` has; lanes without `mask` get `other` (or 0)."""
+
+    var: Var
+    buffer: Buffer
+    index: Operand
+    mask: Operand | None = None
+    other: Operand | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Store:
+    """buffer[index] = value in the lanes of `mask`; lanes of one store never meet in an element."""
+
+    buffer: Buffer
+    index: Operand
+    value: Operand
+    mask: Operand | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class For:
+    """`body` for var = start, start + step, ... while var < stop."""
+
+    var: Var
+    start: Operand
+    stop: Operand
+    step: int
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class If:
+    """`body` where the scalar `condition` holds."""
+
+    condition: Operand
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Alloc:
+    """Room for `buffer` up to the end of the enclosing block; its elements are not set."""
+
+    buffer: Buffer
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Check:
+    """If `condition` is false in a lane of `mask`, the launch reports failure; it goes on."""
+
+    condition: Operand
+    mask: Operand | None = None
+
+
+Statement: TypeAlias = "Let | Load | Store | For | If | Alloc | Check"
+BLOCKS = (For, If)  # what has a body
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """The loops of one launch.
+
+    Attributes:
+        name: For people and symbol tables.
+        buffers: Parameters, in the order in which the caller passes them.
+        sizes: int64 parameters after the buffers; their hints are the names of symbols in `grid`.
+        grid: How many items there are.
+        item: The number of the item that the body computes.
+        body: Statements, run for each item.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    sizes: tuple[Var, ...]
+    grid: Extent
+    item: Var
+    body: tuple[Statement, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        from jit.loops.text import format_kernel  # the printer imports the classes above
+
+        return format_kernel(self)
+
+    def statements(self) -> Iterator[Statement]:
+        """Every statement, outer ones before those inside of them."""
+        yield from walk(self.body)
+
+
+def walk(body: tuple[Statement, ...]) -> Iterator[Statement]:
+    """Every statement of a block, outer ones before those inside of them."""
+    left = [*reversed(body)]
+    while left:
+        statement = left.pop()
+        yield statement
+        if isinstance(statement, BLOCKS):
+            left += reversed(statement.body)
+
+
+def operands(statement: Statement) -> tuple[Operand, ...]:
+    """The values that a statement itself reads (not those inside of its body)."""
+    match statement:
+        case Let(args=args):
+            return args
+        case Load(index=at, mask=mask, other=other):
+            return tuple(x for x in (at, mask, other) if x is not None)
+        case Store(index=at, value=value, mask=mask):
+            return tuple(x for x in (at, value, mask) if x is not None)
+        case For(start=start, stop=stop):
+            return start, stop
+        case If(condition=condition):
+            return (condition,)
+        case Check(condition=condition, mask=mask):
+            return tuple(x for x in (condition, mask) if x is not None)
+        case _:
+            return ()

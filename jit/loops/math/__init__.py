@@ -1,0 +1,1 @@
+"""What instructions mean in terms of direct ones: formulas, by family; `table` lists them."""

@@ -1,0 +1,290 @@
+"""The rules that every kernel obeys, checked around every rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jit.dims import free_symbols
+from jit.errors import DualflowError, KernelError
+from jit.loops.ir import (
+    EXTRAS,
+    INDEX,
+    TRUTH,
+    Alloc,
+    Buffer,
+    Check,
+    For,
+    If,
+    Kernel,
+    Let,
+    Lit,
+    Load,
+    Operand,
+    Statement,
+    Store,
+    Var,
+    VType,
+    operands,
+)
+from jit.loops.text import NAMES, format_statement
+from jit.loops.writer import Writer
+from jit.types import bool_, int64, kind
+
+ACCESSES = ("in", "out", "inout")
+ROOMS = ("register", "stack")
+
+
+def verify(kernel: Kernel) -> None:
+    """Check that `kernel` is well formed.
+
+    Values are assigned once, before they are used, in a block around the use; so are buffers
+    allocated. Operands have the types that an instruction takes, places those of their buffer.
+
+    Raises:
+        KernelError: The first rule that is broken, with the text of the statement.
+    """
+    try:
+        _Verifier(kernel).body(kernel.body)
+    except _Broken as broken:
+        raise KernelError(f"kernel {kernel.name} breaks a rule: {broken}") from None
+
+
+class _Broken(Exception):  # noqa: N818 - becomes a KernelError
+    """Which rule a kernel breaks."""
+
+
+def _demand(holds: object, why: str, *about: object) -> None:
+    if not holds:
+        raise _Broken(why.format(*about))
+
+
+class _Verifier:
+    """What is assigned and allocated so far.
+
+    Attributes:
+        assigned: Every value so far; no value is assigned twice.
+        scope: Values and buffers that the next statement may use.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.assigned: set[Var | Buffer] = set()
+        self.scope: set[Var | Buffer] = set()
+        self.rules: dict[type, Callable[..., None]] = {
+            Let: _let,
+            Load: self._load,
+            Store: self._store,
+            For: self._for,
+            If: self._if,
+            Alloc: self._alloc,
+            Check: _check,
+        }
+        for buffer in kernel.buffers:
+            self._assign(buffer, buffer.name)
+            _demand(buffer.scope == "param", "parameter {} has scope {}", buffer.name, buffer.scope)
+            _demand(buffer.access in ACCESSES, "parameter {}: {!r}", buffer.name, buffer.access)
+            _demand(buffer.dtype.char in NAMES, "{} is of {}", buffer.name, buffer.dtype)
+        for var in (*kernel.sizes, kernel.item):
+            self._assign(var, var.hint)
+            _demand(var.type == INDEX, "{} is {}, not {}", var.hint, var.type, INDEX)
+        missing = {s.name for s in free_symbols(kernel.grid)} - {n.hint for n in kernel.sizes}
+        _demand(not missing, "no size is called {}", ", ".join(sorted(missing)))
+
+    def body(self, body: tuple[Statement, ...]) -> None:
+        """Checks a block, whose values end with it."""
+        outer = set(self.scope)
+        for statement in body:
+            try:
+                self._statement(statement)
+            except (_Broken, DualflowError) as error:
+                if isinstance(error, KernelError):
+                    raise
+                text = format_statement(self.kernel, statement)
+                raise KernelError(
+                    f"`{text}` in kernel {self.kernel.name} breaks a rule: {_what(error)}"
+                ) from None
+        self.scope = outer
+
+    def _statement(self, statement: Statement) -> None:
+        for x in operands(statement):
+            if isinstance(x, Lit):
+                _number(x)
+            else:
+                _demand(x in self.scope, "{} is not assigned before, or not in a block around", x)
+        self.rules[type(statement)](statement)
+        if isinstance(statement, Let | Load):
+            self._assign(statement.var, "the value")
+
+    def _assign(self, what: Var | Buffer, name: str) -> None:
+        _demand(what not in self.assigned, "{} is assigned twice", name)
+        self.assigned.add(what)
+        self.scope.add(what)
+
+    # ----- statements -----
+
+    def _load(self, load: Load) -> None:
+        type_ = load.var.type
+        self._place(load, type_)
+        _demand(load.buffer.access != "out", "the buffer is for output only")
+        if load.other is not None:
+            _demand(load.mask is not None, "there is no mask that `else` belongs to")
+            _demand(load.other.type == type_, "`else` is {}, not {}", load.other.type, type_)
+
+    def _store(self, store: Store) -> None:
+        self._place(store, store.value.type)
+        _demand(store.buffer.access != "in", "the buffer is for input only")
+
+    def _place(self, access: Load | Store, type_: VType) -> None:
+        """A place for lanes of `type_`."""
+        buffer, at = access.buffer, access.index
+        _demand(
+            buffer in self.scope, "buffer {} is no parameter, nor allocated before", buffer.name
+        )
+        _demand(
+            buffer.dtype == type_.dtype, "the buffer holds {}, not {}", buffer.dtype, type_.dtype
+        )
+        _demand(at.type.dtype == int64, "the index is {}, not int64", at.type)
+        _demand(
+            at.type.lanes in (1, type_.lanes), "{} indices, {} lanes", at.type.lanes, type_.lanes
+        )
+        _mask(access.mask, type_)
+        if isinstance(at, Lit) and access.mask is None and buffer.scope != "param":
+            last = int(at.value) + (type_.lanes if at.type.lanes == 1 else 1)
+            _demand(
+                at.value >= 0 and last <= buffer.size, "the buffer has {} elements", buffer.size
+            )
+
+    def _for(self, loop: For) -> None:
+        for x in (loop.var, loop.start, loop.stop):
+            _demand(x.type == INDEX, "a bound or the variable is {}, not {}", x.type, INDEX)
+        _demand(loop.step > 0, "the step is {}, not positive", loop.step)
+        outer = set(self.scope)
+        self._assign(loop.var, "the variable")
+        self.body(loop.body)
+        self.scope = outer
+
+    def _if(self, when: If) -> None:
+        _demand(
+            when.condition.type == TRUTH, "the condition is {}, not a bool", when.condition.type
+        )
+        self.body(when.body)
+
+    def _alloc(self, alloc: Alloc) -> None:
+        buffer = alloc.buffer
+        _demand(buffer.scope in ROOMS, "the scope is {!r}, not one of {}", buffer.scope, ROOMS)
+        _demand(buffer.access == "inout", "the access is {!r}, not 'inout'", buffer.access)
+        _demand(buffer.size > 0, "the size is {}", buffer.size)
+        _demand(buffer.dtype.char in NAMES, "the elements are of {}", buffer.dtype)
+        self._assign(buffer, buffer.name)
+
+
+def _what(error: Exception) -> str:
+    return error.what if isinstance(error, DualflowError) else str(error)
+
+
+def _check(check: Check) -> None:
+    type_ = check.condition.type
+    _demand(type_.dtype == bool_, "the condition is {}, not bool", type_)
+    _mask(check.mask, type_)
+
+
+def _mask(mask: Operand | None, type_: VType) -> None:
+    wanted = type_.of(bool_)
+    _demand(mask is None or mask.type == wanted, "the mask is not {}", wanted)
+
+
+def _number(x: Lit) -> None:
+    """A literal that its dtype can hold."""
+    dtype, value = x.type.dtype, x.value
+    if dtype == bool_:
+        _demand(isinstance(value, bool | np.bool_), "{!r} is not a bool", value)
+    elif dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        _demand(
+            not isinstance(value, bool | float) and limits.min <= value <= limits.max,
+            "{!r} is not {}",
+            value,
+            dtype,
+        )
+    else:
+        _demand(isinstance(value, int | float), "{!r} is not {}", value, dtype)
+
+
+# ----- instructions -----
+
+
+def _let(let: Let) -> None:
+    """An instruction whose operands and result have the types that it takes and gives."""
+    args, result, immediates = let.args, let.var.type, let.immediates
+    _demand(result.dtype.char in NAMES and kind(result.dtype) != "complex", "of {}", result.dtype)
+    if let.op in RULES:
+        RULES[let.op](args, result, immediates)
+        return
+    _demand(not immediates, "{} has no immediates", let.op)
+    lanes = {x.type.lanes for x in args}
+    _demand(len(lanes) == 1, "operands have {} lanes", sorted(lanes))
+    if let.op in EXTRAS:
+        arity, kinds = SAME[let.op]
+        _demand(len(args) == arity, "{} takes {} operands", let.op, arity)
+        _demand(len({x.type for x in args}) == 1, "the operands differ in type")
+        _demand(kind(args[0].type.dtype) == kinds, "{} is for {} dtypes", let.op, kinds)
+    dtype = result.dtype if let.op == "astype" else None
+    gives = Writer.result(let.op, args, dtype, immediates)
+    _demand(gives == result, "it gives {}, not {}", gives, result)
+
+
+# Extras that are done lane by lane: how many operands of one type, and of which kind.
+SAME = {
+    "fma": (3, "floating"),
+    "quotient": (2, "integer"),
+    "rest": (2, "integer"),
+    "shift_left": (2, "integer"),
+    "shift_right": (2, "integer"),
+}
+
+Args = tuple[Operand, ...]
+Immediates = tuple[int, ...]
+
+
+def _bitcast(args: Args, result: VType, immediates: Immediates) -> None:
+    _demand(len(args) == 1 and not immediates, "bitcast takes one operand")
+    (x,) = args
+    same = x.type.dtype.itemsize == result.dtype.itemsize and x.type.lanes == result.lanes
+    _demand(same, "{} and {} differ in width", x.type, result)
+    _demand(bool_ not in (x.type.dtype, result.dtype), "bools have no bits to cast")
+
+
+def _splat(args: Args, result: VType, immediates: Immediates) -> None:
+    _demand(len(args) == 1 and not immediates, "splat takes one operand")
+    _demand(args[0].type == VType(result.dtype), "the operand is not a scalar {}", result.dtype)
+
+
+def _iota(args: Args, result: VType, immediates: Immediates) -> None:
+    _demand(not args and not immediates, "iota takes no operands")
+    _demand(result.dtype == int64, "iota gives int64, not {}", result.dtype)
+
+
+def _extract(args: Args, result: VType, immediates: Immediates) -> None:
+    _demand(len(args) == 1 and len(immediates) == 1, "extract takes an operand and an immediate")
+    (x,) = args
+    _demand(0 <= immediates[0] < x.type.lanes, "there is no lane {} of {}", immediates[0], x.type)
+    _demand(result == VType(x.type.dtype), "it gives {}, not {}", x.type.dtype, result)
+
+
+def _shuffle(args: Args, result: VType, immediates: Immediates) -> None:
+    _demand(len(args) == 2 and args[0].type == args[1].type, "shuffle takes two of one type")
+    lanes = 2 * args[0].type.lanes
+    _demand(all(0 <= k < lanes for k in immediates), "immediates {} of {} lanes", immediates, lanes)
+    gives = VType(args[0].type.dtype, len(immediates))
+    _demand(gives == result, "it gives {}, not {}", gives, result)
+
+
+RULES: dict[str, Callable[[Args, VType, Immediates], None]] = {
+    "bitcast": _bitcast,
+    "splat": _splat,
+    "iota": _iota,
+    "extract": _extract,
+    "shuffle": _shuffle,
+}

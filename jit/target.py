@@ -1,0 +1,40 @@
+"""Target: the machine that code is made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine, as code generation and schedules see it.
+
+    Attributes:
+        triple: LLVM's name of architecture and system.
+        cpu: LLVM's name of the processor.
+        features: LLVM's feature string, such as "+avx2,+fma".
+        vector_bytes: The width of vectors.
+        registers: How many vector registers there are.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    vector_bytes: int
+    registers: int
+
+    def lanes(self, itemsize: int) -> int:
+        """How many elements of this size a vector holds."""
+        return max(1, self.vector_bytes // itemsize)
+
+    @property
+    def key(self) -> str:
+        """Tells this target from others, in the keys of caches."""
+        return f"{self.triple} {self.cpu} {self.features} {self.vector_bytes}"
+
+
+# Forced targets for tests and for comparing: the features that each name switches on.
+LEVELS = {
+    "avx512": ("x86-64-v4", 64, 32),
+    "avx2": ("x86-64-v3", 32, 16),
+}
