@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("JIT_CHECK", "1")  # every graph is verified around each pass
+# Compiled kernels are shared by the workers of one run, and never with the user's programs.
+CACHE = None if "JIT_CACHE" in os.environ else tempfile.mkdtemp(prefix="dualflow-tests-")
+os.environ.setdefault("JIT_CACHE", CACHE or "")
 GOLDEN = Path(__file__).parent / "golden"
 
 # A loaded machine is slow, not wrong: no deadlines, no health check on speed.
@@ -27,6 +32,11 @@ settings.register_profile(
     "fuzz", settings.get_profile("default"), max_examples=2000, derandomize=False, print_blob=True
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_unconfigure() -> None:
+    if CACHE is not None:  # workers find the variable set: only who made the folder is here
+        shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

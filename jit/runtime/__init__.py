@@ -1,0 +1,1 @@
+"""What compiled graphs run on: machine code, threads, memory, the launch table."""

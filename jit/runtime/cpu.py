@@ -1,0 +1,114 @@
+"""Machine code for the CPU: LLVM IR text to object bytes, and objects into this process.
+
+The only module of the runtime that loads llvmlite. Each object is a library of its own in one
+LLJIT, so all of them may export the same symbol.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from jit.target import Target
+
+X86_WIDTHS = (("avx512f", 64, 32), ("avx2", 32, 16))
+
+
+@cache
+def binding() -> Any:
+    """Llvmlite's binding with the native target ready."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@cache
+def host_target() -> Target:
+    """This machine."""
+    llvm = binding()
+    features = llvm.get_host_cpu_features()
+    width, registers = 16, 32 if "aarch64" in llvm.get_default_triple() else 16
+    for name, bytes_, count in X86_WIDTHS:
+        if features.get(name):
+            width, registers = bytes_, count
+            break
+    return Target(
+        llvm.get_default_triple(), llvm.get_host_cpu_name(), features.flatten(), width, registers
+    )
+
+
+@cache
+def machine(target: Target, effort: int = 1) -> Any:
+    """LLVM's code generator for `target`, light optimisation: the text is vectorised already."""
+    llvm = binding()
+    if target.triple != llvm.get_default_triple():
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu,
+        features=target.features,
+        opt=effort,
+        reloc="pic",
+        codemodel="default",
+        jit=True,
+    )
+
+
+def parsed(text: str, target: Target) -> Any:
+    """`text` as a verified module, memory slots turned into registers."""
+    llvm = binding()
+    module = llvm.parse_assembly(text)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=0)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_sroa_pass()
+    passes.run(module, llvm.create_pass_builder(machine(target), options))
+    return module
+
+
+def assemble(text: str, target: Target, effort: int = 1) -> bytes:
+    """LLVM IR text as an object file; `effort` 0 is for what a launch runs only once."""
+    return machine(target, effort).emit_object(parsed(text, target))
+
+
+def assembly(text: str, target: Target, effort: int = 1) -> str:
+    """LLVM IR text as assembly, to look at."""
+    return machine(target, effort).emit_assembly(parsed(text, target))
+
+
+@cache
+def linker() -> Any:
+    """The one LLJIT of the process."""
+    return binding().create_lljit_compiler(machine(host_target()))
+
+
+_numbers = itertools.count()
+_libraries: list[Any] = []  # code lives as long as the process: a thread may be inside
+
+
+def link(
+    code: bytes, symbols: Sequence[str], imports: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Makes the code of an object callable.
+
+    Args:
+        code: An object file for this machine.
+        symbols: Which symbols to look up.
+        imports: The address of each symbol that the object lacks.
+
+    Returns:
+        The address of each of `symbols`.
+    """
+    llvm = binding()
+    builder = llvm.JITLibraryBuilder().add_object_img(code)
+    for name, address in (imports or {}).items():
+        builder.import_symbol(name, address)
+    for name in symbols:
+        builder.export_symbol(name)
+    library = builder.link(linker(), f"library{next(_numbers)}")
+    _libraries.append(library)
+    return {name: library[name] for name in symbols}

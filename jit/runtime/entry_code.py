@@ -1,0 +1,132 @@
+"""LLVM IR of the functions that Python calls: see `native`."""
+
+from __future__ import annotations
+
+ENTER = """
+; slots of temporaries for a block of memory that starts at `base`
+define internal void @set_places(ptr %plan, ptr %slots, i64 %base) {
+entry:
+  %places.at = getelementptr %plan, ptr %plan, i32 0, i32 6
+  %places = load ptr, ptr %places.at
+  %count.at = getelementptr %plan, ptr %plan, i32 0, i32 7
+  %count = load i64, ptr %count.at
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %one ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %done
+one:
+  %place = getelementptr %place, ptr %places, i64 %i
+  %slot.number = load i64, ptr %place
+  %offset.at = getelementptr %place, ptr %place, i32 0, i32 1
+  %offset = load i64, ptr %offset.at
+  %address = add i64 %base, %offset
+  %slot = getelementptr i64, ptr %slots, i64 %slot.number
+  store i64 %address, ptr %slot
+  %i.next = add i64 %i, 1
+  br label %next
+done:
+  ret void
+}
+
+; Python's enter(arrays, results, slots, base): where the run stopped, or -1 - a misfit's number
+define ptr @enter(ptr %self, ptr %args, i64 %count) {
+entry:
+  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %arrays = load ptr, ptr %args
+  %results.at = getelementptr ptr, ptr %args, i64 1
+  %results = load ptr, ptr %results.at
+  %frame.at = getelementptr ptr, ptr %args, i64 2
+  %frame = load ptr, ptr %frame.at
+  %slots = call ptr @PyLong_AsVoidPtr(ptr %frame)
+  %misfit = call i64 @read(ptr %plan, ptr %arrays, ptr %slots)
+  %good = icmp eq i64 %misfit, 0
+  br i1 %good, label %make, label %done
+make:
+  %made = call i1 @make_all(ptr %plan, ptr %arrays, ptr %results, ptr %slots)
+  br i1 %made, label %place, label %failed
+place:
+  %base.at = getelementptr ptr, ptr %args, i64 3
+  %base.object = load ptr, ptr %base.at
+  %base = call i64 @PyLong_AsLongLong(ptr %base.object)
+  call void @set_places(ptr %plan, ptr %slots, i64 %base)
+  %stopped = call i64 @run_detached(ptr %plan, ptr %slots, i64 0)
+  br label %done
+done:
+  %at = phi i64 [ %misfit, %entry ], [ %stopped, %place ]
+  %said = call ptr @PyLong_FromLongLong(i64 %at)
+  ret ptr %said
+failed:                                                         ; Python's exception is set
+  ret ptr null
+}
+"""
+
+DIRECT = """
+@_Py_NoneStruct = external global i8
+declare void @Py_DecRef(ptr)
+declare ptr @PyList_New(i64)
+
+; Python's direct(*arrays): a list of the results; None if an array does not fit or the run stopped.
+; Slots and temporaries lie on the stack, so calls need nothing of each other.
+define ptr @direct(ptr %self, ptr %args, i64 %count) {
+entry:
+  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %template.at = getelementptr %plan, ptr %plan, i32 0, i32 10
+  %template = load ptr, ptr %template.at
+  %size.at = getelementptr %plan, ptr %plan, i32 0, i32 11
+  %size = load i64, ptr %size.at
+  %bytes.at = getelementptr %plan, ptr %plan, i32 0, i32 12
+  %bytes = load i64, ptr %bytes.at
+  %slots = alloca i64, i64 %size, align 16
+  %arena = alloca i8, i64 %bytes, align 64
+  br label %fill
+fill:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %copy ]
+  %more = icmp slt i64 %i, %size
+  br i1 %more, label %copy, label %look
+copy:
+  %from = getelementptr i64, ptr %template, i64 %i
+  %word = load i64, ptr %from
+  %to = getelementptr i64, ptr %slots, i64 %i
+  store i64 %word, ptr %to
+  %i.next = add i64 %i, 1
+  br label %fill
+look:
+  %misfit = call i64 @read_items(ptr %plan, ptr %args, i64 %count, ptr %slots)
+  %good = icmp eq i64 %misfit, 0
+  br i1 %good, label %make, label %none
+make:
+  %outputs.at = getelementptr %plan, ptr %plan, i32 0, i32 5
+  %outputs = load i64, ptr %outputs.at
+  %results = call ptr @PyList_New(i64 %outputs)
+  %lacking = icmp eq ptr %results, null
+  br i1 %lacking, label %failed, label %fill.results
+fill.results:
+  %made = call i1 @make_all(ptr %plan, ptr null, ptr %results, ptr %slots)
+  br i1 %made, label %go, label %drop
+go:
+  %base = ptrtoint ptr %arena to i64
+  call void @set_places(ptr %plan, ptr %slots, i64 %base)
+  %stopped = call i64 @run_detached(ptr %plan, ptr %slots, i64 0)
+  %end.at = getelementptr %plan, ptr %plan, i32 0, i32 1
+  %end = load i64, ptr %end.at
+  %status = load i64, ptr %slots
+  %ended = icmp eq i64 %stopped, %end
+  %well = icmp eq i64 %status, 0
+  %whole = and i1 %ended, %well
+  br i1 %whole, label %done, label %stop
+stop:
+  call void @Py_DecRef(ptr %results)
+  br label %none
+none:
+  call void @Py_IncRef(ptr @_Py_NoneStruct)
+  ret ptr @_Py_NoneStruct
+done:
+  ret ptr %results
+drop:                                                           ; Python's exception is set
+  call void @Py_DecRef(ptr %results)
+  br label %failed
+failed:
+  ret ptr null
+}
+"""

@@ -1,0 +1,238 @@
+"""Library: the machine code of kernels, each made and linked once for its content.
+
+A kernel's code is looked for in the process, then in the disk cache, and made if it is in neither.
+What it is found by holds everything that code depends on: the text of the naive kernel without its
+name, the target, the versions of the tools, and the source of the modules that schedule and write
+code. Names do not matter, so two graphs share what they have in common; and a kernel is scheduled
+only if its code has to be made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from jit import __version__
+from jit.config import config
+from jit.loops.ir import For, Kernel, operands
+from jit.loops.text import format_kernel
+from jit.runtime import cpu
+from jit.runtime.cache import disk_cache
+from jit.target import Target
+
+TOLD = {"compiled": 1, "from disk": 2}  # from which level of JIT_DEBUG on
+# The stages of a kernel: the level of JIT_DEBUG that shows each, and its file under JIT_DUMP.
+STAGES = {
+    "kernel": (4, "00-kernel.txt"),
+    "schedule": (4, "01-schedule.txt"),
+    "LLVM IR": (5, "02-llvm.ll"),
+    "assembly": (6, "03-assembly.s"),
+}
+LOOPS = min(level for level, _ in STAGES.values())
+# What turns a kernel into code: when one of them changes, no code of before is used.
+SOURCES = ("codegen/**/*.py", "loops/**/*.py", "forms/scalar.py", "runtime/cpu.py")
+
+Compiler: TypeAlias = Callable[[Kernel, Target], str]
+_numbers = itertools.count()
+
+
+def llvm_text(kernel: Kernel, target: Target) -> str:
+    """A naive kernel as LLVM IR text; its function is called `entry`."""
+    from jit.codegen.llvm import emit  # these only load when code has to be made
+    from jit.loops.expand import expand
+    from jit.loops.heuristics import scheduled
+
+    return emit(expand(scheduled(kernel, target)), target)
+
+
+def schedule_text(kernel: Kernel, target: Target) -> str:
+    """The loops that a naive kernel is scheduled into."""
+    from jit.loops.heuristics import scheduled
+
+    return str(scheduled(kernel, target))
+
+
+def effort(kernel: Kernel) -> int:
+    """LLVM's effort: none where nothing is done twice in a launch, which saves two thirds."""
+    once = all(
+        not isinstance(s, For) and kernel.item not in operands(s) for s in kernel.statements()
+    )
+    return 0 if once else 1
+
+
+@cache
+def toolchain() -> str:
+    """What code depends on beside kernel and target."""
+    llvm = cpu.binding()
+    llvmlite = sys.modules[llvm.__name__.partition(".")[0]]
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in SOURCES for path in package.glob(pattern)):
+        digest.update(path.read_bytes())
+    tools = f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
+    return f"jit {__version__} {digest.hexdigest()} {tools}"
+
+
+def content_key(kernel: Kernel, target: Target) -> str:
+    """The sha256 of everything that the code of `kernel` depends on."""
+    parts = (format_kernel(kernel, named=False), target.key, toolchain())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def symbol_of(key: str) -> str:
+    """The name of the code's function; objects that are linked together need different ones."""
+    return f"k_{key[:16]}"
+
+
+@dataclass
+class Tally:
+    """How many kernels went one way, and what that took."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    def add(self, count: int, since: float) -> None:
+        """Counts some more, that took from `since` (of `time.perf_counter`) until now."""
+        self.count += count
+        self.seconds += time.perf_counter() - since
+
+
+class Library:
+    """Addresses of kernels. Threads may share one; code stays where it is as long as the library.
+
+    Attributes:
+        tallies: How many kernels were "in memory", "from disk" or "compiled" when asked for, and
+            how many "linked"; with the seconds that finding, reading, compiling, linking took.
+    """
+
+    def __init__(self, compiler: Compiler = llvm_text) -> None:
+        """`compiler` makes LLVM IR text with a function `entry` out of a kernel."""
+        self.tallies = {way: Tally() for way in ("in memory", "from disk", "compiled", "linked")}
+        self.lock = threading.RLock()
+        self._compiler = compiler
+        self._addresses: dict[str, int] = {}
+        self._trackers: list[Any] = []  # LLVM unloads code that nothing refers to
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def address(self, kernel: Kernel, target: Target) -> int:
+        """Where the code of a kernel begins."""
+        return self.addresses((kernel,), target)[0]
+
+    def addresses(self, kernels: Sequence[Kernel], target: Target) -> list[int]:
+        """Where the code of each kernel begins; asking for many at once is faster."""
+        start = time.perf_counter()
+        keys = [content_key(kernel, target) for kernel in kernels]
+        wanted = dict(zip(keys, kernels))
+        missing = wanted.keys() - self._addresses.keys()
+        self.tallies["in memory"].add(len(wanted) - len(missing), start)
+        if config().debug >= LOOPS or config().dump:
+            for key, kernel in wanted.items():
+                self._show(key, kernel, target)
+        if missing:
+            with self.lock:
+                self._bring(wanted, target)
+        return [self._addresses[key] for key in keys]
+
+    def _bring(self, kernels: Mapping[str, Kernel], target: Target) -> None:
+        """Finds or makes the code of kernels by their keys, and links it."""
+        disk, codes = disk_cache(), dict[str, bytes]()
+        stored: list[str] = []
+        # Asked with the lock held: another thread may have been faster.
+        lacking = [key for key in kernels if key not in self._addresses]
+        for key in lacking:
+            start = time.perf_counter()
+            code = disk.get(key) if disk else None
+            if code is None:
+                code = self._compile(key, kernels[key], target)
+            else:
+                stored.append(key)
+                self._count("from disk", kernels[key], start)
+            codes[key] = code
+        try:
+            if codes:
+                self._link(codes)
+        except RuntimeError:
+            if not stored:
+                raise
+            # What was on the disk is no object file that links: as good as nothing.
+            codes |= {key: self._compile(key, kernels[key], target) for key in stored}
+            self._link(codes)
+
+    def _compile(self, key: str, kernel: Kernel, target: Target) -> bytes:
+        start = time.perf_counter()
+        code = cpu.assemble(self._text(key, kernel, target), target, effort(kernel))
+        if disk := disk_cache():
+            disk.put(key, code)
+        self._count("compiled", kernel, start)
+        return code
+
+    def _text(self, key: str, kernel: Kernel, target: Target) -> str:
+        """LLVM IR text whose function has the name that it is linked by."""
+        return self._compiler(kernel, target).replace("@entry(", f"@{symbol_of(key)}(", 1)
+
+    def _link(self, codes: Mapping[str, bytes]) -> None:
+        """Makes objects callable, as one library: that takes a third of the time of many."""
+        start = time.perf_counter()
+        builder = cpu.binding().JITLibraryBuilder()
+        for key, code in codes.items():
+            builder.add_object_img(code).export_symbol(symbol_of(key))
+        tracker = builder.link(cpu.linker(), f"kernels{next(_numbers)}")
+        self._trackers.append(tracker)
+        self._addresses.update({key: tracker[symbol_of(key)] for key in codes})
+        self.tallies["linked"].add(len(codes), start)
+
+    def _count(self, way: str, kernel: Kernel, since: float) -> None:
+        """Counts, and tells: levels 1 and 2 of JIT_DEBUG."""
+        self.tallies[way].add(1, since)
+        if config().debug >= TOLD[way]:
+            spent = 1e3 * (time.perf_counter() - since)
+            sys.stderr.write(f"# kernel {kernel.name}: {way}, {spent:.1f} ms\n")
+
+    def _show(self, key: str, kernel: Kernel, target: Target) -> None:
+        """The stages of a kernel: levels 4 to 6 of JIT_DEBUG, and JIT_DUMP."""
+        settings = config()
+        text = cache(lambda: self._text(key, kernel, target))
+        stages: dict[str, Callable[[], str]] = {
+            "kernel": lambda: str(kernel),
+            "schedule": lambda: schedule_text(kernel, target),
+            "LLVM IR": text,
+            "assembly": lambda: cpu.assembly(text(), target, effort(kernel)),
+        }
+        for stage, (level, file) in STAGES.items():
+            if settings.debug >= level:
+                sys.stderr.write(f"# kernel {kernel.name}: {stage}\n{stages[stage]().rstrip()}\n")
+            if settings.dump:
+                path = dump_folder(settings.dump, key, kernel) / file
+                path.write_text(f"{stages[stage]().rstrip()}\n", encoding="utf-8")
+
+
+def dump_folder(dump: Path, key: str, kernel: Kernel) -> Path:
+    """Where the stages of a kernel are written: the same kernel, the same place."""
+    name = "".join(c if c.isalnum() else "_" for c in kernel.name)
+    folder = dump / "kernels" / f"{name}-{key[:8]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@cache
+def library() -> Library:
+    """The library of the process."""
+    made = Library()
+    if hasattr(os, "register_at_fork"):  # a child never finds the lock held, nor LLVM at work
+        os.register_at_fork(
+            before=made.lock.acquire,
+            after_in_parent=made.lock.release,
+            after_in_child=made.lock.release,
+        )
+    return made

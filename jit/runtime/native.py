@@ -1,0 +1,91 @@
+"""The native side of a call: reading arguments, making results, running the launch table.
+
+Written once, as LLVM IR (`native_code`); what a program does is data for it. A *plan* is that data
+for one set of sizes, `slots` the numbers and pointers of one call: `slots[0]` is the status, 0 as
+long as all is well. A kernel is called with (slots, record, first item, end of items).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from jit.runtime import numpy_abi, threads
+from jit.runtime.kernel_code import guard_texts
+from jit.runtime.native_code import code
+from jit.runtime.own_code import linked
+
+PYTHON_API = (
+    "PyEval_SaveThread PyEval_RestoreThread PyLong_AsVoidPtr PyLong_AsLongLong PyLong_FromLongLong "
+    "Py_IncRef Py_DecRef PyList_New PyList_SetItem PyList_Type _Py_NoneStruct"
+).split()
+FASTCALL = 0x80  # METH_FASTCALL
+
+
+class MethodDef(ctypes.Structure):
+    """CPython's PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+@dataclass(frozen=True)
+class Native:
+    """The native functions.
+
+    Attributes:
+        enter: Makes `enter(arrays, results, slots, base)` of a plan's address; None where the
+            structures of Python or NumPy are not laid out as expected.
+        resume: Makes `resume(slots, first)` of a plan's address.
+        kernels: Addresses of guard kernels, and of `batch`.
+        direct: Makes `direct(*arrays)` of a plan's address and of what must live as long as the
+            function; None where `enter` is.
+    """
+
+    enter: Callable[[int], Callable[..., int]] | None
+    resume: Callable[[int], Callable[..., int]]
+    kernels: Mapping[str, int]
+    direct: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
+
+
+@cache
+def native() -> Native:
+    """The native functions of this process."""
+    kernels = ["batch", *guard_texts()]
+    imports = {name: _address(getattr(ctypes.pythonapi, name)) for name in PYTHON_API}
+    imports |= numpy_abi.symbols() | {"parallel": threads.pool().parallel}
+    found = linked(code(), ["enter", "resume", "direct", *kernels], imports)
+    reads = numpy_abi.as_expected()
+    return Native(
+        enter=_maker("enter", found["enter"]) if reads else None,
+        resume=_maker("resume", found["resume"]),
+        kernels={name: found[name] for name in kernels},
+        direct=_maker("direct", found["direct"]) if reads else None,
+    )
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+_definitions: list[MethodDef] = []  # builtin functions point at them, as long as the process lives
+
+
+def _maker(name: str, address: int) -> Callable[..., Callable[..., Any]]:
+    """From a plan's address to the builtin function (a call costs 0.05 us, by ctypes 0.4).
+
+    The second argument is kept alive by the function.
+    """
+    new = ctypes.pythonapi.PyCFunction_NewEx
+    new.argtypes = ctypes.c_void_p, ctypes.py_object, ctypes.py_object
+    new.restype = ctypes.py_object
+    _definitions.append(MethodDef(name.encode(), address, FASTCALL, None))
+    definition = ctypes.addressof(_definitions[-1])
+    return lambda plan, held=None: new(definition, plan, held)

@@ -1,0 +1,149 @@
+"""Program: what a compiled graph does, as data: launches of kernels, host steps, guards.
+
+Values live in numbered slots. Each owns contiguous memory in row-major order, so no two slots
+overlap unless a launch works in place. Inputs are never written, unless the caller gives one away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from jit.dims import Extent
+from jit.loops.ir import Kernel
+from jit.types import TensorType
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+USED = "temporary"  # the role of a slot that a step writes
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """A place for a value.
+
+    Attributes:
+        type: Shape, which may hold symbols, and dtype.
+        role: "input", "constant" or "temporary"; outputs of the program are temporaries as well.
+        value: Of a constant.
+    """
+
+    type: TensorType
+    role: str = USED
+    value: Array | None = None
+
+
+@dataclass(eq=False)
+class Launch:
+    """One run of a kernel over its whole grid.
+
+    Attributes:
+        kernel: What runs.
+        buffers: The slot of each buffer of the kernel.
+        sizes: The value of each size of the kernel, over the symbols of the program's inputs.
+        in_place: Pairs (slot read, slot written): the second may take over the memory of the first.
+        cost: Seconds that one thread needs for an item of the grid, roughly.
+        source: The user's line.
+        label: For people.
+        operations: Additions and multiplications of the whole launch, where that is known.
+    """
+
+    kernel: Kernel
+    buffers: tuple[int, ...]
+    sizes: tuple[Extent, ...] = ()
+    in_place: tuple[tuple[int, int], ...] = ()
+    cost: float = 0.0
+    source: str | None = None
+    label: str = ""
+    operations: Extent | None = None
+
+
+@dataclass(eq=False)
+class HostStep:
+    """Something that Python computes.
+
+    Attributes:
+        call: From the arrays in `inputs` to those of `outputs`; it keeps none of what it is given.
+        inputs: Slots.
+        outputs: Slots.
+        source: The user's line.
+        label: For people.
+    """
+
+    call: Callable[[list[Array]], Sequence[Array]]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    source: str | None = None
+    label: str = ""
+
+
+@dataclass(eq=False)
+class GuardStep:
+    """The run ends here unless the scalar in `slot` is the one that the graph was made for.
+
+    Attributes:
+        slot: What is asked.
+        expected: The answer; a bool asks for truth, an int for the integer.
+        index: The position of the guard among the guards of the graph.
+    """
+
+    slot: int
+    expected: bool | int
+    index: int
+
+
+Step: TypeAlias = "Launch | HostStep | GuardStep"
+
+
+@dataclass(eq=False)
+class Program:
+    """Steps in their order; the shapes of the inputs give the symbols their values.
+
+    Attributes:
+        name: For people.
+        slots: All values.
+        inputs: Slots that the caller fills, in the order of the arguments.
+        steps: What is done.
+        outputs: Slots that the caller gets; inputs, constants and repetitions are allowed.
+    """
+
+    name: str
+    slots: list[Slot]
+    inputs: list[int]
+    steps: list[Step] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+
+    def reads(self, step: Step) -> tuple[int, ...]:
+        """The slots that a step reads."""
+        if isinstance(step, Launch):
+            pairs = zip(step.kernel.buffers, step.buffers, strict=True)
+            return tuple([slot for buffer, slot in pairs if buffer.access != "out"])
+        return step.inputs if isinstance(step, HostStep) else (step.slot,)
+
+    def writes(self, step: Step) -> tuple[int, ...]:
+        """The slots that a step writes."""
+        if isinstance(step, Launch):
+            pairs = zip(step.kernel.buffers, step.buffers, strict=True)
+            return tuple([slot for buffer, slot in pairs if buffer.access != "in"])
+        return step.outputs if isinstance(step, HostStep) else ()
+
+    def __str__(self) -> str:
+        numbered = enumerate(self.slots)
+        named = [f"  %{k}: {each.type}  # {each.role}" for k, each in numbered if each.role != USED]
+        steps = [f"  {self._format(step)}" for step in self.steps]
+        outputs = ", ".join(f"%{slot}" for slot in self.outputs)
+        lines = [f"program {self.name} {{", *named, *steps, f"  return {outputs}".rstrip(), "}"]
+        return "\n".join(lines)
+
+    def _format(self, step: Step) -> str:
+        """`%3 = add_tanh(%0, %1)  # nets.py:7`."""
+        written = self.writes(step)  # what a kernel adds to is a result
+        reads = ", ".join(f"%{slot}" for slot in self.reads(step) if slot not in written)
+        if isinstance(step, GuardStep):
+            return f"guard({reads}) == {step.expected}"
+        writes = ", ".join(f"%{slot}: {self.slots[slot].type}" for slot in written)
+        called = step.label if isinstance(step, Launch) else f"host {step.label}"
+        line = f"  # {step.source}" if step.source else ""
+        return f"{writes} = {called}({reads}){line}"
