@@ -30,6 +30,7 @@ class Combiner:
         identity: `(*dtypes) -> numbers`: the tuple that changes nothing when merged.
         merge: `(apply, a, b) -> tuple` in scalar instructions, where `a` comes before `b`.
         arity: The length of the tuples.
+        exact: For which kinds of dtype elements may meet in any order, every bit being the same.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Combiner:
     identity: Callable[..., tuple[Any, ...]]
     merge: Callable[..., tuple[Any, ...]]
     arity: int = 1
+    exact: tuple[str, ...] = ("bool", "integer")
 
     def check(self, dtypes: tuple[DType, ...]) -> None:
         """Refuse tuples of other lengths or dtypes.
@@ -127,6 +129,8 @@ def _welford(apply: Apply, a: tuple[Any, Any, Any], b: tuple[Any, Any, Any]) -> 
     return mean, apply("add", apply("add", m2_a, m2_b), spread), count
 
 
+ANY = ("bool", "integer", "floating")
+
 combiners = {
     c.name: c
     for c in (
@@ -136,8 +140,10 @@ combiners = {
         _single("min", "minimum", highest),
         _single("any", "logical_or", lambda dtype: False),
         _single("all", "logical_and", lambda dtype: True),
-        Combiner("argmax", "greater", lambda d, i: (lowest(d), highest(i)), _arg("greater"), 2),
-        Combiner("argmin", "greater", lambda d, i: (highest(d), highest(i)), _arg("less"), 2),
+        Combiner(
+            "argmax", "greater", lambda d, i: (lowest(d), highest(i)), _arg("greater"), 2, ANY
+        ),
+        Combiner("argmin", "greater", lambda d, i: (highest(d), highest(i)), _arg("less"), 2, ANY),
         Combiner("logsumexp", "logaddexp", lambda *_: (float("-inf"), 0), _logsumexp, 2),
         Combiner("welford", "hypot", lambda *_: (0, 0, 0), _welford, 3),
     )

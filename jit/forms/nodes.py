@@ -151,3 +151,13 @@ class Extern(Form):
 
     symbol: str
     host: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Guard(Form):
+    """The program goes on only if the one number in inputs[0] is `expected`.
+
+    A bool asks for truth, an int for the integer.
+    """
+
+    expected: bool | int

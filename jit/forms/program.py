@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,19 @@ UNPRINTED = ("inputs", "types", "host")
 
 @dataclass(frozen=True)
 class FormProgram:
-    """Forms in the order in which they run; `forms` holds the sources as well."""
+    """Forms in the order in which they run; `forms` holds the sources as well.
+
+    Attributes:
+        inputs: What the caller passes.
+        forms: All forms.
+        outputs: What the caller gets.
+        origins: The node of the graph that a form came from.
+    """
 
     inputs: tuple[FormValue, ...]
     forms: tuple[Form, ...]
     outputs: tuple[FormValue, ...]
+    origins: Mapping[Form, Node] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [_format(form) for form in self.forms]

@@ -40,6 +40,8 @@ class Scalar:
         kinds: The kinds of dtype it takes.
         result: "same", "bool", "real" (the dtype of the real part), or "given" by the caller.
         evaluate: Its meaning on NumPy arrays of one shape.
+        exact: For which kinds of dtype NumPy gives the bits that generated code gives, as nothing
+            is left to choose: all but the last operation is exact, and that rounds correctly.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Scalar:
     kinds: tuple[str, ...]
     result: str
     evaluate: Callable[..., Any]
+    exact: tuple[str, ...] = ANY
 
 
 def scalar(name: str) -> Scalar:
@@ -120,35 +123,47 @@ def widened(x: Any) -> Any:
 
 
 def _rows(
-    arity: int, kinds: tuple[str, ...], result: str, names: str, **evaluate: Callable[..., Any]
+    arity: int,
+    kinds: tuple[str, ...],
+    result: str,
+    names: str,
+    exact: tuple[str, ...] = ANY,
+    **evaluate: Callable[..., Any],
 ) -> dict[str, Scalar]:
     """Rows that share a type rule; the meaning is NumPy's function of the name unless given."""
     found = {n: evaluate.get(n) or getattr(np, n) for n in names.split()}
-    return {n: Scalar(n, arity, kinds, result, function) for n, function in found.items()}
+    return {n: Scalar(n, arity, kinds, result, function, exact) for n, function in found.items()}
+
+
+APPROXIMATE = ("bool", "integer")  # `exact` of what floats are rounded in for want of better
 
 
 scalars: dict[str, Scalar] = {
     # ----- arithmetic -----
-    **_rows(2, NUMERIC, "same", "add subtract multiply pow"),
+    **_rows(2, NUMERIC, "same", "add subtract multiply"),
+    **_rows(2, NUMERIC, "same", "pow", APPROXIMATE),
     **_rows(2, INEXACT, "same", "divide"),
     **_rows(2, REAL, "same", "floor_divide remainder"),
     **_rows(2, ORDERED, "same", "maximum minimum"),
-    **_rows(2, FLOATING, "same", "atan2 copysign hypot nextafter logaddexp"),
+    **_rows(2, FLOATING, "same", "copysign nextafter"),
+    **_rows(2, FLOATING, "same", "atan2 hypot logaddexp", APPROXIMATE),
     **_rows(1, NUMERIC, "same", "positive negative square sign"),
     **_rows(1, NUMERIC, "real", "abs"),
     # ----- rounding -----
     **_rows(1, REAL, "same", "ceil floor trunc"),
     **_rows(1, NUMERIC, "same", "round"),
     # ----- elementary functions -----
-    **_rows(1, INEXACT, "same", "exp exp2 expm1 log log2 log10 log1p sqrt reciprocal"),
-    **_rows(1, INEXACT, "same", "sin cos tan asin acos atan"),
-    **_rows(1, INEXACT, "same", "sinh cosh tanh asinh acosh atanh"),
-    **_rows(1, FLOATING, "same", "cbrt"),
+    **_rows(1, INEXACT, "same", "sqrt reciprocal"),
+    **_rows(1, INEXACT, "same", "exp exp2 expm1 log log2 log10 log1p", APPROXIMATE),
+    **_rows(1, INEXACT, "same", "sin cos tan asin acos atan", APPROXIMATE),
+    **_rows(1, INEXACT, "same", "sinh cosh tanh asinh acosh atanh", APPROXIMATE),
+    **_rows(1, FLOATING, "same", "cbrt", APPROXIMATE),
     **_rows(
         1,
         FLOATING,
         "same",
         "erf erfc erfinv lgamma digamma",
+        APPROXIMATE,
         **{n: getattr(special, n) for n in ("erf", "erfc", "erfinv", "lgamma", "digamma")},
     ),
     # ----- comparison -----

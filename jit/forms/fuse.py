@@ -1,0 +1,342 @@
+"""Fusion: tasks that run over the same loops become one group, which becomes one kernel.
+
+Forms decide, never names. A group has loops; some of them (`folded`) are what its folds run over,
+the others are its *rows*. Within a row the tasks follow in levels: what reads the result of a fold
+waits for it. A task joins the latest group that it is related to, if
+
+* its loops are the group's, or it has one element for each row;
+* what it reads from the group belongs to the same row;
+* no other task stands between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from jit.dims import Extent
+from jit.forms import nodes
+from jit.forms.expression import Access, Domain
+from jit.forms.index import same_all
+from jit.forms.nodes import FormValue
+from jit.forms.order import BLOCK, COLUMN_BLOCK, Order
+from jit.forms.placement import extent_hint
+from jit.forms.tasks import BlockTask, ColumnTask, FoldTask, MapTask, ProductTask, Task, WholeTask
+from jit.forms.waits import Waits
+from jit.types import TensorType, product
+
+MOST = 400  # additions of a group for an index: larger kernels take too long to compile
+RECENT = 8  # of the groups that read a value, so many are looked at: graphs may be large
+FEW_ROWS = 8  # fewer rows than this, and long: blocks of a row are shared out among threads
+
+
+@dataclass(eq=False)
+class Group:
+    """Tasks over the same loops.
+
+    Attributes:
+        extents: Of the loops.
+        folded: The loops that folds run over; None while there is no fold.
+        tasks: In the order in which they were found.
+        levels: For each task how many folds of the group it waits for.
+        is_product: The first task is a contraction, the others are maps of its result.
+        is_split: Rows are few and long: their blocks are folded, each by itself.
+    """
+
+    extents: tuple[Extent, ...]
+    folded: frozenset[int] | None = None
+    tasks: list[Task] = field(default_factory=list)
+    levels: dict[Task, int] = field(default_factory=dict)
+    is_product: bool = False
+    is_split: bool = False
+
+    def __post_init__(self) -> None:
+        self._values: dict[FormValue, Task] = {}
+        self._known = 0  # how many tasks are counted in these two
+        self._cost = 0
+
+    @property
+    def order(self) -> Order:
+        """How its loops are walked."""
+        return Order.of(len(self.extents), self.folded or frozenset())
+
+    @property
+    def rows(self) -> tuple[Extent, ...]:
+        """The extents of the loops that are not folded."""
+        return tuple([self.extents[k] for k in self.order.kept])
+
+    def values(self) -> dict[FormValue, Task]:
+        """Every value the group computes, with its task."""
+        for task in self.tasks[self._known :]:
+            self._values.update(dict.fromkeys(task.outputs, task))
+            self._cost += task.cost
+        self._known = len(self.tasks)
+        return self._values
+
+    @property
+    def cost(self) -> int:
+        """About how many additions an index of the loops takes."""
+        self.values()
+        return self._cost
+
+    def is_of_rows(self, task: Task) -> bool:
+        """Whether a task has one element for each row, not for each index of the loops."""
+        if self.folded is None or not isinstance(task, MapTask):
+            return False
+        return not same_all(task.domain.extents, self.extents)
+
+
+def fuse(tasks: Iterable[Task]) -> list[Group | WholeTask]:
+    """The steps of a program, in an order in which they can run."""
+    return list(Fusion(tasks).steps())
+
+
+class Fusion:
+    """Groups in the making; a step is a group or a task that is computed by itself."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._step_of: dict[FormValue, Group | WholeTask] = {}
+        self._waits: Waits[Group | WholeTask] = Waits()
+        self._readers: dict[FormValue, dict[Group, None]] = {}
+        self._began: dict[Group, int] = {}
+        self._waiting: dict[FormValue, FoldTask] = {}
+        for task in tasks:
+            for x in [x for x in task.reads() if x in self._waiting]:
+                self._place_columns(x)
+            if isinstance(task, FoldTask) and is_of_columns(task):
+                self._waiting.update(dict.fromkeys(task.outputs, task))
+            elif isinstance(task, FoldTask) and is_long(task):
+                for part in in_blocks(task):
+                    self._place(part)
+            else:
+                self._place(task)
+        for x in list(self._waiting):
+            self._place_columns(x)
+
+    def _place_columns(self, value: FormValue) -> None:
+        """A fold over rows waits until it is needed: a group of these rows may do a part of it."""
+        task = self._waiting.get(value)
+        if task is None:
+            return
+        for x in task.outputs:
+            del self._waiting[x]
+        for x in [x for x in task.reads() if x in self._waiting]:
+            self._place_columns(x)
+        part, rest = in_parts(task)
+        if self._home(part, self._needed(part)) is None:
+            self._place(task)
+        else:
+            self._place(part)
+            self._place(rest)
+
+    def _needed(self, task: Task) -> dict[Group | WholeTask, None]:
+        return dict.fromkeys([self._step_of[x] for x in task.reads() if x in self._step_of])
+
+    def steps(self) -> Iterator[Group | WholeTask]:
+        """Every step after those it needs."""
+        return self._waits.in_order()
+
+    def _place(self, task: Task) -> None:
+        needed = self._needed(task)
+        step = self._home(task, needed)
+        if step is None:
+            step = started(task)
+            self._waits.begin(step)
+        else:
+            join(step, task)
+        needed.pop(step, None)
+        self._waits.wait(step, needed)
+        self._step_of.update(dict.fromkeys(task.outputs, step))
+        if isinstance(step, Group):
+            self._note(step, [task])
+            for other in needed:
+                if isinstance(other, Group):
+                    step = self._united(other, step)
+
+    def _note(self, group: Group, tasks: Iterable[Task]) -> None:
+        """Remembers what tasks of a group read."""
+        self._began.setdefault(group, len(self._began))
+        for x in {x for task in tasks for x in task.reads()}:
+            self._readers.setdefault(x, {})[group] = None
+
+    def _united(self, first: Group, second: Group) -> Group:
+        """Two groups as one, where the tasks of the second fit into the first; else the second."""
+        needed = [step for step in self._waits.needs(second) if step is not first]
+        products = first.is_product or second.is_product
+        if products or not self._waits.may_wait(first, needed):
+            return second
+        both = replace(first, tasks=list(first.tasks), levels=dict(first.levels))
+        for task in second.tasks:
+            if not fits(both, task):
+                return second
+            join(both, task)
+        first.folded, first.tasks, first.levels = both.folded, both.tasks, both.levels
+        self._waits.unite(first, second)
+        self._step_of.update(dict.fromkeys(second.values(), first))
+        for x in {x for task in second.tasks for x in task.reads()}:
+            del self._readers[x][second]
+        self._note(first, second.tasks)
+        return first
+
+    def _home(self, task: Task, needed: Iterable[Group | WholeTask]) -> Group | None:
+        if isinstance(task, WholeTask):
+            return None
+        for group in self._related(task, needed):
+            others = [step for step in needed if step is not group]
+            if fits(group, task) and self._waits.may_wait(group, others):
+                return group
+        return None
+
+    def _related(self, task: Task, needed: Iterable[Group | WholeTask]) -> list[Group]:
+        """Groups that compute what the task reads, or read what it reads; the latest first."""
+        found = {step for step in needed if isinstance(step, Group)}
+        for x in task.reads():
+            found.update(islice(reversed(self._readers.get(x, {})), RECENT))
+        return sorted(found, key=self._began.__getitem__, reverse=True)
+
+
+def started(task: Task) -> Group | WholeTask:
+    """A step of one task."""
+    if isinstance(task, WholeTask):
+        if not isinstance(task, ProductTask):
+            return task
+        domain = Domain.of(task.form.types[0].shape)
+        return Group(domain.extents, None, [task], {task: 0}, is_product=True)
+    folded = task.axes if isinstance(task, FoldTask | BlockTask) else None
+    split = isinstance(task, BlockTask)
+    return Group(task.domain.extents, folded, [task], {task: 0}, is_split=split)
+
+
+def join(group: Group, task: Task) -> None:
+    """Adds a task that fits."""
+    if isinstance(task, FoldTask | BlockTask):
+        group.folded = task.axes
+    group.is_split = group.is_split or isinstance(task, BlockTask)
+    group.levels[task] = level(group, task)
+    group.tasks.append(task)
+
+
+def level(group: Group, task: Task) -> int:
+    """How many folds of the group a task waits for, one after the other."""
+    values = group.values()
+    waits = [0]
+    for x in task.reads() & values.keys():
+        waits.append(group.levels[values[x]] + isinstance(values[x], FoldTask))
+    return max(waits)
+
+
+def fits(group: Group, task: Task) -> bool:
+    """Whether a task can run within the loops of a group."""
+    if group.cost + task.cost > MOST:
+        return False
+    whole = same_all(task.domain.extents, group.extents)
+    if group.is_product or group.is_split:
+        related = not group.values().keys().isdisjoint(task.reads())
+        if not (whole and isinstance(task, MapTask) and (related or group.is_split)):
+            same_blocks = isinstance(task, BlockTask) and whole and group.folded == task.axes
+            if not (group.is_split and same_blocks):
+                return False
+    elif isinstance(task, BlockTask):
+        if not whole or group.folded is not None:
+            return False
+    elif isinstance(task, ColumnTask):
+        rows = len(group.extents) - (task.outputs[0].ndim - 1)
+        leading = frozenset(range(rows, len(group.extents)))
+        if not whole or group.folded != leading:
+            return False
+    elif isinstance(task, FoldTask):
+        if not whole or group.folded not in (None, task.axes) or has_rows_alone(group, task):
+            return False
+        of_blocks = [t.of_blocks for t in group.tasks if isinstance(t, FoldTask)]
+        if of_blocks and task.of_blocks not in of_blocks:
+            return False
+    elif not whole and not (group.folded is not None and same_all(task.domain.extents, group.rows)):
+        return False
+    if not whole and group.values().keys().isdisjoint(task.reads()):
+        return False
+    return all(in_row(group, task, access, whole=whole) for access in task.accesses())
+
+
+def is_long(task: FoldTask) -> bool:
+    """Whether rows are so few and long that threads share out the blocks of a row."""
+    order, extents = Order.of(len(task.domain.extents), task.axes), task.domain.extents
+    if not order.inner or order.outer or task.of_blocks:
+        return False
+    length = product([extents[k] for k in order.inner])
+    rows = extent_hint(product([extents[k] for k in order.kept]))
+    return rows < FEW_ROWS and extent_hint(length, 2 * BLOCK) > BLOCK
+
+
+def in_blocks(task: FoldTask) -> tuple[BlockTask, FoldTask]:
+    """A fold of long rows as a fold of each block, and the fold of what the blocks give."""
+    extents, order = task.domain.extents, Order.of(len(task.domain.extents), task.axes)
+    length = product([extents[k] for k in order.inner])
+    shape = (*(extents[k] for k in order.kept), -(-length // BLOCK))
+    parts = memory_for(task, shape)
+    part = BlockTask(
+        task.form, parts, task.domain, task.elements, combiner=task.combiner, axes=task.axes
+    )
+    part.extractor = task.extractor
+    rest = rest_of(task, parts, frozenset({len(order.kept)}))
+    rest.of_blocks = True
+    return part, rest
+
+
+def memory_for(task: FoldTask, shape: tuple[Extent, ...]) -> tuple[FormValue, ...]:
+    """Values for the parts of a fold."""
+    types = [TensorType(shape, x.dtype) for x in task.elements]
+    return tuple([nodes.Source((), (type_,)).outputs[0] for type_ in types])
+
+
+def rest_of(task: FoldTask, parts: tuple[FormValue, ...], axes: frozenset[int]) -> FoldTask:
+    """The fold of the parts of a fold."""
+    domain = Domain.of(parts[0].shape)
+    elements = tuple([Access(x, domain.indices, ()) for x in parts])
+    return FoldTask(task.form, task.outputs, domain, elements, combiner=task.combiner, axes=axes)
+
+
+def is_of_columns(task: FoldTask) -> bool:
+    """Whether a fold goes over leading loops that are long enough to be cut into parts."""
+    order, extents = Order.of(len(task.domain.extents), task.axes), task.domain.extents
+    if order.inner or order.blocked != tuple(range(len(task.axes))):
+        return False
+    rows = product([extents[k] for k in order.outer])
+    return isinstance(rows, int) and 2 * COLUMN_BLOCK <= rows <= COLUMN_BLOCK**2
+
+
+def in_parts(task: FoldTask) -> tuple[ColumnTask, FoldTask]:
+    """A fold over columns as a part for each block of rows, and the fold of the parts."""
+    extents, order = task.domain.extents, Order.of(len(task.domain.extents), task.axes)
+    rows = product([extents[k] for k in order.outer])
+    assert isinstance(rows, int)
+    parts = memory_for(task, (-(-rows // COLUMN_BLOCK), *(extents[k] for k in order.kept)))
+    part = ColumnTask(task.form, parts, task.domain, task.elements, combiner=task.combiner)
+    part.extractor = task.extractor
+    return part, rest_of(task, parts, frozenset({0}))
+
+
+def has_rows_alone(group: Group, task: FoldTask) -> bool:
+    """Whether the loops would be walked column by column only because of this task."""
+    return group.folded is None and not Order.of(len(group.extents), task.axes).inner
+
+
+def in_row(group: Group, task: Task, access: Access, *, whole: bool) -> bool:
+    """Whether what is read is not the group's, or belongs to the row that reads it."""
+    source = group.values().get(access.value)
+    if source is None:
+        return True
+    own = task.domain.extents if whole else group.rows
+    kept = group.order.kept if group.folded is not None else tuple(range(len(own)))
+    rows = {f"i{k}" for k in (kept if whole else range(len(own)))}
+    names = [str(x) for x in access.at if not (isinstance(x, int) and x == 0)]
+    if isinstance(source, BlockTask | ColumnTask):
+        return False
+    if isinstance(source, FoldTask) or group.is_of_rows(source):
+        return names == sorted(rows, key=lambda n: int(n[1:]))
+    return whole and names == [f"i{k}" for k in range(len(own))]
+
+
+def row_names(group: Group) -> Mapping[str, str]:
+    """The loop of a row's task -> the loop of the group."""
+    return {f"i{n}": f"i{k}" for n, k in enumerate(group.order.kept)}

@@ -1,0 +1,95 @@
+"""A Graph as forms that native code can be made of; all other nodes become host steps.
+
+A node runs on the host, by its op's `evaluate`, if one of its forms has no code: complex numbers,
+and steps that Python does anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jit.dims import Dim, recording_guesses
+from jit.errors import NoNativeCode
+from jit.forms import nodes
+from jit.forms.forms import FormBuilder
+from jit.forms.merge import merged
+from jit.forms.nodes import Form, FormValue
+from jit.forms.program import FormProgram
+from jit.ir.builtin import guard
+from jit.ir.graph import Graph, Node
+from jit.ir.printer import attr_leaves
+from jit.types import kind
+
+NATIVE = (
+    nodes.Source,
+    nodes.Constant,
+    nodes.Index,
+    nodes.Pointwise,
+    nodes.View,
+    nodes.Reduce,
+    nodes.Contract,
+    nodes.Scan,
+    nodes.Scatter,
+)
+
+
+def lower_for_code(graph: Graph) -> FormProgram:
+    """The forms of every node, in the order of the graph.
+
+    Raises:
+        NoNativeCode: A node that only Python can compute depends on sizes that vary.
+    """
+    form = FormBuilder()
+    inputs = [form.source(value.type) for value in graph.inputs]
+    values = dict(zip(graph.inputs, inputs, strict=True))
+    origins: dict[Form, Node] = {}
+    with recording_guesses([]):  # what dims are was settled while the graph was built
+        for node in graph.nodes:
+            start = len(form.forms)
+            results = lowered(form, node, [values[x] for x in node.inputs])
+            origins.update(dict.fromkeys(form.forms[start:], node))
+            values.update(zip(node.outputs, results, strict=True))
+    outputs = tuple([values[x] for x in graph.outputs])
+    return merged(FormProgram(tuple(inputs), tuple(form.forms), outputs, origins))
+
+
+def lowered(form: FormBuilder, node: Node, xs: Sequence[FormValue]) -> tuple[FormValue, ...]:
+    """The results of one node."""
+    if node.op is guard:
+        return form.emit(nodes.Guard(tuple(xs), (), node.attrs["expected"]))
+    start = len(form.forms)
+    results = node.op.lower(form, *xs, **node.attrs)
+    if all(map(has_code, form.forms[start:])):
+        return results if isinstance(results, tuple) else (results,)
+    del form.forms[start:]
+    types = tuple([value.type for value in node.outputs])
+    return form.emit(nodes.Extern(tuple(xs), types, node.op.name, host_step(node)))
+
+
+def has_code(form: Form) -> bool:
+    """Whether native code can be made of a form."""
+    dtypes = [x.dtype for x in (*form.inputs, *form.outputs)]
+    if isinstance(form, nodes.Contract) and len(form.inputs) != 2:
+        return False
+    return isinstance(form, NATIVE) and all(kind(dtype) != "complex" for dtype in dtypes)
+
+
+def host_step(node: Node) -> Callable[..., Any]:
+    """The node computed by its op's `evaluate`.
+
+    Raises:
+        NoNativeCode: An attr holds a size that varies.
+    """
+    leaves = [leaf for attr in node.attrs.values() for leaf in attr_leaves(attr)]
+    if any(isinstance(leaf, Dim) for leaf in leaves):
+        raise NoNativeCode(f"{node.op.name} of sizes that vary")
+    evaluate, attrs = node.op.evaluate, node.attrs
+
+    def host(*arrays: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return evaluate(np, *arrays, **attrs)
+
+    return host

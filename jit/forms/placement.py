@@ -1,0 +1,166 @@
+"""Placement: which values of a form program lie in memory; all others are inlined.
+
+In memory lie the program's inputs and outputs, what loops, products and host steps compute, what
+such steps read, and values that several readers would otherwise compute again at a price.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from jit.dims import Dim, Extent, substitute
+from jit.forms import nodes
+from jit.forms.expression import Domain, linear, loads_of, moved
+from jit.forms.index import same_all
+from jit.forms.nodes import Form, FormValue
+from jit.forms.program import FormProgram
+from jit.types import product
+
+INLINE = (nodes.Pointwise, nodes.View, nodes.Index)
+LARGEST = 150  # what costs more is not inlined: kernels stay small
+CHEAP = 1  # a value of at most this cost is computed again by each of its readers
+COSTS = {  # of instructions, in additions; 1 for all others
+    **dict.fromkeys("divide sqrt floor_divide remainder reciprocal".split(), 4),
+    **dict.fromkeys("exp exp2 expm1 log log2 log10 log1p tanh sin cos".split(), 10),
+    **dict.fromkeys("tan asin acos atan sinh cosh asinh acosh atanh cbrt pow".split(), 20),
+    **dict.fromkeys("atan2 hypot logaddexp erf erfc erfinv lgamma digamma".split(), 20),
+}
+
+
+class Placement:
+    """Where the values of a program live.
+
+    Args:
+        program: Forms.
+
+    Attributes:
+        live: The forms that an output or a step without results needs, in order.
+        memory: The values that lie in memory.
+    """
+
+    def __init__(self, program: FormProgram) -> None:
+        self.program = program
+        self.live = live_forms(program)
+        self._aliases: dict[FormValue, FormValue | None] = {}
+        self.memory: set[FormValue] = {*program.inputs}
+        for form in self.live:
+            if not isinstance(form, INLINE) and not is_number(form):
+                self.memory.update(form.outputs)
+        for x in program.outputs:
+            self.memory.add(self.base(x))
+        for form in self.live:
+            if not isinstance(
+                form, (*INLINE, nodes.Constant, nodes.Reduce, nodes.Scan, nodes.Scatter)
+            ):
+                self.memory.update(self._operand(form, x) for x in form.inputs)
+        self._place_what_is_shared()
+
+    def base(self, value: FormValue) -> FormValue:
+        """The value whose memory holds `value`, element by element in the same order."""
+        while value not in self.memory and (source := self._alias(value)) is not None:
+            value = source
+        return value
+
+    def _operand(self, form: Form, x: FormValue) -> FormValue:
+        """What must lie in memory for a step to read `x`; products read through any view."""
+        if isinstance(form, nodes.Contract):
+            while x not in self.memory and isinstance(x.form, nodes.View):
+                x = x.form.inputs[0]
+            return x
+        return self.base(x)
+
+    def _alias(self, value: FormValue) -> FormValue | None:
+        """What `value` is a view of, if the view moves nothing."""
+        if value not in self._aliases:
+            self._aliases[value] = self._unmoved(value)
+        return self._aliases[value]
+
+    @staticmethod
+    def _unmoved(value: FormValue) -> FormValue | None:
+        form = value.form
+        if not isinstance(form, nodes.View) or form.map.where or loads_of(*form.map.at):
+            return None
+        source, domain = form.inputs[0], Domain.of(value.shape)
+        at = [moved(x, domain.indices) for x in form.map.at]
+        own, theirs = linear(value.shape, domain.indices), linear(source.shape, at)
+        sizes = product(value.shape), product(source.shape)
+        return source if same_all((own, sizes[0]), (theirs, sizes[1])) else None
+
+    def _place_what_is_shared(self) -> None:
+        """Values of some cost that several forms read, or that a view repeats."""
+        readers, repeated = Counter[FormValue](), set[FormValue]()
+        for form in self.live:
+            if not isinstance(form, nodes.View):
+                for x, spread in (found for y in form.inputs for found in underlying(y)):
+                    readers[x] += 1
+                    repeated.update([x] if spread else [])
+        costs: dict[FormValue, int] = {}
+        for form in self.live:
+            if isinstance(form, nodes.Pointwise):
+                value = form.outputs[0]
+                inner = {x for y in form.inputs for x, _ in underlying(y)} - self.memory
+                cost = COSTS.get(form.scalar.name, 1) + sum(costs.get(x, 0) for x in inner)
+                costs[value] = cost
+                shared = readers[value] > 1 or (value in repeated and cost >= 4)
+                if (cost > CHEAP and shared) or cost > LARGEST:
+                    self.memory.add(value)
+
+    @cached_property
+    def readers(self) -> dict[FormValue, set[Form]]:
+        """For each value the live forms that read it, directly."""
+        found: dict[FormValue, set[Form]] = {}
+        for form in self.live:
+            for x in form.inputs:
+                found.setdefault(x, set()).add(form)
+        return found
+
+
+def is_number(form: Form) -> bool:
+    """Whether a form is one number everywhere."""
+    return isinstance(form, nodes.Constant) and form.value.ndim == 0
+
+
+def underlying(value: FormValue) -> Iterator[tuple[FormValue, bool]]:
+    """What `value` shows through views, and whether a view repeats elements of it."""
+    stack = [(value, False)]
+    while stack:
+        x, spread = stack.pop()
+        if not isinstance(x.form, nodes.View):
+            yield x, spread
+            continue
+        source, *tables = x.form.inputs
+        stack.append((source, spread or is_larger(x.shape, source.shape)))
+        stack += [(table, False) for table in tables]
+
+
+def is_larger(a: Sequence[Extent], b: Sequence[Extent]) -> bool:
+    """Whether shape `a` has more elements than `b`, as far as the hints tell."""
+    return size_hint(a) > size_hint(b)
+
+
+def size_hint(shape: Sequence[Extent], unknown: int = 64) -> int:
+    """About how many elements a shape has; a size without a hint counts as `unknown`."""
+    return extent_hint(product(shape), unknown)
+
+
+def extent_hint(extent: Extent, unknown: int = 64) -> int:
+    """About how large an extent is."""
+    if isinstance(extent, Dim):
+        values = {s.name: s.hint or unknown for s in extent.symbols()}
+        extent = substitute(extent, values)
+    assert isinstance(extent, int)
+    return extent
+
+
+def live_forms(program: FormProgram) -> list[Form]:
+    """The forms that an output needs, and the steps without results, in order."""
+    needed = set(program.outputs)
+    live: list[Form] = []
+    for form in reversed(program.forms):
+        if not form.outputs or not needed.isdisjoint(form.outputs):
+            needed.update(form.inputs)
+            live.append(form)
+    live.reverse()
+    return live

@@ -1,0 +1,161 @@
+"""Staging: operands of a contraction that are copied before, so that its loops can read them.
+
+Two copies pay. *Padding*: an operand that reads a fill outside of its source is copied with the
+fill around it; then all its places are affine. *Order*: the smaller operand, if its inner letters
+do not follow each other in memory, is copied in the order in which the loops take them. And if no
+operand is read at affine places, the smaller one is copied as it is: rows have to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from jit.dims import Dim, Extent, Symbol, same
+from jit.dims.algebra import FloorDiv
+from jit.dims.ranges import greatest, least
+from jit.forms import nodes
+from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
+from jit.forms.expression import Access, Apply, Domain, Expression, Inside, Number, linear
+from jit.forms.index import is_inside
+from jit.forms.nodes import FormValue
+from jit.forms.placement import extent_hint
+from jit.types import TensorType
+
+SAVING = 8  # a copy must be so many times smaller than the products it serves
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A value made for a contraction.
+
+    Attributes:
+        value: What is made.
+        domain: Its loops.
+        element: Its elements.
+    """
+
+    value: FormValue
+    domain: Domain
+    element: Expression
+
+
+def staging(c: Contraction) -> Iterator[Copy]:
+    """Copies that pay; the contraction reads them afterwards."""
+    for operand in (0, 1):
+        if plain(c.elements[operand]) is None:
+            copy, element = padded(c.elements[operand])
+            if copy is not None:
+                c.elements[operand] = element
+                yield copy
+    smaller = min((0, 1), key=lambda k: extent_hint(size_of(letters_of(c, k))))
+    if all(plain(x) is None for x in c.elements):
+        copy, c.elements[smaller] = as_it_is(c, smaller)
+        yield copy
+    if plain(c.elements[smaller]) is not None and not in_order(c, smaller):
+        products = size_of(list(c.letters.values()))
+        if extent_hint(products) >= SAVING * extent_hint(size_of(letters_of(c, smaller))):
+            copy, c.elements[smaller] = ordered(c, smaller)
+            yield copy
+
+
+def as_it_is(c: Contraction, operand: int) -> tuple[Copy, Expression]:
+    """A copy of an operand."""
+    x = c.form.inputs[operand]
+    value, domain = memory_of(x.type), Domain.of(x.shape)
+    at = tuple([c.letters[letter].at for letter in c.terms[operand]])
+    copy = Copy(value, domain, c.extractor.element(x, domain.indices))
+    return copy, Access(value, at, ())
+
+
+def letters_of(c: Contraction, operand: int) -> list[Letter]:
+    """The letters of an operand that have more than one index: batch, free, inner."""
+    mine = {c.letters[x].name for x in c.terms[operand]}
+    listed = [*c.batch, *c.free(operand), *c.inner]
+    return [letter for letter in listed if letter.name in mine]
+
+
+def padded(x: Expression) -> tuple[Copy | None, Expression]:
+    """A copy of what `x` reads with the fill around it, and `x` as an element of the copy.
+
+    An axis that is read at e // d where e % d == 0 gets the fill between its elements as well.
+    """
+    match x:
+        case Apply("where", (Inside(conditions), Access() as access, Number() as fill)):
+            pass
+        case _:
+            return None, x
+    steps = [undivided(place) for place in access.at]
+    known = {*zip(access.at, access.value.shape), *((e % d, 1) for e, d in steps if d > 1)}
+    if not known.issuperset(conditions) or not all(is_affine(e) for e, _ in steps):
+        return None, x
+    ends = [(least(e), greatest(e)) for e, _ in steps]
+    shape = [None if low is None or high is None else high - low + 1 for low, high in ends]
+    if None in shape:
+        return None, x
+    value = memory_of(access.value.type.with_shape(shape))  # type: ignore[arg-type]
+    domain = Domain.of(value.shape)
+    spread = [i + low for i, (low, _) in zip(domain.indices, ends)]  # type: ignore[operator]
+    at = tuple([e // d for e, (_, d) in zip(spread, steps)])
+    pairs = [*zip(at, access.value.shape), *((e % d, 1) for e, (_, d) in zip(spread, steps))]
+    guard = tuple([pair for pair in pairs if is_inside(*pair) is not True])
+    element: Expression = Access(access.value, at, guard)
+    if guard:
+        element = Apply("where", (Inside(guard), element, fill), fill.dtype)
+    moved = tuple([e - low for (e, _), (low, _) in zip(steps, ends)])  # type: ignore[operator]
+    return Copy(value, domain, element), Access(value, moved, ())
+
+
+def undivided(x: Extent) -> tuple[Extent, int]:
+    """(e, d) with x == e // d."""
+    for atom in x.atoms() if isinstance(x, Dim) else ():
+        rest = x - atom.as_dim()
+        if isinstance(atom, FloorDiv) and isinstance(atom.k, int) and isinstance(rest, int):
+            return atom.x + rest * atom.k, atom.k
+    return x, 1
+
+
+def ordered(c: Contraction, operand: int) -> tuple[Copy, Expression]:
+    """A copy of an operand with its letters in the order of the loops."""
+    letters = letters_of(c, operand)
+    domain = Domain.of([letter.extent for letter in letters])
+    access = c.elements[operand]
+    assert isinstance(access, Access)
+    value = memory_of(access.value.type.with_shape(domain.shape))
+    names = {letter.name: i for letter, i in zip(letters, domain.indices)}
+    places = tuple([renamed(place, names) for place in access.at])
+    element = Access(access.value, places, ())
+    return Copy(value, domain, element), Access(value, tuple([x.at for x in letters]), ())
+
+
+def in_order(c: Contraction, operand: int) -> bool:
+    """Whether the operand's inner letters follow each other in memory, as one long loop."""
+    access = plain(c.elements[operand])
+    assert access is not None
+    place = linear(access.value.shape, access.at)
+    mine = {c.letters[x].name for x in c.terms[operand]}
+    inner = [letter for letter in c.inner if letter.name in mine]
+    for outer, last in pairwise(inner):
+        long, short = step_of(place, outer), step_of(place, last)
+        if long is None or short is None or not same(long, short * last.extent):
+            return False
+    return True
+
+
+def renamed(x: Extent, names: dict[str, Extent]) -> Extent:
+    """An affine expression with other symbols."""
+    if not isinstance(x, Dim):
+        return x
+    return x.fold(lambda a: names.get(str(a), a.as_dim()))
+
+
+def is_affine(x: Extent) -> bool:
+    """Whether an expression has no quotients, remainders or loads."""
+    terms = x.terms if isinstance(x, Dim) else {}
+    return all(isinstance(atom, Symbol) for monomial in terms for atom, _ in monomial)
+
+
+def memory_of(type_: TensorType) -> FormValue:
+    """A new value that lies in memory."""
+    return nodes.Source((), (type_,)).outputs[0]

@@ -1,0 +1,320 @@
+"""Tasks: what a form program computes into memory, with the element expressions of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, KeysView, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import product as every
+from typing import Any
+
+from jit.dims import Dim
+from jit.forms import nodes
+from jit.forms.combine import Combiner
+from jit.forms.contraction import Contraction
+from jit.forms.expression import (
+    Access,
+    Apply,
+    Domain,
+    Expression,
+    Extractor,
+    Number,
+    extents_of,
+    loads_of,
+    walk,
+)
+from jit.forms.nodes import Form, FormValue
+from jit.forms.order import Order, fold_few
+from jit.forms.placement import COSTS, INLINE, Placement, is_number
+from jit.forms.scalar import accumulator, result_dtype
+from jit.forms.staging import staging
+
+SMALL_FOLD = 16  # windows of up to so many elements are folded within one expression
+
+Row = tuple[Expression, ...]
+
+
+@dataclass(eq=False)
+class Task:
+    """Something to compute into memory.
+
+    Attributes:
+        form: The form it comes from.
+        outputs: The values it computes.
+        domain: The loops it needs.
+        elements: The expression of each value that is stored or folded.
+        extractor: Elements of the index tables that they load from.
+    """
+
+    form: Form
+    outputs: tuple[FormValue, ...]
+    domain: Domain
+    elements: tuple[Expression, ...]
+    extractor: Extractor | None = field(default=None, kw_only=True)
+
+    def accesses(self) -> tuple[Access, ...]:
+        """Every element that is read, those of index tables included."""
+        return self._accesses
+
+    def reads(self) -> KeysView[FormValue]:
+        """The values it reads from memory, or from a task it is fused with."""
+        return self._reads.keys()
+
+    @cached_property
+    def cost(self) -> int:
+        """Of an element, in additions."""
+        found = [x.name for x in walk(*self.elements) if isinstance(x, Apply)]
+        return sum(COSTS.get(name, 1) for name in found)
+
+    @cached_property
+    def _accesses(self) -> tuple[Access, ...]:
+        return tuple(accesses(self.elements, self.extractor))
+
+    @cached_property
+    def _reads(self) -> dict[FormValue, None]:
+        return dict.fromkeys([access.value for access in self._accesses])
+
+
+@dataclass(eq=False)
+class MapTask(Task):
+    """Each element by itself."""
+
+
+@dataclass(eq=False)
+class FoldTask(Task):
+    """Elements folded over some of the loops.
+
+    Attributes:
+        combiner: How.
+        axes: Which loops; they are numbered without those of extent 1.
+        of_blocks: What is folded are results of blocks.
+    """
+
+    combiner: Combiner = field(kw_only=True)
+    axes: frozenset[int] = field(kw_only=True)
+    of_blocks: bool = False
+
+
+@dataclass(eq=False)
+class BlockTask(Task):
+    """Blocks of long rows, each folded by itself: the parts of a fold.
+
+    Attributes:
+        combiner: How.
+        axes: The loops that make up a row.
+    """
+
+    combiner: Combiner = field(kw_only=True)
+    axes: frozenset[int] = field(kw_only=True)
+
+
+@dataclass(eq=False)
+class ColumnTask(Task):
+    """Elements folded over the rows of a group that walks row by row, a part for each block.
+
+    Attributes:
+        combiner: How.
+    """
+
+    combiner: Combiner = field(kw_only=True)
+
+
+@dataclass(eq=False)
+class WholeTask(Task):
+    """A form computed by itself: a product, a scan, a scatter, a host step, a guard.
+
+    Its elements are those of its operands, each over a domain of its own.
+    """
+
+
+@dataclass(eq=False)
+class ProductTask(WholeTask):
+    """A contraction of two operands.
+
+    Attributes:
+        contraction: Its loops.
+    """
+
+    contraction: Contraction = field(kw_only=True)
+
+
+def accesses(roots: Sequence[Expression], extractor: Extractor | None) -> Iterator[Access]:
+    """Every element that expressions read, those that make up their index tables included."""
+    for expression in walk(*roots):
+        if isinstance(expression, Access):
+            yield expression
+        for load in loads_of(*extents_of(expression)):
+            table: Any = load.table
+            if extractor is None:
+                yield Access(table, load.at, ())
+            else:
+                yield from accesses([extractor.element(table, load.at)], extractor)
+
+
+class TaskMaker:
+    """Makes the tasks of a program.
+
+    Args:
+        placement: Which values lie in memory.
+    """
+
+    def __init__(self, placement: Placement) -> None:
+        self.placement = placement
+        self.extractor = Extractor(placement.memory.__contains__)
+
+    def tasks(self) -> Iterator[Task]:
+        """The tasks in an order in which they can run."""
+        for task in self._made():
+            task.extractor = self.extractor
+            yield task
+
+    def _made(self) -> Iterator[Task]:
+        memory = self.placement.memory
+        for form in self.placement.live:
+            match form:
+                case nodes.Source():
+                    pass
+                case nodes.Reduce() | nodes.Contract() if is_of_nothing(form):
+                    yield from map(self._nothing, form.outputs)
+                case _ if is_empty(form):
+                    pass
+                case nodes.Constant() if not is_number(form):
+                    pass
+                case nodes.Pointwise() | nodes.View() | nodes.Index() | nodes.Constant():
+                    yield from (self._map(value) for value in form.outputs if value in memory)
+                case nodes.Reduce() if is_window(form):
+                    yield from (self._window(form, k) for k in range(len(form.outputs)))
+                case nodes.Reduce():
+                    yield self._fold(form)
+                case nodes.Contract():
+                    yield from self._product(form)
+                case _:
+                    yield self._whole(form)
+
+    def element(self, value: FormValue, domain: Domain) -> Expression:
+        """Each element of `value` over a domain of its shape."""
+        return self.extractor.element(value, domain.indices)
+
+    def _map(self, value: FormValue) -> MapTask:
+        domain = Domain.of(value.shape)
+        element = self.extractor.inlined(value, domain.indices)
+        return MapTask(value.form, (value,), domain, (element,))
+
+    def _fold(self, form: nodes.Reduce) -> FoldTask:
+        domain = Domain.of(form.inputs[0].shape)
+        elements = tuple([widened(self.element(x, domain)) for x in form.inputs])
+        axes = folded_loops(form, domain)
+        return FoldTask(form, form.outputs, domain, elements, combiner=form.combiner, axes=axes)
+
+    def _nothing(self, value: FormValue) -> MapTask:
+        """What folding or summing up no elements gives."""
+        form = value.form
+        start = identity_of(form)[value.index] if isinstance(form, nodes.Reduce) else 0
+        element = Number(value.dtype.type(start), value.dtype)
+        return MapTask(form, (value,), Domain.of(value.shape), (element,))
+
+    def _product(self, form: nodes.Contract) -> Iterator[Task]:
+        """A contraction, after copies of operands that are better read from memory of their own."""
+        contraction = Contraction(form, self.extractor)
+        for copy in staging(contraction):
+            self.placement.memory.add(copy.value)
+            yield MapTask(form, (copy.value,), copy.domain, (copy.element,))
+        elements = tuple(contraction.elements)
+        yield ProductTask(form, form.outputs, Domain.of(()), elements, contraction=contraction)
+
+    def _whole(self, form: Form) -> WholeTask:
+        elements = [self.element(x, Domain.of(x.shape)) for x in form.inputs]
+        return WholeTask(form, form.outputs, Domain.of(()), tuple(elements))
+
+    def _window(self, form: nodes.Reduce, output: int) -> MapTask:
+        """A few elements folded in one expression, in the order that the loops would follow."""
+        value, inner = form.outputs[output], Domain.of(form.inputs[0].shape)
+        domain, order = (
+            Domain.of(value.shape),
+            Order.of(len(inner.loops), folded_loops(form, inner)),
+        )
+        axes = [k for k, i in enumerate(inner.indices) if isinstance(i, Dim)]
+        outer, lanes = ([axes[k] for k in loops] for loops in (order.outer, order.inner))
+        rows = [
+            [self._lane(form, domain, {**at, **lane}) for lane in indices(form, lanes)]
+            for at in indices(form, outer)
+        ]
+        start = tuple([Number(v, x.dtype) for v, x in zip(identity_of(form), rows[0][0])])
+        merge = partial(merged, form.combiner)
+        folded = fold_few(rows, merge, start, lanes=bool(lanes))[output]
+        return MapTask(form, (value,), domain, (narrowed(folded, value.dtype),))
+
+    def _lane(self, form: nodes.Reduce, domain: Domain, at: dict[int, int]) -> Row:
+        kept = iter(domain.indices)
+        ndim = form.inputs[0].ndim
+        full = tuple([at.get(k, 0) if k in form.axes else next(kept) for k in range(ndim)])
+        return tuple([widened(self.extractor.element(x, full)) for x in form.inputs])
+
+
+def is_empty(form: Form) -> bool:
+    """Whether there is not one element to compute; steps that may fail run all the same."""
+    computes = isinstance(form, (*INLINE, nodes.Constant, nodes.Reduce, nodes.Contract, nodes.Scan))
+    return computes and all(has_no_element(x) for x in form.outputs)
+
+
+def is_of_nothing(form: Form) -> bool:
+    """Whether a form has elements, but what it folds has none."""
+    return any(map(has_no_element, form.inputs)) and not any(map(has_no_element, form.outputs))
+
+
+def has_no_element(x: FormValue) -> bool:
+    """Whether an extent is known to be 0."""
+    return any(isinstance(extent, int) and extent == 0 for extent in x.shape)
+
+
+def folded_loops(form: nodes.Reduce, domain: Domain) -> frozenset[int]:
+    """The loops of a domain that a form folds; loops are numbered without extents of 1."""
+    axes = [k for k, i in enumerate(domain.indices) if isinstance(i, Dim)]
+    return frozenset(number for number, k in enumerate(axes) if k in form.axes)
+
+
+def indices(form: nodes.Reduce, axes: Sequence[int]) -> Iterator[dict[int, int]]:
+    """Every index of some axes of what is folded, in row-major order."""
+    extents: list[Any] = [form.inputs[0].shape[axis] for axis in axes]
+    return (dict(zip(axes, at)) for at in every(*map(range, extents)))
+
+
+def is_window(form: nodes.Reduce) -> bool:
+    """Whether one element is folded, or a few of a view: a loop of its own would not pay."""
+    x = form.inputs[0]
+    size = 1
+    for axis in form.axes:
+        extent = x.shape[axis]
+        if not isinstance(extent, int) or extent == 0:
+            return False
+        size *= extent
+    through_view = any(isinstance(y.form, nodes.View) for y in form.inputs)
+    if size == 1:
+        return True
+    return size <= SMALL_FOLD and through_view and not any(is_number(y.form) for y in form.inputs)
+
+
+def identity_of(form: nodes.Reduce) -> tuple[Any, ...]:
+    """The tuple that stands for no elements, in the dtypes that the fold runs in."""
+    return form.combiner.identity(*[accumulator(x.dtype) for x in form.inputs])
+
+
+def widened(x: Expression) -> Expression:
+    """`x` in the dtype that folds of it run in."""
+    return narrowed(x, accumulator(x.dtype))
+
+
+def narrowed(x: Expression, dtype: Any) -> Expression:
+    """`x` in `dtype`."""
+    return x if x.dtype == dtype else Apply("astype", (x,), dtype)
+
+
+def merged(combiner: Combiner, a: Row, b: Row) -> Row:
+    """The merge of two tuples, as expressions."""
+
+    def apply(name: str, *xs: Any) -> Expression:
+        like = next(x.dtype for x in xs if not isinstance(x, bool | int | float))
+        args = tuple([Number(x, like) if isinstance(x, bool | int | float) else x for x in xs])
+        return Apply(name, args, result_dtype(name, tuple([x.dtype for x in args])))
+
+    return tuple(combiner.merge(apply, a, b))

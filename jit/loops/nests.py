@@ -1,0 +1,239 @@
+"""Nests: the naive kernel of a group, scalar loops that state what is computed in which order.
+
+Loops whose hint starts with `lane` have a fixed number of independent iterations, or independent
+iterations altogether: schedules turn them into vectors. `jit.forms.order` is what is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jit.dims import Extent
+from jit.forms.expression import (
+    Access,
+    Apply,
+    Checked,
+    Coordinate,
+    Domain,
+    Expression,
+    Extractor,
+    Inside,
+    linear,
+    moved,
+    walk,
+)
+from jit.forms.fuse import Group
+from jit.forms.nodes import FormValue
+from jit.forms.placement import COSTS, extent_hint
+from jit.forms.tasks import Task
+from jit.loops.elements import Elements, decoded
+from jit.loops.ir import INDEX, Kernel, Operand, Var, index
+from jit.loops.walk import Loop, collapsed
+from jit.types import product
+
+ITEM = 16384  # elements of an item of the grid: enough work to hand to another thread
+
+
+@dataclass
+class Naive:
+    """A kernel before scheduling, and what it reads and writes.
+
+    Attributes:
+        kernel: Scalar loops.
+        values: The value that lies in each buffer.
+        sizes: The name of each size parameter.
+        work: About how many additions an item costs.
+    """
+
+    kernel: Kernel
+    values: tuple[FormValue, ...]
+    sizes: tuple[str, ...]
+    work: float
+
+
+class Nest:
+    """What nests of maps and of folds share.
+
+    Args:
+        group: Tasks over the same loops.
+        stored: The values of the group that somebody outside of it needs.
+        extractor: Elements of values.
+        base: The value that owns a value's memory.
+        lanes: How many elements a vector holds.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        stored: set[FormValue],
+        extractor: Extractor,
+        base: Callable[[FormValue], FormValue],
+        lanes: int,
+    ) -> None:
+        self.group = group
+        self.stored = stored
+        self.lanes = lanes
+        self.w = Elements(extractor, base)
+        self.domain = Domain.of(group.extents)
+        self.item = Var(INDEX, "item")
+        row_at = [self.domain.indices[k] for k in group.order.kept]
+        self.elements: dict[Task, tuple[Expression, ...]] = {
+            task: tuple([shifted(x, row_at) for x in task.elements])
+            if group.is_of_rows(task)
+            else task.elements
+            for task in group.tasks
+        }
+        self.row_at = tuple(row_at)
+        self.read_inside = {x for task in group.tasks for x in task.reads()}
+        every = [x for task in group.tasks for x in self.elements[task]]
+        order = group.order
+        kinds = [(k in order.inner, k in order.outer) for k in range(len(group.extents))]
+        self.loops = collapsed(group.extents, kinds, every)
+        self.cost = sum(COSTS.get(x.name, 1) for x in walk(*every) if isinstance(x, Apply)) + 1
+
+    # ----- loops -----
+
+    def members(self, numbers: Sequence[int]) -> list[Loop]:
+        """The collapsed loops made of these loops of the group."""
+        names = {f"i{k}" for k in numbers}
+        return [loop for loop in self.loops if loop.names[0] in names]
+
+    @contextmanager
+    def at(self, loops: Sequence[Loop], values: Sequence[Operand]) -> Iterator[None]:
+        """Gives collapsed loops their values."""
+        bound: dict[str, Operand] = {}
+        for loop, value in zip(loops, values, strict=True):
+            bound |= {name: index(0) for name in loop.names[:-1]}
+            bound[loop.names[-1]] = value
+        with self.w.bound(bound):
+            yield
+
+    @contextmanager
+    def along(self, loops: Sequence[Loop], hint: str) -> Iterator[None]:
+        """Nested loops, one for each of `loops`."""
+        if not loops:
+            yield
+            return
+        first, *rest = loops
+        with self.w.loop(index(0), self.w.at(first.extent), hint=f"{hint}_{first.names[0]}") as i:
+            with self.at([first], [i]), self.along(rest, hint):
+                yield
+
+    @contextmanager
+    def items(self, loops: Sequence[Loop], each: int) -> Iterator[None]:
+        """The outermost loops: an item runs `each` indices of all of them together."""
+        w, total = self.w, product([loop.extent for loop in loops])
+        self.grid = -(-total // each)
+        if isinstance(total, int) and total <= each:
+            start, stop = index(0), index(total)
+        elif each == 1:
+            start, stop = self.item, w.let("add", self.item, index(1))
+        else:
+            start = w.let("multiply", self.item, index(each))
+            stop = w.least_of(w.let("add", start, index(each)), w.at(total))
+        with w.loop(start, stop, hint="row") as row:
+            values = decoded(w, row, [loop.extent for loop in loops])
+            with self.at(loops, values):
+                yield
+
+    # ----- memory -----
+
+    def store(self, value: FormValue, at: Sequence[Extent], operand: Operand) -> None:
+        """Writes an element of `value` if somebody needs it in memory."""
+        if value in self.stored:
+            w = self.w
+            access = "inout" if value in self.read_inside else "out"
+            w.store(w.buffer(value, access), w.at(linear(value.shape, at)), operand)
+
+    def own_indices(self, value: FormValue, at: Sequence[Extent]) -> tuple[Extent, ...]:
+        """Coordinates of a value of the loops' extents, 0 where its extent is 1."""
+        left = iter(at)
+        return tuple(
+            [0 if isinstance(i, int) else next(left) for i in Domain.of(value.shape).indices]
+        )
+
+    def map_element(self, task: Task, at: Sequence[Extent]) -> Operand:
+        """Computes an element of a map, at hand from now on, and stores it."""
+        (value,) = task.outputs
+        operand = self.w.emit(self.elements[task][0])
+        own = self.own_indices(value, at)
+        self.w.provide(value, own, operand)
+        self.store(value, own, operand)
+        return operand
+
+    def finish(self, name: str) -> Naive:
+        """The kernel that was written."""
+        w = self.w
+        sizes = tuple(w.sizes)
+        for s in getattr(self.grid, "symbols", list)():
+            w.size(s.name)
+            sizes = tuple(w.sizes)
+        buffers = tuple(w.buffers.values())
+        kernel = Kernel(name, buffers, tuple(w.sizes.values()), self.grid, self.item, tuple(w.body))
+        size = extent_hint(product(self.group.extents))
+        work = self.cost * size / max(1, extent_hint(self.grid))
+        return Naive(kernel, tuple(w.buffers), sizes, work)
+
+
+class MapNest(Nest):
+    """A group without folds: each index by itself."""
+
+    def build(self, name: str) -> Naive:
+        """The kernel."""
+        outer, last = self.loops[:-1], self.loops[-1:]
+        grain = max(self.lanes, ITEM // max(1, self.cost // 8))
+        if not last:
+            self.grid = 1
+            self._body()
+        elif not outer or extent_hint(last[0].extent) > grain:
+            self._blocks(outer, last[0], grain)
+        else:
+            with self.items(outer, max(1, grain // extent_hint(last[0].extent))):
+                with self.w.loop(index(0), self.w.at(last[0].extent), hint="lane") as i:
+                    with self.at(last, [i]):
+                        self._body()
+        return self.finish(name)
+
+    def _blocks(self, outer: Sequence[Loop], last: Loop, grain: int) -> None:
+        """The last loop is long: an item is a block of it."""
+        w, extent = self.w, last.extent
+        count = -(-extent // grain)
+        self.grid = product([loop.extent for loop in outer]) * count
+        values = decoded(w, self.item, [*(loop.extent for loop in outer), count])
+        *rest, block = values
+        if isinstance(count, int) and count == 1:
+            start, stop = index(0), w.at(extent)
+        else:
+            start = w.let("multiply", block, index(grain))
+            stop = w.least_of(w.let("add", start, index(grain)), w.at(extent))
+        with self.at(outer, rest), w.loop(start, stop, hint="lane") as i:
+            with self.at([last], [i]):
+                self._body()
+
+    def _body(self) -> None:
+        for task in self.group.tasks:
+            self.map_element(task, self.domain.indices)
+
+
+def shifted(x: Expression, at: Sequence[Extent]) -> Expression:
+    """An expression over rows as one over the loops of a group; `at` has the loop of each row."""
+
+    def several(xs: Any) -> Any:
+        return tuple([(moved(i, at), n) for i, n in xs])
+
+    match x:
+        case Access():
+            return Access(x.value, tuple([moved(i, at) for i in x.at]), several(x.guard))
+        case Coordinate():
+            return Coordinate(moved(x.at, at), x.dtype)
+        case Inside():
+            return Inside(several(x.conditions))
+        case Checked():
+            return Checked(shifted(x.inner, at), several(x.conditions), several(x.guard))
+        case Apply():
+            return replace(x, args=tuple([shifted(arg, at) for arg in x.args]))
+        case _:
+            return x

@@ -1,0 +1,381 @@
+"""Products: the naive kernel of a contraction, register tile by register tile, with its epilogue.
+
+An item of the grid is a strip of columns for a block of rows:
+
+    for each chain of inner indices:
+        pack the strip's part of the column operand, unless it can be read in place
+        for each tile of rows: accumulators = 0; inner loop of fused multiply-adds; add to totals
+    for each row: the epilogue on totals, and stores
+
+With one chain there are no totals: the epilogue follows the inner loop. `jit.forms.contraction`
+says how chains are cut; tiles do not change the order in which an element's products are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from jit.dims import Dim, Extent
+from jit.forms.contraction import Letter, blocks, size_of
+from jit.forms.expression import Extractor, linear
+from jit.forms.fuse import Group
+from jit.forms.nodes import FormValue
+from jit.forms.placement import extent_hint
+from jit.forms.tasks import ProductTask
+from jit.loops.elements import Elements, decoded
+from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Var, VType, index
+from jit.loops.nests import Naive
+from jit.loops.tiles import Tiling, choose
+from jit.target import Target
+from jit.types import product
+
+ROWS = 192  # rows of an item, at most: their totals stay in the first cache
+
+
+class ProductNest:
+    """The kernel of a group that holds a contraction and maps of its result.
+
+    Args:
+        group: The contraction's task first.
+        stored: The values that somebody outside of the group needs.
+        extractor: Elements of values.
+        base: The value that owns a value's memory.
+        target: The machine.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        stored: set[FormValue],
+        extractor: Extractor,
+        base: Callable[[FormValue], FormValue],
+        target: Target,
+    ) -> None:
+        self.group, self.stored = group, stored
+        self.w = Elements(extractor, base)
+        self.item = Var(INDEX, "item")
+        (first, *_) = group.tasks
+        assert isinstance(first, ProductTask)
+        self.c = first.contraction
+        self.tiling: Tiling = choose(self.c, target)
+        self.before, self.cut, self.chain, self.turns = blocks(self.c.inner)
+        self._number = 0
+
+    # ----- structure -----
+
+    def build(self, name: str) -> Naive:
+        """The kernel."""
+        w, t = self.w, self.tiling
+        strips = -(-size_of(t.columns) // t.width)
+        self.rows = size_of(t.rows)
+        each = self._rows_of_an_item()
+        row_blocks = -(-self.rows // each)
+        outer = [letter.extent for letter in t.outer]
+        self.grid = product([*outer, strips, row_blocks])
+        *at, strip, block = decoded(w, self.item, [*outer, strips, row_blocks])
+        with self.bound(t.outer, at):
+            self.first_column = w.let("multiply", strip, index(t.width))
+            start = w.let("multiply", block, index(each))
+            stop = w.least_of(w.let("add", start, index(each)), w.at(self.rows))
+            self._by_width(start, stop, each)
+        kernel = Kernel(
+            name,
+            tuple(w.buffers.values()),
+            tuple(self._sizes().values()),
+            self.grid,
+            self.item,
+            tuple(w.body),
+        )
+        flops = extent_hint(product([self.rows, size_of(t.columns), size_of(self.c.inner), *outer]))
+        work = flops / max(1, extent_hint(self.grid))
+        return Naive(kernel, tuple(w.buffers), tuple(w.sizes), work)
+
+    def _sizes(self) -> dict[str, Var]:
+        for s in self.grid.symbols() if isinstance(self.grid, Dim) else ():
+            self.w.size(s.name)
+        return self.w.sizes
+
+    def _rows_of_an_item(self) -> int:
+        height = self.tiling.height
+        if not isinstance(self.rows, int):
+            return max(height, ROWS // height * height)
+        if self.rows <= ROWS:
+            return self.rows
+        even = -(-self.rows // -(-self.rows // ROWS))
+        return -(-even // height) * height
+
+    def _by_width(self, start: Operand, stop: Operand, each: int) -> None:
+        """Full strips, and the last one, which may be narrower."""
+        w, width, columns = self.w, self.tiling.width, size_of(self.tiling.columns)
+        end = w.let("add", self.first_column, index(width))
+        if not (isinstance(columns, int) and columns < width):
+            with w.when(w.let("less_equal", end, w.at(columns))):
+                self._strip(start, stop, each, width, width)
+        rest = columns % width if isinstance(columns, int) else width
+        if rest:
+            lanes = self.tiling.lanes
+            narrow = -(-rest // lanes) * lanes if isinstance(rest, int) else width
+            with w.when(w.let("greater", end, w.at(columns))):
+                known = rest if isinstance(columns, int) else None
+                self._strip(start, stop, each, narrow, known)
+
+    def _strip(
+        self, start: Operand, stop: Operand, each: int, width: int, count: int | None
+    ) -> None:
+        """One strip of columns: `count` of them, in tiles of `width`; None: fewer than that."""
+        self.width, self.count = width, count
+        self.height = (
+            self.tiling.height if width == self.tiling.width else self.tiling.narrow_height
+        )
+        w, several = self.w, self.cut is not None
+        totals = self.alloc("totals", each * width, "stack") if several else None
+        if totals is not None:
+            with w.loop(index(0), index(each * width), hint=self.hint("lane")) as k:
+                w.store(totals, k, w.number(-0.0, VType(totals.dtype)))
+        with self._chains() as (first, last):
+            panel = self._pack(first, last)
+            for height, row in self._row_tiles(start, stop, each):
+                self._tile(height, row, start, (first, last), panel, totals)
+        if totals is not None:
+            self.rows_masked = False
+            with w.loop(start, stop, hint=self.hint("rows")) as row:
+                self._epilogue(1, row, totals, w.let("subtract", row, start))
+
+    @contextmanager
+    def _chains(self) -> Iterator[tuple[Operand, Operand]]:
+        """Every chain: which indices of the letter that is cut."""
+        w = self.w
+        if self.cut is None:
+            yield index(0), index(1)
+            return
+        with self.every(self.before, "before"):
+            with w.loop(index(0), w.at(self.cut.extent), self.chain, hint="chain") as first:
+                last = w.least_of(w.let("add", first, index(self.chain)), w.at(self.cut.extent))
+                yield first, last
+
+    def _row_tiles(self, start: Operand, stop: Operand, each: int) -> Iterator[tuple[int, Operand]]:
+        """Tiles of rows: full ones, then one of what is left. Each is written inside its loop."""
+        w, height = self.w, self.height
+        if isinstance(self.rows, int) and self.rows % each == 0:
+            whole = each // height * height
+            left = each - whole
+            full = w.let("add", start, index(whole))
+        else:
+            left = -1
+            count = w.let("quotient", w.let("subtract", stop, start), index(height))
+            full = w.let("add", start, w.let("multiply", count, index(height)))
+        if left != each:
+            with w.loop(start, full, height, hint=self.hint("rows")) as row:
+                self.rows_masked = False
+                yield height, row
+        if left:
+            with w.when(w.let("less", full, stop)):
+                self.rows_masked = left < 0
+                yield (left if left > 0 else height), full
+
+    # ----- the inner loop -----
+
+    def _tile(
+        self,
+        height: int,
+        row: Operand,
+        start: Operand,
+        chain: tuple[Operand, Operand],
+        panel: Buffer | None,
+        totals: Buffer | None,
+    ) -> None:
+        w, width = self.w, self.width
+        acc = self.alloc("acc", height * width, "register")
+        with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
+            w.store(acc, k, w.number(0, VType(acc.dtype)))
+        with self._inner(chain):
+            columns = self.alloc("b", width, "register")
+            with w.loop(index(0), index(width), hint=self.hint("lane")) as n:
+                w.store(columns, n, self._column_value(n, panel, chain))
+            with self.tiled(height) as m:  # row by row: one row's element is live at a time
+                value = self._row_value(row, m)
+                first = w.let("multiply", m, index(width))
+                with w.loop(index(0), index(width), hint=self.hint("lane")) as n:
+                    at = w.let("add", first, n)
+                    w.store(acc, at, self._fma(value, w.load(columns, n), w.load(acc, at)))
+        if totals is None:
+            self._epilogue(height, row, acc, index(0), is_tile=True)
+            return
+        offset = w.let("multiply", w.let("subtract", row, start), index(width))
+        with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
+            at = w.let("add", offset, k)
+            w.store(totals, at, w.let("add", w.load(totals, at), w.load(acc, k)))
+
+    def _fma(self, a: Operand, b: Operand, c: Operand) -> Operand:
+        if c.type.dtype.kind == "f":
+            return self.w.let("fma", a, b, c)
+        return self.w.let("add", self.w.let("multiply", a, b), c)
+
+    @contextmanager
+    def _inner(self, chain: tuple[Operand, Operand]) -> Iterator[None]:
+        """The indices of a chain, in row-major order."""
+        w = self.w
+        if self.cut is None:
+            with self.every(self.turns, "k"):
+                yield
+            return
+        with w.loop(*chain, hint=self.hint("k")) as k, self.bound([self.cut], [k]):
+            with self.every(self.turns, "k"):
+                yield
+
+    def _row_value(self, row: Operand, m: Operand) -> Operand:
+        """The element of row number `m` of the tile, at the current inner index."""
+        w, t = self.w, self.tiling
+        position = w.let("add", row, m)
+        if self.rows_masked:  # rows behind the last one read it again, and are not stored
+            position = w.least_of(position, w.at(self.rows - 1))
+        with self.bound(t.rows, decoded(w, position, [x.extent for x in t.rows])):
+            return w.cast(w.emit(self.c.elements[t.row_operand]), self.c.dtype)
+
+    def _column_value(
+        self, n: Operand, panel: Buffer | None, chain: tuple[Operand, Operand]
+    ) -> Operand:
+        w = self.w
+        if panel is not None:
+            return w.load(panel, w.let("add", self._panel_row(chain[0]), n))
+        return self._column_element(n)
+
+    def _column_element(self, n: Operand) -> Operand:
+        """An element of the column operand."""
+        w, t = self.w, self.tiling
+        column = w.let("add", self.first_column, n)
+        with self.bound(t.columns, decoded(w, column, [x.extent for x in t.columns])):
+            return w.cast(w.emit(self.c.elements[1 - t.row_operand]), self.c.dtype)
+
+    # ----- packing -----
+
+    def _pack(self, first: Operand, last: Operand) -> Buffer | None:
+        """The strip's part of the column operand, row by row of the chain, behind each other."""
+        w, t = self.w, self.tiling
+        if not t.packs and self.count == self.width:
+            return None
+        length = self.chain * self._turn() if self.cut is not None else self._turn()
+        panel = self.alloc("panel", length * self.width, "stack")
+        with self._inner((first, last)):
+            at = self._panel_row(first)
+            self._blank(panel, at)
+            with self._columns() as n:
+                w.store(panel, w.let("add", at, n), self._column_element(n))
+        return panel
+
+    def _blank(self, panel: Buffer, at: Operand) -> None:
+        """Sets a packed row to 0 that has fewer columns than tiles: all of it is multiplied."""
+        w = self.w
+        if self.count != self.width:
+            with w.loop(index(0), index(self.width), hint=self.hint("lane")) as n:
+                w.store(panel, w.let("add", at, n), w.number(0, VType(panel.dtype)))
+
+    @contextmanager
+    def _columns(self) -> Iterator[Operand]:
+        """Every column of the strip; of what is computed behind the last one nothing is stored."""
+        w = self.w
+        with w.loop(index(0), index(self.count or self.width), hint=self.hint("lane")) as n:
+            if self.count is not None:
+                yield n
+                return
+            column = w.let("add", self.first_column, n)
+            with w.when(w.let("less", column, w.at(size_of(self.tiling.columns)))):
+                yield n
+
+    def _turn(self) -> int:
+        size = size_of(self.turns)
+        assert isinstance(size, int)
+        return size
+
+    def _panel_row(self, first: Operand) -> Operand:
+        """Where the packed row of the current inner index begins."""
+        w, width = self.w, self.width
+        position = linear([x.extent for x in self.turns], [x.at for x in self.turns])
+        at = w.let("multiply", w.at(position), index(width))
+        if self.cut is None:
+            return at
+        turn = w.let("subtract", w.at(self.cut.at), first)
+        return w.let("add", w.let("multiply", turn, index(self._turn() * width)), at)
+
+    # ----- what happens to the results -----
+
+    def _epilogue(
+        self, height: int, row: Operand, source: Buffer, offset: Operand, *, is_tile: bool = False
+    ) -> None:
+        """Casts, the group's maps, and stores."""
+        w, t, width = self.w, self.tiling, self.width
+        with ExitStack() as stack:
+            m = stack.enter_context(self.tiled(height))
+            position = w.let("add", row, m)
+            if self.rows_masked:
+                stack.enter_context(w.when(w.let("less", position, self.stop_row)))
+            stack.enter_context(
+                self.bound(t.rows, decoded(w, position, [x.extent for x in t.rows]))
+            )
+            rows = m if is_tile else w.let("add", offset, m)
+            first = w.let("multiply", rows, index(width))
+            n = stack.enter_context(self._columns())
+            column = w.let("add", self.first_column, n)
+            stack.enter_context(
+                self.bound(t.columns, decoded(w, column, [x.extent for x in t.columns]))
+            )
+            self._finish(w.load(source, w.let("add", first, n)))
+
+    def _finish(self, total: Operand) -> None:
+        w, (product_task, *maps) = self.w, self.group.tasks
+        (value,) = product_task.outputs
+        result = w.cast(total, value.dtype)
+        at = self.c.result.indices
+        w.provide(value, at, result)
+        self._store(value, at, result)
+        for task in maps:
+            (value,) = task.outputs
+            result = w.emit(task.elements[0])
+            w.provide(value, task.domain.indices, result)
+            self._store(value, task.domain.indices, result)
+
+    def _store(self, value: FormValue, at: Sequence[Extent], operand: Operand) -> None:
+        if value in self.stored:
+            w = self.w
+            w.store(w.buffer(value, "out"), w.at(linear(value.shape, at)), operand)
+
+    # ----- small things -----
+
+    @property
+    def stop_row(self) -> Operand:
+        """Behind the last row."""
+        return self.w.at(self.rows)
+
+    def alloc(self, name: str, size: int, scope: str) -> Buffer:
+        """A buffer of the dtype in which sums run."""
+        self._number += 1
+        return self.w.alloc(f"{name}{self._number}", self.c.dtype, size, scope)
+
+    def hint(self, name: str) -> str:
+        """A name that no other loop has."""
+        self._number += 1
+        return f"{name}{self._number}"
+
+    @contextmanager
+    def tiled(self, height: int) -> Iterator[Operand]:
+        """The rows of a tile, written out one after the other."""
+        with self.w.loop(index(0), index(height), hint=self.hint(TILE)) as m:
+            yield m
+
+    @contextmanager
+    def bound(self, letters: Sequence[Letter], values: Sequence[Operand]) -> Iterator[None]:
+        """Gives letters their values."""
+        with self.w.bound({x.name: value for x, value in zip(letters, values)}):
+            yield
+
+    @contextmanager
+    def every(self, letters: Sequence[Letter], hint: str) -> Iterator[None]:
+        """Nested loops over letters."""
+        with ExitStack() as stack:
+            for letter in letters:
+                var = stack.enter_context(
+                    self.w.loop(index(0), self.w.at(letter.extent), hint=self.hint(hint))
+                )
+                stack.enter_context(self.bound([letter], [var]))
+            yield

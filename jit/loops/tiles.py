@@ -1,0 +1,161 @@
+"""Tiles: which operand's letters are rows and which columns, and the register tile of a product.
+
+The cost model counts the multiply-adds of vectors, those wasted in the tails included, and the
+loads beside them; the cheapest tile that fits the registers is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jit.dims import Extent, same
+from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
+from jit.forms.expression import linear
+from jit.forms.placement import extent_hint
+from jit.target import Target
+
+HEIGHTS = range(1, 15)
+WIDTHS = range(1, 9)  # in vectors
+COPY, GATHER = 3.0, 1.5  # cycles to pack a vector that lies in a row; an element that does not
+PACKED_ROWS = 24  # from so many rows on, packing the columns pays by itself
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a contraction is cut.
+
+    Attributes:
+        row_operand: Which operand has the rows: 0 or 1.
+        outer: Letters that the grid runs over by themselves.
+        rows: Letters of the rows, together one index.
+        columns: Letters of the columns, together one index.
+        lanes: How many elements a vector holds.
+        height: Rows of a tile.
+        width: Columns of a tile.
+        narrow_height: Rows of a tile in the last strip, if that is narrower.
+        packs: Whether the columns are copied to where the inner loop reads them in a row.
+        cost: In cycles, roughly.
+    """
+
+    row_operand: int
+    outer: list[Letter]
+    rows: list[Letter]
+    columns: list[Letter]
+    lanes: int
+    height: int
+    width: int
+    narrow_height: int
+    packs: bool
+    cost: float
+
+
+def choose(c: Contraction, target: Target) -> Tiling:
+    """The cheapest tiling of a contraction for a machine."""
+    return min(candidates(c, target), key=lambda tiling: tiling.cost)
+
+
+def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
+    """Tilings with either operand as rows, and the tiles that fit the registers."""
+    lanes = target.lanes(c.dtype.itemsize)
+    for row_operand in (0, 1):
+        if plain(c.elements[row_operand]) is None:
+            continue
+        rows, free = c.free(row_operand), c.free(1 - row_operand)
+        columns = run_of(c, 1 - row_operand, free)
+        outer = [*c.batch, *free[: len(free) - len(columns)]]
+        in_place = reads_in_place(c, 1 - row_operand, columns)
+        total = size_of(columns)
+        wide = 1 if same(total, 1) else lanes
+        m, n, k, times = (
+            max(1, extent_hint(x)) for x in (size_of(rows), total, size_of(c.inner), size_of(outer))
+        )
+        packs = not in_place or m >= PACKED_ROWS
+        copying = 0.0 if not packs else COPY if in_place else GATHER * wide
+        storing = stores(c, rows, columns)
+        for height in HEIGHTS:
+            for vectors in WIDTHS:
+                if registers(height, vectors) > target.registers:
+                    break
+                narrow = narrow_height(total, vectors * wide, wide, height, target)
+                cost = cycles(m, n, (height, vectors, narrow, wide), copying) * k * times + storing
+                yield Tiling(
+                    row_operand,
+                    outer,
+                    rows,
+                    columns,
+                    wide,
+                    height,
+                    vectors * wide,
+                    narrow,
+                    packs,
+                    cost,
+                )
+
+
+def registers(height: int, vectors: int) -> int:
+    """How many registers a tile needs: accumulators, columns, one row's element."""
+    return height * vectors + vectors + 1
+
+
+def narrow_height(total: Extent, width: int, lanes: int, height: int, target: Target) -> int:
+    """Rows of a tile in the last strip: as many as fit where it is narrower than the others."""
+    if not isinstance(total, int) or total % width == 0:
+        return height
+    vectors = -(-(total % width) // lanes)
+    if vectors == width // lanes:
+        return height
+    return max(h for h in HEIGHTS if registers(h, vectors) <= target.registers)
+
+
+def run_of(c: Contraction, operand: int, free: Sequence[Letter]) -> list[Letter]:
+    """The last of the free letters that a vector can go along as one, or just the last one."""
+    run = list(free[-1:])
+    access = plain(c.elements[operand])
+    for letter in reversed(free[:-1]):
+        if access is None:
+            break
+        place = linear(access.value.shape, access.at)
+        ours, theirs = step_of(place, letter), step_of(place, run[0])
+        if ours is None or theirs is None or not same(ours, theirs * run[0].extent):
+            break
+        run.insert(0, letter)
+    return run
+
+
+def reads_in_place(c: Contraction, operand: int, columns: Sequence[Letter]) -> bool:
+    """Whether neighbouring columns lie beside each other in memory."""
+    access = plain(c.elements[operand])
+    if access is None or not columns or access.value.dtype != c.dtype:
+        return False
+    return same(step_of(linear(access.value.shape, access.at), columns[-1]) or 0, 1)
+
+
+def cycles(m: int, n: int, tile: tuple[int, int, int, int], copying: float) -> float:
+    """About how long an inner index takes: two multiply-adds a cycle, four cycles' latency.
+
+    Args:
+        m: How many rows there are.
+        n: How many columns.
+        tile: Rows and vectors of a tile, rows where it is narrower, lanes of a vector.
+        copying: What it costs to pack a vector of columns.
+    """
+    height, vectors, narrow, lanes = tile
+
+    def one(h: int, v: int) -> float:
+        return max(h * v / 2, (h + v) / 2, 4.0) + 0.25 * v
+
+    strips, rest = divmod(n, vectors * lanes)
+    total = 0.0
+    for count, h, v in ((strips, height, vectors), (int(rest > 0), narrow, -(-rest // lanes))):
+        tiles = (m // h) * one(h, v) + (one(m % h, v) if m % h else 0)
+        total += count * (tiles + copying * v)
+    return total
+
+
+def stores(c: Contraction, rows: Sequence[Letter], columns: Sequence[Letter]) -> float:
+    """What it costs if neighbouring columns are apart in the result."""
+    last = c.result.loops[-1][0] if c.result.loops else ""
+    if columns and columns[-1].name == last:
+        return 0.0
+    return 2.0 * extent_hint(size_of([*c.batch, *rows, *columns]))

@@ -1,0 +1,262 @@
+"""Planner: forms to a program of launches: what is fused, the kernel of each group, its slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jit.dims import Extent, same, symbol
+from jit.forms import nodes
+from jit.forms.chains import Chain, Step, chained, tasks_of
+from jit.forms.expression import Domain, linear
+from jit.forms.fuse import Group, fuse, started
+from jit.forms.nodes import Form, FormValue
+from jit.forms.placement import Placement, is_number
+from jit.forms.program import FormProgram
+from jit.forms.tasks import MapTask, ProductTask, Task, TaskMaker, WholeTask
+from jit.loops.chains import ChainNest
+from jit.loops.folds import BlockNest, ColumnNest, RowNest
+from jit.loops.nests import MapNest, Naive, Nest
+from jit.loops.panels import Panels
+from jit.loops.products import ProductNest
+from jit.loops.scans import ScanNest
+from jit.loops.scatters import scatter_kernels
+from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
+from jit.target import Target
+from jit.types import TensorType, product
+
+NAMES = 5  # of the ops in a kernel's name
+ADDITION = 0.15e-9  # seconds that an addition takes, as part of vectors
+
+
+@dataclass
+class Plan:
+    """What a graph becomes.
+
+    Attributes:
+        program: Launches over slots.
+        outputs: For each result of the graph its type, where that is not the slot's.
+    """
+
+    program: Program
+    outputs: list[TensorType | None]
+
+
+def plan(name: str, forms: FormProgram, target: Target) -> Plan:
+    """The launches that compute `forms`."""
+    return Planner(name, forms, target).plan
+
+
+class Planner:
+    """A plan in the making."""
+
+    def __init__(self, name: str, forms: FormProgram, target: Target) -> None:
+        self.forms, self.target = forms, target
+        self.placement = Placement(forms)
+        maker = TaskMaker(self.placement)
+        self.extractor = maker.extractor
+        self.panels = Panels(self.extractor, target)
+        self.slots: list[Slot] = []
+        self.slot_of: dict[FormValue, int] = {}
+        inputs = [self._add(x, Slot(x.type, "input")) for x in forms.inputs]
+        self.program = Program(name, self.slots, inputs)
+        self.plan = Plan(self.program, [])
+        steps = chained(fuse(maker.tasks()), self.placement)
+        self.outside = self._needed_outside(steps)
+        self.guards = 0
+        for step in steps:
+            if isinstance(step, Group):
+                self._launch(step)
+            elif isinstance(step, Chain):
+                self._launch_chain(step)
+            else:
+                self._whole(step)
+        for x in forms.outputs:
+            owner = self.placement.base(x)
+            self.program.outputs.append(self.slot(owner))
+            self.plan.outputs.append(None if x.shape == owner.shape else x.type)
+
+    # ----- slots -----
+
+    def slot(self, value: FormValue) -> int:
+        """The slot of a value in memory."""
+        owner = self.placement.base(value)
+        if owner not in self.slot_of:
+            form = owner.form
+            if isinstance(form, nodes.Constant) and not is_number(form):
+                self._add(owner, Slot(owner.type, "constant", np.ascontiguousarray(form.value)))
+            else:
+                self._add(owner, Slot(owner.type))
+        return self.slot_of[owner]
+
+    def _add(self, value: FormValue, slot: Slot) -> int:
+        self.slots.append(slot)
+        self.slot_of[value] = len(self.slots) - 1
+        return self.slot_of[value]
+
+    def _needed_outside(self, steps: Iterable[Step]) -> set[FormValue]:
+        """The values that leave the group which computes them."""
+        home: dict[FormValue, object] = {}
+        needed = {self.placement.base(x) for x in self.forms.outputs}
+        for step in steps:
+            tasks = tasks_of(step)
+            home.update({x: step for task in tasks for x in task.outputs})
+            for x in {x for task in tasks for x in self._reads(task)}:
+                if home.get(x) is not step:
+                    needed.add(x)
+        return needed
+
+    def _reads(self, task: Task) -> set[FormValue]:
+        whole = set(task.form.inputs) if isinstance(task, WholeTask) else set()
+        return {self.placement.base(x) for x in task.reads() | whole}
+
+    # ----- steps -----
+
+    def _launch(self, group: Group) -> None:
+        if group.is_product:
+            self._launch_product(group)
+            return
+        kind: type[Nest] = MapNest
+        if group.is_split:
+            kind = BlockNest
+        elif group.folded:
+            kind = RowNest if group.order.inner else ColumnNest
+        stored = {x for x in group.values() if x in self.outside}
+        lanes = self.target.lanes(4)
+        nest = kind(group, set(stored), self.extractor, self.placement.base, lanes)
+        label = self._label(group.tasks)
+        self._add_launch(nest.build(label), group.tasks, self._in_place(group))  # type: ignore[attr-defined]
+
+    def _launch_product(self, group: Group) -> None:
+        stored = {x for x in group.values() if x in self.outside}
+        nest = ProductNest(group, stored, self.extractor, self.placement.base, self.target)
+        naive = nest.build(self._label(group.tasks))
+        self._add_launch(naive, group.tasks, self._in_place(group))
+
+    def _launch_chain(self, chain: Chain) -> None:
+        stored = {x for x in chain.values() if x in self.outside}
+        base, extractor, panels = self.placement.base, self.extractor, self.panels
+        nest = ChainNest(chain, stored, extractor, base, self.target, panels)
+        for task in panels.made():
+            self.placement.memory.update(task.outputs)
+            pack = MapNest(started(task), {*task.outputs}, extractor, base, self.target.lanes(4))  # type: ignore[arg-type]
+            self._add_launch(pack.build("pack"), [task])
+        self._add_launch(nest.build(self._label(chain.tasks)), chain.tasks)
+
+    def _add_launch(
+        self, naive: Naive, tasks: Sequence[Task], in_place: tuple[tuple[int, int], ...] = ()
+    ) -> None:
+        launch = Launch(
+            naive.kernel,
+            tuple(map(self.slot, naive.values)),
+            tuple(map(symbol, naive.sizes)),
+            in_place,
+            naive.work * ADDITION,
+            self._source(tasks),
+            naive.kernel.name,
+            operations(tasks),
+        )
+        self.program.steps.append(launch)
+
+    def _whole(self, task: WholeTask) -> None:
+        form = task.form
+        match form:
+            case nodes.Guard():
+                slot = self.slot(form.inputs[0])
+                self.program.steps.append(GuardStep(slot, form.expected, self.guards))
+                self.guards += 1
+            case nodes.Extern():
+                self.program.steps.append(
+                    HostStep(
+                        in_shapes(form.host, [x.type for x in form.inputs]),
+                        tuple(map(self.slot, form.inputs)),
+                        tuple(map(self.slot, form.outputs)),
+                        self._source([task]),
+                        form.symbol,
+                    )
+                )
+            case nodes.Scan():
+                nest = ScanNest(task, self.extractor, self.placement.base, self.target.lanes(4))
+                self._add_launch(nest.build(self._label([task])), [task])
+            case nodes.Scatter():
+                lanes, label = self.target.lanes(4), self._label([task])
+                made = scatter_kernels(task, self.extractor, self.placement.base, lanes, label)
+                for naive in made:
+                    self._add_launch(naive, [task])
+            case _:
+                raise TypeError(form)
+
+    def _in_place(self, group: Group) -> tuple[tuple[int, int], ...]:
+        """Pairs (read, written) where every element is read only to write the same one."""
+        if group.folded:
+            return ()
+        maps = [task for task in group.tasks if isinstance(task, MapTask)]
+        apart = {x for task in group.tasks if task not in maps for x in task.reads()}
+        apart |= group.values().keys()
+        reads = [access for task in maps for access in task.accesses()]
+        pairs: list[tuple[int, int]] = []
+        for task in maps:  # what a task reads itself is read before it stores
+            (value,) = task.outputs
+            own = linear(value.shape, Domain.of(value.shape).indices)
+            for x in task.reads():
+                if x in apart or value not in self.outside:
+                    continue
+                places = [linear(a.value.shape, a.at) for a in reads if a.value is x]
+                if x.dtype == value.dtype and all(same(place, own) for place in places):
+                    pairs.append((self.slot(x), self.slot(value)))
+        return tuple(pairs)
+
+    # ----- for people -----
+
+    def _origins(self, tasks: Sequence[Task]) -> list[Any]:
+        forms: list[Form] = [task.form for task in tasks]
+        return [self.forms.origins[form] for form in forms if form in self.forms.origins]
+
+    def _label(self, tasks: Sequence[Task]) -> str:
+        """The ops that tasks compute, those inlined in them too; of many the last ones."""
+        found = {task.form for task in tasks}
+        stack = list(found)
+        while stack:
+            inner = [x.form for x in stack.pop().inputs if x not in self.placement.memory]
+            stack += [form for form in inner if form not in found]
+            found.update(inner)
+        origins = self.forms.origins
+        dull = (nodes.View, nodes.Constant)
+        computed = [form for form in found if form in origins and not isinstance(form, dull)]
+        computed.sort(key=self._numbers.__getitem__)
+        names = dict.fromkeys(origins[form].op.name for form in computed)
+        return "_".join([*names][-NAMES:]) or "fill"
+
+    @cached_property
+    def _numbers(self) -> dict[Form, int]:
+        """The place of each form in the program."""
+        return {form: number for number, form in enumerate(self.forms.forms)}
+
+    def _source(self, tasks: Sequence[Task]) -> str | None:
+        return next((node.source for node in self._origins(tasks) if node.source), None)
+
+
+def operations(tasks: Sequence[Task]) -> Extent | None:
+    """Additions and multiplications of the products among tasks; None without any."""
+    products = [task for task in tasks if isinstance(task, ProductTask)]
+    letters = [[x.extent for x in task.contraction.letters.values()] for task in products]
+    return sum([2 * product(extents) for extents in letters]) if letters else None
+
+
+def in_shapes(host: Callable[..., Any], types: Sequence[TensorType]) -> Callable[..., Any]:
+    """A host step on arrays in the shapes that it expects, whatever those of their memory."""
+    fixed = [all(isinstance(extent, int) for extent in type_.shape) for type_ in types]
+
+    def call(arrays: list[Any]) -> Sequence[Any]:
+        shaped = [
+            array.reshape(type_.shape) if known else array
+            for array, type_, known in zip(arrays, types, fixed, strict=True)
+        ]
+        out = host(*shaped)
+        return out if isinstance(out, tuple) else (out,)
+
+    return call

@@ -1,0 +1,83 @@
+"""Every op sample gives the same at every stage of compilation.
+
+Kernels as planned, as scheduled, in direct instructions, and their machine code, alone and as
+launched: bit for bit. NumPy, by `evaluate` and by forms: bit for bit where forms leave no choice,
+else nearly.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from dualflow.core import doors
+from jit.dims import evaluate
+from jit.forms.exact import is_exact
+from jit.forms.program import lower_graph
+from jit.planner import ADDITION
+from jit.runtime.program import Launch
+from jit.types import kind
+from tests.jit.stages import IN_NUMPY, IN_ORDER, Stages, bits
+from tests.ops import laws
+from tests.ops.laws import assert_close, cases, widened
+from tests.samples import SAMPLES
+
+NAMES = sorted(SAMPLES)
+INTERPRETED = ("naive", "scheduled", "direct")
+SMALL = 1500  # additions, about: what costs more is interpreted by slow tests only
+NEAR = 64  # roundings that sums and elementary functions of NumPy may be away
+
+
+@pytest.fixture(autouse=True)
+def _told(monkeypatch):
+    """The one warning about float64 is not what this is about."""
+    monkeypatch.setattr(doors, "_told", {"before"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stages_agree(name):
+    for case in cases(name, None):
+        call = laws.traced(name, case.number, None)
+        made = Stages(call.graph)
+        few = case.number == 0 and cost(made) <= SMALL
+        check(made, call.inputs, case, () if few else INTERPRETED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_stages_agree_in_all_dtypes(name):
+    for case in cases(name, None, "float64", *laws.OTHERS):
+        call = laws.traced(name, case.number, case.dtype)
+        check(Stages(call.graph), call.inputs, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_stages_of_gradients_agree(name):
+    for case in list(laws.differentiable(name, "float32"))[: laws.FIRST]:
+        call = laws.gradient_graph(case)
+        check(Stages(call.graph), call.inputs, f"gradient of {case}")
+
+
+def check(made, inputs, what, left_out=()):
+    """All stages of a graph agree, but for some that are left out."""
+    assert made.is_native, what
+    stages = [stage for stage in (*IN_NUMPY, *IN_ORDER) if stage not in left_out]
+    found = {stage: made.run(stage, inputs) for stage in stages}
+    exact = all(map(is_exact, lower_graph(made.given).forms))
+    for stage in stages:
+        for ours, theirs in zip(found["native"], found[stage], strict=True):
+            sort = kind(ours.dtype)
+            one_answer = sort in ("bool", "integer") or (exact and sort == "floating")
+            if bits(ours) != bits(theirs):
+                said = f"{what}, native and {stage}: {ours} instead of {theirs}"
+                assert not one_answer, said
+                assert stage not in IN_ORDER, said
+                near = NEAR * laws.rounding(ours.dtype)
+                assert_close(ours, widened(theirs), near, said, inputs)
+
+
+def cost(made):
+    """About how many additions a graph takes."""
+    steps = [step for step in made.plan.program.steps if isinstance(step, Launch)]
+    grids = [evaluate(step.kernel.grid, {}) for step in steps]
+    return sum(step.cost * grid for step, grid in zip(steps, grids)) / ADDITION
