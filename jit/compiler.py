@@ -5,26 +5,32 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jit.config import config
-from jit.errors import DeviceError
-from jit.ir.graph import Graph
-from jit.ir.interpret import Program
+from jit.errors import DeviceError, NoNativeCode
+from jit.interpreted import Interpreted
+from jit.ir.graph import Graph, Node
 from jit.ir.op import OpDef
 from jit.passes.algebra import Algebra
-from jit.passes.base import GraphPass, PassRecord, run_passes
+from jit.passes.base import GraphPass, PassRecord, Stages, run_passes
 from jit.passes.cleanup import CommonSubexpressions, DeadCode
 from jit.passes.fold import FoldConstants
+from jit.report import Cost, Part, Watched, counted
 
-COMPILATIONS, PASSES = 1, 2  # levels of JIT_DEBUG
-TARGETS = {"interpreter": "interpreted"}  # a target and the mode that its code runs in
+if TYPE_CHECKING:
+    from jit.native import NativeCode
+
+Pairs: TypeAlias = "tuple[tuple[int, int], ...]"
+
+COMPILATIONS, TIMES = 1, 2  # levels of JIT_DEBUG
+TARGETS = {"cpu": "compiled", "interpreter": "interpreted"}  # a target and how its code runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,21 +39,19 @@ class Executable:
 
     Attributes:
         graph: After all passes.
-        mode: How it runs: "interpreted".
-        kernels: How many steps a call takes.
+        run: The code: `run(arrays, donate)` gives the graph's outputs.
+        code: The same, without a clock that JIT_DEBUG may have asked for.
+        mode: How it runs: "compiled" or "interpreted".
         seconds: What each phase of compilation took.
         passes: What each pass did.
     """
 
     graph: Graph
-    program: Program
+    run: Callable[..., list[Any]]
+    code: NativeCode | Interpreted
     mode: str
     seconds: Mapping[str, float]
     passes: Sequence[PassRecord]
-
-    @property
-    def kernels(self) -> int:
-        return len(self.program.steps)
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
         """The graph's outputs for `arrays`, one for each of its inputs; they may share memory.
@@ -56,28 +60,68 @@ class Executable:
             GuardMiss: A guard saw another answer than the one it expects.
             DualflowError: From an op, at the user's line.
         """
-        return self.program(arrays)
+        return self.run(arrays)
+
+    @property
+    def kernels(self) -> Sequence[Part]:
+        """What a call launches."""
+        return self.code.kernels
+
+    @property
+    def host_steps(self) -> Sequence[Part]:
+        """What a call leaves to Python; all steps, where the graph is interpreted."""
+        return self.code.host_steps
+
+    @property
+    def foreign_calls(self) -> int:
+        """How many calls into native code a call makes: host steps split it."""
+        return self.code.foreign_calls
+
+    def timed(self, arrays: list[Any]) -> list[Cost]:
+        """What each part of a call costs, by a clock between them."""
+        return self.code.timed(arrays)[1]
+
+    def direct(self, arrays: Sequence[Any], **shapes: Any) -> Callable[..., Any] | None:
+        """The quickest way to call it again with arrays like these, if there is one.
+
+        Args:
+            arrays: One for each input; their shapes count.
+            **shapes: `inputs=` and `outputs=`, lists of shapes in which arrays come and results
+                go, if those are not the graph's: as many elements in the same order.
+
+        Returns:
+            `direct(*arrays)`, a builtin function that gives a list of the outputs, or None where an
+            array does not fit or a check failed; then a call of the executable tells.
+        """
+        if isinstance(self.code, Interpreted) or self.run is not self.code:
+            return None
+        return self.code.direct(arrays, **shapes)
 
 
 def compile(
     graph: Graph,
-    target: str = "interpreter",
+    target: str | None = None,
     *,
     ops: Mapping[str, OpDef] = MappingProxyType({}),
     xp: ModuleType = np,
+    donate: Pairs = (),
 ) -> Executable:
     """Make `graph` ready to run.
 
     Args:
         graph: Stays as it is.
-        target: What to run it on: "interpreter".
+        target: What to run it on: "cpu", or "interpreter", node by node through `evaluate`; by
+            default what JIT_TARGET says.
         ops: Op records by name that passes may bring into the graph beside those it has.
-        xp: The array module of the interpreter.
+        xp: The array module of the interpreter; anything but NumPy is interpreted.
+        donate: Pairs (input, output) that calls will offer: the output may take the memory of the
+            input, so what writes it comes late.
 
     Raises:
         DeviceError: There is no such target.
         GraphError: The graph is not valid (checked under JIT_CHECK=1).
     """
+    target = target or config().target
     if target not in TARGETS:
         raise DeviceError(
             f"jit.compile: there is no target {target!r}",
@@ -85,14 +129,32 @@ def compile(
             "leave `target` out",
         )
     start = time.perf_counter()
-    given = len(graph.nodes)
+    given, stages = len(graph.nodes), Stages(graph.name)
     with collector_paused():
-        graph, passes = run_passes(graph, pipeline(ops))
+        native = target == "cpu" and xp is np
+        graph, passes = run_passes(graph, pipeline(ops, native=native), stages)
         optimised = time.perf_counter()
-        program = Program(graph, xp)
-    seconds = {"passes": optimised - start, "program": time.perf_counter() - optimised}
-    tell(graph, given, seconds, passes)
-    return Executable(graph, program, TARGETS[target], seconds, passes)
+        code = (made_native(graph, donate, stages) if native else None) or Interpreted(graph, xp)
+    seconds = {"passes": optimised - start, "code": time.perf_counter() - optimised}
+    mode = TARGETS["interpreter" if isinstance(code, Interpreted) else "cpu"]
+    debug = config().debug
+    run = Watched(graph.name, code) if debug >= TIMES else code
+    made = Executable(graph, run, code, mode, seconds, passes)
+    if debug >= COMPILATIONS:
+        tell(made, given, debug)
+    return made
+
+
+def made_native(graph: Graph, donate: Pairs, stages: Stages) -> NativeCode | None:
+    """Machine code for this computer; None for what only the interpreter can run."""
+    from jit.native import NativeCode  # LLVM is loaded when something is compiled
+
+    try:
+        return NativeCode(graph, donate, stages)
+    except NoNativeCode as reason:
+        if config().debug >= COMPILATIONS:
+            sys.stderr.write(f"# {graph.name}: interpreted, because of {reason}\n")
+        return None
 
 
 @contextmanager
@@ -107,26 +169,35 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def tell(
-    graph: Graph, given: int, seconds: Mapping[str, float], passes: Sequence[PassRecord]
-) -> None:
+def tell(made: Executable, given: int, debug: int) -> None:
     """Levels 1 and 2 of JIT_DEBUG: the compilation, and what each pass did."""
-    debug = config().debug
-    if debug >= COMPILATIONS:
-        spent = 1e3 * sum(seconds.values())
-        line = f"# {graph.name}: compiled, {given} -> {len(graph.nodes)} nodes, {spent:.1f} ms\n"
-        sys.stderr.write(line)
-    if debug >= PASSES:
-        for each in passes:
-            change = f"{each.before} -> {each.after} nodes"
-            sys.stderr.write(f"#   {each.name}: {change}, {1e3 * each.seconds:.1f} ms\n")
+    parts = [f"{given} -> {len(made.graph.nodes)} nodes"]
+    if not isinstance(made.code, Interpreted):
+        found = [f"{count} {way}" for way, count in made.code.found.items() if count]
+        parts.append(f"{counted(len(made.kernels), 'kernel')} ({', '.join(found) or 'none'})")
+    parts += [counted(len(made.host_steps), "host step")] if made.host_steps else []
+    spent = 1e3 * sum(made.seconds.values())
+    sys.stderr.write(f"# {made.graph.name}: {made.mode}, {', '.join(parts)}, {spent:.1f} ms\n")
+    for each in made.passes if debug >= TIMES else ():
+        change = f"{each.before} -> {each.after} nodes"
+        sys.stderr.write(f"#   {each.name}: {change}, {1e3 * each.seconds:.1f} ms\n")
 
 
-def pipeline(ops: Mapping[str, OpDef] = MappingProxyType({})) -> tuple[GraphPass, ...]:
+def is_foldable(node: Node) -> bool:
+    """Whether NumPy gives the bits that native code gives."""
+    from jit.forms.exact import is_computed_alike
+
+    types = [value.type for value in node.inputs]
+    return is_computed_alike(node.op, types, node.attrs)
+
+
+def pipeline(
+    ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False
+) -> tuple[GraphPass, ...]:
     """The passes over graphs, in the order in which `compile` runs them."""
     return (
         DeadCode(),
-        FoldConstants(),
+        FoldConstants(foldable=is_foldable) if native else FoldConstants(),
         CommonSubexpressions(),  # so that the same value is one value to the rules
         Algebra(ops),
         CommonSubexpressions(),  # what the rules made equal

@@ -32,7 +32,7 @@ class Comparison:
         name: The function.
         place: Where it stands: "nets.py:14".
         what: The workload in a few words each.
-        mode: How the second mode ran: "interpreted".
+        mode: How the second mode ran: "compiled" or "interpreted".
         compared: What `outputs` are, in words: "500 losses and 4 parameters".
         outputs: How well each of them agrees.
         bound: The relative difference up to which the answers count as the same.
@@ -45,7 +45,8 @@ class Comparison:
         from_graph: How many of them ran from a graph.
         traces: How many signatures were traced.
         ops: Ops that were recorded, over all traces.
-        kernels: Steps that are left of them after optimisation.
+        kernels: What the graphs launch.
+        host_steps: What they leave to Python; all of their steps, where they are interpreted.
         steps: Where a call from the graph spends its time, the slowest first.
     """
 
@@ -66,6 +67,7 @@ class Comparison:
     traces: int
     ops: int
     kernels: int
+    host_steps: int = 0
     steps: tuple[Step, ...] = ()
 
     @property
@@ -155,9 +157,11 @@ class Comparison:
         return f"{sizes} at the peak"
 
     def _ran(self) -> tuple[str, str]:
-        caution = ", no machine code yet" if self.mode == INTERPRETED else ""
+        parts = [count(self.kernels, "kernel")] if self.kernels else []
+        if self.host_steps or not parts:
+            parts.append(count(self.host_steps, "host step" if parts else "step"))
         return (
-            f"{self.mode}{caution}: {count(self.kernels, 'step')} from {count(self.ops, 'op')}",
+            f"{self.mode}: {' and '.join(parts)} from {count(self.ops, 'op')}",
             f"{self.from_graph:,} of {count(self.calls, 'call')} from the graph, "
             f"{count(self.traces, 'trace')}",
         )
@@ -166,9 +170,10 @@ class Comparison:
         """The slowest steps; names that are too long for their columns are cut."""
         for rank, step in enumerate(self.steps[:TOP], 1):
             times = f" x{step.count}" if step.count > 1 else ""
-            op = cut(step.op, 24 - len(times)) + times
+            op = cut(step.op, 20 - len(times)) + times
             taken = f"{duration(step.seconds):>8}  {step.share:4.0%}"
-            yield f"{'':{LABEL}}{rank}  {op:<26}{cut(step.line or '', 18):<20}{taken}"
+            speed = f"{1e-9 * step.flops:>4.0f} GFLOP/s" if step.flops else ""
+            yield f"{'':{LABEL}}{rank}  {op:<21}{cut(step.line or '', 15):<16}{taken}{speed}"
 
 
 def row(label: str, answer: str, *clauses: str) -> list[str]:

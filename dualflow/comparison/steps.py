@@ -1,28 +1,28 @@
-"""Where a graph spends its time: each step measured, told by op and by the user's line."""
+"""Where a call from the graph spends its time: each part measured, told by its ops and its line."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dualflow.core.context import quietly
-from jit.ir.graph import Graph, Value
+from jit.compiler import Executable
+from jit.report import Part
 
 
 @dataclass(frozen=True)
 class Step:
-    """The steps of one op that one line of the program made.
+    """The kernels, or steps of the interpreter, of one kind that one line of the program made.
 
     Attributes:
-        op: The op's name.
+        op: The ops in it.
         line: The user's line, as "nets.py:15"; None where it is not known.
-        count: How many steps of the graph these are.
+        count: How many these are.
         seconds: What they take in a call.
         share: Their part of the time of all steps, 0 to 1.
+        flops: Additions and multiplications in a second; None where they are not known.
     """
 
     op: str
@@ -30,55 +30,32 @@ class Step:
     count: int
     seconds: float
     share: float
+    flops: float | None = None
 
 
-def step_times(graph: Graph, arrays: Sequence[Any], *, repeats: int = 5) -> tuple[Step, ...]:
-    """Runs a graph step by step with a clock at each.
+def step_times(
+    executable: Executable, arrays: Sequence[Any], *, repeats: int = 5
+) -> tuple[Step, ...]:
+    """Runs a graph part by part with a clock at each.
 
     Args:
-        graph: What to run.
+        executable: What to run.
         arrays: An array for each of its inputs.
-        repeats: Runs; of each step the median counts.
+        repeats: Runs; of each part the median counts.
 
     Returns:
-        Steps by op and line, the slowest first.
+        Steps by ops and line, the slowest first.
     """
-    dying = last_uses(graph)
-    runs = [quietly(_timed_run, graph, arrays, dying) for _ in range(repeats)]
-    taken = np.median(np.array(runs).reshape(repeats, len(graph.nodes)), axis=0)
-    groups: dict[tuple[str, str | None], list[float]] = {}
-    for node, seconds in zip(graph.nodes, taken, strict=True):
-        groups.setdefault((node.op.name, node.source), []).append(float(seconds))
-    total = float(taken.sum()) or 1.0
-    found = [
-        Step(op, line, len(seconds), sum(seconds), sum(seconds) / total)
-        for (op, line), seconds in groups.items()
-    ]
+    runs = [executable.timed(list(arrays)) for _ in range(repeats)]
+    taken = np.median([[cost.seconds for cost in run] for run in runs], axis=0)
+    groups: dict[Part, list[tuple[int, float, int]]] = {}
+    for cost, seconds in zip(runs[0], taken, strict=True):
+        each = (cost.count, float(seconds), cost.operations or 0)
+        groups.setdefault(cost.part, []).append(each)
+    total = float(np.sum(taken)) or 1.0
+    found = []
+    for part, parts in groups.items():
+        count, seconds, operations = (sum(column) for column in zip(*parts, strict=True))
+        flops = operations / seconds if operations and seconds else None
+        found.append(Step(part.label, part.source, count, seconds, seconds / total, flops))
     return tuple(sorted(found, key=lambda step: -step.seconds))
-
-
-def last_uses(graph: Graph) -> list[list[Value]]:
-    """For each node the values that nobody reads after it."""
-    last = {value: k for k, node in enumerate(graph.nodes) for value in node.inputs}
-    kept = set(graph.outputs)
-    dying: list[list[Value]] = [[] for _ in graph.nodes]
-    for value, k in last.items():
-        if value not in kept:
-            dying[k].append(value)
-    return dying
-
-
-def _timed_run(graph: Graph, arrays: Sequence[Any], dying: list[list[Value]]) -> list[float]:
-    """Seconds of each node of the graph, in order; memory is given back as a real run does."""
-    values: dict[Value, Any] = dict(zip(graph.inputs, arrays, strict=True))
-    seconds = []
-    for node, dead in zip(graph.nodes, dying, strict=True):
-        inputs = [values[value] for value in node.inputs]
-        started = time.perf_counter()
-        out = node.op.evaluate(np, *inputs, **node.attrs)
-        seconds.append(time.perf_counter() - started)
-        outputs = out if isinstance(out, tuple) else (out,)
-        values.update(zip(node.outputs, map(np.asarray, outputs), strict=True))
-        for value in dead:
-            del values[value]
-    return seconds

@@ -12,11 +12,21 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 
 
-class Cell(Protocol):
-    """A place that holds a tensor."""
+class Holder(Protocol):
+    """Something with a tensor, such as a Variable."""
 
+    @property
     def tensor(self) -> Tensor:
         """What it holds now."""
+        ...
+
+
+class Cell(Holder, Protocol):
+    """A place that holds a tensor."""
+
+    @property
+    def holder(self) -> Holder:
+        """Where to read that tensor with the fewest steps: the cell, or what it stands for."""
         ...
 
 
@@ -24,17 +34,15 @@ class TensorCell:
     """A tensor from outside: immutable, so always the same."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self._tensor = tensor
-
-    def tensor(self) -> Tensor:
-        """The tensor."""
-        return self._tensor
+        self.tensor = tensor
+        self.holder = self
 
 
 class ArrayCell:
     """A NumPy array from outside, or nested lists with arrays in them, whose values may change."""
 
     def __init__(self, source: Any) -> None:
+        self.holder = self
         self._source = fixed(source)
         self._arrays = [x for x in tree.flatten(self._source)[0] if isinstance(x, np.ndarray)]
         self._seen = self._types()
@@ -42,6 +50,7 @@ class ArrayCell:
     def _types(self) -> list[tuple[Any, ...]]:
         return [(x.shape, x.dtype) for x in self._arrays]
 
+    @property
     def tensor(self) -> Tensor:
         """A copy of what is there now."""
         return from_data(self._source)
@@ -52,7 +61,7 @@ class ArrayCell:
 
     def still(self, tensor: Tensor) -> bool:
         """Whether the values are those that `tensor` has, to the bit."""
-        return self.holds() and self.tensor().raw.tobytes() == tensor.raw.tobytes()
+        return self.holds() and self.tensor.raw.tobytes() == tensor.raw.tobytes()
 
 
 def fixed(source: Any) -> Any:
@@ -64,8 +73,9 @@ class VariableCell:
     """A Variable."""
 
     def __init__(self, variable: Variable) -> None:
-        self.variable = variable
+        self.variable = self.holder = variable
 
+    @property
     def tensor(self) -> Tensor:
         """Its value."""
         return self.variable.tensor
@@ -81,7 +91,9 @@ class GradCell:
 
     def __init__(self, owner: Variable) -> None:
         self.owner = owner
+        self.holder = self
 
+    @property
     def tensor(self) -> Tensor:
         """The value of `owner.grad`."""
         grad = self.owner._grad

@@ -7,7 +7,7 @@ from typing import Any
 
 import jit
 from dualflow.core import tree
-from dualflow.core.context import quietly, using
+from dualflow.core.context import using
 from dualflow.core.convert import as_tensor
 from dualflow.core.op import registry, wrap
 from dualflow.core.tensor import Tensor
@@ -93,14 +93,14 @@ class ConcreteFunction:
                     str(value.type),
                     "convert it, or trace anew",
                 )
-        outputs = self._run([*tensors, *(cell.tensor() for cell in self._cells)])
+        outputs = self._run([*tensors, *(cell.tensor for cell in self._cells)])
         return tree.unflatten(self._spec, [outputs[k] for k in self._indices])
 
     def _run(self, inputs: list[Tensor]) -> list[Tensor]:
         """The graph's outputs; one recorded operation where somebody watches an input."""
         gradient = self._gradient
         if gradient is None or not gradient.wanted(inputs):
-            return list(map(wrap, quietly(self._executable, [x.raw for x in inputs])))
+            return list(map(wrap, self._executable([x.raw for x in inputs])))
         if self._custom_rules:
             raise TraceError(
                 f"{self.graph.name}: the graph lacks custom_gradient of {self._custom_rules[0]}",
@@ -113,7 +113,7 @@ class ConcreteFunction:
         return outputs
 
     def __repr__(self) -> str:
-        return f"<ConcreteFunction {self.graph.name}>"
+        return f"<ConcreteFunction {self.graph.name}: {self._executable.mode}>"
 
 
 def fits(given: TensorType, wanted: TensorType) -> bool:

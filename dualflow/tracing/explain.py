@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jit.ir import builtin
+from jit.report import Part
+
+LINES, MOST_TRACES = 15, 10  # of an explanation that is printed
 
 all_functions: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # by id
 
@@ -38,29 +41,63 @@ class TraceInfo:
 
 @dataclass
 class Explanation:
-    """How a function was traced and called; `print` shows at most 15 lines."""
+    """How a function was traced and called; `print` shows at most 15 lines.
+
+    Attributes:
+        name: Of the function.
+        mode: How calls run now.
+        calls: How many there were.
+        from_graph: How many of them ran from a graph.
+        traces: One for each kind of call.
+        kernels: What the graphs launch: each kernel with its ops and the user's line.
+        host_steps: What they leave to Python; all of their steps, where they are interpreted.
+        foreign_calls: How many calls from Python into native code one call makes, at most.
+        effects: Python's side effects that the graphs replay: none in this release.
+    """
 
     name: str
     mode: str
     calls: int
     from_graph: int
     traces: list[TraceInfo]
-    kernels: list[str]
+    kernels: list[Part]
+    host_steps: list[Part]
+    foreign_calls: int
     effects: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [
+        head = [
             f"{self.name}: {self.mode}, {counted(len(self.traces), 'trace')}, "
-            f"{counted(self.calls, 'call')}, {self.from_graph} from the graph",
-            f"  {counted(len(self.kernels), 'step')} in the graphs",
+            f"{counted(self.calls, 'call')}, {self.from_graph} from the graph"
         ]
-        for k, trace in enumerate(self.traces[:10], 1):
+        traces = []
+        for k, trace in enumerate(self.traces[:MOST_TRACES], 1):
             served = f"{counted(trace.hits, 'hit')}, {counted(trace.paths, 'path')}"
             state = f"eager: {trace.eager}" if trace.eager else f"{served}, {trace.seconds:.3f} s"
-            lines.append(f"  {k}. {trace.why[:60]} ({trace.line}): {state}")
-        if len(self.traces) > 10:
-            lines.append(f"  and {len(self.traces) - 10} more")
-        return "\n".join(lines)
+            traces.append(f"  {k}. {trace.why[:60]} ({trace.line}): {state}")
+        if len(self.traces) > MOST_TRACES:
+            traces.append(f"  and {len(self.traces) - MOST_TRACES} more")
+        return "\n".join([*head, *self._parts(LINES - len(head) - len(traces)), *traces])
+
+    def _parts(self, lines: int) -> list[str]:
+        """Kernels and host steps, on so many lines."""
+        if not self.kernels:
+            return [f"  {counted(len(self.host_steps), 'step')} in the graphs"]
+        numbers = counted(len(self.kernels), "kernel")
+        if self.host_steps:
+            numbers += f" and {counted(len(self.host_steps), 'host step')}"
+        head = f"  {numbers} in the graphs, {counted(self.foreign_calls, 'foreign call')} a call"
+        listed = [told(part) for part in self.kernels]
+        listed += [told(part, "on the host: ") for part in self.host_steps]
+        shown = max(0, lines - 2)
+        if len(listed) > shown + 1:
+            listed[shown:] = [f"     and {len(listed) - shown} more"]
+        return [head, *listed]
+
+
+def told(part: Part, where: str = "") -> str:
+    """A line about a kernel or a host step."""
+    return f"     {(where + part.label)[:38]:<38}  {part.source or ''}".rstrip()
 
 
 def counted(number: int, noun: str) -> str:
@@ -85,7 +122,8 @@ def status() -> str:
 
 def explain(function: Any) -> Explanation:
     """The Explanation of a `Function`."""
-    traces, kernels = [], []
+    traces: list[TraceInfo] = []
+    codes: list[Any] = []
     for entry in list(function.entries.values()):
         info = entry.info
         info.eager = entry.eager
@@ -96,8 +134,15 @@ def explain(function: Any) -> Explanation:
             for node in path.executable.graph.nodes
             if node.op is builtin.guard
         ]
-        kernels += [node.op.name for path in paths for node in path.executable.graph.nodes]
+        codes += [path.executable for path in paths]
         traces.append(info)
     return Explanation(
-        function.name, function.mode, function.calls, function.from_graph, traces, kernels
+        name=function.name,
+        mode=function.mode,
+        calls=function.calls,
+        from_graph=function.from_graph,
+        traces=traces,
+        kernels=[part for code in codes for part in code.kernels],
+        host_steps=[part for code in codes for part in code.host_steps],
+        foreign_calls=max((code.foreign_calls for code in codes), default=0),
     )

@@ -19,6 +19,7 @@ from dualflow.errors import FunctionWarning
 from dualflow.tracing import modes
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.path import EntryMiss, Path, is_tracked, opaque
+from dualflow.tracing.shortcut import Shortcut
 from dualflow.tracing.signature import (
     Call,
     Identity,
@@ -35,6 +36,7 @@ from jit.errors import DTypeError, GuardMiss, TraceError
 P = ParamSpec("P")
 R = TypeVar("R")
 LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
+NOTHING = object()  # instead of a result
 MAX_CREATIONS = 3  # recordings in a row that may create state before the function runs eagerly
 
 
@@ -47,6 +49,14 @@ class Entry:
         self.last: Path | None = None
         self.eager: str | None = None
         self.creations = 0
+        self.shortcut: Shortcut | None = None
+        self._asked = False
+
+    def has_shortcut(self, call: Call) -> bool:
+        """Whether calls like this one, which belongs here, can be recognised without a key."""
+        if not self._asked:
+            self.shortcut, self._asked = Shortcut.of(call), True
+        return self.shortcut is not None
 
     def find(self, prefix: tuple[bool | int, ...], tried: set[Path]) -> Path | None:
         """A path not tried yet whose first answers are these, the one that served most calls."""
@@ -70,6 +80,7 @@ class Function:
         self.calls = 0
         self.from_graph = 0
         self._lock = threading.RLock()
+        self._recent: Entry | None = None  # that of the last call, if it has a shortcut
         self.limit: str | None = None
         all_functions[id(self)] = self
 
@@ -79,9 +90,13 @@ class Function:
         if context.trace is not None:  # inside of another recording this is a plain call
             return self.python(*args, **kwargs)
         self.calls += 1
-        call = take_apart(args, kwargs)
         if self.options["mode"] == "eager" or modes.mode() == "eager":
-            return self._eager(call)
+            return self._eager(take_apart(args, kwargs))
+        if self._recent is not None and not kwargs:
+            result = self._again(self._recent, args)
+            if result is not NOTHING:
+                return result
+        call = take_apart(args, kwargs)
         self._check_signature(call)
         entry = self.entries.get(call.key)
         if entry is None:
@@ -91,15 +106,46 @@ class Function:
             return self._eager(call)
         return self._run(entry, call)
 
+    def _again(self, entry: Entry, args: tuple[Any, ...]) -> Any:
+        """Serves a call like the last one; NOTHING, and nothing was done, if it is not like it."""
+        path, shortcut = entry.last, entry.shortcut
+        if path is None or shortcut is None or entry.eager is not None:
+            return NOTHING
+        tensors = shortcut.tensors(args)
+        if tensors is None:
+            return NOTHING
+        try:
+            result = path.call(tensors)
+        except GuardMiss as miss:
+            return self._run(entry, take_apart(args, {}), path, miss)
+        except Exception:  # another type, or a failure: the usual way finds out
+            return NOTHING
+        self.from_graph += 1
+        entry.info.hits += 1
+        return result
+
     def _eager(self, call: Call) -> Any:
         """Runs Python on the caller's own lists and dicts, unless arrays must become tensors."""
         args, kwargs = call.arguments(call.tensors) if call.arrays else call.given
         return self.python(*args, **kwargs)
 
-    def _run(self, entry: Entry, call: Call) -> Any:
-        """Follows paths by their guards' answers; records when none fits or the graph fails."""
-        path = entry.last
+    def _run(
+        self, entry: Entry, call: Call, path: Path | None = None, miss: GuardMiss | None = None
+    ) -> Any:
+        """Follows paths by their guards' answers; records when none fits or the graph fails.
+
+        Args:
+            entry: The paths.
+            call: The arguments.
+            path: One that was tried already.
+            miss: What was found there.
+        """
         tried: set[Path] = set()
+        if path is not None and miss is not None:
+            tried.add(path)
+            path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
+        else:
+            path = entry.last
         failure: Exception | None = None
         while path is not None:
             tried.add(path)
@@ -114,6 +160,7 @@ class Function:
                 break
             else:
                 entry.last = path
+                self._recent = entry if path.checks_types and entry.has_shortcut(call) else None
                 self.from_graph += 1
                 entry.info.hits += 1
                 return result
@@ -242,7 +289,7 @@ class Function:
                 with using(trace=None):
                     path = Path(trace, result)
                 entry.paths.append(path)
-                entry.last = path
+                entry.last, self._recent = path, None
                 entry.info.paths = len(entry.paths)
 
     # ----- methods, and looking inside -----
@@ -252,7 +299,7 @@ class Function:
 
     @property
     def mode(self) -> str:
-        """How calls run now: "interpreted", "eager (why)", or "not called yet"."""
+        """How calls run now: "compiled", "interpreted", "eager (why)", or "not called yet"."""
         if self.options["mode"] == "eager" or modes.mode() == "eager":
             return "eager (asked for)"
         reasons = [e.eager for e in list(self.entries.values()) if e.eager] + (
@@ -260,7 +307,10 @@ class Function:
         )
         if reasons:
             return f"eager ({reasons[0]})"
-        return "interpreted" if self.entries else "not called yet"
+        if not self.entries:
+            return "not called yet"
+        paths = [path for entry in list(self.entries.values()) for path in list(entry.paths)]
+        return " and ".join(sorted({path.executable.mode for path in paths})) or "not compiled yet"
 
     @property
     def graphs(self) -> list[Any]:

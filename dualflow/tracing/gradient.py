@@ -10,7 +10,7 @@ from typing import Any
 
 import jit
 from dualflow.autodiff.sweep import Sweep, Watch, pull_definition
-from dualflow.core.context import context, quietly, using
+from dualflow.core.context import context, using
 from dualflow.core.op import bind, registry, wrap
 from dualflow.core.record import Leaf, hang, new_record
 from dualflow.core.tensor import Tensor
@@ -102,12 +102,12 @@ class Pair:
 
     def run_forward(self, arrays: list[Any]) -> tuple[list[Any], list[Any]]:
         """Outputs and residuals."""
-        values = quietly(self.forward, arrays)
+        values = self.forward(arrays)
         return values[: self.outputs], values[self.outputs :]
 
     def run_backward(self, residuals: list[Any], cotangents: list[Any]) -> list[Any]:
         """One cotangent per input, None where no gradient was needed or none arrives."""
-        found = iter(quietly(self.backward, [*residuals, *cotangents]))
+        found = iter(self.backward([*residuals, *cotangents]))
         return [wrap(next(found)) if outputs else None for outputs in self.reach]
 
 

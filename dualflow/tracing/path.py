@@ -1,13 +1,16 @@
 """Path: one recorded way through a function, compiled, and the state it reads and writes.
 
 A call runs the graph first and writes afterwards: Variables, gradients and random states change
-only when every guard has passed. A path whose guard misses has therefore done nothing.
+only when every guard has passed. A path whose guard misses has therefore done nothing. What the
+graph may update in place (`Gifts`) it writes after its last guard and check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,16 +18,18 @@ import numpy as np
 import jit
 from dualflow.autodiff.sweep import Sweep, is_inexact
 from dualflow.core import tree
-from dualflow.core.context import context, quietly, using
-from dualflow.core.op import registry, wrap
+from dualflow.core.context import context, using
+from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import ArrayCell, GradCell, TensorCell, VariableCell
+from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.signature import VALUES
 from dualflow.tracing.trace import Trace
 from jit.errors import TapeError
 from jit.ir.graph import Value
 
+NOTHING = object()  # not asked yet
 PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
 
@@ -43,33 +48,42 @@ class Path:
         answers: What the guards expect.
         hits: How many calls it has served.
         executable: The compiled graph.
+        checks_types: Whether a call refuses tensors of other types than the recorded ones.
         ops: How many were recorded.
     """
 
     def __init__(self, trace: Trace, result: Any) -> None:
         self.answers = tuple(trace.answers)
         self.hits = 0
-        self.cells = trace.cells
-        self._variables = [c.variable for c in trace.cells if isinstance(c, VariableCell)]
         self._entry = entry_guards(trace)
-        leaves, self._spec = tree.flatten(result)
+        leaves, spec = tree.flatten(result)
+        self._build = builder(spec)
         outputs = Outputs()
         self._leaves: list[int | Constant] = [
             outputs.index(trace, x) if returned(trace, x) else Constant(x) for x in leaves
         ]
-        self._writes = writes_of(trace, outputs)
+        self._written = written_by(trace, outputs)
+        self._replaced = replaced_by(trace, outputs)
         self._tracked = [k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x)]
         trace.graph.outputs = outputs.values
         self.ops = len(trace.graph.nodes)
-        self.executable = jit.compile(trace.graph, ops=registry)
+        self.cells = trace.cells  # all of them: an output may have been one more input
+        self._holders = [cell.holder for cell in trace.cells]
+        self._variables = [c.variable for c in trace.cells if isinstance(c, VariableCell)]
+        arguments = len(trace.graph.inputs) - len(trace.cells)
+        self._gifts = Gifts(trace.cells, arguments, self._written)
+        self.executable = jit.compile(trace.graph, ops=registry, donate=self._gifts.pairs)
+        self._run = self.executable.run
+        self._direct: Any = NOTHING
         self._gradient = self._call_gradient(trace) if self._tracked else None
+        self.checks_types = self.executable.mode == "compiled" and self._gradient is None
 
     def _call_gradient(self, trace: Trace) -> CallGradient:
         slots = [self._leaves[k] for k in self._tracked]
         tracked = [slot for slot in slots if isinstance(slot, int)]
         return CallGradient(trace.graph, tracked, trace.unrecorded)
 
-    def call(self, arguments: list[Tensor]) -> Any:
+    def call(self, arguments: Sequence[Tensor]) -> Any:
         """Runs the path.
 
         Args:
@@ -82,23 +96,56 @@ class Path:
         for holds in self._entry:
             if not holds():
                 raise EntryMiss
-        inputs = [*arguments, *(cell.tensor() for cell in self.cells)]
-        gradient, attrs = self._gradient, {}
-        if gradient is not None and gradient.wanted(inputs):
-            arrays, attrs = gradient.forward(inputs)
-        else:
-            gradient = None
-            arrays = quietly(self.executable, [x.raw for x in inputs])
+        if self._gradient is not None:
+            inputs = [*arguments, *[holder.tensor for holder in self._holders]]
+            if self._gradient.wanted(inputs):
+                return self._watched(self._gradient, inputs)
+            del inputs
+        arrays = [x.raw for x in arguments]
+        arrays += [holder.tensor.raw for holder in self._holders]
+        return self._build(self._finish(self._computed(arrays)))
+
+    def _computed(self, arrays: list[Any]) -> list[Any]:
+        """The graph's outputs, in the quickest way that these calls allow."""
+        if self._gifts.pairs:
+            pairs, taken = self._gifts.offer()
+            made = self._run(arrays, pairs)
+            del taken  # kept until now, so that nobody wrote there
+            return made
+        if self._direct is NOTHING:
+            self._direct = self.executable.direct(arrays)
+        made = None if self._direct is None else self._direct(*arrays)
+        return self._run(arrays) if made is None else made
+
+    def _watched(self, gradient: CallGradient, inputs: list[Tensor]) -> Any:
+        """Runs the path for a call through which gradients flow."""
+        made, attrs = gradient.forward(inputs)
+        results = self._finish(made)
+        gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
+        return self._build(results)
+
+    def _finish(self, made: list[Any]) -> list[Any]:
+        """Writes the state of a run that is over; the leaves of the result."""
         for tape in context.tapes:
             for variable in self._variables:
                 tape.saw(variable)
-        for write, index in self._writes:
-            write(None if index is None else arrays[index])
+        for cell, index in self._written:
+            array = made[index]
+            if cell.holder.tensor.raw is not array:  # else it was updated in place
+                cell.write(array)
+        for cell, index in self._replaced:
+            cell.replace(None if index is None else made[index])
         self.hits += 1
-        results = [x.value if isinstance(x, Constant) else wrap(arrays[x]) for x in self._leaves]
-        if gradient is not None:
-            gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
-        return tree.unflatten(self._spec, results)
+        results: list[Any] = []
+        for x in self._leaves:
+            if x.__class__ is Constant:
+                results.append(x.value)  # type: ignore[union-attr]
+            else:  # a Tensor; calling the class would take longer
+                tensor = new_tensor(Tensor)
+                tensor.raw = made[x]  # type: ignore[index]
+                tensor.record = tensor.symbol = None
+                results.append(tensor)
+        return results
 
 
 class Constant:
@@ -160,7 +207,7 @@ def entry_guards(trace: Trace) -> list[Callable[[], bool]]:
     checks.append(trace.settings.hold)
     if unwatched := unwatched_cells(trace):
         checks.append(
-            lambda: not context.recording or all(c.tensor().record is None for c in unwatched)
+            lambda: not context.recording or all(c.tensor.record is None for c in unwatched)
         )
     checks.extend(cell.holds for cell in trace.cells if isinstance(cell, ArrayCell))
     return checks
@@ -171,7 +218,7 @@ def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell]:
     found: list[TensorCell | VariableCell] = []
     for cell in trace.cells:
         if isinstance(cell, TensorCell | VariableCell):
-            tensor = cell.tensor()
+            tensor = cell.tensor
             if isinstance(cell, VariableCell):
                 tensor = trace.before.get(cell.variable, tensor)
             if tensor.record is None and is_inexact(tensor):
@@ -179,28 +226,34 @@ def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell]:
     return found
 
 
-def writes_of(trace: Trace, outputs: Outputs) -> list[tuple[Callable[[Any], None], int | None]]:
-    """What a call changes when it is done: functions, each with the output that it is given."""
-    writes: list[tuple[Callable[[Any], None], int | None]] = []
-    owners = {
-        id(grad): v for v, grad in trace.grads.items() if grad is not None and v._grad is grad
-    }
-    replaced = {
-        id(grad) for v, grad in trace.grads.items() if grad is not None and v._grad is not grad
-    }
+def written_by(trace: Trace, outputs: Outputs) -> list[tuple[VariableCell | GradCell, int]]:
+    """What a call assigns when it is done: cells, each with the output that it is given."""
+    pairs = [(v, grad) for v, grad in trace.grads.items() if grad is not None]
+    owners = {id(grad): v for v, grad in pairs if v._grad is grad}
+    gone = {id(grad) for v, grad in pairs if v._grad is not grad}
+    writes: list[tuple[VariableCell | GradCell, int]] = []
     for variable in trace.written:
-        if id(variable) in replaced:
-            continue
-        owner = owners.get(id(variable))
-        cell = VariableCell(variable) if owner is None else GradCell(owner)
-        writes.append((cell.write, outputs.index(trace, trace.held(variable))))
-    for variable, grad in trace.grads.items():
-        if variable._grad is not grad:
-            new = variable._grad
-            writes.append(
-                (
-                    GradCell(variable).replace,
-                    None if new is None else outputs.index(trace, new.tensor),
-                )
-            )
+        if id(variable) not in gone:
+            owner = owners.get(id(variable))
+            cell = VariableCell(variable) if owner is None else GradCell(owner)
+            writes.append((cell, outputs.index(trace, trace.held(variable))))
     return writes
+
+
+def replaced_by(trace: Trace, outputs: Outputs) -> list[tuple[GradCell, int | None]]:
+    """Which gradients are other Variables after a call: the output that each holds, or none."""
+    changed = [v for v, grad in trace.grads.items() if v._grad is not grad]
+    return [
+        (GradCell(v), None if v._grad is None else outputs.index(trace, v._grad.tensor))
+        for v in changed
+    ]
+
+
+def builder(spec: tree.TreeSpec) -> Callable[[list[Any]], Any]:
+    """What makes a result of its leaves, without optree where it is a leaf, a list or a tuple."""
+    if spec.is_leaf():
+        return itemgetter(0)
+    children = spec.children()
+    if spec.type in (list, tuple) and all(child.is_leaf() for child in children):
+        return spec.type
+    return partial(tree.unflatten, spec)

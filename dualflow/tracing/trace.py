@@ -277,7 +277,7 @@ class Trace:
             if known is not None and known[0].still(known[1]):
                 return known[1]
             cell = ArrayCell(array)
-            tensor = cell.tensor()
+            tensor = cell.tensor
         tensor.symbol = self.symbol(self._input(tensor.type, None, cell))
         again = known is not None or not isinstance(array, np.ndarray)  # a list may change
         self._arrays[-len(self._arrays) if again else id(array)] = (cell, tensor)

@@ -33,7 +33,9 @@ OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 
 def format_dim(dim: Dim) -> str:
     """Highest degree first, then by name; the constant last."""
-    ordered = sorted(dim.terms.items(), key=lambda item: _print_key(item[0]))
+    ordered = list(dim.terms.items())
+    if len(ordered) > 1:
+        ordered.sort(key=lambda item: _print_key(item[0]))
     text = ""
     for m, c in ordered:
         sign = ("-" if c < 0 else "") if not text else (" - " if c < 0 else " + ")

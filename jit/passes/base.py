@@ -45,8 +45,15 @@ class PassRecord:
     after: int
 
 
-def run_passes(graph: Graph, passes: Iterable[GraphPass]) -> tuple[Graph, list[PassRecord]]:
+def run_passes(
+    graph: Graph, passes: Iterable[GraphPass], stages: Stages | None = None
+) -> tuple[Graph, list[PassRecord]]:
     """`graph` after `passes`, in their order, without those that JIT_PASSES_OFF names.
+
+    Args:
+        graph: Stays as it is.
+        passes: What runs.
+        stages: Where the graph is shown around each pass.
 
     Returns:
         The last graph, and a record of each pass that ran.
@@ -55,8 +62,8 @@ def run_passes(graph: Graph, passes: Iterable[GraphPass]) -> tuple[Graph, list[P
         GraphError: `graph` was not valid, or a pass made it so (checked under JIT_CHECK=1).
     """
     settings = config()
-    stages = _Stages(graph.name)
-    stages.show("given", graph)
+    stages = stages or Stages(graph.name)
+    stages.show_graph("given", graph)
     if settings.check:
         verify(graph)
     records: list[PassRecord] = []
@@ -68,7 +75,7 @@ def run_passes(graph: Graph, passes: Iterable[GraphPass]) -> tuple[Graph, list[P
         graph = each.run(graph)
         seconds = time.perf_counter() - start
         records.append(PassRecord(each.name, seconds, before, len(graph.nodes)))
-        stages.show(each.name, graph)
+        stages.show_graph(each.name, graph)
         if settings.check:
             _verify_after(each, graph)
     return graph, records
@@ -86,12 +93,12 @@ def _verify_after(each: GraphPass, graph: Graph) -> None:
         raise broken from error
 
 
-class _Stages:
-    """The graphs of one pipeline, on their way to people."""
+class Stages:
+    """What a graph becomes on its way to code, shown to people under JIT_DEBUG and JIT_DUMP."""
 
     def __init__(self, name: str) -> None:
         settings = config()
-        self.loud = settings.debug >= SHOW_GRAPHS
+        self.name, self.level = name, settings.debug
         self.folder: Path | None = None
         self.count = 0
         if settings.dump is not None:
@@ -99,11 +106,15 @@ class _Stages:
             self.folder = settings.dump / f"{next(_pipelines):04d}-{safe}"
             self.folder.mkdir(parents=True, exist_ok=True)
 
-    def show(self, stage: str, graph: Graph) -> None:
-        """Tell and write what the graph is after `stage`."""
-        if self.loud:
-            sys.stderr.write(f"# {graph.name}: {stage}, {len(graph.nodes)} nodes\n{graph}\n")
+    def show_graph(self, stage: str, graph: Graph) -> None:
+        """Tells and writes what the graph is after `stage`."""
+        self.show(stage, graph, SHOW_GRAPHS, f", {len(graph.nodes)} nodes")
+
+    def show(self, stage: str, what: object, level: int, more: str = "") -> None:
+        """Tells, from a level of JIT_DEBUG on, and writes a stage in its text."""
+        if self.level >= level:
+            sys.stderr.write(f"# {self.name}: {stage}{more}\n{what}\n")
         if self.folder is not None:
             path = self.folder / f"{self.count:02d}-{stage}.txt"
-            path.write_text(f"{graph}\n", encoding="utf-8")
+            path.write_text(f"{what}\n", encoding="utf-8")
         self.count += 1

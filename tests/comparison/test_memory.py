@@ -60,3 +60,16 @@ def test_tracing_goes_on_where_somebody_else_had_started_it():
         assert tracemalloc.is_tracing()
     finally:
         tracemalloc.stop()
+
+
+def test_recycled_blocks_of_compiled_calls_count():
+    import dualflow as df
+
+    size = 500_000  # results and temporaries of two megabytes each
+
+    def build():
+        x = df.ones(size)
+        f = df.function(lambda x: df.tanh(x.reshape((1000, 500)) @ df.ones((500, 500))) * 2.0)
+        return lambda: f(x)
+
+    assert 2 * 4 * size < peak_bytes(build) < 8 * 4 * size

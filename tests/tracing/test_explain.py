@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import dualflow as df
+from jit.config import configure
 from tests.tracing.both import vector
 
 
@@ -22,7 +25,9 @@ def test_explain_fits_a_screen_and_names_the_arguments():
     assert explanation.traces[0].why == "first call"
     assert explanation.traces[0].hits == 1
     assert explanation.traces[0].line.startswith("test_explain.py:")
-    assert "multiply" in explanation.kernels
+    assert explanation.kernels[0].label == "multiply"
+    assert explanation.kernels[0].source.startswith("test_explain.py:")
+    assert (explanation.host_steps, explanation.foreign_calls) == ([], 1)
 
 
 def test_explain_says_how_signatures_differ():
@@ -73,3 +78,51 @@ def test_graphs_print():
     assert "= matmul(" in text
     assert "= tanh(" in text
     assert "# test_explain.py:" in text
+
+
+def test_kernels_are_listed_with_their_lines():
+    f = df.function(lambda x, y: df.tanh(x @ y) * 2.0)
+    for _ in range(2):
+        f(df.asarray([[1.0, 2.0]]), df.asarray([[1.0], [2.0]]))
+    head, parts, kernel, trace = str(f.explain()).splitlines()
+    assert head == "<lambda>: compiled, 1 trace, 2 calls, 1 from the graph"
+    assert parts == "  1 kernel in the graphs, 1 foreign call a call"
+    assert re.fullmatch(r"     matmul_tanh_multiply +test_explain.py:\d+", kernel)
+    assert trace.startswith("  1. first call (test_explain.py:")
+
+
+def test_host_steps_are_told_and_split_the_foreign_call():
+    f = df.function(lambda x: df.sort(x * 2.0) + 1.0)
+    f(vector(3, 1, 2))
+    explanation = f.explain()
+    assert (explanation.foreign_calls, len(explanation.kernels)) == (2, 2)
+    assert [part.label for part in explanation.host_steps] == ["argsort"]
+    assert "  2 kernels and 1 host step in the graphs, 2 foreign calls a call" in str(explanation)
+    assert re.search(r"     on the host: argsort +test_explain.py:\d+", str(explanation))
+
+
+def test_what_is_interpreted_is_called_so():
+    f = df.function(lambda x: df.tanh(x * 2.0))
+    assert f.mode == "not called yet"
+    with configure(target="interpreter"):
+        f(vector(1))
+    assert f.mode == "interpreted"
+    assert repr(f) == "<Function <lambda>: interpreted, 1 trace, 1 call>"
+    assert "  2 steps in the graphs" in str(f.explain())
+    f(vector(1, 2))
+    assert f.mode == "compiled and interpreted"
+    assert "1 kernel and 2 host steps" in str(f.explain())
+
+
+def test_many_kernels_fit_a_screen():
+    def many(x):
+        for k in range(30):
+            x = x @ x + float(k)
+        return x
+
+    f = df.function(many)
+    f(df.ones((2, 2)))
+    lines = str(f.explain()).splitlines()
+    assert len(lines) <= 15
+    assert sum("matmul" in line for line in lines) >= 10
+    assert any(line.startswith("     and ") and line.endswith(" more") for line in lines)

@@ -328,7 +328,7 @@ def test_set_mode_and_the_option():
         assert (f.graphs, f.mode) == ([], "eager (asked for)")
     for _ in range(2):
         assert f(vector(1)).tolist() == [2.0]
-    assert (f.mode, f.from_graph) == ("interpreted", 1)
+    assert (f.mode, f.from_graph) == ("compiled", 1)
     df.set_mode("eager")
     try:
         f(vector(1))

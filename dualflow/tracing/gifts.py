@@ -1,0 +1,75 @@
+"""Gifts: state that a call may update in place, and whether it may do so now.
+
+A Variable that a path reads and assigns can take its new value in the memory of the old one, if
+nobody else sees that memory. Native code counts the references to the array, right before it writes
+(`jit.runtime.executable`). What it cannot see is asked here: whether others hold the Tensor around
+the array, such as a record; and whether another Python thread could read the Variable meanwhile.
+"""
+
+from __future__ import annotations
+
+import _thread
+from collections.abc import Sequence
+from sys import getrefcount
+from typing import Any
+
+from dualflow.core.context import context
+from dualflow.tracing.cells import GradCell, Holder, VariableCell
+
+Pairs = tuple[tuple[int, int], ...]
+Written = Sequence[tuple[VariableCell | GradCell, int]]
+
+
+class Gifts:
+    """What one path may give away.
+
+    Args:
+        cells: Where the inputs of the graph after the arguments come from.
+        arguments: How many inputs come before.
+        written: Cells, each with the output that it is assigned.
+
+    Attributes:
+        pairs: (input, output): what is read there and assigned from there.
+    """
+
+    def __init__(self, cells: Sequence[Any], arguments: int, written: Written) -> None:
+        inputs = {place(cell): k for k, cell in enumerate(cells, arguments) if place(cell)}
+        found: dict[int, tuple[int, Holder]] = {}
+        for cell, output in written:
+            if (k := inputs.get(place(cell))) is not None:
+                found.setdefault(output, (k, cell.holder))
+        self.pairs: Pairs = tuple([(k, output) for output, (k, _) in found.items()])
+        self._holders = [holder for _, holder in found.values()]
+
+    def offer(self) -> tuple[Pairs, list[Any]]:
+        """The pairs that hold now, and arrays of these that are taken, to be kept until the end.
+
+        Another reference to an array is what tells native code not to write it.
+        """
+        if not self.pairs or not alone() or context.tapes:
+            return (), []
+        taken = [x.tensor.raw for x in self._holders if getrefcount(x.tensor) > ALONE]
+        return self.pairs, taken
+
+
+def alone() -> bool:
+    """Whether this is the only thread of Python."""
+    return _thread._count() == 0
+
+
+def place(cell: Any) -> tuple[type, int] | None:
+    """The same for two cells that read and write the same state; None: it is never written."""
+    if isinstance(cell, VariableCell):
+        return VariableCell, id(cell.variable)
+    return (GradCell, id(cell.owner)) if isinstance(cell, GradCell) else None
+
+
+class _Example:
+    """Holds a tensor that nobody else holds."""
+
+    def __init__(self) -> None:
+        self.tensor = type("Tensor", (), {})()
+
+
+# What CPython counts for a tensor that only its Variable holds, asked as `offer` asks.
+(ALONE,) = [getrefcount(x.tensor) for x in [_Example()]]

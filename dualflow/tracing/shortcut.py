@@ -1,0 +1,114 @@
+"""Shortcut: a call like an earlier one, recognised by a few comparisons instead of a key.
+
+The types of tensors are not among them, except for the first. Machine code reads the arrays anyway
+and refuses what it was not made for, before it does anything; the call is then taken apart like any
+other.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dualflow.core import tree
+from dualflow.core.context import context
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.signature import LEAVES, VALUES, Call, Identity
+
+
+class Shortcut:
+    """Positional arguments of one kind: tensors, all different and watched by nobody, and others.
+
+    Args:
+        call: The earlier call.
+        others: (position, what gives the same object as long as it lives) of all but tensors.
+    """
+
+    def __init__(self, call: Call, others: Sequence[tuple[int, Callable[[], Any]]]) -> None:
+        args = call.given[0]
+        flat = list(map(flat_kind, args))
+        self._spec = tree.flatten(args)[1] if OTHER in flat else None
+        self._flat = flat if any(flat) else None
+        self._count = len(args)
+        self._others = others
+        places = {k for k, _ in others}
+        self._tensors = [k for k in range(len(call.leaves)) if k not in places]
+        self._mode = call.key[2]
+        first = call.tensors[0].raw if call.tensors else None
+        self._first = None if first is None else (first.shape, first.dtype)
+
+    @classmethod
+    def of(cls, call: Call) -> Shortcut | None:
+        """The shortcut for calls like this one; None where there is none."""
+        if call.given[1] or call.arrays:
+            return None
+        others: list[tuple[int, Callable[[], Any]]] = []
+        for k, (x, part) in enumerate(zip(call.leaves, call.key[1], strict=True)):
+            if x.__class__ is Tensor:
+                if part[2:] != ("", 0):
+                    return None
+            elif isinstance(x, VALUES):
+                others.append((k, lambda x=x: x))
+            elif isinstance(part, Identity):
+                try:
+                    others.append((k, weakref.ref(x)))
+                except TypeError:
+                    return None
+            else:  # equal to others, and who knows for how long
+                return None
+        return cls(call, others)
+
+    def tensors(self, args: tuple[Any, ...]) -> Sequence[Tensor] | None:
+        """The tensors among the arguments of a call; None if it is of another kind."""
+        state = context.__dict__
+        recording, tapes = state["recording"], state["tapes"]
+        if len(args) != self._count or self._mode != (recording, bool(tapes), state["device"]):
+            return None
+        leaves = args if self._flat is None else self._leaves(args)
+        if leaves is None:
+            return None
+        tensors: Sequence[Any] = leaves
+        if self._others:
+            for k, same in self._others:
+                if same() is not leaves[k]:
+                    return None
+            tensors = [leaves[k] for k in self._tensors]
+        for x in tensors:
+            if x.__class__ is not Tensor or (x.record is not None and recording):
+                return None
+        if self._first is not None:
+            raw = tensors[0].raw
+            if raw is None or (raw.shape, raw.dtype) != self._first:
+                return None
+        return tensors if len(tensors) < 2 or len({*tensors}) == len(tensors) else None
+
+    def _leaves(self, args: tuple[Any, ...]) -> Sequence[Any] | None:
+        """The leaves of arguments of the known structure; optree takes longer for flat lists."""
+        if self._spec is not None:
+            leaves, spec = tree.flatten(args)
+            return leaves if spec == self._spec else None
+        leaves = list[Any]()
+        for x, kind in zip(args, self._flat, strict=True):  # type: ignore[arg-type]
+            if kind is None:
+                leaves.append(x)
+            elif x.__class__ is kind[0] and len(x) == kind[1]:
+                leaves.extend(x)
+            else:
+                return None
+        return leaves
+
+
+OTHER = (None, 0)
+
+
+def flat_kind(x: Any) -> tuple[type | None, int] | None:
+    """Class and length of a list or tuple of leaves; None for a leaf, OTHER for all else."""
+    if x.__class__ in (list, tuple):
+        return (x.__class__, len(x)) if all(map(is_leaf, x)) else OTHER
+    return None if is_leaf(x) else OTHER
+
+
+def is_leaf(x: Any) -> bool:
+    """Whether trees end at `x`."""
+    return x.__class__ in LEAVES or tree.flatten(x)[1].is_leaf()

@@ -1,0 +1,138 @@
+"""NativeCode: a graph as launches of machine code, callable with arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+from jit.dims import evaluate, solve
+from jit.errors import LaunchFailed
+from jit.forms.native import lower_for_code
+from jit.interpreted import Interpreted
+from jit.ir.graph import Graph
+from jit.ordering import ordered
+from jit.passes.base import Stages
+from jit.planner import plan
+from jit.report import Cost, Part
+from jit.runtime.binding import Pairs, Shapes
+from jit.runtime.cpu import host_target
+from jit.runtime.executable import Executable
+from jit.runtime.library import library
+from jit.runtime.program import HostStep, Launch, Step
+from jit.runtime.timing import timed
+
+LOOPS = 4  # the level of JIT_DEBUG from which forms and launches are shown
+
+
+class NativeCode:
+    """A compiled graph.
+
+    Args:
+        graph: After all passes.
+        donate: Pairs (input, output) that calls will offer: steps are ordered so that the output
+            can take the memory of the input.
+        stages: Where forms and launches are shown.
+
+    Attributes:
+        kernels: What a call launches.
+        host_steps: What a call leaves to Python.
+        foreign_calls: How many calls into native code it makes.
+        found: How many different kernels were compiled, read from the disk, or known.
+
+    Raises:
+        NoNativeCode: Only the interpreter can run it.
+    """
+
+    def __init__(self, graph: Graph, donate: Pairs, stages: Stages) -> None:
+        target = host_target()
+        forms = lower_for_code(graph)
+        stages.show("forms", forms, LOOPS)
+        self.graph, self.plan = graph, plan(graph.name, forms, target)
+        program = self.plan.program
+        program.steps = ordered(program, donate)
+        stages.show("launches", program, LOOPS)
+        kernels = [step.kernel for step in program.steps if isinstance(step, Launch)]
+        before = counts()
+        addresses = dict(zip(kernels, library().addresses(kernels, target)))
+        self.found = {way: count - before[way] for way, count in counts().items()}
+        self._run = Executable(program, addresses)
+        self._reshaped = [(k, type_) for k, type_ in enumerate(self.plan.outputs) if type_]
+        self.kernels = [part_of(step) for step in program.steps if isinstance(step, Launch)]
+        self.host_steps = [part_of(step) for step in program.steps if isinstance(step, HostStep)]
+        self.foreign_calls = self._run.foreign_calls
+
+    def __call__(self, arrays: list[Any], donate: Pairs = ()) -> list[Any]:
+        """The outputs of the graph.
+
+        Args:
+            arrays: One for each input; see `jit.runtime.executable` for when one may be written.
+            donate: Pairs (input, output): the output may take the memory of the input.
+
+        Raises:
+            GuardMiss: A guard saw another answer than the one it expects.
+            DualflowError: From an op, at the user's line.
+        """
+        try:
+            results = self._run(arrays, donate)
+        except LaunchFailed:
+            return self.interpreted(arrays)  # which stops at the op, with its own words
+        return self._shaped(results, arrays) if self._reshaped else results
+
+    def timed(self, arrays: list[Any]) -> tuple[list[Any], list[Cost]]:
+        """The outputs, and what each part of the call cost.
+
+        Raises:
+            GuardMiss: As a call does.
+            DualflowError: As a call does.
+        """
+        try:
+            results, timings = timed(self._run, arrays)
+        except LaunchFailed:
+            return self.interpreted(arrays), []
+        sizes = self._sizes(arrays)
+        costs = []
+        for timing in timings:
+            first, *_ = steps = timing.steps
+            known = [s.operations for s in steps if isinstance(s, Launch) and s.operations]
+            operations = sum(int(evaluate(number, sizes)) for number in known)
+            costs.append(Cost(part_of(first), timing.seconds, len(steps), timing.bytes, operations))
+        return self._shaped(results, arrays), costs
+
+    def _shaped(self, results: list[Any], arrays: Sequence[Any]) -> list[Any]:
+        for k, type_ in self._reshaped:
+            sizes = self._sizes(arrays)
+            results[k] = results[k].reshape([evaluate(extent, sizes) for extent in type_.shape])
+        return results
+
+    def direct(
+        self, arrays: Sequence[Any], inputs: Shapes | None = None, outputs: Shapes | None = None
+    ) -> Callable[..., list[Any] | None] | None:
+        """The quickest way to call it again with arrays like these; see `Binding.direct`."""
+        if outputs is None:
+            sizes = self._sizes(arrays)
+            types = [value.type for value in self.graph.outputs]
+            outputs = [tuple([evaluate(d, sizes) for d in type_.shape]) for type_ in types]
+        return self._run.direct(arrays, inputs, outputs)
+
+    def _sizes(self, arrays: Sequence[Any]) -> dict[str, int]:
+        shapes = [value.type.shape for value in self.graph.inputs]
+        return solve(shapes, [array.shape for array in arrays])
+
+    @cached_property
+    def interpreted(self) -> Interpreted:
+        """The same graph, run node by node."""
+        return Interpreted(self.graph)
+
+
+def counts() -> dict[str, int]:
+    """How many kernels the library has found in which way."""
+    tallies = library().tallies
+    return {way: tallies[way].count for way in ("compiled", "from disk", "in memory")}
+
+
+def part_of(step: Step) -> Part:
+    """What people are told of a step."""
+    if isinstance(step, Launch | HostStep):
+        return Part(step.label, step.source)
+    return Part("guard")

@@ -1,0 +1,109 @@
+"""Ordering: steps so that a caller's memory is overwritten late.
+
+An output may take the memory of an input (the caller says which) if the input is read no more and
+no run can end early afterwards: memory given away must be found unchanged when a guard misses.
+So a step that writes such an output waits for all others that read the input, and for guards, host
+steps and checks. Beyond that steps stay in their order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from itertools import pairwise
+
+from jit.runtime.program import GuardStep, Program, Step
+from jit.runtime.tables import ends_early
+
+
+def ordered(program: Program, pairs: Iterable[tuple[int, int]]) -> list[Step]:
+    """The steps of `program` in another order that computes the same.
+
+    Args:
+        program: Its steps are in an order in which they can run.
+        pairs: Numbers (input, output): the output may take the memory of the input.
+    """
+    steps = program.steps
+    writers = {slot: at for at, step in enumerate(steps) for slot in program.writes(step)}
+    inputs, outputs = program.inputs, program.outputs
+    given: dict[int, set[int]] = {}
+    for old, new in pairs:
+        if outputs[new] in writers:  # else it is an input, or a constant
+            given.setdefault(writers[outputs[new]], set()).add(inputs[old])
+    if not given:
+        return steps
+    return [steps[at] for at in Ordering(program, writers, given).order()]
+
+
+class Ordering:
+    """One order in the making; steps are numbers.
+
+    Args:
+        program: What is ordered.
+        writers: The step that writes a slot.
+        given: For steps that write over inputs: their slots.
+    """
+
+    def __init__(
+        self, program: Program, writers: dict[int, int], given: dict[int, set[int]]
+    ) -> None:
+        steps = program.steps
+        self.given = given
+        self.reads = [set(program.reads(step)) for step in steps]
+        self.needs = [  # what a step reads of its own it has written itself
+            {writers[x] for x in reads if x in writers} - {at}
+            for at, reads in enumerate(self.reads)
+        ]
+        guards = [at for at, step in enumerate(steps) if isinstance(step, GuardStep)]
+        for earlier, later in pairwise(guards):  # which one misses first tells a path
+            self.needs[later].add(earlier)
+        self.ending = {at for at, step in enumerate(steps) if ends_early(step)} - given.keys()
+        self.readers: dict[int, set[int]] = {x: set() for slots in given.values() for x in slots}
+        for at, reads in enumerate(self.reads):
+            for slot in self.readers.keys() & reads:
+                self.readers[slot].add(at)
+        for at, slots in given.items():
+            for slot in slots:
+                self.readers[slot].discard(at)
+
+    def order(self) -> list[int]:
+        """Always the first step that can run; those that overwrite only when they are due."""
+        waiting = [len(needs) for needs in self.needs]
+        users: list[list[int]] = [[] for _ in self.needs]
+        for at, needs in enumerate(self.needs):
+            for needed in needs:
+                users[needed].append(at)
+        ready = [at for at, count in enumerate(waiting) if count == 0]
+        late: set[int] = set()
+        order: list[int] = []
+        while ready or late:
+            if not ready:  # none is due: the first
+                ready.append(min(late))
+            elif ready[0] in self.given and not self._is_due(ready[0]):
+                late.add(heapq.heappop(ready))
+                continue
+            at = heapq.heappop(ready)
+            late.discard(at)
+            order.append(at)
+            if self._finish(at):
+                for other in sorted(filter(self._is_due, late)):
+                    late.discard(other)
+                    heapq.heappush(ready, other)
+            for user in users[at]:
+                waiting[user] -= 1
+                if waiting[user] == 0:
+                    heapq.heappush(ready, user)
+        return order
+
+    def _is_due(self, at: int) -> bool:
+        return not self.ending and not any(self.readers[slot] for slot in self.given[at])
+
+    def _finish(self, at: int) -> bool:
+        """Notes that a step is done; whether others may be due because of it."""
+        before = bool(self.ending)
+        self.ending.discard(at)
+        found = before and not self.ending
+        for slot in self.reads[at] & self.readers.keys():
+            self.readers[slot].discard(at)
+            found = found or not self.readers[slot]
+        return found

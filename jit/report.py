@@ -1,0 +1,85 @@
+"""What a compiled graph consists of, and what each part costs: records, and a table for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kernel, a step on the host, or a step of the interpreter.
+
+    Attributes:
+        label: What it computes: the names of its ops.
+        source: The user's line.
+    """
+
+    label: str
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a part of one call took.
+
+    Attributes:
+        part: What.
+        seconds: How long.
+        count: How many launches these were.
+        bytes: What was read and written, each array once; None where that is not known.
+        operations: Additions and multiplications; None where that is not known.
+    """
+
+    part: Part
+    seconds: float
+    count: int = 1
+    bytes: int | None = None
+    operations: int | None = None
+
+    def __str__(self) -> str:
+        label = self.part.label + (f" x{self.count}" if self.count > 1 else "")
+        columns = f"{label[:38]:<38}  {self.part.source or '':<22}{1e6 * self.seconds:>10.1f} us"
+        return f"{columns}{rate(self.operations, self.seconds)}{rate(self.bytes, self.seconds)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 kernel`, `2 kernels`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def rate(amount: int | None, seconds: float) -> str:
+    """Billions in a second, in a column of their own."""
+    return f"{'-' if not amount or seconds <= 0 else f'{1e-9 * amount / seconds:.1f}':>10}"
+
+
+def table(costs: Sequence[Cost]) -> str:
+    """Costs below each other, with their units."""
+    head = f"{'':<38}  {'':<22}{'time':>13}{'GFLOP/s':>10}{'GB/s':>10}"
+    return "\n".join([head.rstrip(), *map(str, costs)])
+
+
+class Watched:
+    """A compiled graph whose calls tell where their time goes.
+
+    A clock between the parts slows calls down, and many calls would say much: so calls number 1, 2,
+    4, 8 and so on are timed.
+
+    Args:
+        name: Of the graph.
+        code: What runs; it has a method `timed`, which gives outputs and costs.
+    """
+
+    def __init__(self, name: str, code: Any) -> None:
+        self.name, self.code, self.calls = name, code, 0
+
+    def __call__(self, arrays: list[Any], donate: Any = ()) -> list[Any]:
+        self.calls += 1
+        if self.calls & (self.calls - 1):
+            return self.code(arrays, donate)
+        results, costs = self.code.timed(arrays)
+        whole = 1e6 * sum(cost.seconds for cost in costs)
+        sys.stderr.write(f"# {self.name}: call {self.calls}, {whole:.1f} us\n{table(costs)}\n")
+        return results
