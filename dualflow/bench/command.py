@@ -20,7 +20,8 @@ the same code, step by step in turn, and compares answers, time and memory.
   static    a two-layer net 64-1000-100-10, Adam; the graph never changes
   digits    convolutions on real handwritten digits; the last batch is short
   dynamic   a Tree-LSTM over 50 trees, each of a shape of its own
-  micro     what an eager op on 8 floats costs over the NumPy call; no training
+  micro     what an eager op costs over the NumPy call, a call from a graph, and
+            compilation, each with its goal
 """
 EPILOG = """\
 Exit status: 0 when every check passed, 1 when one failed, 2 for wrong usage.
@@ -28,7 +29,7 @@ Exit status: 0 when every check passed, 1 when one failed, 2 for wrong usage.
 NEXT = """\
 Three things to try next:
   python -m dualflow bench digits --batch 256   bigger batches, less Python
-  python -m dualflow bench micro                what one eager op costs
+  python -m dualflow bench micro                what one op or one call costs
   @df.function on a step of yours, then print(step.explain())
 """
 
@@ -110,8 +111,7 @@ def opening(names: list[str], path: Path, seconds: int | None) -> str:
     text = (
         f"dualflow bench: {count} ({', '.join(names)}), each run eagerly and under @df.function "
         "from the same seed and the same code; answers, time and memory are compared. "
-        f"It writes {path} and takes {length}. In this release a recorded graph is interpreted: "
-        "there is no machine code yet."
+        f"It writes {path} and takes {length}."
     )
     return textwrap.fill(text, WIDTH, break_on_hyphens=False) + "\n"
 

@@ -41,12 +41,10 @@ def cores() -> int:
 
 
 def threads() -> int:
-    """How many threads matrix products run on."""
-    try:
-        from threadpoolctl import threadpool_info  # comes with scikit-learn
-    except ImportError:
-        return cores()
-    return max((pool["num_threads"] for pool in threadpool_info()), default=cores())
+    """How many threads kernels run on."""
+    from jit.runtime.threads import num_threads
+
+    return num_threads()
 
 
 def versions() -> dict[str, str]:

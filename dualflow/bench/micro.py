@@ -1,4 +1,4 @@
-"""What an eager op costs over the NumPy call inside it, and what `import dualflow` takes.
+"""What an eager op costs over the NumPy call inside it, and other small figures.
 
 Eight floats are too few to hide anything: the difference of both times is the price of types,
 records and doors. Blocks of both are timed in turn. The value is the difference of the best blocks,
@@ -11,15 +11,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 import dualflow as df
+from dualflow.bench import calls
+from dualflow.bench.measured import HEADER, Measured, best
 from dualflow.comparison.timing import interleaved
 
 OPS = {
@@ -33,7 +34,6 @@ OPS = {
 }
 UNRECORDED, RECORDED = 0.8, 1.5  # goals, in microseconds over NumPy
 CASES = {"unrecorded": UNRECORDED, "under a tape": RECORDED, "a Variable": RECORDED}
-AGAIN = 2  # times that a goal may be missed by a slow spell of the machine
 IMPORT = 0.25  # seconds
 LAZY = ("cupy", "llvmlite")  # heavy, and imported by nobody who does not use them
 IMPORTING = f"""
@@ -42,44 +42,6 @@ start = time.perf_counter()
 import dualflow
 print(time.perf_counter() - start, *[name for name in {LAZY} if name in sys.modules])
 """
-HEADER = f"{'':<10}{'case':<18}{'goal':>8}{'value':>11}   {'quartiles':<18}pass"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One figure and its goal.
-
-    Attributes:
-        what: The op, or what else was measured.
-        case: Under which circumstances.
-        unit: Of the figures.
-        goal: At most this.
-        value: What was measured.
-        lower: Lower quartile of the measurements.
-        upper: Upper quartile.
-        note: What else is to be said; a note on its own fails.
-    """
-
-    what: str
-    case: str
-    unit: str
-    goal: float
-    value: float
-    lower: float
-    upper: float
-    note: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether the goal is met."""
-        return self.value <= self.goal and not self.note
-
-    def __str__(self) -> str:
-        value = f"{self.value:.2f} {self.unit}"
-        goal = f"{self.goal:g} {self.unit}"
-        spread = f"{self.lower:.2f} to {self.upper:.2f}"
-        verdict = "yes" if self.passed else f"NO {self.note}".rstrip()
-        return f"{self.what:<10}{self.case:<18}{goal:>8}{value:>11}   {spread:<18}{verdict}"
 
 
 def run(*, repeats: int = 60, number: int = 1000) -> Iterator[Measured]:
@@ -100,6 +62,7 @@ def run(*, repeats: int = 60, number: int = 1000) -> Iterator[Measured]:
                 if watching is tape:
                     tape.watch([operands["x"], operands["X"]])
                 yield best(measure)
+    yield from calls.run(repeats=repeats)
 
 
 def arguments(case: str) -> dict[str, Any]:
@@ -109,16 +72,6 @@ def arguments(case: str) -> dict[str, Any]:
     first = df.Variable if case == "a Variable" else df.asarray
     tensors = {"x": first(a), "y": df.asarray(b), "X": first(m), "Y": df.asarray(n)}
     return {"df": df, "np": np, "a": a, "b": b, "m": m, "n": n, **tensors}
-
-
-def best(measure: Callable[[], Measured]) -> Measured:
-    """What is measured; anew where it misses its goal, as a slow spell outlasts a block."""
-    found = measure()
-    for _ in range(AGAIN):
-        if found.passed:
-            break
-        found = min(found, measure(), key=lambda measured: measured.value)
-    return found
 
 
 def overhead(
@@ -160,8 +113,9 @@ def main(*, check: bool) -> int:
     Args:
         check: A goal that is missed makes the exit status 1.
     """
-    print("What an eager op on 8 floats takes over the raw NumPy call, and `import dualflow`.")
-    print("It writes nothing and takes about half a minute; measure on an idle machine.\n")
+    print("What an eager op on 8 floats takes over the raw NumPy call, what calls from a graph")
+    print("take (small ones, steps of training), and what compiling takes. It writes to temporary")
+    print("folders only and takes a minute or two; measure on an idle machine.\n")
     print(HEADER, flush=True)
     missed = 0
     for measured in run():

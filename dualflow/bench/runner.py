@@ -170,7 +170,8 @@ def compare(modes: Modes, arguments: tuple[Any, ...], what: tuple[str, ...]) -> 
         from_graph=function.from_graph,
         traces=len(function.entries),
         ops=sum(path.ops for path in paths),
-        kernels=sum(path.executable.kernels for path in paths),
+        kernels=sum(len(path.executable.kernels) for path in paths),
+        host_steps=sum(len(path.executable.host_steps) for path in paths),
         steps=slowest_steps(function, arguments, modes.steady("compiled").median),
     )
 
@@ -210,9 +211,9 @@ def slowest_steps(
     entry = function.entries.get(call.key)
     if entry is None or entry.last is None:
         return ()
-    inputs = [*call.tensors, *(cell.tensor() for cell in entry.last.cells)]
+    inputs = [*call.tensors, *(cell.tensor for cell in entry.last.cells)]
     gc.collect()
-    steps = step_times(entry.last.executable.graph, [x.raw for x in inputs])
+    steps = step_times(entry.last.executable, [x.raw for x in inputs])
     return tuple(replace(step, seconds=step.share * call_seconds) for step in steps)
 
 

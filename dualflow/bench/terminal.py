@@ -14,6 +14,7 @@ from typing import Any
 
 Told = Callable[[int, float, float], None]  # steps done, and the last loss of each mode
 PAUSE = 5.0  # seconds between lines of plain text
+REDRAWN = 0.1  # seconds between pictures of the bar
 COLUMN = 9
 EMPHASIS = {  # regular expression -> style
     r"(?m)^(static|digits|dynamic)(?=  )": "bold",
@@ -63,9 +64,17 @@ def progress(name: str, total: int) -> Iterator[Told]:
     if bar is None:
         yield plain(name, total)
         return
-    task = bar.add_task(name, total=total, loss="")
+    task, drawn = bar.add_task(name, total=total, loss=""), 0.0
+
+    def told(done: int, eager: float, _: float) -> None:
+        nonlocal drawn
+        bar.update(task, completed=done, loss=f"{eager:.3g}")
+        if done == total or time.monotonic() - drawn >= REDRAWN:
+            drawn = time.monotonic()
+            bar.refresh()
+
     with bar:
-        yield lambda done, eager, _: bar.update(task, completed=done, loss=f"{eager:.3g}")
+        yield told
 
 
 def live() -> Any:
@@ -85,6 +94,7 @@ def live() -> Any:
         TextColumn("steps  loss {task.fields[loss]}"),
         TimeRemainingColumn(),
         transient=True,
+        auto_refresh=False,  # by a thread, while no Variable would be updated in place
     )
 
 

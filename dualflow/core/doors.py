@@ -15,6 +15,7 @@ from numpy import asarray, ndarray
 
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor, read
+from dualflow.core.kernels import alike, computed, computed_of_one, is_plain
 from dualflow.core.op import Op, bind
 from dualflow.core.record import NO_ATTRS, new_record
 from dualflow.core.registry import functions
@@ -63,7 +64,11 @@ def unary_door(op: Op, ufunc: Callable[..., Any], accepts: str) -> Callable[[Any
         if x.__class__ is Tensor and context.trace is None:
             a = x.raw
             if a.__class__ is ndarray and a.dtype in fast:
-                data = context.run(ufunc, a)
+                data = None
+                if not (alike.get((op, a.dtype)) or is_plain(op, a.dtype, 1)):
+                    data = computed_of_one(op, a)
+                if data is None:
+                    data = context.run(ufunc, a)
                 y = new(Tensor)
                 y.raw = data if data.__class__ is ndarray else asarray(data)
                 y.symbol = None
@@ -88,10 +93,7 @@ def binary_door(
         accepts: Row of `ACCEPTS`.
         compares: NumPy compares integers of any size, where `meet` refuses those that do not fit.
     """
-    fast = DTYPES_OF[accepts]
-    weak = {scalar: dtypes_ & fast for scalar, dtypes_ in WEAK.items()}
-    if compares:
-        weak[int] -= DTYPES_OF["integer"] - {int64}
+    fast, weak = DTYPES_OF[accepts], weak_partners(accepts, compares=compares)
 
     def door(x1: Any, x2: Any, /) -> Tensor:
         if context.trace is None:
@@ -101,7 +103,7 @@ def binary_door(
             if right is not Tensor and isinstance(x2, Variable):
                 x2, right = read(x2), Tensor
             plain = watched = False
-            a = b = None
+            a = b = dtype = None
             if left is Tensor:
                 a = x1.raw
                 if right is Tensor:
@@ -110,19 +112,21 @@ def binary_door(
                         dtype = a.dtype
                         plain = dtype is b.dtype and dtype in fast
                         watched = x1.record is not None or x2.record is not None
-                elif a.__class__ is ndarray and a.dtype in weak.get(right, NOTHING):
+                elif a.__class__ is ndarray and (dtype := a.dtype) in weak.get(right, NOTHING):
                     b = x2
                     plain = right is not int or LOWEST <= b <= HIGHEST
                     watched = x1.record is not None
             elif right is Tensor:
                 b = x2.raw
-                if b.__class__ is ndarray and b.dtype in weak.get(left, NOTHING):
+                if b.__class__ is ndarray and (dtype := b.dtype) in weak.get(left, NOTHING):
                     a = x1
                     plain = left is not int or LOWEST <= a <= HIGHEST
                     watched = x2.record is not None
             if plain:
+                of_numpy = alike.get((op, dtype)) or is_plain(op, dtype, 2)  # pyright: ignore[reportArgumentType] - `plain`
+                found = None if of_numpy else computed(op, (a, b), NO_ATTRS)
                 try:
-                    data = context.run(ufunc, a, b)
+                    data = context.run(ufunc, a, b) if found is None else found[0]
                 except (ValueError, OverflowError):  # `meet` and `infer` tell what is wrong
                     return bind(op, meet(op.name, (x1, x2), accepts))
                 y = new(Tensor)
@@ -133,6 +137,14 @@ def binary_door(
         return the_slow_way(door, op, x1, x2, accepts)
 
     return door
+
+
+def weak_partners(accepts: str, *, compares: bool) -> dict[type, frozenset[np.dtype[Any]]]:
+    """For each type of Python scalar the dtypes of tensors that it meets on the fast path."""
+    weak = {scalar: dtypes_ & DTYPES_OF[accepts] for scalar, dtypes_ in WEAK.items()}
+    if compares:
+        weak[int] -= DTYPES_OF["integer"] - {int64}
+    return weak
 
 
 def the_slow_way(

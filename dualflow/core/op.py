@@ -14,6 +14,7 @@ import numpy as np
 
 from dualflow.core.backend import array_module, device_of, module_for
 from dualflow.core.context import context
+from dualflow.core.kernels import computed
 from dualflow.core.record import NO_ATTRS, hang
 from dualflow.core.source import shortened
 from dualflow.core.tensor import Tensor
@@ -99,22 +100,30 @@ def argument_types(args: tuple[Any, ...]) -> tuple[TensorType, ...]:
 
 def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """Computes `op` now; the result is recorded when somebody watches its arguments."""
-    if op.definition is None:  # the ops that a composite is made of check for themselves
-        op.infer(*argument_types(args), **attrs)
     arrays = [x.raw if x.__class__ is Tensor else x for x in args]
     xp = module_of(op, arrays)
-    out = (
-        context.run(op.evaluate, xp, *arrays, **attrs)
-        if op.quiet
-        else op.evaluate(xp, *arrays, **attrs)
-    )
-    if out.__class__ is tuple:
-        tensors = [wrap(y, xp) for y in out]
-        hang(op, args, attrs, tensors)
-        return tuple(tensors)
-    y = wrap(out, xp)
-    hang(op, args, attrs, [y])
-    return y
+    outs = computed(op, arrays, attrs) if xp is np else None
+    if outs is None:
+        outs = evaluated(op, args, arrays, attrs, xp)
+    tensors = [wrap(y, xp) for y in outs]
+    hang(op, args, attrs, tensors)
+    return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
+def evaluated(
+    op: Op, args: tuple[Any, ...], arrays: list[Any], attrs: dict[str, Any], xp: Any
+) -> tuple[Any, ...]:
+    """What `op.evaluate` gives for arguments of the right types."""
+    if op.definition is None:  # the ops that a composite is made of check for themselves
+        op.infer(*argument_types(args), **attrs)
+    run = context.run if op.quiet else called
+    out = run(op.evaluate, xp, *arrays, **attrs)
+    return out if out.__class__ is tuple else (out,)
+
+
+def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Just calls a function."""
+    return function(*args, **kwargs)
 
 
 def module_of(op: Op, arrays: list[Any]) -> Any:

@@ -6,14 +6,21 @@ import math
 from typing import Any
 
 from dualflow.core.convert import as_tensor
-from dualflow.core.define import composite
+from dualflow.core.define import (
+    composite,
+    evaluate_definition,
+    infer_definition,
+    lower_definition,
+)
 from dualflow.core.doors import meet
+from dualflow.core.op import Op, bind
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import where
 from dualflow.ops.create import arange
 from dualflow.ops.linalg import matmul
 from dualflow.ops.neural import softmax
+from dualflow.ops.reduce import sum
 from dualflow.ops.shape import expand_dims, matrix_transpose
 from jit.errors import ShapeError
 from jit.types import bool_, format_shape
@@ -24,23 +31,110 @@ def causal(rows: Any, columns: Any) -> Tensor:
     return expand_dims(arange(rows), 1) >= arange(columns)
 
 
-@composite(tensors=3, accepts="floating", public=False)
-def attention(query: Any, key: Any, value: Any, is_causal: bool, scale: float) -> Tensor:  # noqa: FBT001
-    """softmax(query @ key.mT * scale) @ value, without a mask or with the causal one."""
-    scores = matmul(query * scale, matrix_transpose(key))
+def _scores(query: Any, key: Any) -> Tensor:
+    return matmul(query, matrix_transpose(key))
+
+
+def _causal_shares(scores: Any, is_causal: bool) -> Tensor:  # noqa: FBT001
+    """The softmax of scores, without a mask or with the causal one."""
     if is_causal:
         scores = where(causal(*scores.shape[-2:]), scores, -math.inf)
-    return matmul(softmax(scores), value)
+    return softmax(scores)
 
 
-@composite(tensors=4, accepts=None, public=False)
-def masked_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -> Tensor:
-    """softmax(query @ key.mT * scale + mask) @ value; false in a mask of bools forbids."""
-    scores = matmul(query * scale, matrix_transpose(key))
+def _masked_shares(scores: Any, mask: Any) -> Tensor:
+    """The softmax of scores that a mask is added to, or where it allows them."""
     if mask.dtype != bool_:
-        return matmul(softmax(scores + mask), value)
+        return softmax(scores + mask)
     shares = softmax(where(mask, scores, -math.inf))
-    return matmul(where(mask, shares, 0), value)  # a row that may see nothing would be NaN
+    return where(mask, shares, 0)  # a row that may see nothing would be NaN
+
+
+def _cotangents(g: Any, y: Any, query: Any, key: Any, value: Any, shares: Any) -> tuple[Any, ...]:
+    """The cotangents of query, key, value and scores; `query` is scaled.
+
+    sum(g * y) stands for sum(shares * slopes): all of the matrices are read row by row only, and
+    the compiler keeps none of them.
+    """
+    slopes = matmul(g, matrix_transpose(value))
+    flow = shares * (slopes - sum(g * y, axis=-1, keepdims=True))
+    return (
+        matmul(flow, key),
+        matmul(matrix_transpose(flow), query),
+        matmul(matrix_transpose(shares), g),
+        flow,
+    )
+
+
+@composite(tensors=5, accepts=None, public=False)
+def attention_flow(
+    g: Any,
+    y: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    is_causal: bool,  # noqa: FBT001
+    scale: float,
+) -> tuple[Tensor, ...]:
+    """The cotangents of query, key and value of `attention` with the result `y`."""
+    query = query * scale
+    shares = _causal_shares(_scores(query, key), is_causal)
+    to_query, to_key, to_value, _ = _cotangents(g, y, query, key, value, shares)
+    return to_query * scale, to_key, to_value
+
+
+@composite(tensors=6, accepts=None, public=False)
+def masked_attention_flow(
+    g: Any,
+    y: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any,
+    scale: float,
+    to_mask: bool,  # noqa: FBT001
+) -> tuple[Tensor, ...]:
+    """The cotangents of query, key, value and, if asked for, mask of `masked_attention`."""
+    query = query * scale
+    shares = _masked_shares(_scores(query, key), mask)
+    to_query, *rest, flow = _cotangents(g, y, query, key, value, shares)
+    return (to_query * scale, *rest, flow) if to_mask else (to_query * scale, *rest)
+
+
+def _attention(query: Any, key: Any, value: Any, is_causal: bool, scale: float) -> Tensor:  # noqa: FBT001
+    """softmax(query @ key.mT * scale) @ value, without a mask or with the causal one."""
+    return matmul(_causal_shares(_scores(query * scale, key), is_causal), value)
+
+
+def _masked_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -> Tensor:
+    """softmax(query @ key.mT * scale + mask) @ value; false in a mask of bools forbids."""
+    return matmul(_masked_shares(_scores(query * scale, key), mask), value)
+
+
+def _attention_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
+    return list(attention_flow(g, y, *args, **attrs))
+
+
+def _masked_attention_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
+    flows = masked_attention_flow(g, y, *args, **attrs, to_mask=needed[3])
+    return list(flows) if needed[3] else [*flows, None]
+
+
+def _with_pullback(name: str, definition: Any, pullback: Any) -> Op:
+    """A composite whose cotangents share work."""
+    return Op(
+        name=name,
+        evaluate=evaluate_definition(definition),
+        infer=infer_definition(definition),
+        lower=lower_definition(definition),
+        pullback=pullback,
+        definition=definition,
+        quiet=False,
+    )
+
+
+attention = _with_pullback("attention", _attention, _attention_pullback)
+masked_attention = _with_pullback("masked_attention", _masked_attention, _masked_attention_pullback)
 
 
 @api
@@ -96,12 +190,13 @@ def scaled_dot_product_attention(
             "check the extents",
         )
     factor = 1 / math.sqrt(int(query.shape[-1])) if scale is None else scale
+    tensors = query, key, value
     if attn_mask is None:
-        return attention(query, key, value, is_causal, factor)
+        return bind(attention, tensors, {"is_causal": is_causal, "scale": factor})
     if is_causal:
         raise ShapeError(
             "scaled_dot_product_attention: attn_mask and is_causal",
             "one of the two",
             "put the causal mask into attn_mask",
         )
-    return masked_attention(query, key, value, attn_mask, factor)
+    return bind(masked_attention, (*tensors, as_tensor(attn_mask)), {"scale": factor})

@@ -82,6 +82,18 @@ def _product_of_two(
     return y.reshape(sizes([*batch, *rows, *columns])), "".join([*batch, *rows, *columns])
 
 
+def _einsum_lower(form: Any, *xs: Any, spec: str) -> Any:
+    """The same as contractions of two."""
+    terms, out = terms_of(spec)
+    x, term = xs[0], terms[0]
+    for k in range(1, len(xs)):
+        later = set(out).union(*terms[k + 1 :])
+        met = dict.fromkeys(term + terms[k])
+        kept = out if k == len(xs) - 1 else "".join(c for c in met if c in later)
+        x, term = form.contract(f"{term},{terms[k]}->{kept}", x, xs[k]), kept
+    return x
+
+
 def _einsum_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
     terms, out = terms_of(attrs["spec"])
     flows: list[Any] = []
@@ -105,7 +117,7 @@ _einsum = Op(
     name="einsum",
     evaluate=_einsum_evaluate,
     infer=_einsum_type,
-    lower=lambda form, *xs, spec: form.contract(spec, *xs),
+    lower=_einsum_lower,
     pullback=_einsum_pullback,
     jvp=_einsum_jvp,
 )

@@ -267,7 +267,8 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True) -> Tensor:
     x, dtype = as_tensor(x), as_dtype(dtype)
     if x.dtype == dtype:
         return x
-    if context.trace is None and x.raw.__class__ is np.ndarray and x.dtype not in COMPLEX:
+    plain = x.dtype not in COMPLEX and not (dtype.kind == "u" and flows(x.dtype))
+    if plain and context.trace is None and x.raw.__class__ is np.ndarray:
         y = wrap(context.run(x.raw.astype, dtype))
         if x.record is not None:
             hang(_astype, (x,), {"dtype": dtype}, [y])

@@ -12,6 +12,7 @@ from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
 from dualflow.core.doors import DTYPES_OF
+from dualflow.core.kernels import computed
 from dualflow.core.op import Op, bind, wrap
 from dualflow.core.record import new_record
 from dualflow.core.registry import api, functions, refused
@@ -86,16 +87,22 @@ def _in_accumulator(x: Any, dtype: Any) -> Tensor:
 
 
 def fold(op: Op, ufunc: Any, x: Tensor, axis: Axis, *, keepdims: bool) -> Tensor:
-    """Applies a reduction; a concrete tensor goes straight to NumPy."""
+    """Applies a reduction; a concrete tensor goes straight to its kernel, or to NumPy."""
     data = x.raw
     if context.trace is None and data.__class__ is np.ndarray and x.dtype in TAKEN[op.name]:
         axes = tuple(range(data.ndim)) if axis is None else canonical_axes(op.name, axis, data.ndim)
+        attrs = {"axes": axes, "keepdims": keepdims}
+        found = computed(op, (data,), attrs)
         try:
-            y = wrap(context.run(ufunc.reduce, data, axes, data.dtype, None, keepdims))
+            y = wrap(
+                context.run(ufunc.reduce, data, axes, data.dtype, None, keepdims)
+                if found is None
+                else found[0]
+            )
         except ValueError:  # nothing to take an extreme of: told properly by `infer`
-            return bind(op, (x,), {"axes": axes, "keepdims": keepdims})
+            return bind(op, (x,), attrs)
         if x.record is not None:
-            y.record = new_record(op, (x,), {"axes": axes, "keepdims": keepdims})
+            y.record = new_record(op, (x,), attrs)
         return y
     return bind(op, (x,), {"axes": canonical_axes(op.name, axis, x.ndim), "keepdims": keepdims})
 

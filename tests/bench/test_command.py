@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from dualflow.__main__ import main
-from dualflow.bench import closing, micro
-from dualflow.bench.micro import Measured
+from dualflow.bench import calls, closing, micro
+from dualflow.bench.measured import HEADER, Measured
 
 LIGHT = """
 import sys
@@ -57,7 +57,7 @@ def test_a_program_from_start_to_end(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     text = "\n".join(lines)
     assert lines[0].startswith("dualflow bench: one program (static)")
-    assert "interpreted" in text
+    assert "compiled: " in text
     assert str(path) in text
     assert text.index("same answer?") < text.index("losses agree") < text.index("2 of 2 checks")
     assert len(text[text.index("Three things to try next:") :].splitlines()) == 4
@@ -95,7 +95,7 @@ HEAVY = Measured("import", "a fresh process", "s", 0.25, 0.1, 0.1, 0.1, "it impo
 
 
 def test_micro_prints_goal_value_spread_and_verdict(golden):
-    golden("bench/micro", "\n".join([micro.HEADER, str(MET), str(MISSED), str(HEAVY)]))
+    golden("bench/micro", "\n".join([HEADER, str(MET), str(MISSED), str(HEAVY)]))
     assert [measured.passed for measured in (MET, MISSED, HEAVY)] == [True, False, False]
 
 
@@ -110,9 +110,10 @@ def test_micro_exits_with_1_under_check_when_a_goal_is_missed(figures, check, st
 
 def test_micro_measures_every_op_in_every_case(monkeypatch):
     monkeypatch.setattr(micro, "importing", lambda: HEAVY)
+    monkeypatch.setattr(calls, "run", lambda repeats: iter([MET]))
     found = list(micro.run(repeats=2, number=2))
-    assert len(found) == 1 + len(micro.OPS) * len(micro.CASES)
-    for measured in found[1:]:
+    assert len(found) == 1 + len(micro.OPS) * len(micro.CASES) + 1
+    for measured in found[1:-1]:
         assert measured.lower <= measured.upper
         assert measured.goal == micro.CASES[measured.case]
 
@@ -121,3 +122,18 @@ def test_import_loads_neither_cupy_nor_llvmlite():
     measured = micro.importing(processes=1)
     assert measured.note == ""
     assert measured.value > 0
+
+
+def test_micro_measures_calls_steps_and_compiling(monkeypatch):
+    monkeypatch.setattr(calls, "first_call", lambda cache: 0.25)
+    found = list(calls.run(repeats=2, processes=1, ops=20))
+    kinds = [measured.what for measured in found]
+    assert kinds == ["call"] * 3 + ["step"] * 4 + ["compile"] * 3
+    assert all(measured.value > 0 for measured in found)
+    assert [measured.passed for measured in found[-3:-1]] == [True, False]
+    assert max(len(str(measured)) for measured in found) <= 80
+
+
+def test_a_first_call_in_a_fresh_process_fills_the_disk_cache(tmp_path):
+    assert calls.first_call(str(tmp_path)) > 0
+    assert any(tmp_path.iterdir())

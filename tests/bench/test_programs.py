@@ -58,7 +58,7 @@ def test_calls_run_from_the_graph_after_the_first_epoch(result):
 def test_the_comparison_has_all_its_figures(result):
     done, _ = result
     comparison = done.comparison
-    assert comparison.mode == "interpreted"
+    assert comparison.mode == "compiled"
     assert comparison.place.startswith(f"{done.workload.name}.py:")
     assert 0 < comparison.kernels <= comparison.ops
     assert comparison.first.tracing > 0
@@ -85,6 +85,6 @@ def test_checks_and_json(result):
     assert (found["format"], found["when"]) == (1, "now")
     program = found["programs"][done.workload.name]
     assert program["losses"] == done.losses
-    assert program["comparison"]["mode"] == "interpreted"
+    assert program["comparison"]["mode"] == "compiled"
     assert len(program["seconds"]["eager"]) == len(program["seconds"]["compiled"])
     assert max(map(len, table([done]).splitlines())) <= 80

@@ -253,7 +253,7 @@ def recorded(python: Callable[..., Any], tensors: list[df.Tensor]) -> Recorded:
     with using(trace=trace):
         result = python(*arguments)
         trace.graph.outputs = [trace.value_of(y) for y in tensors_of(result)]
-    inputs = [x.raw for x in (*tensors, *(cell.tensor() for cell in trace.cells))]
+    inputs = [x.raw for x in (*tensors, *(cell.tensor for cell in trace.cells))]
     trace.release()
     return Recorded(trace.graph, inputs)
 

@@ -1,0 +1,353 @@
+"""Kernels of eager execution: an op applied by itself is a compiled graph of one node.
+
+So eager results have the bits of compiled ones. NumPy computes what it computes exactly as compiled
+code does (`jit.forms.exact`), and what has no code; all else has a kernel, found by the types and
+attrs of a call. A kernel serves many shapes: extents are symbols of its graph, and elementwise ops
+are compiled for one dimension. Only the first shapes of a product get kernels of their own, which
+are faster. With JIT_TARGET=interpreter there are no kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import ndarray
+
+from dualflow.core.context import context
+from jit.config import scoped
+from jit.errors import DualflowError
+from jit.types import TensorType, dtypes
+
+if TYPE_CHECKING:
+    from jit.compiler import Executable
+    from jit.dims import Dim
+    from jit.ir.graph import Graph
+    from jit.ir.op import OpDef
+
+Array = np.ndarray[Any, Any]
+Attrs = dict[str, Any]
+Call = Callable[..., "list[Array] | None"]  # of arrays; None where one does not fit
+Order = tuple[int, ...] | None
+Pattern = tuple[tuple[int | str, ...], ...]
+
+SMALL = 8  # extents up to this are numbers in a kernel
+OWN = 8  # shapes of a product that get kernels of their own
+MANY = 16  # kernels of a family, from which on all extents are symbols; families of a composite
+KEPT = 1024  # calls of an op that are remembered
+ONLY_ARRAYS = frozenset({ndarray})
+WORDS = frozenset({str, bool, type(None), *map(type, dtypes.values())})
+
+alike: dict[Hashable, bool] = {}  # whether NumPy computes an op, by dtypes and words among attrs
+calls: dict[OpDef, dict[Hashable, Call]] = {}  # how kernels are called, by types and attrs
+families: dict[Hashable, dict[Hashable, Family]] = {}  # by op and types, then by attrs
+
+
+def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | None:
+    """What the kernel of an op gives.
+
+    Args:
+        op: Any op.
+        arrays: NumPy arrays, and Python numbers, which have the dtype of the last array.
+        attrs: Static arguments.
+
+    Returns:
+        The results, or None where `op.evaluate` is to be used: it gives the same bits, or tells
+        what is wrong.
+    """
+    if scoped.get().target != "cpu":
+        return None
+    mixed = not ONLY_ARRAYS.issuperset([x.__class__ for x in arrays])
+    if mixed or op not in calls:  # what NumPy computes needs no key of shapes
+        if is_alike(op, arrays, attrs):
+            return None
+        arrays = as_arrays(arrays) if mixed else arrays
+    key = tuple([part for x in arrays for part in (x.dtype, x.shape)])
+    if attrs:
+        key += spelled(attrs)
+    call = calls[op].get(key) if op in calls else None
+    if call is None and not is_alike(op, arrays, attrs):
+        call = remembered(key, op, arrays, attrs)
+    if call is None:
+        return None
+    found = call(*arrays)
+    return rearranged(key, op, arrays, attrs) if found is None else found
+
+
+def computed_of_one(op: OpDef, x: Array) -> Array | None:
+    """`computed` for an op of one argument, one result and no attrs, in half the time."""
+    call = calls[op].get((x.dtype, x.shape)) if op in calls else None
+    if call is not None and scoped.get().target == "cpu" and (found := call(x)) is not None:
+        return found[0]
+    found = computed(op, (x,), {})
+    return None if found is None else found[0]
+
+
+def is_plain(op: OpDef, dtype: np.dtype[Any], arity: int) -> bool:
+    """Whether NumPy computes an elementwise op of arguments of one dtype, which has no attrs."""
+    known = alike.get((op, dtype))
+    if known is None:
+        from jit.forms.exact import is_computed_alike
+
+        types = [TensorType((2,), dtype)] * arity
+        known = alike[op, dtype] = is_computed_alike(op, types, {})
+    return known
+
+
+def is_alike(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
+    """Whether NumPy computes an op; numbers and extents among its attrs do not matter for that."""
+    words = [x for x in attrs.values() if x.__class__ in WORDS] if attrs else ()
+    key = (op, *[x.dtype if x.__class__ is ndarray else x.__class__ for x in arrays], *words)
+    known = alike.get(key)
+    if known is None:
+        from jit.forms.exact import is_computed_alike  # loaded when something is computed
+
+        types = types_of(as_arrays(arrays))
+        known = alike[key] = is_computed_alike(op, types, attrs)
+    return known
+
+
+def as_arrays(arrays: Sequence[Any]) -> Sequence[Array]:
+    """Python numbers as arrays of no dimensions, in the dtype of the last array."""
+    dtype = next((x.dtype for x in reversed(arrays) if x.__class__ is ndarray), None)
+    return [x if x.__class__ is ndarray else context.run(np.asarray, x, dtype) for x in arrays]
+
+
+def spelled(attrs: Attrs) -> tuple[Any, ...]:
+    """Attrs as part of a key, where 0.0 and -0.0 must differ, though they are equal."""
+    return tuple([x if x or x is False else repr(x) for x in attrs.values()])
+
+
+def types_of(arrays: Sequence[Array]) -> list[TensorType]:
+    """The type of each array."""
+    return [TensorType(x.shape, x.dtype) for x in arrays]
+
+
+def remembered(
+    key: Hashable,
+    op: OpDef,
+    arrays: Sequence[Array],
+    attrs: Attrs,
+    orders: tuple[Order, ...] | None = None,
+) -> Call | None:
+    """A new call; None where arguments are wrong, or empty, or attrs change all the time."""
+    family = family_of(op, arrays, attrs, orders)
+    if family is None or any(x.size == 0 for x in arrays):
+        return None
+    try:
+        call = family.call(arrays)
+    except DualflowError:  # `evaluate` tells
+        return None
+    known = calls.setdefault(op, {})
+    if len(known) >= KEPT:
+        known.clear()
+    known[key] = call
+    return call
+
+
+def forget() -> None:
+    """Drops what is known of ops, for tests that change them."""
+    for known in (alike, calls, families):
+        known.clear()
+
+
+# ----- arrays whose memory is in another order -----
+
+
+def rearranged(
+    key: tuple[Any, ...], op: OpDef, arrays: Sequence[Array], attrs: Attrs
+) -> list[Array] | None:
+    """What the kernel gives for arrays that are not in order; None if a check fails in it.
+
+    Transposed arrays are read as they are; those with gaps are copied.
+    """
+    orders = tuple(map(order_of, arrays))
+    laid = [x.transpose(o) if o else np.array(x, order="C") for x, o in zip(arrays, orders)]
+    if any(orders):
+        key = (*key, orders)
+    call = calls[op].get(key) or remembered(key, op, laid, attrs, orders)
+    return None if call is None else call(*laid)
+
+
+def order_of(x: Array) -> Order:
+    """The axes by falling strides, if in that order nothing lies between the elements."""
+    if x.flags.c_contiguous or not x.flags.aligned:
+        return None
+    axes = tuple(sorted(range(x.ndim), key=lambda k: -x.strides[k]))
+    return axes if x.transpose(axes).flags.c_contiguous else None
+
+
+def inverse(order: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that undoes another."""
+    return tuple([order.index(k) for k in range(len(order))])
+
+
+def in_order(type_: TensorType, order: Order) -> TensorType:
+    """The type of an argument whose array has its axes in another order."""
+    return type_ if order is None else type_.with_shape([type_.shape[k] for k in inverse(order)])
+
+
+# ----- kernels -----
+
+
+class Family:
+    """The kernels of an op for arguments of certain dtypes, ranks and orders, and certain attrs.
+
+    Args:
+        op: The op.
+        attrs: Its static arguments.
+        orders: For each array which axes of the argument its axes are; None where they are its own.
+    """
+
+    def __init__(self, op: OpDef, attrs: Attrs, orders: tuple[Order, ...]) -> None:
+        self.op, self.attrs, self.orders = op, attrs, orders
+        self._natures: dict[Hashable, str] = {}
+        self._kernels: dict[Hashable, Executable | None] = {}
+
+    def call(self, arrays: Sequence[Array]) -> Call:
+        """The quickest way to call a kernel with arrays of these shapes.
+
+        Raises:
+            DualflowError: The arguments are wrong.
+        """
+        pattern = pattern_of(arrays, 1)
+        nature = self._natures.get(pattern)
+        if nature is None:
+            nature = self._natures[pattern] = self._nature(types_of(arrays))
+        if nature == "elementwise":
+            return self._in_one_dimension(arrays)
+        own = nature == "product" and len(self._kernels) < OWN
+        kernel = self.kernel(arrays, math.inf if own else SMALL)
+        return kernel.direct(arrays) or in_python(kernel)
+
+    def _nature(self, types: Sequence[TensorType]) -> str:
+        """How an op is compiled: "elementwise", as a "product", or in some "other" way."""
+        from jit.forms.exact import forms_of, is_elementwise, is_product
+
+        wide = {(type_.shape, order) for type_, order in zip(types, self.orders) if type_.shape}
+        if len(wide) == 1 and is_elementwise(forms_of(self.op, types, self.attrs)):
+            return "elementwise"
+        forms = forms_of(self.op, list(map(in_order, types, self.orders)), self.attrs)
+        return "product" if any(map(is_product, forms)) else "other"
+
+    def _in_one_dimension(self, arrays: Sequence[Array]) -> Call:
+        """Arrays of any number of dimensions, with the kernel for one; results in their order."""
+        flat = [x.reshape(-1) if x.ndim else x for x in arrays]
+        shape, order = next((x.shape, o) for x, o in zip(arrays, self.orders) if x.ndim)
+        family = family_of(self.op, flat, self.attrs) or Family(
+            self.op, self.attrs, (None,) * len(flat)
+        )
+        kernel = family.kernel(flat, 1)
+        results = [shape] * len(kernel.graph.outputs)
+        call = kernel.direct(flat, inputs=[x.shape for x in arrays], outputs=results)
+        if call is None:
+            call = in_python(kernel, shape)
+        if order is None:
+            return call
+        back = inverse(order)
+        return lambda *laid: [y.transpose(back) for y in call(*laid) or ()] or None
+
+    def kernel(self, arrays: Sequence[Array], least: float) -> Executable:
+        """The kernel for arrays of these shapes; extents above `least` are symbols, if they can."""
+        if len(self._kernels) >= MANY and least == SMALL:
+            least = 1
+        pattern = pattern_of(arrays, least)
+        if pattern not in self._kernels:
+            self._kernels[pattern] = self._compiled(arrays, pattern, least)
+        return self._kernels[pattern] or self.kernel(arrays, math.inf)
+
+    def _compiled(
+        self, arrays: Sequence[Array], pattern: Pattern, least: float
+    ) -> Executable | None:
+        """A new kernel; None if it would not be right for all sizes."""
+        import jit
+        from jit.dims import recording_guesses
+        from jit.forms.exact import forms_of, is_settled
+
+        guesses: list[Any] = []
+        try:
+            with recording_guesses(guesses):
+                given = symbolic(arrays, pattern, int(min(least, SMALL)) + 1)
+                types = list(map(in_order, given, self.orders))
+                settled = all(map(is_settled, forms_of(self.op, types, self.attrs)))
+                kernel = jit.compile(self._graph(given, types))
+        except DualflowError:
+            if least == math.inf:
+                raise
+            return None
+        ready = settled and not guesses and kernel.mode == "compiled"
+        return kernel if ready or least == math.inf else None
+
+    def _graph(self, given: Sequence[TensorType], types: Sequence[TensorType]) -> Graph:
+        """The op alone, behind the permutations that put its arguments in order."""
+        from dualflow.core.op import registry
+        from jit.ir.graph import Graph
+
+        graph, permute = Graph(self.op.name), registry["permute_dims"]
+        values = list(map(graph.input, given))
+        for k, order in enumerate(self.orders):
+            if order is not None:
+                attrs = {"axes": inverse(order)}
+                (values[k],) = graph.add(permute, [values[k]], attrs, (types[k],))
+        results = self.op.infer_all(tuple(types), self.attrs)
+        graph.outputs = list(graph.add(self.op, values, self.attrs, results))
+        return graph
+
+
+def family_of(
+    op: OpDef, arrays: Sequence[Array], attrs: Attrs, orders: tuple[Order, ...] | None = None
+) -> Family | None:
+    """The family that has the kernel for a call.
+
+    A composite whose attrs change all the time has none: the ops that it is made of compute it.
+    """
+    orders = orders or (None,) * len(arrays)
+    variants = families.setdefault((op, *[(x.dtype, x.ndim) for x in arrays], orders), {})
+    words = spelled(attrs)
+    if words not in variants:
+        if len(variants) >= MANY and getattr(op, "definition", None) is not None:
+            return None
+        variants[words] = Family(op, attrs, orders)
+    return variants[words]
+
+
+def in_python(kernel: Executable, shape: tuple[int, ...] | None = None) -> Call:
+    """A call of a kernel that needs more than native code.
+
+    Args:
+        kernel: What is called.
+        shape: Its arrays come and its results go in this shape, not in one dimension.
+    """
+
+    def call(*arrays: Array) -> list[Array] | None:
+        if not all(x.flags.c_contiguous for x in arrays):
+            return None
+        if shape is None:
+            return kernel(list(arrays))
+        return [y.reshape(shape) for y in kernel([x.reshape(-1) if x.ndim else x for x in arrays])]
+
+    return call
+
+
+def pattern_of(arrays: Sequence[Array], least: float) -> Pattern:
+    """Shapes in which extents above `least` have names, equal ones the same."""
+    names: dict[int, str] = {}
+    return tuple(
+        [
+            tuple([d if d <= least else names.setdefault(d, f"n{len(names)}") for d in x.shape])
+            for x in arrays
+        ]
+    )
+
+
+def symbolic(arrays: Sequence[Array], pattern: Pattern, lo: int) -> list[TensorType]:
+    """The types of arrays, with symbols from `lo` on for the extents that have names."""
+    from jit.dims import symbol
+
+    def extent(name: int | str, seen: int) -> int | Dim:
+        return symbol(name, hint=seen, lo=lo) if isinstance(name, str) else name
+
+    shapes = [tuple(map(extent, names, x.shape)) for names, x in zip(pattern, arrays)]
+    return [TensorType(shape, x.dtype) for shape, x in zip(shapes, arrays)]

@@ -1,0 +1,41 @@
+"""Graphs of the law tests, whole and node by node, with the values that eager execution gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import dualflow as df
+from dualflow.core.context import using
+from dualflow.core.op import bind
+from jit.ir.builtin import builtin_ops
+from jit.ir.graph import Graph, Node, Value
+from tests.ops.laws import Recorded
+
+Array = np.ndarray[Any, Any]
+Example = tuple[Graph, list[Array], list[Array]]  # a graph, its inputs, the outputs wanted
+
+
+def examples(call: Recorded) -> Iterator[Example]:
+    """The graph of a call, and each of its nodes as a graph of its own."""
+    values = dict(zip(call.graph.inputs, call.inputs, strict=True))
+    for node in call.graph.nodes:
+        values.update(zip(node.outputs, eagerly(node, values), strict=True))
+    yield call.graph, call.inputs, [values[v] for v in call.graph.outputs]
+    for node in call.graph.nodes if len(call.graph.nodes) > 1 else ():
+        if node.op not in builtin_ops.values():
+            graph, given = Graph(node.op.name), list(dict.fromkeys(node.inputs))
+            names = {v: graph.input(v.type) for v in given}
+            graph.outputs = list(graph.append_copy(node, names))
+            yield graph, [values[v] for v in given], [values[v] for v in node.outputs]
+
+
+def eagerly(node: Node, values: dict[Value, Array]) -> tuple[Array, ...]:
+    """What a node gives when its op is applied by itself."""
+    if node.op in builtin_ops.values():
+        return tuple([node.attrs["value"] for _ in node.outputs])
+    with using(trace=None, recording=False):
+        out = bind(node.op, tuple([df.Tensor(values[v]) for v in node.inputs]), node.attrs)  # type: ignore[arg-type]
+    return tuple([y.raw for y in (out if isinstance(out, tuple) else (out,))])

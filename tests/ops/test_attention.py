@@ -1,0 +1,83 @@
+"""Attention keeps no matrix of scores, forward or backward, eager or compiled."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import dualflow as df
+import jit
+from jit.native import NativeCode
+from tests.ops.laws import recorded
+
+F = df.nn.functional
+BATCH, ROWS, COLUMNS = 2, 90, 110
+MASKS = {
+    "none": None,
+    "bools": np.random.default_rng(1).random((ROWS, COLUMNS)) < 0.7,
+    "numbers": np.random.default_rng(1).normal(size=(ROWS, COLUMNS)).astype("float32"),
+    "causal": "causal",
+}
+
+
+def operands(rows=ROWS, columns=COLUMNS):
+    rng = np.random.default_rng(0)
+    shapes = [(BATCH, rows, 8), (BATCH, columns, 8), (BATCH, columns, 12), (BATCH, rows, 12)]
+    return [df.asarray(rng.normal(size=shape).astype("float32")) for shape in shapes]
+
+
+def with_slopes(q, k, v, g, mask=None):
+    """The result and what flows to query, key and value."""
+    causal = isinstance(mask, str)
+    with df.GradientTape() as tape:
+        tape.watch([q, k, v])
+        y = F.scaled_dot_product_attention(q, k, v, None if causal else mask, is_causal=causal)
+    return y, *tape.gradient(y, [q, k, v], g)
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_no_slot_of_a_compiled_call_holds_scores(mask):
+    graph = recorded(lambda q, k, v, g: with_slopes(q, k, v, g, mask), operands()).graph
+    executable = jit.compile(graph)
+    assert executable.mode == "compiled"
+    assert isinstance(executable.run, NativeCode)
+    slots = executable.run.plan.program.slots
+    written = [slot.type.size for slot in slots if slot.role == "temporary"]
+    assert max(written) < BATCH * ROWS * COLUMNS
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_slopes_are_those_of_the_definition(mask):
+    def plain(q, k, v):
+        scores = q @ k.mT / np.sqrt(8.0).astype("float32")
+        if isinstance(mask, str):
+            scores = df.where(df.asarray(np.tri(ROWS, COLUMNS, dtype=bool)), scores, -np.inf)
+        elif mask is not None:
+            scores = scores + mask if mask.dtype != bool else df.where(mask, scores, -np.inf)
+        return F.softmax(scores) @ v
+
+    q, k, v, g = operands()
+    with df.GradientTape() as tape:
+        tape.watch([q, k, v])
+        y = plain(q, k, v)
+    wanted = y, *tape.gradient(y, [q, k, v], g)
+    for ours, theirs in zip(with_slopes(q, k, v, g, mask), wanted, strict=True):
+        assert np.allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_eager_calls_allocate_less_than_the_scores():
+    xs = operands(500, 600)
+    with_slopes(*xs)  # compiles
+    tracemalloc.start()
+    with_slopes(*xs)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < BATCH * 500 * 600 * 4 / 2
+
+
+def test_both_modes_give_the_same_bits():
+    eager, compiled = with_slopes(*operands()), df.function(with_slopes)(*operands())
+    for ours, theirs in zip(eager, compiled, strict=True):
+        assert np.array_equal(ours.numpy(), theirs.numpy())
