@@ -254,9 +254,10 @@ class Family:
         if len(self._kernels) >= MANY and least == SMALL:
             least = 1
         pattern = pattern_of(arrays, least)
-        if pattern not in self._kernels:
-            self._kernels[pattern] = self._compiled(arrays, pattern, least)
-        return self._kernels[pattern] or self.kernel(arrays, math.inf)
+        key = pattern, least  # of two with one pattern, one may be made for larger sizes only
+        if key not in self._kernels:
+            self._kernels[key] = self._compiled(arrays, pattern, least)
+        return self._kernels[key] or self.kernel(arrays, math.inf)
 
     def _compiled(
         self, arrays: Sequence[Array], pattern: Pattern, least: float

@@ -25,15 +25,15 @@ DTYPES = ["float32"] * 6 + ["float64"] * 2 + ["float16", "bfloat16", "int64", "i
 MOST = 40_000  # elements of a value
 HALVES = ("float16", "bfloat16")
 BINARY = [
-    *"add subtract multiply divide maximum minimum atan2 hypot logaddexp pow copysign".split(),
+    *"add subtract multiply divide maximum minimum atan2 hypot logaddexp pow".split(),
     *"floor_divide remainder less less_equal equal not_equal greater nextafter".split(),
     *"logical_and logical_xor bitwise_and bitwise_or bitwise_xor".split(),
 ]
 REDUCTIONS = [
     *"sum mean max min prod any all argmax argmin var std logsumexp count_nonzero".split(),
 ]
-# Their results have no values yet, or shapes that depend on values.
-UNSUITED = ("empty_like", "nonzero")
+# Results without values, shapes that depend on values, signs that NaN has by chance.
+UNSUITED = ("empty_like", "nonzero", "signbit")
 ALONG = "softmax log_softmax cumulative_sum cumulative_prod sort argsort flip".split()
 
 

@@ -16,6 +16,7 @@ from jit.forms.program import lower_graph
 from jit.planner import ADDITION
 from jit.runtime.program import Launch
 from jit.types import kind
+from tests.jit.examples import EXAMPLES, example
 from tests.jit.stages import IN_NUMPY, IN_ORDER, Stages, bits
 from tests.ops import laws
 from tests.ops.laws import assert_close, cases, widened
@@ -23,7 +24,7 @@ from tests.samples import SAMPLES
 
 NAMES = sorted(SAMPLES)
 INTERPRETED = ("naive", "scheduled", "direct")
-SMALL = 1500  # additions, about: what costs more is interpreted by slow tests only
+SMALL, LARGE = 1500, 30_000  # about so many additions are interpreted, by slow tests more
 NEAR = 64  # roundings that sums and elementary functions of NumPy may be away
 
 
@@ -39,7 +40,7 @@ def test_stages_agree(name):
         call = laws.traced(name, case.number, None)
         made = Stages(call.graph)
         few = case.number == 0 and cost(made) <= SMALL
-        check(made, call.inputs, case, () if few else INTERPRETED)
+        check(made, call.inputs, case, interpreted=few)
 
 
 @pytest.mark.slow
@@ -47,7 +48,8 @@ def test_stages_agree(name):
 def test_stages_agree_in_all_dtypes(name):
     for case in cases(name, None, "float64", *laws.OTHERS):
         call = laws.traced(name, case.number, case.dtype)
-        check(Stages(call.graph), call.inputs, case)
+        made = Stages(call.graph)
+        check(made, call.inputs, case, interpreted=cost(made) <= LARGE)
 
 
 @pytest.mark.slow
@@ -55,13 +57,20 @@ def test_stages_agree_in_all_dtypes(name):
 def test_stages_of_gradients_agree(name):
     for case in list(laws.differentiable(name, "float32"))[: laws.FIRST]:
         call = laws.gradient_graph(case)
-        check(Stages(call.graph), call.inputs, f"gradient of {case}")
+        made = Stages(call.graph)
+        check(made, call.inputs, f"gradient of {case}", interpreted=cost(made) <= LARGE)
 
 
-def check(made, inputs, what, left_out=()):
-    """All stages of a graph agree, but for some that are left out."""
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_stages_of_examples_agree(name):
+    call = example(name)
+    check(Stages(call.graph), call.inputs, name)
+
+
+def check(made, inputs, what, *, interpreted=True):
+    """All stages of a graph agree; those in the interpreter may be left out."""
     assert made.is_native, what
-    stages = [stage for stage in (*IN_NUMPY, *IN_ORDER) if stage not in left_out]
+    stages = [x for x in (*IN_NUMPY, *IN_ORDER) if interpreted or x not in INTERPRETED]
     found = {stage: made.run(stage, inputs) for stage in stages}
     exact = all(map(is_exact, lower_graph(made.given).forms))
     for stage in stages:
