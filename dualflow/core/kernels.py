@@ -92,7 +92,7 @@ def is_plain(op: OpDef, dtype: np.dtype[Any], arity: int) -> bool:
         from jit.forms.exact import is_computed_alike
 
         types = [TensorType((2,), dtype)] * arity
-        known = alike[op, dtype] = is_computed_alike(op, types, {})
+        known = alike[op, dtype] = is_computed_alike(op, types, {}) is not False
     return known
 
 
@@ -105,7 +105,10 @@ def is_alike(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
         from jit.forms.exact import is_computed_alike  # loaded when something is computed
 
         types = types_of(as_arrays(arrays))
-        known = alike[key] = is_computed_alike(op, types, attrs)
+        known = is_computed_alike(op, types, attrs)
+        if known is None:  # wrong arguments: that says nothing of others
+            return True
+        alike[key] = known
     return known
 
 

@@ -26,8 +26,8 @@ def forms_of(op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any]) -> l
     return form.forms
 
 
-def is_computed_alike(op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any]) -> bool:
-    """Whether `op.evaluate` in NumPy gives the bits that a compiled graph gives.
+def is_computed_alike(op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any]) -> bool | None:
+    """Whether `op.evaluate` in NumPy gives the bits that a compiled graph gives; None: an error.
 
     It does too where an op has no code: then it is a step of the host, and the same function runs.
     """
@@ -35,8 +35,8 @@ def is_computed_alike(op: OpDef, types: Sequence[TensorType], attrs: dict[str, A
         with recording_guesses([]):
             op.infer_all(tuple(types), attrs)
             forms = forms_of(op, types, attrs)
-    except DualflowError:  # `evaluate` will tell
-        return True
+    except DualflowError:  # `evaluate` will tell; other arguments may be right
+        return None
     return not all(map(has_code, forms)) or all(map(is_exact, forms))
 
 

@@ -176,7 +176,7 @@ run = executable([floats(64)] * 2, [0], [Launch(slow_sum(10**7, 64), (0, 1), cos
 run([x])
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    for _ in range(100):
+    for _ in range(1000):
         run([x])
 except KeyboardInterrupt:
     print('interrupted', (shared(x) == x + 6).all())
