@@ -188,7 +188,7 @@ def is_foldable(node: Node) -> bool:
     from jit.forms.exact import is_computed_alike
 
     types = [value.type for value in node.inputs]
-    return is_computed_alike(node.op, types, node.attrs)
+    return is_computed_alike(node.op, types, node.attrs) is not False
 
 
 def pipeline(
