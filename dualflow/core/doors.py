@@ -15,7 +15,7 @@ from numpy import asarray, ndarray
 
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor, read
-from dualflow.core.kernels import alike, computed, computed_of_one, is_plain
+from dualflow.core.kernels import computed, computer_of_one, is_plain, of_numpy
 from dualflow.core.op import Op, bind
 from dualflow.core.record import NO_ATTRS, new_record
 from dualflow.core.registry import functions
@@ -59,14 +59,15 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 def unary_door(op: Op, ufunc: Callable[..., Any], accepts: str) -> Callable[[Any], Tensor]:
     """The public function of an elementwise op of one argument."""
     fast = DTYPES_OF[accepts]
+    numpy_does, compute = of_numpy.setdefault(op, {}), computer_of_one(op)
 
     def door(x: Any, /) -> Tensor:
         if x.__class__ is Tensor and context.trace is None:
             a = x.raw
             if a.__class__ is ndarray and a.dtype in fast:
                 data = None
-                if not (alike.get((op, a.dtype)) or is_plain(op, a.dtype, 1)):
-                    data = computed_of_one(op, a)
+                if not (numpy_does.get(a.dtype) or is_plain(op, a.dtype, 1)):
+                    data = compute(a)
                 if data is None:
                     data = context.run(ufunc, a)
                 y = new(Tensor)
@@ -94,6 +95,7 @@ def binary_door(
         compares: NumPy compares integers of any size, where `meet` refuses those that do not fit.
     """
     fast, weak = DTYPES_OF[accepts], weak_partners(accepts, compares=compares)
+    numpy_does = of_numpy.setdefault(op, {})
 
     def door(x1: Any, x2: Any, /) -> Tensor:
         if context.trace is None:
@@ -123,8 +125,8 @@ def binary_door(
                     plain = left is not int or LOWEST <= a <= HIGHEST
                     watched = x2.record is not None
             if plain:
-                of_numpy = alike.get((op, dtype)) or is_plain(op, dtype, 2)  # pyright: ignore[reportArgumentType] - `plain`
-                found = None if of_numpy else computed(op, (a, b), NO_ATTRS)
+                alike = numpy_does.get(dtype) or is_plain(op, dtype, 2)  # pyright: ignore[reportArgumentType] - `plain`
+                found = None if alike else computed(op, (a, b), NO_ATTRS)
                 try:
                     data = context.run(ufunc, a, b) if found is None else found[0]
                 except (ValueError, OverflowError):  # `meet` and `infer` tell what is wrong

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,10 +38,10 @@ SMALL = 8  # extents up to this are numbers in a kernel
 OWN = 8  # shapes of a product that get kernels of their own
 MANY = 16  # kernels of a family, from which on all extents are symbols; families of a composite
 KEPT = 1024  # calls of an op that are remembered
-ONLY_ARRAYS = frozenset({ndarray})
 WORDS = frozenset({str, bool, type(None), *map(type, dtypes.values())})
 
 alike: dict[Hashable, bool] = {}  # whether NumPy computes an op, by dtypes and words among attrs
+of_numpy: dict[OpDef, dict[Any, bool]] = {}  # the same of elementwise ops, by their one dtype
 calls: dict[OpDef, dict[Hashable, Call]] = {}  # how kernels are called, by types and attrs
 families: dict[Hashable, dict[Hashable, Family]] = {}  # by op and types, then by attrs
 
@@ -59,15 +60,17 @@ def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | No
     """
     if scoped.get().target != "cpu":
         return None
-    mixed = not ONLY_ARRAYS.issuperset([x.__class__ for x in arrays])
-    if mixed or op not in calls:  # what NumPy computes needs no key of shapes
-        if is_alike(op, arrays, attrs):
-            return None
-        arrays = as_arrays(arrays) if mixed else arrays
+    known = calls.get(op)
+    if not known and is_alike(op, arrays, attrs):  # what NumPy computes needs no key of shapes
+        return None
+    for x in arrays:
+        if x.__class__ is not ndarray:
+            arrays = as_arrays(arrays)
+            break
     key = tuple([part for x in arrays for part in (x.dtype, x.shape)])
     if attrs:
         key += spelled(attrs)
-    call = calls[op].get(key) if op in calls else None
+    call = known.get(key) if known else None
     if call is None and not is_alike(op, arrays, attrs):
         call = remembered(key, op, arrays, attrs)
     if call is None:
@@ -76,24 +79,29 @@ def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | No
     return rearranged(key, op, arrays, attrs) if found is None else found
 
 
-def computed_of_one(op: OpDef, x: Array) -> Array | None:
+def computer_of_one(op: OpDef) -> Callable[[Array], Array | None]:
     """`computed` for an op of one argument, one result and no attrs, in half the time."""
-    call = calls[op].get((x.dtype, x.shape)) if op in calls else None
-    if call is not None and scoped.get().target == "cpu" and (found := call(x)) is not None:
-        return found[0]
-    found = computed(op, (x,), {})
-    return None if found is None else found[0]
+    known = calls.setdefault(op, {})
+
+    def compute(x: Array) -> Array | None:
+        call = known.get((x.dtype, x.shape))
+        if call is not None and scoped.get().target == "cpu" and (found := call(x)) is not None:
+            return found[0]
+        found = computed(op, (x,), {})
+        return None if found is None else found[0]
+
+    return compute
 
 
 def is_plain(op: OpDef, dtype: np.dtype[Any], arity: int) -> bool:
     """Whether NumPy computes an elementwise op of arguments of one dtype, which has no attrs."""
-    known = alike.get((op, dtype))
-    if known is None:
+    known = of_numpy.setdefault(op, {})
+    if dtype not in known:
         from jit.forms.exact import is_computed_alike
 
         types = [TensorType((2,), dtype)] * arity
-        known = alike[op, dtype] = is_computed_alike(op, types, {}) is not False
-    return known
+        known[dtype] = is_computed_alike(op, types, {}) is not False
+    return known[dtype]
 
 
 def is_alike(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
@@ -114,8 +122,18 @@ def is_alike(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
 
 def as_arrays(arrays: Sequence[Any]) -> Sequence[Array]:
     """Python numbers as arrays of no dimensions, in the dtype of the last array."""
-    dtype = next((x.dtype for x in reversed(arrays) if x.__class__ is ndarray), None)
-    return [x if x.__class__ is ndarray else context.run(np.asarray, x, dtype) for x in arrays]
+    given = [x.dtype for x in arrays if x.__class__ is ndarray]
+    dtype = given[-1] if given else None
+    return [x if x.__class__ is ndarray else number(x, dtype, x or repr(x)) for x in arrays]
+
+
+@lru_cache(maxsize=1024)
+def number(x: complex, dtype: np.dtype[Any] | None, spelled: object) -> Array:
+    """A number as an array that nobody changes; by how they are `spelled`, 0.0 and -0.0 differ."""
+    del spelled
+    array = context.run(np.array, x, dtype)
+    array.flags.writeable = False
+    return array
 
 
 def spelled(attrs: Attrs) -> tuple[Any, ...]:
@@ -152,7 +170,7 @@ def remembered(
 
 def forget() -> None:
     """Drops what is known of ops, for tests that change them."""
-    for known in (alike, calls, families):
+    for known in (alike, families, *of_numpy.values(), *calls.values()):
         known.clear()
 
 
