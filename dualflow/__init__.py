@@ -185,6 +185,7 @@ from dualflow.tracing.explain import status
 from dualflow.tracing.function import function
 from dualflow.tracing.modes import set_mode
 from dualflow.tracing.spec import TensorSpec
+from dualflow.tracing.sweeps import compile_repeated_sweeps
 from jit.types import dtypes
 
 if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
@@ -210,6 +211,8 @@ SUBMODULES = (
     "random",
     "testing",
 )  # loaded when first used
+
+compile_repeated_sweeps()
 
 
 def __getattr__(name: str) -> Any:

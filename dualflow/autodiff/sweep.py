@@ -67,6 +67,11 @@ class Sweep:
 
     def run(self, cotangents: list[Tensor], wanted: set[Any]) -> dict[Any, Tensor]:
         """Cotangents of the wanted records (leaves among them) that are reached."""
+        eager = context.trace is None and not context.recording
+        return (run_eagerly[-1] if eager else op_by_op)(self, cotangents, wanted)
+
+    def pull_all(self, cotangents: list[Tensor], wanted: set[Any]) -> dict[Any, Tensor]:
+        """The same, record by record."""
         needed = self._needed(wanted)
         sums: dict[Any, Tensor] = {}
         for target, g in zip(self.targets, cotangents, strict=True):
@@ -128,6 +133,11 @@ class Sweep:
         for record in self.records:
             record.inputs = None
             record.attrs = {}
+
+
+op_by_op = Sweep.pull_all
+# How sweeps that nobody records or traces are run: the last one counts. `tracing` adds its own.
+run_eagerly: list[Callable[..., dict[Any, Tensor]]] = [op_by_op]
 
 
 def released(record: Record) -> TapeError:

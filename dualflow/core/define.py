@@ -17,7 +17,7 @@ import numpy as np
 
 from dualflow.core.backend import canonical_device
 from dualflow.core.context import using
-from dualflow.core.convert import SCALARS
+from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.doors import ACCEPTS, binary_door, meet, unary_door
 from dualflow.core.op import Lowering, Op, TypesOnly, bind, symbolic
 from dualflow.core.registry import api, functions, refused
@@ -304,7 +304,7 @@ def as_tensors(operands: tuple[Any, ...]) -> tuple[Tensor, ...]:
     return tuple(
         functions["asarray"](x, dtype=met.get(kind(weak_dtype(x, None))))
         if isinstance(x, SCALARS)
-        else functions["asarray"](x)
+        else as_tensor(x)
         for x in operands
     )
 

@@ -105,15 +105,20 @@ def is_plain(op: OpDef, dtype: np.dtype[Any], arity: int) -> bool:
 
 
 def is_alike(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
-    """Whether NumPy computes an op; numbers and extents among its attrs do not matter for that."""
+    """Whether NumPy computes an op; numbers and extents among its attrs do not matter for that.
+
+    It does where its bits are those of compiled code. A composite has a kernel all the same: one
+    instead of a step of NumPy's for each of the ops that it is made of.
+    """
     words = [x for x in attrs.values() if x.__class__ in WORDS] if attrs else ()
     key = (op, *[x.dtype if x.__class__ is ndarray else x.__class__ for x in arrays], *words)
     known = alike.get(key)
     if known is None:
-        from jit.forms.exact import is_computed_alike  # loaded when something is computed
+        from jit.forms import exact  # loaded when something is computed
 
-        types = types_of(as_arrays(arrays))
-        known = is_computed_alike(op, types, attrs)
+        composite = getattr(op, "definition", None) is not None
+        rule = exact.is_without_code if composite else exact.is_computed_alike
+        known = rule(op, types_of(as_arrays(arrays)), attrs)
         if known is None:  # wrong arguments: that says nothing of others
             return True
         alike[key] = known

@@ -31,13 +31,28 @@ def is_computed_alike(op: OpDef, types: Sequence[TensorType], attrs: dict[str, A
 
     It does too where an op has no code: then it is a step of the host, and the same function runs.
     """
+    forms = checked_forms(op, types, attrs)
+    if forms is None:
+        return None
+    return not all(map(has_code, forms)) or all(map(is_exact, forms))
+
+
+def is_without_code(op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any]) -> bool | None:
+    """Whether an op is a step of the host in a compiled graph; None: an error."""
+    forms = checked_forms(op, types, attrs)
+    return None if forms is None else not all(map(has_code, forms))
+
+
+def checked_forms(
+    op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any]
+) -> list[Form] | None:
+    """The forms of an op; None where the arguments are wrong: then `evaluate` will tell."""
     try:
         with recording_guesses([]):
             op.infer_all(tuple(types), attrs)
-            forms = forms_of(op, types, attrs)
-    except DualflowError:  # `evaluate` will tell; other arguments may be right
+            return forms_of(op, types, attrs)
+    except DualflowError:
         return None
-    return not all(map(has_code, forms)) or all(map(is_exact, forms))
 
 
 def is_elementwise(forms: Sequence[Form]) -> bool:

@@ -161,7 +161,7 @@ class Binding:
         return (
             all(isinstance(step, Launch) for step in program.steps)
             and len(self._made) == len(program.outputs)
-            and not (self.large or self.shares)
+            and not self.large
             and self.arena <= ON_STACK
         )
 

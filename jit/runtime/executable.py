@@ -92,7 +92,19 @@ class Executable:
     ) -> Callable[..., list[Array] | None] | None:
         """The quickest way to call it again with arrays like these; see `Binding.direct`."""
         binding = self._only or self.binding(arrays)
-        return binding.direct(inputs, outputs)
+        call = binding.direct(inputs, outputs)
+        return self._shared(call) if call is not None and binding.shares else call
+
+    def _shared(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A direct call whose launches are shared out: it starts the threads, in any process."""
+        pool = self._pool
+
+        def shared(*arrays: Array) -> list[Array] | None:
+            if not pool.ready:
+                pool.start()
+            return call(*arrays)
+
+        return shared
 
     def run(self, binding: Binding, frame: Frame, arrays: list[Array]) -> list[Array]:
         """The outputs; nobody else uses `frame` meanwhile."""

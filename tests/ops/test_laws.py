@@ -8,6 +8,7 @@ lowered    the reference forms give what `evaluate` gives
 adjoint    <g, JVP t> = <VJP g, t>
 numeric    gradients are central differences, to order two
 traced-AD  a gradient inside of, or around, a function is eager's
+repeated   so is a gradient that comes again and is compiled by itself
 derived    reverse rules of composites are those that follow from their definitions
 refused    bad calls raise what is documented, the same in both modes
 """
@@ -25,6 +26,7 @@ import jit
 from dualflow.core import doors, kernels
 from dualflow.core.op import registry
 from dualflow.core.registry import functions
+from dualflow.tracing import sweeps
 from jit.types import kind
 from tests.ops import compiled, laws
 from tests.ops.laws import assert_close, cases, same_bits
@@ -211,6 +213,24 @@ def test_traced_gradient(name):
                 if not same_bits(a, b):
                     assert_close(a, laws.widened(b.numpy()), 1e-6, f"{case}, tape outside")
         assert (inside.from_graph, outside.from_graph) == (1, 1)
+
+
+@by_name
+def test_repeated_gradient(name, monkeypatch):
+    """A gradient that keeps coming is compiled, which does not change a bit of it."""
+    monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 0.0)
+    for case in laws.differentiable(name, None):
+        g = laws.cotangent(case)
+
+        def pulled(g=g, case=case):
+            xs = case.primals()
+            with df.GradientTape() as tape:
+                tape.watch(xs)
+                y = case.of_wanted(*xs)
+            return tape.gradient(y, xs, g, unconnected_gradients="zero")
+
+        wanted, found = pulled(), pulled()
+        assert all(same_bits(a, b) for a, b in zip(found, wanted, strict=True)), case
 
 
 @by_name

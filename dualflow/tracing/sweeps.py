@@ -1,0 +1,268 @@
+"""Sweeps that come again: an eager loop asks for gradients of the same form at each step.
+
+Op by op, a sweep costs Python and a kernel for each op. Once one form of sweep has cost about what
+it takes to compile it, it is recorded on symbolic tensors and compiled; from then on it is one
+native call, with the same bits. So at most half of the time is spent in vain, whatever comes.
+"""
+
+from __future__ import annotations
+
+import time
+from operator import attrgetter
+from typing import Any
+
+from numpy import ndarray
+
+import jit
+from dualflow.autodiff.sweep import Sweep, op_by_op, run_eagerly
+from dualflow.core.context import using
+from dualflow.core.kernels import spelled
+from dualflow.core.op import Op, registry, wrap
+from dualflow.core.record import Leaf, Pick, Record
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.trace import Trace
+from jit.config import scoped
+from jit.errors import DualflowError
+from jit.ir.graph import Graph
+
+Found = dict[Any, Tensor]  # cotangents by record
+
+SECONDS_A_RECORD = 3e-3  # what compiling takes
+LONGEST = 2000  # records; longer sweeps are not compiled
+KEPT = 512  # forms that are remembered
+
+by_tick = attrgetter("tick")
+forms: dict[Any, Form] = {}
+
+
+class Form:
+    """What is known of the sweeps of one form.
+
+    Attributes:
+        spent: Seconds that they took so far, op by op.
+        compiled: One that is compiled; None before, and where that cannot be.
+        hopeless: Whether it cannot be.
+    """
+
+    __slots__ = ("spent", "compiled", "hopeless")
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+        self.compiled: CompiledSweep | None = None
+        self.hopeless = False
+
+
+def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found:
+    """What `Sweep.run` gives, compiled if sweeps of this form keep coming."""
+    if scoped.get().target != "cpu" or len(sweep.records) > LONGEST:
+        return op_by_op(sweep, cotangents, wanted)
+    outline = Outline(sweep, cotangents, wanted)
+    form = form_of(outline)
+    if form is None or form.hopeless:
+        return op_by_op(sweep, cotangents, wanted)
+    if form.compiled is not None:
+        return form.compiled.run(outline)
+    started = time.perf_counter()
+    found = op_by_op(sweep, cotangents, wanted)
+    form.spent += time.perf_counter() - started
+    if form.spent > SECONDS_A_RECORD * len(outline.records):
+        form.compiled = compiled(outline)
+        form.hopeless = form.compiled is None
+    return found
+
+
+def compile_repeated_sweeps() -> None:
+    """From now on eager sweeps that keep coming are compiled."""
+    run_eagerly.append(run_sweep)
+
+
+def form_of(outline: Outline) -> Form | None:
+    """The form of a sweep; None for one that has none."""
+    if not outline.regular:
+        return None
+    key = tuple(outline.words)
+    try:
+        form = forms.get(key)
+    except TypeError:  # attrs that are no keys
+        return None
+    if form is None:
+        if len(forms) >= KEPT:
+            forms.clear()
+        form = forms[key] = Form()
+    return form
+
+
+class Outline:
+    """The form of a sweep, in words that are equal for sweeps that do the same, and its tensors.
+
+    Args:
+        sweep: The records.
+        cotangents: One for each target.
+        wanted: The records whose cotangents are asked for.
+
+    Attributes:
+        records: In the order of their ticks.
+        tensors: All that the rules of the ops may look at, each once; then the cotangents.
+        wanted: The records that are wanted and met, in order.
+        words: The form.
+        regular: Whether the words say all.
+    """
+
+    def __init__(self, sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> None:
+        self.sweep = sweep
+        self.records = sorted(sweep.records, key=by_tick)
+        self.tensors: list[Tensor] = []
+        self.wanted: dict[Any, int] = {}
+        self.words: list[Any] = [len(cotangents)]
+        self._asked = wanted
+        self._places: dict[int, int] = {}
+        self._numbers: dict[Any, int] = {}
+        self.regular = all(map(self._note, self.records)) and self._targets(cotangents)
+
+    def _note(self, record: Record) -> bool:
+        """Appends what a record is; whether words can say it."""
+        op, words = record.op, self.words
+        if op.__class__ is not Op or registry.get(op.name) is not op:
+            return False  # made for one call, with rules of its own
+        words.append(op)
+        if record.attrs:
+            words.append(spelled(record.attrs))
+        places = self._places
+        for x in record.inputs or ():
+            if x.__class__ is Tensor:
+                place = places.get(id(x))
+                words.append(self._place(x) if place is None else place)
+            else:
+                words.append((x.__class__, repr(x)))
+        for index, y in self.sweep.outputs[record].items():
+            self._numbers[y.record] = len(self._numbers)
+            words.append(index)
+            words.append(self._place(y))
+        return True
+
+    def _place(self, x: Tensor) -> int:
+        """The number of a tensor that is met for the first time."""
+        place = self._places[id(x)] = len(self.tensors)
+        self.tensors.append(x)
+        array, record = x.raw, x.record
+        number = None if record is None else self._numbers.get(record)
+        mark = self.wanted.setdefault(record, len(self.wanted)) if record in self._asked else None
+        self.words += (array.dtype, array.shape, number, mark)
+        return place
+
+    def _targets(self, cotangents: list[Tensor]) -> bool:
+        """Appends where the sweep begins; whether all is computed by NumPy's arrays."""
+        targets = self.sweep.targets
+        self.words += [self._numbers.get(target.record) for target in targets]
+        self.tensors += cotangents
+        known = all(target.record in self._numbers for target in targets)
+        return known and all(x.raw.__class__ is ndarray for x in self.tensors)
+
+
+class CompiledSweep:
+    """A sweep that runs as one native call.
+
+    Args:
+        executable: What runs.
+        read: The numbers of the tensors that it takes.
+        found: For each result, which of the wanted records it is the cotangent of.
+    """
+
+    def __init__(self, executable: jit.Executable, read: list[int], found: list[int]) -> None:
+        self._executable = executable
+        self._read = read
+        self._found = found
+        self._direct: Any = None
+
+    def run(self, outline: Outline) -> Found:
+        """The cotangents that a sweep of this form gives."""
+        tensors = outline.tensors
+        arrays = [tensors[k].raw for k in self._read]
+        if self._direct is None:
+            self._direct = self._executable.direct(arrays) or (lambda *arrays: None)
+        made = self._direct(*arrays) or self._executable(arrays)
+        wanted = list(outline.wanted)
+        return {wanted[k]: wrap(array) for k, array in zip(self._found, made, strict=True)}
+
+
+def compiled(outline: Outline) -> CompiledSweep | None:
+    """The compiled sweep; None if a rule of an op asks for values, or native code cannot do it."""
+    trace = Trace("sweep", closed=True)
+    mirror = Mirror(outline, trace)
+    try:
+        with using(trace=trace, recording=False):
+            found = op_by_op(mirror.sweep(), mirror.cotangents, set(mirror.wanted))
+        outputs = [trace.value_of(g) for g in found.values()]
+    except DualflowError:
+        return None
+    finally:
+        graph = trace.graph
+        trace.release()
+    if trace.refusals or len(graph.inputs) != len(outline.tensors):  # more came from outside
+        return None
+    graph.outputs = outputs
+    graph, read = pruned(graph)
+    executable = jit.compile(graph, ops=registry)
+    order = [mirror.wanted.index(record) for record in found]
+    return CompiledSweep(executable, read, order) if executable.mode == "compiled" else None
+
+
+def pruned(graph: Graph) -> tuple[Graph, list[int]]:
+    """The graph without what nobody reads; which of its inputs are left."""
+    nodes = graph.live_nodes()
+    read = {value for node in nodes for value in node.inputs}.union(graph.outputs)
+    left = [k for k, value in enumerate(graph.inputs) if value in read]
+    small = Graph(graph.name)
+    names = {v: small.input(v.type) for v in [graph.inputs[k] for k in left]}
+    for node in nodes:
+        small.append_copy(node, names)
+    small.outputs = [names[value] for value in graph.outputs]
+    return small, left
+
+
+class Mirror:
+    """The records and tensors of a sweep again, with symbolic tensors.
+
+    Args:
+        outline: Of the sweep.
+        trace: Where the tensors are inputs.
+
+    Attributes:
+        cotangents: Symbolic ones.
+        wanted: The mirrored records whose cotangents are wanted.
+    """
+
+    def __init__(self, outline: Outline, trace: Trace) -> None:
+        self._outline = outline
+        self._records: dict[Any, Any] = {}
+        self._images: dict[int, Tensor] = {}
+        images = [trace.placeholder(x.type, None) for x in outline.tensors]
+        count = len(images) - len(outline.sweep.targets)
+        self.cotangents = images[count:]
+        self._images = {id(x): y for x, y in zip(outline.tensors[:count], images[:count])}
+        for record in outline.records:
+            self._reflect(record)
+        leaves = [record for record in outline.wanted if record not in self._records]
+        self._records.update((leaf, Leaf()) for leaf in leaves)
+        for x in outline.tensors[:count]:
+            self._images[id(x)].record = self._records.get(x.record)
+        self.wanted = [self._records[record] for record in outline.wanted]
+
+    def _reflect(self, record: Record) -> None:
+        """Makes the image of a record, and of those of its outputs if it has several."""
+        inputs = tuple([self._images.get(id(x), x) for x in record.inputs or ()])
+        image = Record(record.op, inputs, record.attrs, rooted=False)
+        image.types = record.types
+        for y in self._outline.sweep.outputs[record].values():
+            pick = y.record
+            self._records[pick] = Pick(image, pick.index) if pick.__class__ is Pick else image
+
+    def sweep(self) -> Sweep:
+        """The same walk over the images."""
+        targets = [self._images[id(x)] for x in self._targets()]
+        return Sweep(targets, lambda record: True)
+
+    def _targets(self) -> list[Tensor]:
+        """For each target a tensor with its record that has an image."""
+        by_record = {x.record: x for x in self._outline.tensors if id(x) in self._images}
+        return [by_record[target.record] for target in self._outline.sweep.targets]

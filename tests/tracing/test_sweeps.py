@@ -1,0 +1,181 @@
+"""Eager gradients that keep coming in one form are compiled; only the time tells."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from dualflow.tracing import sweeps
+from jit.config import configure
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    """The second sweep of a form is compiled."""
+    monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 0.0)
+    monkeypatch.setattr(sweeps, "forms", {})
+
+
+def compiled():
+    """How many forms are."""
+    return sum(form.compiled is not None for form in sweeps.forms.values())
+
+
+def descend(steps, rate=0.1):
+    """The losses of a small net."""
+    generator = np.random.default_rng(0)
+    x, y = (df.asarray(generator.standard_normal(s, dtype="f")) for s in ((8, 5), (8, 3)))
+    w, b = df.Variable(np.full((5, 3), 0.1, "f")), df.Variable(np.zeros(3, "f"))
+    losses = []
+    for _ in range(steps):
+        with df.GradientTape() as tape:
+            loss = ((df.tanh(x @ w) + b - y) ** 2).mean()
+        for v, g in zip((w, b), tape.gradient(loss, [w, b]), strict=True):
+            v.assign_sub(rate * g)
+        losses.append(loss.item())
+    return losses, w.tolist(), b.tolist()
+
+
+def test_a_loop_computes_the_same_and_compiles_one_sweep(monkeypatch):
+    found = descend(20)
+    assert compiled() == 1
+    monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 1e9)
+    monkeypatch.setattr(sweeps, "forms", {})
+    assert descend(20) == found
+    assert compiled() == 0
+
+
+def test_backward_uses_it_too():
+    w = df.Variable([1.0, 2.0])
+    for k in range(4):
+        (w * w * w).sum().backward()
+        assert w.grad.tolist() == [3.0 * (k + 1), 12.0 * (k + 1)]
+    assert compiled() == 1
+
+
+def test_a_sweep_is_compiled_only_when_it_has_cost_as_much(monkeypatch):
+    monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 1e9)
+    descend(20)
+    (form,) = sweeps.forms.values()
+    assert form.compiled is None
+    assert form.spent > 0
+
+
+def slope(f, *xs):
+    """The gradient of a sum by its first argument."""
+    xs = [df.asarray(x) for x in xs]
+    with df.GradientTape() as tape:
+        tape.watch(xs)
+        y = f(*xs)
+    return tape.gradient(y, xs[0]).tolist()
+
+
+def test_other_numbers_shapes_dtypes_and_attrs_are_other_forms():
+    for _ in range(3):
+        assert slope(lambda x: x * 2.0, [1.0, 2.0]) == [2.0, 2.0]
+        assert slope(lambda x: x * 3.0, [1.0, 2.0]) == [3.0, 3.0]
+        assert slope(lambda x: x * 2.0, [1.0, 2.0, 3.0]) == [2.0, 2.0, 2.0]
+        assert slope(lambda x: x * 2.0, np.ones(2)) == [2.0, 2.0]
+        assert slope(lambda x: df.sum(x, axis=0), np.ones((1, 2))) == [[1.0, 1.0]]
+        assert slope(lambda x: df.sum(x, axis=1), np.ones((1, 2))) == [[1.0, 1.0]]
+        assert slope(lambda x: x * 0.0, [np.inf]) == [0.0]
+        assert slope(lambda x: x * -0.0, [np.inf]) == [-0.0]
+    assert compiled() == len(sweeps.forms) == 8
+
+
+def test_tensors_that_are_one_and_the_same_are_another_form():
+    a, b = df.asarray([2.0]), df.asarray([5.0])
+    for _ in range(3):
+        assert slope(lambda x: x * b, a) == [5.0]
+        assert slope(lambda x: x * x, a) == [4.0]
+        assert slope(lambda x, y: x * y, a, b) == [5.0]
+
+
+def test_a_source_in_the_middle():
+    for _ in range(3):
+        x = df.asarray([3.0])
+        with df.GradientTape() as tape:
+            tape.watch(x)
+            y = x * x
+            z = y * y
+        found = tape.gradient(z, [y, x])
+        assert [g.tolist() for g in found] == [[18.0], [108.0]]
+    assert compiled() == 1
+
+
+def test_several_targets_and_cotangents():
+    for scale in (1.0, 2.0, 3.0):
+        x = df.asarray([1.0, 2.0])
+        with df.GradientTape() as tape:
+            tape.watch(x)
+            a, b = x * 2.0, x * x
+        given = [df.asarray([scale, 1.0]), None]
+        assert tape.gradient([a, b], x, given).tolist() == [2.0 * scale + 2.0, 6.0]
+    assert compiled() == 1
+
+
+def test_outputs_of_one_op_are_told_apart():
+    for _ in range(3):
+        for which, wanted in ((0, [[1.0], [0.0]]), (1, [[0.0], [1.0]])):
+            x = df.asarray([[2.0], [3.0]])
+            with df.GradientTape() as tape:
+                tape.watch(x)
+                y = df.unstack(x)[which]
+            assert tape.gradient(y, x).tolist() == wanted
+
+
+def test_rules_of_the_users_own_are_not_compiled():
+    @df.custom_gradient
+    def half(x):
+        return x / 2.0, lambda g: 10.0 * g
+
+    for _ in range(3):
+        assert slope(half, [1.0]) == [10.0]
+    assert compiled() == 0
+
+
+def test_higher_orders_stay_right():
+    for _ in range(4):
+        x = df.asarray(2.0)
+        with df.GradientTape() as outer:
+            outer.watch(x)
+            with df.GradientTape() as inner:
+                inner.watch(x)
+                y = x**4
+            first = inner.gradient(y, x)
+        assert (first.item(), outer.gradient(first, x).item()) == (32.0, 48.0)
+
+
+def test_transposed_arrays_are_taken():
+    x = df.asarray(np.arange(6.0).reshape(2, 3))
+    for _ in range(3):
+        assert slope(lambda t: df.sum(t * x.T), np.ones((3, 2))) == x.T.tolist()
+
+
+def test_without_kernels_nothing_is_compiled():
+    with configure(target="interpreter"):
+        descend(5)
+    assert not sweeps.forms
+
+
+def test_what_a_sweep_was_about_is_not_kept():
+    held = []
+    for _ in range(3):
+        x = df.asarray(np.ones(1000))
+        held.append(weakref.ref(x))
+        slope(lambda t: t * t, x)
+        del x
+    gc.collect()
+    assert compiled() == 1
+    assert [ref() for ref in held] == [None] * 3
+
+
+def test_forms_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr(sweeps, "KEPT", 4)
+    for k in range(1, 12):
+        slope(lambda x: x * 2.0, np.ones(k))
+        assert len(sweeps.forms) <= 4
