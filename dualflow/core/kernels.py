@@ -43,6 +43,7 @@ WORDS = frozenset({str, bool, type(None), *map(type, dtypes.values())})
 alike: dict[Hashable, bool] = {}  # whether NumPy computes an op, by dtypes and words among attrs
 of_numpy: dict[OpDef, dict[Any, bool]] = {}  # the same of elementwise ops, by their one dtype
 calls: dict[OpDef, dict[Hashable, Call]] = {}  # how kernels are called, by types and attrs
+general_calls: dict[OpDef, dict[Hashable, Call]] = {}  # likewise, while recording
 families: dict[Hashable, dict[Hashable, Family]] = {}  # by op and types, then by attrs
 
 
@@ -60,7 +61,7 @@ def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | No
     """
     if scoped.get().target != "cpu":
         return None
-    known = calls.get(op)
+    known = known_calls(op)
     if not known and is_alike(op, arrays, attrs):  # what NumPy computes needs no key of shapes
         return None
     for x in arrays:
@@ -70,13 +71,24 @@ def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | No
     key = tuple([part for x in arrays for part in (x.dtype, x.shape)])
     if attrs:
         key += spelled(attrs)
-    call = known.get(key) if known else None
-    if call is None and not is_alike(op, arrays, attrs):
-        call = remembered(key, op, arrays, attrs)
+    call = known.get(key)
     if call is None:
-        return None
-    found = call(*arrays)
+        if is_alike(op, arrays, attrs):
+            return None
+        if all(x.flags.c_contiguous for x in arrays):
+            call = remembered(key, op, arrays, attrs)
+            if call is None:
+                return None
+    found = None if call is None else call(*arrays)
     return rearranged(key, op, arrays, attrs) if found is None else found
+
+
+def known_calls(op: OpDef) -> dict[Hashable, Call]:
+    """How kernels of an op are called here and now.
+
+    A recording takes kernels for all sizes and orders: it is made once, and compiles its own.
+    """
+    return (calls if context.trace is None else general_calls).setdefault(op, {})
 
 
 def computer_of_one(op: OpDef) -> Callable[[Array], Array | None]:
@@ -166,7 +178,7 @@ def remembered(
         call = family.call(arrays)
     except DualflowError:  # `evaluate` tells
         return None
-    known = calls.setdefault(op, {})
+    known = known_calls(op)
     if len(known) >= KEPT:
         known.clear()
     known[key] = call
@@ -175,7 +187,8 @@ def remembered(
 
 def forget() -> None:
     """Drops what is known of ops, for tests that change them."""
-    for known in (alike, families, *of_numpy.values(), *calls.values()):
+    by_op = (*of_numpy.values(), *calls.values(), *general_calls.values())
+    for known in (alike, families, *by_op):
         known.clear()
 
 
@@ -187,13 +200,14 @@ def rearranged(
 ) -> list[Array] | None:
     """What the kernel gives for arrays that are not in order; None if a check fails in it.
 
-    Transposed arrays are read as they are; those with gaps are copied.
+    Transposed arrays are read as they are; those with gaps are copied, and all while recording.
     """
-    orders = tuple(map(order_of, arrays))
+    plain = context.trace is not None
+    orders = tuple([None if plain else order_of(x) for x in arrays])
     laid = [x.transpose(o) if o else np.array(x, order="C") for x, o in zip(arrays, orders)]
     if any(orders):
         key = (*key, orders)
-    call = calls[op].get(key) or remembered(key, op, laid, attrs, orders)
+    call = known_calls(op).get(key) or remembered(key, op, laid, attrs, orders)
     return None if call is None else call(*laid)
 
 
@@ -244,7 +258,7 @@ class Family:
             nature = self._natures[pattern] = self._nature(types_of(arrays))
         if nature == "elementwise":
             return self._in_one_dimension(arrays)
-        own = nature == "product" and len(self._kernels) < OWN
+        own = nature == "product" and len(self._kernels) < OWN and context.trace is None
         kernel = self.kernel(arrays, math.inf if own else SMALL)
         return kernel.direct(arrays) or in_python(kernel)
 

@@ -7,8 +7,9 @@ An item of the grid is a strip of columns for a block of rows:
         for each tile of rows: accumulators = 0; inner loop of fused multiply-adds; add to totals
     for each row: the epilogue on totals, and stores
 
-With one chain there are no totals: the epilogue follows the inner loop. `jit.forms.contraction`
-says how chains are cut; tiles do not change the order in which an element's products are summed.
+With one chain and a short epilogue there are no totals: the epilogue follows the inner loop. A long
+one is written out once, not for every row of every tile. `jit.forms.contraction` says how chains
+are cut; tiles do not change the order in which an element's products are summed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from jit.loops.tiles import Tiling, choose
 from jit.target import Target
 from jit.types import product
 
+SHORT = 8  # cost of an epilogue up to which it works on the accumulators
 ROWS = 192  # rows of an item, at most: their totals stay in the first cache
 
 
@@ -129,8 +131,9 @@ class ProductNest:
             self.tiling.height if width == self.tiling.width else self.tiling.narrow_height
         )
         w, several = self.w, self.cut is not None
-        totals = self.alloc("totals", each * width, "stack") if several else None
-        if totals is not None:
+        apart = several or sum(task.cost for task in self.group.tasks[1:]) > SHORT
+        totals = self.alloc("totals", each * width, "stack") if apart else None
+        if totals is not None and several:
             with w.loop(index(0), index(each * width), hint=self.hint("lane")) as k:
                 w.store(totals, k, w.number(-0.0, VType(totals.dtype)))
         with self._chains() as (first, last):
@@ -204,8 +207,10 @@ class ProductNest:
             return
         offset = w.let("multiply", w.let("subtract", row, start), index(width))
         with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
-            at = w.let("add", offset, k)
-            w.store(totals, at, w.let("add", w.load(totals, at), w.load(acc, k)))
+            at, made = w.let("add", offset, k), w.load(acc, k)
+            if self.cut is not None:
+                made = w.let("add", w.load(totals, at), made)
+            w.store(totals, at, made)
 
     def _fma(self, a: Operand, b: Operand, c: Operand) -> Operand:
         if c.type.dtype.kind == "f":
