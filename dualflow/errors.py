@@ -31,7 +31,7 @@ __all__ = [
 
 
 class FunctionWarning(UserWarning):
-    """A decorated function runs eagerly: the message says where, why, and what to change."""
+    """A decorated function runs in segments: the message says where, why, and what to change."""
 
 
 class PromotionWarning(UserWarning):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -159,14 +160,26 @@ def made_native(graph: Graph, donate: Pairs, stages: Stages) -> NativeCode | Non
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """No garbage collection inside: visiting the many objects of the passes doubles their time."""
-    enabled = gc.isenabled()
+    """No garbage collection inside: visiting the many objects of the passes doubles their time.
+
+    Graphs are cycles. What is left of them goes at the end of the outermost pause, also where the
+    user has switched the collector off.
+    """
+    if _paused.get():
+        yield
+        return
+    enabled, token = gc.isenabled(), _paused.set(True)
     gc.disable()
     try:
         yield
     finally:
+        _paused.reset(token)
+        gc.collect(0)
         if enabled:
             gc.enable()
+
+
+_paused = ContextVar("jit.collector_paused", default=False)
 
 
 def tell(made: Executable, given: int, debug: int) -> None:

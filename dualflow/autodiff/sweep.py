@@ -67,7 +67,7 @@ class Sweep:
 
     def run(self, cotangents: list[Tensor], wanted: set[Any]) -> dict[Any, Tensor]:
         """Cotangents of the wanted records (leaves among them) that are reached."""
-        eager = context.trace is None and not context.recording
+        eager = not context.recording and (context.trace is None or context.trace.runs)
         return (run_eagerly[-1] if eager else op_by_op)(self, cotangents, wanted)
 
     def pull_all(self, cotangents: list[Tensor], wanted: set[Any]) -> dict[Any, Tensor]:

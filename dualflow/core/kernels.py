@@ -296,7 +296,10 @@ class Family:
         pattern = pattern_of(arrays, least)
         key = pattern, least  # of two with one pattern, one may be made for larger sizes only
         if key not in self._kernels:
-            self._kernels[key] = self._compiled(arrays, pattern, least)
+            from jit.compiler import collector_paused
+
+            with collector_paused():
+                self._kernels[key] = self._compiled(arrays, pattern, least)
         return self._kernels[key] or self.kernel(arrays, math.inf)
 
     def _compiled(

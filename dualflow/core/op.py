@@ -162,6 +162,8 @@ new_tensor = Tensor.__new__
 class TypesOnly:
     """The owner of tensors that only have a type: running a definition on them infers types."""
 
+    runs = False
+
     def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """The types of the outputs, as tensors."""
         types = op.infer_all(argument_types(args), attrs)
@@ -171,6 +173,8 @@ class TypesOnly:
 
 class Lowering:
     """The owner of tensors that stand for form values: running a definition on them lowers it."""
+
+    runs = False
 
     def __init__(self, form: Any) -> None:
         self.form = form

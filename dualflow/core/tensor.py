@@ -214,7 +214,7 @@ class Tensor(Methods):
         return format(self.concrete("format()").item(), spec)
 
     def __repr__(self) -> str:
-        if self.raw is None:
+        if self.raw is None and not (context.trace is not None and context.trace.runs):
             return f"Tensor(symbolic, shape={self.shape}, dtype={self.dtype})"
         data = backend.to_device(self.concrete("repr()"), "cpu")
         text = np.array2string(data, separator=", ", prefix="Tensor(", threshold=100, edgeitems=3)

@@ -116,6 +116,8 @@ class Variable(Tensor):
                 "a value of the same shape",
                 "reshape the value, or make a new Variable",
             )
+        if tensor.raw is None and context.trace is not None:
+            context.trace.publish(tensor)
         before = self.tensor  # its record is the leaf: a tape that watches goes on watching
         after = self.tensor = Tensor(tensor.raw, tensor.symbol, before.record)
         if context.trace is not None:

@@ -25,7 +25,7 @@ class TraceInfo:
         seconds: Spent recording and compiling.
         hits: Calls that it served from its graphs.
         paths: Ways through the function that were recorded.
-        eager: The reason, if calls run eagerly.
+        segments: The reason, if Python runs at each call, with segments in between.
         guards: Answers that its paths rely on.
     """
 
@@ -35,7 +35,7 @@ class TraceInfo:
     seconds: float = 0.0
     hits: int = 0
     paths: int = 0
-    eager: str | None = None
+    segments: str | None = None
     guards: list[str] = field(default_factory=list)
 
 
@@ -73,7 +73,11 @@ class Explanation:
         traces = []
         for k, trace in enumerate(self.traces[:MOST_TRACES], 1):
             served = f"{counted(trace.hits, 'hit')}, {counted(trace.paths, 'path')}"
-            state = f"eager: {trace.eager}" if trace.eager else f"{served}, {trace.seconds:.3f} s"
+            state = (
+                f"segments: {trace.segments}"
+                if trace.segments
+                else f"{served}, {trace.seconds:.3f} s"
+            )
             traces.append(f"  {k}. {trace.why[:60]} ({trace.line}): {state}")
         if len(self.traces) > MOST_TRACES:
             traces.append(f"  and {len(self.traces) - MOST_TRACES} more")
@@ -126,7 +130,7 @@ def explain(function: Any) -> Explanation:
     codes: list[Any] = []
     for entry in list(function.entries.values()):
         info = entry.info
-        info.eager = entry.eager
+        info.segments = entry.segments
         paths = list(entry.paths)
         info.guards = [
             f"{node.source}: {node.attrs['expected']}"

@@ -19,6 +19,7 @@ from dualflow.errors import FunctionWarning
 from dualflow.tracing import modes
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.path import EntryMiss, Path, is_tracked, opaque
+from dualflow.tracing.segments import in_segments
 from dualflow.tracing.shortcut import Shortcut
 from dualflow.tracing.signature import (
     Call,
@@ -37,17 +38,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
 NOTHING = object()  # instead of a result
-MAX_CREATIONS = 3  # recordings in a row that may create state before the function runs eagerly
+MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
 
 
 class Entry:
-    """The paths recorded for one signature; `eager` holds the reason if it is not compiled."""
+    """The paths recorded for one signature; `segments` holds the reason if there can be none."""
 
     def __init__(self, info: TraceInfo) -> None:
         self.info = info
         self.paths: list[Path] = []
         self.last: Path | None = None
-        self.eager: str | None = None
+        self.segments: str | None = None
         self.creations = 0
         self.shortcut: Shortcut | None = None
         self._asked = False
@@ -102,14 +103,14 @@ class Function:
         if entry is None:
             with self._lock:
                 entry = self.entries.get(call.key) or self._new_entry(call)
-        if entry.eager is not None:
-            return self._eager(call)
+        if entry.segments is not None:
+            return self._in_segments(call)
         return self._run(entry, call)
 
     def _again(self, entry: Entry, args: tuple[Any, ...]) -> Any:
         """Serves a call like the last one; NOTHING, and nothing was done, if it is not like it."""
         path, shortcut = entry.last, entry.shortcut
-        if path is None or shortcut is None or entry.eager is not None:
+        if path is None or shortcut is None or entry.segments is not None:
             return NOTHING
         tensors = shortcut.tensors(args)
         if tensors is None:
@@ -125,9 +126,13 @@ class Function:
         return result
 
     def _eager(self, call: Call) -> Any:
-        """Runs Python on the caller's own lists and dicts, unless arrays must become tensors."""
-        args, kwargs = call.arguments(call.tensors) if call.arrays else call.given
+        """Runs Python."""
+        args, kwargs = given(call)
         return self.python(*args, **kwargs)
+
+    def _in_segments(self, call: Call) -> Any:
+        """Runs Python, and its ops in native code between two looks at values."""
+        return in_segments(self.python, *given(call))
 
     def _run(
         self, entry: Entry, call: Call, path: Path | None = None, miss: GuardMiss | None = None
@@ -168,7 +173,7 @@ class Function:
         with self._lock:
             if failure is None and len(entry.paths) > count:  # another thread has recorded
                 return self._run(entry, call)
-            result = self._eager(call) if entry.eager else self._record(entry, call)
+            result = self._in_segments(call) if entry.segments else self._record(entry, call)
         if failure is not None:
             warn_user(
                 f"{self.name}: the graph failed where Python did not: {failure!r}", FunctionWarning
@@ -212,8 +217,8 @@ class Function:
                     f"{len(self.entries)} traces were made, the last change: {why}",
                     "max_traces",
                 )
-                self.limit = entry.eager
-            entry.eager = self.limit
+                self.limit = entry.segments
+            entry.segments = self.limit
             return entry
         self.entries[call.key] = entry
         return entry
@@ -230,13 +235,17 @@ class Function:
         self._give_up(entry, f"limit: {message}", f"raise {option}, or pass on_limit='grow'")
 
     def _give_up(self, entry: Entry, reason: str, remedy: str) -> None:
-        """This signature runs eagerly from now on, and the user is told once."""
+        """Python runs at every call of this signature from now on, and the user is told once."""
         if self.options["strict"]:
             raise TraceError(
                 f"{self.name}: {reason}", "a function that can be compiled whole", remedy
             )
-        entry.eager = reason
-        warn_user(f"{self.name} runs eagerly: {reason}. To compile it, {remedy}.", FunctionWarning)
+        entry.segments = reason
+        warn_user(
+            f"{self.name} runs in segments, with Python in between: {reason}. "
+            f"To compile it whole, {remedy}.",
+            FunctionWarning,
+        )
 
     def _record(self, entry: Entry, call: Call) -> Any:
         started = time.perf_counter()
@@ -285,7 +294,7 @@ class Function:
             entry.creations = 0
             if len(entry.paths) >= self.options["max_paths"] and self.options["on_limit"] != "grow":
                 self._limit(entry, f"{len(entry.paths)} paths were recorded", "max_paths")
-            if entry.eager is None:
+            if entry.segments is None:
                 with using(trace=None):
                     path = Path(trace, result)
                 entry.paths.append(path)
@@ -299,14 +308,17 @@ class Function:
 
     @property
     def mode(self) -> str:
-        """How calls run now: "compiled", "interpreted", "eager (why)", or "not called yet"."""
+        """How calls run now.
+
+        "compiled", "interpreted", "segments (why)", "eager (asked for)", or "not called yet".
+        """
         if self.options["mode"] == "eager" or modes.mode() == "eager":
             return "eager (asked for)"
-        reasons = [e.eager for e in list(self.entries.values()) if e.eager] + (
+        reasons = [e.segments for e in list(self.entries.values()) if e.segments] + (
             [self.limit] if self.limit else []
         )
         if reasons:
-            return f"eager ({reasons[0]})"
+            return f"segments ({reasons[0]})"
         if not self.entries:
             return "not called yet"
         paths = [path for entry in list(self.entries.values()) for path in list(entry.paths)]
@@ -373,6 +385,11 @@ class BoundFunction:
         return f"<bound {self.__func__!r}>"
 
 
+def given(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The caller's own arguments, lists and dicts too, unless arrays must become tensors."""
+    return call.arguments(call.tensors) if call.arrays else call.given
+
+
 def named(python: Callable[..., Any]) -> list[Any]:
     """The objects that a function has by name: itself, those it closes over, globals it reads."""
     if not inspect.isfunction(python):
@@ -418,7 +435,7 @@ def function(
     mode: str = "compiled",
     max_traces: int = 16,
     max_paths: int = 256,
-    on_limit: str = "eager",
+    on_limit: str = "segments",
     strict: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def function(
@@ -429,7 +446,7 @@ def function(
     mode: str = "compiled",
     max_traces: int = 16,
     max_paths: int = 256,
-    on_limit: str = "eager",
+    on_limit: str = "segments",
     strict: bool = False,
 ) -> Any:
     """Decorator: the function is recorded as it runs, and later calls run from the recorded graph.
@@ -440,8 +457,8 @@ def function(
         mode: "compiled", or "eager" to switch it off for this function.
         max_traces: Signatures that are recorded before `on_limit` applies.
         max_paths: Ways through the function, per signature, before `on_limit` applies.
-        on_limit: "eager" (with a message), "error" or "grow".
-        strict: Raise where the function would otherwise run eagerly.
+        on_limit: "segments" (with a message), "error" or "grow".
+        strict: Raise where the function would otherwise run in segments.
 
     Returns:
         A `Function` with the same signature.
@@ -454,8 +471,8 @@ def function(
         >>> f(df.asarray([1.0, 2.0])).tolist()
         [3.0, 5.0]
     """
-    if on_limit not in ("eager", "error", "grow"):
-        raise ValueError(f"on_limit={on_limit!r}: eager, error or grow")
+    if on_limit not in ("segments", "error", "grow"):
+        raise ValueError(f"on_limit={on_limit!r}: segments, error or grow")
     if mode not in ("compiled", "eager"):
         raise ValueError(f"mode={mode!r}: compiled or eager")
     options = {

@@ -15,12 +15,13 @@ from numpy import ndarray
 
 import jit
 from dualflow.autodiff.sweep import Sweep, op_by_op, run_eagerly
-from dualflow.core.context import using
+from dualflow.core.context import context, using
 from dualflow.core.kernels import spelled
 from dualflow.core.op import Op, registry, wrap
 from dualflow.core.record import Leaf, Pick, Record
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.trace import Trace
+from jit.compiler import collector_paused
 from jit.config import scoped
 from jit.errors import DualflowError
 from jit.ir.graph import Graph
@@ -54,6 +55,10 @@ class Form:
 
 def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found:
     """What `Sweep.run` gives, compiled if sweeps of this form keep coming."""
+    if context.trace is not None:  # ops were put off that the sweep needs
+        context.trace.flush()
+        with using(trace=None):
+            return run_sweep(sweep, cotangents, wanted)
     if scoped.get().target != "cpu" or len(sweep.records) > LONGEST:
         return op_by_op(sweep, cotangents, wanted)
     outline = Outline(sweep, cotangents, wanted)
@@ -66,7 +71,8 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
     found = op_by_op(sweep, cotangents, wanted)
     form.spent += time.perf_counter() - started
     if form.spent > SECONDS_A_RECORD * len(outline.records):
-        form.compiled = compiled(outline)
+        with collector_paused():
+            form.compiled = compiled(outline)
         form.hopeless = form.compiled is None
     return found
 

@@ -47,6 +47,8 @@ class Trace:
         before: The value of each Variable that was read or assigned, before the call.
     """
 
+    runs = False  # other calls will run without Python
+
     def __init__(self, name: str, *, closed: bool = False) -> None:
         self.graph = Graph(name)
         self._closed = closed
@@ -199,6 +201,9 @@ class Trace:
         (settled,) = self.graph.add(op, inputs, {}, (value.type,), user_line())
         return Tensor(tensor.raw, self.symbol(settled), tensor.record)
 
+    def publish(self, tensor: Tensor) -> None:
+        """A tensor without data will be assigned: a symbolic trace puts everything back."""
+
     def wrote(self, variable: Variable, before: Tensor, after: Tensor) -> None:
         """A Variable was assigned."""
         if self.made(variable):
@@ -316,7 +321,7 @@ class Trace:
             )
 
     def refuse(self, reason: str, remedy: str) -> None:
-        """The call did what no graph can replay; it goes on, and the function runs eagerly then."""
+        """The call did what no graph can replay; it goes on, and segments take over."""
         self.refusals.append((reason, remedy))
 
     def used_tape(self, born: int) -> None:

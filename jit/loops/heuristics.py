@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jit.loops.ir import LANE, TILE, For, Kernel, Lit, Load, Store
+from jit.loops.direct import is_direct
+from jit.loops.ir import LANE, TILE, For, Kernel, Let, Lit, Load, Store, walk
 from jit.loops.schedule import written_out
 from jit.loops.schedule_vectorize import vectorize_each
 from jit.loops.simplify import hoist, simplify
@@ -13,10 +14,28 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
     """`kernel` with its lanes as vectors, short loops over registers unrolled, and tidied up."""
     kernel = simplify(kernel)
     most = target.lanes(itemsize(kernel))
-    lanes = {s.var.hint: min(most, trips(s) or most) for s in loops(kernel, LANE)}
+    lanes = {s.var.hint: wide(s, most) for s in loops(kernel, LANE)}
     kernel = vectorize_each(kernel, lanes)
     short = [s for s in loops(kernel, LANE) if trips(s) is not None and touches_registers(s)]
     return hoist(written_out(kernel, *{s.var.hint for s in (*short, *loops(kernel, TILE))}))
+
+
+def wide(loop: For, most: int) -> int:
+    """How many turns of a loop run together.
+
+    Elementary functions are long chains of instructions that wait for each other: two vectors at a
+    time keep the processor busy.
+    """
+    chained = any(isinstance(s, Let) and is_function(s) for s in walk(loop.body))
+    count = trips(loop)
+    most *= 2 if chained and (count is None or count % (2 * most) == 0) else 1
+    return min(most, count or most)
+
+
+def is_function(let: Let) -> bool:
+    """Whether an instruction stands for many of the machine."""
+    dtype = let.args[0].type.dtype if let.args else let.var.type.dtype
+    return dtype.kind == "f" and not is_direct(let.op, dtype, let.var.type.dtype)
 
 
 def itemsize(kernel: Kernel) -> int:

@@ -8,6 +8,7 @@ lowered    the reference forms give what `evaluate` gives
 adjoint    <g, JVP t> = <VJP g, t>
 numeric    gradients are central differences, to order two
 traced-AD  a gradient inside of, or around, a function is eager's
+segmented  ops that are put off and run together give the bits of eager execution
 repeated   so is a gradient that comes again and is compiled by itself
 derived    reverse rules of composites are those that follow from their definitions
 refused    bad calls raise what is documented, the same in both modes
@@ -27,6 +28,7 @@ from dualflow.core import doors, kernels
 from dualflow.core.op import registry
 from dualflow.core.registry import functions
 from dualflow.tracing import sweeps
+from dualflow.tracing.segments import in_segments
 from jit.types import kind
 from tests.ops import compiled, laws
 from tests.ops.laws import assert_close, cases, same_bits
@@ -219,7 +221,7 @@ def test_traced_gradient(name):
 def test_repeated_gradient(name, monkeypatch):
     """A gradient that keeps coming is compiled, which does not change a bit of it."""
     monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 0.0)
-    for case in laws.differentiable(name, None):
+    for case in list(laws.differentiable(name, None))[: laws.FIRST]:
         g = laws.cotangent(case)
 
         def pulled(g=g, case=case):
@@ -230,6 +232,37 @@ def test_repeated_gradient(name, monkeypatch):
             return tape.gradient(y, xs, g, unconnected_gradients="zero")
 
         wanted, found = pulled(), pulled()
+        assert all(same_bits(a, b) for a, b in zip(found, wanted, strict=True)), case
+
+
+@by_name
+def test_segmented(name):
+    """Put off and run together, an op and its gradient give the bits of eager execution."""
+    for case in list(cases(name, None))[: laws.FIRST]:
+
+        def call(case=case):
+            laws.seed()
+            return laws.tensors_of(case.call(*case.tensors()))
+
+        check_segments(call, case)
+    for case in list(laws.differentiable(name, None))[: laws.FIRST]:
+        g = laws.cotangent(case)
+
+        def pulled(g=g, case=case):
+            xs = case.primals()
+            with df.GradientTape() as tape:
+                tape.watch(xs)
+                y = case.of_wanted(*xs)
+            return [y, *tape.gradient(y, xs, g, unconnected_gradients="zero")]
+
+        check_segments(pulled, case)
+
+
+def check_segments(call, case):
+    """A segment is compiled when it comes again."""
+    wanted = call()
+    for _ in range(2):
+        found = in_segments(call, (), {})
         assert all(same_bits(a, b) for a, b in zip(found, wanted, strict=True)), case
 
 

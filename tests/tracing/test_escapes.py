@@ -1,4 +1,4 @@
-"""Values that leave for Python in the middle: such calls run eagerly; one message says where."""
+"""Values that leave for Python in the middle: the call runs in segments; a message says where."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ESCAPES = {
 
 
 @pytest.mark.parametrize("how", ESCAPES)
-def test_an_escape_runs_eagerly_and_says_so_once(how):
+def test_an_escape_runs_in_segments_and_says_so_once(how):
     seen = []
 
     def f(x):
@@ -46,8 +46,8 @@ def test_an_escape_runs_eagerly_and_says_so_once(how):
     assert len(seen) == 4
     assert seen[0] is not seen[1]
     assert (g.from_graph, g.graphs) == (0, [])
-    assert g.mode.startswith("eager (a value leaves")
-    assert "eager: a value leaves" in str(g.explain())
+    assert g.mode.startswith("segments (a value leaves")
+    assert "segments: a value leaves" in str(g.explain())
 
 
 def test_strict_raises():

@@ -377,7 +377,7 @@ def test_max_traces():
     for n in range(10):
         assert f(vector(1), n).tolist() == [float(n)]
     assert len(f.graphs) == 3
-    assert f.mode.startswith("eager (limit")
+    assert f.mode.startswith("segments (limit")
 
 
 @pytest.mark.parametrize(("policy", "graphs"), [("error", 2), ("grow", 5)])

@@ -106,7 +106,7 @@ def test_a_gradient_of_an_argument(inside, message):
         assert step(vector(k, 1.0)).tolist() == [2.0 * k**2, 4.0]
 
 
-@pytest.mark.filterwarnings("ignore:.*runs eagerly")
+@pytest.mark.filterwarnings("ignore:.*runs in segments")
 @pytest.mark.parametrize("how", ["watch", "stop_recording"])
 def test_a_tape_from_outside_told_something_inside(how):
     tape, w = df.GradientTape(persistent=True), df.Variable([1.0, 2.0])
@@ -128,7 +128,7 @@ def test_a_tape_from_outside_told_something_inside(how):
         dx, dw = tape.gradient(y, [x, w], unconnected_gradients="none")
         assert dw.tolist() == ([k * k, 1.0] if how == "watch" else [1.0, 1.0])
         assert (None if dx is None else dx.tolist()) == ([2.0 * k, 4.0] if how == "watch" else None)
-    assert inner.mode.startswith("eager (a tape from outside is used inside")
+    assert inner.mode.startswith("segments (a tape from outside is used inside")
 
 
 def test_who_wants_the_gradient_is_part_of_the_key():
@@ -209,7 +209,7 @@ def caught_nan(x, i):
 
 
 @pytest.mark.parametrize("f", [caught_index, caught_nan])
-@pytest.mark.filterwarnings("ignore:.*runs eagerly")
+@pytest.mark.filterwarnings("ignore:.*runs in segments")
 def test_an_error_by_values_that_is_caught_is_no_path(f):
     indices = (9, 1, 0, 9, 0) if f is caught_index else (0, 1, 2, 0, 2)
     agree(lambda: (f, None), [(vector(6, 2), df.asarray(i)) for i in indices], strict=False)

@@ -1,0 +1,378 @@
+"""Segment mode: Python runs at every call, and what it computes between two looks runs together.
+
+A graph cannot replay a call from which values leave in the middle. Here ops are put off instead,
+until Python looks at a value, an op comes that may fail, or the call ends. What was put off is a
+*segment*. It runs op by op when it is met for the first time; one that comes again is compiled, and
+found by what it does. Python itself is never skipped, so nothing of it has to be guarded.
+"""
+
+from __future__ import annotations
+
+import _thread
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+import jit
+from dualflow.core.context import using
+from dualflow.core.kernels import computed, number, spelled
+from dualflow.core.op import Op, Symbol, bind, evaluated, new_tensor, registry
+from dualflow.core.record import hang
+from dualflow.core.tensor import Tensor
+from jit.config import scoped
+from jit.forms import nodes
+from jit.forms.exact import forms_of
+from jit.forms.native import has_code
+from jit.ir.graph import Graph, Value
+from jit.types import TensorType
+
+Array = np.ndarray[Any, Any]
+Types = tuple[TensorType, ...]
+
+KEPT = 512  # segments that are remembered
+KINDS = 8192  # and ops with types and attrs
+LONGEST = 2000  # ops that are put off at most
+
+
+class Cell:
+    """A value that is put off, as all tensors see it that stand for it.
+
+    Attributes:
+        number: Among the values of its segment.
+        array: The value, when it is there.
+    """
+
+    __slots__ = ("number", "array", "__weakref__")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.array: Array | None = None
+
+
+class Kind:
+    """An op with types and attrs, of which there is one object.
+
+    Attributes:
+        types: Of its arguments; they must live as long as their ids are keys.
+        results: The types of what it gives; None where it cannot wait.
+    """
+
+    __slots__ = ("op", "types", "attrs", "results")
+
+    def __init__(
+        self, op: Op, types: list[TensorType], attrs: dict[str, Any], results: Types | None
+    ) -> None:
+        self.op = op
+        self.types = types
+        self.attrs = attrs
+        self.results = results
+
+
+class Step:
+    """An op that is put off, and the numbers of its inputs and of its first output."""
+
+    __slots__ = ("kind", "inputs", "first")
+
+    def __init__(self, kind: Kind, inputs: list[int], first: int) -> None:
+        self.kind = kind
+        self.inputs = inputs
+        self.first = first
+
+
+class Segments:
+    """One call in segment mode; it stands where a recording would stand.
+
+    Attributes:
+        custom_rules: For those who note them; nothing depends on it here.
+    """
+
+    runs = True  # Python and all of its ops run at this call
+
+    def __init__(self) -> None:
+        self.custom_rules: list[str] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._steps: list[Step] = []
+        self._words: list[Any] = []
+        self._count = 0  # of values
+        self._given: list[tuple[int, Array]] = []
+        self._numbers: dict[int, int] = {}  # of arrays that are given, by id
+        self._cells: list[weakref.ref[Cell]] = []
+        self._tensors: list[weakref.ref[Tensor]] = []
+
+    # ----- ops -----
+
+    def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Puts an op off, or computes it now if it has to be."""
+        types = self._types(args)
+        kind = None if types is None else kind_of(op, types, attrs)
+        if types is None or kind is None or kind.results is None:
+            return self._now(op, args, attrs)
+        inputs = [self._number(x, type_) for x, type_ in zip(args, types, strict=True)]
+        self._steps.append(Step(kind, inputs, self._count))
+        self._words.append(kind)
+        self._words += inputs
+        outputs = [self._output(type_) for type_ in kind.results]
+        hang(op, args, attrs, outputs)
+        if len(self._steps) >= LONGEST:
+            self.flush()
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _types(self, args: tuple[Any, ...]) -> list[TensorType] | None:
+        """The types of an op's arguments; None if they are not NumPy's arrays, or none is there."""
+        types: list[Any] = []
+        last = None
+        for x in args:
+            if x.__class__ is not Tensor:
+                types.append(None)
+                continue
+            array = x.raw
+            if array is None and (array := self._array(x)) is None:
+                last = x.symbol.type
+            elif array.__class__ is np.ndarray:
+                last = type_of(array)
+            else:
+                return None
+            types.append(last)
+        if last is None or scoped.get().target != "cpu":
+            return None
+        if None in types:  # numbers have the dtype of the last tensor
+            scalar = scalar_type(last.dtype)
+            types = [scalar if type_ is None else type_ for type_ in types]
+        return types
+
+    def _array(self, x: Tensor) -> Array | None:
+        """The array of a tensor; None while it is put off."""
+        if x.raw is None and x.symbol is not None and x.symbol.value.__class__ is Cell:
+            x.raw = x.symbol.value.array
+        return x.raw
+
+    def _number(self, x: Any, type_: TensorType) -> int:
+        """The number of an op's argument among the values of the segment."""
+        if x.__class__ is not Tensor:  # a run-time scalar: it may be another one next time
+            return self._input(number(x, type_.dtype, x or repr(x)))
+        return x.symbol.value.number if x.raw is None else self._input(x.raw)
+
+    def _input(self, array: Array) -> int:
+        known = self._numbers.get(id(array))
+        if known is None:
+            known = self._numbers[id(array)] = self._count
+            self._count += 1
+            self._given.append((known, array))  # alive until the segment has run
+            self._words.append(type_of(array))
+        return known
+
+    def _output(self, type_: TensorType) -> Tensor:
+        cell = Cell(self._count)
+        self._count += 1
+        self._cells.append(weakref.ref(cell))
+        tensor = new_tensor(Tensor)
+        tensor.raw = tensor.record = None
+        tensor.symbol = Symbol(type_, self, cell)
+        self._tensors.append(weakref.ref(tensor))
+        return tensor
+
+    def _now(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Computes an op at once, and before it all that was put off."""
+        self.flush()
+        for x in args:
+            if x.__class__ is Tensor:
+                self._array(x)
+        with using(trace=None):
+            return bind(op, args, attrs)
+
+    # ----- running what was put off -----
+
+    def flush(self) -> None:
+        """Runs the segment; afterwards all tensors have their values."""
+        if not self._steps:
+            return
+        steps, given, tensors = self._steps, self._given, self._tensors
+        cells = [cell for ref in self._cells if (cell := ref()) is not None]
+        key = (tuple(self._words), tuple([cell.number for cell in cells]))
+        count = self._count
+        self._begin()
+        with using(trace=None, recording=False):
+            made = run(key, steps, given, count, [cell.number for cell in cells])
+        for cell, array in zip(cells, made, strict=True):
+            cell.array = array
+        for ref in tensors:
+            if (tensor := ref()) is not None:
+                tensor.raw, tensor.symbol = tensor.symbol.value.array, None
+
+    # ----- what Python asks -----
+
+    def escape(self, tensor: Tensor, how: str) -> None:
+        """A value leaves for Python, which has to be there now."""
+        del how
+        if tensor.raw is None:
+            self.flush()
+            self._array(tensor)
+
+    def ask(self, tensor: Tensor, answer: bool | int) -> None:  # noqa: FBT001
+        """Python decides by a value: it does so at every call."""
+
+    # ----- state -----
+
+    def read(self, variable: Any) -> Tensor:
+        """What reading a Variable gives."""
+        return variable.tensor
+
+    def publish(self, tensor: Tensor) -> None:
+        """A tensor will be assigned: other threads must not see values that are put off."""
+        if _thread._count():
+            self.escape(tensor, "assign")
+
+    def wrote(self, variable: Any, before: Tensor, after: Tensor) -> None:
+        """A Variable was assigned."""
+        if after.raw is None:
+            self._tensors.append(weakref.ref(after))
+
+    def capture_array(self, array: Any) -> Tensor:
+        """A NumPy array that an op was given, as it is now."""
+        with using(trace=None):
+            return Tensor(np.array(array))
+
+    def _nothing(self, *args: Any) -> None:
+        """Python runs at every call: nothing has to be noted."""
+
+    created = asked_trainable = changed = touched_grad = relies_on = saw_module = _nothing
+    used_tape = swept = refuse = _nothing
+
+
+_interned: dict[Hashable, TensorType] = {}
+_kinds: dict[Hashable, Kind] = {}
+
+
+def type_of(array: Array) -> TensorType:
+    """The type of an array, the same object for equal types."""
+    key = array.dtype, array.shape
+    return _interned.get(key) or interned(TensorType(array.shape, array.dtype))
+
+
+def interned(type_: TensorType) -> TensorType:
+    """The object that stands for all equal types."""
+    return _interned.setdefault((type_.dtype, type_.shape), type_)
+
+
+@cache
+def scalar_type(dtype: np.dtype[Any]) -> TensorType:
+    """The type of a number."""
+    return interned(TensorType((), dtype))
+
+
+def kind_of(op: Op, types: list[TensorType], attrs: dict[str, Any]) -> Kind | None:
+    """An op applied to arguments of interned types; None where its attrs are no key.
+
+    Raises:
+        DualflowError: The arguments are wrong.
+    """
+    key = (op, *map(id, types), spelled(attrs) if attrs else ())
+    try:
+        kind = _kinds.get(key)
+    except TypeError:
+        return None
+    if kind is None:
+        if len(_kinds) >= KINDS:
+            _kinds.clear()
+            _interned.clear()
+        results = tuple(map(interned, op.infer_all(tuple(types), attrs)))
+        waits = registry.get(op.name) is op and all(map(is_safe, forms_of(op, types, attrs)))
+        kind = _kinds[key] = Kind(op, types, attrs, results if waits else None)
+    return kind
+
+
+def is_safe(form: nodes.Form) -> bool:
+    """Whether a form has native code that no values can make fail."""
+    match form:
+        case nodes.View(fill=None):
+            return len(form.inputs) == 1
+        case nodes.Scatter():
+            return form.dropped or len(form.inputs) == 2
+        case _:
+            return has_code(form)
+
+
+# ----- segments by content -----
+
+_known: OrderedDict[Hashable, Callable[[list[Array]], list[Array]] | None] = OrderedDict()
+
+
+def run(
+    key: Hashable, steps: list[Step], given: list[tuple[int, Array]], count: int, wanted: list[int]
+) -> list[Array]:
+    """The wanted values of a segment."""
+    code = _known.get(key)
+    if code is None:
+        if key not in _known:
+            if len(_known) >= KEPT:
+                _known.popitem(last=False)
+            _known[key] = None
+            return run_op_by_op(steps, given, count, wanted)
+        code = _known[key] = compiled(steps, given, wanted)
+    _known.move_to_end(key)
+    return code([array for _, array in given])
+
+
+def run_op_by_op(
+    steps: list[Step], given: list[tuple[int, Array]], count: int, wanted: list[int]
+) -> list[Array]:
+    """The same without compiling."""
+    values: list[Any] = [None] * count
+    for place, array in given:
+        values[place] = array
+    last = {k: step for step in steps for k in step.inputs}
+    kept = set(wanted)
+    for step in steps:
+        op, attrs, arrays = step.kind.op, step.kind.attrs, [values[k] for k in step.inputs]
+        made = computed(op, arrays, attrs)
+        if made is None:
+            made = evaluated(op, tuple(map(Tensor, arrays)), arrays, attrs, np)
+        for k, array in enumerate(made, step.first):
+            values[k] = np.asarray(array)
+        for k in step.inputs:
+            if last[k] is step and k not in kept:
+                values[k] = None
+    return [values[k] for k in wanted]
+
+
+def compiled(
+    steps: list[Step], given: list[tuple[int, Array]], wanted: list[int]
+) -> Callable[[list[Array]], list[Array]]:
+    """Native code for a segment."""
+    graph = Graph("segment")
+    values: dict[int, Value] = {
+        place: graph.input(TensorType(array.shape, array.dtype)) for place, array in given
+    }
+    for step in steps:
+        kind = step.kind
+        assert kind.results is not None
+        made = graph.add(kind.op, [values[k] for k in step.inputs], kind.attrs, kind.results)
+        values.update(enumerate(made, step.first))
+    graph.outputs = [values[k] for k in wanted]
+    executable = jit.compile(graph, ops=registry)
+    direct = executable.direct([array for _, array in given])
+    if direct is None:
+        return executable
+    return lambda arrays: direct(*arrays) or executable(arrays)
+
+
+def in_segments(python: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Calls a function in segment mode."""
+    segments = Segments()
+    try:
+        with using(trace=segments):
+            return python(*args, **kwargs)
+    finally:
+        segments.flush()
+
+
+def forget() -> None:
+    """Drops all segments, for tests that change ops."""
+    for known in (_known, _kinds, _interned):
+        known.clear()
