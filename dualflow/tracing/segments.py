@@ -24,9 +24,6 @@ from dualflow.core.op import Op, Symbol, bind, evaluated, new_tensor, registry
 from dualflow.core.record import hang
 from dualflow.core.tensor import Tensor
 from jit.config import scoped
-from jit.forms import nodes
-from jit.forms.exact import forms_of
-from jit.forms.native import has_code
 from jit.ir.graph import Graph, Value
 from jit.types import TensorType
 
@@ -278,24 +275,15 @@ def kind_of(op: Op, types: list[TensorType], attrs: dict[str, Any]) -> Kind | No
     except TypeError:
         return None
     if kind is None:
+        from jit.forms.exact import can_wait  # loaded when something is put off
+
         if len(_kinds) >= KINDS:
             _kinds.clear()
             _interned.clear()
         results = tuple(map(interned, op.infer_all(tuple(types), attrs)))
-        waits = registry.get(op.name) is op and all(map(is_safe, forms_of(op, types, attrs)))
+        waits = registry.get(op.name) is op and can_wait(op, types, attrs)
         kind = _kinds[key] = Kind(op, types, attrs, results if waits else None)
     return kind
-
-
-def is_safe(form: nodes.Form) -> bool:
-    """Whether a form has native code that no values can make fail."""
-    match form:
-        case nodes.View(fill=None):
-            return len(form.inputs) == 1
-        case nodes.Scatter():
-            return form.dropped or len(form.inputs) == 2
-        case _:
-            return has_code(form)
 
 
 # ----- segments by content -----
