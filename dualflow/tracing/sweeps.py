@@ -82,6 +82,11 @@ def compile_repeated_sweeps() -> None:
     run_eagerly.append(run_sweep)
 
 
+def forget() -> None:
+    """Drops all forms, for tests that change ops."""
+    forms.clear()
+
+
 def form_of(outline: Outline) -> Form | None:
     """The form of a sweep; None for one that has none."""
     if not outline.regular:

@@ -27,7 +27,7 @@ import jit
 from dualflow.core import doors, kernels
 from dualflow.core.op import registry
 from dualflow.core.registry import functions
-from dualflow.tracing import sweeps
+from dualflow.tracing import segments, sweeps
 from dualflow.tracing.segments import in_segments
 from jit.types import kind
 from tests.ops import compiled, laws
@@ -362,6 +362,8 @@ def forget():
     """Drops what was made of records."""
     laws.traced.cache_clear()
     kernels.forget()
+    segments.forget()
+    sweeps.forget()
 
 
 def broken(**changes):
