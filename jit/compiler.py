@@ -106,6 +106,7 @@ def compile(
     ops: Mapping[str, OpDef] = MappingProxyType({}),
     xp: ModuleType = np,
     donate: Pairs = (),
+    hurry: bool = False,
 ) -> Executable:
     """Make `graph` ready to run.
 
@@ -117,6 +118,7 @@ def compile(
         xp: The array module of the interpreter; anything but NumPy is interpreted.
         donate: Pairs (input, output) that calls will offer: the output may take the memory of the
             input, so what writes it comes late.
+        hurry: It will run a few times only: code is made in half of the time, and is slower.
 
     Raises:
         DeviceError: There is no such target.
@@ -135,7 +137,9 @@ def compile(
         native = target == "cpu" and xp is np
         graph, passes = run_passes(graph, pipeline(ops, native=native), stages)
         optimised = time.perf_counter()
-        code = (made_native(graph, donate, stages) if native else None) or Interpreted(graph, xp)
+        code = (made_native(graph, donate, stages, hurry=hurry) if native else None) or Interpreted(
+            graph, xp
+        )
     seconds = {"passes": optimised - start, "code": time.perf_counter() - optimised}
     mode = TARGETS["interpreter" if isinstance(code, Interpreted) else "cpu"]
     debug = config().debug
@@ -146,12 +150,12 @@ def compile(
     return made
 
 
-def made_native(graph: Graph, donate: Pairs, stages: Stages) -> NativeCode | None:
+def made_native(graph: Graph, donate: Pairs, stages: Stages, *, hurry: bool) -> NativeCode | None:
     """Machine code for this computer; None for what only the interpreter can run."""
     from jit.native import NativeCode  # LLVM is loaded when something is compiled
 
     try:
-        return NativeCode(graph, donate, stages)
+        return NativeCode(graph, donate, stages, hurry=hurry)
     except NoNativeCode as reason:
         if config().debug >= COMPILATIONS:
             sys.stderr.write(f"# {graph.name}: interpreted, because of {reason}\n")

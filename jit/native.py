@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +34,7 @@ class NativeCode:
         donate: Pairs (input, output) that calls will offer: steps are ordered so that the output
             can take the memory of the input.
         stages: Where forms and launches are shown.
+        hurry: It will run a few times only.
 
     Attributes:
         kernels: What a call launches.
@@ -44,8 +46,8 @@ class NativeCode:
         NoNativeCode: Only the interpreter can run it.
     """
 
-    def __init__(self, graph: Graph, donate: Pairs, stages: Stages) -> None:
-        target = host_target()
+    def __init__(self, graph: Graph, donate: Pairs, stages: Stages, *, hurry: bool = False) -> None:
+        target = replace(host_target(), hurry=hurry)
         forms = lower_for_code(graph)
         stages.show("forms", forms, LOOPS)
         self.graph, self.plan = graph, plan(graph.name, forms, target)

@@ -15,6 +15,7 @@ class Target:
         features: LLVM's feature string, such as "+avx2,+fma".
         vector_bytes: The width of vectors.
         registers: How many vector registers there are.
+        hurry: Code is made in half of the time, and is slower: it will run a few times only.
     """
 
     triple: str
@@ -22,6 +23,7 @@ class Target:
     features: str
     vector_bytes: int
     registers: int
+    hurry: bool = False
 
     def lanes(self, itemsize: int) -> int:
         """How many elements of this size a vector holds."""
@@ -30,7 +32,8 @@ class Target:
     @property
     def key(self) -> str:
         """Tells this target from others, in the keys of caches."""
-        return f"{self.triple} {self.cpu} {self.features} {self.vector_bytes}"
+        hurry = " hurry" if self.hurry else ""
+        return f"{self.triple} {self.cpu} {self.features} {self.vector_bytes}{hurry}"
 
 
 # Forced targets for tests and for comparing: the features that each name switches on.

@@ -37,6 +37,7 @@ Pattern = tuple[tuple[int | str, ...], ...]
 SMALL = 8  # extents up to this are numbers in a kernel
 OWN = 8  # shapes of a product that get kernels of their own
 MANY = 16  # kernels of a family, from which on all extents are symbols; families of a composite
+LITTLE = 10**10  # the product of the sizes of arrays up to which work is little
 KEPT = 1024  # calls of an op that are remembered
 WORDS = frozenset({str, bool, type(None), *map(type, dtypes.values())})
 
@@ -294,16 +295,17 @@ class Family:
         if len(self._kernels) >= MANY and least == SMALL:
             least = 1
         pattern = pattern_of(arrays, least)
-        key = pattern, least  # of two with one pattern, one may be made for larger sizes only
+        hurry = context.trace is not None and is_little(arrays)
+        key = pattern, least, hurry  # one pattern may be of several kernels, for other sizes
         if key not in self._kernels:
             from jit.compiler import collector_paused
 
             with collector_paused():
-                self._kernels[key] = self._compiled(arrays, pattern, least)
+                self._kernels[key] = self._compiled(arrays, pattern, least, hurry=hurry)
         return self._kernels[key] or self.kernel(arrays, math.inf)
 
     def _compiled(
-        self, arrays: Sequence[Array], pattern: Pattern, least: float
+        self, arrays: Sequence[Array], pattern: Pattern, least: float, *, hurry: bool
     ) -> Executable | None:
         """A new kernel; None if it would not be right for all sizes."""
         import jit
@@ -316,7 +318,7 @@ class Family:
                 given = symbolic(arrays, pattern, int(min(least, SMALL)) + 1)
                 types = list(map(in_order, given, self.orders))
                 settled = all(map(is_settled, forms_of(self.op, types, self.attrs)))
-                kernel = jit.compile(self._graph(given, types))
+                kernel = jit.compile(self._graph(given, types), hurry=hurry)
         except DualflowError:
             if least == math.inf:
                 raise
@@ -373,6 +375,11 @@ def in_python(kernel: Executable, shape: tuple[int, ...] | None = None) -> Call:
         return [y.reshape(shape) for y in kernel([x.reshape(-1) if x.ndim else x for x in arrays])]
 
     return call
+
+
+def is_little(arrays: Sequence[Array]) -> bool:
+    """Whether work on these arrays is short, also where each element of one meets all others."""
+    return math.prod([x.size for x in arrays]) <= LITTLE
 
 
 def pattern_of(arrays: Sequence[Array], least: float) -> Pattern:

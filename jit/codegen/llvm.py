@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jit.codegen import llvm_spell as spell
+from jit.codegen.addresses import Addresses
 from jit.codegen.registers import Piece, Registers, position
 from jit.loops.ir import (
     Alloc,
@@ -55,7 +56,8 @@ class _Function:
     """The text of a function in the making."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.lines: list[str] = []
+        self.lines: list[str | list[str]] = []  # lists are filled later
+        self.addresses = Addresses()
         self.allocas: list[str] = []
         self.names: dict[Var, str] = {}
         self.pointers: dict[Buffer, str] = {}
@@ -86,7 +88,7 @@ class _Function:
                 f"define void @{ENTRY}(ptr %slots, ptr %record, i64 %begin, i64 %end) nounwind {{",
                 "start:",
                 *self.allocas,
-                *self.lines,
+                *flat(self.lines),
                 "ret void",
                 "}",
                 "",
@@ -102,6 +104,7 @@ class _Function:
     def _define(self, var: Var) -> str:
         self.count += 1
         name = self.names[var] = f"%v{self.count}"
+        self.addresses.define(var)
         return name
 
     def _operand(self, x: Operand) -> str:
@@ -136,6 +139,20 @@ class _Function:
         )
         operands = [self._operand(x) for x in args]
         self.lines.append(template.format(self._define(let.var), *operands))
+        self.addresses.note(let)
+
+    def _address(self, buffer: Buffer, index: Operand) -> list[str]:
+        """A pointer, and what is left of an index from there."""
+        pointer, type_ = self.pointers[buffer], spell.MEMORY[buffer.dtype.char]
+        early, late = self.addresses.split(index)
+        for term in early:
+            name = self._fresh("%p")
+            pointer = self.addresses.moved(pointer, term, name, self._operand(term), type_)
+        for term in late[:-1]:
+            at, name = self._operand(term), self._fresh("%p")
+            self.lines.append(f"{name} = getelementptr {type_}, ptr {pointer}, i64 {at}")
+            pointer = name
+        return [pointer, self._operand(late[-1])]
 
     def _load(self, load: Load) -> None:
         if load.buffer in self.registers:
@@ -146,7 +163,10 @@ class _Function:
         template = spell.load(
             type_.dtype.char, type_.lanes, gathers=load.index.type.lanes > 1, masked=masked
         )
+        alone = load.mask is not None and type_.lanes == 1  # then it may read element 0
         operands = [self.pointers[load.buffer], self._operand(load.index)]
+        if load.index.type.lanes == 1 and not alone:
+            operands = self._address(load.buffer, load.index)
         if load.mask is not None:
             operands.append(self._operand(load.mask))
             operands.append("zeroinitializer" if load.other is None else self._operand(load.other))
@@ -162,7 +182,10 @@ class _Function:
         template = spell.store(
             type_.dtype.char, type_.lanes, scatters=store.index.type.lanes > 1, masked=masked
         )
-        operands = [self.pointers[store.buffer], *map(self._operand, (store.index, store.value))]
+        operands = [self.pointers[store.buffer], self._operand(store.index)]
+        if store.index.type.lanes == 1 and (store.mask is None or type_.lanes > 1):
+            operands = self._address(store.buffer, store.index)
+        operands.append(self._operand(store.value))
         if store.mask is not None:
             operands.append(self._operand(store.mask))
         text = template.format(self._fresh("%v"), *operands)
@@ -251,7 +274,8 @@ class _Function:
     ) -> Iterator[None]:
         """A `with` block whose lines are a loop, which changes `pieces`; its test is at the end."""
         label, name, before = self._fresh("for"), self._define(var), self.block
-        old = self._pieces(pieces)
+        old, early = self._pieces(pieces), list[str]()
+        self.lines.append(early)
         turns = start.isdecimal() and stop.isdecimal() and int(start) < int(stop)
         if turns:
             self.lines.append(f"br label %{label}")
@@ -262,7 +286,9 @@ class _Function:
             ]
         self._label(label)
         first, names = len(self.lines), self._renamed(pieces)
-        yield
+        with self.addresses.loop(early):
+            self.addresses.define(var)
+            yield
         back, new = self.block, self._pieces(pieces)
         self.lines[first:first] = [
             f"{name} = phi i64 [ {start}, %{before} ], [ %{label}.next, %{back} ]",
@@ -276,3 +302,12 @@ class _Function:
         self._label(f"{label}.end")
         if not turns:
             self.lines += self._meeting(self._renamed(pieces), pieces, (before, old), (back, new))
+
+
+def flat(lines: Iterable[str | list[str]]) -> Iterator[str]:
+    """Lines in their order, those in lists too."""
+    for line in lines:
+        if isinstance(line, str):
+            yield line
+        else:
+            yield from line

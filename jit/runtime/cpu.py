@@ -23,6 +23,7 @@ def binding() -> Any:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.set_option("", "-disable-lsr")  # `jit.codegen.addresses` does what it is for
     return llvm
 
 

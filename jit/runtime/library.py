@@ -61,12 +61,12 @@ def schedule_text(kernel: Kernel, target: Target) -> str:
     return str(scheduled(kernel, target))
 
 
-def effort(kernel: Kernel) -> int:
-    """LLVM's effort: none where nothing is done twice in a launch, which saves two thirds."""
+def effort(kernel: Kernel, target: Target) -> int:
+    """LLVM's effort: none in a hurry, and where nothing is done twice in a launch."""
     once = all(
         not isinstance(s, For) and kernel.item not in operands(s) for s in kernel.statements()
     )
-    return 0 if once else 1
+    return 0 if once or target.hurry else 1
 
 
 @cache
@@ -171,7 +171,7 @@ class Library:
 
     def _compile(self, key: str, kernel: Kernel, target: Target) -> bytes:
         start = time.perf_counter()
-        code = cpu.assemble(self._text(key, kernel, target), target, effort(kernel))
+        code = cpu.assemble(self._text(key, kernel, target), target, effort(kernel, target))
         if disk := disk_cache():
             disk.put(key, code)
         self._count("compiled", kernel, start)
@@ -207,7 +207,7 @@ class Library:
             "kernel": lambda: str(kernel),
             "schedule": lambda: schedule_text(kernel, target),
             "LLVM IR": text,
-            "assembly": lambda: cpu.assembly(text(), target, effort(kernel)),
+            "assembly": lambda: cpu.assembly(text(), target, effort(kernel, target)),
         }
         for stage, (level, file) in STAGES.items():
             if settings.debug >= level:
