@@ -25,6 +25,7 @@ from jit.loops.panels import Panels
 from jit.loops.products import ProductNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
+from jit.loops.streams import StreamNest, streams
 from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
 from jit.target import Target
 from jit.types import TensorType, product
@@ -133,7 +134,10 @@ class Planner:
 
     def _launch_product(self, group: Group) -> None:
         stored = {x for x in group.values() if x in self.outside}
-        nest = ProductNest(group, stored, self.extractor, self.placement.base, self.target)
+        given = group, stored, self.extractor, self.placement.base, self.target
+        nest = ProductNest(*given)
+        if streams(nest):
+            nest = StreamNest(*given)
         naive = nest.build(self._label(group.tasks))
         self._add_launch(naive, group.tasks, self._in_place(group))
 

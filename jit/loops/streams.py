@@ -1,0 +1,146 @@
+"""Streams: the naive kernel of a product with few rows and many columns, which memory holds back.
+
+A tile of registers would read a few columns of each row of the column operand, from one page after
+the other. Here a wide strip of columns is read row by row, some rows at a time, and the sums stay
+in the first cache:
+
+    for each chain of inner indices:
+        sums = 0
+        for k in the chain, some at a time: for each column of the strip: add their products
+        add to totals
+    for each row: the epilogue on totals, and stores
+
+Each sum is the chain of fused multiply-adds that a tile computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from jit.forms.contraction import Letter, plain, size_of
+from jit.forms.placement import extent_hint
+from jit.loops.elements import decoded
+from jit.loops.ir import Buffer, Operand, VType, index
+from jit.loops.nests import Naive
+from jit.loops.products import ProductNest
+from jit.loops.tiles import reads_in_place
+
+STRIP = 512  # columns: the sums of a few rows of them fit into half of a first cache
+AT_ONCE = 8  # inner indices: so often less do the sums go through the cache
+MOST_ROWS = 6
+LEAST = 1 << 18  # elements of the column operand from which on it is worth it
+
+
+class StreamNest(ProductNest):
+    """The kernel of a contraction with few rows, and maps of its result."""
+
+    def build(self, name: str) -> Naive:
+        """The kernel."""
+        self.tiling = replace(self.tiling, width=STRIP, packs=False)
+        self.height, self.width = size_of(self.tiling.rows), STRIP
+        return super().build(name)
+
+    def _rows_of_an_item(self) -> int:
+        assert isinstance(self.height, int)
+        return self.height
+
+    @property
+    def letter(self) -> Letter:
+        """The inner index."""
+        return self.cut or self.turns[0]
+
+    def _by_width(self, start: Operand, stop: Operand, each: int) -> None:
+        w = self.w
+        left = w.let("subtract", w.at(size_of(self.tiling.columns)), self.first_column)
+        self.columns = w.least_of(index(STRIP), left)
+        totals = self._sums("totals", -0.0)
+        if self.cut is None:
+            last = w.at(self.letter.extent)
+            self._chain(index(0), last, self._cleared(totals, 0.0), each)
+        else:
+            with self._chains() as (first, end):
+                sums = self._sums("sums", 0.0)
+                self._chain(first, end, sums, each)
+                with self._every_sum() as at:
+                    w.store(totals, at, w.let("add", w.load(totals, at), w.load(sums, at)))
+        self.rows_masked = False
+        with w.loop(start, stop, hint=self.hint("rows")) as row:
+            self._epilogue(1, row, totals, row)
+
+    # ----- sums -----
+
+    def _sums(self, name: str, value: float) -> Buffer:
+        return self._cleared(self.alloc(name, self.height * STRIP, "stack"), value)
+
+    def _cleared(self, buffer: Buffer, value: float) -> Buffer:
+        with self._every_sum() as at:
+            self.w.store(buffer, at, self.w.number(value, VType(buffer.dtype)))
+        return buffer
+
+    @contextmanager
+    def _every_sum(self) -> Iterator[Operand]:
+        w = self.w
+        with w.loop(index(0), index(self.height * STRIP), hint=self.hint("lane")) as at:
+            yield at
+
+    def _chain(self, first: Operand, last: Operand, sums: Buffer, each: int) -> None:
+        """Adds the products of the inner indices from `first` up to `last`."""
+        w, several = self.w, index(AT_ONCE)
+        turns = w.let("quotient", w.let("subtract", last, first), several)
+        full = w.let("add", first, w.let("multiply", turns, several))
+        with w.loop(first, full, AT_ONCE, hint=self.hint("k")) as k:
+            self._pass(k, AT_ONCE, sums, each)
+        with w.loop(full, last, hint=self.hint("k")) as k:
+            self._pass(k, 1, sums, each)
+
+    def _pass(self, k: Operand, count: int, sums: Buffer, each: int) -> None:
+        """Adds the products of some inner indices, for all columns of the strip."""
+        w = self.w
+        inner = [w.let("add", k, index(j)) for j in range(count)]
+        factors = [[self._factor(m, at) for at in inner] for m in range(each)]
+        with w.loop(index(0), self.columns, hint=self.hint("lane")) as n:
+            elements = [self._element(n, at) for at in inner]
+            for m, row in enumerate(factors):
+                place = w.let("add", index(m * STRIP), n)
+                total: Operand = w.load(sums, place)
+                for factor, element in zip(row, elements):
+                    total = self._fma(factor, element, total)
+                w.store(sums, place, total)
+
+    def _factor(self, m: int, at: Operand) -> Operand:
+        """The element of row `m` at an inner index."""
+        w, t = self.w, self.tiling
+        with ExitStack() as stack:
+            stack.enter_context(self.bound([self.letter], [at]))
+            extents = [x.extent for x in t.rows]
+            stack.enter_context(self.bound(t.rows, decoded(w, index(m), extents)))
+            return w.cast(w.emit(self.c.elements[t.row_operand]), self.c.dtype)
+
+    def _element(self, n: Operand, at: Operand) -> Operand:
+        """The element of a column at an inner index."""
+        with self.bound([self.letter], [at]):
+            return self._column_element(n)
+
+    @contextmanager
+    def _columns(self) -> Iterator[Operand]:
+        w = self.w
+        with w.loop(index(0), self.columns, hint=self.hint("lane")) as n:
+            yield n
+
+
+def streams(nest: ProductNest) -> bool:
+    """Whether a product is better computed by a `StreamNest`."""
+    c, t = nest.c, nest.tiling
+    rows, columns, inner = size_of(t.rows), size_of(t.columns), c.inner
+    return (
+        isinstance(rows, int)
+        and rows <= MOST_ROWS
+        and len(inner) == 1
+        and t.lanes > 1
+        and reads_in_place(c, 1 - t.row_operand, t.columns)
+        and plain(c.elements[1 - t.row_operand]) is not None
+        and extent_hint(columns) >= STRIP
+        and extent_hint(columns) * extent_hint(inner[0].extent) >= LEAST
+    )
