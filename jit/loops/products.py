@@ -32,6 +32,7 @@ from jit.target import Target
 from jit.types import product
 
 SHORT = 8  # cost of an epilogue up to which it works on the accumulators
+SHARE = 0.2  # of the time of an addition that a multiply-add of a tile takes
 ROWS = 192  # rows of an item, at most: their totals stay in the first cache
 
 
@@ -90,7 +91,7 @@ class ProductNest:
             tuple(w.body),
         )
         flops = extent_hint(product([self.rows, size_of(t.columns), size_of(self.c.inner), *outer]))
-        work = flops / max(1, extent_hint(self.grid))
+        work = SHARE * flops / max(1, extent_hint(self.grid))
         return Naive(kernel, tuple(w.buffers), tuple(w.sizes), work)
 
     def _sizes(self) -> dict[str, Var]:
