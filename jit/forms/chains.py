@@ -260,10 +260,8 @@ class Chains:
         """
         inside = {x: task for task in chain.tasks for x in task.outputs}
         late = self._late(chain, self._after(inside, parts), inside)
-        if any(x.task in late for x in chain.openers) or not reads_apart(chain, inside):
-            return []
         if not late:
-            return [chain]
+            return [chain] if reads_apart(chain) else []
         behind = [x for x in chain.closers if x.sums_rows or not late.isdisjoint(x.group.tasks)]
         first = [x for x in chain.closers if x not in behind]
         kept = [t for t in chain.rows.tasks if is_of_row(chain.rows, t) and self._leaves(t, parts)]
@@ -273,7 +271,7 @@ class Chains:
         own = {x: t for t in two.tasks for x in t.outputs if x not in one.values()}
         if not first or not behind or self._late(two, self._after(own, parts), own):
             return []
-        return [one, two]
+        return [one, two] if reads_apart(one) and reads_apart(two) else []
 
     def _leaves(self, task: Task, parts: set[Step]) -> bool:
         """Whether somebody outside of the parts needs what a task computes."""
@@ -283,11 +281,13 @@ class Chains:
         )
 
     def _late(self, chain: Chain, after: set[Step], inside: Mapping[FormValue, Task]) -> set[Task]:
-        """The tasks that depend on steps outside of the chain that depend on it."""
+        """The tasks that wait for closers of the chain, or for steps outside that depend on it."""
+        home = {task: closer for closer in chain.closers for task in closer.group.tasks}
         late: set[Task] = set()
         for task in chain.tasks:
             makers = [inside.get(x) or self._maker.get(x) for x in self._task_reads(task)]
-            if any(maker in late or maker in after for maker in makers):
+            closed = [x for x in makers if x in home and home[x] is not home.get(task)]
+            if closed or any(maker in late or maker in after for maker in makers):
                 late.add(task)
         return late
 
@@ -368,8 +368,9 @@ def fits_stack(chain: Chain) -> bool:
     return isinstance(chain.extents[-1], int) and chain.extents[-1] <= LONGEST
 
 
-def reads_apart(chain: Chain, inside: Mapping[FormValue, Task]) -> bool:
+def reads_apart(chain: Chain) -> bool:
     """Whether products read nothing of the chain but what closers are there for."""
+    inside = chain.values()
     for opener in chain.openers:
         if not opener.task.reads().isdisjoint(inside):
             return False

@@ -80,6 +80,20 @@ def both(form, q, k, v, g):
     return (y, *backward(form, q, k, v, y, g))
 
 
+def both_of_elements(form, q, k, v, g):
+    """The same where what flows back is made of the result, element by element."""
+    y = attention(form, q, k, v)
+    return (y, *backward(form, q, k, v, y, form.pointwise("multiply", form.pointwise("cos", y), g)))
+
+
+def both_through_products(form, q, k, v, g):
+    """The same where products stand between the result and what flows back."""
+    y = attention(form, q, k, v)
+    inner = product(form, "lv,lw->vw", y, g)
+    back = product(form, "lw,vw->lv", form.pointwise("maximum", y, g), inner)
+    return (y, *backward(form, q, k, v, y, back))
+
+
 def arrays(size, count, dtype="float32"):
     """q, k, v and, as far as they are counted, y and g."""
     rng = np.random.default_rng(7)
@@ -109,7 +123,9 @@ CASES = [
     for size in sizes
     for build in (attention, without_softmax, backward, both)
 ]
-COUNTS = {attention: 3, without_softmax: 3, backward: 5, both: 4}
+BOTH = both, both_of_elements, both_through_products
+CASES += [(build, size, "float32") for size in SIZES for build in BOTH[1:]]
+COUNTS = {attention: 3, without_softmax: 3, backward: 5, **dict.fromkeys(BOTH, 4)}
 
 
 def named(value):
@@ -129,7 +145,7 @@ def test_a_chain_has_the_bits_of_separate_kernels_and_no_matrix(build, size, dty
         assert np.allclose(ours.astype(float), wanted.astype(float), rtol, rtol * scale)
 
 
-@pytest.mark.parametrize("build", [attention, both], ids=named)
+@pytest.mark.parametrize("build", [attention, *BOTH], ids=named)
 def test_kernels_mean_the_same_before_they_are_scheduled(build):
     xs = arrays(((2,), 13, 9, 2, 3), COUNTS[build])
     code = compiled(build, list(map(type_of, xs)))
