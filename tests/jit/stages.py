@@ -37,7 +37,7 @@ from jit.loops.interpret import interpret
 from jit.loops.ir import Kernel
 from jit.loops.verify import verify
 from jit.native import NativeCode
-from jit.planner import Plan, plan
+from jit.planner import ADDITION, Plan, plan
 from jit.runtime.cpu import host_target as host
 from jit.runtime.library import library
 from jit.runtime.program import GuardStep, HostStep, Launch, Program
@@ -188,21 +188,32 @@ def interpreted(prepare: Callable[[Kernel], Kernel] = lambda kernel: kernel) -> 
     return run
 
 
-def run_machine(kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> bool:
-    """Runs a kernel as machine code for this machine."""
-    address = library().address(kernel, host())
-    values = [0, *[array.ctypes.data for array in arrays], *sizes]
-    slots = (ctypes.c_int64 * len(values))(*values)
-    record = (ctypes.c_int64 * len(values))(*range(1, len(values)))
-    pair = [ctypes.addressof(slots), ctypes.addressof(record)]
-    ENTRY(address)(*pair, 0, len(all_items(kernel, sizes)))
-    return slots[0] == 0
+def machine(target: Target) -> Run:
+    """Runs kernels as machine code for a target; this machine must be able to."""
+
+    def run(kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> bool:
+        address = library().address(kernel, target)
+        values = [0, *[array.ctypes.data for array in arrays], *sizes]
+        slots = (ctypes.c_int64 * len(values))(*values)
+        record = (ctypes.c_int64 * len(values))(*range(1, len(values)))
+        pair = [ctypes.addressof(slots), ctypes.addressof(record)]
+        ENTRY(address)(*pair, 0, len(all_items(kernel, sizes)))
+        return slots[0] == 0
+
+    return run
 
 
 def without_guards(program: FormProgram) -> FormProgram:
     """The same forms; the oracle has no way to stop."""
     kept = tuple([form for form in program.forms if not isinstance(form, Guard)])
     return replace(program, forms=kept)
+
+
+def cost(made: Stages) -> float:
+    """About how many additions a graph takes."""
+    steps = [step for step in made.plan.program.steps if isinstance(step, Launch)]
+    grids = [evaluate(step.kernel.grid, {}) for step in steps]
+    return sum(step.cost * grid for step, grid in zip(steps, grids)) / ADDITION
 
 
 def bits(array: Array) -> tuple[Any, ...]:
@@ -233,7 +244,7 @@ RUNNERS: dict[str, Callable[[Stages, list[Array]], Sequence[Any]]] = {
     "direct": lambda s, arrays: s.run_kernels(
         arrays, interpreted(lambda kernel: expand(verified(kernel, s.target)))
     ),
-    "machine": lambda s, arrays: s.run_kernels(arrays, run_machine),
+    "machine": lambda s, arrays: s.run_kernels(arrays, machine(s.target)),
     "native": Stages.run_native,
 }
 

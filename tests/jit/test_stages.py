@@ -10,14 +10,11 @@ from __future__ import annotations
 import pytest
 
 from dualflow.core import doors
-from jit.dims import evaluate
 from jit.forms.exact import is_exact
 from jit.forms.program import lower_graph
-from jit.planner import ADDITION
-from jit.runtime.program import Launch
 from jit.types import kind
 from tests.jit.examples import EXAMPLES, example
-from tests.jit.stages import IN_NUMPY, IN_ORDER, Stages, bits
+from tests.jit.stages import IN_NUMPY, IN_ORDER, Stages, bits, cost
 from tests.ops import laws
 from tests.ops.laws import assert_close, cases, widened
 from tests.samples import SAMPLES
@@ -83,10 +80,3 @@ def check(made, inputs, what, *, interpreted=True):
                 assert stage not in IN_ORDER, said
                 near = NEAR * laws.rounding(ours.dtype)
                 assert_close(ours, widened(theirs), near, said, inputs)
-
-
-def cost(made):
-    """About how many additions a graph takes."""
-    steps = [step for step in made.plan.program.steps if isinstance(step, Launch)]
-    grids = [evaluate(step.kernel.grid, {}) for step in steps]
-    return sum(step.cost * grid for step, grid in zip(steps, grids)) / ADDITION
