@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("static", "digits", "dynamic")
+ALONE = ("micro", "kernels")  # tables of figures; nothing may disturb them
 SECONDS = {"static": 5, "digits": 15, "dynamic": 40}  # with the usual settings
 FOLDER = "bench-results"
 WIDTH = 80
@@ -22,6 +23,8 @@ the same code, step by step in turn, and compares answers, time and memory.
   dynamic   a Tree-LSTM over 50 trees, each of a shape of its own
   micro     what an eager op costs over the NumPy call, a call from a graph, and
             compilation, each with its goal
+  kernels   kernels of the compiler in GFLOP/s and GB/s, beside what this
+            machine can do
 """
 EPILOG = """\
 Exit status: 0 when every check passed, 1 when one failed, 2 for wrong usage.
@@ -44,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=program,
         metavar="PROGRAM",
-        help="static, digits, dynamic (all three by default), or micro",
+        help="static, digits, dynamic (all three by default), or micro, or kernels",
     )
     add("--batch", type=positive, metavar="N", help="batch size of static and digits (64)")
     add(
@@ -68,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def program(text: str) -> str:
     """The name of a program, for argparse."""
-    if text not in (*NAMES, "micro"):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(NAMES)}, micro")
+    if text not in (*NAMES, *ALONE):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join((*NAMES, *ALONE))}")
     return text
 
 
@@ -89,12 +92,9 @@ def main(arguments: argparse.Namespace) -> int:
     Returns:
         The exit status.
     """
-    if "micro" in arguments.programs:
-        if len(arguments.programs) > 1:
-            arguments.parser.error("micro runs alone, so that nothing disturbs it")
-        from dualflow.bench import micro
-
-        return micro.main(check=arguments.check)
+    for name in ALONE:
+        if name in arguments.programs:
+            return figures(name, arguments)
     names = [name for name in NAMES if name in arguments.programs or not arguments.programs]
     started = datetime.now()
     path = arguments.json or Path(FOLDER) / f"{started:%Y-%m-%d-%H%M%S}.json"
@@ -102,6 +102,19 @@ def main(arguments: argparse.Namespace) -> int:
     seconds = sum(SECONDS[name] for name in names) if usual else None
     print(opening(names, path, seconds), flush=True)
     return train(names, arguments, started, path)
+
+
+def figures(name: str, arguments: argparse.Namespace) -> int:
+    """Prints one of the tables of figures."""
+    if len(arguments.programs) > 1:
+        arguments.parser.error(f"{name} runs alone, so that nothing disturbs it")
+    if name == "micro":
+        from dualflow.bench import micro
+
+        return micro.main(check=arguments.check)
+    from dualflow.bench import kernels
+
+    return kernels.main(quick=arguments.quick)
 
 
 def opening(names: list[str], path: Path, seconds: int | None) -> str:

@@ -29,7 +29,8 @@ def test_help_names_all_there_is(capsys):
         main(["bench", "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    words = "static digits dynamic micro --batch --epochs --steps --quick --device --json --check"
+    words = "static digits dynamic micro kernels --batch --epochs --steps --quick --device --json"
+    words += " --check"
     assert [word for word in words.split() if word not in text] == []
     assert max(map(len, text.splitlines())) <= 80
 
@@ -38,10 +39,11 @@ def test_help_names_all_there_is(capsys):
     ("arguments", "said"),
     [
         ([], "required"),
-        (["bench", "unknown"], "none of static, digits, dynamic, micro"),
+        (["bench", "unknown"], "none of static, digits, dynamic, micro, kernels"),
         (["bench", "--batch", "0"], "not an integer from 1"),
         (["bench", "--steps", "few"], "not an integer from 1"),
         (["bench", "micro", "static"], "micro runs alone"),
+        (["bench", "static", "kernels"], "kernels runs alone"),
     ],
 )
 def test_wrong_usage_is_explained(arguments, said, capsys):
