@@ -29,7 +29,7 @@ def _pointwise(function: Callable[[float], float]) -> Callable[[Any], Array]:
 def _lgamma(x: float) -> float:
     try:
         return math.lgamma(x)
-    except ValueError:  # a pole: 0, -1, -2, ...
+    except (ValueError, OverflowError):  # a pole: 0, -1, -2, ...; or larger than any float
         return math.inf
 
 

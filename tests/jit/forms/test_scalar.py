@@ -71,6 +71,8 @@ def test_special_values():
     nan, inf = np.nan, np.inf
     np.testing.assert_array_equal(special.lgamma(x), [nan, inf, inf, inf, inf, inf])
     np.testing.assert_array_equal(special.digamma(x), [nan, inf, nan, -inf, inf, nan])
+    large = np.array([2.5e305, 2.6e305, 1.7e308, -1.7e308])
+    np.testing.assert_array_equal(np.isinf(special.lgamma(large)), [False, True, True, True])
     y = np.array([nan, 1.0, -1.0, 0.0, -0.0, 1.5])
     np.testing.assert_array_equal(special.erfinv(y), [nan, inf, -inf, 0.0, -0.0, nan])
     assert np.signbit(special.erfinv(y)[4])

@@ -141,9 +141,7 @@ def test_zeros_infinities_and_nan_are_numpys(name, dtype):
     if name == "where":
         return
     with np.errstate(all="ignore"):
-        some = [
-            v for v in NUMBERS + LIMITS if name != "lgamma" or v != 1.7e308
-        ]  # math.lgamma raises there
+        some = NUMBERS + LIMITS
         some = np.array([*some, *(-v for v in some)]).astype(dtypes[dtype])
         xs = [x.ravel() for x in np.meshgrid(*[some] * row.arity)]
         expected = np.asarray(evaluate(name, *xs), np.float64)
