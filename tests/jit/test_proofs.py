@@ -17,10 +17,11 @@ import pytest
 
 import jit
 from jit.dims import symbol
-from jit.runtime import tables, threads
+from jit.runtime import threads
 from jit.types import TensorType
 from tests.jit.examples import EXAMPLES, example
 from tests.jit.loops.whole import compiled
+from tests.jit.sharing import sharing
 from tests.jit.stages import bits
 
 NEAR = 3e-5  # of the largest element, in float32
@@ -111,24 +112,15 @@ LAUNCHES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _threads(monkeypatch):
-    """Launches are shared out whatever they cost; the number of threads is put back."""
-    monkeypatch.setattr(tables, "SHARED_SECONDS", 0.0)
-    monkeypatch.setattr(tables, "WAKING_SECONDS", 0.0)
-    count = threads.num_threads()
-    yield
-    threads.set_num_threads(count)
-
-
 @pytest.mark.parametrize("name", REFERENCES)
 def test_right_fused_and_the_same_on_two_threads(name):
     call = example(name, large=True)
     code = jit.compile(call.graph)
     found = []
-    for count in (1, 2):
-        threads.set_num_threads(count)
-        found.append(code(call.inputs))
+    with sharing():
+        for count in (1, 2):
+            threads.set_num_threads(count)
+            found.append(code(call.inputs))
     assert list(map(bits, found[0])) == list(map(bits, found[1]))
     wide = [x.astype(np.float64) if x.dtype == np.float32 else x for x in call.inputs]
     for ours, theirs in zip(found[0], REFERENCES[name](*wide), strict=True):

@@ -7,11 +7,11 @@ import pytest
 
 import dualflow as df
 from dualflow.core import doors
-from jit.loops import folds, nests, products, scans, scatters
 from jit.loops.verify import verify
-from jit.runtime import tables, threads
+from jit.runtime import threads
 from jit.runtime.cpu import host_target
 from tests.jit.random_graphs import RandomProgram
+from tests.jit.sharing import sharing
 from tests.jit.stages import Stages, bits, verified
 from tests.ops import laws
 
@@ -22,15 +22,9 @@ FEW, MANY = range(0, 100, CHUNK), range(100, 1000, CHUNK)
 @pytest.fixture(autouse=True)
 def _shared(monkeypatch):
     """Launches have many small items, and are shared out whatever they cost."""
-    for module in (nests, folds, scans, scatters):
-        monkeypatch.setattr(module, "ITEM", 128)
-    monkeypatch.setattr(products, "ROWS", 4)
-    monkeypatch.setattr(tables, "SHARED_SECONDS", 0.0)
-    monkeypatch.setattr(tables, "WAKING_SECONDS", 0.0)
     monkeypatch.setattr(doors, "_told", {"before"})  # the one warning about float64
-    count = threads.num_threads()
-    yield
-    threads.set_num_threads(count)
+    with sharing(item=128):
+        yield
 
 
 @pytest.mark.filterwarnings("ignore")
