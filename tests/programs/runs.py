@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import dualflow as df
+from jit.runtime import threads
 from tests.modes import bits
 
 N, D_in, H, D_out = 64, 1000, 100, 10
@@ -21,15 +22,19 @@ def random_data() -> tuple[Any, Any]:
 
 
 def in_both_modes(program: Callable[[str], Run]) -> Run:
-    """Runs a program eagerly and compiled, from one seed; they must agree bit for bit.
+    """Runs a program from one seed, eagerly on one thread and compiled on two, to the same bits.
 
     Args:
         program: Takes the mode, returns losses and trained tensors.
     """
-    runs = []
-    for mode in ("eager", "compiled"):
-        df.random.seed(0)
-        runs.append(program(mode))
+    runs, count = [], threads.num_threads()
+    try:
+        for mode, number in (("eager", 1), ("compiled", 2)):
+            threads.set_num_threads(number)
+            df.random.seed(0)
+            runs.append(program(mode))
+    finally:
+        threads.set_num_threads(count)
     (eager_losses, eager_state), (losses, state) = runs
     assert losses == eager_losses
     assert [bits(x) for x in state] == [bits(x) for x in eager_state]
