@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import gc
 import weakref
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import dualflow as df
+from tests.garbage import garbage, no_collector
 from tests.modes import in_mode
-
-
-@contextmanager
-def no_collector():
-    """Reference counts alone must free everything."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def live_bytes() -> tuple[int, int]:
@@ -95,7 +84,7 @@ def test_a_thousand_steps_leave_no_garbage(mode, style):
             loss = step(x)
             if k in (10, 1000):
                 seen.append(live_bytes())
-        assert gc.collect() == 0
+        assert garbage() == []
     assert seen[0] == seen[1]
     assert np.isfinite(loss.item())
 
@@ -167,7 +156,7 @@ def test_models_die():
         (w * w).sum().backward()
         del w
         assert gone() is None
-        assert gc.collect() == 0
+        assert garbage() == []
 
 
 def test_functions_let_go_of_their_arguments():
@@ -184,4 +173,4 @@ def test_functions_let_go_of_their_arguments():
         x = df.asarray([1.0, 2.0, 3.0])
         f(x)
         del x
-        assert gc.collect() == 0
+        assert garbage() == []

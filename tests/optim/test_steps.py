@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from tests.garbage import garbage, no_collector
 
 SHAPES = [(6, 5), (5,), (5, 2), (2,)]
 OPTIMIZERS = {
@@ -214,19 +215,13 @@ def test_frozen_parameters_stay(mode):
 
 
 def test_steps_leave_no_record_and_no_garbage():
-    import gc
-
     params = parameters()
     optimizer = df.optim.Adam(params)
     step = clears_last(params, optimizer, set_to_none=True)
     data = list(batches(5))
     step(*data[0])
-    gc.collect()
-    gc.disable()
-    try:
+    with no_collector():
         for x, y in data:
             step(x, y)
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+        assert garbage() == []
     assert all(not v.requires_grad for state in optimizer.state.values() for v in state.values())

@@ -1,0 +1,33 @@
+"""What finds garbage finds it."""
+
+from __future__ import annotations
+
+import gc
+
+import dualflow as df
+from tests.garbage import garbage, no_collector
+
+
+class Ring:
+    def __init__(self, inner=None):
+        self.ring, self.inner = self, inner
+
+
+def ring_of_a_function():
+    def loop():
+        """Holds itself."""
+
+    loop.itself = loop
+
+
+def test_rings_are_told_by_what_is_ours_in_them():
+    with no_collector():
+        Ring(df.ones(3))
+        ring_of_a_function()
+        foreign = [[]]
+        foreign[0].append(foreign)
+        del foreign
+        assert garbage() == ["Ring", "Tensor", "ring_of_a_function.<locals>.loop"]
+        assert garbage() == []
+    assert gc.isenabled()
+    assert gc.garbage == []
