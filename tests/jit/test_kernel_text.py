@@ -1,0 +1,36 @@
+"""Kernels of typical programs as text, for one machine whatever this one is."""
+
+from __future__ import annotations
+
+import pytest
+
+from jit.codegen.llvm import emit
+from jit.loops.expand import expand
+from jit.loops.heuristics import scheduled
+from jit.target import LEVELS, Target
+from tests.jit.examples import example
+from tests.jit.stages import Stages
+from tests.ops import laws
+
+CPU, *SIZES = LEVELS["avx2"]
+AVX2 = Target("x86_64-unknown-linux-gnu", CPU, "", *SIZES)
+LARGE = {"softmax": True, "product": False, "cumulative_sum": True, "gather": True}
+
+
+def stages(*texts):
+    """A text after the other."""
+    return "\n\nbecomes\n\n".join(map(str, texts))
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_kernels_and_their_schedules(name, golden):
+    kernels = Stages(example(name, large=LARGE[name]).graph, AVX2).kernels
+    texts = [stages(kernel, scheduled(kernel, AVX2)) for kernel in kernels]
+    golden(f"kernels/{name}", "\n\n".join(texts))
+
+
+def test_a_kernel_down_to_llvm(golden):
+    (kernel,) = Stages(laws.traced("exp", 0, None).graph, AVX2).kernels
+    made = scheduled(kernel, AVX2)
+    direct = expand(made)
+    golden("kernels/exp", stages(kernel, made, direct, emit(direct, AVX2)))
