@@ -221,7 +221,7 @@ class Planner:
         return [self.forms.origins[form] for form in forms if form in self.forms.origins]
 
     def _label(self, tasks: Sequence[Task]) -> str:
-        """The ops that tasks compute, those inlined in them too; of many the last ones."""
+        """The ops that tasks compute, or that move what is there; of many the last ones."""
         found = {task.form for task in tasks}
         stack = list(found)
         while stack:
@@ -229,10 +229,10 @@ class Planner:
             stack += [form for form in inner if form not in found]
             found.update(inner)
         origins = self.forms.origins
-        dull = (nodes.View, nodes.Constant)
-        computed = [form for form in found if form in origins and not isinstance(form, dull)]
-        computed.sort(key=self._numbers.__getitem__)
-        names = dict.fromkeys(origins[form].op.name for form in computed)
+        known = sorted(found & origins.keys(), key=self._numbers.__getitem__)
+        moved = [form for form in known if not isinstance(form, nodes.Constant)]
+        computed = [form for form in moved if not isinstance(form, nodes.View)]
+        names = dict.fromkeys(origins[form].op.name for form in computed or moved)
         return "_".join([*names][-NAMES:]) or "fill"
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import dualflow as df
 from jit.codegen.llvm import emit
 from jit.loops.expand import expand
 from jit.loops.heuristics import scheduled
@@ -34,3 +35,11 @@ def test_a_kernel_down_to_llvm(golden):
     made = scheduled(kernel, AVX2)
     direct = expand(made)
     golden("kernels/exp", stages(kernel, made, direct, emit(direct, AVX2)))
+
+
+@pytest.mark.parametrize(
+    ("move", "op"), [(df.flip, "slice"), (df.matrix_transpose, "permute_dims")]
+)
+def test_what_only_moves_is_named_after_the_op(move, op):
+    (kernel,) = Stages(laws.recorded(move, [df.ones((3, 4))]).graph, AVX2).kernels
+    assert kernel.name == op
