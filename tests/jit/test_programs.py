@@ -23,6 +23,8 @@ from tests.programs import test_dynamic, test_tape, test_two_layer
 MODULES = test_dynamic, test_tape, test_two_layer
 LARGE = 30_000  # about so many additions are interpreted
 STEPS = 4  # so that no path is new
+MOST = 12  # graphs of a program
+SINGLE = ("test_one_step_written_out",)  # no call of these comes twice, so none runs from a graph
 
 
 @dataclass(eq=False)
@@ -63,11 +65,11 @@ def watching() -> Iterator[list[Watched]]:
 
 
 def check_all(found: list[Watched]) -> int:
-    """All stages of each graph that was called, of equal graphs once; how many were interpreted."""
+    """All stages of some graphs that were called, all different; how many were interpreted."""
     different = {str(each.graph): each for each in found if each.inputs is not None}
     assert different
     count = 0
-    for each in different.values():
+    for each in list(different.values())[:MOST]:
         made = Stages(each.graph)
         few = cost(made) <= LARGE
         check(made, each.inputs or [], each.graph.name, interpreted=few)
@@ -109,7 +111,12 @@ def test_programs_of_the_main_job(name, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
-    [x for module in MODULES for name, x in vars(module).items() if name.startswith("test_")],
+    [
+        x
+        for module in MODULES
+        for name, x in vars(module).items()
+        if name.startswith("test_") and name not in SINGLE
+    ],
     ids=lambda program: program.__name__,
 )
 def test_programs_of_the_notes(program):
