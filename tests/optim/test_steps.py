@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from dualflow.tracing import sweeps
 from tests.garbage import garbage, no_collector
 
 SHAPES = [(6, 5), (5,), (5, 2), (2,)]
@@ -214,14 +215,20 @@ def test_frozen_parameters_stay(mode):
     assert (a.item(), b.item()) == (-0.5, 0.0)
 
 
-def test_steps_leave_no_record_and_no_garbage():
+@pytest.mark.parametrize("seconds", [0.0, np.inf], ids=["compiled", "op by op"])
+def test_steps_leave_no_record_and_no_garbage(seconds, monkeypatch):
+    """Whether or not the way back, which other tests may have met often, is compiled meanwhile."""
     params = parameters()
     optimizer = df.optim.Adam(params)
     step = clears_last(params, optimizer, set_to_none=True)
     data = list(batches(5))
+    monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", np.inf)
+    sweeps.forget()
     step(*data[0])
+    monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", seconds)
     with no_collector():
         for x, y in data:
             step(x, y)
         assert garbage() == []
+    assert [form.compiled is not None for form in sweeps.forms.values()] == [seconds == 0]
     assert all(not v.requires_grad for state in optimizer.state.values() for v in state.values())
