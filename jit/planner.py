@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from jit.forms import nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of
 from jit.forms.expression import Domain, linear
 from jit.forms.fuse import Group, fuse, started
+from jit.forms.likeness import Likeness, likeness
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
@@ -30,6 +31,7 @@ from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
 from jit.target import Target
 from jit.types import TensorType, product
 
+KEPT = 4096  # kernels that are remembered
 NAMES = 5  # of the ops in a kernel's name
 ADDITION = 0.15e-9  # seconds that an addition takes, as part of vectors
 
@@ -118,28 +120,32 @@ class Planner:
     # ----- steps -----
 
     def _launch(self, group: Group) -> None:
-        if group.is_product:
-            self._launch_product(group)
-            return
+        stored = {x for x in group.values() if x in self.outside}
+        alike = likeness(group, stored, self.placement.base)
+        naive = None if alike is None else known_kernel(alike, self.target)
+        if naive is None:
+            write = self._product if group.is_product else self._nest
+            naive = write(group, stored, self._label(group.tasks))
+            if alike is not None:
+                keep_kernel(alike, self.target, naive)
+        self._add_launch(naive, group.tasks, self._in_place(group))
+
+    def _nest(self, group: Group, stored: set[FormValue], label: str) -> Naive:
         kind: type[Nest] = MapNest
         if group.is_split:
             kind = BlockNest
         elif group.folded:
             kind = RowNest if group.order.inner else ColumnNest
-        stored = {x for x in group.values() if x in self.outside}
         lanes = self.target.lanes(4)
         nest = kind(group, set(stored), self.extractor, self.placement.base, lanes)
-        label = self._label(group.tasks)
-        self._add_launch(nest.build(label), group.tasks, self._in_place(group))  # type: ignore[attr-defined]
+        return nest.build(label)  # type: ignore[attr-defined]
 
-    def _launch_product(self, group: Group) -> None:
-        stored = {x for x in group.values() if x in self.outside}
+    def _product(self, group: Group, stored: set[FormValue], label: str) -> Naive:
         given = group, stored, self.extractor, self.placement.base, self.target
         nest = ProductNest(*given)
         if streams(nest):
             nest = StreamNest(*given)
-        naive = nest.build(self._label(group.tasks))
-        self._add_launch(naive, group.tasks, self._in_place(group))
+        return nest.build(label)
 
     def _launch_chain(self, chain: Chain) -> None:
         stored = {x for x in chain.values() if x in self.outside}
@@ -148,20 +154,24 @@ class Planner:
         for task in panels.made():
             self.placement.memory.update(task.outputs)
             pack = MapNest(started(task), {*task.outputs}, extractor, base, self.target.lanes(4))  # type: ignore[arg-type]
-            self._add_launch(pack.build("pack"), [task])
+            self._add_launch(pack.build("pack"), [task], label="pack")
         self._add_launch(nest.build(self._label(chain.tasks)), chain.tasks)
 
     def _add_launch(
-        self, naive: Naive, tasks: Sequence[Task], in_place: tuple[tuple[int, int], ...] = ()
+        self,
+        naive: Naive,
+        tasks: Sequence[Task],
+        in_place: tuple[tuple[int, int], ...] = (),
+        label: str = "",
     ) -> None:
         launch = Launch(
             naive.kernel,
             tuple(map(self.slot, naive.values)),
-            tuple(map(symbol, naive.sizes)),
+            tuple([x if isinstance(x, int) else symbol(x) for x in naive.sizes]),
             in_place,
             naive.work * ADDITION,
             self._source(tasks),
-            naive.kernel.name,
+            label or self._label(tasks),
             operations(tasks),
         )
         self.program.steps.append(launch)
@@ -242,6 +252,33 @@ class Planner:
 
     def _source(self, tasks: Sequence[Task]) -> str | None:
         return next((node.source for node in self._origins(tasks) if node.source), None)
+
+
+# Kernels by likeness and target: each with the numbers of its values and sizes.
+_kernels: dict[Hashable, tuple[Naive, tuple[int, ...], tuple[str | int, ...]]] = {}
+
+
+def known_kernel(alike: Likeness, target: Target) -> Naive | None:
+    """The kernel of a group that is like one of before, on its own values."""
+    found = _kernels.get((target, alike.words))
+    if found is None:
+        return None
+    naive, numbers, sizes = found
+    values, offsets = list(alike.values), list(alike.offsets)
+    return replace(
+        naive,
+        values=tuple([values[k] for k in numbers]),
+        sizes=tuple([x if isinstance(x, str) else offsets[x] for x in sizes]),
+    )
+
+
+def keep_kernel(alike: Likeness, target: Target, naive: Naive) -> None:
+    """Keeps a kernel for groups that are like this one."""
+    if len(_kernels) >= KEPT:
+        _kernels.clear()
+    numbers = tuple([alike.values[x] for x in naive.values])
+    sizes = tuple([x if isinstance(x, str) else alike.offsets[x] for x in naive.sizes])
+    _kernels[target, alike.words] = replace(naive, values=()), numbers, sizes
 
 
 def operations(tasks: Sequence[Task]) -> Extent | None:

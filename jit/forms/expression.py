@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from jit.dims import Dim, Extent, Symbol, rewrite
+from jit.dims import Dim, Extent, Symbol, decide, rewrite
 from jit.dims.algebra import Atom
+from jit.dims.terms import ONE
 from jit.forms import nodes
 from jit.forms.index import Condition, Load, is_inside
 from jit.forms.nodes import FormValue
@@ -239,6 +240,14 @@ def linear(shape: Sequence[Extent], at: Sequence[Extent]) -> Extent:
     return sum((i * stride for i, stride in zip(at, strides)), 0)
 
 
+def parted(x: Extent) -> tuple[int, Extent]:
+    """(offset, rest) of a place: what it is at least, if that is as far as it moves; 0 else."""
+    offset = x.terms.get(ONE, 0) if isinstance(x, Dim) else x
+    if offset <= 0 or (isinstance(x, Dim) and decide(x, "<", 2 * offset + 1) is not True):
+        return 0, x
+    return offset, x - offset
+
+
 def walk(*roots: Expression) -> Iterator[Expression]:
     """Every expression below the roots once, inner ones first."""
     seen: set[Expression] = set()
@@ -277,6 +286,11 @@ def loads_of(*extents: Extent) -> list[Load]:
             found[atom] = None
 
     for extent in extents:
-        if isinstance(extent, Dim):
+        if isinstance(extent, Dim) and not is_plain(extent):
             rewrite(extent, visit)
     return list(found)
+
+
+def is_plain(x: Dim) -> bool:
+    """Whether index arithmetic has symbols only, no divisions and no loads."""
+    return all(type(atom) is Symbol for monomial in x.terms for atom, _ in monomial)

@@ -19,6 +19,7 @@ from jit.forms.expression import (
     Inside,
     Number,
     linear,
+    parted,
 )
 from jit.forms.index import Load, is_inside
 from jit.forms.nodes import FormValue
@@ -38,7 +39,7 @@ class Elements(Writer):
 
     Attributes:
         buffers: The parameter of each value that is read or written, in order of appearance.
-        sizes: The parameter of each symbol of the graph, by name.
+        sizes: The parameter of each symbol of the graph, by name, and of each offset.
         loops: The value of each loop symbol, by name; outer loops first.
         runs: Positions within several loops together, and their values: what is made of them as a
             whole needs no index of each loop.
@@ -50,7 +51,7 @@ class Elements(Writer):
         self.extractor = extractor
         self.base = base
         self.buffers: dict[FormValue, Buffer] = {}
-        self.sizes: dict[str, Var] = {}
+        self.sizes: dict[str | int, Var] = {}
         self.loops: dict[str, Operand] = {}
         self.runs: list[tuple[Dim, Operand]] = []
         self.staged: dict[FormValue, tuple[Buffer, Callable[[], Operand]]] = {}
@@ -139,8 +140,16 @@ class Elements(Writer):
             room, position = self.staged[x.value]
             return super().load(room, position())
         buffer = self.buffer(x.value)
-        at = self.at(linear(x.value.shape, x.at), x.guard)
+        at = self._place(linear(x.value.shape, x.at), x.guard)
         return super().load(buffer, at, mask=self.holds(x.guard))
+
+    def _place(self, x: Extent, guard: Guard) -> Operand:
+        """Where an element lies. An offset is a parameter: slices of an array share a kernel."""
+        offset, rest = parted(x)
+        if not offset:
+            return self.at(x, guard)
+        size = self.sizes.setdefault(offset, Var(INDEX, f"offset{len(self.sizes)}"))
+        return self._known_let("add", size, self.at(rest, guard))
 
     def cast(self, x: Operand, dtype: Any) -> Operand:
         """`x` in another dtype."""

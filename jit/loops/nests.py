@@ -44,13 +44,13 @@ class Naive:
     Attributes:
         kernel: Scalar loops.
         values: The value that lies in each buffer.
-        sizes: The name of each size parameter.
+        sizes: The name of each size parameter, or its value.
         work: About how many additions an item costs.
     """
 
     kernel: Kernel
     values: tuple[FormValue, ...]
-    sizes: tuple[str, ...]
+    sizes: tuple[str | int, ...]
     work: float
 
 

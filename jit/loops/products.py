@@ -94,7 +94,7 @@ class ProductNest:
         work = SHARE * flops / max(1, extent_hint(self.grid))
         return Naive(kernel, tuple(w.buffers), tuple(w.sizes), work)
 
-    def _sizes(self) -> dict[str, Var]:
+    def _sizes(self) -> dict[str | int, Var]:
         for s in self.grid.symbols() if isinstance(self.grid, Dim) else ():
             self.w.size(s.name)
         return self.w.sizes

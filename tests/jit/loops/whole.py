@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import jit
+from jit.dims import evaluate
 from jit.forms.forms import FormBuilder
 from jit.forms.reference import Reference
 from jit.ir.graph import Graph
@@ -76,7 +77,11 @@ def interpreted(code: NativeCode, arrays: Sequence[Array]) -> list[Array]:
         assert isinstance(step, Launch)
         assert isinstance(step.kernel.grid, int)
         items = reversed(range(step.kernel.grid))
-        assert interpret(step.kernel, [memory[slot] for slot in step.buffers], items=items)
+        buffers, sizes = (
+            [memory[slot] for slot in step.buffers],
+            [evaluate(x, {}) for x in step.sizes],
+        )
+        assert interpret(step.kernel, buffers, sizes, items=items)
     return [
         memory[slot].reshape(plan.program.slots[slot].type.shape) for slot in plan.program.outputs
     ]
