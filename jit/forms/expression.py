@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,12 +27,22 @@ DType = np.dtype[Any]
 Guard: TypeAlias = "tuple[Condition, ...]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Number:
-    """A number known now."""
+    """A number known now; equal to another if that is spelled alike, as 0.0 and -0.0 are not."""
 
     value: Any
     dtype: DType
+
+    @cached_property
+    def _spelled(self) -> tuple[str, DType]:
+        return repr(self.value), self.dtype
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and self._spelled == other._spelled
+
+    def __hash__(self) -> int:
+        return hash(self._spelled)
 
     @property
     def children(self) -> tuple[Expression, ...]:

@@ -105,3 +105,11 @@ def test_kernels_do_not_pile_up(monkeypatch):
     for n in range(2, 12):
         run(lambda x: [df.exp(x)], array(n))
         assert len(planner._kernels) <= 3
+
+
+def test_signs_of_zero_are_told_apart_in_one_kernel():
+    x = array(9)
+    (a, b, c), steps = run(lambda x: [x * 0.0, x * -0.0, df.where(x > 0.0, x, x * -0.0)], x)
+    assert len({id(step.kernel) for step in steps}) == 1
+    assert [v.tobytes() for v in (a, b)] == [(x * np.float32(z)).tobytes() for z in (0.0, -0.0)]
+    assert c.tobytes() == np.where(x > 0, x, x * np.float32(-0.0)).tobytes()
