@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,14 @@ print(time.perf_counter() - start)
 def eight_floats() -> Callable[[], Any]:
     """f(x) = x * 2 + 1."""
     f, x = df.function(lambda x: x * 2.0 + 1.0), df.ones(8)
+    return lambda: f(x)
+
+
+def forty_guards() -> Callable[[], Any]:
+    """The same where Python reads 40 attributes, each looked at again by every call."""
+    state = SimpleNamespace(**{f"v{k}": float(k) for k in range(40)})
+    total = " + ".join(f"state.{name}" for name in vars(state))
+    f, x = df.function(eval(f"lambda x: x * ({total}) + 1.0", {"state": state})), df.ones(8)
     return lambda: f(x)
 
 
@@ -97,6 +106,7 @@ def million() -> Callable[[], Any]:
 
 CALLS: dict[tuple[str, str], tuple[Callable[[], Callable[[], Any]], tuple[str, float], float]] = {
     ("call", "8 floats"): (eight_floats, MICROSECONDS, 5),
+    ("call", "8 floats, 40 guards"): (forty_guards, MICROSECONDS, 6),
     ("call", "50 parameters"): (fifty_parameters, MICROSECONDS, 40),
     ("call", "50 Variables"): (fifty_variables, MICROSECONDS, 40),
     ("step", "two layers"): (two_layers, MILLISECONDS, 0.28),

@@ -23,6 +23,18 @@ class Epoch:
     number = 0
 
 
+class Counted:
+    """Base of objects whose attributes are set by `=` only: `Epoch` counts every change of them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        Epoch.number += 1
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        Epoch.number += 1
+        object.__delattr__(self, name)
+
+
 class Context(threading.local):
     """State of one thread.
 

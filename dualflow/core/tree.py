@@ -11,9 +11,14 @@ NAMESPACE = "dualflow"
 TreeSpec = optree.PyTreeSpec
 
 
-def flatten(tree: Any) -> tuple[list[Any], TreeSpec]:
-    """The leaves of `tree` from left to right, and its structure. None is a leaf."""
-    leaves, spec = optree.tree_flatten(tree, none_is_leaf=True, namespace=NAMESPACE)
+def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], TreeSpec]:
+    """The leaves of `tree` from left to right, and its structure. None is a leaf.
+
+    Args:
+        tree: What to take apart.
+        is_leaf: Is asked of every node whether to stop there.
+    """
+    leaves, spec = optree.tree_flatten(tree, is_leaf, none_is_leaf=True, namespace=NAMESPACE)
     return leaves, spec
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
-from dualflow.core.context import Epoch, context
+from dualflow.core.context import Counted, context
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable, clear_grads, convert
@@ -65,7 +65,7 @@ class Mismatch(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Counted):
     """Base of layers and nets: state in attributes, a computation in `forward`.
 
     Variables and Modules in attributes, also inside lists, tuples and dicts, belong to the module.
@@ -87,14 +87,6 @@ class Module:
     """
 
     training: bool = True
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        Epoch.number += 1
-        object.__setattr__(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        Epoch.number += 1
-        object.__delattr__(self, name)
 
     # ----- calling -----
 

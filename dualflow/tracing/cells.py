@@ -44,11 +44,11 @@ class ArrayCell:
     def __init__(self, source: Any) -> None:
         self.holder = self
         self._source = fixed(source)
-        self._arrays = [x for x in tree.flatten(self._source)[0] if isinstance(x, np.ndarray)]
+        self.arrays = [x for x in tree.flatten(self._source)[0] if isinstance(x, np.ndarray)]
         self._seen = self._types()
 
     def _types(self) -> list[tuple[Any, ...]]:
-        return [(x.shape, x.dtype) for x in self._arrays]
+        return [(x.shape, x.dtype) for x in self.arrays]
 
     @property
     def tensor(self) -> Tensor:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dualflow.core import tree
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.signature import Call
 from jit.ir import builtin
 from jit.report import Part
 
+LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
 LINES, MOST_TRACES = 15, 10  # of an explanation that is printed
 
 all_functions: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # by id
@@ -26,7 +33,8 @@ class TraceInfo:
         hits: Calls that it served from its graphs.
         paths: Ways through the function that were recorded.
         segments: The reason, if Python runs at each call, with segments in between.
-        guards: Answers that its paths rely on.
+        guards: What its paths rely on: answers to questions about values, and Python state.
+        again: What of Python state had changed when it was recorded again.
     """
 
     key: str
@@ -37,6 +45,7 @@ class TraceInfo:
     paths: int = 0
     segments: str | None = None
     guards: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -79,6 +88,8 @@ class Explanation:
                 else f"{served}, {trace.seconds:.3f} s"
             )
             traces.append(f"  {k}. {trace.why[:60]} ({trace.line}): {state}")
+            if trace.again and len(self.traces) <= MOST_TRACES // 2:
+                traces.append(f"     last recorded again: {trace.again[-1]}"[:100])
         if len(self.traces) > MOST_TRACES:
             traces.append(f"  and {len(self.traces) - MOST_TRACES} more")
         return "\n".join([*head, *self._parts(LINES - len(head) - len(traces)), *traces])
@@ -138,6 +149,7 @@ def explain(function: Any) -> Explanation:
             for node in path.executable.graph.nodes
             if node.op is builtin.guard
         ]
+        info.guards += dict.fromkeys(text for path in paths for text in path.check.texts())
         codes += [path.executable for path in paths]
         traces.append(info)
     return Explanation(
@@ -150,3 +162,28 @@ def explain(function: Any) -> Explanation:
         host_steps=[part for code in codes for part in code.host_steps],
         foreign_calls=max((code.foreign_calls for code in codes), default=0),
     )
+
+
+def leaf_names(python: Callable[..., Any], call: Call) -> list[str]:
+    """Each leaf of the arguments under its parameter's name, as in `batch['x']`, for messages."""
+    try:
+        parameters = list(inspect.signature(python).parameters.values())
+    except (TypeError, ValueError):  # written in C
+        parameters = []
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
+
+    def name(path: str) -> str:
+        which, first, inner = LEAF_PATH.fullmatch(path).groups()  # type: ignore[union-attr]
+        if which == "1":
+            return first.strip("'") + inner
+        k = int(first)
+        return (named[k] if k < len(named) else f"{rest}[{k - len(named)}]") + inner
+
+    return [name(path) for path in tree.leaf_paths(tree.unflatten(call.spec, call.leaves))]
+
+
+def describe(call: Call, names: list[str]) -> str:
+    """The signature in a few words."""
+    parts = [str(x.type) if isinstance(x, Tensor) else repr(x)[:20] for x in call.leaves]
+    return ", ".join(f"{n} {p}" for n, p in zip(names, parts, strict=False))

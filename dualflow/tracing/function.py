@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import sys
 import threading
 import time
@@ -14,10 +13,17 @@ from typing import Any, ParamSpec, TypeVar, overload
 from dualflow.core import tree
 from dualflow.core.context import context, using
 from dualflow.core.source import user_line, warn_user
-from dualflow.core.tensor import Tensor
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import modes
-from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
+from dualflow.tracing.explain import (
+    Explanation,
+    TraceInfo,
+    all_functions,
+    counted,
+    describe,
+    explain,
+    leaf_names,
+)
 from dualflow.tracing.path import EntryMiss, Path, is_tracked, opaque
 from dualflow.tracing.segments import in_segments
 from dualflow.tracing.shortcut import Shortcut
@@ -36,9 +42,9 @@ from jit.errors import DTypeError, GuardMiss, TraceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
 NOTHING = object()  # instead of a result
 MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
+SETTING = "create and set state outside, or keep what changes in a df.Variable"
 
 
 class Entry:
@@ -50,6 +56,7 @@ class Entry:
         self.last: Path | None = None
         self.segments: str | None = None
         self.creations = 0
+        self.unserved, self.hits = 0, 0  # recordings in a row without a hit between; hits then
         self.shortcut: Shortcut | None = None
         self._asked = False
 
@@ -152,13 +159,16 @@ class Function:
         else:
             path = entry.last
         failure: Exception | None = None
+        changed: EntryMiss | None = None
         while path is not None:
             tried.add(path)
             try:
+                path.admit(call.leaves)
                 result = path.call(call.tensors)
             except GuardMiss as miss:
                 path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
-            except EntryMiss:
+            except EntryMiss as other:
+                changed = changed or other
                 path = entry.find((), tried)
             except Exception as error:  # the call starts again, and Python raises at its own line
                 failure = error
@@ -173,6 +183,8 @@ class Function:
         with self._lock:
             if failure is None and len(entry.paths) > count:  # another thread has recorded
                 return self._run(entry, call)
+            if changed is not None and not entry.segments:
+                self._changed(entry, changed.reason())
             result = self._in_segments(call) if entry.segments else self._record(entry, call)
         if failure is not None:
             warn_user(
@@ -223,6 +235,15 @@ class Function:
         self.entries[call.key] = entry
         return entry
 
+    def _changed(self, entry: Entry, what: str) -> None:
+        """Python state is not as in any path: a new recording, if earlier ones were of any use."""
+        info = entry.info
+        info.again.append(what)
+        entry.unserved = entry.unserved + 1 if entry.hits == info.hits else 1
+        entry.hits = info.hits
+        if entry.unserved >= self.options["max_traces"] and self.options["on_limit"] != "grow":
+            self._limit(entry, f"{what}, and so on at each call", "max_traces")
+
     def _limit(self, entry: Entry, what: str, option: str) -> None:
         """Applies `on_limit` when there are too many traces or paths."""
         message = f"{what}; {option}={self.options[option]} is reached"
@@ -253,12 +274,15 @@ class Function:
         tensors = trace.arguments(call.tensors)
         args, kwargs = call.arguments(tensors)
         leaves = tree.flatten((args, kwargs))[0]
+        names = dict(zip(leaf_names(self.python, call), leaves, strict=False))
         try:
             with using(trace=trace):
-                result = self.python(*args, **kwargs)
+                with trace.watch(self.python, names):
+                    result = self.python(*args, **kwargs)
                 if not unchanged((args, kwargs), call.spec, leaves):
                     reason = "it changes a list or dict that was passed to it"
-                    trace.refuse(reason, "return what is new")
+                    trace.refuse(reason, "return what is new", "effect")
+                trace.watched(args, kwargs, result)
                 self._keep(entry, trace, result, {id(x) for x in (*leaves, *named(self.python))})
         finally:
             if trace.refusals:  # a tape from outside may have been told to watch an argument
@@ -284,12 +308,12 @@ class Function:
                 "return tensors in lists, tuples and dicts, or use df.tree.register",
             )
         news = trace.news()
-        if trace.refusals:
-            self._give_up(entry, *trace.refusals[0])
+        if (refusal := trace.refusal()) is not None:
+            self._give_up(entry, refusal.reason, refusal.remedy)
         elif news is not None:
             entry.creations += 1
             if entry.creations >= MAX_CREATIONS:
-                self._give_up(entry, f"every call {news}", "create and set state once, outside")
+                self._give_up(entry, f"every call {news}", SETTING)
         elif not trace.disturbed():
             entry.creations = 0
             if len(entry.paths) >= self.options["max_paths"] and self.options["on_limit"] != "grow":
@@ -399,31 +423,6 @@ def named(python: Callable[..., Any]) -> list[Any]:
     except ValueError:  # a name that has no value yet
         return [python]
     return [python, *scope.nonlocals.values(), *scope.globals.values()]
-
-
-def leaf_names(python: Callable[..., Any], call: Call) -> list[str]:
-    """Each leaf of the arguments under its parameter's name, as in `batch['x']`, for messages."""
-    try:
-        parameters = list(inspect.signature(python).parameters.values())
-    except (TypeError, ValueError):  # written in C
-        parameters = []
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
-
-    def name(path: str) -> str:
-        which, first, inner = LEAF_PATH.fullmatch(path).groups()  # type: ignore[union-attr]
-        if which == "1":
-            return first.strip("'") + inner
-        k = int(first)
-        return (named[k] if k < len(named) else f"{rest}[{k - len(named)}]") + inner
-
-    return [name(path) for path in tree.leaf_paths(tree.unflatten(call.spec, call.leaves))]
-
-
-def describe(call: Call, names: list[str]) -> str:
-    """The signature in a few words."""
-    parts = [str(x.type) if isinstance(x, Tensor) else repr(x)[:20] for x in call.leaves]
-    return ", ".join(f"{n} {p}" for n, p in zip(names, parts, strict=False))
 
 
 @overload

@@ -18,12 +18,13 @@ import numpy as np
 import jit
 from dualflow.autodiff.sweep import Sweep, is_inexact
 from dualflow.core import tree
-from dualflow.core.context import context, using
+from dualflow.core.context import Epoch, context, using
 from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import ArrayCell, GradCell, TensorCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
+from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.signature import VALUES
 from dualflow.tracing.trace import Trace
 from jit.errors import TapeError
@@ -34,7 +35,15 @@ PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
 
 class EntryMiss(Exception):  # noqa: N818 - tells the caller to try another path
-    """State outside of the arguments is not as it was when the path was recorded."""
+    """State outside of the arguments is not as it was when the path was recorded.
+
+    Args:
+        reason: Says what has changed.
+    """
+
+    def __init__(self, reason: Callable[[], str]) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Path:
@@ -50,12 +59,15 @@ class Path:
         executable: The compiled graph.
         checks_types: Whether a call refuses tensors of other types than the recorded ones.
         ops: How many were recorded.
+        check: What asks whether state outside of the arguments is as it was.
     """
 
     def __init__(self, trace: Trace, result: Any) -> None:
         self.answers = tuple(trace.answers)
         self.hits = 0
-        self._entry = entry_guards(trace)
+        self.check = entry_check(trace)
+        self._missed = self.check.missed
+        self._equals = trace.equals
         leaves, spec = tree.flatten(result)
         self._build = builder(spec)
         outputs = Outputs()
@@ -83,6 +95,18 @@ class Path:
         tracked = [slot for slot in slots if isinstance(slot, int)]
         return CallGradient(trace.graph, tracked, trace.unrecorded)
 
+    def admit(self, leaves: Sequence[Any]) -> None:
+        """Looks at arguments that are not the recorded objects, but equal them.
+
+        Args:
+            leaves: Of all arguments.
+
+        Raises:
+            EntryMiss: They differ in something that was read.
+        """
+        if self._equals and (what := self._equals.other(leaves)) is not None:
+            raise EntryMiss(f"{what} is another".format)
+
     def call(self, arguments: Sequence[Tensor]) -> Any:
         """Runs the path.
 
@@ -93,9 +117,8 @@ class Path:
             EntryMiss: State differs from what was recorded; nothing was done.
             GuardMiss: Python would have decided otherwise; nothing was done.
         """
-        for holds in self._entry:
-            if not holds():
-                raise EntryMiss
+        if (missed := self._missed()) >= 0:
+            raise EntryMiss(partial(self.check.reason, missed))
         if self._gradient is not None:
             inputs = [*arguments, *[holder.tensor for holder in self._holders]]
             if self._gradient.wanted(inputs):
@@ -198,19 +221,39 @@ def is_tracked(x: Any) -> bool:
     return True
 
 
-def entry_guards(trace: Trace) -> list[Callable[[], bool]]:
-    """Checks of state outside of the arguments: gradients there or not, settings, types."""
-    checks: list[Callable[[], bool]] = []
+def entry_check(trace: Trace) -> Check:
+    """Asks whether state outside of the arguments is as it was: Python's, and what dualflow keeps.
+
+    Of dualflow's own objects that is: gradients there or not, settings, types of arrays.
+    """
+    settings = trace.settings
+    settings.finish()
+    constants: dict[str, Any] = {"Epoch": Epoch, "settings": settings, "context": context}
+    guards: list[Guard] = []
+
+    def guard(differs: str, told: Callable[[], str], *things: Any) -> None:
+        names = [f"own{len(constants) + k}" for k in range(len(things))]
+        constants.update(zip(names, things, strict=True))
+        guards.append(Guard(differs.format(*names), names[0], told=told))
+
     for variable, grad in trace.grads.items():
-        checks.append(lambda v=variable, was_none=grad is None: (v._grad is None) == was_none)
-    trace.settings.finish()
-    checks.append(trace.settings.hold)
+        sign, now = ("not ", "there") if grad is None else ("", "None")
+        told = partial("the .grad of {} is {} now".format, variable.label(), now)
+        guard(f"{{}}._grad is {sign}None", told, variable)
+    moved = "Epoch.number != settings.epoch and not {}()"
+    guard(moved, lambda: f"{settings.changed()} changed", settings.hold)
     if unwatched := unwatched_cells(trace):
-        checks.append(
-            lambda: not context.recording or all(c.tensor.record is None for c in unwatched)
-        )
-    checks.extend(cell.holds for cell in trace.cells if isinstance(cell, ArrayCell))
-    return checks
+        watched = " or ".join(["{}.tensor.record is not None"] * len(unwatched))
+        holders = [cell.holder for cell in unwatched]
+        told = "gradients to a tensor from outside are wanted now".format
+        guard(f"context.recording and ({watched})", told, *holders)
+    for cell in trace.cells:
+        if isinstance(cell, ArrayCell):
+            guard(
+                "not {}()", lambda: "an array from outside changed its shape or dtype", cell.holds
+            )
+    assert trace.check is not None
+    return trace.check.extended(guards, constants)
 
 
 def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell]:

@@ -17,14 +17,18 @@ PLAIN = (bool, int, float, complex, str, bytes)
 
 
 class Settings:
-    """The settings that one recording met, and the values that they had."""
+    """The settings that one recording met, and the values that they had.
+
+    Attributes:
+        epoch: The number of changes when the settings were last looked at.
+    """
 
     def __init__(self) -> None:
         self._values: dict[tuple[Any, str], Any] = {}
         # By id, with a weak reference: a recording keeps no Module alive that it was made for.
         self._modules: dict[int, tuple[weakref.ref[Any], dict[str, Any]]] = {}
         self._kinds: dict[Variable, tuple[Any, ...]] = {}
-        self._epoch = 0
+        self.epoch = 0
 
     def rely_on(self, owner: Any, attribute: str) -> None:
         """The recording holds while `owner.attribute` equals what it is now."""
@@ -42,11 +46,15 @@ class Settings:
 
     def forget_temporaries(self) -> None:
         """Modules made inside of the call are gone with it: nobody can change them."""
-        self._modules = {k: kept for k, kept in self._modules.items() if kept[0]() is not None}
+        gone = [k for k, kept in self._modules.items() if kept[0]() is None]
+        for k in gone:
+            del self._modules[k]
+        if gone:  # they may have held others
+            self.forget_temporaries()
 
     def finish(self) -> None:
         """The recording ends."""
-        self._epoch = Epoch.number
+        self.epoch = Epoch.number
 
     def changed(self) -> str | None:
         """Which setting is not what it was when it was met; None if all are."""
@@ -67,12 +75,10 @@ class Settings:
         return None
 
     def hold(self) -> bool:
-        """Whether a call may follow what was recorded."""
-        if self._epoch == Epoch.number:
-            return True
+        """Whether a call may follow what was recorded, although something has changed."""
         if self.changed():
             return False
-        self._epoch = Epoch.number
+        self.epoch = Epoch.number
         return True
 
 

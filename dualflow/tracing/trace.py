@@ -20,6 +20,11 @@ from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.cells import ArrayCell, Cell, GradCell, TensorCell, VariableCell
+from dualflow.tracing.guards.check import Check
+from dualflow.tracing.guards.equals import Equals
+from dualflow.tracing.guards.hook import Watch
+from dualflow.tracing.guards.reach import Reach
+from dualflow.tracing.refusal import Refusal
 from dualflow.tracing.settings import Settings
 from jit.dims import Dim
 from jit.errors import TraceError
@@ -38,13 +43,15 @@ class Trace:
         graph: What was recorded so far.
         cells: Where the arrays of the graph's inputs beyond the arguments are read at a call.
         answers: What the guards expect, in program order.
-        refusals: Why no graph can do what the call did: (reason, remedy).
+        refusals: Why no graph can do what the call did.
         unrecorded: Nodes that ran inside `no_grad`, through which no gradient may flow.
         custom_rules: Functions with a gradient of their own, which the graph does not show.
         written: The Variables from outside that were assigned.
         grads: The Variables whose `.grad` was touched, and what it was at first.
         settings: What the recording relies on in Modules, optimisers and Variables.
         before: The value of each Variable that was read or assigned, before the call.
+        check: What asks whether Python state is as it was, once the call is over.
+        equals: The arguments that may come as other objects.
     """
 
     runs = False  # other calls will run without Python
@@ -54,7 +61,7 @@ class Trace:
         self._closed = closed
         self.cells: list[Cell] = []
         self.answers: list[bool | int] = []
-        self.refusals: list[tuple[str, str]] = []
+        self.refusals: list[Refusal] = []
         self.start = next(clock)
         self.unrecorded: set[Node] = set()
         self.custom_rules: list[str] = []
@@ -62,6 +69,9 @@ class Trace:
         self.grads: dict[Variable, Variable | None] = {}
         self.settings = Settings()
         self.before: dict[Variable, Tensor] = {}
+        self.check: Check | None = None
+        self.equals = Equals((), {})
+        self._reach = Reach(self.refuse, self.settings.saw_module)
         self._created: dict[int, weakref.ref[Variable]] = {}  # by id: Variables compare elementwise
         self._variables: dict[Variable, Value] = {}
         # By id of a Variable: the tensor that it holds, and what reading it gives in the graph.
@@ -233,12 +243,14 @@ class Trace:
 
     def news(self) -> str | None:
         """What makes the next call another than this one, such as state created; or None."""
-        self.settings.forget_temporaries()
         if survivors := self.survivors():
             return f"creates {survivors[0].label()}"
         if changed := self.settings.changed():
             return f"sets {changed}"
-        return f"switches {self._changed[0].label()}" if self._changed else None
+        if self._changed:
+            return f"switches {self._changed[0].label()}"
+        missed = -1 if self.check is None else self.check.missed()
+        return None if missed < 0 else self._reach.told(self.check, missed)
 
     def held(self, variable: Variable) -> Tensor:
         """What the recording has left in a Variable; another thread may have assigned it since."""
@@ -277,6 +289,7 @@ class Trace:
         Args:
             array: What an op was given.
         """
+        self._reach.given.note(array)
         with using(trace=None):
             known = self._arrays.get(id(array))
             if known is not None and known[0].still(known[1]):
@@ -320,9 +333,14 @@ class Trace:
                 "keep it a tensor inside the function, and convert the result",
             )
 
-    def refuse(self, reason: str, remedy: str) -> None:
+    def refuse(self, reason: str, remedy: str, kind: str = "escape") -> None:
         """The call did what no graph can replay; it goes on, and segments take over."""
-        self.refusals.append((reason, remedy))
+        self.refusals.append(Refusal(reason, remedy, kind))
+
+    def refusal(self) -> Refusal | None:
+        """Why the call cannot be replayed; a value that leaves comes before what is done to it."""
+        escapes = (r for r in self.refusals if r.kind == "escape")
+        return next(escapes, self.refusals[0] if self.refusals else None)
 
     def used_tape(self, born: int) -> None:
         """A tape made at the tick `born` is used: one from outside sees nothing of a replay."""
@@ -339,6 +357,28 @@ class Trace:
                 f"a gradient goes back through work done before the call, at {user_line()}",
                 "compute what you differentiate inside the function",
             )
+
+    # ----- Python state -----
+
+    def watch(self, python: Any, arguments: dict[str, Any]) -> Watch:
+        """Notes in a `with` block what a call of `python` can read, to be checked at later calls.
+
+        Args:
+            python: What is called.
+            arguments: The leaves of its arguments by name.
+        """
+        return self._reach.watch(python, arguments)
+
+    def watched(self, *passing: Any) -> None:
+        """The call is over.
+
+        Args:
+            *passing: Trees of arguments and results.
+        """
+        self.settings.forget_temporaries()
+        captured = [x for cell, _ in self._arrays.values() for x in cell.arrays]
+        self.check = self._reach.finish(passing, captured)
+        self.equals = self._reach.equals()
 
     # ----- arguments, and the end -----
 

@@ -1,0 +1,148 @@
+"""Bytecode: which names a code object reads and writes, and on which lines."""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType
+
+from dualflow.tracing.guards import policy
+from dualflow.tracing.guards.stack import constant_arguments
+
+CACHED, LISTED = 5000, 200  # code objects, before they are read anew
+GLOBALS = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_NAME"))
+ATTRIBUTES = frozenset(
+    (
+        "LOAD_ATTR",
+        "LOAD_METHOD",
+        "STORE_ATTR",
+        "DELETE_ATTR",
+        "LOAD_SUPER_ATTR",
+        "IMPORT_NAME",
+        "IMPORT_FROM",
+    )
+)
+ITEM_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE")
+# How many low bits of an argument are flags, not the index of a name.
+SHIFTS = {"LOAD_GLOBAL": 1}
+if sys.version_info >= (3, 12):
+    SHIFTS |= {"LOAD_ATTR": 1, "LOAD_SUPER_ATTR": 2}
+
+IMPORT_NAME = dis.opmap["IMPORT_NAME"]
+STORES = frozenset(("STORE_ATTR", "DELETE_ATTR"))
+
+_by_code = {
+    dis.opmap[name]: (kinds, SHIFTS.get(name, 0))
+    for names, kinds in ((GLOBALS, (0,)), (ATTRIBUTES - STORES, (1,)), (STORES, (1, 2)))
+    for name in names
+    if name in dis.opmap
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names in a code object.
+
+    Attributes:
+        code: It; kept, so that its id stays its own.
+        globals: Names that are looked up in the module, then among the builtins.
+        attributes: Names that are looked up on objects.
+        stored: Those of them that are set or deleted, or may be missing.
+        whole: Whether any attribute may be read, by a name that is computed.
+        imports: Modules that are imported, each with the number of dots before its name.
+    """
+
+    code: CodeType
+    globals: frozenset[str]
+    attributes: frozenset[str]
+    stored: frozenset[str]
+    whole: bool
+    imports: tuple[tuple[str, int], ...]
+
+
+_listings: dict[int, tuple[CodeType, list[dis.Instruction]]] = {}  # by id
+_names: dict[int, Names] = {}  # by id: equal code objects may be of different functions
+
+
+def names_of(code: CodeType) -> Names:
+    """The names in `code`; remembered."""
+    known = _names.get(id(code))
+    if known is None:
+        if len(_names) >= CACHED:
+            _names.clear()
+        known = _names[id(code)] = _read(code)
+    return known
+
+
+def _read(code: CodeType) -> Names:
+    found: tuple[set[str], ...] = (set(), set(), set())
+    high = 0
+    raw = code.co_code
+    for k in range(0, len(raw), 2):
+        op, arg = raw[k], high | raw[k + 1]
+        high = arg << 8 if op == dis.EXTENDED_ARG else 0
+        if (what := _by_code.get(op)) is not None:
+            kinds, shift = what
+            for kind in kinds:
+                found[kind].add(code.co_names[arg >> shift])
+    names, attributes, stored = found
+    whole = not policy.REFLECTING.isdisjoint(names | attributes)
+    if not policy.NAMING.isdisjoint(names):
+        given = set(constant_arguments(listing(code), policy.NAMING, 1))
+        texts = {name for name in given if isinstance(name, str)}
+        whole = whole or texts != given
+        attributes |= texts
+        stored |= texts
+    if code.co_exceptiontable:  # an error that says that something is missing may be caught
+        stored |= attributes
+    imports = tuple(imported(code)) if IMPORT_NAME in raw[::2] else ()
+    return Names(code, frozenset(names), frozenset(attributes), frozenset(stored), whole, imports)
+
+
+def imported(code: CodeType) -> Iterator[tuple[str, int]]:
+    """The modules that `code` imports, each with the number of dots before its name."""
+    lines = [i for i in listing(code) if i.opname not in ("EXTENDED_ARG", "CACHE")]
+    for level, _, instruction in zip(lines, lines[1:], lines[2:], strict=False):
+        if instruction.opname == "IMPORT_NAME":
+            yield instruction.argval, level.argval
+
+
+def listing(code: CodeType) -> list[dis.Instruction]:
+    """The instructions of `code`; remembered for a while."""
+    known = _listings.get(id(code))
+    if known is None:
+        if len(_listings) >= LISTED:
+            _listings.clear()
+        known = _listings[id(code)] = (code, list(dis.get_instructions(code)))
+    return known[1]
+
+
+def instructions(code: CodeType) -> Iterator[tuple[dis.Instruction, int]]:
+    """The instructions of `code`, each with its line."""
+    line = code.co_firstlineno
+    for instruction in listing(code):
+        if isinstance(instruction.starts_line, int) and not isinstance(
+            instruction.starts_line, bool
+        ):
+            line = instruction.starts_line
+        elif (newer := getattr(instruction, "line_number", None)) is not None:
+            line = newer
+        yield instruction, line
+
+
+def line_of_name(code: CodeType, name: str, prefixes: tuple[str, ...] = ("LOAD",)) -> int | None:
+    """The first line on which `code` has an instruction of this kind about `name`."""
+    for instruction, line in instructions(code):
+        if instruction.argval == name and instruction.opname.startswith(prefixes):
+            return line
+    return None
+
+
+def line_of_item_store(code: CodeType) -> int | None:
+    """The first line on which `code` stores or deletes an item."""
+    for instruction, line in instructions(code):
+        if instruction.opname in ITEM_STORES:
+            return line
+    return None

@@ -1,0 +1,304 @@
+"""Follow: from values that recorded code can name to the values inside of them, as guards.
+
+An attribute is followed if its name occurs in code that ran; containers are followed by content.
+Values are taken down when they are met, which is before the code that names them runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+import weakref
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.context import Counted
+from dualflow.core.source import OURS
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.guards import contents, holders, policy
+from dualflow.tracing.guards.check import LENIENT, PLAIN, Guard, Origin
+from dualflow.tracing.guards.objects import Attributes, Classes, attributes_in
+
+MOST_BYTES = 1 << 16  # of an array that is compared at each call
+MOST_GUARDS = 5000
+BYTES = (bytearray,)
+STATELESS = (
+    *PLAIN,
+    Tensor,
+    Enum,
+    re.Pattern,
+    np.ufunc,
+    property,
+    staticmethod,
+    classmethod,
+    functools.cached_property,
+    type(Ellipsis),
+    type(NotImplemented),
+    slice,
+    types.CodeType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.GenericAlias,
+    types.UnionType,
+)
+
+Refuse = Callable[[str, str, str], None]
+
+
+class Follower:
+    """Follows values and collects guards.
+
+    Args:
+        refuse: Is told of what cannot be guarded: reason, remedy, kind.
+        saw_counted: Is told of objects that count their changes, which need no guards here.
+
+    Attributes:
+        guards: What was found so far.
+        constants: Objects and values that the guards name.
+        names: The attributes that code which ran may read.
+        whole: Whether it may read any attribute.
+        stored: The attributes that it may set, or look for in vain.
+        origins: The code in which an attribute was first met.
+        arrays: NumPy arrays by id: the array, its place, and its bytes if it is small.
+        generators: NumPy's random generators by id, with their state and place.
+    """
+
+    def __init__(self, refuse: Refuse, saw_counted: Callable[[Any], None]) -> None:
+        self.refuse = refuse
+        self._saw_counted = saw_counted
+        self.guards: list[Guard] = []
+        self.constants: dict[str, Any] = {}
+        self.names: set[str] = set()
+        self.whole = False
+        self.stored: set[str] = set()
+        self.origins: dict[str, types.CodeType] = {}
+        self.arrays: dict[int, tuple[np.ndarray[Any, Any], str, Origin, bytes | None]] = {}
+        self.ways: dict[int, set[str | None]] = {}  # names of arrays by id; None: in a container
+        self.generators: dict[int, tuple[Any, str, str]] = {}
+        self.objects: dict[int, Attributes] = {}
+        self.functions: dict[int, list[types.FunctionType]] = {}  # by id of their code
+        self.ran: set[int] = set()  # ids of code
+        self.classes = Classes(self)
+        self._shared: dict[int, str] = {}
+        self._weak: dict[int, str] = {}
+        self._inside: set[int] = set()
+        self._waiting: deque[tuple[Any, str, Origin]] = deque()
+        self.first_code: types.CodeType = Follower.__init__.__code__  # until the user's is known
+
+    # ----- constants and guards -----
+
+    def constant(self, value: Any) -> str:
+        """The name of a constant: an object, or a value that was seen."""
+        if (weak := self._weak.get(id(value))) is not None:
+            return weak
+        name = self._shared.get(id(value))
+        if name is None:
+            name = self._shared[id(value)] = f"k{len(self.constants)}"
+            self.constants[name] = value
+        return name
+
+    def hold_weakly(self, thing: Any) -> None:
+        """Lets guards name an object without keeping it alive, where that is possible."""
+        try:
+            reference = weakref.ref(thing)
+        except TypeError:
+            return
+        name = f"k{len(self.constants)}"
+        self.constants[name] = reference
+        self._weak[id(thing)] = f"{name}()"
+
+    def test(
+        self,
+        differs: str,
+        place: str,
+        origin: Origin,
+        read: str = "",
+        expected: str = "",
+        owner: int | None = None,
+    ) -> None:
+        """Adds a guard."""
+        self.guards.append(Guard(differs, place, origin, read, expected, owner))
+        if len(self.guards) == MOST_GUARDS:
+            self.refuse(
+                f"more than {MOST_GUARDS} guards are needed", policy.REMEDIES["access"], "access"
+            )
+
+    def visit(
+        self, read: str, value: Any, place: str, origin: Origin, owner: int | None = None
+    ) -> None:
+        """A place where Python finds a value: guards what is there, then what is inside."""
+        if len(self.guards) > MOST_GUARDS:
+            return
+        k = self.constant(value)
+        same = f"{read} is not {k}"
+        if isinstance(value, np.ndarray):
+            self.ways.setdefault(id(value), set()).add(origin.name)
+        if isinstance(value, LENIENT):
+            same += f" and differs({read}, {k})"
+        self.test(same, place, origin, read, k.removesuffix("()"), owner)
+        self.inside(value, place.removeprefix("global ").removeprefix("closure "), origin)
+
+    def item(self, value: Any, place: str, origin: Origin) -> None:
+        """An item of a container: guards what can be reached through it."""
+        if isinstance(value, np.ndarray):
+            self.ways.setdefault(id(value), set()).add(None)
+        self.inside(value, place, origin)
+
+    def inside(self, value: Any, place: str, origin: Origin) -> None:
+        """Guards what can be reached through a value, soon."""
+        if isinstance(value, STATELESS) or id(value) in self._inside:
+            return
+        self._inside.add(id(value))
+        self._waiting.append((value, place, origin))
+
+    def drain(self) -> None:
+        """Follows all values that wait."""
+        while self._waiting:
+            value, place, origin = self._waiting.popleft()
+            if id(value) not in self._weak and not isinstance(value, Counted):
+                self.constant(value)  # keeps its id
+            self._follow(value, place, origin)
+
+    def reached(self, value: Any) -> bool:
+        """Whether the code that ran can name it."""
+        return id(value) in self._inside
+
+    # ----- by kinds of values -----
+
+    def _follow(self, value: Any, place: str, origin: Origin) -> None:
+        cls = type(value)
+        if isinstance(value, Counted):
+            self._counted(value, place, origin)
+        elif isinstance(value, type):
+            self.classes.follow(value, place, origin)
+        elif isinstance(value, types.ModuleType):
+            self._module(value, place, origin)
+        elif isinstance(value, types.FunctionType):
+            self._function(value, place, origin)
+        elif isinstance(value, np.ndarray):
+            self._array(value, place, origin)
+        elif isinstance(value, contents.CONTAINERS):
+            contents.follow(self, value, place, origin)
+            if attributes_in(value) is not None:
+                self.attributes(value, place, origin)
+        elif isinstance(value, BYTES) or (cls.__name__ == "array" and cls.__module__ == "array"):
+            k, seen = self.constant(value), self.constant(bytes(value))
+            self.test(f"bytes({k}) != {seen}", place, origin)
+        elif isinstance(value, holders.GETTERS):
+            self.whole = True
+            self.more_names(self.names)
+        elif (parts := holders.parts_of(value)) is not None:
+            for part in parts:
+                self.inside(part, place, origin)
+        else:
+            self._object(value, place, origin)
+
+    def _counted(self, module: Any, place: str, origin: Origin) -> None:
+        self._saw_counted(module)
+        for name, x in list(vars(module).items()):
+            if not isinstance(x, STATELESS):
+                self.inside(x, f"{place}.{name}", origin)
+        self.classes.follow(type(module), type(module).__name__, origin)
+
+    def _module(self, module: types.ModuleType, place: str, origin: Origin) -> None:
+        if policy.is_users(module.__name__) and not policy.is_library(module.__name__):
+            self.objects[id(module)] = Attributes(self, module, place)
+
+    def _function(self, function: types.FunctionType, place: str, origin: Origin) -> None:
+        module = function.__globals__.get("__name__")
+        if not policy.is_users(module):
+            if (wrapped := vars(function).get("__wrapped__")) is not None:
+                self.inside(wrapped, place, origin)
+            self._cells(function, place, origin)
+            return
+        self.functions.setdefault(id(function.__code__), []).append(function)
+        if id(function.__code__) in self.ran:
+            self.function_ran(function)
+        if not policy.is_library(module):
+            self.objects[id(function)] = Attributes(self, function, place)
+
+    def knows(self, function: types.FunctionType) -> None:
+        """A function that counts only if its code runs."""
+        if id(function) not in self._inside:
+            self.functions.setdefault(id(function.__code__), []).append(function)
+            if id(function.__code__) in self.ran:
+                self.function_ran(function)
+
+    def function_ran(self, function: types.FunctionType) -> None:
+        """The code of a function that is known runs: its defaults and closure count."""
+        place, origin = function.__name__, Origin(function.__code__, function.__name__)
+        k = self.constant(function)
+        code = self.constant(function.__code__)
+        self.test(f"{k}.__code__ is not {code}", f"the code of {place}", origin)
+        for attribute in ("__defaults__", "__kwdefaults__"):
+            if (values := getattr(function, attribute)) is not None:
+                self.visit(f"{k}.{attribute}", values, f"the defaults of {place}", origin)
+        self._cells(function, place, origin)
+
+    def _cells(self, function: types.FunctionType, place: str, origin: Origin) -> None:
+        names = function.__code__.co_freevars
+        for name, cell in zip(names, function.__closure__ or (), strict=False):
+            if id(cell) in self._inside:
+                continue
+            self._inside.add(id(cell))
+            k, at = self.constant(cell), Origin(function.__code__, name)
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                self.test(f"not is_empty({k})", f"closure {name}", at)
+            else:
+                self.visit(f"{k}.cell_contents", value, f"closure {name}", at)
+
+    def _array(self, array: np.ndarray[Any, Any], place: str, origin: Origin) -> None:
+        if array.dtype.hasobject:
+            what = f"{place} is an array of objects"
+            self.refuse_value(what, origin)
+        elif array.flags.writeable or array.base is not None:
+            content = array.tobytes() if array.nbytes <= MOST_BYTES else None
+            self.arrays[id(array)] = (array, place, origin, content)
+
+    def _object(self, value: Any, place: str, origin: Origin) -> None:
+        cls = type(value)
+        package = policy.package(cls.__module__)
+        own = attributes_in(value)
+        if own is not None and "__wrapped__" in own:
+            self.inside(own["__wrapped__"], place, origin)
+        if hasattr(cls, "bit_generator") or (cls.__name__ == "RandomState" and package == "numpy"):
+            self.generators[id(value)] = (value, holders.random_state(value), place)
+        elif package in OURS:
+            return
+        elif own is not None or any("__slots__" in base.__dict__ for base in cls.__mro__):
+            self.attributes(value, place, origin)
+        elif hasattr(cls, "__next__") or isinstance(value, types.GeneratorType):
+            what = f"{place} is an iterator, which moves on at each call"
+            self.refuse_value(what, origin)
+        elif package not in policy.PURE:
+            what = f"{place} is a {cls.__name__}, whose state nobody can see"
+            self.refuse_value(what, origin)
+
+    def attributes(self, value: Any, place: str, origin: Origin) -> None:
+        """Follows the attributes of an object by the names that are known now and later."""
+        if id(value) not in self.objects:
+            self.objects[id(value)] = Attributes(self, value, place)
+            self.classes.follow(type(value), type(value).__name__, origin)
+
+    # ----- names -----
+
+    def refuse_value(self, what: str, origin: Origin) -> None:
+        """Says that a value cannot be guarded, and where it is read."""
+        reason = f"{what}; it is read at {origin.line}"
+        self.refuse(reason, policy.REMEDIES["access"], "access")
+
+    def more_names(self, names: set[str]) -> None:
+        """Code that runs now reads these attributes: follows them from all objects met so far."""
+        for attributes in list(self.objects.values()):
+            attributes.more_names(names)
+        self.classes.more_names(names)

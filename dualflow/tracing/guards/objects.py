@@ -1,0 +1,235 @@
+"""Objects: attributes of instances, modules and classes that recorded code may read, as guards."""
+
+from __future__ import annotations
+
+import types
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from dualflow.tracing.guards import policy
+from dualflow.tracing.guards.check import Origin
+
+if TYPE_CHECKING:
+    from dualflow.tracing.guards.follow import Follower
+
+NONE: dict[str, Any] = {}
+
+
+def attributes_in(value: Any) -> dict[str, Any] | None:
+    """The dict of an object's own attributes; None if it has none."""
+    if isinstance(value, type):
+        return None
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return found if type(found) is dict else None
+
+
+class Attributes:
+    """The attributes of one object.
+
+    Args:
+        follower: Gets the guards.
+        thing: An instance, a function or a module.
+        place: How it was reached, in words.
+        passing: Whether it may be gone after the call, and nothing depends on it then.
+
+    Attributes:
+        before: The names of all attributes that it had.
+        done: The names of those that are guarded.
+        read: Their values.
+    """
+
+    def __init__(
+        self, follower: Follower, thing: Any, place: str, *, passing: bool = False
+    ) -> None:
+        self._follower = follower
+        self.place = place
+        self.passing = passing
+        self._thing = None if passing else thing
+        self._weak = weakref.ref(thing) if passing else None
+        self._id = id(thing)
+        self._class = type(thing)
+        found = attributes_in(thing)
+        self._dict = NONE if found is None else found
+        self._k = follower.constant(self._dict)
+        self.before = frozenset(self._dict)
+        self.done: set[str] = set()
+        self.read: dict[str, Any] = {}
+        # What is read in a module or class that is not looked into is not known: all of it, then.
+        package = policy.package(self._class.__module__)
+        self._whole = package in policy.SKIPPED and not isinstance(thing, types.FunctionType)
+        if isinstance(thing, types.ModuleType):
+            self._whole = False
+        elif not passing and found is not None and not isinstance(thing, types.FunctionType):
+            self._test_identity(thing)
+        self.more_names(follower.names)
+
+    def _test_identity(self, thing: Any) -> None:
+        k, cls = self._follower.constant(thing), self._follower.constant(self._class)
+        test = f"{k}.__dict__ is not {self._k} or {k}.__class__ is not {cls}"
+        self._follower.test(
+            test, f"the class of {self.place}", self._origin("__class__"), owner=self._id
+        )
+
+    def _origin(self, name: str) -> Origin:
+        code = self._follower.origins.get(name) or self._follower.first_code
+        return Origin(code, name)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the object was made in the call and is no more."""
+        return self._weak is not None and self._weak() is None
+
+    def more_names(self, names: set[str]) -> None:
+        """Follows the attributes of these names that it has."""
+        follower = self._follower
+        everything = self._whole or follower.whole
+        here = self._dict.keys() if everything else names & self._dict.keys()
+        for name in sorted(here - self.done) if len(here) > 1 else here - self.done:
+            self.done.add(name)
+            self.read[name] = self._dict[name]
+            follower.visit(
+                f"{self._k}[{name!r}]", self._dict[name], f"{self.place}.{name}",
+                self._origin(name), self._id,
+            )  # fmt: skip
+        self._slots(names, everything=everything)
+
+    def _slots(self, names: set[str], *, everything: bool) -> None:
+        """The same for attributes in slots."""
+        slots = self._follower.classes.slots(self._class)
+        if not slots:
+            return
+        thing = self._thing if self._weak is None else self._weak()
+        for name, slot in slots.items():
+            if (name in names or everything) and name not in self.done and not self.passing:
+                self.done.add(name)
+                get, k = self._follower.constant(slot.__get__), self._follower.constant(thing)
+                place, origin = f"{self.place}.{name}", self._origin(name)
+                try:
+                    value = slot.__get__(thing)
+                except AttributeError:
+                    self._follower.test(f"not is_unset({get}, {k})", place, origin, owner=self._id)
+                else:
+                    self.read[name] = value
+                    self._follower.visit(f"{get}({k})", value, place, origin, self._id)
+
+    def finish(self) -> None:
+        """Guards that no attribute appears which would be found first, or was looked for."""
+        follower = self._follower
+        if self._dict is NONE:
+            return
+        whole = self._whole or follower.whole
+        wanted = follower.stored | follower.classes.names_in(self._class)
+        if hasattr(self._class, "__getattr__"):
+            wanted = follower.names
+        absent = frozenset((wanted & follower.names) - self.before)
+        if not (absent or whole):
+            return
+        origin = self._origin(next(iter(absent), "getattr"))
+        place = f"the attributes of {self.place}"
+        count = f"len({self._k}) != {len(self.before)}"
+        appeared = f"not {follower.constant(absent)}.isdisjoint({self._k})"
+        # Where all attributes are guarded, others can only have come if there are more of them.
+        known = self.before <= self.done
+        test = count if whole else f"{count} and {appeared}" if known else appeared
+        follower.test(
+            test, place, origin, f"[*{self._k}]", follower.constant([*self.before]), self._id
+        )
+
+
+class Classes:
+    """The classes whose attributes recorded code may read, each with its bases."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._known: dict[int, tuple[type, str, set[str]]] = {}
+        self._slots: dict[int, dict[str, Any]] = {}
+
+    def follow(self, cls: type, place: str, origin: Origin) -> None:
+        """Follows the attributes of a class by the names that are known now and later."""
+        for base in cls.__mro__:
+            if id(base) in self._known or not policy.is_users(base.__module__):
+                continue
+            if policy.is_library(base.__module__):
+                continue
+            where = place if base is cls else base.__name__
+            self._known[id(base)] = (base, where, set())
+            space = self._follower.constant(base.__dict__)
+            self._follower.test(
+                f"len({space}) != {len(base.__dict__)}", f"the attributes of class {where}", origin,
+                owner=id(base),
+            )  # fmt: skip
+            for name, x in base.__dict__.items():
+                if not plain(name) and isinstance(x, types.FunctionType):
+                    self._follower.knows(x)  # Python calls it without naming it
+            self._more(base, self._follower.names)
+
+    def finish(self) -> None:
+        """The methods that Python has called without naming them."""
+        for base, _, done in list(self._known.values()):
+            called = {
+                name
+                for name, x in base.__dict__.items()
+                if isinstance(x, types.FunctionType) and id(x.__code__) in self._follower.ran
+            }
+            self._more(base, called - done)
+
+    def more_names(self, names: set[str]) -> None:
+        """Code that runs now reads these attributes."""
+        for base, _, _ in list(self._known.values()):
+            self._more(base, names)
+
+    def _more(self, base: type, names: set[str]) -> None:
+        space = base.__dict__
+        _, place, done = self._known[id(base)]
+        here = {n for n in space if plain(n)} if self._follower.whole else names & space.keys()
+        for name in sorted(here - done):
+            done.add(name)
+            value = space[name]
+            if isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType):
+                continue
+            code = self._follower.origins.get(name) or self._follower.first_code
+            read = f"{self._follower.constant(space)}[{name!r}]"
+            self._follower.visit(read, value, f"{place}.{name}", Origin(code, name), id(base))
+            for part in parts_of(value):
+                self._follower.inside(part, f"{place}.{name}", Origin(code, name))
+
+    def names_in(self, cls: type) -> set[str]:
+        """Names that instances find in their class, unless they have the attribute themselves."""
+        return {
+            n for base in cls.__mro__ if id(base) in self._known for n in self._known[id(base)][2]
+        }
+
+    def slots(self, cls: type) -> dict[str, Any]:
+        """The slots of a class by name."""
+        found = self._slots.get(id(cls))
+        if found is None:
+            found = self._slots[id(cls)] = dict(slots_of(cls))
+            self._follower.constant(cls)
+        return found
+
+
+def plain(name: str) -> bool:
+    """Whether it is an attribute of the user's, not one that Python needs."""
+    return not (name.startswith("__") and name.endswith("__"))
+
+
+def slots_of(cls: type) -> Iterator[tuple[str, Any]]:
+    """Names and descriptors of the slots of Python classes."""
+    for base in reversed(cls.__mro__):
+        if "__slots__" in base.__dict__:
+            for name, x in base.__dict__.items():
+                if isinstance(x, types.MemberDescriptorType):
+                    yield name, x
+
+
+def parts_of(descriptor: Any) -> tuple[Any, ...]:
+    """The functions in a property, a static method or a class method."""
+    if isinstance(descriptor, property):
+        return tuple(f for f in (descriptor.fget, descriptor.fset) if f is not None)
+    if isinstance(descriptor, staticmethod | classmethod):
+        return (descriptor.__func__,)
+    return (descriptor.func,) if hasattr(descriptor, "func") else ()

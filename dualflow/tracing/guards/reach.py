@@ -1,0 +1,300 @@
+"""Reach: what a recording can read of Python's state, from the code that runs in it."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import types
+import weakref
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+
+from dualflow.core import tree
+from dualflow.core.context import Counted
+from dualflow.core.source import line_of
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.guards import policy
+from dualflow.tracing.guards.arrays import Given
+from dualflow.tracing.guards.bytecode import names_of
+from dualflow.tracing.guards.check import PLAIN, Check, Origin
+from dualflow.tracing.guards.effects import Effects
+from dualflow.tracing.guards.equals import Equals, by_value
+from dualflow.tracing.guards.follow import Follower
+from dualflow.tracing.guards.holders import random_state
+from dualflow.tracing.guards.hook import Watch
+from dualflow.tracing.guards.objects import Attributes, attributes_in
+
+UNFOLLOWED = (*PLAIN, Tensor, np.ndarray, list, tuple, dict, set, frozenset, type, types.ModuleType)
+CALL = (lambda: None).__code__  # stands for the code of what is written in C
+MAKING = ("__init__", "__new__", "__post_init__", "__setstate__")
+
+
+class Reach:
+    """Collects what the code that runs in one recording can read.
+
+    Args:
+        refuse: Is told of what cannot be guarded: reason, remedy, kind.
+        saw_counted: Is told of objects that count their changes.
+    """
+
+    def __init__(
+        self, refuse: Callable[[str, str, str], None], saw_counted: Callable[[Any], None]
+    ) -> None:
+        self._refuse = refuse
+        self._follower = Follower(refuse, saw_counted)
+        self.effects = Effects()
+        self._codes: dict[int, types.CodeType] = {}
+        self.given = Given(self._codes)
+        self._made: dict[int, Any] = {}
+        self._refused: set[str] = set()
+        self._numpy = ""
+        self._passing: set[int] = set()
+        self._equals: list[tuple[int, Any]] = []
+        self._imports: dict[str, types.CodeType] = {}  # modules that may not be there yet
+        self._seen: set[tuple[str, str]] = set()  # scopes and names in them
+
+    def watch(self, python: Any, arguments: dict[str, Any]) -> Watch:
+        """Watches a call of `python`, in a `with` block.
+
+        Args:
+            python: What is called.
+            arguments: The leaves of its arguments by name; not those that dualflow has made.
+        """
+        watch = Watch(self)
+        self._numpy = random_state(np.random.mtrand._rand)
+        if not watch.possible:
+            what = "a profiler is active that cannot be told of other code"
+            self._refuse(what, "profile with DUALFLOW_MODE=eager, or stop the profiler", "access")
+        self._equals = [(k, x) for k, x in enumerate(arguments.values()) if by_value(x)]
+        code = getattr(getattr(python, "__func__", python), "__code__", None) or CALL
+        self._follower.first_code = code
+        for name, x in arguments.items():
+            if not isinstance(x, UNFOLLOWED):
+                self._follower.hold_weakly(x)
+                self._follower.inside(x, name, Origin(code, name))
+        self._follower.inside(
+            python, getattr(python, "__name__", type(python).__name__), Origin(code, "")
+        )
+        self._follower.drain()
+        return watch
+
+    # ----- while the call runs -----
+
+    def entered(self, frame: types.FrameType) -> None:
+        """Code begins to run: what it can name is taken down as it is now."""
+        code = frame.f_code
+        if id(code) not in self._codes:
+            self._new_code(code, frame)
+        if code.co_argcount and frame.f_back is not None:
+            self._follow_arguments(code, frame)
+        self._follower.drain()
+
+    def _new_code(self, code: types.CodeType, frame: types.FrameType) -> None:
+        self._codes[id(code)] = code
+        self.effects.codes.append(code)
+        follower, names, module = self._follower, names_of(code), frame.f_globals.get("__name__")
+        if policy.touches_files(code, module):
+            self._impure(
+                policy.Impure("impure", "reads or writes a file", f"numpy.{code.co_name}"), frame
+            )
+            return
+        follower.ran.add(id(code))
+        whole = names.whole and not follower.whole
+        follower.whole = follower.whole or whole
+        new = set(names.attributes - follower.names)
+        follower.names |= new
+        follower.stored |= names.stored
+        for name in new:
+            follower.origins[name] = code
+        if new or whole:
+            follower.more_names(new)
+        self._globals(code, names.globals, frame.f_globals, library=policy.is_library(module))
+        package = frame.f_globals.get("__package__") or ""
+        for name, dots in names.imports:
+            full = f"{package.rsplit('.', dots - 1)[0]}.{name}".rstrip(".") if dots else name
+            self._imports.setdefault(full, code)
+        self._follow_imports()
+        for function in follower.functions.get(id(code), ()):
+            follower.function_ran(function)
+
+    def _globals(
+        self, code: types.CodeType, names: Collection[str], scope: dict[str, Any], *, library: bool
+    ) -> None:
+        follower = self._follower
+        k = follower.constant(scope)
+        absent = [n for n in sorted(names) if n not in scope]
+        for name in sorted(names):
+            if name in scope and (k, name) not in self._seen:
+                value = scope[name]
+                if library and (callable(value) or isinstance(value, types.ModuleType)):
+                    continue
+                self._seen.add((k, name))
+                follower.visit(f"{k}[{name!r}]", value, f"global {name}", Origin(code, name))
+        if absent and not library:
+            test = " or ".join(f"{n!r} in {k}" for n in absent)
+            builtin = all(hasattr(builtins, n) for n in absent)
+            place = f"{'built-in' if builtin else 'global'} {', '.join(absent)}"
+            follower.test(test, place, Origin(code, absent[0]))
+
+    def _follow_imports(self) -> None:
+        """Modules that are imported where they are used, if they are there already."""
+        modules = self._follower.constant(sys.modules)
+        for full, code in list(self._imports.items()):
+            if (module := sys.modules.get(full)) is not None:
+                del self._imports[full]
+                read, origin = f"{modules}.get({full!r})", Origin(code, full)
+                if policy.is_users(full) and not policy.is_library(full):
+                    self._follower.visit(read, module, f"module {full}", origin)
+                    top = sys.modules[policy.package(full)]
+                    self._follower.inside(top, f"module {top.__name__}", origin)
+
+    def _follow_arguments(self, code: types.CodeType, frame: types.FrameType) -> None:
+        local = frame.f_locals
+        count = code.co_argcount + code.co_kwonlyargcount
+        follower = self._follower
+        for name in code.co_varnames[:count]:
+            value = local.get(name)
+            if isinstance(value, UNFOLLOWED) or id(value) in follower.objects:
+                continue
+            if code.co_name in MAKING and name == code.co_varnames[0]:
+                self._mark_made(value)
+            elif isinstance(value, types.FunctionType):
+                follower.inside(value, name, Origin(code, name))
+            elif not self._is_made(value) and self._can_pass(value):
+                self._passing.add(id(value))
+                follower.objects[id(value)] = Attributes(follower, value, name, passing=True)
+                follower.classes.follow(type(value), type(value).__name__, Origin(code, name))
+
+    def _can_pass(self, value: Any) -> bool:
+        """Whether it is an object of the user's that may be gone after the call."""
+        if isinstance(value, Counted) or not policy.is_users(type(value).__module__):
+            return False
+        return attributes_in(value) is not None and type(value).__weakrefoffset__ != 0
+
+    def _mark_made(self, value: Any) -> None:
+        try:
+            self._made[id(value)] = weakref.ref(value)
+        except TypeError:
+            self._made[id(value)] = lambda: value
+
+    def _is_made(self, value: Any) -> bool:
+        made = self._made.get(id(value))
+        return made is not None and made() is value
+
+    def called(self, frame: types.FrameType, function: Any) -> None:
+        """Code calls a C function."""
+        if function.__name__ in policy.MUTATING:
+            self.effects.mutated(function.__self__, frame)
+        if (why := policy.impure(function)) is not None:
+            self._impure(why, frame)
+
+    def _impure(self, why: policy.Impure, frame: types.FrameType) -> None:
+        by = "" if why.name in policy.IMPURE else f" by {why.name}"
+        what = f"it {why.what}{by} at {users_line(frame)}"
+        if what not in self._refused:
+            self._refused.add(what)
+            self._refuse(what, policy.REMEDIES[why.kind], why.kind)
+
+    def failed(self, error: Exception) -> None:
+        """What runs cannot be looked at."""
+        what = f"what it reads cannot be found out: {error!r}"
+        if what not in self._refused:
+            self._refused.add(what)
+            self._refuse(what, policy.REMEDIES["access"], "access")
+
+    # ----- when it is over -----
+
+    def finish(self, passing: Collection[Any], captured: Collection[Any]) -> Check:
+        """The call is over: what it could read, as one function.
+
+        Args:
+            passing: Arguments and results, whose containers dualflow has made.
+            captured: NumPy arrays that are inputs of the graph.
+        """
+        follower = self._follower
+        self._follow_imports()
+        follower.drain()
+        gone = self._gone(passing)
+        for attributes in list(follower.objects.values()):
+            attributes.finish()
+        follower.classes.finish()
+        follower.drain()
+        self._arrays(captured)
+        self._random()
+        guards = [g for g in follower.guards if g.owner not in gone]
+        used = {k for guard in guards for k in guard.constants()}
+        return Check(guards, {k: follower.constants[k] for k in sorted(used)})
+
+    def equals(self) -> Equals:
+        """The arguments that may come as other objects, and what was read of them."""
+        objects = self._follower.objects
+        arguments = [(k, x) for k, x in self._equals if id(x) in objects]
+        return Equals(arguments, {k: x.read for k, x in objects.items()} if arguments else {})
+
+    def told(self, check: Check | None, missed: int) -> str:
+        """What the call has changed that it could read, in words."""
+        assert check is not None
+        guard = check.first(missed)
+        line = self.effects.line(guard)
+        return f"changes {guard.place}" + (f" at {line}" if line else "")
+
+    def _gone(self, passing: Collection[Any]) -> set[int]:
+        """Ids of objects that were made in the call, so that nothing depends on them later."""
+        nodes: set[int] = set()
+
+        def note(x: Any) -> bool:
+            nodes.add(id(x))
+            return False
+
+        tree.flatten(passing, note)
+        objects = self._follower.objects
+        gone = {k for k in self._passing if objects[k].gone or k in nodes}
+        for k in gone:
+            del objects[k]
+        return gone
+
+    def _random(self) -> None:
+        drawn = [
+            place
+            for value, state, place in self._follower.generators.values()
+            if random_state(value) != state
+        ]
+        named = "random" in self._follower.names or self._follower.reached(np.random)
+        if named and random_state(np.random.mtrand._rand) != self._numpy:
+            drawn.append("np.random")
+        for place in drawn[:1]:
+            what = f"it draws random numbers from {place}"
+            self._refuse(what, policy.REMEDIES["impure"], "impure")
+
+    def _arrays(self, captured: Collection[Any]) -> None:
+        """Arrays that Python looks into are guarded by their content; ops read theirs anew."""
+        inputs = {id(x) for array in captured for x in (array, array.base)}
+        follower = self._follower
+        for array, place, origin, content in follower.arrays.values():
+            if not self.given.looked_into(array, follower.ways[id(array)]):
+                continue
+            if content is None and id(array) in inputs:
+                content = array.tobytes()  # is read at each call anyway
+            if content is None:
+                what = f"{place} is an array of {array.nbytes} bytes, too many to compare"
+                self._refuse(what, "make a tensor of it, or pass it as an argument", "access")
+                continue
+            k, seen = self._follower.constant(array), self._follower.constant(content)
+            self._follower.test(f"{k}.tobytes() != {seen}", f"the values of {place}", origin)
+            kind = self._follower.constant((array.shape, array.dtype))
+            self._follower.test(
+                f"({k}.shape, {k}.dtype) != {kind}", f"the shape of {place}", origin
+            )
+
+
+def users_line(frame: types.FrameType) -> str:
+    """The line of the innermost code that is not of the standard library."""
+    here: types.FrameType | None = frame
+    while here is not None:
+        module = here.f_globals.get("__name__")
+        if policy.is_users(module) and not policy.is_library(module):
+            return line_of(here)
+        here = here.f_back
+    return line_of(frame)
