@@ -23,6 +23,7 @@ __all__ = [
     "GraphError",
     "IndexError",
     "PromotionWarning",
+    "RetraceWarning",
     "ShapeError",
     "TapeError",
     "TraceError",
@@ -36,6 +37,10 @@ class FunctionWarning(UserWarning):
 
 class PromotionWarning(UserWarning):
     """float64 met float32: the result is float64. Said once in a process."""
+
+
+class RetraceWarning(UserWarning):
+    """A function is recorded again and again: the message says why, and what would stop it."""
 
 
 class UnconnectedWarning(UserWarning):

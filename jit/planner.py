@@ -186,11 +186,12 @@ class Planner:
             case nodes.Extern():
                 self.program.steps.append(
                     HostStep(
-                        in_shapes(form.host, [x.type for x in form.inputs]),
+                        host_call(form.host),
                         tuple(map(self.slot, form.inputs)),
                         tuple(map(self.slot, form.outputs)),
                         self._source([task]),
                         form.symbol,
+                        tuple(map(self._shape_if_other, form.inputs)),
                     )
                 )
             case nodes.Scan():
@@ -203,6 +204,11 @@ class Planner:
                     self._add_launch(naive, [task])
             case _:
                 raise TypeError(form)
+
+    def _shape_if_other(self, value: FormValue) -> tuple[Extent, ...] | None:
+        """The shape of a value where it is not that of its memory."""
+        owner = self.placement.base(value)
+        return None if same_shapes(owner.shape, value.shape) else value.shape
 
     def _in_place(self, group: Group) -> tuple[tuple[int, int], ...]:
         """Pairs (read, written) where every element is read only to write the same one."""
@@ -288,16 +294,16 @@ def operations(tasks: Sequence[Task]) -> Extent | None:
     return sum([2 * product(extents) for extents in letters]) if letters else None
 
 
-def in_shapes(host: Callable[..., Any], types: Sequence[TensorType]) -> Callable[..., Any]:
-    """A host step on arrays in the shapes that it expects, whatever those of their memory."""
-    fixed = [all(isinstance(extent, int) for extent in type_.shape) for type_ in types]
+def same_shapes(a: Sequence[Extent], b: Sequence[Extent]) -> bool:
+    """Whether two shapes are written the same."""
+    return len(a) == len(b) and all(map(same, a, b))
+
+
+def host_call(host: Callable[..., Any]) -> Callable[[list[Any]], Sequence[Any]]:
+    """A host step's function of a list of arrays, which gives as many results as it has."""
 
     def call(arrays: list[Any]) -> Sequence[Any]:
-        shaped = [
-            array.reshape(type_.shape) if known else array
-            for array, type_, known in zip(arrays, types, fixed, strict=True)
-        ]
-        out = host(*shaped)
+        out = host(*arrays)
         return out if isinstance(out, tuple) else (out,)
 
     return call

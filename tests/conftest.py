@@ -34,6 +34,12 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Many tests record often on purpose. Not in pyproject.toml, which pytest reads before this
+    # file: it would import dualflow before the variables above are set.
+    config.addinivalue_line("filterwarnings", "ignore::dualflow.errors.RetraceWarning")
+
+
 def pytest_unconfigure() -> None:
     if CACHE is not None:  # workers find the variable set: only who made the folder is here
         shutil.rmtree(CACHE, ignore_errors=True)

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from dualflow.core.number import extent_of
 from jit.dims import Dim
 from jit.errors import AxisError, ShapeError
 from jit.types import format_shape, product
@@ -46,7 +47,7 @@ def canonical_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
 def canonical_shape(name: str, shape: Any) -> tuple[int | Dim, ...]:
     """A shape as a tuple of ints and Dims, none negative."""
     given: Sequence[Any] = shape if isinstance(shape, tuple | list) else (shape,)
-    extents = tuple(d if isinstance(d, Dim) else operator.index(d) for d in given)
+    extents = tuple(map(_extent, given))
     if any(isinstance(d, int) and d < 0 for d in extents):
         raise ShapeError(
             f"{name}: shape {format_shape(extents)} has a negative extent", "extents >= 0", ""
@@ -61,7 +62,7 @@ def fill_in(name: str, old: tuple[int | Dim, ...], new: Any) -> tuple[int | Dim,
         ShapeError: The numbers of elements differ, or there are two -1.
     """
     given: Sequence[Any] = new if isinstance(new, tuple | list) else (new,)
-    extents = [d if isinstance(d, Dim) else operator.index(d) for d in given]
+    extents = list(map(_extent, given))
     size = product(old)
     unknown = [k for k, d in enumerate(extents) if isinstance(d, int) and d == -1]
     known = product([d for k, d in enumerate(extents) if k not in unknown])
@@ -101,4 +102,4 @@ def canonical_pairs(name: str, widths: Any, count: int) -> tuple[tuple[Any, Any]
 
 
 def _extent(d: Any) -> int | Dim:
-    return d if isinstance(d, Dim) else operator.index(d)
+    return d if isinstance(d, Dim) else extent_of(d)

@@ -8,6 +8,7 @@ import numpy as np
 
 from dualflow.core import backend
 from dualflow.core.context import context
+from dualflow.core.number import Number
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.dims import Dim
@@ -57,6 +58,8 @@ def from_data(x: Any, dtype: Any = None) -> Tensor:
     if isinstance(x, np.ndarray) and context.trace is not None:
         return captured(x, dtype)
     target = None if dtype is None else as_dtype(dtype)
+    if type(x) is Number and x.owner.live and context.trace is not None:
+        return context.trace.number(x, held(x.value, target or weak_dtype(x.value, None)))
     if isinstance(x, SCALARS) and not isinstance(x, np.generic):
         return Tensor(place(held(x, target or weak_dtype(x, None))))
     if isinstance(x, np.ndarray | np.generic):
@@ -108,7 +111,7 @@ def held(items: Any, dtype: np.dtype[Any]) -> Any:
         DTypeError: The dtype does not hold one of them.
     """
     try:
-        return np.array(items, dtype)
+        return context.run(np.array, items, dtype)
     except (OverflowError, TypeError):
         raise DTypeError(
             f"{items!r:.60} does not fit {dtype}", f"numbers within {dtype}", "a wider dtype"

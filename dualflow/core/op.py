@@ -98,24 +98,35 @@ def argument_types(args: tuple[Any, ...]) -> tuple[TensorType, ...]:
     return tuple(x.type if x.__class__ is Tensor else TensorType((), dtype) for x in args)  # type: ignore[arg-type]
 
 
+def array_types(arrays: list[Any]) -> tuple[TensorType, ...]:
+    """`argument_types` for what the tensors hold."""
+    dtype = next((x.dtype for x in reversed(arrays) if hasattr(x, "dtype")), None)
+    return tuple(
+        TensorType(x.shape, x.dtype) if hasattr(x, "dtype") else TensorType((), dtype)  # type: ignore[arg-type]
+        for x in arrays
+    )
+
+
 def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """Computes `op` now; the result is recorded when somebody watches its arguments."""
-    arrays = [x.raw if x.__class__ is Tensor else x for x in args]
-    xp = module_of(op, arrays)
-    outs = computed(op, arrays, attrs) if xp is np else None
-    if outs is None:
-        outs = evaluated(op, args, arrays, attrs, xp)
-    tensors = [wrap(y, xp) for y in outs]
+    tensors = values(op, [x.raw if x.__class__ is Tensor else x for x in args], attrs)
     hang(op, args, attrs, tensors)
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
-def evaluated(
-    op: Op, args: tuple[Any, ...], arrays: list[Any], attrs: dict[str, Any], xp: Any
-) -> tuple[Any, ...]:
+def values(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
+    """What `op` gives for arrays and weak Python scalars, as tensors without records."""
+    xp = module_of(op, arrays)
+    outs = computed(op, arrays, attrs) if xp is np else None
+    if outs is None:
+        outs = evaluated(op, arrays, attrs, xp)
+    return [wrap(y, xp) for y in outs]
+
+
+def evaluated(op: Op, arrays: list[Any], attrs: dict[str, Any], xp: Any) -> tuple[Any, ...]:
     """What `op.evaluate` gives for arguments of the right types."""
     if op.definition is None:  # the ops that a composite is made of check for themselves
-        op.infer(*argument_types(args), **attrs)
+        op.infer(*array_types(arrays), **attrs)
     run = context.run if op.quiet else called
     out = run(op.evaluate, xp, *arrays, **attrs)
     return out if out.__class__ is tuple else (out,)
@@ -200,14 +211,26 @@ class Lowering:
 
 
 class Symbol:
-    """What a tensor stands for to its owner: a graph's Value, a form value, or just a type."""
+    """What a tensor stands for to its owner: a graph's Value, a form value, or just a type.
 
-    __slots__ = ("type", "owner", "value")
+    Attributes:
+        varies: Whether the tensor has values, and extents of its type may be others in later calls.
+    """
 
-    def __init__(self, type_: TensorType, owner: Any, value: Any = None) -> None:
+    __slots__ = ("type", "owner", "value", "varies")
+
+    def __init__(
+        self, type_: TensorType, owner: Any, value: Any = None, *, varies: bool = False
+    ) -> None:
         self.type = type_
         self.owner = owner
         self.value = value
+        self.varies = varies
+
+    def shape(self, array: Any, for_user: bool) -> tuple[Any, ...]:  # noqa: FBT001
+        """The shape of a tensor that `varies`; a user sees numbers where ops see Dims."""
+        shape = self.type.shape
+        return self.owner.seen(shape, array.shape) if for_user else shape
 
 
 def symbolic(type_: TensorType, owner: Any, value: Any = None) -> Tensor:

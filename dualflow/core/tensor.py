@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +14,9 @@ from dualflow.core import backend
 from dualflow.core.context import context
 from dualflow.core.methods import Methods
 from dualflow.core.registry import functions
+from dualflow.core.source import is_users
 from jit.errors import DTypeError, TraceError
-from jit.types import TensorType, as_dtype
+from jit.types import TensorType, as_dtype, product
 
 if TYPE_CHECKING:
     from jit.dims import Dim
@@ -52,14 +55,22 @@ class Tensor(Methods):
     @property
     def type(self) -> TensorType:
         """Shape and dtype together."""
-        data = self.raw
-        return self.symbol.type if data is None else TensorType(data.shape, data.dtype)
+        data, symbol = self.raw, self.symbol
+        if data is None or (symbol is not None and symbol.varies):
+            return symbol.type
+        return TensorType(data.shape, data.dtype)
 
     @property
     def shape(self) -> tuple[int | Dim, ...]:
         """The extent of each dimension."""
-        data = self.raw
-        return self.symbol.type.shape if data is None else data.shape
+        symbol = self.symbol
+        if symbol is None:
+            return self.raw.shape
+        if self.raw is None:
+            return symbol.type.shape
+        if symbol.varies:
+            return symbol.shape(self.raw, is_users(sys._getframe(1)))
+        return self.raw.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -75,12 +86,18 @@ class Tensor(Methods):
     @property
     def size(self) -> int | Dim:
         """The number of elements."""
-        return self.type.size
+        return self._size(sys._getframe(1))
 
     @property
     def nbytes(self) -> int | Dim:
         """The size of the elements in bytes."""
-        return self.size * self.dtype.itemsize
+        return self._size(sys._getframe(1)) * self.dtype.itemsize
+
+    def _size(self, asking: FrameType) -> int | Dim:
+        symbol = self.symbol
+        if symbol is not None and symbol.varies and self.raw is not None:
+            return product(symbol.shape(self.raw, is_users(asking)))
+        return self.type.size
 
     @property
     def device(self) -> str:

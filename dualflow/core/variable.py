@@ -7,7 +7,7 @@ assigning cuts history.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from dualflow.core.record import Leaf
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.errors import DTypeError, ShapeError
-from jit.types import format_shape, kind
+from jit.types import TensorType, format_shape, kind
+
+if TYPE_CHECKING:
+    from jit.dims import Dim
 
 
 class Variable(Tensor):
@@ -63,6 +66,21 @@ class Variable(Tensor):
     def raw(self) -> Any:  # type: ignore[override]
         """The current array."""
         return self.tensor.raw
+
+    @property
+    def type(self) -> TensorType:
+        """Shape and dtype of the current value."""
+        return self.tensor.type
+
+    @property
+    def shape(self) -> tuple[int | Dim, ...]:
+        """The extents of the current value."""
+        return self.tensor.shape
+
+    @property
+    def size(self) -> int | Dim:
+        """The number of elements of the current value."""
+        return self.tensor.size
 
     @property
     def record(self) -> Any:  # type: ignore[override]

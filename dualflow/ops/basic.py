@@ -9,9 +9,10 @@ import numpy as np
 from dualflow.core import backend
 from dualflow.core.axes import canonical_shape
 from dualflow.core.context import context
-from dualflow.core.convert import as_tensor, from_data
+from dualflow.core.convert import as_tensor, from_data, held
 from dualflow.core.define import creation
 from dualflow.core.doors import fits
+from dualflow.core.number import Number
 from dualflow.core.op import Op, bind, wrap
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
@@ -105,7 +106,9 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
     if lost or (kind(dtype) == "integer" and isinstance(value, int) and not fits(value, dtype)):
         raise DTypeError(f"full: {value} does not fit {dtype}", "a wider dtype", "dtype=None")
     if context.trace is None and context.device == "cpu":
-        return wrap(np.full(extents, value, dtype))
+        return wrap(np.full(extents, held(value, dtype), dtype))
+    if type(value) is Number:
+        return functions["broadcast_to"](as_tensor(value, dtype), extents)
     return bind(_full, (), {"shape": extents, "value": value, "dtype": dtype})
 
 

@@ -69,6 +69,20 @@ def fixed(source: Any) -> Any:
     return tuple(map(fixed, source)) if isinstance(source, list | tuple) else source
 
 
+class NumberCell:
+    """A Python number in a dtype, which the prologue of a path computes at each call.
+
+    Args:
+        index: Which of the prologue's arrays it is.
+        tensor: What it was while recording.
+    """
+
+    def __init__(self, index: int, tensor: Tensor) -> None:
+        self.index = index
+        self.tensor = tensor
+        self.holder = self
+
+
 class VariableCell:
     """A Variable."""
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dualflow.core import tree
-from dualflow.core.tensor import Tensor
-from dualflow.tracing.signature import Call
 from jit.ir import builtin
 from jit.report import Part
 
-LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
 LINES, MOST_TRACES = 15, 10  # of an explanation that is printed
 
 all_functions: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # by id
@@ -61,6 +54,7 @@ class Explanation:
         kernels: What the graphs launch: each kernel with its ops and the user's line.
         host_steps: What they leave to Python; all of their steps, where they are interpreted.
         foreign_calls: How many calls from Python into native code one call makes, at most.
+        events: What the user was told: retraces, limits, numbers and extents that cannot vary.
         effects: Python's side effects that the graphs replay: none in this release.
     """
 
@@ -72,6 +66,7 @@ class Explanation:
     kernels: list[Part]
     host_steps: list[Part]
     foreign_calls: int
+    events: list[str] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -150,6 +145,7 @@ def explain(function: Any) -> Explanation:
             if node.op is builtin.guard
         ]
         info.guards += dict.fromkeys(text for path in paths for text in path.check.texts())
+        info.guards += [line for path in paths for line in path.decided]
         codes += [path.executable for path in paths]
         traces.append(info)
     return Explanation(
@@ -160,30 +156,6 @@ def explain(function: Any) -> Explanation:
         traces=traces,
         kernels=[part for code in codes for part in code.kernels],
         host_steps=[part for code in codes for part in code.host_steps],
+        events=list(function.retraces.events),
         foreign_calls=max((code.foreign_calls for code in codes), default=0),
     )
-
-
-def leaf_names(python: Callable[..., Any], call: Call) -> list[str]:
-    """Each leaf of the arguments under its parameter's name, as in `batch['x']`, for messages."""
-    try:
-        parameters = list(inspect.signature(python).parameters.values())
-    except (TypeError, ValueError):  # written in C
-        parameters = []
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "args")
-
-    def name(path: str) -> str:
-        which, first, inner = LEAF_PATH.fullmatch(path).groups()  # type: ignore[union-attr]
-        if which == "1":
-            return first.strip("'") + inner
-        k = int(first)
-        return (named[k] if k < len(named) else f"{rest}[{k - len(named)}]") + inner
-
-    return [name(path) for path in tree.leaf_paths(tree.unflatten(call.spec, call.leaves))]
-
-
-def describe(call: Call, names: list[str]) -> str:
-    """The signature in a few words."""
-    parts = [str(x.type) if isinstance(x, Tensor) else repr(x)[:20] for x in call.leaves]
-    return ", ".join(f"{n} {p}" for n, p in zip(names, parts, strict=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import threading
 import time
@@ -12,64 +11,39 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from dualflow.core import tree
 from dualflow.core.context import context, using
+from dualflow.core.number import value_of
 from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import modes
-from dualflow.tracing.explain import (
-    Explanation,
-    TraceInfo,
-    all_functions,
-    counted,
+from dualflow.tracing.bound import BoundFunction
+from dualflow.tracing.entries import Entries, Entry
+from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
+from dualflow.tracing.gradient import unsettled
+from dualflow.tracing.parameters import (
+    asks_types,
+    by_place,
+    defined_at,
     describe,
-    explain,
     leaf_names,
+    named,
+    names_by_place,
 )
-from dualflow.tracing.path import EntryMiss, Path, is_tracked, opaque
+from dualflow.tracing.path import EntryMiss, ExtentsMiss, Path, StateMiss, is_tracked, opaque
+from dualflow.tracing.refusal import leading
+from dualflow.tracing.retraces import Change, Retraces, change_of, decided, nearest_change
 from dualflow.tracing.segments import in_segments
-from dualflow.tracing.shortcut import Shortcut
-from dualflow.tracing.signature import (
-    Call,
-    Identity,
-    nearest_difference,
-    take_apart,
-    unchanged,
-    written,
-)
-from dualflow.tracing.spec import TensorSpec
+from dualflow.tracing.signature import Call, take_apart, unchanged, written
+from dualflow.tracing.spec import TensorSpec, check_signature
 from dualflow.tracing.trace import Trace
 from jit.config import config
-from jit.errors import DTypeError, GuardMiss, TraceError
+from jit.dims import recording_guesses
+from jit.errors import DualflowError, GuardMiss, TraceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 NOTHING = object()  # instead of a result
 MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
 SETTING = "create and set state outside, or keep what changes in a df.Variable"
-
-
-class Entry:
-    """The paths recorded for one signature; `segments` holds the reason if there can be none."""
-
-    def __init__(self, info: TraceInfo) -> None:
-        self.info = info
-        self.paths: list[Path] = []
-        self.last: Path | None = None
-        self.segments: str | None = None
-        self.creations = 0
-        self.unserved, self.hits = 0, 0  # recordings in a row without a hit between; hits then
-        self.shortcut: Shortcut | None = None
-        self._asked = False
-
-    def has_shortcut(self, call: Call) -> bool:
-        """Whether calls like this one, which belongs here, can be recognised without a key."""
-        if not self._asked:
-            self.shortcut, self._asked = Shortcut.of(call), True
-        return self.shortcut is not None
-
-    def find(self, prefix: tuple[bool | int, ...], tried: set[Path]) -> Path | None:
-        """A path not tried yet whose first answers are these, the one that served most calls."""
-        found = [p for p in self.paths if p not in tried and p.answers[: len(prefix)] == prefix]
-        return max(found, key=lambda p: p.hits, default=None)
 
 
 class Function:
@@ -84,12 +58,15 @@ class Function:
         self.python = python
         self.options = options
         self.name = getattr(python, "__name__", type(python).__name__)
-        self.entries: dict[Any, Entry] = {}
+        self.entries = Entries()
+        self._names = names_by_place(python)
         self.calls = 0
         self.from_graph = 0
         self._lock = threading.RLock()
         self._recent: Entry | None = None  # that of the last call, if it has a shortcut
         self.limit: str | None = None
+        self.retraces = Retraces()
+        self.recordings = self.replaced = 0
         all_functions[id(self)] = self
 
     # ----- calling -----
@@ -98,6 +75,8 @@ class Function:
         if context.trace is not None:  # inside of another recording this is a plain call
             return self.python(*args, **kwargs)
         self.calls += 1
+        if kwargs:
+            args, kwargs = by_place(self._names, args, kwargs)
         if self.options["mode"] == "eager" or modes.mode() == "eager":
             return self._eager(take_apart(args, kwargs))
         if self._recent is not None and not kwargs:
@@ -105,11 +84,12 @@ class Function:
             if result is not NOTHING:
                 return result
         call = take_apart(args, kwargs)
-        self._check_signature(call)
-        entry = self.entries.get(call.key)
+        if self.options["input_signature"] is not None:
+            check_signature(self.name, self.options["input_signature"], call.tensors)
+        entry = self.entries.serving(call)
         if entry is None:
             with self._lock:
-                entry = self.entries.get(call.key) or self._new_entry(call)
+                entry = self.entries.serving(call) or self._new_entry(call)
         if entry.segments is not None:
             return self._in_segments(call)
         return self._run(entry, call)
@@ -119,11 +99,12 @@ class Function:
         path, shortcut = entry.last, entry.shortcut
         if path is None or shortcut is None or entry.segments is not None:
             return NOTHING
-        tensors = shortcut.tensors(args)
-        if tensors is None:
+        found = shortcut.match(args)
+        if found is None:
             return NOTHING
         try:
-            result = path.call(tensors)
+            tensors, numbers = found  # not `*found`, which takes ten times as long
+            result = path.call(tensors, numbers)
         except GuardMiss as miss:
             return self._run(entry, take_apart(args, {}), path, miss)
         except Exception:  # another type, or a failure: the usual way finds out
@@ -153,28 +134,35 @@ class Function:
             miss: What was found there.
         """
         tried: set[Path] = set()
+        numbers = entry.numbers(call)
         if path is not None and miss is not None:
             tried.add(path)
             path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
         else:
             path = entry.last
         failure: Exception | None = None
-        changed: EntryMiss | None = None
+        changed: StateMiss | None = None
         while path is not None:
             tried.add(path)
             try:
                 path.admit(call.leaves)
-                result = path.call(call.tensors)
+                result = path.call(call.tensors, numbers)
             except GuardMiss as miss:
                 path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
+            except ExtentsMiss as reason:
+                self._part(entry, numbers=False, why=str(reason))
+                return self(*call.given[0], **call.given[1])
             except EntryMiss as other:
-                changed = changed or other
+                if changed is None and isinstance(other, StateMiss):
+                    changed = other
                 path = entry.find((), tried)
             except Exception as error:  # the call starts again, and Python raises at its own line
                 failure = error
                 break
             else:
-                entry.last = path
+                entry.last, entry.used = path, self.calls
+                if self._recent is not None:
+                    self._recent.used = self.calls - 1
                 self._recent = entry if path.checks_types and entry.has_shortcut(call) else None
                 self.from_graph += 1
                 entry.info.hits += 1
@@ -192,37 +180,24 @@ class Function:
             )
         return result
 
-    def _check_signature(self, call: Call) -> None:
-        specs = self.options["input_signature"]
-        if specs is None:
-            return
-        if len(specs) != len(call.tensors):
-            raise DTypeError(
-                f"{self.name}: {len(call.tensors)} tensors came, input_signature has {len(specs)}",
-                "a tensor for each spec",
-                "pass tensors as the signature says",
-            )
-        for k, (spec, tensor) in enumerate(zip(specs, call.tensors, strict=True)):
-            if not spec.accepts(tensor.shape, tensor.dtype):
-                raise DTypeError(
-                    f"{self.name}: argument {k} is {tensor.type}",
-                    f"{spec}, as input_signature says",
-                    "convert it, or widen the signature with None",
-                )
-
     # ----- recording -----
 
     def _new_entry(self, call: Call) -> Entry:
-        for key in [
-            k for k in self.entries if any(isinstance(p, Identity) and p.gone for p in k[1])
-        ]:
-            del self.entries[key]
+        self.entries.sweep()
         names = leaf_names(self.python, call)
-        why = nearest_difference(list(self.entries), call.key, names)
-        entry = Entry(TraceInfo(describe(call, names), why, user_line()))
+        change = nearest_change(self.entries.known(), call.key, names)
+        why = change.text
+        key, pattern, family = self.entries.place(
+            call, self.options["input_signature"], numbers=not asks_types(self.python)
+        )
+        entry = Entry(TraceInfo(describe(call, names), why, user_line()), call.key, pattern, family)
+        entry.names = names
         if config().debug:
             sys.stderr.write(f"# {self.name}: recording, {why} ({entry.info.line})\n")
-        if len(self.entries) >= self.options["max_traces"] and self.options["on_limit"] != "grow":
+        policy = self.options["on_limit"]
+        if len(self.entries) >= self.options["max_traces"] and policy == "replace":
+            self._replace()
+        elif len(self.entries) >= self.options["max_traces"] and policy != "grow":
             if self.limit is None:
                 self._limit(
                     entry,
@@ -232,8 +207,34 @@ class Function:
                 self.limit = entry.segments
             entry.segments = self.limit
             return entry
-        self.entries[call.key] = entry
+        self.entries.add(key, entry)
+        if change.kind not in ("number", "extent"):
+            self._tell(change)
+        elif (reason := family.refusal(numbers=change.kind == "number")) is not None:
+            self._tell(Change(change.kind, change.where, f"{change.text} ({reason})"))
         return entry
+
+    def _tell(self, change: Change) -> None:
+        """Tells why there is one more recording."""
+        infos = [entry.info for entry in self.entries.values()]
+        spent = sum(info.seconds for info in infos)
+        place = defined_at(self.python)
+        self.retraces.note(self.name, place, change, self.recordings + 1, spent)
+
+    def _replace(self) -> None:
+        """Drops the trace that was not used for the longest time; tells it the first time."""
+        oldest = min(self.entries.values(), key=lambda entry: entry.used)
+        self.entries.drop(oldest)
+        self._recent = None
+        if not self.replaced:
+            message = (
+                f"{self.name} keeps {self.options['max_traces']} traces: one that was not used for "
+                f"long ({oldest.info.key}) makes room for a new one, from now on without a word. "
+                "Raise max_traces if they come again."
+            )
+            self.retraces.events.append(message)
+            warn_user(message, FunctionWarning)
+        self.replaced += 1
 
     def _changed(self, entry: Entry, what: str) -> None:
         """Python state is not as in any path: a new recording, if earlier ones were of any use."""
@@ -271,19 +272,30 @@ class Function:
     def _record(self, entry: Entry, call: Call) -> Any:
         started = time.perf_counter()
         trace = Trace(self.name)
-        tensors = trace.arguments(call.tensors)
-        args, kwargs = call.arguments(tensors)
+        tensors = trace.arguments(
+            call.tensors, entry.shapes(call), [entry.names[k] for k in call.places]
+        )
+        numbers = {
+            k: trace.scalars.argument(call.leaves[k], entry.names[k]) for k in entry.pattern.numbers
+        }
+        args, kwargs = call.arguments(tensors, numbers)
         leaves = tree.flatten((args, kwargs))[0]
-        names = dict(zip(leaf_names(self.python, call), leaves, strict=False))
+        kept = {id(x) for x in (*call.by_identity(), *named(self.python))}
+        names = dict(zip(entry.names, leaves, strict=False))
+        again, result = None, None
         try:
-            with using(trace=trace):
+            with using(trace=trace), recording_guesses(trace.scalars.guesses):
                 with trace.watch(self.python, names):
                     result = self.python(*args, **kwargs)
                 if not unchanged((args, kwargs), call.spec, leaves):
                     reason = "it changes a list or dict that was passed to it"
                     trace.refuse(reason, "return what is new", "effect")
                 trace.watched(args, kwargs, result)
-                self._keep(entry, trace, result, {id(x) for x in (*leaves, *named(self.python))})
+                self._keep(entry, trace, result, kept)
+        except Exception as error:
+            again = entry.pattern.may_cause(error)
+            if again is None:
+                raise
         finally:
             if trace.refusals:  # a tape from outside may have been told to watch an argument
                 for x, alias in zip(call.tensors, tensors, strict=True):
@@ -291,9 +303,27 @@ class Function:
             trace.release()
             if not unchanged((args, kwargs), call.spec, leaves):
                 own = dict(zip(map(id, leaves), tree.flatten(call.given)[0], strict=True))
-                written((args, kwargs), call.given, lambda x: own.get(id(x), x))
+                written((args, kwargs), call.given, lambda x: own.get(id(x), value_of(x)))
+        if again is not None:
+            trace.restore()
+            result = self._eager(call)  # which raises eager's own error, if it is the program's
+            self._part(entry, numbers=again == "numbers", why="Python code does not take them")
+            return result
+        if entry.paths and (why := trace.scalars.decided()):
+            known = {line for path in entry.paths[:-1] for line in path.decided}
+            fresh = [line for line in why if line not in known] or why
+            self._tell(decided(change_of(entry.key, call.key, entry.names), fresh[0]))
+        entry.key = call.key
+        self.recordings += 1
         entry.info.seconds += time.perf_counter() - started
-        return result
+        return tree.tree_map(value_of, result) if trace.scalars.used else result
+
+    def _part(self, entry: Entry, *, numbers: bool, why: str) -> None:
+        """Numbers, or extents, of such calls cannot vary: each value has a trace from now on."""
+        entry.family.refuse(numbers=numbers, why=why)
+        self.retraces.events.append(str(entry.family.refusal(numbers=numbers)))
+        self.entries.drop(entry)
+        self._recent = None
 
     def _keep(self, entry: Entry, trace: Trace, result: Any, arguments: set[int]) -> None:
         """Makes a path of a finished recording, or says why it cannot be one."""
@@ -308,7 +338,7 @@ class Function:
                 "return tensors in lists, tuples and dicts, or use df.tree.register",
             )
         news = trace.news()
-        if (refusal := trace.refusal()) is not None:
+        if (refusal := leading(trace.refusals)) is not None:
             self._give_up(entry, refusal.reason, refusal.remedy)
         elif news is not None:
             entry.creations += 1
@@ -316,14 +346,32 @@ class Function:
                 self._give_up(entry, f"every call {news}", SETTING)
         elif not trace.disturbed():
             entry.creations = 0
-            if len(entry.paths) >= self.options["max_paths"] and self.options["on_limit"] != "grow":
+            bounded = self.options["on_limit"] != "grow"
+            if len(entry.paths) >= self.options["max_paths"] and bounded:
                 self._limit(entry, f"{len(entry.paths)} paths were recorded", "max_paths")
             if entry.segments is None:
+                self._add_path(entry, trace, result)
+
+    def _add_path(self, entry: Entry, trace: Trace, result: Any) -> None:
+        """Makes a path; where extents vary it must be right for all of them."""
+        fixed = trace.fixed
+        if entry.pattern.shapes and fixed is None:
+            node = unsettled(trace.graph)
+            fixed = node and f"{node.op.name} at {node.source} adds in another order then"
+        if fixed is None:
+            try:
                 with using(trace=None):
                     path = Path(trace, result)
+            except DualflowError as error:
+                if not entry.pattern.shapes:
+                    raise
+                fixed = str(error)
+            else:
                 entry.paths.append(path)
                 entry.last, self._recent = path, None
                 entry.info.paths = len(entry.paths)
+                return
+        self._part(entry, numbers=False, why=fixed)
 
     # ----- methods, and looking inside -----
 
@@ -382,47 +430,9 @@ class Function:
         return (Function, (self.python, self.options))
 
 
-class BoundFunction:
-    """A decorated method of one instance; everything else is its Function's."""
-
-    def __init__(self, function: Function, instance: Any) -> None:
-        self.__func__ = function
-        self.__self__ = instance
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__func__(self.__self__, *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__func__, name)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, BoundFunction)
-            and self.__self__ is other.__self__
-            and self.__func__ is other.__func__
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self.__self__), id(self.__func__)))
-
-    def __repr__(self) -> str:
-        return f"<bound {self.__func__!r}>"
-
-
 def given(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The caller's own arguments, lists and dicts too, unless arrays must become tensors."""
     return call.arguments(call.tensors) if call.arrays else call.given
-
-
-def named(python: Callable[..., Any]) -> list[Any]:
-    """The objects that a function has by name: itself, those it closes over, globals it reads."""
-    if not inspect.isfunction(python):
-        return [python]
-    try:
-        scope = inspect.getclosurevars(python)
-    except ValueError:  # a name that has no value yet
-        return [python]
-    return [python, *scope.nonlocals.values(), *scope.globals.values()]
 
 
 @overload
@@ -456,7 +466,9 @@ def function(
         mode: "compiled", or "eager" to switch it off for this function.
         max_traces: Signatures that are recorded before `on_limit` applies.
         max_paths: Ways through the function, per signature, before `on_limit` applies.
-        on_limit: "segments" (with a message), "error" or "grow".
+        on_limit: What a call of a further kind does: "segments" (Python runs, with a message),
+            "error", "grow" (there is no limit) or "replace" (the trace that was not used for the
+            longest time makes room).
         strict: Raise where the function would otherwise run in segments.
 
     Returns:
@@ -470,8 +482,8 @@ def function(
         >>> f(df.asarray([1.0, 2.0])).tolist()
         [3.0, 5.0]
     """
-    if on_limit not in ("segments", "error", "grow"):
-        raise ValueError(f"on_limit={on_limit!r}: segments, error or grow")
+    if on_limit not in ("segments", "error", "grow", "replace"):
+        raise ValueError(f"on_limit={on_limit!r}: segments, error, grow or replace")
     if mode not in ("compiled", "eager"):
         raise ValueError(f"mode={mode!r}: compiled or eager")
     options = {

@@ -15,7 +15,16 @@ from dualflow.core.op import bind, registry, wrap
 from dualflow.core.record import Leaf, hang, new_record
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.trace import Trace
-from jit.dims import free_symbols
+from jit.dims import (
+    Dim,
+    Guess,
+    allowing_guesses,
+    evaluate,
+    free_symbols,
+    recording_guesses,
+    solve,
+)
+from jit.errors import TraceError
 from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
 from jit.types import TensorType, kind
@@ -45,12 +54,21 @@ class CallGradient:
         """Whether somebody watches an input of the call."""
         return new_record(self, tuple(inputs), {}) is not None
 
-    def forward(self, inputs: list[Tensor]) -> tuple[list[Any], dict[str, Any]]:
-        """The outputs of the call, and the residuals as attrs of its record."""
+    def pair(self, inputs: list[Tensor]) -> Pair:
+        """The executables for the inputs that are watched now.
+
+        Raises:
+            TraceError: They would not be right for all extents.
+        """
         needed = tuple(x.record is not None and is_inexact(x.type) for x in inputs)
         pair = self._pairs.get(needed)
         if pair is None:
             pair = self._pairs[needed] = Pair(self, needed)
+        return pair
+
+    def forward(self, inputs: list[Tensor]) -> tuple[list[Any], dict[str, Any]]:
+        """The outputs of the call, and the residuals as attrs of its record."""
+        pair = self.pair(inputs)
         outputs, residuals = pair.run_forward([x.raw for x in inputs])
         return outputs, {"pair": pair, "residuals": residuals}
 
@@ -92,13 +110,27 @@ class Pair:
     """Forward and backward executables for one choice of inputs that need gradients."""
 
     def __init__(self, call: CallGradient, needed: tuple[bool, ...]) -> None:
-        joint = differentiate(call, needed)
-        self.needed = needed
-        self.outputs = len(call.graph.outputs)
-        forward, backward = split(joint.graph, len(call.graph.inputs), self.outputs)
-        self.forward = jit.compile(forward, ops=registry)
-        self.backward = jit.compile(backward, ops=registry)
+        self.guesses: list[Guess] = []
+        self._shapes = [value.type.shape for value in call.graph.inputs]
+        with recording_guesses(self.guesses):
+            joint = differentiate(call, needed)
+            if (node := unsettled(joint.graph)) is not None:
+                raise TraceError(
+                    f"{node.op.name}: the order of its sums depends on extents", "numbers", ""
+                )
+            self.needed = needed
+            self.outputs = len(call.graph.outputs)
+            forward, backward = split(joint.graph, len(call.graph.inputs), self.outputs)
+            self.forward = jit.compile(forward, ops=registry)
+            self.backward = jit.compile(backward, ops=registry)
         self.reach = joint.reach
+
+    def fits(self, inputs: list[Tensor]) -> bool:
+        """Whether what was guessed of extents holds for these inputs."""
+        if not self.guesses:
+            return True
+        sizes = solve(self._shapes, [x.raw.shape for x in inputs])
+        return all(guess.holds(sizes) for guess in self.guesses)
 
     def run_forward(self, arrays: list[Any]) -> tuple[list[Any], list[Any]]:
         """Outputs and residuals."""
@@ -166,7 +198,7 @@ def replay(graph: Graph, inputs: list[Tensor], unrecorded: set[Node]) -> list[Te
         unrecorded: Nodes to run without recording.
     """
     tensors: dict[Value, Tensor] = dict(zip(graph.inputs, inputs, strict=True))
-    recording = context.recording
+    recording, sizes = context.recording, sizes_of(graph, inputs)
     for node in graph.live_nodes():
         if node.op is builtin.constant:
             tensors[node.outputs[0]] = Tensor(node.attrs["value"])
@@ -177,11 +209,30 @@ def replay(graph: Graph, inputs: list[Tensor], unrecorded: set[Node]) -> list[Te
             continue
         context.recording = recording and node not in unrecorded
         try:
-            out = bind(node.op, tuple(tensors[v] for v in node.inputs), node.attrs)  # type: ignore[arg-type]
+            attrs = node.attrs if sizes is None else at_sizes(node.attrs, sizes)
+            out = bind(node.op, tuple(tensors[v] for v in node.inputs), attrs)  # type: ignore[arg-type]
         finally:
             context.recording = recording
         tensors.update(zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True))
     return [tensors[v] for v in graph.outputs]
+
+
+def sizes_of(graph: Graph, inputs: list[Tensor]) -> dict[str, int] | None:
+    """The sizes of a graph's symbols for these inputs; None where it, or they, have none."""
+    shapes = [value.type.shape for value in graph.inputs]
+    varies = any(free_symbols(shape) for shape in shapes)
+    if not varies or any(x.raw is None for x in inputs):
+        return None
+    return solve(shapes, [x.raw.shape for x in inputs])
+
+
+def at_sizes(attr: Any, sizes: dict[str, int]) -> Any:
+    """An attr, or a dict of them, with numbers in place of extents."""
+    if isinstance(attr, Dim):
+        return evaluate(attr, sizes)
+    if isinstance(attr, dict):
+        return {name: at_sizes(inner, sizes) for name, inner in attr.items()}
+    return tuple([at_sizes(x, sizes) for x in attr]) if type(attr) is tuple else attr
 
 
 def split(joint: Graph, primals: int, outputs: int) -> tuple[Graph, Graph]:
@@ -217,6 +268,20 @@ def split(joint: Graph, primals: int, outputs: int) -> tuple[Graph, Graph]:
             backward.append_copy(node, names)
     backward.outputs = [names[v] for v in gradients]
     return forward, backward
+
+
+def unsettled(graph: Graph) -> Node | None:
+    """A node that adds in another order when an extent is a symbol, so that bits may differ."""
+    from jit.forms.exact import forms_of, is_settled  # loaded when something is compiled
+
+    for node in graph.nodes:
+        types = [value.type for value in node.inputs]
+        symbolic = any(free_symbols(type_.shape) for type_ in types)
+        if symbolic and node.op is not builtin.guard:
+            with allowing_guesses():
+                if not all(map(is_settled, forms_of(node.op, types, node.attrs))):
+                    return node
+    return None
 
 
 def is_inexact(type_: TensorType) -> bool:

@@ -19,15 +19,18 @@ import jit
 from dualflow.autodiff.sweep import Sweep, is_inexact
 from dualflow.core import tree
 from dualflow.core.context import Epoch, context, using
+from dualflow.core.number import Number
 from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.cells import ArrayCell, GradCell, TensorCell, VariableCell
+from dualflow.tracing.cells import ArrayCell, GradCell, NumberCell, TensorCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.check import Check, Guard
-from dualflow.tracing.signature import VALUES
+from dualflow.tracing.parts import VALUES
+from dualflow.tracing.scalars import Prologue
 from dualflow.tracing.trace import Trace
-from jit.errors import TapeError
+from jit.dims import recording_guesses
+from jit.errors import TapeError, TraceError
 from jit.ir.graph import Value
 
 NOTHING = object()  # not asked yet
@@ -35,6 +38,10 @@ PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
 
 class EntryMiss(Exception):  # noqa: N818 - tells the caller to try another path
+    """The path is not for this call, as numbers or state around it are; nothing was done."""
+
+
+class StateMiss(EntryMiss):
     """State outside of the arguments is not as it was when the path was recorded.
 
     Args:
@@ -46,6 +53,10 @@ class EntryMiss(Exception):  # noqa: N818 - tells the caller to try another path
         self.reason = reason
 
 
+class ExtentsMiss(EntryMiss):
+    """The path is not good for extents that vary after all; nothing was done."""
+
+
 class Path:
     """One recorded call, ready to run again.
 
@@ -55,6 +66,7 @@ class Path:
 
     Attributes:
         answers: What the guards expect.
+        decided: What it relies on of numbers and extents that vary, in words.
         hits: How many calls it has served.
         executable: The compiled graph.
         checks_types: Whether a call refuses tensors of other types than the recorded ones.
@@ -64,6 +76,7 @@ class Path:
 
     def __init__(self, trace: Trace, result: Any) -> None:
         self.answers = tuple(trace.answers)
+        self.decided = tuple(trace.scalars.decided())
         self.hits = 0
         self.check = entry_check(trace)
         self._missed = self.check.missed
@@ -71,9 +84,7 @@ class Path:
         leaves, spec = tree.flatten(result)
         self._build = builder(spec)
         outputs = Outputs()
-        self._leaves: list[int | Constant] = [
-            outputs.index(trace, x) if returned(trace, x) else Constant(x) for x in leaves
-        ]
+        self._leaves: list[int | Constant | Computed] = [leaf_of(trace, outputs, x) for x in leaves]
         self._written = written_by(trace, outputs)
         self._replaced = replaced_by(trace, outputs)
         self._tracked = [k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x)]
@@ -83,8 +94,15 @@ class Path:
         self._holders = [cell.holder for cell in trace.cells]
         self._variables = [c.variable for c in trace.cells if isinstance(c, VariableCell)]
         arguments = len(trace.graph.inputs) - len(trace.cells)
+        self._numbers = [
+            (k, cell.index)
+            for k, cell in enumerate(trace.cells, arguments)
+            if isinstance(cell, NumberCell)
+        ]
         self._gifts = Gifts(trace.cells, arguments, self._written)
-        self.executable = jit.compile(trace.graph, ops=registry, donate=self._gifts.pairs)
+        with recording_guesses(trace.scalars.guesses):
+            self.executable = jit.compile(trace.graph, ops=registry, donate=self._gifts.pairs)
+        self._prologue = trace.scalars.finish()
         self._run = self.executable.run
         self._direct: Any = NOTHING
         self._gradient = self._call_gradient(trace) if self._tracked else None
@@ -102,31 +120,63 @@ class Path:
             leaves: Of all arguments.
 
         Raises:
-            EntryMiss: They differ in something that was read.
+            StateMiss: They differ in something that was read.
         """
         if self._equals and (what := self._equals.other(leaves)) is not None:
-            raise EntryMiss(f"{what} is another".format)
+            raise StateMiss(f"{what} is another".format)
 
-    def call(self, arguments: Sequence[Tensor]) -> Any:
+    def call(self, arguments: Sequence[Tensor], given: Sequence[Any] = ()) -> Any:
         """Runs the path.
 
         Args:
             arguments: The call's tensor arguments.
+            given: Those of its Python numbers that vary.
 
         Raises:
             EntryMiss: State differs from what was recorded; nothing was done.
             GuardMiss: Python would have decided otherwise; nothing was done.
         """
         if (missed := self._missed()) >= 0:
-            raise EntryMiss(partial(self.check.reason, missed))
+            raise StateMiss(partial(self.check.reason, missed))
+        numbers, computed = (), ()
+        if self._prologue is not None:
+            numbers, computed = self._computed_numbers(self._prologue, arguments, given)
         if self._gradient is not None:
             inputs = [*arguments, *[holder.tensor for holder in self._holders]]
             if self._gradient.wanted(inputs):
-                return self._watched(self._gradient, inputs)
+                if self._prologue is not None:
+                    self._check_extents(self._gradient, inputs)
+                for place, index in self._numbers:
+                    inputs[place] = Tensor(numbers[index])
+                return self._watched(self._gradient, inputs, computed)
             del inputs
         arrays = [x.raw for x in arguments]
         arrays += [holder.tensor.raw for holder in self._holders]
-        return self._build(self._finish(self._computed(arrays)))
+        if numbers:
+            for place, index in self._numbers:
+                arrays[place] = numbers[index]
+        return self._build(self._finish(self._computed(arrays), computed))
+
+    @staticmethod
+    def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
+        """Gradients may ask more of extents than the call itself."""
+        try:
+            fits = gradient.pair(inputs).fits(inputs)
+        except TraceError as error:
+            raise ExtentsMiss(str(error)) from None
+        if not fits:
+            raise EntryMiss
+
+    @staticmethod
+    def _computed_numbers(prologue: Prologue, arguments: Sequence[Tensor], numbers: Any) -> Any:
+        """What the prologue gives: arrays for the graph, and numbers of the result."""
+        try:
+            found = prologue(numbers, arguments)
+        except Exception:  # as Python would raise: it does when the call is recorded again
+            found = None
+        if found is None:
+            raise EntryMiss
+        return found
 
     def _computed(self, arrays: list[Any]) -> list[Any]:
         """The graph's outputs, in the quickest way that these calls allow."""
@@ -140,14 +190,14 @@ class Path:
         made = None if self._direct is None else self._direct(*arrays)
         return self._run(arrays) if made is None else made
 
-    def _watched(self, gradient: CallGradient, inputs: list[Tensor]) -> Any:
+    def _watched(self, gradient: CallGradient, inputs: list[Tensor], computed: Any) -> Any:
         """Runs the path for a call through which gradients flow."""
         made, attrs = gradient.forward(inputs)
-        results = self._finish(made)
+        results = self._finish(made, computed)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         return self._build(results)
 
-    def _finish(self, made: list[Any]) -> list[Any]:
+    def _finish(self, made: list[Any], computed: Sequence[Any]) -> list[Any]:
         """Writes the state of a run that is over; the leaves of the result."""
         for tape in context.tapes:
             for variable in self._variables:
@@ -163,6 +213,8 @@ class Path:
         for x in self._leaves:
             if x.__class__ is Constant:
                 results.append(x.value)  # type: ignore[union-attr]
+            elif x.__class__ is Computed:
+                results.append(computed[x.index])  # type: ignore[union-attr]
             else:  # a Tensor; calling the class would take longer
                 tensor = new_tensor(Tensor)
                 tensor.raw = made[x]  # type: ignore[index]
@@ -176,6 +228,22 @@ class Constant:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class Computed:
+    """A leaf of the result that is a Python number, computed by the prologue of each call."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> int | Constant | Computed:
+    """Where a leaf of the result comes from."""
+    if returned(trace, x):
+        return outputs.index(trace, x)
+    if type(x) is Number:
+        return Computed(trace.scalars.result(x)) if x.owner is trace.scalars else Constant(x.value)
+    return Constant(x)
 
 
 class Outputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -19,3 +20,9 @@ class Refusal(NamedTuple):
     reason: str
     remedy: str
     kind: str
+
+
+def leading(refusals: Sequence[Refusal]) -> Refusal | None:
+    """The reason that is told: a value that leaves comes before what is done to it."""
+    escapes = (r for r in refusals if r.kind == "escape")
+    return next(escapes, refusals[0] if refusals else None)

@@ -14,7 +14,9 @@ from typing import Any
 from dualflow.core import tree
 from dualflow.core.context import context
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.signature import LEAVES, VALUES, Call, Identity
+from dualflow.tracing.parts import VALUES, Identity, is_lasting
+from dualflow.tracing.signature import LEAVES, Call
+from dualflow.tracing.varying import CONSTANT, Pattern
 
 
 class Shortcut:
@@ -22,25 +24,43 @@ class Shortcut:
 
     Args:
         call: The earlier call.
-        others: (position, what gives the same object as long as it lives) of all but tensors.
+        others: (position, what gives the same object as long as it lives) of what stays the same.
+        pattern: What varies: numbers are of the type that they had, extents are left to others.
+        own: A tensor, its shape, and the numbers, for which there is a trace of their own.
     """
 
-    def __init__(self, call: Call, others: Sequence[tuple[int, Callable[[], Any]]]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        others: Sequence[tuple[int, Callable[[], Any]]],
+        pattern: Pattern,
+        own: tuple[int | None, Any, list[Any]] | None,
+    ) -> None:
         args = call.given[0]
         flat = list(map(flat_kind, args))
         self._spec = tree.flatten(args)[1] if OTHER in flat else None
         self._flat = flat if any(flat) else None
         self._count = len(args)
         self._others = others
-        places = {k for k, _ in others}
-        self._tensors = [k for k in range(len(call.leaves)) if k not in places]
+        self._numbers = [(k, type(call.leaves[k])) for k in pattern.numbers]
+        self._tensors = None if len(call.places) == len(call.leaves) else call.places
         self._mode = call.key[2]
         first = call.tensors[0].raw if call.tensors else None
-        self._first = None if first is None else (first.shape, first.dtype)
+        varies = first is not None and call.places[0] in pattern.shapes
+        self._first = None if first is None or varies else (first.shape, first.dtype)
+        self._own = own
 
     @classmethod
-    def of(cls, call: Call) -> Shortcut | None:
-        """The shortcut for calls like this one; None where there is none."""
+    def of(
+        cls, call: Call, pattern: Pattern = CONSTANT, first: tuple[Any, ...] = ()
+    ) -> Shortcut | None:
+        """The shortcut for calls like this one; None where there is none.
+
+        Args:
+            call: The call.
+            pattern: What varies in such calls.
+            first: The key of the trace that is made for one of them only.
+        """
         if call.given[1] or call.arrays:
             return None
         others: list[tuple[int, Callable[[], Any]]] = []
@@ -48,19 +68,26 @@ class Shortcut:
             if x.__class__ is Tensor:
                 if part[2:] != ("", 0):
                     return None
+            elif k in pattern.numbers:
+                continue
             elif isinstance(x, VALUES):
                 others.append((k, lambda x=x: x))
-            elif isinstance(part, Identity):
+            elif isinstance(part, Identity) or is_lasting(x):
                 try:
                     others.append((k, weakref.ref(x)))
                 except TypeError:
                     return None
             else:  # equal to others, and who knows for how long
                 return None
-        return cls(call, others)
+        own = None
+        if first and pattern is not CONSTANT:
+            at = next((k for k, leaf in enumerate(call.places) if leaf in pattern.shapes), None)
+            shape = None if at is None else first[1][call.places[at]][1]
+            own = at, shape, [first[1][k][0](first[1][k][1]) for k in pattern.numbers]
+        return cls(call, others, pattern, own)
 
-    def tensors(self, args: tuple[Any, ...]) -> Sequence[Tensor] | None:
-        """The tensors among the arguments of a call; None if it is of another kind."""
+    def match(self, args: tuple[Any, ...]) -> tuple[Sequence[Tensor], Sequence[Any]] | None:
+        """The tensors of a call, and the numbers that vary; None if it is of another kind."""
         state = context.__dict__
         recording, tapes = state["recording"], state["tapes"]
         if len(args) != self._count or self._mode != (recording, bool(tapes), state["device"]):
@@ -69,11 +96,17 @@ class Shortcut:
         if leaves is None:
             return None
         tensors: Sequence[Any] = leaves
-        if self._others:
+        numbers: Sequence[Any] = []
+        if self._tensors is not None:
             for k, same in self._others:
                 if same() is not leaves[k]:
                     return None
             tensors = [leaves[k] for k in self._tensors]
+            if self._numbers:
+                numbers = [leaves[k] for k, _ in self._numbers]
+                for x, (_, kind) in zip(numbers, self._numbers):
+                    if type(x) is not kind:
+                        return None
         for x in tensors:
             if x.__class__ is not Tensor or (x.record is not None and recording):
                 return None
@@ -81,7 +114,13 @@ class Shortcut:
             raw = tensors[0].raw
             if raw is None or (raw.shape, raw.dtype) != self._first:
                 return None
-        return tensors if len(tensors) < 2 or len({*tensors}) == len(tensors) else None
+        if self._own is not None:  # there is better code for them
+            at, shape, known = self._own
+            if known == numbers and (at is None or tensors[at].raw.shape == shape):
+                return None
+        if len(tensors) > 1 and len({*tensors}) < len(tensors):
+            return None
+        return tensors, numbers
 
     def _leaves(self, args: tuple[Any, ...]) -> Sequence[Any] | None:
         """The leaves of arguments of the known structure; optree takes longer for flat lists."""

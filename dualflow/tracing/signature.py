@@ -6,8 +6,7 @@ be compared by identity, and the tree by its structure.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -19,41 +18,10 @@ from dualflow.core.context import context
 from dualflow.core.convert import from_data
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
+from dualflow.tracing.parts import Identity, part_of
 
 LEAVES = frozenset({Tensor, Variable, np.ndarray, bool, int, float, str, type(None)})
-VALUES = (bool, int, float, complex, str, bytes, type(None), np.dtype)
-
-
-class Identity:
-    """Stands for an object that only equals itself, without keeping it alive where possible."""
-
-    __slots__ = ("_ref", "_hash")
-
-    def __init__(self, thing: Any) -> None:
-        self._hash = id(thing)
-        try:
-            self._ref: Any = weakref.ref(thing)
-        except TypeError:
-            self._ref = lambda: thing
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Identity)
-            and (mine := self._ref()) is not None
-            and mine is other._ref()
-        )
-
-    @property
-    def gone(self) -> bool:
-        """Whether the object is no more: no call can be about it again."""
-        return self._ref() is None
-
-    def __repr__(self) -> str:
-        thing = self._ref()
-        return f"{type(thing).__name__} object" if thing is not None else "object that is gone"
+NOTHING_ELSE: Mapping[int, Any] = {}
 
 
 @dataclass(slots=True)
@@ -82,10 +50,28 @@ class Call:
             self._spec = tree.flatten(self.given)[1]
         return self._spec
 
-    def arguments(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call's arguments with other tensors in the places of its own."""
+    @property
+    def places(self) -> list[int]:
+        """Which leaves the tensors are."""
+        return [k for k, x in enumerate(self.leaves) if x.__class__ is Tensor]
+
+    def by_identity(self) -> list[Any]:
+        """The leaves that later calls of this key have too, as the same objects."""
+        return [x for x, part in zip(self.leaves, self.key[1]) if isinstance(part, Identity)]
+
+    def arguments(
+        self, tensors: list[Tensor], others: Mapping[int, Any] = NOTHING_ELSE
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call's arguments with other tensors in the places of its own.
+
+        Args:
+            tensors: As many as the call has.
+            others: Leaves that replace those in their places.
+        """
         rest = iter(tensors)
         leaves = [next(rest) if x.__class__ is Tensor else x for x in self.leaves]
+        for k, x in others.items():
+            leaves[k] = x
         return tree.unflatten(self.spec, leaves)
 
 
@@ -173,75 +159,3 @@ def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
 def watched(x: Tensor) -> str:
     """Who wants gradients through a recorded tensor: tapes, or `backward()` of Variables too."""
     return "backward" if x.record.rooted else "tape"
-
-
-def part_of(x: Any) -> Hashable:
-    """What a leaf that is no tensor adds to the key."""
-    if isinstance(x, float | complex) and not isinstance(x, bool):
-        return (type(x), repr(x))  # tells 0.0 from -0.0, and nan equals nan
-    if isinstance(x, VALUES):
-        return (type(x), x)
-    if isinstance(x, np.generic):
-        return (type(x), x.tobytes())
-    if isinstance(x, Variable):
-        return Identity(x)
-    try:
-        if type(x).__eq__ is not object.__eq__ and type(x).__hash__ is not None:
-            hash(x)
-            return (type(x), x)
-    except TypeError:
-        pass
-    return Identity(x)
-
-
-def nearest_difference(
-    earlier: list[tuple[Any, ...]], new: tuple[Any, ...], paths: list[str]
-) -> str:
-    """How `new` differs from the most similar of the earlier keys, in words."""
-
-    def distance(old: tuple[Any, ...]) -> int:
-        if old[0] != new[0]:
-            return 1000
-        return sum(a != b for a, b in zip(old[1], new[1], strict=True)) + (old[2] != new[2])
-
-    return difference(min(earlier, key=distance), new, paths) if earlier else "first call"
-
-
-def difference(old: tuple[Any, ...], new: tuple[Any, ...], paths: list[str]) -> str:
-    """How two keys differ, the first reason in words: `x.shape[0]: 64 -> 17`.
-
-    Args:
-        old: The key of an earlier trace.
-        new: The key of the call.
-        paths: Where each leaf of the call stands in its arguments.
-    """
-    if old[0] != new[0]:
-        return "the structure of the arguments changed"
-    for path, a, b in zip(paths, old[1], new[1], strict=True):
-        if a == b:
-            continue
-        if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) == 4:
-            return tensor_difference(path, a, b)
-        return f"{path}: {show(a)} -> {show(b)}"
-    if old[2] != new[2]:
-        return "recording of gradients, or the device, changed"
-    return "nothing"
-
-
-def tensor_difference(path: str, a: tuple[Any, ...], b: tuple[Any, ...]) -> str:
-    """How the types of two tensors differ."""
-    if a[0] != b[0]:
-        return f"{path}.dtype: {a[0]} -> {b[0]}"
-    if len(a[1]) != len(b[1]):
-        return f"{path}.ndim: {len(a[1])} -> {len(b[1])}"
-    for k, (m, n) in enumerate(zip(a[1], b[1], strict=True)):
-        if m != n:
-            return f"{path}.shape[{k}]: {m} -> {n}"
-    if a[3] != b[3]:
-        return f"{path}: given {'once' if b[3] == 0 else 'more than once'} now"
-    return f"{path}: gradients through it are {'now ' if b[2] else 'no longer '}wanted"
-
-
-def show(part: Any) -> str:
-    """A part of a key, for people."""
-    return str(part[1]) if isinstance(part, tuple) else repr(part)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dualflow.core.tensor import Tensor
 from jit.dims import Dim, symbol
+from jit.errors import DTypeError
 from jit.types import TensorType, as_dtype, float32, format_shape
 
 
@@ -59,3 +62,29 @@ class TensorSpec:
 
     def __str__(self) -> str:
         return f"{self.dtype.name} {format_shape(self.shape)}"  # type: ignore[arg-type]
+
+
+def check_signature(name: str, specs: Sequence[TensorSpec], tensors: Sequence[Tensor]) -> None:
+    """Refuses tensors that are not as an input signature says.
+
+    Args:
+        name: Of the function.
+        specs: The signature.
+        tensors: The arguments of a call.
+
+    Raises:
+        DTypeError: There are more or fewer of them, or one has another type.
+    """
+    if len(specs) != len(tensors):
+        raise DTypeError(
+            f"{name}: {len(tensors)} tensors came, input_signature has {len(specs)}",
+            "a tensor for each spec",
+            "pass tensors as the signature says",
+        )
+    for k, (spec, tensor) in enumerate(zip(specs, tensors, strict=True)):
+        if not spec.accepts(tensor.shape, tensor.dtype):
+            raise DTypeError(
+                f"{name}: argument {k} is {tensor.type}",
+                f"{spec}, as input_signature says",
+                "convert it, or widen the signature with None",
+            )

@@ -9,27 +9,40 @@ cannot be replayed. With symbolic arguments the same trace only infers types.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.context import context, using
-from dualflow.core.op import Op, Symbol, argument_types, evaluate, registry
+from dualflow.core.number import Number, plain, value_of
+from dualflow.core.op import Op, Symbol, argument_types, array_types, registry, values
 from dualflow.core.record import INEXACT, clock, hang
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.cells import ArrayCell, Cell, GradCell, TensorCell, VariableCell
+from dualflow.tracing.attrs import at_hint, has_dim, make_plain, settled
+from dualflow.tracing.cells import (
+    ArrayCell,
+    Cell,
+    GradCell,
+    NumberCell,
+    TensorCell,
+    VariableCell,
+)
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.reach import Reach
 from dualflow.tracing.refusal import Refusal
+from dualflow.tracing.scalars import Scalars
 from dualflow.tracing.settings import Settings
-from jit.dims import Dim
+from jit.dims import symbol
 from jit.errors import TraceError
 from jit.ir.graph import Graph, Node, Value
 from jit.types import TensorType, kind
+
+NOTHING_VARIES: Mapping[int, Sequence[int | str]] = {}
 
 
 class Trace:
@@ -52,6 +65,8 @@ class Trace:
         before: The value of each Variable that was read or assigned, before the call.
         check: What asks whether Python state is as it was, once the call is over.
         equals: The arguments that may come as other objects.
+        scalars: The Python numbers and extents that may be others in later calls.
+        fixed: Why extents that vary are fixed after all; None if they are not.
     """
 
     runs = False  # other calls will run without Python
@@ -72,6 +87,10 @@ class Trace:
         self.check: Check | None = None
         self.equals = Equals((), {})
         self._reach = Reach(self.refuse, self.settings.saw_module)
+        self.scalars = Scalars(user_line)
+        self.fixed: str | None = None
+        self._varies = False
+        self._records: list[Any] = []
         self._created: dict[int, weakref.ref[Variable]] = {}  # by id: Variables compare elementwise
         self._variables: dict[Variable, Value] = {}
         # By id of a Variable: the tensor that it holds, and what reading it gives in the graph.
@@ -81,6 +100,7 @@ class Trace:
         self._captured: dict[int, tuple[Any, Value]] = {}
         self._arrays: dict[int, tuple[ArrayCell, Tensor]] = {}
         self._constants: dict[tuple[Any, ...], Value] = {}
+        self._numbers: dict[tuple[str, Any], Value] = {}
 
     # ----- ops -----
 
@@ -88,31 +108,64 @@ class Trace:
         """Runs `op` (or infers its types, when an argument is symbolic) and appends its node."""
         dtype = next((x.dtype for x in reversed(args) if isinstance(x, Tensor)), None)
         inputs = [self.value_of(x, dtype) for x in args]
+        attrs = {name: settled(attr) for name, attr in attrs.items()}
         if any(isinstance(x, Tensor) and x.raw is None for x in args) or any(
-            map(has_dim, attrs.values())
+            not self._varies and has_dim(attr) for attr in attrs.values()
         ):
             types = op.infer_all(argument_types(args), attrs)
             outputs = [Tensor(None, Symbol(type_, self)) for type_ in types]
-            hang(op, args, attrs, outputs)
         else:
-            out = self._evaluate(op, args, attrs)
-            outputs = list(out) if isinstance(out, tuple) else [out]
-            types = tuple(y.type for y in outputs)
+            types = self._varying_types(op, args, attrs) if self._varies else None
+            if types is None:
+                attrs = {name: at_hint(attr) for name, attr in attrs.items()}
+            outputs = self._evaluate(op, args, attrs)
+            found = tuple(y.type for y in outputs)
+            types = self._agreed(op, types, found) if types is not None else found
         for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):
             y.symbol = self.symbol(value)
+        hang(op, args, attrs, outputs)
+        if self.scalars.used:
+            self._records += [y.record for y in outputs if y.record is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def _evaluate(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    def _evaluate(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> list[Tensor]:
         """Runs an op. If it raises because of values and Python goes on, that is no path."""
+        arrays = [x.raw if isinstance(x, Tensor) else value_of(x) for x in args]
+        now = {name: at_hint(attr) for name, attr in attrs.items()} if self._varies else attrs
         try:
-            return evaluate(op, args, attrs)
+            return values(op, arrays, now)
         except Exception as error:
-            op.infer(*argument_types(args), **attrs)  # what it raises depends on types alone
+            op.infer(*array_types(arrays), **now)  # what it raises depends on types alone
             self.refuse(
                 f"{op.name} raised {type(error).__name__} at {user_line()}, which was caught",
                 "decide by a comparison instead",
             )
             raise
+
+    def _varying_types(self, op: Op, args: Any, attrs: dict[str, Any]) -> Any:
+        """The types of the results for all extents; None if the op wants to know them."""
+        try:
+            return op.infer_all(argument_types(args), attrs)
+        except Exception as error:
+            self.fix_extents(f"{op.name} at {user_line()}: {error}")
+            return None
+
+    def _agreed(self, op: Op, types: Any, found: Any) -> Any:
+        """The types, which must be those of the results where extents are what they are now."""
+        if at_hint(tuple(t.shape for t in types)) == tuple(t.shape for t in found):
+            return types
+        self.fix_extents(f"{op.name} at {user_line()} has a shape that depends on values")
+        return found
+
+    def fix_extents(self, why: str) -> None:
+        """Extents do not vary any more: what is recorded is good for this call only."""
+        self.fixed, self._varies = self.fixed or why, False
+        for known in self._symbols:
+            known.varies = False
+
+    def seen(self, shape: tuple[Any, ...], now: tuple[int, ...]) -> tuple[Any, ...]:
+        """A shape as Python sees it: numbers, which may be others in later calls."""
+        return tuple(map(self.scalars.of_dim, shape, now))
 
     def append(
         self, op: Any, inputs: list[Value], attrs: dict[str, Any], types: tuple[TensorType, ...]
@@ -125,9 +178,9 @@ class Trace:
 
     def symbol(self, value: Value) -> Symbol:
         """What a tensor carries that stands for `value`."""
-        symbol = Symbol(value.type, self, value)
-        self._symbols.append(symbol)
-        return symbol
+        known = Symbol(value.type, self, value, varies=self._varies and has_dim(value.type.shape))
+        self._symbols.append(known)
+        return known
 
     def owns(self, tensor: Tensor) -> bool:
         """Whether the tensor was computed in this recording."""
@@ -135,8 +188,10 @@ class Trace:
 
     def value_of(self, x: Any, dtype: Any = None) -> Value:
         """The Value of an op's argument: recorded before, captured now, or a constant."""
+        if type(x) is Number and x.owner is self.scalars:
+            return self._number(x, context.run(np.array, x.value, dtype))
         if not isinstance(x, Tensor):
-            return self._constant(x, dtype)
+            return self._constant(plain(x), dtype)
         if self.owns(x):
             return x.symbol.value
         if x.raw is None:
@@ -162,6 +217,22 @@ class Trace:
                 context.run(np.asarray, x, dtype), user_line()
             )
         return value
+
+    def _number(self, x: Number, array: Any) -> Value:
+        """The graph's input for a number that has become an array."""
+        key = (x.name, array.dtype)
+        value = self._numbers.get(key)
+        if value is None:
+            tensor = Tensor(array)
+            cell = NumberCell(self.scalars.input(x, array.dtype), tensor)
+            value = self._numbers[key] = self._input(tensor.type, None, cell)
+        return value
+
+    def number(self, x: Number, array: Any) -> Tensor:
+        """A number as a tensor; `array` is what it is now, in the dtype wanted."""
+        if x.owner is not self.scalars:
+            return Tensor(np.array(x.fixed(), array.dtype))
+        return Tensor(array, self.symbol(self._number(x, array)))
 
     def _input(self, type_: TensorType, name: str | None, cell: Cell) -> Value:
         self.cells.append(cell)
@@ -337,11 +408,6 @@ class Trace:
         """The call did what no graph can replay; it goes on, and segments take over."""
         self.refusals.append(Refusal(reason, remedy, kind))
 
-    def refusal(self) -> Refusal | None:
-        """Why the call cannot be replayed; a value that leaves comes before what is done to it."""
-        escapes = (r for r in self.refusals if r.kind == "escape")
-        return next(escapes, self.refusals[0] if self.refusals else None)
-
     def used_tape(self, born: int) -> None:
         """A tape made at the tick `born` is used: one from outside sees nothing of a replay."""
         if born < self.start:
@@ -382,11 +448,30 @@ class Trace:
 
     # ----- arguments, and the end -----
 
-    def arguments(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Arguments as inputs of the graph: aliases, so the caller's tensors stay as they are."""
+    def arguments(
+        self,
+        tensors: list[Tensor],
+        varying: Mapping[int, Sequence[int | str]] = NOTHING_VARIES,
+        names: Sequence[str] = (),
+    ) -> list[Tensor]:
+        """Arguments as inputs of the graph: aliases, so the caller's tensors stay as they are.
+
+        Args:
+            tensors: The arguments.
+            varying: By argument the shapes in which extents vary, those under a name.
+            names: What people call the arguments.
+        """
         aliases: dict[int, Tensor] = {}
+        self._varies = bool(varying)
         for k, x in enumerate(tensors):
-            value = self.graph.input(x.type, f"x{k}")
+            type_ = x.type
+            for axis, name in enumerate(varying.get(k, ())):
+                if isinstance(name, str):
+                    extents = list(type_.shape)
+                    extents[axis] = symbol(name, hint=x.raw.shape[axis])
+                    type_ = type_.with_shape(extents)
+                    self.scalars.extent(name, (k, axis), names[k])
+            value = self.graph.input(type_, f"x{k}")
             aliases.setdefault(id(x), Tensor(x.raw, self.symbol(value), x.record))
         return [aliases[id(x)] for x in tensors]
 
@@ -403,13 +488,13 @@ class Trace:
 
     def release(self) -> None:
         """Lets go of the tensors of the recording; those that live on become plain ones."""
-        for symbol in self._symbols:
-            symbol.owner = symbol.value = None
+        for known in self._symbols:
+            known.owner = known.value = None
+            known.varies = False
+        self.scalars.live = False
+        for record in self._records:
+            make_plain(record)
+        self._records.clear()
         self._captured.clear()
         self._arrays.clear()
         self._held.clear()
-
-
-def has_dim(attr: Any) -> bool:
-    """Whether an attr is a symbolic dimension or holds one, so that nothing can be computed yet."""
-    return isinstance(attr, Dim) or (isinstance(attr, tuple) and any(map(has_dim, attr)))

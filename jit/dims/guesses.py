@@ -52,6 +52,16 @@ def recording_guesses(sink: list[Guess]) -> Iterator[list[Guess]]:
         _sink.reset(token)
 
 
+@contextmanager
+def allowing_guesses() -> Iterator[None]:
+    """Allow guesses within the block: those who record them do so, else they are forgotten."""
+    if _sink.get() is not None:
+        yield
+    else:
+        with recording_guesses([]):
+            yield
+
+
 def guess(left: Extent, relation: str, right: Extent) -> bool:
     """The answer that the hints give, recorded.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jit.dims import Dim, recording_guesses
+from jit.dims import Dim, allowing_guesses
 from jit.errors import NoNativeCode
 from jit.forms import nodes
 from jit.forms.forms import FormBuilder
@@ -46,7 +46,7 @@ def lower_for_code(graph: Graph) -> FormProgram:
     inputs = [form.source(value.type) for value in graph.inputs]
     values = dict(zip(graph.inputs, inputs, strict=True))
     origins: dict[Form, Node] = {}
-    with recording_guesses([]):  # what dims are was settled while the graph was built
+    with allowing_guesses():
         for node in graph.nodes:
             start = len(form.forms)
             results = lowered(form, node, [values[x] for x in node.inputs])

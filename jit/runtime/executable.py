@@ -225,7 +225,7 @@ class Rest:
 
     def _call(self, step: HostStep) -> None:
         binding, program = self.binding, self.binding.program
-        made = step.call([self.array(slot) for slot in step.inputs])
+        made = step.run([self.array(slot) for slot in step.inputs], binding.sizes)
         for slot, value in zip(step.outputs, made, strict=True):
             shape, dtype = shape_of(program, slot, binding.sizes), binding.dtype(slot)
             array = np.asarray(value)

@@ -15,11 +15,13 @@ import os
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 from jit import __version__
 from jit.config import config
@@ -29,6 +31,7 @@ from jit.runtime import cpu
 from jit.runtime.cache import disk_cache
 from jit.target import Target
 
+RECENT = 512  # kernels that stay loaded though nothing uses them now
 TOLD = {"compiled": 1, "from disk": 2}  # from which level of JIT_DEBUG on
 # The stages of a kernel: the level of JIT_DEBUG that shows each, and its file under JIT_DUMP.
 STAGES = {
@@ -106,8 +109,38 @@ class Tally:
         self.seconds += time.perf_counter() - since
 
 
+class Code:
+    """The machine code of a kernel, which LLVM unloads when nothing refers to it any more.
+
+    Attributes:
+        address: Where it begins.
+        size: Bytes of its object file.
+    """
+
+    __slots__ = ("__weakref__", "_tracker", "address", "size")
+
+    def __init__(self, address: int, size: int, tracker: Any) -> None:
+        self.address = address
+        self.size = size
+        self._tracker = tracker  # of a library, which others may be in too
+
+
+class Address(int):
+    """Where the code of a kernel begins; the code stays there as long as somebody holds this."""
+
+    code: Code
+
+    def __new__(cls, code: Code) -> Address:
+        """The address of some code."""
+        made = super().__new__(cls, code.address)
+        made.code = code
+        return made
+
+
 class Library:
-    """Addresses of kernels. Threads may share one; code stays where it is as long as the library.
+    """Addresses of kernels. Threads may share one.
+
+    Code that no executable uses any more is unloaded, except for the last RECENT kernels.
 
     Attributes:
         tallies: How many kernels were "in memory", "from disk" or "compiled" when asked for, and
@@ -119,38 +152,54 @@ class Library:
         self.tallies = {way: Tally() for way in ("in memory", "from disk", "compiled", "linked")}
         self.lock = threading.RLock()
         self._compiler = compiler
-        self._addresses: dict[str, int] = {}
-        self._trackers: list[Any] = []  # LLVM unloads code that nothing refers to
+        self._codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
+        self._recent: OrderedDict[str, Code] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._addresses)
+        return len(self._codes)
 
-    def address(self, kernel: Kernel, target: Target) -> int:
+    @property
+    def bytes(self) -> int:
+        """How many bytes the object files of loaded kernels have."""
+        return sum(code.size for code in self._codes.values())
+
+    def forget_recent(self) -> None:
+        """Unloads all code that no executable uses."""
+        with self.lock:
+            self._recent.clear()
+
+    def address(self, kernel: Kernel, target: Target) -> Address:
         """Where the code of a kernel begins."""
         return self.addresses((kernel,), target)[0]
 
-    def addresses(self, kernels: Sequence[Kernel], target: Target) -> list[int]:
+    def addresses(self, kernels: Sequence[Kernel], target: Target) -> list[Address]:
         """Where the code of each kernel begins; asking for many at once is faster."""
         start = time.perf_counter()
         key_of = {kernel: content_key(kernel, target) for kernel in dict.fromkeys(kernels)}
         keys = [key_of[kernel] for kernel in kernels]
         wanted = dict(zip(keys, kernels))
-        missing = wanted.keys() - self._addresses.keys()
-        self.tallies["in memory"].add(len(wanted) - len(missing), start)
+        found = {key: code for key in wanted if (code := self._codes.get(key)) is not None}
+        self.tallies["in memory"].add(len(found), start)
         if config().debug >= LOOPS or config().dump:
             for key, kernel in wanted.items():
                 self._show(key, kernel, target)
-        if missing:
-            with self.lock:
-                self._bring(wanted, target)
-        return [self._addresses[key] for key in keys]
+        with self.lock:
+            if len(found) < len(wanted):
+                found = self._bring(wanted, target)
+            for key, code in found.items():
+                self._recent[key] = code
+                self._recent.move_to_end(key)
+            while len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
+        return [Address(found[key]) for key in keys]
 
-    def _bring(self, kernels: Mapping[str, Kernel], target: Target) -> None:
+    def _bring(self, kernels: Mapping[str, Kernel], target: Target) -> dict[str, Code]:
         """Finds or makes the code of kernels by their keys, and links it."""
         disk, codes = disk_cache(), dict[str, bytes]()
         stored: list[str] = []
         # Asked with the lock held: another thread may have been faster.
-        lacking = [key for key in kernels if key not in self._addresses]
+        found = {key: code for key in kernels if (code := self._codes.get(key)) is not None}
+        lacking = [key for key in kernels if key not in found]
         for key in lacking:
             start = time.perf_counter()
             code = disk.get(key) if disk else None
@@ -161,14 +210,13 @@ class Library:
                 self._count("from disk", kernels[key], start)
             codes[key] = code
         try:
-            if codes:
-                self._link(codes)
+            return found | self._link(codes) if codes else found
         except RuntimeError:
             if not stored:
                 raise
             # What was on the disk is no object file that links: as good as nothing.
             codes |= {key: self._compile(key, kernels[key], target) for key in stored}
-            self._link(codes)
+            return found | self._link(codes)
 
     def _compile(self, key: str, kernel: Kernel, target: Target) -> bytes:
         start = time.perf_counter()
@@ -182,16 +230,19 @@ class Library:
         """LLVM IR text whose function has the name that it is linked by."""
         return self._compiler(kernel, target).replace("@entry(", f"@{symbol_of(key)}(", 1)
 
-    def _link(self, codes: Mapping[str, bytes]) -> None:
+    def _link(self, codes: Mapping[str, bytes]) -> dict[str, Code]:
         """Makes objects callable, as one library: that takes a third of the time of many."""
         start = time.perf_counter()
         builder = cpu.binding().JITLibraryBuilder()
         for key, code in codes.items():
             builder.add_object_img(code).export_symbol(symbol_of(key))
         tracker = builder.link(cpu.linker(), f"kernels{next(_numbers)}")
-        self._trackers.append(tracker)
-        self._addresses.update({key: tracker[symbol_of(key)] for key in codes})
+        made = {
+            key: Code(tracker[symbol_of(key)], len(code), tracker) for key, code in codes.items()
+        }
+        self._codes.update(made)
         self.tallies["linked"].add(len(codes), start)
+        return made
 
     def _count(self, way: str, kernel: Kernel, since: float) -> None:
         """Counts, and tells: levels 1 and 2 of JIT_DEBUG."""

@@ -6,13 +6,13 @@ overlap unless a launch works in place. Inputs are never written, unless the cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from jit.dims import Extent
+from jit.dims import Extent, evaluate
 from jit.loops.ir import Kernel
 from jit.types import TensorType
 
@@ -70,6 +70,7 @@ class HostStep:
         outputs: Slots.
         source: The user's line.
         label: For people.
+        shapes: For each input the shape that `call` expects, if that is not the shape of the slot.
     """
 
     call: Callable[[list[Array]], Sequence[Array]]
@@ -77,6 +78,14 @@ class HostStep:
     outputs: tuple[int, ...]
     source: str | None = None
     label: str = ""
+    shapes: tuple[tuple[Extent, ...] | None, ...] = ()
+
+    def run(self, arrays: list[Array], sizes: Mapping[str, int]) -> Sequence[Array]:
+        """The results for arrays in the shapes of their slots, at these sizes."""
+        for k, shape in enumerate(self.shapes):
+            if shape is not None:
+                arrays[k] = arrays[k].reshape([evaluate(extent, sizes) for extent in shape])
+        return self.call(arrays)
 
 
 @dataclass(eq=False)

@@ -133,7 +133,7 @@ def run_program(program: Program, arrays: Sequence[Array], run: Run) -> list[Arr
             case Launch():
                 launch(step, [rooms[slot] for slot in step.buffers], sizes, run)
             case HostStep():
-                made = step.call([rooms[slot].array for slot in step.inputs])
+                made = step.run([rooms[slot].array for slot in step.inputs], sizes)
                 for slot, array in zip(step.outputs, made, strict=True):
                     rooms[slot].array[...] = array
             case GuardStep():

@@ -10,10 +10,10 @@ from tests.tracing.both import vector
 
 
 def test_explain_fits_a_screen_and_names_the_arguments():
-    f = df.function(lambda x, *, n: x * n, max_traces=50)
+    f = df.function(lambda x, *, n: x * float(n), max_traces=50)
     for n in range(30):
-        f(vector(1), n=n)
-        f(vector(1), n=n)
+        f(vector(1), n=str(n))
+        f(vector(1), n=str(n))
     text = str(f.explain())
     lines = text.splitlines()
     assert len(lines) <= 15

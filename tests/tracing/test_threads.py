@@ -95,7 +95,8 @@ def test_one_function_in_many_threads_records_each_path_once():
             assert f(df.asarray(x)).tolist() == wanted.tolist()
 
     at_once(*(lambda k=k: work(k) for k in range(4)))
-    assert len(f.graphs) == len(f.explain().traces) == 6
+    # One for size 1, one for the first of the others, two paths for all others.
+    assert (len(f.explain().traces), len(f.graphs)) == (3, 4)
 
 
 def test_tapes_and_explanations_while_others_work():

@@ -13,6 +13,7 @@ import numpy as np
 
 from dualflow.core import tree
 from dualflow.core.context import Counted
+from dualflow.core.number import Number
 from dualflow.core.source import line_of
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards import policy
@@ -67,12 +68,18 @@ class Reach:
         if not watch.possible:
             what = "a profiler is active that cannot be told of other code"
             self._refuse(what, "profile with DUALFLOW_MODE=eager, or stop the profiler", "access")
-        self._equals = [(k, x) for k, x in enumerate(arguments.values()) if by_value(x)]
+        self._equals = [
+            (k, x)
+            for k, x in enumerate(arguments.values())
+            if type(x) is not Number and by_value(x)
+        ]
         code = getattr(getattr(python, "__func__", python), "__code__", None) or CALL
         self._follower.first_code = code
         for name, x in arguments.items():
             if not isinstance(x, UNFOLLOWED):
                 self._follower.hold_weakly(x)
+                if isinstance(x, types.MethodType):
+                    self._follower.hold_weakly(x.__self__)
                 self._follower.inside(x, name, Origin(code, name))
         self._follower.inside(
             python, getattr(python, "__name__", type(python).__name__), Origin(code, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import re
 import subprocess
@@ -133,7 +134,19 @@ def test_two_hundred_rebuilds_leave_one_piece_of_code(books):
         books.addresses([plus(1), plus(2)], host())
     assert len(books) == 2
     assert counts(books) == traffic(memory=398, compiled=2)
-    assert len(books._trackers) == 1
+    assert books.tallies["linked"].count == 2
+
+
+def test_code_that_nobody_uses_is_unloaded(books, monkeypatch):
+    monkeypatch.setattr(module, "RECENT", 1)
+    kept = books.address(plus(1), host())
+    for k in range(2, 9):
+        assert run(books.address(plus(k), host()), [1]) == [1 + k]
+    gc.collect()
+    assert len(books) == 2  # what is held, and the last one
+    assert 0 < books.bytes < 20_000
+    assert run(kept, [1]) == [2]
+    assert run(books.address(plus(3), host()), [1]) == [4]
 
 
 # ----- trouble -----
@@ -197,7 +210,7 @@ def test_threads_that_want_the_same_code_make_it_once(books):
         thread.join()
     assert len({tuple(addresses) for addresses in found}) == 1
     assert books.tallies["compiled"].count == 3
-    assert len(books._trackers) == 1
+    assert books.tallies["linked"].count == 3
 
 
 def test_a_fork_waits_for_the_code_that_is_being_made(monkeypatch):

@@ -1,0 +1,263 @@
+"""Number: a Python number that a recording keeps as a variable, because others may come later.
+
+It does everything that its value does. Arithmetic gives further Numbers; what Python decides by it,
+such as a comparison, is told to its owner, which sees to it that later calls decide alike. It is no
+subclass of int or float: C code that wants one must ask for the value, and cannot read past us.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from jit.dims import Dim
+
+# How Python writes each operation, and what computes it.
+ARITHMETIC: dict[str, tuple[str, Callable[..., Any]]] = {
+    "add": ("{} + {}", operator.add),
+    "sub": ("{} - {}", operator.sub),
+    "mul": ("{} * {}", operator.mul),
+    "truediv": ("{} / {}", operator.truediv),
+    "floordiv": ("{} // {}", operator.floordiv),
+    "mod": ("{} % {}", operator.mod),
+    "pow": ("{} ** {}", operator.pow),
+    "lshift": ("{} << {}", operator.lshift),
+    "rshift": ("{} >> {}", operator.rshift),
+    "and": ("{} & {}", operator.and_),
+    "or": ("{} | {}", operator.or_),
+    "xor": ("{} ^ {}", operator.xor),
+}
+UNARY: dict[str, tuple[str, Callable[..., Any]]] = {
+    "neg": ("-{}", operator.neg),
+    "pos": ("+{}", operator.pos),
+    "invert": ("~{}", operator.invert),
+    "abs": ("abs({})", abs),
+    "trunc": ("trunc({})", math.trunc),
+    "floor": ("floor({})", math.floor),
+    "ceil": ("ceil({})", math.ceil),
+}
+COMPARISONS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "lt": ("{} < {}", operator.lt),
+    "le": ("{} <= {}", operator.le),
+    "gt": ("{} > {}", operator.gt),
+    "ge": ("{} >= {}", operator.ge),
+    "eq": ("{} == {}", operator.eq),
+    "ne": ("{} != {}", operator.ne),
+}
+PLAIN = (int, float, bool)
+
+
+class Owner(Protocol):
+    """Who records what becomes of Numbers."""
+
+    live: bool
+
+    def compute(self, operation: tuple[str, Callable[..., Any]], *operands: Any) -> Any:
+        """The result of arithmetic."""
+        ...
+
+    def decide(self, operation: tuple[str, Callable[..., Any]], *operands: Any) -> bool:
+        """The answer of a comparison, which later calls must give too."""
+        ...
+
+    def fix(self, number: Number) -> Any:
+        """The value, which later calls must have too."""
+        ...
+
+
+class Number:
+    """A number that may be another one in later calls.
+
+    Attributes:
+        value: What it is in this call.
+        owner: The recording that it belongs to; when that is over it is like its value.
+        name: What the owner calls it.
+        dim: The extent that it is, for numbers made of extents that vary.
+    """
+
+    __slots__ = ("dim", "name", "owner", "value")
+
+    def __init__(self, value: Any, owner: Owner, name: str, dim: Dim | None = None) -> None:
+        self.value = value
+        self.owner = owner
+        self.name = name
+        self.dim = dim
+
+    @property
+    def __class__(self) -> type:  # so that `isinstance(k, int)` tells what it tells of the value
+        return type(self.value)
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        raise TypeError("the class of a number cannot be changed")
+
+    def fixed(self) -> Any:
+        """The value, for Python to use as it likes."""
+        return self.owner.fix(self) if self.owner.live else self.value
+
+    # ----- conversions, which Python wants as plain objects -----
+
+    def __int__(self) -> int:
+        return int(self.fixed())
+
+    def __float__(self) -> float:
+        return float(self.fixed())
+
+    def __complex__(self) -> complex:
+        return complex(self.fixed())
+
+    def __index__(self) -> int:
+        return operator.index(self.fixed())
+
+    def __bool__(self) -> bool:
+        return _compare("ne", self, 0)
+
+    def __hash__(self) -> int:
+        return hash(self.fixed())
+
+    def __repr__(self) -> str:
+        return repr(self.fixed())
+
+    def __str__(self) -> str:
+        return str(self.fixed())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.fixed(), spec)
+
+    def __round__(self, digits: Any = None) -> Any:
+        return round(self.fixed(), plain(digits))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __copy__(self) -> Number:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Number:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        value = self.fixed()
+        return type(value), (value,)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return self.__reduce__()
+
+    def __getattr__(self, name: str) -> Any:  # `k.bit_length()`, `k.real`
+        found = getattr(self.value, name)
+        self.fixed()
+        return found
+
+    # ----- NumPy, which wants plain objects too -----
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        del copy  # there is nothing to share
+        return np.array(self.fixed(), dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(is_tensor(x) for x in inputs):
+            return NotImplemented
+        return getattr(ufunc, method)(*map(plain, inputs), **kwargs)
+
+
+def plain(x: Any) -> Any:
+    """The value of a Number, fixed; all else as it is, lists and tuples by their items."""
+    if type(x) is Number:
+        return x.fixed()
+    if type(x) in (tuple, list) and any(type(item) in (Number, tuple, list) for item in x):
+        return type(x)(map(plain, x))
+    if type(x) is slice:
+        return slice(plain(x.start), plain(x.stop), plain(x.step))
+    return x
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether `x` is a tensor, which knows itself what to do with Numbers."""
+    return hasattr(type(x), "raw")
+
+
+def value_of(x: Any) -> Any:
+    """The value of a Number, for who keeps it a variable; all else as it is."""
+    return x.value if type(x) is Number else x
+
+
+def extent_of(x: Any) -> int | Dim:
+    """An extent that a user gave: an int, or the Dim that a Number is."""
+    if type(x) is Number and x.dim is not None and x.owner.live:
+        return x.dim
+    return operator.index(x)
+
+
+def _compute(operation: tuple[str, Callable[..., Any]], left: Any, right: Any) -> Any:
+    """Arithmetic of two numbers; with anything else, Python's own with the value."""
+    number, other = (left, right) if type(left) is Number else (right, left)
+    if is_tensor(other):
+        return NotImplemented
+    if not number.owner.live:
+        return operation[1](value_of(left), value_of(right))
+    if type(other) is Number or type(other) in PLAIN:
+        return number.owner.compute(operation, left, right)
+    if type(other) is Dim and number.dim is not None:
+        return operation[1](*(x.dim if type(x) is Number else x for x in (left, right)))
+    return operation[1](plain(left), plain(right))
+
+
+def _compare(name: str, left: Number, right: Any) -> Any:
+    operation = COMPARISONS[name]
+    if is_tensor(right):
+        return NotImplemented
+    if not left.owner.live:
+        return operation[1](left.value, value_of(right))
+    if type(right) is not Number and type(right) not in PLAIN:
+        return operation[1](left.fixed(), right)
+    return left.owner.decide(operation, left, right)
+
+
+def _of_two(name: str) -> tuple[Any, Any]:
+    operation = ARITHMETIC[name]
+
+    def method(self: Number, other: Any) -> Any:
+        return _compute(operation, self, other)
+
+    def reflected(self: Number, other: Any) -> Any:
+        return _compute(operation, other, self)
+
+    return method, reflected
+
+
+def _of_one(name: str) -> Any:
+    operation = UNARY[name]
+
+    def method(self: Number) -> Any:
+        return self.owner.compute(operation, self) if self.owner.live else operation[1](self.value)
+
+    return method
+
+
+def _comparison(name: str) -> Any:
+    def method(self: Number, other: Any) -> Any:
+        return _compare(name, self, other)
+
+    return method
+
+
+def _attach() -> None:
+    """Gives the class its operators."""
+    for name in ARITHMETIC:
+        method, reflected = _of_two(name)
+        setattr(Number, f"__{name}__", method)
+        setattr(Number, f"__r{name}__", reflected)
+    for name in UNARY:
+        setattr(Number, f"__{name}__", _of_one(name))
+    for name in COMPARISONS:
+        setattr(Number, f"__{name}__", _comparison(name))
+
+
+_attach()

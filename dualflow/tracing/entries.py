@@ -1,0 +1,131 @@
+"""Entries: the traces of one function, found by the keys of calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dualflow.tracing.explain import TraceInfo
+from dualflow.tracing.parts import is_gone
+from dualflow.tracing.path import Path
+from dualflow.tracing.shortcut import Shortcut
+from dualflow.tracing.signature import Call
+from dualflow.tracing.varying import CONSTANT, Family, Key, Pattern, family_key, places_of
+
+
+class Entry:
+    """The paths recorded for one signature; `segments` holds the reason if there can be none.
+
+    Args:
+        info: What people are told of it.
+        key: Of the call that it was made for.
+        pattern: What varies between its calls.
+        family: The family that it belongs to.
+
+    Attributes:
+        names: What people call the leaves of its arguments.
+        used: The number of the call that it served last.
+    """
+
+    def __init__(self, info: TraceInfo, key: Key, pattern: Pattern, family: Family) -> None:
+        self.info = info
+        self.key = key
+        self.pattern = pattern
+        self.family = family
+        self.names: list[str] = []
+        self.used = 0
+        self.paths: list[Path] = []
+        self.last: Path | None = None
+        self.segments: str | None = None
+        self.creations = 0
+        self.unserved, self.hits = 0, 0  # recordings in a row without a hit between; hits then
+        self.shortcut: Shortcut | None = None
+        self._asked = False
+
+    def has_shortcut(self, call: Call) -> bool:
+        """Whether calls like this one, which belongs here, can be recognised without a key."""
+        if not self._asked:
+            self.shortcut, self._asked = Shortcut.of(call, self.pattern, self.family.first), True
+        return self.shortcut is not None
+
+    def find(self, prefix: tuple[bool | int, ...], tried: set[Path]) -> Path | None:
+        """A path not tried yet whose first answers are these, the one that served most calls."""
+        found = [p for p in self.paths if p not in tried and p.answers[: len(prefix)] == prefix]
+        return max(found, key=lambda p: p.hits, default=None)
+
+    def shapes(self, call: Call) -> dict[int, tuple[int | str, ...]]:
+        """By tensor, in which shapes extents vary."""
+        given = self.pattern.shapes
+        return {k: given[leaf] for k, leaf in enumerate(call.places) if leaf in given}
+
+    def numbers(self, call: Call) -> list[Any]:
+        """Those of a call's numbers that vary."""
+        return [call.leaves[k] for k in self.pattern.numbers]
+
+
+class Entries(dict[Key, Entry]):
+    """The entries by their keys, and the families that these keys are of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._families: dict[Key, Family] = {}
+        self._latest: list[Key] = []
+
+    def serving(self, call: Call) -> Entry | None:
+        """The entry for a call."""
+        entry = self.get(call.key)
+        if entry is None and self._families:
+            family = self._families.get(family_key(call.key))
+            keys = family.keys(call.key) if family is not None else ()
+            entry = next((self[key] for key in keys if key in self), None)
+        return entry
+
+    def place(self, call: Call, specs: Any = None, *, numbers: bool = True) -> tuple[Key, Any, Any]:
+        """Where a new entry for a call belongs: its key, its pattern, its family.
+
+        Args:
+            call: The call.
+            specs: A `TensorSpec` for each tensor, if the user has given them.
+            numbers: Whether numbers may vary.
+        """
+        family = self._families.get(common := family_key(call.key))
+        if family is None:
+            family = self._families[common] = Family(call.key)
+            if not numbers:
+                family.refuse(numbers=True, why="the function asks for `type`")
+            if specs is not None:
+                family.named = places_of(specs, call.places)
+                family.varying.update(
+                    (k, axis) for k, axis in family.named if call.key[1][k][1][axis] >= 2
+                )
+        before = len(family.varying)
+        key, pattern = family.admit(call.key)
+        if len(family.varying) > before:  # those for which less varies are not looked for any more
+            for entry in list(self.values()):
+                if entry.family is family and entry.pattern is not CONSTANT:
+                    self.drop(entry)
+        return key, pattern, family
+
+    def known(self) -> list[Key]:
+        """The keys of calls that there were; of the last one even if its object is gone."""
+        return [*[entry.key for entry in self.values()], *self._latest]
+
+    def add(self, key: Key, entry: Entry) -> None:
+        """Makes an entry serve the calls of a key."""
+        self[key] = entry
+        self._latest = [entry.key]
+        self._families[family_key(entry.key)] = entry.family
+
+    def drop(self, entry: Entry) -> None:
+        """Forgets an entry."""
+        self.forget([key for key, each in self.items() if each is entry])
+
+    def forget(self, keys: list[Key]) -> None:
+        """Drops entries, and families of which none is left."""
+        for key in keys:
+            del self[key]
+        alive = {id(entry.family) for entry in self.values()}
+        self._families = {k: f for k, f in self._families.items() if id(f) in alive}
+
+    def sweep(self) -> None:
+        """Drops entries for objects that are gone."""
+        self.forget([key for key in self if any(map(is_gone, key[1]))])

@@ -1,0 +1,155 @@
+"""Retraces: why a function was recorded again, what that cost, and what would stop it.
+
+Nobody is told of the first two recordings, nor of changes of which there are only a few (gradients
+wanted or not, the device). From the third on there is one warning for each cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+from dualflow.core.source import warn_user
+from dualflow.errors import RetraceWarning
+from dualflow.tracing.parts import Identity
+from dualflow.tracing.varying import Key, is_number, is_tensor
+
+FIRST_TOLD = 3  # recordings of a function
+REMEDIES = {
+    "structure": "pass lists and dicts of one structure",
+    "dtype": "convert {where} to one dtype before the call",
+    "rank": "pass {where} with one number of dimensions",
+    "extent": "pad {where} to a few sizes",
+    "repetition": "pass the same tensor always twice, or never",
+    "value": "pass {where} as a tensor if ops only compute with it, or always the same",
+    "number": "keep Python from deciding by {where}: df.where and ops on tensors need no number",
+    "object": "pass the same object, or define == and hash for its class",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """How two keys differ.
+
+    Attributes:
+        kind: A key of REMEDIES, or "context" for what needs none, or "first".
+        where: Which argument, as in `batch['x'].shape[0]`.
+        text: The change in words.
+    """
+
+    kind: str
+    where: str
+    text: str
+
+
+class Retraces:
+    """The recordings of one function.
+
+    Attributes:
+        events: What the user was told.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self._told: set[tuple[str, str]] = set()
+
+    def note(self, name: str, place: str | None, change: Change, count: int, spent: float) -> None:
+        """Tells of a recording, if it was for a new cause and others came before.
+
+        Args:
+            name: Of the function.
+            place: Where it is defined.
+            change: What made the recording necessary.
+            count: Of recordings, with this one.
+            spent: Seconds that the earlier ones took.
+        """
+        if count < FIRST_TOLD or change.kind not in REMEDIES:
+            return
+        cause = (change.kind, change.where)
+        if cause in self._told:
+            return
+        self._told.add(cause)
+        remedy = REMEDIES[change.kind].format(where=change.where.removesuffix(".dtype"))
+        message = (
+            f"{name} ({place}) is recorded again, {count} times now, which took {spent:.2f} s so "
+            f"far: {change.text}. To avoid that, {remedy}. (Said once for this cause.)"
+        )
+        self.events.append(message)
+        warn_user(message, RetraceWarning)
+
+
+def nearest_change(earlier: Sequence[Key], new: Key, paths: list[str]) -> Change:
+    """How `new` differs from the most similar of the earlier keys, of several from the latest."""
+
+    def distance(old: Key) -> int:
+        if old[0] != new[0]:
+            return 1000
+        return sum(map(differences, old[1], new[1])) + (old[2] != new[2])
+
+    if not earlier:
+        return Change("first", "", "first call")
+    return change_of(min(reversed(earlier), key=distance), new, paths)
+
+
+def differences(a: Any, b: Any) -> int:
+    """In how many respects two parts of keys differ."""
+    if a == b or not (is_tensor(a) and is_tensor(b)):
+        return int(a != b)
+    return sum(x != y for x, y in zip((a[0], len(a[1]), *a[1:]), (b[0], len(b[1]), *b[1:])))
+
+
+def change_of(old: Key, new: Key, paths: list[str]) -> Change:
+    """How two keys differ, the first reason in words: `x.shape[0]: 64 -> 17`.
+
+    Args:
+        old: The key of an earlier trace.
+        new: The key of the call.
+        paths: Where each leaf of the call stands in its arguments.
+    """
+    if old[0] != new[0]:
+        return Change("structure", "", "the structure of the arguments changed")
+    for path, a, b in zip(paths, old[1], new[1], strict=True):
+        if a == b:
+            continue
+        if is_tensor(a) and is_tensor(b):
+            return change_of_tensor(path, a, b)
+        kind = "object" if isinstance(b, Identity) else "number" if is_number(b) else "value"
+        return Change(kind, path, f"{path}: {show(a)} -> {show(b)}")
+    if old[2] != new[2]:
+        return Change("context", "", "recording of gradients, or the device, changed")
+    return Change("context", "", "nothing")
+
+
+def change_of_tensor(path: str, a: tuple[Any, ...], b: tuple[Any, ...]) -> Change:
+    """How the types of two tensors differ."""
+    if a[0] != b[0]:
+        return Change("dtype", f"{path}.dtype", f"{path}.dtype: {a[0]} -> {b[0]}")
+    if len(a[1]) != len(b[1]):
+        return Change("rank", path, f"{path}.ndim: {len(a[1])} -> {len(b[1])}")
+    for k, (m, n) in enumerate(zip(a[1], b[1], strict=True)):
+        if m != n:
+            return Change("extent", f"{path}.shape[{k}]", f"{path}.shape[{k}]: {m} -> {n}")
+    if a[3] != b[3]:
+        times = "once" if b[3] == 0 else "more than once"
+        return Change("repetition", path, f"{path}: given {times} now")
+    wanted = "now " if b[2] else "no longer "
+    return Change("context", path, f"{path}: gradients through it are {wanted}wanted")
+
+
+def decided(change: Change, why: str) -> Change:
+    """A change of a number by which Python decides, with the place where it does."""
+    return Change(change.kind, change.where, f"{change.text}, and Python decides by {why}")
+
+
+def show(part: Any) -> str:
+    """A part of a key, for people."""
+    if not isinstance(part, tuple):
+        return repr(part)
+    if is_tensor(part):
+        return f"a tensor of {part[0]}"
+    if len(part) == 2:
+        return str(part[1])
+    code = next((x[1] for x in part if type(x) is tuple and type(x[-1]) is CodeType), None)
+    return part[0].__name__ if code is None else f"{part[0].__name__} {code.co_name}"

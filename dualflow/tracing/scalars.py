@@ -1,0 +1,203 @@
+"""Scalars: what a recording does with Python numbers that may be others in later calls.
+
+Arithmetic on such numbers is Python's, and stays Python's: it becomes lines of a function, the
+*prologue* of a path, which later calls run first. The prologue computes the numbers that the graph
+takes as inputs, each converted as eager execution converts it, and those that the call returns. On
+its way it checks what Python decided by numbers and extents; where an answer differs it gives up,
+and the path is not taken.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.context import context
+from dualflow.core.number import ARITHMETIC, COMPARISONS, UNARY, Number, value_of
+from jit.dims import Dim, Guess
+
+EXTENT = re.compile(r"\bd\d+\b")  # in what was guessed
+LONGEST = 60  # characters of a number's description
+MOST = 5000  # lines of a prologue; what comes later is fixed
+NUMBERS = (int, float)
+EXACT = frozenset(
+    [ARITHMETIC[name] for name in ("add", "sub", "mul", "floordiv", "mod")]
+    + [UNARY[name] for name in ("neg", "pos", "trunc", "floor", "ceil")]
+    + list(COMPARISONS.values())
+)  # what extents do as ints do
+Operation = tuple[str, Callable[..., Any]]
+Prologue = Callable[[Sequence[Any], Sequence[Any]], "tuple[list[Any], tuple[Any, ...]] | None"]
+
+
+class Scalars:
+    """The numbers of one recording.
+
+    Attributes:
+        live: Whether the recording goes on.
+        guesses: What was guessed of extents that vary.
+        why: What was decided or fixed, and where, of numbers and of extents that users read.
+    """
+
+    def __init__(self, where: Callable[[], str | None] = lambda: None) -> None:
+        self.live = True
+        self.guesses: list[Guess] = []
+        self.why: list[str] = []
+        self._where = where
+        self._lines: list[str] = []
+        self._checked: set[str] = set()
+        self._scope: dict[str, Any] = {
+            "array": np.array,
+            "trunc": math.trunc,
+            "floor": math.floor,
+            "ceil": math.ceil,
+        }
+        self._labels: dict[str, str] = {}
+        self._roots: list[str] = []
+        self._extents: dict[str, tuple[int, int]] = {}
+        self._inputs: dict[tuple[str, Any], int] = {}
+        self._results: list[str] = []
+
+    def decided(self) -> list[str]:
+        """Everything that later calls must agree with, in words."""
+        told = " ".join(self.why)
+        lines = [*self.why, *[str(g) for g in self.guesses if str(g) not in told]]
+        return [EXTENT.sub(lambda m: self._labels.get(m[0], m[0]), line) for line in lines]
+
+    # ----- where numbers come from -----
+
+    def argument(self, value: float, label: str = "a number") -> Number:
+        """A number that is an argument of the call, under what people call it."""
+        name = f"n{len(self._roots)}"
+        self._roots.append(name)
+        self._labels[name] = label
+        return Number(value, self, name)
+
+    def extent(self, name: str, place: tuple[int, int], label: str) -> None:
+        """An extent that varies is found in the shape of a tensor: (argument, axis)."""
+        self._extents.setdefault(name, place)
+        self._labels.setdefault(name, f"{label}.shape[{place[1]}]")
+
+    @property
+    def used(self) -> bool:
+        """Whether there are numbers that may vary."""
+        return bool(self._roots or self._extents)
+
+    def of_dim(self, dim: int | Dim, value: int) -> int | Number:
+        """An extent as Python sees it."""
+        return Number(value, self, f"({dim})", dim) if isinstance(dim, Dim) else dim
+
+    # ----- what becomes of them -----
+
+    def compute(self, operation: Operation, *operands: Any) -> Any:
+        """The result of arithmetic, a Number where it may be another one later."""
+        text, function = operation
+        value = function(*map(value_of, operands))
+        if type(value) not in NUMBERS or len(self._lines) > MOST:
+            for x in operands:
+                self._fix(x)
+            return value
+        dim = self._of_dims(operation, operands)
+        if dim is not None:
+            return self.of_dim(dim, value)
+        name = f"t{len(self._lines)}"
+        self._lines.append(f"{name} = {text.format(*map(self._spelled, operands))}")
+        self._labels[name] = f"({text.format(*map(self._told, operands))})"[:LONGEST]
+        if operation is ARITHMETIC["pow"]:  # whether it is an int depends on values
+            self._lines.append(f"if type({name}) is not {self._constant(type(value))}: return")
+        return Number(value, self, name)
+
+    def decide(self, operation: Operation, *operands: Any) -> bool:
+        """The answer of a comparison."""
+        answer = self._of_dims(operation, operands)
+        if answer is None:
+            text, function = operation
+            answer = function(*map(value_of, operands))
+            told = text.format(*map(self._told, operands))
+            told = told if answer else f"not {told}"
+            self._check(text.format(*map(self._spelled, operands)), answer, told)
+        return bool(answer)
+
+    def fix(self, number: Number) -> Any:
+        """The value, which later calls must have too."""
+        if number.dim is not None:
+            return self._of_dims(("{}", int), (number,))
+        value, name = number.value, number.name
+        text = f"{name} == {self._constant(value)}"
+        if type(value) is float and (value == 0.0 or value != value):  # 0.0 is not -0.0
+            text = f"repr({name}) == {self._constant(repr(value))}"
+        self._check(text, answer=True, told=f"the value of {self._told(number)}")
+        return value
+
+    def _fix(self, x: Any) -> None:
+        if type(x) is Number:
+            self.fix(x)
+
+    def _of_dims(self, operation: Operation, operands: tuple[Any, ...]) -> Any:
+        """The result for extents, as an extent; None where there are others among the operands."""
+        exact = operation in EXACT or operation[1] is int
+        if not exact or not any(type(x) is Number for x in operands):
+            return None
+        dims = [x.dim if type(x) is Number else x for x in operands]
+        if not all(isinstance(d, Dim) or type(d) is int for d in dims):
+            return None
+        if operation[0].startswith(("trunc", "floor", "ceil", "+")) and len(dims) == 1:
+            return dims[0]
+        known = len(self.guesses)
+        result = operation[1](*dims)
+        self.why += [f"{guess} at {self._where()}" for guess in self.guesses[known:]]
+        return result
+
+    def _check(self, text: str, answer: bool, told: str) -> None:  # noqa: FBT001 - an answer
+        if text in self._checked:
+            return
+        self._checked.add(text)
+        self._lines.append(f"if ({text}) is not {answer}: return")
+        self.why.append(f"{told} at {self._where()}")
+
+    def _told(self, x: Any) -> str:
+        """A number as people read it."""
+        return self._labels.get(x.name, x.name) if type(x) is Number else repr(x)
+
+    def _spelled(self, x: Any) -> str:
+        return x.name if type(x) is Number else self._constant(x)
+
+    def _constant(self, value: Any) -> str:
+        name = f"c{len(self._scope)}"
+        self._scope[name] = value
+        return name
+
+    # ----- what the graph and the result take -----
+
+    def input(self, number: Number, dtype: Any) -> int:
+        """Which of the prologue's arrays is this number in a dtype."""
+        return self._inputs.setdefault((number.name, dtype), len(self._inputs))
+
+    def result(self, number: Number) -> int:
+        """Which of the prologue's results is this number."""
+        self._results.append(number.name)
+        return len(self._results) - 1
+
+    def finish(self) -> Prologue | None:
+        """The prologue; None where there is nothing to compute and nothing to check."""
+        lines = [f"{', '.join(self._roots)}, = numbers"] if self._roots else []
+        for name, (k, axis) in self._extents.items():
+            lines.append(f"{name} = tensors[{k}].raw.shape[{axis}]")
+            lines.append(f"if {name} < 2: return")
+        lines += [f"if ({g.text}) is not {g.answer}: return" for g in self.guesses]
+        lines += self._lines
+        arrays = [f"array({name}, {self._constant(dtype)})" for name, dtype in self._inputs]
+        results = "".join(f"{name}, " for name in self._results)
+        lines.append(f"return [{', '.join(arrays)}], ({results})")
+        if len(lines) == 1 and not self._inputs and not self._results:
+            return None
+        source = "def prologue(numbers, tensors):\n" + "".join(f"    {x}\n" for x in lines)
+        exec(compile(source, "<prologue>", "exec"), self._scope)
+        prologue = self._scope["prologue"]
+        run = context.run if self._inputs else None
+        if run is None:
+            return prologue
+        return lambda numbers, tensors: context.run(prologue, numbers, tensors)
