@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 import sys
@@ -17,6 +16,7 @@ from dualflow.core.source import user_line, warn_user
 from dualflow.core.tensor import Tensor
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import modes
+from dualflow.tracing.decorated import DESCRIPTORS, Decorated, Disguised, each, is_object
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.path import EntryMiss, Path, is_tracked, opaque
 from dualflow.tracing.segments import in_segments
@@ -38,6 +38,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
 NOTHING = object()  # instead of a result
+RETURN_TREES = "return tensors in lists, tuples and dicts, or use df.tree.register"
+LAZY = ("coroutine", "generator", "async_generator")  # their bodies run after the call
+REMEDIES: dict[str, str] = dict.fromkeys(LAZY, "decorate the functions that it calls")
 MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
 
 
@@ -65,7 +68,7 @@ class Entry:
         return max(found, key=lambda p: p.hits, default=None)
 
 
-class Function:
+class Function(Decorated):
     """A function in two modes; made by `df.function`.
 
     Attributes:
@@ -73,9 +76,7 @@ class Function:
     """
 
     def __init__(self, python: Callable[..., Any], options: dict[str, Any]) -> None:
-        functools.update_wrapper(self, python, updated=())
-        self.python = python
-        self.options = options
+        super().__init__(python, options)
         self.name = getattr(python, "__name__", type(python).__name__)
         self.entries: dict[Any, Entry] = {}
         self.calls = 0
@@ -281,7 +282,7 @@ class Function:
         if made := [type(x).__name__ for x in leaves if opaque(x, arguments)]:
             trace.refuse(
                 f"it returns a {made[0]}, which only Python can make",
-                "return tensors in lists, tuples and dicts, or use df.tree.register",
+                REMEDIES.get(made[0], RETURN_TREES),
             )
         news = trace.news()
         if trace.refusals:
@@ -301,10 +302,7 @@ class Function:
                 entry.last, self._recent = path, None
                 entry.info.paths = len(entry.paths)
 
-    # ----- methods, and looking inside -----
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else BoundFunction(self, instance)
+    # ----- looking inside -----
 
     @property
     def mode(self) -> str:
@@ -351,38 +349,13 @@ class Function:
         traces, calls = counted(len(self.entries), "trace"), counted(self.calls, "call")
         return f"<Function {self.name}: {self.mode}, {traces}, {calls}>"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Function:
-        return Function(self.python, self.options)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Function, (self.python, self.options))
+class FunctionOfObject(Disguised, Function):
+    """A Function made of a callable object, such as a Module."""
 
-
-class BoundFunction:
-    """A decorated method of one instance; everything else is its Function's."""
-
-    def __init__(self, function: Function, instance: Any) -> None:
-        self.__func__ = function
-        self.__self__ = instance
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__func__(self.__self__, *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__func__, name)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, BoundFunction)
-            and self.__self__ is other.__self__
-            and self.__func__ is other.__func__
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self.__self__), id(self.__func__)))
-
-    def __repr__(self) -> str:
-        return f"<bound {self.__func__!r}>"
+    def __init__(self, python: Callable[..., Any], options: dict[str, Any]) -> None:
+        super().__init__(python, options)
+        self._ready = True
 
 
 def given(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -483,6 +456,10 @@ def function(
         "on_limit": on_limit,
         "strict": strict,
     }
-    if python is None:
-        return lambda f: Function(f, options)
-    return Function(python, options)
+
+    def decorate(python: Any) -> Any:
+        if isinstance(python, DESCRIPTORS):
+            return each(decorate, python)
+        return (FunctionOfObject if is_object(python) else Function)(python, options)
+
+    return decorate if python is None else decorate(python)
