@@ -21,7 +21,8 @@ def _is_ours(frame: FrameType) -> bool:
     return module.partition(".")[0] in OURS and not module.startswith(PROGRAMS)
 
 
-def _is_users(frame: FrameType) -> bool:
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame runs the user's code."""
     package = str(frame.f_globals.get("__name__")).partition(".")[0]
     return package not in CALL_BACK and not _is_ours(frame)
 
@@ -29,7 +30,7 @@ def _is_users(frame: FrameType) -> bool:
 def user_frame() -> FrameType | None:
     """The innermost frame of the caller's that lies outside of dualflow and jit."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not _is_users(frame):
+    while frame is not None and not is_users(frame):
         frame = frame.f_back
     return frame
 
@@ -42,13 +43,18 @@ def user_line() -> str | None:
 
 def line_of(frame: FrameType) -> str:
     """File and line that a frame is at; in a notebook the cell, as in `In[3]:2`."""
-    path = frame.f_code.co_filename
+    return line_in(frame.f_code.co_filename, frame.f_lineno)
+
+
+def line_in(path: str, line: int) -> str:
+    """The same for a path and a line that were kept."""
     file = os.path.basename(path)
     if "ipykernel_" in path:  # a temporary name that says nothing to people; IPython knows the cell
-        shell = sys.modules["IPython"].get_ipython()
+        ipython = sys.modules.get("IPython")
+        shell = ipython and ipython.get_ipython()
         cells = getattr(getattr(shell, "compile", None), "_filename_map", {})
         file = f"In[{cells[path]}]" if path in cells else file
-    return f"{file}:{frame.f_lineno}"
+    return f"{file}:{line}"
 
 
 def user_place() -> str | None:
@@ -63,7 +69,7 @@ def user_place() -> str | None:
 def warn_user(message: str, category: type[Warning]) -> None:
     """Warns at the user's line, however deep inside of us the reason was found."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and not _is_users(frame):
+    while frame.f_back is not None and not is_users(frame):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 
@@ -85,7 +91,7 @@ def shortened(error: BaseException) -> BaseException:
     """`error` without the traceback below the caller, where nothing but our frames is in it."""
     step = error.__traceback__
     while step is not None:
-        if DEBUG or _is_users(step.tb_frame):
+        if DEBUG or is_users(step.tb_frame):
             return error
         step = step.tb_next
     return error.with_traceback(None)

@@ -136,6 +136,8 @@ class Tensor(Methods):
             for tape in context.tapes:
                 tape.note_cut(how)
         if self.raw is None:
+            if self.symbol.owner is None:
+                raise functions["leaked"](how, self)
             raise TraceError(
                 f"{how} asks for the value of a symbolic tensor, {self.type}",
                 "a concrete tensor: a graph has no values before it runs",
@@ -295,9 +297,12 @@ class Tensor(Methods):
         return functions["getitem"](self, index)
 
     def __getattr__(self, name: str) -> Any:
+        if name in ONLY_VARIABLES:
+            raise AttributeError(functions["rebound"](self, name))
         raise AttributeError(names.missing_attribute(type(self), name))
 
 
+ONLY_VARIABLES = ("assign", "assign_add", "assign_sub", "read_value", "trainable", "zero_")
 UFUNC_NAMES = {
     "true_divide": "divide",
     "power": "pow",

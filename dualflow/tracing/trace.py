@@ -364,7 +364,9 @@ class Trace:
     def release(self) -> None:
         """Lets go of the tensors of the recording; those that live on become plain ones."""
         for symbol in self._symbols:
-            symbol.owner = symbol.value = None
+            symbol.owner = None  # what it was stays, for the message of who uses it
+            node = symbol.value.node
+            symbol.value = (self.graph.name, node and node.source)
         self._captured.clear()
         self._arrays.clear()
         self._held.clear()
