@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dualflow.names import missing_attribute
 from dualflow.core.record import Leaf
 from dualflow.core.registry import functions
 from dualflow.core.source import line_in, user_frame
 from dualflow.core.tensor import Tensor
+from dualflow.names import missing_attribute
 from jit.types import format_shape
 
 

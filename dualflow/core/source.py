@@ -6,7 +6,7 @@ import linecache
 import os
 import sys
 import warnings
-from types import FrameType
+from types import FrameType, TracebackType
 
 from jit import errors
 
@@ -97,4 +97,30 @@ def shortened(error: BaseException) -> BaseException:
     return error.with_traceback(None)
 
 
+def without_ours(error: BaseException) -> BaseException:
+    """`error` with a traceback of the user's frames only.
+
+    Everything stays under DUALFLOW_DEBUG=1, and where the error is a fault of ours.
+    """
+    steps = []
+    step = error.__traceback__
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    on_purpose = isinstance(error, errors.DualflowError)
+    if DEBUG or not steps or not (on_purpose or is_users(steps[-1].tb_frame)):
+        return error
+    trace = None
+    for step in reversed([step for step in steps if is_users(step.tb_frame)]):
+        trace = TracebackType(trace, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return error.with_traceback(trace)
+
+
+def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """`sys.excepthook`: what ends a program is shown without our frames."""
+    shown = without_ours(error.with_traceback(trace))
+    previous_hook(kind, shown, shown.__traceback__)
+
+
 errors.locate = error_place
+previous_hook, sys.excepthook = sys.excepthook, report

@@ -206,6 +206,8 @@ class Tensor(Methods):
         return int(self.shape[0])
 
     def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-dimensional tensor")
         return iter([self[k] for k in range(len(self))])
 
     __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType] - `==` is elementwise

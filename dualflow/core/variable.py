@@ -13,7 +13,7 @@ import numpy as np
 
 from dualflow.core.context import Epoch, context, no_grad
 from dualflow.core.convert import as_tensor, from_data, read
-from dualflow.core.record import Leaf
+from dualflow.core.record import Leaf, note_cut
 from dualflow.core.registry import functions
 from dualflow.core.source import user_frame
 from dualflow.core.tensor import Tensor
@@ -121,6 +121,8 @@ class Variable(Tensor):
             )
         if tensor.raw is None and context.trace is not None:
             context.trace.publish(tensor)
+        if tensor.record is not None:
+            note_cut("assign()")
         before = self.tensor  # its record is the leaf: a tape that watches goes on watching
         after = self.tensor = Tensor(tensor.raw, tensor.symbol, before.record)
         if context.trace is not None:

@@ -32,7 +32,7 @@ class Decorated:
 
     def __init__(self, python: Callable[..., Any], options: dict[str, Any]) -> None:
         if not callable(python):
-            raise TypeError(f"df.function: a {type(python).__name__} cannot be called")
+            raise TypeError(f"df.function: {python!r:.60} cannot be called")
         self.python = python
         self.options = options
         functools.update_wrapper(cast(Any, self), python, updated=())

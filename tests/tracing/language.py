@@ -4,6 +4,8 @@ The text is run from a file, from `exec`, from stdin and from notebook cells (`t
 it may need nothing but dualflow. `main()` gives lines that say what came out.
 """
 
+from __future__ import annotations
+
 import dualflow as df
 
 
@@ -113,7 +115,7 @@ def unpacked(x):
 
 
 def chosen(x):
-    return df.where(x > 2, x, -x) if bool(x > 1) and not x > 6 or x == 7 else (x, None)[0]
+    return df.where(x > 2, x, -x) if (bool(x > 1) and not x > 6) or x == 7 else (x, None)[0]
 
 
 class Tree:

@@ -183,7 +183,7 @@ def test_r28_whole_steps_and_whole_epochs():
 
 
 def test_what_is_no_callable_is_refused():
-    with pytest.raises(TypeError, match=r"df\.function: a int cannot be called"):
+    with pytest.raises(TypeError, match=r"df\.function: 3 cannot be called"):
         df.function(3)
 
 
