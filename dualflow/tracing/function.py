@@ -18,6 +18,7 @@ from dualflow.errors import FunctionWarning
 from dualflow.tracing import modes
 from dualflow.tracing.decorated import DESCRIPTORS, Decorated, Disguised, each, is_object
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
+from dualflow.tracing.numerics import Checker, NotFinite
 from dualflow.tracing.path import EntryMiss, Path, is_tracked, opaque
 from dualflow.tracing.segments import in_segments
 from dualflow.tracing.shortcut import Shortcut
@@ -32,7 +33,7 @@ from dualflow.tracing.signature import (
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.trace import Trace
 from jit.config import config
-from jit.errors import DTypeError, GuardMiss, TraceError
+from jit.errors import DTypeError, GuardMiss, NumericsError, TraceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,8 +90,10 @@ class Function(Decorated):
     # ----- calling -----
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if context.trace is not None:  # inside of another recording this is a plain call
-            return self.python(*args, **kwargs)
+        if context.trace is not None:
+            if isinstance(context.trace, Checker) and not context.trace.in_python:
+                return self._checked(context.trace, args, kwargs)
+            return self.python(*args, **kwargs)  # inside of another recording
         self.calls += 1
         if self.options["mode"] == "eager" or modes.mode() == "eager":
             return self._eager(take_apart(args, kwargs))
@@ -99,14 +102,33 @@ class Function(Decorated):
             if result is not NOTHING:
                 return result
         call = take_apart(args, kwargs)
+        entry = self._entry_of(call)
+        if entry.segments is not None:
+            return self._in_segments(call)
+        return self._run(entry, call)
+
+    def _entry_of(self, call: Call) -> Entry:
+        """The entry for a call, made if it is of a new kind."""
         self._check_signature(call)
         entry = self.entries.get(call.key)
         if entry is None:
             with self._lock:
                 entry = self.entries.get(call.key) or self._new_entry(call)
-        if entry.segments is not None:
-            return self._in_segments(call)
-        return self._run(entry, call)
+        return entry
+
+    def _checked(self, checker: Checker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Serves a call whose results are looked at; Python stops where they go wrong."""
+        self.calls += 1
+        with using(trace=None, checker=checker):
+            call = take_apart(args, kwargs)
+            if self.options["mode"] != "eager" and modes.mode() != "eager":
+                entry = self._entry_of(call)
+                if entry.segments is None:
+                    try:
+                        return self._run(entry, call)
+                    except NotFinite:
+                        pass
+            return checker.replay(self.python, *given(call))
 
     def _again(self, entry: Entry, args: tuple[Any, ...]) -> Any:
         """Serves a call like the last one; NOTHING, and nothing was done, if it is not like it."""
@@ -153,14 +175,17 @@ class Function(Decorated):
         else:
             path = entry.last
         failure: Exception | None = None
+        follow = Path.call if context.checker is None else context.checker.follow
         while path is not None:
             tried.add(path)
             try:
-                result = path.call(call.tensors)
+                result = follow(path, call.tensors)
             except GuardMiss as miss:
                 path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
             except EntryMiss:
                 path = entry.find((), tried)
+            except NotFinite:
+                raise
             except Exception as error:  # the call starts again, and Python raises at its own line
                 failure = error
                 break
@@ -261,6 +286,9 @@ class Function(Decorated):
                     reason = "it changes a list or dict that was passed to it"
                     trace.refuse(reason, "return what is new")
                 self._keep(entry, trace, result, {id(x) for x in (*leaves, *named(self.python))})
+        except NumericsError:
+            trace.restore()
+            raise
         finally:
             if trace.refusals:  # a tape from outside may have been told to watch an argument
                 for x, alias in zip(call.tensors, tensors, strict=True):

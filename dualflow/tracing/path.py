@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from dualflow.tracing.trace import Trace
 from jit.errors import TapeError
 from jit.ir.graph import Value
 
+Accept: TypeAlias = Callable[[list[Any]], list[Any]]
 NOTHING = object()  # not asked yet
 PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
@@ -83,11 +84,12 @@ class Path:
         tracked = [slot for slot in slots if isinstance(slot, int)]
         return CallGradient(trace.graph, tracked, trace.unrecorded)
 
-    def call(self, arguments: Sequence[Tensor]) -> Any:
+    def call(self, arguments: Sequence[Tensor], accept: Accept | None = None) -> Any:
         """Runs the path.
 
         Args:
             arguments: The call's tensor arguments.
+            accept: Looks at what was computed before anything is written; it may raise.
 
         Raises:
             EntryMiss: State differs from what was recorded; nothing was done.
@@ -99,11 +101,12 @@ class Path:
         if self._gradient is not None:
             inputs = [*arguments, *[holder.tensor for holder in self._holders]]
             if self._gradient.wanted(inputs):
-                return self._watched(self._gradient, inputs)
+                return self._watched(self._gradient, inputs, accept)
             del inputs
         arrays = [x.raw for x in arguments]
         arrays += [holder.tensor.raw for holder in self._holders]
-        return self._build(self._finish(self._computed(arrays)))
+        made = accept(self._run(arrays)) if accept else self._computed(arrays)
+        return self._build(self._finish(made))
 
     def _computed(self, arrays: list[Any]) -> list[Any]:
         """The graph's outputs, in the quickest way that these calls allow."""
@@ -117,10 +120,10 @@ class Path:
         made = None if self._direct is None else self._direct(*arrays)
         return self._run(arrays) if made is None else made
 
-    def _watched(self, gradient: CallGradient, inputs: list[Tensor]) -> Any:
+    def _watched(self, gradient: CallGradient, inputs: list[Tensor], accept: Accept | None) -> Any:
         """Runs the path for a call through which gradients flow."""
         made, attrs = gradient.forward(inputs)
-        results = self._finish(made)
+        results = self._finish(accept(made) if accept else made)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         return self._build(results)
 

@@ -86,6 +86,8 @@ class Trace:
             hang(op, args, attrs, outputs)
         else:
             out = self._evaluate(op, args, attrs)
+            if context.checker is not None:
+                context.checker.check(op, args, out)
             outputs = list(out) if isinstance(out, tuple) else [out]
             types = tuple(y.type for y in outputs)
         for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):

@@ -29,13 +29,14 @@ def search(x):
 
 
 def stopping(x):
-    for k in range(20):
+    steps = 0
+    for _ in range(20):
         if df.abs(x) < 0.1:
             break
-        x = x * 0.5
+        x, steps = x * 0.5, steps + 1
     else:
         x = x + 100.0
-    return x, k
+    return x, steps
 
 
 def growing(x):
