@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, overload
 
 from dualflow.core import tree
@@ -15,11 +16,11 @@ from dualflow.core.context import context, using
 from dualflow.core.source import user_line, warn_user
 from dualflow.core.tensor import Tensor
 from dualflow.errors import FunctionWarning
-from dualflow.tracing import modes
+from dualflow.tracing import breakpoints, modes
 from dualflow.tracing.decorated import DESCRIPTORS, Decorated, Disguised, each, is_object
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.numerics import Checker, NotFinite
-from dualflow.tracing.path import EntryMiss, Path, is_tracked, opaque
+from dualflow.tracing.path import EntryMiss, Path, instead_of, is_tracked, opaque
 from dualflow.tracing.segments import in_segments
 from dualflow.tracing.shortcut import Shortcut
 from dualflow.tracing.signature import (
@@ -39,9 +40,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
 NOTHING = object()  # instead of a result
-RETURN_TREES = "return tensors in lists, tuples and dicts, or use df.tree.register"
-LAZY = ("coroutine", "generator", "async_generator")  # their bodies run after the call
-REMEDIES: dict[str, str] = dict.fromkeys(LAZY, "decorate the functions that it calls")
 MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
 
 
@@ -53,6 +51,7 @@ class Entry:
         self.paths: list[Path] = []
         self.last: Path | None = None
         self.segments: str | None = None
+        self.stopped: str | None = None  # at which line the last recording met a breakpoint
         self.creations = 0
         self.shortcut: Shortcut | None = None
         self._asked = False
@@ -123,11 +122,9 @@ class Function(Decorated):
             call = take_apart(args, kwargs)
             if self.options["mode"] != "eager" and modes.mode() != "eager":
                 entry = self._entry_of(call)
-                if entry.segments is None:
-                    try:
+                with suppress(NotFinite):
+                    if entry.segments is None:
                         return self._run(entry, call)
-                    except NotFinite:
-                        pass
             return checker.replay(self.python, *given(call))
 
     def _again(self, entry: Entry, args: tuple[Any, ...]) -> Any:
@@ -280,7 +277,7 @@ class Function(Decorated):
         args, kwargs = call.arguments(tensors)
         leaves = tree.flatten((args, kwargs))[0]
         try:
-            with using(trace=trace):
+            with using(trace=trace), breakpoints.noted:
                 result = self.python(*args, **kwargs)
                 if not unchanged((args, kwargs), call.spec, leaves):
                     reason = "it changes a list or dict that was passed to it"
@@ -302,16 +299,17 @@ class Function(Decorated):
 
     def _keep(self, entry: Entry, trace: Trace, result: Any, arguments: set[int]) -> None:
         """Makes a path of a finished recording, or says why it cannot be one."""
+        entry.stopped = trace.stopped
+        if trace.stopped is not None:  # the next call shall stop there too
+            return
         leaves = tree.flatten(result)[0]
         trace.check_state()
         if trace.custom_rules and any(map(is_tracked, leaves)):
             reason = f"custom_gradient of {trace.custom_rules[0]} is differentiated from outside"
             trace.refuse(reason, "ask for gradients inside the function")
         if made := [type(x).__name__ for x in leaves if opaque(x, arguments)]:
-            trace.refuse(
-                f"it returns a {made[0]}, which only Python can make",
-                REMEDIES.get(made[0], RETURN_TREES),
-            )
+            reason = f"it returns a {made[0]}, which only Python can make"
+            trace.refuse(reason, instead_of(made[0]))
         news = trace.news()
         if trace.refusals:
             self._give_up(entry, *trace.refusals[0])
@@ -347,8 +345,12 @@ class Function(Decorated):
             return f"segments ({reasons[0]})"
         if not self.entries:
             return "not called yet"
-        paths = [path for entry in list(self.entries.values()) for path in list(entry.paths)]
-        return " and ".join(sorted({path.executable.mode for path in paths})) or "not compiled yet"
+        entries = list(self.entries.values())
+        ways = {path.executable.mode for entry in entries for path in list(entry.paths)}
+        ways |= {
+            f"in Python (breakpoint() at {entry.stopped})" for entry in entries if entry.stopped
+        }
+        return " and ".join(sorted(ways)) or "not compiled yet"
 
     @property
     def graphs(self) -> list[Any]:
@@ -427,6 +429,12 @@ def describe(call: Call, names: list[str]) -> str:
     return ", ".join(f"{n} {p}" for n, p in zip(names, parts, strict=False))
 
 
+def one_of(option: str, value: str, words: tuple[str, ...]) -> None:
+    """Refuses an option that is none of its words."""
+    if value not in words:
+        raise ValueError(f"{option}={value!r}: {', '.join(words[:-1])} or {words[-1]}")
+
+
 @overload
 def function(python: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
@@ -472,10 +480,8 @@ def function(
         >>> f(df.asarray([1.0, 2.0])).tolist()
         [3.0, 5.0]
     """
-    if on_limit not in ("segments", "error", "grow"):
-        raise ValueError(f"on_limit={on_limit!r}: segments, error or grow")
-    if mode not in ("compiled", "eager"):
-        raise ValueError(f"mode={mode!r}: compiled or eager")
+    one_of("on_limit", on_limit, ("segments", "error", "grow"))
+    one_of("mode", mode, ("compiled", "eager"))
     options = {
         "input_signature": None if input_signature is None else tuple(input_signature),
         "mode": mode,

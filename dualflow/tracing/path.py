@@ -189,6 +189,13 @@ def opaque(x: Any, arguments: Collection[int]) -> bool:
     return not isinstance(x, PLAIN) and id(x) not in arguments
 
 
+def instead_of(name: str) -> str:
+    """What to do instead of returning an object that only Python can make, of a class so named."""
+    if name in ("coroutine", "generator", "async_generator"):  # its body runs after the call
+        return "decorate the functions that it calls"
+    return "return tensors in lists, tuples and dicts, or use df.tree.register"
+
+
 def is_tracked(x: Any) -> bool:
     """Whether gradients can flow back from `x`: it has records, and nobody has released them."""
     if x.__class__ is not Tensor or x.record is None:

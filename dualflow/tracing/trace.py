@@ -38,6 +38,7 @@ class Trace:
         graph: What was recorded so far.
         cells: Where the arrays of the graph's inputs beyond the arguments are read at a call.
         answers: What the guards expect, in program order.
+        stopped: The line of a breakpoint that Python came to.
         refusals: Why no graph can do what the call did: (reason, remedy).
         unrecorded: Nodes that ran inside `no_grad`, through which no gradient may flow.
         custom_rules: Functions with a gradient of their own, which the graph does not show.
@@ -54,6 +55,7 @@ class Trace:
         self._closed = closed
         self.cells: list[Cell] = []
         self.answers: list[bool | int] = []
+        self.stopped: str | None = None
         self.refusals: list[tuple[str, str]] = []
         self.start = next(clock)
         self.unrecorded: set[Node] = set()

@@ -196,9 +196,7 @@ def test_r41_overflow_and_ranges():
             NumericsError, match=r"exp \(forward\) made inf .* float32\[\] = 1000\.0"
         ):
             df.exp(df.asarray(1000.0))
-        with pytest.raises(
-            NumericsError, match=r"divide made nan at \[0\] .*, 2 of 2: "
-        ):
+        with pytest.raises(NumericsError, match=r"divide .* made nan at \[0\] .*, 2 of 2: "):
             df.zeros(2) / df.zeros(2)
         assert (df.asarray(3e38) + 1.0).item() == np.float32(3e38)
         big = df.full((4,), 2e38)
