@@ -92,6 +92,17 @@ def each(decorate: Callable[[Any], Any], descriptor: Any) -> Any:
     return type(descriptor)(decorate(descriptor.__func__))
 
 
+def named(python: Callable[..., Any]) -> list[Any]:
+    """The objects that a function has by name: itself, those it closes over, globals it reads."""
+    if not inspect.isfunction(python):
+        return [python]
+    try:
+        scope = inspect.getclosurevars(python)
+    except ValueError:  # a name that has no value yet
+        return [python]
+    return [python, *scope.nonlocals.values(), *scope.globals.values()]
+
+
 def found(module: str, name: str) -> Any:
     """What a module holds under a dotted name; None if nothing."""
     try:

@@ -17,7 +17,7 @@ from dualflow.core.source import user_line, warn_user
 from dualflow.core.tensor import Tensor
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import breakpoints, modes
-from dualflow.tracing.decorated import DESCRIPTORS, Decorated, Disguised, each, is_object
+from dualflow.tracing.decorated import DESCRIPTORS, Decorated, Disguised, each, is_object, named
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.numerics import Checker, NotFinite
 from dualflow.tracing.path import EntryMiss, Path, instead_of, is_tracked, opaque
@@ -92,10 +92,12 @@ class Function(Decorated):
         if context.trace is not None:
             if isinstance(context.trace, Checker) and not context.trace.in_python:
                 return self._checked(context.trace, args, kwargs)
+            if self.options["input_signature"] is not None:
+                self._check_signature(take_apart(args, kwargs))
             return self.python(*args, **kwargs)  # inside of another recording
         self.calls += 1
-        if self.options["mode"] == "eager" or modes.mode() == "eager":
-            return self._eager(take_apart(args, kwargs))
+        if self._is_off():
+            return self._eager(*args, **kwargs)
         if self._recent is not None and not kwargs:
             result = self._again(self._recent, args)
             if result is not NOTHING:
@@ -119,13 +121,17 @@ class Function(Decorated):
         """Serves a call whose results are looked at; Python stops where they go wrong."""
         self.calls += 1
         with using(trace=None, checker=checker):
-            call = take_apart(args, kwargs)
-            if self.options["mode"] != "eager" and modes.mode() != "eager":
-                entry = self._entry_of(call)
-                with suppress(NotFinite):
+            with suppress(NotFinite):
+                if not self._is_off():
+                    call = take_apart(args, kwargs)
+                    entry = self._entry_of(call)
                     if entry.segments is None:
                         return self._run(entry, call)
-            return checker.replay(self.python, *given(call))
+            return checker.replay(self._eager, args, kwargs)
+
+    def _is_off(self) -> bool:
+        """Whether compilation is switched off, here or everywhere."""
+        return self.options["mode"] == "eager" or modes.mode() == "eager"
 
     def _again(self, entry: Entry, args: tuple[Any, ...]) -> Any:
         """Serves a call like the last one; NOTHING, and nothing was done, if it is not like it."""
@@ -145,8 +151,10 @@ class Function(Decorated):
         entry.info.hits += 1
         return result
 
-    def _eager(self, call: Call) -> Any:
+    def _eager(self, *args: Any, **kwargs: Any) -> Any:
         """Runs Python."""
+        call = take_apart(args, kwargs)
+        self._check_signature(call)
         args, kwargs = given(call)
         return self.python(*args, **kwargs)
 
@@ -336,7 +344,7 @@ class Function(Decorated):
 
         "compiled", "interpreted", "segments (why)", "eager (asked for)", or "not called yet".
         """
-        if self.options["mode"] == "eager" or modes.mode() == "eager":
+        if self._is_off():
             return "eager (asked for)"
         reasons = [e.segments for e in list(self.entries.values()) if e.segments] + (
             [self.limit] if self.limit else []
@@ -393,17 +401,6 @@ def given(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return call.arguments(call.tensors) if call.arrays else call.given
 
 
-def named(python: Callable[..., Any]) -> list[Any]:
-    """The objects that a function has by name: itself, those it closes over, globals it reads."""
-    if not inspect.isfunction(python):
-        return [python]
-    try:
-        scope = inspect.getclosurevars(python)
-    except ValueError:  # a name that has no value yet
-        return [python]
-    return [python, *scope.nonlocals.values(), *scope.globals.values()]
-
-
 def leaf_names(python: Callable[..., Any], call: Call) -> list[str]:
     """Each leaf of the arguments under its parameter's name, as in `batch['x']`, for messages."""
     try:
@@ -427,12 +424,6 @@ def describe(call: Call, names: list[str]) -> str:
     """The signature in a few words."""
     parts = [str(x.type) if isinstance(x, Tensor) else repr(x)[:20] for x in call.leaves]
     return ", ".join(f"{n} {p}" for n, p in zip(names, parts, strict=False))
-
-
-def one_of(option: str, value: str, words: tuple[str, ...]) -> None:
-    """Refuses an option that is none of its words."""
-    if value not in words:
-        raise ValueError(f"{option}={value!r}: {', '.join(words[:-1])} or {words[-1]}")
 
 
 @overload
@@ -480,8 +471,10 @@ def function(
         >>> f(df.asarray([1.0, 2.0])).tolist()
         [3.0, 5.0]
     """
-    one_of("on_limit", on_limit, ("segments", "error", "grow"))
-    one_of("mode", mode, ("compiled", "eager"))
+    if on_limit not in ("segments", "error", "grow"):
+        raise ValueError(f"on_limit={on_limit!r}: segments, error or grow")
+    if mode not in ("compiled", "eager"):
+        raise ValueError(f"mode={mode!r}: compiled or eager")
     options = {
         "input_signature": None if input_signature is None else tuple(input_signature),
         "mode": mode,

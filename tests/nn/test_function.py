@@ -102,7 +102,7 @@ def test_attributes_set_at_every_call_are_set():
         found = [function(x).item() for _ in range(5)]
     assert found == [4.0, 6.0, 8.0, 10.0, 12.0]
     assert (net.calls, net.last.item()) == (5, 6.0)
-    assert "eager" in function.mode
+    assert "segments" in function.mode
 
 
 def test_state_in_variables_is_replayed():

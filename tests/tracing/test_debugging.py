@@ -241,3 +241,23 @@ def test_r39_the_hook_of_others_stays(monkeypatch):
         assert sys.breakpointhook is other
     finally:
         sys.breakpointhook = before
+
+
+# ----- R40: the off-switch -----
+
+
+def test_r40_the_switch_changes_nothing_that_a_call_means():
+    """Signatures are checked, arrays arrive as tensors, errors read the same."""
+    f = df.function(lambda x: x * 2.0, input_signature=[df.TensorSpec((2,))])
+    g = df.function(lambda x: isinstance(x, df.Tensor))
+    h = df.function(lambda x: f(x))
+    found = []
+    for mode in ("compiled", "eager"):
+        with df.set_mode(mode):
+            texts = []
+            for call in (f, h):
+                with pytest.raises(df.errors.DTypeError) as caught:
+                    call(vector(1, 2, 3))
+                texts.append(str(caught.value).splitlines()[:-1])
+            found.append((texts, f(vector(1, 2)).tolist(), g(np.ones(2))))
+    assert found[0] == found[1]
