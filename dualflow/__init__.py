@@ -181,9 +181,10 @@ from dualflow.ops.statistics import (
     std,
     var,
 )
+from dualflow.tracing.decorator import function
 from dualflow.tracing.explain import status
-from dualflow.tracing.function import function
 from dualflow.tracing.modes import set_mode
+from dualflow.tracing.numerics import check_numerics
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.sweeps import compile_repeated_sweeps
 from jit.types import dtypes
@@ -259,6 +260,7 @@ __all__ = [
     "broadcast_arrays",
     "broadcast_to",
     "ceil",
+    "check_numerics",
     "clip",
     "comparison",
     "compat",

@@ -63,6 +63,10 @@ class IndexError(DualflowError, IndexError):
     """An index is outside of the dimension that it indexes."""
 
 
+class NumericsError(DualflowError, FloatingPointError):
+    """An op made a NaN or an infinity out of finite values, while somebody watched for that."""
+
+
 class TapeError(DualflowError, RuntimeError):
     """A record was used in a way that it cannot serve: spent, or not recording."""
 

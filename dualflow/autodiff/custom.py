@@ -67,7 +67,7 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
         rest = iter(tensors)
         inner = tree.unflatten(spec, [next(rest) if isinstance(x, Tensor) else x for x in leaves])
         # Recorded like everything else: `rule` may use these values, and be differentiated itself.
-        y, rule = function(*inner[0], **inner[1])
+        y, rule = checked(op.name, function(*inner[0], **inner[1]))
         if context.trace is not None:
             context.trace.custom_rules.append(op.name)
         outputs = [Tensor(t.raw, t.symbol) for t in (y if isinstance(y, tuple) else (y,))]
@@ -75,3 +75,14 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
         return tuple(outputs) if isinstance(y, tuple) else outputs[0]
 
     return call
+
+
+def checked(name: str, made: Any) -> tuple[Any, Callable[..., Any]]:
+    """What the user's function returned, if it is a pair; a tensor would come apart in rows."""
+    if not isinstance(made, tuple) or len(made) != 2 or not callable(made[1]):
+        raise TapeError(
+            f"custom_gradient: {name} returned a {type(made).__name__}",
+            "a pair (y, rule)",
+            "return y, lambda g: ...",
+        )
+    return made

@@ -40,6 +40,7 @@ class Context(threading.local):
 
     Attributes:
         trace: The trace that ops are appended to, or None.
+        checker: Who looks at the results of decorated functions, or None.
         recording: False inside `no_grad`: no op leaves a record.
         tapes: The tapes that record now, innermost last.
         device: Where new tensors are created.
@@ -49,6 +50,7 @@ class Context(threading.local):
 
     def __init__(self) -> None:
         self.trace: Any = None
+        self.checker: Any = None
         self.recording = True
         self.tapes: tuple[Any, ...] = ()
         self.device = "cpu"

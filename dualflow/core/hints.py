@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dualflow.core.source import user_frame
+from dualflow.core.record import Leaf
+from dualflow.core.registry import functions
+from dualflow.core.source import line_in, user_frame
 from dualflow.core.tensor import Tensor
+from dualflow.names import missing_attribute
 from jit.types import format_shape
 
 
@@ -41,3 +44,27 @@ def other_operand(x: Any, wrong: Any, fits: Callable[[Tensor], bool]) -> str | N
         if value is not wrong and value is not x and fits(value):
             return f"{name} ({name}: {format_shape(value.shape)})"
     return None
+
+
+def rebound(x: Tensor, attribute: str) -> str:
+    """The message for `x.assign`, where `x` is what an expression has made of a Variable."""
+    name, variable = name_of(x), root_of(x)
+    if name is None or variable is None:
+        return missing_attribute(type(x), attribute)
+    place = f" created at {line_in(*variable.born)}" if variable.born else ""
+    return (
+        f"a Tensor has no {attribute}: {name} is now a Tensor, not the Variable{place}; "
+        f"use {name}.assign({name} + x) or {name} += x"
+    )
+
+
+functions["rebound"] = rebound
+
+
+def root_of(x: Tensor) -> Any:
+    """The Variable that a tensor was computed from, by the fewest steps through first arguments."""
+    record = x.record
+    while record is not None and record.__class__ is not Leaf:
+        inputs = getattr(record, "bundle", record).inputs or ()
+        record = next((y.record for y in inputs if getattr(y, "record", None) is not None), None)
+    return record.owner() if record is not None and record.rooted else None

@@ -15,10 +15,11 @@ import numpy as np
 from dualflow.core.backend import array_module, device_of, module_for
 from dualflow.core.context import context
 from dualflow.core.kernels import computed
+from dualflow.core.leaks import leaked
 from dualflow.core.record import NO_ATTRS, hang
 from dualflow.core.source import shortened
 from dualflow.core.tensor import Tensor
-from jit.errors import DeviceError, DualflowError, GraphError, TraceError
+from jit.errors import DeviceError, DualflowError, GraphError
 from jit.ir.op import OpDef
 from jit.types import TensorType
 
@@ -72,21 +73,12 @@ def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any
         if x.__class__ is Tensor and x.raw is None:
             owner = x.symbol.owner
             if owner is None:
-                raise leaked(op, x)
+                raise leaked(op.name, x)
             break
     try:
         return evaluate(op, args, attrs) if owner is None else owner.bind(op, args, attrs)
     except DualflowError as error:
         raise shortened(error) from None
-
-
-def leaked(op: Op, x: Tensor) -> TraceError:
-    """The error of using a symbolic tensor when its recording is over."""
-    return TraceError(
-        f"{op.name}: a symbolic tensor, {x.type}, was used after the recording it belongs to",
-        "tensors that the function returned",
-        "return the tensor instead of storing it somewhere",
-    )
 
 
 def argument_types(args: tuple[Any, ...]) -> tuple[TensorType, ...]:

@@ -78,6 +78,8 @@ def new_record(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Recor
     of detached losses, holds no history.
     """
     if not context.recording:
+        if context.tapes and any(getattr(x, "record", None) is not None for x in inputs):
+            note_cut("no_grad()")
         return None
     watched = rooted = False
     for x in inputs:

@@ -6,7 +6,7 @@ import linecache
 import os
 import sys
 import warnings
-from types import FrameType
+from types import FrameType, TracebackType
 
 from jit import errors
 
@@ -43,13 +43,18 @@ def user_line() -> str | None:
 
 def line_of(frame: FrameType) -> str:
     """File and line that a frame is at; in a notebook the cell, as in `In[3]:2`."""
-    path = frame.f_code.co_filename
+    return line_in(frame.f_code.co_filename, frame.f_lineno)
+
+
+def line_in(path: str, line: int) -> str:
+    """The same for a path and a line that were kept."""
     file = os.path.basename(path)
     if "ipykernel_" in path:  # a temporary name that says nothing to people; IPython knows the cell
-        shell = sys.modules["IPython"].get_ipython()
+        ipython = sys.modules.get("IPython")
+        shell = ipython and ipython.get_ipython()
         cells = getattr(getattr(shell, "compile", None), "_filename_map", {})
         file = f"In[{cells[path]}]" if path in cells else file
-    return f"{file}:{frame.f_lineno}"
+    return f"{file}:{line}"
 
 
 def user_place() -> str | None:
@@ -92,4 +97,30 @@ def shortened(error: BaseException) -> BaseException:
     return error.with_traceback(None)
 
 
+def without_ours(error: BaseException) -> BaseException:
+    """`error` with a traceback of the user's frames only.
+
+    Everything stays under DUALFLOW_DEBUG=1, and where the error is a fault of ours.
+    """
+    steps = []
+    step = error.__traceback__
+    while step is not None:
+        steps.append(step)
+        step = step.tb_next
+    on_purpose = isinstance(error, errors.DualflowError)
+    if DEBUG or not steps or not (on_purpose or is_users(steps[-1].tb_frame)):
+        return error
+    trace = None
+    for step in reversed([step for step in steps if is_users(step.tb_frame)]):
+        trace = TracebackType(trace, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return error.with_traceback(trace)
+
+
+def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """`sys.excepthook`: what ends a program is shown without our frames."""
+    shown = without_ours(error.with_traceback(trace))
+    previous_hook(kind, shown, shown.__traceback__)
+
+
 errors.locate = error_place
+previous_hook, sys.excepthook = sys.excepthook, report

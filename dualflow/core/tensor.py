@@ -13,6 +13,7 @@ from dualflow import names
 from dualflow.core import backend
 from dualflow.core.context import context
 from dualflow.core.methods import Methods
+from dualflow.core.numpy_protocol import NumPyProtocols
 from dualflow.core.registry import functions
 from dualflow.core.source import is_users
 from jit.errors import DTypeError, TraceError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from jit.dims import Dim
 
 
-class Tensor(Methods):
+class Tensor(Methods, NumPyProtocols):
     """An immutable n-dimensional array that remembers how it came to be.
 
     Made by `df.asarray`, creation functions and ops. Hashes by identity.
@@ -153,6 +154,8 @@ class Tensor(Methods):
             for tape in context.tapes:
                 tape.note_cut(how)
         if self.raw is None:
+            if self.symbol.owner is None:
+                raise functions["leaked"](how, self)
             raise TraceError(
                 f"{how} asks for the value of a symbolic tensor, {self.type}",
                 "a concrete tensor: a graph has no values before it runs",
@@ -221,6 +224,8 @@ class Tensor(Methods):
         return int(self.shape[0])
 
     def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-dimensional tensor")
         return iter([self[k] for k in range(len(self))])
 
     __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType] - `==` is elementwise
@@ -281,22 +286,6 @@ class Tensor(Methods):
             backend.to_device(array, "cpu"), dtype=dtype, copy=True if copy is None else copy
         )
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        name: str = ufunc.__name__
-        function = functions.get(UFUNC_NAMES.get(name, name))
-        if method == "__call__" and function is not None and not kwargs:
-            return function(*inputs)
-        called = name if method == "__call__" else f"{name}.{method}"
-        words = f" with {'=, '.join(kwargs)}=" if kwargs else ""
-        raise TypeError(f"dualflow has no counterpart of np.{called}{words}: call it on x.numpy()")
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        name: str = function.__name__
-        ours = functions.get(NUMPY_NAMES.get(name, name))
-        if ours is None:
-            raise TypeError(f"dualflow has no counterpart of np.{name}: call it on x.numpy()")
-        return ours(*args, **kwargs)
-
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self.concrete("__dlpack__()").__dlpack__(**kwargs)
 
@@ -312,23 +301,9 @@ class Tensor(Methods):
         return functions["getitem"](self, index)
 
     def __getattr__(self, name: str) -> Any:
+        if name in ONLY_VARIABLES:
+            raise AttributeError(functions["rebound"](self, name))
         raise AttributeError(names.missing_attribute(type(self), name))
 
 
-UFUNC_NAMES = {
-    "true_divide": "divide",
-    "power": "pow",
-    "invert": "bitwise_invert",
-    "absolute": "abs",
-    "conjugate": "conj",
-    "left_shift": "bitwise_left_shift",
-    "right_shift": "bitwise_right_shift",
-    **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
-}
-NUMPY_NAMES = {
-    "concatenate": "concat",
-    "transpose": "permute_dims",
-    "round": "round",
-    "amax": "max",
-    "amin": "min",
-}
+ONLY_VARIABLES = ("assign", "assign_add", "assign_sub", "read_value", "trainable", "zero_")

@@ -13,8 +13,9 @@ import numpy as np
 
 from dualflow.core.context import Epoch, context, no_grad
 from dualflow.core.convert import as_tensor, from_data, read
-from dualflow.core.record import Leaf
+from dualflow.core.record import Leaf, note_cut
 from dualflow.core.registry import functions
+from dualflow.core.source import user_frame
 from dualflow.core.tensor import Tensor
 from jit.errors import DTypeError, ShapeError
 from jit.types import TensorType, format_shape, kind
@@ -39,7 +40,7 @@ class Variable(Tensor):
         [0.5, 1.5]
     """
 
-    __slots__ = ("tensor", "leaf", "name", "_grad", "grad_of")
+    __slots__ = ("tensor", "leaf", "name", "_grad", "grad_of", "born")
 
     def __init__(
         self,
@@ -57,6 +58,8 @@ class Variable(Tensor):
         self.tensor = Tensor(tensor.raw, tensor.symbol, self.leaf)
         self._grad: Variable | None = None
         self.grad_of: Any = None
+        frame = user_frame() if trainable else None  # for messages; it takes a microsecond
+        self.born = frame and (frame.f_code.co_filename, frame.f_lineno)
         if context.trace is not None:
             context.trace.created(self)
 
@@ -136,6 +139,8 @@ class Variable(Tensor):
             )
         if tensor.raw is None and context.trace is not None:
             context.trace.publish(tensor)
+        if tensor.record is not None:
+            note_cut("assign()")
         before = self.tensor  # its record is the leaf: a tape that watches goes on watching
         after = self.tensor = Tensor(tensor.raw, tensor.symbol, before.record)
         if context.trace is not None:

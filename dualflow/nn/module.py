@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from inspect import unwrap
 from typing import Any, NamedTuple, Self
 
 from dualflow.core.context import Counted, context
@@ -255,7 +256,7 @@ class Module(Counted):
 
 def members(module: Module) -> Iterator[tuple[str, Any]]:
     """Variables and Modules in the attributes of `module`, with their names."""
-    for name, value in vars(module).items():
+    for name, value in vars(unwrap(module)).items():  # it may be decorated
         yield from _members_in(name, value, (id(module),))
 
 

@@ -36,6 +36,7 @@ class Entry:
         self.paths: list[Path] = []
         self.last: Path | None = None
         self.segments: str | None = None
+        self.stopped: str | None = None  # at which line the last recording met a breakpoint
         self.creations = 0
         self.unserved, self.hits = 0, 0  # recordings in a row without a hit between; hits then
         self.shortcut: Shortcut | None = None

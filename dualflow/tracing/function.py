@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, overload
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
 
 from dualflow.core import tree
 from dualflow.core.context import context, using
 from dualflow.core.number import value_of
 from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
-from dualflow.tracing import modes
-from dualflow.tracing.bound import BoundFunction
+from dualflow.tracing import breakpoints, modes
+from dualflow.tracing.decorated import Decorated, Disguised, named
 from dualflow.tracing.entries import Entries, Entry
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.gradient import unsettled
+from dualflow.tracing.numerics import Checker, NotFinite
 from dualflow.tracing.parameters import (
     asks_types,
     by_place,
     defined_at,
     describe,
     leaf_names,
-    named,
     names_by_place,
 )
-from dualflow.tracing.path import EntryMiss, ExtentsMiss, Path, StateMiss, is_tracked, opaque
+from dualflow.tracing.path import (
+    EntryMiss,
+    ExtentsMiss,
+    Path,
+    StateMiss,
+    instead_of,
+    is_tracked,
+    opaque,
+)
 from dualflow.tracing.refusal import leading
 from dualflow.tracing.retraces import Change, Retraces, change_of, decided, nearest_change
 from dualflow.tracing.segments import in_segments
@@ -37,7 +45,7 @@ from dualflow.tracing.spec import TensorSpec, check_signature
 from dualflow.tracing.trace import Trace
 from jit.config import config
 from jit.dims import recording_guesses
-from jit.errors import DualflowError, GuardMiss, TraceError
+from jit.errors import DualflowError, GuardMiss, NumericsError, TraceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,7 +54,7 @@ MAX_CREATIONS = 3  # recordings in a row that may create state before segments t
 SETTING = "create and set state outside, or keep what changes in a df.Variable"
 
 
-class Function:
+class Function(Decorated):
     """A function in two modes; made by `df.function`.
 
     Attributes:
@@ -54,9 +62,7 @@ class Function:
     """
 
     def __init__(self, python: Callable[..., Any], options: dict[str, Any]) -> None:
-        functools.update_wrapper(self, python, updated=())
-        self.python = python
-        self.options = options
+        super().__init__(python, options)
         self.name = getattr(python, "__name__", type(python).__name__)
         self.entries = Entries()
         self._names = names_by_place(python)
@@ -72,27 +78,56 @@ class Function:
     # ----- calling -----
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if context.trace is not None:  # inside of another recording this is a plain call
-            return self.python(*args, **kwargs)
+        if context.trace is not None:
+            if isinstance(context.trace, Checker) and not context.trace.in_python:
+                return self._checked(context.trace, args, kwargs)
+            if self.options["input_signature"] is not None:
+                self._check_signature(take_apart(args, kwargs))
+            return self.python(*args, **kwargs)  # inside of another recording
         self.calls += 1
         if kwargs:
             args, kwargs = by_place(self._names, args, kwargs)
-        if self.options["mode"] == "eager" or modes.mode() == "eager":
+        if self._is_off():
             return self._eager(take_apart(args, kwargs))
         if self._recent is not None and not kwargs:
             result = self._again(self._recent, args)
             if result is not NOTHING:
                 return result
         call = take_apart(args, kwargs)
-        if self.options["input_signature"] is not None:
-            check_signature(self.name, self.options["input_signature"], call.tensors)
+        entry = self._entry_of(call)
+        if entry.segments is not None:
+            return self._in_segments(call)
+        return self._run(entry, call)
+
+    def _entry_of(self, call: Call) -> Entry:
+        """The entry for a call, made if it is of a new kind."""
+        self._check_signature(call)
         entry = self.entries.serving(call)
         if entry is None:
             with self._lock:
                 entry = self.entries.serving(call) or self._new_entry(call)
-        if entry.segments is not None:
-            return self._in_segments(call)
-        return self._run(entry, call)
+        return entry
+
+    def _check_signature(self, call: Call) -> None:
+        if (specs := self.options["input_signature"]) is not None:
+            check_signature(self.name, specs, call.tensors)
+
+    def _checked(self, checker: Checker, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Serves a call whose results are looked at; Python stops where they go wrong."""
+        self.calls += 1
+        args, kwargs = by_place(self._names, args, kwargs)
+        call = take_apart(args, kwargs)
+        with using(trace=None, checker=checker):
+            with suppress(NotFinite):
+                if not self._is_off():
+                    entry = self._entry_of(call)
+                    if entry.segments is None:
+                        return self._run(entry, call)
+            return checker.replay(self._eager, (call,), {})
+
+    def _is_off(self) -> bool:
+        """Whether compilation is switched off, here or everywhere."""
+        return self.options["mode"] == "eager" or modes.mode() == "eager"
 
     def _again(self, entry: Entry, args: tuple[Any, ...]) -> Any:
         """Serves a call like the last one; NOTHING, and nothing was done, if it is not like it."""
@@ -115,6 +150,7 @@ class Function:
 
     def _eager(self, call: Call) -> Any:
         """Runs Python."""
+        self._check_signature(call)
         args, kwargs = given(call)
         return self.python(*args, **kwargs)
 
@@ -142,11 +178,12 @@ class Function:
             path = entry.last
         failure: Exception | None = None
         changed: StateMiss | None = None
+        follow = Path.call if context.checker is None else context.checker.follow
         while path is not None:
             tried.add(path)
             try:
                 path.admit(call.leaves)
-                result = path.call(call.tensors, numbers)
+                result = follow(path, call.tensors, numbers)
             except GuardMiss as miss:
                 path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
             except ExtentsMiss as reason:
@@ -156,16 +193,13 @@ class Function:
                 if changed is None and isinstance(other, StateMiss):
                     changed = other
                 path = entry.find((), tried)
+            except NotFinite:
+                raise
             except Exception as error:  # the call starts again, and Python raises at its own line
                 failure = error
                 break
             else:
-                entry.last, entry.used = path, self.calls
-                if self._recent is not None:
-                    self._recent.used = self.calls - 1
-                self._recent = entry if path.checks_types and entry.has_shortcut(call) else None
-                self.from_graph += 1
-                entry.info.hits += 1
+                self._served(entry, call, path)
                 return result
         count = len(entry.paths)
         with self._lock:
@@ -179,6 +213,15 @@ class Function:
                 f"{self.name}: the graph failed where Python did not: {failure!r}", FunctionWarning
             )
         return result
+
+    def _served(self, entry: Entry, call: Call, path: Path) -> None:
+        """Counts a call that ran from a graph, and has the next one look there first."""
+        entry.last, entry.used = path, self.calls
+        if self._recent is not None:
+            self._recent.used = self.calls - 1
+        self._recent = entry if path.checks_types and entry.has_shortcut(call) else None
+        self.from_graph += 1
+        entry.info.hits += 1
 
     # ----- recording -----
 
@@ -284,7 +327,7 @@ class Function:
         names = dict(zip(entry.names, leaves, strict=False))
         again, result = None, None
         try:
-            with using(trace=trace), recording_guesses(trace.scalars.guesses):
+            with using(trace=trace), recording_guesses(trace.scalars.guesses), breakpoints.noted:
                 with trace.watch(self.python, names):
                     result = self.python(*args, **kwargs)
                 if not unchanged((args, kwargs), call.spec, leaves):
@@ -292,6 +335,9 @@ class Function:
                     trace.refuse(reason, "return what is new", "effect")
                 trace.watched(args, kwargs, result)
                 self._keep(entry, trace, result, kept)
+        except NumericsError:
+            trace.restore()
+            raise
         except Exception as error:
             again = entry.pattern.may_cause(error)
             if again is None:
@@ -309,14 +355,18 @@ class Function:
             result = self._eager(call)  # which raises eager's own error, if it is the program's
             self._part(entry, numbers=again == "numbers", why="Python code does not take them")
             return result
-        if entry.paths and (why := trace.scalars.decided()):
-            known = {line for path in entry.paths[:-1] for line in path.decided}
-            fresh = [line for line in why if line not in known] or why
-            self._tell(decided(change_of(entry.key, call.key, entry.names), fresh[0]))
+        self._tell_decided(entry, call, trace)
         entry.key = call.key
         self.recordings += 1
         entry.info.seconds += time.perf_counter() - started
         return tree.tree_map(value_of, result) if trace.scalars.used else result
+
+    def _tell_decided(self, entry: Entry, call: Call, trace: Trace) -> None:
+        """Tells that Python decided by a number otherwise than in the paths before."""
+        if entry.paths and (why := trace.scalars.decided()):
+            known = {line for path in entry.paths[:-1] for line in path.decided}
+            fresh = [line for line in why if line not in known] or why
+            self._tell(decided(change_of(entry.key, call.key, entry.names), fresh[0]))
 
     def _part(self, entry: Entry, *, numbers: bool, why: str) -> None:
         """Numbers, or extents, of such calls cannot vary: each value has a trace from now on."""
@@ -327,16 +377,17 @@ class Function:
 
     def _keep(self, entry: Entry, trace: Trace, result: Any, arguments: set[int]) -> None:
         """Makes a path of a finished recording, or says why it cannot be one."""
+        entry.stopped = trace.stopped
+        if trace.stopped is not None:  # the next call shall stop there too
+            return
         leaves = tree.flatten(result)[0]
         trace.check_state()
         if trace.custom_rules and any(map(is_tracked, leaves)):
             reason = f"custom_gradient of {trace.custom_rules[0]} is differentiated from outside"
             trace.refuse(reason, "ask for gradients inside the function")
         if made := [type(x).__name__ for x in leaves if opaque(x, arguments)]:
-            trace.refuse(
-                f"it returns a {made[0]}, which only Python can make",
-                "return tensors in lists, tuples and dicts, or use df.tree.register",
-            )
+            reason = f"it returns a {made[0]}, which only Python can make"
+            trace.refuse(reason, instead_of(made[0]))
         news = trace.news()
         if (refusal := leading(trace.refusals)) is not None:
             self._give_up(entry, refusal.reason, refusal.remedy)
@@ -373,10 +424,7 @@ class Function:
                 return
         self._part(entry, numbers=False, why=fixed)
 
-    # ----- methods, and looking inside -----
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else BoundFunction(self, instance)
+    # ----- looking inside -----
 
     @property
     def mode(self) -> str:
@@ -384,7 +432,7 @@ class Function:
 
         "compiled", "interpreted", "segments (why)", "eager (asked for)", or "not called yet".
         """
-        if self.options["mode"] == "eager" or modes.mode() == "eager":
+        if self._is_off():
             return "eager (asked for)"
         reasons = [e.segments for e in list(self.entries.values()) if e.segments] + (
             [self.limit] if self.limit else []
@@ -393,8 +441,12 @@ class Function:
             return f"segments ({reasons[0]})"
         if not self.entries:
             return "not called yet"
-        paths = [path for entry in list(self.entries.values()) for path in list(entry.paths)]
-        return " and ".join(sorted({path.executable.mode for path in paths})) or "not compiled yet"
+        entries = list(self.entries.values())
+        ways = {path.executable.mode for entry in entries for path in list(entry.paths)}
+        ways |= {
+            f"in Python (breakpoint() at {entry.stopped})" for entry in entries if entry.stopped
+        }
+        return " and ".join(sorted(ways)) or "not compiled yet"
 
     @property
     def graphs(self) -> list[Any]:
@@ -423,77 +475,15 @@ class Function:
         traces, calls = counted(len(self.entries), "trace"), counted(self.calls, "call")
         return f"<Function {self.name}: {self.mode}, {traces}, {calls}>"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Function:
-        return Function(self.python, self.options)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Function, (self.python, self.options))
+class FunctionOfObject(Disguised, Function):
+    """A Function made of a callable object, such as a Module."""
+
+    def __init__(self, python: Callable[..., Any], options: dict[str, Any]) -> None:
+        super().__init__(python, options)
+        self._ready = True
 
 
 def given(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The caller's own arguments, lists and dicts too, unless arrays must become tensors."""
     return call.arguments(call.tensors) if call.arrays else call.given
-
-
-@overload
-def function(python: Callable[P, R], /) -> Callable[P, R]: ...
-@overload
-def function(
-    *,
-    input_signature: Any = None,
-    mode: str = "compiled",
-    max_traces: int = 16,
-    max_paths: int = 256,
-    on_limit: str = "segments",
-    strict: bool = False,
-) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def function(
-    python: Callable[..., Any] | None = None,
-    /,
-    *,
-    input_signature: Any = None,
-    mode: str = "compiled",
-    max_traces: int = 16,
-    max_paths: int = 256,
-    on_limit: str = "segments",
-    strict: bool = False,
-) -> Any:
-    """Decorator: the function is recorded as it runs, and later calls run from the recorded graph.
-
-    Args:
-        python: The function, method, lambda, partial or callable object.
-        input_signature: A `TensorSpec` per tensor argument; calls that do not fit raise.
-        mode: "compiled", or "eager" to switch it off for this function.
-        max_traces: Signatures that are recorded before `on_limit` applies.
-        max_paths: Ways through the function, per signature, before `on_limit` applies.
-        on_limit: What a call of a further kind does: "segments" (Python runs, with a message),
-            "error", "grow" (there is no limit) or "replace" (the trace that was not used for the
-            longest time makes room).
-        strict: Raise where the function would otherwise run in segments.
-
-    Returns:
-        A `Function` with the same signature.
-
-    Example:
-        >>> import dualflow as df
-        >>> @df.function
-        ... def f(x):
-        ...     return x * 2 + 1
-        >>> f(df.asarray([1.0, 2.0])).tolist()
-        [3.0, 5.0]
-    """
-    if on_limit not in ("segments", "error", "grow", "replace"):
-        raise ValueError(f"on_limit={on_limit!r}: segments, error, grow or replace")
-    if mode not in ("compiled", "eager"):
-        raise ValueError(f"mode={mode!r}: compiled or eager")
-    options = {
-        "input_signature": None if input_signature is None else tuple(input_signature),
-        "mode": mode,
-        "max_traces": max_traces,
-        "max_paths": max_paths,
-        "on_limit": on_limit,
-        "strict": strict,
-    }
-    if python is None:
-        return lambda f: Function(f, options)
-    return Function(python, options)

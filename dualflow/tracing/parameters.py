@@ -11,6 +11,7 @@ from typing import Any
 
 from dualflow.core import tree
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.decorated import named
 from dualflow.tracing.signature import Call
 
 LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
@@ -75,17 +76,6 @@ def describe(call: Call, names: list[str]) -> str:
     """The signature in a few words."""
     parts = [str(x.type) if isinstance(x, Tensor) else repr(x)[:20] for x in call.leaves]
     return ", ".join(f"{n} {p}" for n, p in zip(names, parts, strict=False))
-
-
-def named(python: Callable[..., Any]) -> list[Any]:
-    """The objects that a function has by name: itself, those it closes over, globals it reads."""
-    if not inspect.isfunction(python):
-        return [python]
-    try:
-        scope = inspect.getclosurevars(python)
-    except ValueError:  # a name that has no value yet
-        return [python]
-    return [python, *scope.nonlocals.values(), *scope.globals.values()]
 
 
 def asks_types(python: Any, depth: int = DEPTH) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from jit.dims import recording_guesses
 from jit.errors import TapeError, TraceError
 from jit.ir.graph import Value
 
+Accept: TypeAlias = Callable[[list[Any]], list[Any]]
 NOTHING = object()  # not asked yet
 PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
@@ -125,12 +126,18 @@ class Path:
         if self._equals and (what := self._equals.other(leaves)) is not None:
             raise StateMiss(f"{what} is another".format)
 
-    def call(self, arguments: Sequence[Tensor], given: Sequence[Any] = ()) -> Any:
+    def call(
+        self,
+        arguments: Sequence[Tensor],
+        given: Sequence[Any] = (),
+        accept: Accept | None = None,
+    ) -> Any:
         """Runs the path.
 
         Args:
             arguments: The call's tensor arguments.
             given: Those of its Python numbers that vary.
+            accept: Looks at what was computed before anything is written; it may raise.
 
         Raises:
             EntryMiss: State differs from what was recorded; nothing was done.
@@ -148,14 +155,15 @@ class Path:
                     self._check_extents(self._gradient, inputs)
                 for place, index in self._numbers:
                     inputs[place] = Tensor(numbers[index])
-                return self._watched(self._gradient, inputs, computed)
+                return self._watched(self._gradient, inputs, computed, accept)
             del inputs
         arrays = [x.raw for x in arguments]
         arrays += [holder.tensor.raw for holder in self._holders]
         if numbers:
             for place, index in self._numbers:
                 arrays[place] = numbers[index]
-        return self._build(self._finish(self._computed(arrays), computed))
+        made = accept(self._run(arrays)) if accept else self._computed(arrays)
+        return self._build(self._finish(made, computed))
 
     @staticmethod
     def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
@@ -190,10 +198,12 @@ class Path:
         made = None if self._direct is None else self._direct(*arrays)
         return self._run(arrays) if made is None else made
 
-    def _watched(self, gradient: CallGradient, inputs: list[Tensor], computed: Any) -> Any:
+    def _watched(
+        self, gradient: CallGradient, inputs: list[Tensor], computed: Any, accept: Accept | None
+    ) -> Any:
         """Runs the path for a call through which gradients flow."""
         made, attrs = gradient.forward(inputs)
-        results = self._finish(made, computed)
+        results = self._finish(accept(made) if accept else made, computed)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         return self._build(results)
 
@@ -275,6 +285,13 @@ def opaque(x: Any, arguments: Collection[int]) -> bool:
         arguments: The ids of the call's arguments, which may be returned as they are.
     """
     return not isinstance(x, PLAIN) and id(x) not in arguments
+
+
+def instead_of(name: str) -> str:
+    """What to do instead of returning an object that only Python can make, of a class so named."""
+    if name in ("coroutine", "generator", "async_generator"):  # its body runs after the call
+        return "decorate the functions that it calls"
+    return "return tensors in lists, tuples and dicts, or use df.tree.register"
 
 
 def is_tracked(x: Any) -> bool:

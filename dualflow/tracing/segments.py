@@ -23,6 +23,7 @@ from dualflow.core.kernels import computed, number, spelled
 from dualflow.core.op import Op, Symbol, bind, evaluated, new_tensor, registry
 from dualflow.core.record import hang
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.unrecorded import Unrecorded
 from jit.config import scoped
 from jit.ir.graph import Graph, Value
 from jit.types import TensorType
@@ -80,17 +81,13 @@ class Step:
         self.first = first
 
 
-class Segments:
-    """One call in segment mode; it stands where a recording would stand.
-
-    Attributes:
-        custom_rules: For those who note them; nothing depends on it here.
-    """
+class Segments(Unrecorded):
+    """One call in segment mode; it stands where a recording would stand."""
 
     runs = True  # Python and all of its ops run at this call
 
     def __init__(self) -> None:
-        self.custom_rules: list[str] = []
+        super().__init__()
         self._begin()
 
     def _begin(self) -> None:
@@ -211,14 +208,7 @@ class Segments:
             self.flush()
             self._array(tensor)
 
-    def ask(self, tensor: Tensor, answer: bool | int) -> None:  # noqa: FBT001
-        """Python decides by a value: it does so at every call."""
-
     # ----- state -----
-
-    def read(self, variable: Any) -> Tensor:
-        """What reading a Variable gives."""
-        return variable.tensor
 
     def publish(self, tensor: Tensor) -> None:
         """A tensor will be assigned: other threads must not see values that are put off."""
@@ -229,17 +219,6 @@ class Segments:
         """A Variable was assigned."""
         if after.raw is None:
             self._tensors.append(weakref.ref(after))
-
-    def capture_array(self, array: Any) -> Tensor:
-        """A NumPy array that an op was given, as it is now."""
-        with using(trace=None):
-            return Tensor(np.array(array))
-
-    def _nothing(self, *args: Any) -> None:
-        """Python runs at every call: nothing has to be noted."""
-
-    created = asked_trainable = changed = touched_grad = relies_on = saw_module = _nothing
-    used_tape = swept = refuse = _nothing
 
 
 _interned: dict[Hashable, TensorType] = {}

@@ -56,6 +56,7 @@ class Trace:
         graph: What was recorded so far.
         cells: Where the arrays of the graph's inputs beyond the arguments are read at a call.
         answers: What the guards expect, in program order.
+        stopped: The line of a breakpoint that Python came to.
         refusals: Why no graph can do what the call did.
         unrecorded: Nodes that ran inside `no_grad`, through which no gradient may flow.
         custom_rules: Functions with a gradient of their own, which the graph does not show.
@@ -76,6 +77,7 @@ class Trace:
         self._closed = closed
         self.cells: list[Cell] = []
         self.answers: list[bool | int] = []
+        self.stopped: str | None = None
         self.refusals: list[Refusal] = []
         self.start = next(clock)
         self.unrecorded: set[Node] = set()
@@ -124,6 +126,8 @@ class Trace:
         for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):
             y.symbol = self.symbol(value)
         hang(op, args, attrs, outputs)
+        if context.checker is not None and outputs[0].raw is not None:
+            context.checker.check(op, args, tuple(outputs))
         if self.scalars.used:
             self._records += [y.record for y in outputs if y.record is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
@@ -427,20 +431,11 @@ class Trace:
     # ----- Python state -----
 
     def watch(self, python: Any, arguments: dict[str, Any]) -> Watch:
-        """Notes in a `with` block what a call of `python` can read, to be checked at later calls.
-
-        Args:
-            python: What is called.
-            arguments: The leaves of its arguments by name.
-        """
+        """Notes in a `with` block what a call can read; `arguments` are its leaves by name."""
         return self._reach.watch(python, arguments)
 
     def watched(self, *passing: Any) -> None:
-        """The call is over.
-
-        Args:
-            *passing: Trees of arguments and results.
-        """
+        """The call is over; `passing` are trees of arguments and results."""
         self.settings.forget_temporaries()
         captured = [x for cell, _ in self._arrays.values() for x in cell.arrays]
         self.check = self._reach.finish(passing, captured)
@@ -489,7 +484,9 @@ class Trace:
     def release(self) -> None:
         """Lets go of the tensors of the recording; those that live on become plain ones."""
         for known in self._symbols:
-            known.owner = known.value = None
+            node = known.value.node
+            known.owner = None  # what it was stays, for the message of who uses it
+            known.value = (self.graph.name, node and node.source)
             known.varies = False
         self.scalars.live = False
         for record in self._records:

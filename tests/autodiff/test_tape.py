@@ -333,6 +333,23 @@ def through_numpy(tape, x, w):
     return df.asarray(w.numpy()) * 2.0
 
 
+def through_no_grad(tape, x, w):
+    with df.no_grad():
+        return w * 2.0
+
+
+def through_assigning(tape, x, w):
+    v = df.Variable(0.0)
+    v.assign(w * 2.0)
+    return v * x
+
+
+def through_a_counter(tape, x, w):
+    v = df.Variable(0.0, trainable=False)
+    v += w
+    return v * 2.0
+
+
 def through_stopped_tape(tape, x, w):
     with tape.stop_recording():
         return w * 2.0
@@ -345,6 +362,9 @@ REASONS = {
     through_stop: rf"'w' was not used .*, or only through stop_gradient {AT}, where gradients end",
     through_integers: rf"{NOTHING} astype {AT}",
     through_numpy: rf"{NOTHING} \.numpy\(\) {AT}",
+    through_no_grad: rf"{NOTHING} no_grad\(\) {AT}",
+    through_assigning: rf"'w' was not used .*, or only through assign\(\) {AT}, where gradients",
+    through_a_counter: rf"{NOTHING} assign\(\) {AT}",
     through_stopped_tape: r"source 'w' was not used for the target while the tape recorded",
 }
 

@@ -118,7 +118,7 @@ def test_it_keeps_name_docstring_and_signature():
 
 
 def test_copies_trace_for_themselves():
-    f = df.function(lambda x: x * 2.0)
+    f = df.function(Scaler(2.0).__call__)
     f(vector(1))
     g = copy.deepcopy(f)
     assert (g.calls, g(vector(1)).tolist()) == (0, [2.0])

@@ -36,7 +36,6 @@ IMPURE = {
     "today": ("impure", "reads the time"),
     "warn": ("effect", "warns"),
     "globals": ("access", "reads all globals"),
-    "breakpoint": ("impure", "starts the debugger"),
 }
 IMPURE_OWNERS = frozenset(("builtins", "_warnings", "datetime", "io", "_io"))
 MODULES = {

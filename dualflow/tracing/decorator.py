@@ -1,0 +1,80 @@
+"""The decorator `df.function`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, overload
+
+from dualflow.tracing.decorated import DESCRIPTORS, each, is_object
+from dualflow.tracing.function import Function, FunctionOfObject
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def function(python: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def function(
+    *,
+    input_signature: Any = None,
+    mode: str = "compiled",
+    max_traces: int = 16,
+    max_paths: int = 256,
+    on_limit: str = "segments",
+    strict: bool = False,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def function(
+    python: Callable[..., Any] | None = None,
+    /,
+    *,
+    input_signature: Any = None,
+    mode: str = "compiled",
+    max_traces: int = 16,
+    max_paths: int = 256,
+    on_limit: str = "segments",
+    strict: bool = False,
+) -> Any:
+    """Decorator: the function is recorded as it runs, and later calls run from the recorded graph.
+
+    Args:
+        python: The function, method, lambda, partial or callable object.
+        input_signature: A `TensorSpec` per tensor argument; calls that do not fit raise.
+        mode: "compiled", or "eager" to switch it off for this function.
+        max_traces: Signatures that are recorded before `on_limit` applies.
+        max_paths: Ways through the function, per signature, before `on_limit` applies.
+        on_limit: What a call of a further kind does: "segments" (Python runs, with a message),
+            "error", "grow" (there is no limit) or "replace" (the trace that was not used for the
+            longest time makes room).
+        strict: Raise where the function would otherwise run in segments.
+
+    Returns:
+        A `Function` with the same signature.
+
+    Example:
+        >>> import dualflow as df
+        >>> @df.function
+        ... def f(x):
+        ...     return x * 2 + 1
+        >>> f(df.asarray([1.0, 2.0])).tolist()
+        [3.0, 5.0]
+    """
+    if on_limit not in ("segments", "error", "grow", "replace"):
+        raise ValueError(f"on_limit={on_limit!r}: segments, error, grow or replace")
+    if mode not in ("compiled", "eager"):
+        raise ValueError(f"mode={mode!r}: compiled or eager")
+    options = {
+        "input_signature": None if input_signature is None else tuple(input_signature),
+        "mode": mode,
+        "max_traces": max_traces,
+        "max_paths": max_paths,
+        "on_limit": on_limit,
+        "strict": strict,
+    }
+
+    def decorate(python: Any) -> Any:
+        if isinstance(python, DESCRIPTORS):
+            return each(decorate, python)
+        return (FunctionOfObject if is_object(python) else Function)(python, options)
+
+    return decorate if python is None else decorate(python)

@@ -1,0 +1,36 @@
+"""Unrecorded: stands where a recording would stand, and notes nothing of what Python does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.context import using
+from dualflow.core.tensor import Tensor
+
+
+class Unrecorded:
+    """Python and all of its ops run at this call, so there is nothing to note.
+
+    Attributes:
+        custom_rules: For those who note them; nothing depends on it here.
+    """
+
+    def __init__(self) -> None:
+        self.custom_rules: list[str] = []
+
+    def read(self, variable: Any) -> Tensor:
+        """What reading a Variable gives."""
+        return variable.tensor
+
+    def capture_array(self, array: Any) -> Tensor:
+        """A NumPy array that an op was given, as it is now."""
+        with using(trace=None):
+            return Tensor(np.array(array))
+
+    def _nothing(self, *args: Any) -> None:
+        """Python runs at every call: nothing has to be noted."""
+
+    created = asked_trainable = changed = touched_grad = relies_on = saw_module = _nothing
+    used_tape = swept = refuse = ask = escape = publish = wrote = _nothing
