@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from jit import planner
 from jit.loops import folds, nests, products, scans, scatters
 from jit.runtime import tables, threads
 
@@ -26,5 +27,6 @@ def sharing(item: int | None = None) -> Iterator[None]:
             for module in (nests, folds, scans, scatters):
                 patch.setattr(module, "ITEM", item)
             patch.setattr(products, "ROWS", 4)
+            patch.setattr(planner, "_kernels", {})  # those that were written have usual items
         yield
     threads.set_num_threads(count)

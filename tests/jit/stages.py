@@ -28,6 +28,7 @@ from jit.dims import evaluate, solve
 from jit.forms.native import lower_for_code
 from jit.forms.nodes import Guard
 from jit.forms.oracle import evaluate_lowered, evaluate_program
+from jit.forms.placement import extent_hint
 from jit.forms.program import FormProgram
 from jit.interpreted import Interpreted
 from jit.ir.graph import Graph, Value
@@ -212,7 +213,7 @@ def without_guards(program: FormProgram) -> FormProgram:
 def cost(made: Stages) -> float:
     """About how many additions a graph takes."""
     steps = [step for step in made.plan.program.steps if isinstance(step, Launch)]
-    grids = [evaluate(step.kernel.grid, {}) for step in steps]
+    grids = [extent_hint(step.kernel.grid) for step in steps]
     return sum(step.cost * grid for step, grid in zip(steps, grids)) / ADDITION
 
 
