@@ -45,4 +45,4 @@ def test_examples(name):
 
 
 def test_there_are_examples():
-    assert "dualflow.tracing.function" in WITH_EXAMPLES
+    assert "dualflow.tracing.decorator" in WITH_EXAMPLES

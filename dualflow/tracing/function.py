@@ -82,7 +82,8 @@ class Function(Decorated):
             if isinstance(context.trace, Checker) and not context.trace.in_python:
                 return self._checked(context.trace, args, kwargs)
             if self.options["input_signature"] is not None:
-                self._check_signature(take_apart(args, kwargs))
+                with using(trace=None):  # arrays that are looked at here are no inputs
+                    self._check_signature(take_apart(args, kwargs))
             return self.python(*args, **kwargs)  # inside of another recording
         self.calls += 1
         if kwargs:
@@ -116,8 +117,8 @@ class Function(Decorated):
         """Serves a call whose results are looked at; Python stops where they go wrong."""
         self.calls += 1
         args, kwargs = by_place(self._names, args, kwargs)
-        call = take_apart(args, kwargs)
         with using(trace=None, checker=checker):
+            call = take_apart(args, kwargs)
             with suppress(NotFinite):
                 if not self._is_off():
                     entry = self._entry_of(call)

@@ -41,6 +41,8 @@ INTERNAL = {
     "backward": "x.backward(): tests/autodiff/test_backward.py",
     "extent": "a Dim as a tensor",
     "identity": "the value of a Variable",
+    "leaked": "where a leaked tensor is from: tests/tracing/test_leaks.py",
+    "rebound": "which Variable a Tensor was made of: tests/tracing/test_language.py",
     "matrix_T": "x.T",
     "to_device": "x.to(device): tests/core/test_backend.py",
 }

@@ -159,6 +159,16 @@ def test_r39_other_threads_are_not_concerned(stops):
     assert [entry.stopped for entry in f.entries.values()] == [None]
 
 
+def test_a_signature_that_is_checked_inside_takes_no_input():
+    array = np.ones(3, np.float32)
+    inner = df.function(lambda a: a * 2.0, input_signature=[df.TensorSpec((3,))])
+    outer = df.function(lambda x: x + inner(array), strict=True)
+    for k in range(3):
+        array[:] = k
+        assert outer(df.zeros(3)).tolist() == [2.0 * k] * 3
+    assert len(outer.graphs[0].inputs) == 2
+
+
 def test_r39_breakpoints_that_are_switched_off_cost_nothing(monkeypatch):
     monkeypatch.setenv("PYTHONBREAKPOINT", "0")
     monkeypatch.setattr(sys, "breakpointhook", sys.__breakpointhook__)
