@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
@@ -44,6 +45,8 @@ class Context(threading.local):
         recording: False inside `no_grad`: no op leaves a record.
         tapes: The tapes that record now, innermost last.
         device: Where new tensors are created.
+        aside: Makes a `with` block of which a recording's watch sees nothing: compiling calls a
+            hundred thousand functions.
         run: Calls a function with NumPy's floating-point warnings off. An infinity is a value here,
             not a warning; a `contextvars` context costs 0.03 us where `np.errstate` costs 1.
     """
@@ -54,6 +57,7 @@ class Context(threading.local):
         self.recording = True
         self.tapes: tuple[Any, ...] = ()
         self.device = "cpu"
+        self.aside: Any = nullcontext
         quiet = contextvars.copy_context()
         quiet.run(np.seterr, all="ignore")
         self.run = quiet.run

@@ -127,15 +127,20 @@ def is_alike(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
     key = (op, *[x.dtype if x.__class__ is ndarray else x.__class__ for x in arrays], *words)
     known = alike.get(key)
     if known is None:
-        from jit.forms import exact  # loaded when something is computed
-
-        composite = getattr(op, "definition", None) is not None
-        rule = exact.is_without_code if composite else exact.is_computed_alike
-        known = rule(op, types_of(as_arrays(arrays)), attrs)
+        with context.aside():
+            known = computed_by_numpy(op, types_of(as_arrays(arrays)), attrs)
         if known is None:  # wrong arguments: that says nothing of others
             return True
         alike[key] = known
     return known
+
+
+def computed_by_numpy(op: OpDef, types: list[TensorType], attrs: Attrs) -> bool | None:
+    """Whether NumPy computes an op for these types; None where they are wrong."""
+    from jit.forms import exact  # loaded when something is computed
+
+    composite = getattr(op, "definition", None) is not None
+    return (exact.is_without_code if composite else exact.is_computed_alike)(op, types, attrs)
 
 
 def as_arrays(arrays: Sequence[Any]) -> Sequence[Array]:
@@ -176,7 +181,8 @@ def remembered(
     if family is None or any(x.size == 0 for x in arrays):
         return None
     try:
-        call = family.call(arrays)
+        with context.aside():
+            call = family.call(arrays)
     except DualflowError:  # `evaluate` tells
         return None
     known = known_calls(op)

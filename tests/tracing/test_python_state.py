@@ -7,10 +7,13 @@ import dataclasses
 import gc
 import sys
 import weakref
+from contextlib import nullcontext
 
 import pytest
 
 import dualflow as df
+from dualflow.core import kernels
+from dualflow.core.context import context
 from dualflow.errors import FunctionWarning, TraceError
 from tests.tracing.both import vector
 from tests.tracing.state_programs import EFFECTS, QUIET, SOURCES, program
@@ -270,3 +273,16 @@ def test_strict_raises_for_an_effect():
     with pytest.raises(TraceError, match=r"every call changes log at test_python_state"):
         f(vector(1))
     assert len(log) == 3
+
+
+def test_compiling_is_not_watched_and_watching_goes_on():
+    """What the watch sees does not depend on whether kernels are there already."""
+    kernels.forget()
+    scale = [2.0]
+    f = df.function(lambda x: df.tanh(x @ x.T) * scale[0], strict=True)
+    seen = sys.getprofile()
+    first = f(df.ones((3, 3))).tolist()
+    assert sys.getprofile() is seen
+    assert context.aside is nullcontext
+    scale[0] = 4.0
+    assert f(df.ones((3, 3))).tolist() == [[2 * x for x in row] for row in first]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 
+from dualflow.core.context import context
 from dualflow.tracing.guards import policy
 
 REMEMBERED = 20_000
@@ -50,13 +52,27 @@ class Watch:
     def __enter__(self) -> Watch:
         if self.possible:
             sys.setprofile(self._hook())
+            context.aside = self._aside
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None
     ) -> None:
         if self.possible:
+            context.aside = nullcontext
             sys.setprofile(self._older)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """A block of which only the older hook is told."""
+        hook = sys.getprofile()
+        sys.setprofile(self._older)
+        context.aside = nullcontext
+        try:
+            yield
+        finally:
+            context.aside = self._aside
+            sys.setprofile(hook)
 
     def _hook(self) -> Callable[[FrameType, str, Any], None]:
         older, remembered, decide = self._older, _known, decision
