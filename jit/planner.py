@@ -221,12 +221,13 @@ class Planner:
         pairs: list[tuple[int, int]] = []
         for task in maps:  # what a task reads itself is read before it stores
             (value,) = task.outputs
+            if value not in self.outside:
+                continue
             own = linear(value.shape, Domain.of(value.shape).indices)
             for x in task.reads():
-                if x in apart or value not in self.outside:
+                if x in apart or x.dtype != value.dtype:
                     continue
-                places = [linear(a.value.shape, a.at) for a in reads if a.value is x]
-                if x.dtype == value.dtype and all(same(place, own) for place in places):
+                if all(same(linear(x.shape, a.at), own) for a in reads if a.value is x):
                     pairs.append((self.slot(x), self.slot(value)))
         return tuple(pairs)
 

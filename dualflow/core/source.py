@@ -6,7 +6,9 @@ import linecache
 import os
 import sys
 import warnings
+from functools import lru_cache
 from types import FrameType, TracebackType
+from typing import Any
 
 from jit import errors
 
@@ -16,15 +18,24 @@ PROGRAMS = "dualflow.bench.programs."  # written as users write theirs
 DEBUG = os.environ.get("DUALFLOW_DEBUG", "0") not in ("", "0")
 
 
+@lru_cache(maxsize=4096)  # asked for each frame of each op that is recorded
+def _is_our_module(module: Any) -> bool:
+    name = str(module)
+    return name.partition(".")[0] in OURS and not name.startswith(PROGRAMS)
+
+
+@lru_cache(maxsize=4096)
+def _is_users_module(module: Any) -> bool:
+    return str(module).partition(".")[0] not in CALL_BACK and not _is_our_module(module)
+
+
 def _is_ours(frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__"))
-    return module.partition(".")[0] in OURS and not module.startswith(PROGRAMS)
+    return _is_our_module(frame.f_globals.get("__name__"))
 
 
 def is_users(frame: FrameType) -> bool:
     """Whether a frame is of the user's program."""
-    package = str(frame.f_globals.get("__name__")).partition(".")[0]
-    return package not in CALL_BACK and not _is_ours(frame)
+    return _is_users_module(frame.f_globals.get("__name__"))
 
 
 def user_frame() -> FrameType | None:

@@ -108,6 +108,10 @@ class Trace:
 
     def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Runs `op` (or infers its types, when an argument is symbolic) and appends its node."""
+        with context.aside():  # no code of the user's runs in here
+            return self._bound(op, args, attrs)
+
+    def _bound(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         dtype = next((x.dtype for x in reversed(args) if isinstance(x, Tensor)), None)
         inputs = [self.value_of(x, dtype) for x in args]
         attrs = {name: settled(attr) for name, attr in attrs.items()}
@@ -491,7 +495,5 @@ class Trace:
         self.scalars.live = False
         for record in self._records:
             make_plain(record)
-        self._records.clear()
-        self._captured.clear()
-        self._arrays.clear()
-        self._held.clear()
+        for kept in (self._records, self._captured, self._arrays, self._held):
+            kept.clear()

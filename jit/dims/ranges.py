@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from jit.dims.terms import ONE
 
 if TYPE_CHECKING:
-    from jit.dims.algebra import Atom, Extent
+    from jit.dims.algebra import Atom, Dim, Extent
 
 Interval: TypeAlias = "tuple[int | None, int | None]"
 
@@ -57,7 +57,10 @@ def decide(a: Extent, relation: str, b: Extent) -> bool | None:
     gap = b - a
     if isinstance(gap, int):
         return gap == 0 if relation == "==" else gap > 0
-    known = _by_sign(relation, least(gap), greatest(gap))
+    low = least(gap)
+    if low is not None and low > 0:
+        return relation == "<"
+    known = _by_sign(relation, low, greatest(gap))
     if known is None and any(not a.free or _is_bounded_by_dims(a) for a in gap.atoms()):
         known = _by_sign(relation, *bounds(gap))
     if known is None and relation == "==":
@@ -104,11 +107,28 @@ def is_inside(x: Extent, extent: Extent) -> bool | None:
 def _least(x: Extent) -> int | None:
     if isinstance(x, int):
         return x
+    if (end := _linear_least(x)) is not None:
+        return end
     for atom in _innermost_first(x):
         end = _end(x, atom, 1)
         if end is not None:
             return least(end)
     return _interval(x)
+
+
+def _linear_least(x: Dim) -> int | None:
+    """The same where each term is a multiple of one atom between numbers, as most are."""
+    total = 0
+    for monomial, c in x.terms.items():
+        if len(monomial) > 1:
+            return None
+        for atom, power in monomial:
+            end = atom.range()[0 if c > 0 else 1]
+            if power != 1 or not isinstance(end, int):
+                return None
+            c *= end
+        total += c
+    return total
 
 
 def _scaled_least(x: Extent, atom: Atom, effort: int) -> int | None:

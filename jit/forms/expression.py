@@ -216,13 +216,12 @@ class Extractor:
         source = form.inputs[0]
         coordinates = tuple([moved(x, at) for x in form.map.at])
         conditions = [(moved(x, at), n) for x, n in form.map.where]
-        open_ones = [p for p in zip(coordinates, source.shape) if is_inside(*p) is not True]
+        pairs = zip(coordinates, source.shape)
         if form.fill is None:  # the map promises to stay inside, but for what it loads
-            loaded = tuple([pair for pair in open_ones if loads_of(pair[0])])
+            loaded = tuple([p for p in pairs if loads_of(p[0]) and is_inside(*p) is not True])
             inner = self.element(source, coordinates, unique((*guard, *loaded)))
             return Checked(inner, loaded, guard) if loaded else inner
-        conditions += open_ones
-        wanted = tuple([pair for pair in conditions if is_inside(*pair) is not True])
+        wanted = tuple([p for p in (*conditions, *pairs) if is_inside(*p) is not True])
         inner = self.element(source, coordinates, unique((*guard, *wanted)))
         if not wanted:
             return inner
@@ -247,8 +246,12 @@ def moved(x: Extent, at: Sequence[Extent]) -> Extent:
 
 def linear(shape: Sequence[Extent], at: Sequence[Extent]) -> Extent:
     """The row-major position of an index."""
-    strides = [product(shape[k + 1 :]) for k in range(len(shape))]
-    return sum((i * stride for i, stride in zip(at, strides)), 0)
+    steps: list[Extent] = []
+    stride: Extent = 1
+    for i, extent in zip(reversed(at), reversed(shape)):
+        steps.append(i * stride)
+        stride = stride * extent
+    return sum(reversed(steps), 0)
 
 
 def parted(x: Extent) -> tuple[int, Extent]:

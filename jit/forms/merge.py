@@ -47,7 +47,9 @@ def with_inputs(form: Form, instead: dict[FormValue, FormValue]) -> Form:
         return form
     if isinstance(form, nodes.View | nodes.Index | nodes.Scatter):
         own = form.inputs[: len(form.inputs) - len(form.map.tables)]
-        map = form.map.rewritten(lambda atom: other_table(atom, instead))
+        map = form.map
+        if map.tables:
+            map = map.rewritten(lambda atom: other_table(atom, instead))
         inputs = (*[instead.get(x, x) for x in own], *map.tables)
         new: Form = replace(form, inputs=inputs, map=map)
     else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 
@@ -52,7 +53,7 @@ class Watch:
     def __enter__(self) -> Watch:
         if self.possible:
             sys.setprofile(self._hook())
-            context.aside = self._aside
+            context.aside = partial(Aside, self._older)
         return self
 
     def __exit__(
@@ -61,18 +62,6 @@ class Watch:
         if self.possible:
             context.aside = nullcontext
             sys.setprofile(self._older)
-
-    @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """A block of which only the older hook is told."""
-        hook = sys.getprofile()
-        sys.setprofile(self._older)
-        context.aside = nullcontext
-        try:
-            yield
-        finally:
-            context.aside = self._aside
-            sys.setprofile(hook)
 
     def _hook(self) -> Callable[[FrameType, str, Any], None]:
         older, remembered, decide = self._older, _known, decision
@@ -111,6 +100,28 @@ class Watch:
                 failed(error)
 
         return hook
+
+
+class Aside:
+    """A `with` block of which only the older hook is told.
+
+    Args:
+        older: That hook.
+    """
+
+    __slots__ = ("_aside", "_hook", "_older")
+
+    def __init__(self, older: Any) -> None:
+        self._older = older
+
+    def __enter__(self) -> None:
+        self._hook, self._aside = sys.getprofile(), context.aside
+        sys.setprofile(self._older)
+        context.aside = nullcontext
+
+    def __exit__(self, *error: object) -> None:
+        context.aside = self._aside
+        sys.setprofile(self._hook)
 
 
 def decision(frame: FrameType) -> tuple[CodeType, int]:
