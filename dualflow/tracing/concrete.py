@@ -12,7 +12,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.op import registry, wrap
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.gradient import CallGradient, is_inexact
-from dualflow.tracing.path import Outputs
+from dualflow.tracing.recorded import Outputs
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.trace import Trace
 from jit.dims import Dim

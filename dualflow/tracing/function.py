@@ -34,9 +34,9 @@ from dualflow.tracing.path import (
     Path,
     StateMiss,
     instead_of,
-    is_tracked,
     opaque,
 )
+from dualflow.tracing.recorded import is_tracked, recorded
 from dualflow.tracing.refusal import leading
 from dualflow.tracing.retraces import Change, Retraces, change_of, decided, nearest_change
 from dualflow.tracing.segments import in_segments
@@ -413,7 +413,7 @@ class Function(Decorated):
         if fixed is None:
             try:
                 with using(trace=None):
-                    path = Path(trace, result)
+                    path = Path(recorded(trace, result))
             except DualflowError as error:
                 if not entry.pattern.shapes:
                     raise

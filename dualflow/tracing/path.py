@@ -10,28 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from functools import partial
-from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 
 import jit
-from dualflow.autodiff.sweep import Sweep, is_inexact
-from dualflow.core import tree
-from dualflow.core.context import Epoch, context, using
-from dualflow.core.number import Number
+from dualflow.core.context import context
 from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.cells import ArrayCell, GradCell, NumberCell, TensorCell, VariableCell
+from dualflow.tracing.cells import NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
-from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.parts import VALUES
+from dualflow.tracing.recorded import Computed, Constant, Recorded
 from dualflow.tracing.scalars import Prologue
-from dualflow.tracing.trace import Trace
 from jit.dims import recording_guesses
-from jit.errors import TapeError, TraceError
-from jit.ir.graph import Value
+from jit.errors import TraceError
 
 Accept: TypeAlias = Callable[[list[Any]], list[Any]]
 NOTHING = object()  # not asked yet
@@ -62,8 +56,7 @@ class Path:
     """One recorded call, ready to run again.
 
     Args:
-        trace: The finished recording.
-        result: What the recording call returned.
+        recorded: The finished recording.
 
     Attributes:
         answers: What the guards expect.
@@ -75,44 +68,41 @@ class Path:
         check: What asks whether state outside of the arguments is as it was.
     """
 
-    def __init__(self, trace: Trace, result: Any) -> None:
-        self.answers = tuple(trace.answers)
-        self.decided = tuple(trace.scalars.decided())
+    def __init__(self, recorded: Recorded) -> None:
+        self.answers = recorded.answers
+        self.decided = recorded.decided
         self.hits = 0
-        self.check = entry_check(trace)
+        self.check = recorded.check
         self._missed = self.check.missed
-        self._equals = trace.equals
-        leaves, spec = tree.flatten(result)
-        self._build = builder(spec)
-        outputs = Outputs()
-        self._leaves: list[int | Constant | Computed] = [leaf_of(trace, outputs, x) for x in leaves]
-        self._written = written_by(trace, outputs)
-        self._replaced = replaced_by(trace, outputs)
-        self._tracked = [k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x)]
-        trace.graph.outputs = outputs.values
-        self.ops = len(trace.graph.nodes)
-        self.cells = trace.cells  # all of them: an output may have been one more input
-        self._holders = [cell.holder for cell in trace.cells]
-        self._variables = [c.variable for c in trace.cells if isinstance(c, VariableCell)]
-        arguments = len(trace.graph.inputs) - len(trace.cells)
+        self._equals = recorded.equals
+        self._build = recorded.build
+        self._leaves = recorded.leaves
+        self._written = recorded.written
+        self._replaced = recorded.replaced
+        self._tracked = recorded.tracked
+        self.ops = len(recorded.graph.nodes)
+        self.cells = recorded.cells
+        self._holders = [cell.holder for cell in self.cells]
+        self._variables = [c.variable for c in self.cells if isinstance(c, VariableCell)]
+        arguments = len(recorded.graph.inputs) - len(self.cells)
         self._numbers = [
             (k, cell.index)
-            for k, cell in enumerate(trace.cells, arguments)
+            for k, cell in enumerate(self.cells, arguments)
             if isinstance(cell, NumberCell)
         ]
-        self._gifts = Gifts(trace.cells, arguments, self._written)
-        with recording_guesses(trace.scalars.guesses):
-            self.executable = jit.compile(trace.graph, ops=registry, donate=self._gifts.pairs)
-        self._prologue = trace.scalars.finish()
+        self._gifts = Gifts(self.cells, arguments, self._written)
+        with recording_guesses(recorded.guesses):
+            self.executable = jit.compile(recorded.graph, ops=registry, donate=self._gifts.pairs)
+        self._prologue = recorded.finish()
         self._run = self.executable.run
         self._direct: Any = NOTHING
-        self._gradient = self._call_gradient(trace) if self._tracked else None
+        self._gradient = self._call_gradient(recorded) if self._tracked else None
         self.checks_types = self.executable.mode == "compiled" and self._gradient is None
 
-    def _call_gradient(self, trace: Trace) -> CallGradient:
+    def _call_gradient(self, recorded: Recorded) -> CallGradient:
         slots = [self._leaves[k] for k in self._tracked]
         tracked = [slot for slot in slots if isinstance(slot, int)]
-        return CallGradient(trace.graph, tracked, trace.unrecorded)
+        return CallGradient(recorded.graph, tracked, recorded.unrecorded)
 
     def admit(self, leaves: Sequence[Any]) -> None:
         """Looks at arguments that are not the recorded objects, but equal them.
@@ -233,50 +223,6 @@ class Path:
         return results
 
 
-class Constant:
-    """A leaf of the result that is no tensor of the recording: the same object at each call."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class Computed:
-    """A leaf of the result that is a Python number, computed by the prologue of each call."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> int | Constant | Computed:
-    """Where a leaf of the result comes from."""
-    if returned(trace, x):
-        return outputs.index(trace, x)
-    if type(x) is Number:
-        return Computed(trace.scalars.result(x)) if x.owner is trace.scalars else Constant(x.value)
-    return Constant(x)
-
-
-class Outputs:
-    """The graph's outputs, each once."""
-
-    def __init__(self) -> None:
-        self.values: list[Value] = []
-        self._index: dict[Value, int] = {}
-
-    def index(self, trace: Trace, tensor: Tensor) -> int:
-        """Which output stands for `tensor`."""
-        value = trace.value_of(tensor)
-        if value not in self._index:
-            self._index[value] = len(self.values)
-            self.values.append(value)
-        return self._index[value]
-
-
-def returned(trace: Trace, x: Any) -> bool:
-    """Whether a leaf of the result is a tensor that the graph computes."""
-    return x.__class__ is Tensor and trace.owns(x)
-
-
 def opaque(x: Any, arguments: Collection[int]) -> bool:
     """Whether a leaf of the result may be an object that each call makes anew, with values inside.
 
@@ -292,96 +238,3 @@ def instead_of(name: str) -> str:
     if name in ("coroutine", "generator", "async_generator"):  # its body runs after the call
         return "decorate the functions that it calls"
     return "return tensors in lists, tuples and dicts, or use df.tree.register"
-
-
-def is_tracked(x: Any) -> bool:
-    """Whether gradients can flow back from `x`: it has records, and nobody has released them."""
-    if x.__class__ is not Tensor or x.record is None:
-        return False
-    try:
-        with using(trace=None):
-            Sweep([x], lambda record: True)
-    except TapeError:
-        return False
-    return True
-
-
-def entry_check(trace: Trace) -> Check:
-    """Asks whether state outside of the arguments is as it was: Python's, and what dualflow keeps.
-
-    Of dualflow's own objects that is: gradients there or not, settings, types of arrays.
-    """
-    settings = trace.settings
-    settings.finish()
-    constants: dict[str, Any] = {"Epoch": Epoch, "settings": settings, "context": context}
-    guards: list[Guard] = []
-
-    def guard(differs: str, told: Callable[[], str], *things: Any) -> None:
-        names = [f"own{len(constants) + k}" for k in range(len(things))]
-        constants.update(zip(names, things, strict=True))
-        guards.append(Guard(differs.format(*names), names[0], told=told))
-
-    for variable, grad in trace.grads.items():
-        sign, now = ("not ", "there") if grad is None else ("", "None")
-        told = partial("the .grad of {} is {} now".format, variable.label(), now)
-        guard(f"{{}}._grad is {sign}None", told, variable)
-    moved = "Epoch.number != settings.epoch and not {}()"
-    guard(moved, lambda: f"{settings.changed()} changed", settings.hold)
-    if unwatched := unwatched_cells(trace):
-        watched = " or ".join(["{}.tensor.record is not None"] * len(unwatched))
-        holders = [cell.holder for cell in unwatched]
-        told = "gradients to a tensor from outside are wanted now".format
-        guard(f"context.recording and ({watched})", told, *holders)
-    for cell in trace.cells:
-        if isinstance(cell, ArrayCell):
-            guard(
-                "not {}()", lambda: "an array from outside changed its shape or dtype", cell.holds
-            )
-    assert trace.check is not None
-    return trace.check.extended(guards, constants)
-
-
-def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell]:
-    """Inputs from outside that nobody watched: the results of a path carry no gradients to them."""
-    found: list[TensorCell | VariableCell] = []
-    for cell in trace.cells:
-        if isinstance(cell, TensorCell | VariableCell):
-            tensor = cell.tensor
-            if isinstance(cell, VariableCell):
-                tensor = trace.before.get(cell.variable, tensor)
-            if tensor.record is None and is_inexact(tensor):
-                found.append(cell)
-    return found
-
-
-def written_by(trace: Trace, outputs: Outputs) -> list[tuple[VariableCell | GradCell, int]]:
-    """What a call assigns when it is done: cells, each with the output that it is given."""
-    pairs = [(v, grad) for v, grad in trace.grads.items() if grad is not None]
-    owners = {id(grad): v for v, grad in pairs if v._grad is grad}
-    gone = {id(grad) for v, grad in pairs if v._grad is not grad}
-    writes: list[tuple[VariableCell | GradCell, int]] = []
-    for variable in trace.written:
-        if id(variable) not in gone:
-            owner = owners.get(id(variable))
-            cell = VariableCell(variable) if owner is None else GradCell(owner)
-            writes.append((cell, outputs.index(trace, trace.held(variable))))
-    return writes
-
-
-def replaced_by(trace: Trace, outputs: Outputs) -> list[tuple[GradCell, int | None]]:
-    """Which gradients are other Variables after a call: the output that each holds, or none."""
-    changed = [v for v, grad in trace.grads.items() if v._grad is not grad]
-    return [
-        (GradCell(v), None if v._grad is None else outputs.index(trace, v._grad.tensor))
-        for v in changed
-    ]
-
-
-def builder(spec: tree.TreeSpec) -> Callable[[list[Any]], Any]:
-    """What makes a result of its leaves, without optree where it is a leaf, a list or a tuple."""
-    if spec.is_leaf():
-        return itemgetter(0)
-    children = spec.children()
-    if spec.type in (list, tuple) and all(child.is_leaf() for child in children):
-        return spec.type
-    return partial(tree.unflatten, spec)

@@ -21,7 +21,7 @@ from jit.dims.terms import ONE
 from jit.forms import nodes
 from jit.forms.index import Condition, Load, is_inside
 from jit.forms.nodes import FormValue
-from jit.types import bool_, product
+from jit.types import bool_
 
 DType = np.dtype[Any]
 Guard: TypeAlias = "tuple[Condition, ...]"

@@ -1,0 +1,228 @@
+"""Recorded: what is left of a finished recording, as plain data; a path is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from dualflow.autodiff.sweep import Sweep, is_inexact
+from dualflow.core import tree
+from dualflow.core.context import Epoch, context, using
+from dualflow.core.number import Number
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.cells import ArrayCell, Cell, GradCell, TensorCell, VariableCell
+from dualflow.tracing.guards.check import Check, Guard
+from dualflow.tracing.guards.equals import Equals
+from dualflow.tracing.scalars import Prologue
+from dualflow.tracing.trace import Trace
+from jit.dims import Guess
+from jit.errors import TapeError
+from jit.ir.graph import Graph, Node, Value
+
+
+@dataclass
+class Recorded:
+    """A way through a function, or a stretch of one.
+
+    Attributes:
+        graph: What is computed, with its outputs.
+        cells: Where the arrays of the graph's inputs beyond the arguments are read.
+        leaves: Where each leaf of the result comes from.
+        build: Makes the result of its leaves.
+        tracked: The leaves that gradients flow back from.
+        written: What is assigned at the end: cells, each with the output that it is given.
+        replaced: Which gradients are other Variables then: the output that each holds, or none.
+        answers: What the guards expect, in program order.
+        decided: What it relies on of numbers and extents that vary, in words.
+        guesses: What was guessed of extents; compiling may add to them.
+        finish: Makes the prologue, once the graph is compiled.
+        check: What asks whether state outside of the arguments is as it was.
+        equals: The arguments that may come as other objects.
+        unrecorded: Nodes through which no gradient may flow.
+    """
+
+    graph: Graph
+    cells: list[Cell]
+    leaves: list[int | Constant | Computed]
+    build: Callable[[list[Any]], Any]
+    tracked: list[int]
+    written: list[tuple[VariableCell | GradCell, int]]
+    replaced: list[tuple[GradCell, int | None]]
+    answers: tuple[bool | int, ...]
+    decided: list[str]
+    guesses: list[Guess]
+    finish: Callable[[], Prologue | None]
+    check: Check
+    equals: Equals
+    unrecorded: set[Node]
+
+
+def recorded(trace: Trace, result: Any) -> Recorded:
+    """What a path needs of a whole recording.
+
+    Args:
+        trace: The finished recording.
+        result: What the recording call returned.
+    """
+    check = entry_check(trace)
+    leaves, spec = tree.flatten(result)
+    outputs = Outputs()
+    slots: list[int | Constant | Computed] = [leaf_of(trace, outputs, x) for x in leaves]
+    written, replaced = written_by(trace, outputs), replaced_by(trace, outputs)
+    trace.graph.outputs = outputs.values
+    return Recorded(
+        graph=trace.graph,
+        cells=trace.cells,  # all of them: an output may have been one more input
+        leaves=slots,
+        build=builder(spec),
+        tracked=[k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x)],
+        written=written,
+        replaced=replaced,
+        answers=tuple(trace.answers),
+        decided=trace.scalars.decided(),
+        guesses=trace.scalars.guesses,
+        finish=trace.scalars.finish,
+        check=check,
+        equals=trace.equals,
+        unrecorded=trace.unrecorded,
+    )
+
+
+class Constant:
+    """A leaf of the result that is no tensor of the recording: the same object at each call."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class Computed:
+    """A leaf of the result that is a Python number, computed by the prologue of each call."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> int | Constant | Computed:
+    """Where a leaf of the result comes from."""
+    if returned(trace, x):
+        return outputs.index(trace, x)
+    if type(x) is Number:
+        return Computed(trace.scalars.result(x)) if x.owner is trace.scalars else Constant(x.value)
+    return Constant(x)
+
+
+class Outputs:
+    """The graph's outputs, each once."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self._index: dict[Value, int] = {}
+
+    def index(self, trace: Trace, tensor: Tensor) -> int:
+        """Which output stands for `tensor`."""
+        value = trace.value_of(tensor)
+        if value not in self._index:
+            self._index[value] = len(self.values)
+            self.values.append(value)
+        return self._index[value]
+
+
+def returned(trace: Trace, x: Any) -> bool:
+    """Whether a leaf of the result is a tensor that the graph computes."""
+    return x.__class__ is Tensor and trace.owns(x)
+
+
+def is_tracked(x: Any) -> bool:
+    """Whether gradients can flow back from `x`: it has records, and nobody has released them."""
+    if x.__class__ is not Tensor or x.record is None:
+        return False
+    try:
+        with using(trace=None):
+            Sweep([x], lambda record: True)
+    except TapeError:
+        return False
+    return True
+
+
+def entry_check(trace: Trace) -> Check:
+    """Asks whether state outside of the arguments is as it was: Python's, and what dualflow keeps.
+
+    Of dualflow's own objects that is: gradients there or not, settings, types of arrays.
+    """
+    settings = trace.settings
+    settings.finish()
+    constants: dict[str, Any] = {"Epoch": Epoch, "settings": settings, "context": context}
+    guards: list[Guard] = []
+
+    def guard(differs: str, told: Callable[[], str], *things: Any) -> None:
+        names = [f"own{len(constants) + k}" for k in range(len(things))]
+        constants.update(zip(names, things, strict=True))
+        guards.append(Guard(differs.format(*names), names[0], told=told))
+
+    for variable, grad in trace.grads.items():
+        sign, now = ("not ", "there") if grad is None else ("", "None")
+        told = partial("the .grad of {} is {} now".format, variable.label(), now)
+        guard(f"{{}}._grad is {sign}None", told, variable)
+    moved = "Epoch.number != settings.epoch and not {}()"
+    guard(moved, lambda: f"{settings.changed()} changed", settings.hold)
+    if unwatched := unwatched_cells(trace):
+        watched = " or ".join(["{}.tensor.record is not None"] * len(unwatched))
+        holders = [cell.holder for cell in unwatched]
+        told = "gradients to a tensor from outside are wanted now".format
+        guard(f"context.recording and ({watched})", told, *holders)
+    for cell in trace.cells:
+        if isinstance(cell, ArrayCell):
+            guard(
+                "not {}()", lambda: "an array from outside changed its shape or dtype", cell.holds
+            )
+    assert trace.check is not None
+    return trace.check.extended(guards, constants)
+
+
+def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell]:
+    """Inputs from outside that nobody watched: the results of a path carry no gradients to them."""
+    found: list[TensorCell | VariableCell] = []
+    for cell in trace.cells:
+        if isinstance(cell, TensorCell | VariableCell):
+            tensor = cell.tensor
+            if isinstance(cell, VariableCell):
+                tensor = trace.before.get(cell.variable, tensor)
+            if tensor.record is None and is_inexact(tensor):
+                found.append(cell)
+    return found
+
+
+def written_by(trace: Trace, outputs: Outputs) -> list[tuple[VariableCell | GradCell, int]]:
+    """What a call assigns when it is done: cells, each with the output that it is given."""
+    pairs = [(v, grad) for v, grad in trace.grads.items() if grad is not None]
+    owners = {id(grad): v for v, grad in pairs if v._grad is grad}
+    gone = {id(grad) for v, grad in pairs if v._grad is not grad}
+    writes: list[tuple[VariableCell | GradCell, int]] = []
+    for variable in trace.written:
+        if id(variable) not in gone:
+            owner = owners.get(id(variable))
+            cell = VariableCell(variable) if owner is None else GradCell(owner)
+            writes.append((cell, outputs.index(trace, trace.held(variable))))
+    return writes
+
+
+def replaced_by(trace: Trace, outputs: Outputs) -> list[tuple[GradCell, int | None]]:
+    """Which gradients are other Variables after a call: the output that each holds, or none."""
+    changed = [v for v, grad in trace.grads.items() if v._grad is not grad]
+    return [
+        (GradCell(v), None if v._grad is None else outputs.index(trace, v._grad.tensor))
+        for v in changed
+    ]
+
+
+def builder(spec: tree.TreeSpec) -> Callable[[list[Any]], Any]:
+    """What makes a result of its leaves, without optree where it is a leaf, a list or a tuple."""
+    if spec.is_leaf():
+        return itemgetter(0)
+    children = spec.children()
+    if spec.type in (list, tuple) and all(child.is_leaf() for child in children):
+        return spec.type
+    return partial(tree.unflatten, spec)
