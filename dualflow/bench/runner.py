@@ -25,6 +25,7 @@ from dualflow.comparison import (
 )
 from dualflow.core import tree
 from dualflow.tracing.function import Function
+from dualflow.tracing.path import Path
 from dualflow.tracing.signature import take_apart
 
 SEED = 0
@@ -150,7 +151,7 @@ def compare(modes: Modes, arguments: tuple[Any, ...], what: tuple[str, ...]) -> 
         agreement("loss", *losses),
         *(agreement(name, a.numpy(), b.numpy()) for (name, a), b in pairs),
     )
-    paths = [path for entry in function.entries.values() for path in entry.paths]
+    paths = [path for entry in function.entries.values() for path in entry.parts]
     recording = sum(entry.info.seconds for entry in function.entries.values())
     compiling = sum(sum(path.executable.seconds.values()) for path in paths)
     return Comparison(
@@ -209,7 +210,7 @@ def slowest_steps(
     """
     call = take_apart(arguments, {})
     entry = function.entries.get(call.key)
-    if entry is None or entry.last is None:
+    if entry is None or not isinstance(entry.last, Path):
         return ()
     inputs = [*call.tensors, *(cell.tensor for cell in entry.last.cells)]
     gc.collect()

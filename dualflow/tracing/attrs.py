@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dualflow.core.number import Number, plain, value_of
+from dualflow.core.op import argument_types
 from dualflow.core.record import Pick
+from dualflow.core.source import user_line
 from jit.dims import Dim, hint
 
 
@@ -38,3 +40,17 @@ def at_hint(attr: Any) -> Any:
 def has_dim(attr: Any) -> bool:
     """Whether an attr is a symbolic dimension or holds one, so that nothing can be computed yet."""
     return isinstance(attr, Dim) or (isinstance(attr, tuple) and any(map(has_dim, attr)))
+
+
+def varying_types(trace: Any, op: Any, args: Any, attrs: dict[str, Any]) -> Any:
+    """The types of an op's results for all extents; None, and they vary no more, if it asks."""
+    try:
+        return op.infer_all(argument_types(args), attrs)
+    except Exception as error:
+        trace.fix_extents(f"{op.name} at {user_line()}: {error}")
+        return None
+
+
+def shapes(types: Any) -> tuple[Any, ...]:
+    """Those of several types."""
+    return tuple([t.shape for t in types])

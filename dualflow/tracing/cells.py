@@ -10,6 +10,7 @@ from dualflow.core import tree
 from dualflow.core.convert import from_data
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
+from dualflow.tracing.joins.frames import Opaque
 
 
 class Holder(Protocol):
@@ -43,8 +44,8 @@ class ArrayCell:
 
     def __init__(self, source: Any) -> None:
         self.holder = self
-        self._source = fixed(source)
-        self.arrays = [x for x in tree.flatten(self._source)[0] if isinstance(x, np.ndarray)]
+        self.source = fixed(source)
+        self.arrays = [x for x in tree.flatten(self.source)[0] if isinstance(x, np.ndarray)]
         self._seen = self._types()
 
     def _types(self) -> list[tuple[Any, ...]]:
@@ -53,7 +54,7 @@ class ArrayCell:
     @property
     def tensor(self) -> Tensor:
         """A copy of what is there now."""
-        return from_data(self._source)
+        return from_data(self.source)
 
     def holds(self) -> bool:
         """Whether shapes and dtypes are those that were recorded."""
@@ -123,3 +124,16 @@ class GradCell:
     def replace(self, data: Any) -> None:
         """Makes a new `owner.grad`, or removes it when `data` is None."""
         self.owner.grad = None if data is None else Tensor(data)
+
+
+def read_of(cell: Cell) -> Any:
+    """The Variable, tensor or array that a cell reads.
+
+    Raises:
+        Opaque: It is none of them.
+    """
+    if isinstance(cell, VariableCell):
+        return cell.variable
+    if isinstance(cell, ArrayCell) and len(cell.arrays) == 1 and cell.arrays[0] is cell.source:
+        return cell.source
+    raise Opaque

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from dualflow.tracing.explain import TraceInfo
+from dualflow.tracing.joins.crossings import Sites
+from dualflow.tracing.joins.joined import Joined
 from dualflow.tracing.parts import is_gone
 from dualflow.tracing.path import Path
+from dualflow.tracing.recorded import recorded
 from dualflow.tracing.shortcut import Shortcut
 from dualflow.tracing.signature import Call
+from dualflow.tracing.trace import Trace
 from dualflow.tracing.varying import CONSTANT, Family, Key, Pattern, family_key, places_of
+
+Way = Path | Joined
+SINGLE = 3  # paths of their own, each with one foreign call, before ways join
 
 
 class Entry:
@@ -33,8 +40,9 @@ class Entry:
         self.family = family
         self.names: list[str] = []
         self.used = 0
-        self.paths: list[Path] = []
-        self.last: Path | None = None
+        self.paths: list[Way] = []
+        self.last: Way | None = None
+        self.sites = Sites()
         self.segments: str | None = None
         self.stopped: str | None = None  # at which line the last recording met a breakpoint
         self.creations = 0
@@ -48,7 +56,34 @@ class Entry:
             self.shortcut, self._asked = Shortcut.of(call, self.pattern, self.family.first), True
         return self.shortcut is not None
 
-    def find(self, prefix: tuple[bool | int, ...], tried: set[Path]) -> Path | None:
+    @property
+    def parts(self) -> list[Path]:
+        """The paths, or the stretches of which they are made."""
+        return [part for path in list(self.paths) for part in path.parts]
+
+    def learn(self, trace: Trace, result: Any) -> None:
+        """Makes a path of a finished recording, or stretches where ways join.
+
+        Args:
+            trace: The recording.
+            result: What the call returned.
+        """
+        joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
+        known = sum(isinstance(path, Path) for path in self.paths)
+        crossings = trace.crossings
+        if joined is not None or (
+            crossings is not None and crossings.found and (crossings.loops or known >= SINGLE)
+        ):
+            new = joined or Joined(self.sites)
+            new.add(trace, result)
+            self.paths = [new, *[x for x in self.paths if isinstance(x, Joined) and x is not new]]
+        else:
+            new = Path(recorded(trace, result))
+            self.paths.append(new)
+        self.last = new
+        self.info.paths = len(self.parts)
+
+    def find(self, prefix: tuple[bool | int, ...], tried: set[Way]) -> Way | None:
         """A path not tried yet whose first answers are these, the one that served most calls."""
         found = [p for p in self.paths if p not in tried and p.answers[: len(prefix)] == prefix]
         return max(found, key=lambda p: p.hits, default=None)

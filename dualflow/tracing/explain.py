@@ -140,13 +140,13 @@ def explain(function: Any) -> Explanation:
         paths = list(entry.paths)
         info.guards = [
             f"{node.source}: {node.attrs['expected']}"
-            for path in paths
+            for path in entry.parts
             for node in path.executable.graph.nodes
             if node.op is builtin.guard
         ]
-        info.guards += dict.fromkeys(text for path in paths for text in path.check.texts())
+        info.guards += dict.fromkeys(text for path in paths for text in path.texts())
         info.guards += [line for path in paths for line in path.decided]
-        codes += [path.executable for path in paths]
+        codes += [path.executable for path in entry.parts]
         traces.append(info)
     return Explanation(
         name=function.name,

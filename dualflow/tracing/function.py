@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from dualflow.core import tree
@@ -16,9 +17,10 @@ from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import breakpoints, modes
 from dualflow.tracing.decorated import Decorated, Disguised, named
-from dualflow.tracing.entries import Entries, Entry
+from dualflow.tracing.entries import Entries, Entry, Way
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.gradient import unsettled
+from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.numerics import Checker, NotFinite
 from dualflow.tracing.parameters import (
     asks_types,
@@ -31,12 +33,11 @@ from dualflow.tracing.parameters import (
 from dualflow.tracing.path import (
     EntryMiss,
     ExtentsMiss,
-    Path,
     StateMiss,
     instead_of,
     opaque,
 )
-from dualflow.tracing.recorded import is_tracked, recorded
+from dualflow.tracing.recorded import is_tracked
 from dualflow.tracing.refusal import leading
 from dualflow.tracing.retraces import Change, Retraces, change_of, decided, nearest_change
 from dualflow.tracing.segments import in_segments
@@ -160,7 +161,7 @@ class Function(Decorated):
         return in_segments(self.python, *given(call))
 
     def _run(
-        self, entry: Entry, call: Call, path: Path | None = None, miss: GuardMiss | None = None
+        self, entry: Entry, call: Call, path: Way | None = None, miss: GuardMiss | None = None
     ) -> Any:
         """Follows paths by their guards' answers; records when none fits or the graph fails.
 
@@ -170,7 +171,7 @@ class Function(Decorated):
             path: One that was tried already.
             miss: What was found there.
         """
-        tried: set[Path] = set()
+        tried: set[Way] = set()
         numbers = entry.numbers(call)
         if path is not None and miss is not None:
             tried.add(path)
@@ -179,12 +180,13 @@ class Function(Decorated):
             path = entry.last
         failure: Exception | None = None
         changed: StateMiss | None = None
-        follow = Path.call if context.checker is None else context.checker.follow
+        checker = context.checker
         while path is not None:
             tried.add(path)
             try:
                 path.admit(call.leaves)
-                result = follow(path, call.tensors, numbers)
+                run = path.call if checker is None else partial(checker.follow, path)
+                result = run(call.tensors, numbers)
             except GuardMiss as miss:
                 path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
             except ExtentsMiss as reason:
@@ -202,9 +204,9 @@ class Function(Decorated):
             else:
                 self._served(entry, call, path)
                 return result
-        count = len(entry.paths)
+        count = len(entry.parts)
         with self._lock:
-            if failure is None and len(entry.paths) > count:  # another thread has recorded
+            if failure is None and len(entry.parts) > count:  # another thread has recorded
                 return self._run(entry, call)
             if changed is not None and not entry.segments:
                 self._changed(entry, changed.reason())
@@ -215,7 +217,7 @@ class Function(Decorated):
             )
         return result
 
-    def _served(self, entry: Entry, call: Call, path: Path) -> None:
+    def _served(self, entry: Entry, call: Call, path: Way) -> None:
         """Counts a call that ran from a graph, and has the next one look there first."""
         entry.last, entry.used = path, self.calls
         if self._recent is not None:
@@ -316,6 +318,8 @@ class Function(Decorated):
     def _record(self, entry: Entry, call: Call) -> Any:
         started = time.perf_counter()
         trace = Trace(self.name)
+        if not entry.pattern.shapes:
+            trace.crossings = Crossings(entry.sites, sys._getframe(), self.python)
         tensors = trace.arguments(
             call.tensors, entry.shapes(call), [entry.names[k] for k in call.places]
         )
@@ -399,8 +403,8 @@ class Function(Decorated):
         elif not trace.disturbed():
             entry.creations = 0
             bounded = self.options["on_limit"] != "grow"
-            if len(entry.paths) >= self.options["max_paths"] and bounded:
-                self._limit(entry, f"{len(entry.paths)} paths were recorded", "max_paths")
+            if len(entry.parts) >= self.options["max_paths"] and bounded:
+                self._limit(entry, f"{len(entry.parts)} paths were recorded", "max_paths")
             if entry.segments is None:
                 self._add_path(entry, trace, result)
 
@@ -413,15 +417,13 @@ class Function(Decorated):
         if fixed is None:
             try:
                 with using(trace=None):
-                    path = Path(recorded(trace, result))
+                    self._recent = None
+                    entry.learn(trace, result)
             except DualflowError as error:
                 if not entry.pattern.shapes:
                     raise
                 fixed = str(error)
             else:
-                entry.paths.append(path)
-                entry.last, self._recent = path, None
-                entry.info.paths = len(entry.paths)
                 return
         self._part(entry, numbers=False, why=fixed)
 
@@ -443,7 +445,7 @@ class Function(Decorated):
         if not self.entries:
             return "not called yet"
         entries = list(self.entries.values())
-        ways = {path.executable.mode for entry in entries for path in list(entry.paths)}
+        ways = {path.executable.mode for entry in entries for path in entry.parts}
         ways |= {
             f"in Python (breakpoint() at {entry.stopped})" for entry in entries if entry.stopped
         }
@@ -451,8 +453,8 @@ class Function(Decorated):
 
     @property
     def graphs(self) -> list[Any]:
-        """The optimised graph of every path."""
-        return [p.executable.graph for entry in list(self.entries.values()) for p in entry.paths]
+        """The optimised graph of every path, or stretch of one."""
+        return [p.executable.graph for entry in list(self.entries.values()) for p in entry.parts]
 
     def explain(self) -> Explanation:
         """What was traced, why, and how calls were served; print it."""

@@ -104,6 +104,15 @@ class Path:
         tracked = [slot for slot in slots if isinstance(slot, int)]
         return CallGradient(recorded.graph, tracked, recorded.unrecorded)
 
+    @property
+    def parts(self) -> list[Path]:
+        """Itself, which was compiled as a whole."""
+        return [self]
+
+    def texts(self) -> list[str]:
+        """The guards on values, in words."""
+        return self.check.texts()
+
     def admit(self, leaves: Sequence[Any]) -> None:
         """Looks at arguments that are not the recorded objects, but equal them.
 

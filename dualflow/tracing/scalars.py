@@ -20,6 +20,7 @@ from dualflow.core.context import context
 from dualflow.core.number import ARITHMETIC, COMPARISONS, UNARY, Number, value_of
 from jit.dims import Dim, Guess
 
+NAME = re.compile(r"\b[nct]\d+\b")  # of numbers and constants, in lines
 EXTENT = re.compile(r"\bd\d+\b")  # in what was guessed
 LONGEST = 60  # characters of a number's description
 MOST = 5000  # lines of a prologue; what comes later is fixed
@@ -60,6 +61,7 @@ class Scalars:
         self._extents: dict[str, tuple[int, int]] = {}
         self._inputs: dict[tuple[str, Any], int] = {}
         self._results: list[str] = []
+        self._planted = False
 
     def decided(self) -> list[str]:
         """Everything that later calls must agree with, in words."""
@@ -84,11 +86,23 @@ class Scalars:
     @property
     def used(self) -> bool:
         """Whether there are numbers that may vary."""
-        return bool(self._roots or self._extents)
+        return bool(self._roots or self._extents or self._planted)
 
     def of_dim(self, dim: int | Dim, value: int) -> int | Number:
         """An extent as Python sees it."""
         return Number(value, self, f"({dim})", dim) if isinstance(dim, Dim) else dim
+
+    def vary(self, value: float) -> Number:
+        """A number that was plain so far, and may be another one where ways join."""
+        name, self._planted = f"t{len(self._lines)}", True
+        self._lines.append(f"{name} = {self._constant(value)}")
+        self._labels[name] = repr(value)
+        return Number(value, self, name)
+
+    def begin(self) -> int:
+        """Where a stretch begins, which checks by itself all that it relies on: lines so far."""
+        self._checked.clear()
+        return len(self._lines)
 
     # ----- what becomes of them -----
 
@@ -183,21 +197,71 @@ class Scalars:
 
     def finish(self) -> Prologue | None:
         """The prologue; None where there is nothing to compute and nothing to check."""
-        lines = [f"{', '.join(self._roots)}, = numbers"] if self._roots else []
+        return self.part(self._roots, slice(None), list(self._inputs), self._results)
+
+    def part(
+        self,
+        roots: Sequence[str],
+        lines: slice,
+        inputs: Sequence[tuple[str, Any]],
+        results: Sequence[str],
+    ) -> Prologue | None:
+        """The prologue of a part of the recording.
+
+        Args:
+            roots: The numbers that it is given.
+            lines: Which lines belong to it.
+            inputs: The numbers that its graph takes, with their dtypes.
+            results: The numbers that it gives.
+        """
+        source = [f"{', '.join(roots)}, = numbers"] if roots else []
         for name, (k, axis) in self._extents.items():
-            lines.append(f"{name} = tensors[{k}].raw.shape[{axis}]")
-            lines.append(f"if {name} < 2: return")
-        lines += [f"if ({g.text}) is not {g.answer}: return" for g in self.guesses]
-        lines += self._lines
-        arrays = [f"array({name}, {self._constant(dtype)})" for name, dtype in self._inputs]
-        results = "".join(f"{name}, " for name in self._results)
-        lines.append(f"return [{', '.join(arrays)}], ({results})")
-        if len(lines) == 1 and not self._inputs and not self._results:
+            source.append(f"{name} = tensors[{k}].raw.shape[{axis}]")
+            source.append(f"if {name} < 2: return")
+        source += [f"if ({g.text}) is not {g.answer}: return" for g in self.guesses]
+        source += self._lines[lines]
+        arrays = [f"array({name}, {self._constant(dtype)})" for name, dtype in inputs]
+        given = "".join(f"{name}, " for name in results)
+        source.append(f"return [{', '.join(arrays)}], ({given})")
+        if len(source) == 1 and not inputs and not results:
             return None
-        source = "def prologue(numbers, tensors):\n" + "".join(f"    {x}\n" for x in lines)
-        exec(compile(source, "<prologue>", "exec"), self._scope)
+        text = "def prologue(numbers, tensors):\n" + "".join(f"    {x}\n" for x in source)
+        exec(compile(text, "<prologue>", "exec"), self._scope)
         prologue = self._scope["prologue"]
-        run = context.run if self._inputs else None
-        if run is None:
+        if not inputs:
             return prologue
-        return lambda numbers, tensors: context.run(prologue, numbers, tensors)
+        run = context.run
+        return lambda numbers, tensors: run(prologue, numbers, tensors)
+
+    # ----- parts -----
+
+    @property
+    def roots(self) -> Sequence[str]:
+        """The numbers that the call is given."""
+        return self._roots
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """What the prologue does."""
+        return self._lines
+
+    def input_at(self, index: int) -> tuple[str, Any]:
+        """The number and dtype of one of the prologue's arrays."""
+        return list(self._inputs)[index]
+
+    def result_at(self, index: int) -> str:
+        """The number that is one of the prologue's results."""
+        return self._results[index]
+
+    def told(self, lines: Sequence[str], roots: Sequence[str]) -> tuple[Any, ...]:
+        """Lines with names that only say where a number comes from: equal if they do the same."""
+        names = {name: f"@{k}" for k, name in enumerate(roots)}
+
+        def other(match: re.Match[str]) -> str:
+            name = match[0]
+            if name[0] == "c":
+                value = self._scope[name]
+                return f"<{type(value).__name__} {value!r}>"
+            return names.setdefault(name, f"@{len(names)}")
+
+        return tuple([NAME.sub(other, line) for line in lines])

@@ -21,7 +21,14 @@ from dualflow.core.record import INEXACT, clock, hang
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.attrs import at_hint, has_dim, make_plain, settled
+from dualflow.tracing.attrs import (
+    at_hint,
+    has_dim,
+    make_plain,
+    settled,
+    shapes,
+    varying_types,
+)
 from dualflow.tracing.cells import (
     ArrayCell,
     Cell,
@@ -29,11 +36,13 @@ from dualflow.tracing.cells import (
     NumberCell,
     TensorCell,
     VariableCell,
+    read_of,
 )
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.reach import Reach
+from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.refusal import Refusal
 from dualflow.tracing.scalars import Scalars
 from dualflow.tracing.settings import Settings
@@ -68,6 +77,8 @@ class Trace:
         equals: The arguments that may come as other objects.
         scalars: The Python numbers and extents that may be others in later calls.
         fixed: Why extents that vary are fixed after all; None if they are not.
+        crossings: Notes where ways may join; None where they shall not.
+        existed: Tells whether something was there before the call.
     """
 
     runs = False  # other calls will run without Python
@@ -91,6 +102,8 @@ class Trace:
         self._reach = Reach(self.refuse, self.settings.saw_module)
         self.scalars = Scalars(user_line)
         self.fixed: str | None = None
+        self.crossings: Crossings | None = None
+        self.existed = self._reach.existed
         self._varies = False
         self._records: list[Any] = []
         self._created: dict[int, weakref.ref[Variable]] = {}  # by id: Variables compare elementwise
@@ -121,12 +134,15 @@ class Trace:
             types = op.infer_all(argument_types(args), attrs)
             outputs = [Tensor(None, Symbol(type_, self)) for type_ in types]
         else:
-            types = self._varying_types(op, args, attrs) if self._varies else None
+            types = varying_types(self, op, args, attrs) if self._varies else None
             if types is None:
                 attrs = {name: at_hint(attr) for name, attr in attrs.items()}
             outputs = self._evaluate(op, args, attrs)
             found = tuple(y.type for y in outputs)
-            types = self._agreed(op, types, found) if types is not None else found
+            if types is not None and at_hint(shapes(types)) != shapes(found):
+                self.fix_extents(f"{op.name} at {user_line()} has a shape that depends on values")
+                types = None
+            types = types or found
         for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):
             y.symbol = self.symbol(value)
         hang(op, args, attrs, outputs)
@@ -149,21 +165,6 @@ class Trace:
                 "decide by a comparison instead",
             )
             raise
-
-    def _varying_types(self, op: Op, args: Any, attrs: dict[str, Any]) -> Any:
-        """The types of the results for all extents; None if the op wants to know them."""
-        try:
-            return op.infer_all(argument_types(args), attrs)
-        except Exception as error:
-            self.fix_extents(f"{op.name} at {user_line()}: {error}")
-            return None
-
-    def _agreed(self, op: Op, types: Any, found: Any) -> Any:
-        """The types, which must be those of the results where extents are what they are now."""
-        if at_hint(tuple(t.shape for t in types)) == tuple(t.shape for t in found):
-            return types
-        self.fix_extents(f"{op.name} at {user_line()} has a shape that depends on values")
-        return found
 
     def fix_extents(self, why: str) -> None:
         """Extents do not vary any more: what is recorded is good for this call only."""
@@ -193,6 +194,18 @@ class Trace:
     def owns(self, tensor: Tensor) -> bool:
         """Whether the tensor was computed in this recording."""
         return tensor.symbol is not None and tensor.symbol.owner is self
+
+    def computed(self, tensor: Tensor) -> Any:
+        """The Value of a tensor that was computed here; the Variable or array that it was read of.
+
+        Raises:
+            Opaque: It was a Python number.
+        """
+        if not self.owns(tensor):
+            return None
+        value = tensor.symbol.value
+        cell = value.index - len(self.graph.inputs) + len(self.cells)
+        return value if value.node is not None or cell < 0 else read_of(self.cells[cell])
 
     def value_of(self, x: Any, dtype: Any = None) -> Value:
         """The Value of an op's argument: recorded before, captured now, or a constant."""
@@ -289,6 +302,11 @@ class Trace:
             op, inputs = registry["stop_gradient"], [value]
         (settled,) = self.graph.add(op, inputs, {}, (value.type,), user_line())
         return Tensor(tensor.raw, self.symbol(settled), tensor.record)
+
+    def forget_aliases(self) -> None:
+        """What is read of assigned Variables from now on is told anew in the graph."""
+        for variable in self.written:
+            self._held[id(variable)] = (self.held(variable), None)
 
     def publish(self, tensor: Tensor) -> None:
         """A tensor without data will be assigned: a symbolic trace puts everything back."""
@@ -401,6 +419,8 @@ class Trace:
         if value.type.shape:
             scalar = (TensorType((), value.type.dtype),)
             value = self.append(registry["reshape"], [value], {"shape": ()}, scalar)[0]
+        if self.crossings is not None:
+            self.crossings.note(self, value, answer, len(self.graph.nodes))
         self.graph.guard(value, answer, user_line())
         self.answers.append(answer)
 

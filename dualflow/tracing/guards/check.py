@@ -84,6 +84,21 @@ class Check:
         """These guards and others after them."""
         return Check([*self.guards, *guards], {**self._constants, **constants})
 
+    def only(self, guards: Sequence[Guard]) -> Check:
+        """Some of these guards."""
+        return Check(guards, self._constants)
+
+    def identity(self, guard: Guard) -> tuple[Any, ...] | None:
+        """Equal for guards that ask the same, whichever recording they come from."""
+        if guard.told is not None:
+            return None
+        names = sorted(guard.constants())
+        known = [self._constants.get(name) for name in names]
+        values = [repr(x) if isinstance(x, PLAIN) else id(x) for x in known]
+        positions = {name: f"#{k}" for k, name in enumerate(names)}
+        text = IDENTIFIER.sub(lambda m: positions[m[0]], guard.differs)
+        return text, *values
+
     def _compiled(self) -> Callable[[], int]:
         """The function: -1 if all guards hold, else the number of one that does not."""
         tests = [f"  if {guard.differs}: return {k}" for k, guard in enumerate(self.guards)]

@@ -211,6 +211,10 @@ class Reach:
             self._refused.add(what)
             self._refuse(what, policy.REMEDIES["access"], "access")
 
+    def existed(self, thing: Any) -> bool:
+        """Whether something was there before the call, so that guards look after it."""
+        return self._follower.reached(thing) and not self._is_made(thing)
+
     # ----- when it is over -----
 
     def finish(self, passing: Collection[Any], captured: Collection[Any]) -> Check:

@@ -1,0 +1,255 @@
+"""Joined: the stretches of a function, and a call that goes from one to the next.
+
+What is written is written by the last stretch, so that a call which comes to where nobody was
+before has done nothing, and is recorded from the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import partial
+from typing import Any
+
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.guards.check import Check
+from dualflow.tracing.joins.crossings import Crossing, Sites
+from dualflow.tracing.joins.cut import Cut, Piece
+from dualflow.tracing.path import Accept, EntryMiss, Path, StateMiss
+from dualflow.tracing.recorded import entry_check
+from dualflow.tracing.trace import Trace
+from jit.errors import GuardMiss
+
+
+class Crossroads:
+    """A point of the program from which stretches lead on, by the answer that is given there."""
+
+    def __init__(self, kept: Sequence[Any]) -> None:
+        self.kept = kept
+        self.ways: dict[Any, list[Stretch]] = {}
+
+
+class Stretch:
+    """A compiled piece of a recording.
+
+    Args:
+        path: Runs it.
+        signature: What Python decides on the way.
+        key: Of the crossing where it ends.
+        target: Where it ends; None at the end of the call.
+        routes: For each slot there where its tensor comes from: k for what the path gives, -1 - k
+            for what it was given.
+        count: How many tensors the path gives.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        signature: Hashable,
+        key: Hashable,
+        target: Crossroads | None,
+        routes: Sequence[int],
+        count: int,
+    ) -> None:
+        self.path = path
+        self.signature = signature
+        self.key = key
+        self.target = target
+        self.routes = routes
+        self.count = count
+
+
+class Joined:
+    """What a function does, for calls of one kind, as stretches between crossroads.
+
+    Args:
+        sites: What is known of the function's crossings.
+
+    Attributes:
+        hits: How many calls it has served.
+    """
+
+    answers: tuple[bool | int, ...] = ()
+
+    def __init__(self, sites: Sites) -> None:
+        self.hits = 0
+        self.decided: list[str] = []
+        self.checks: list[Check] = []
+        self._guards: set[Hashable] = set()
+        self._equals: list[Any] = []
+        self._sites = sites
+        self._clear()
+
+    def _clear(self) -> None:
+        self._start = Crossroads(())
+        self._nodes: dict[Any, Crossroads] = {}
+
+    # ----- growing -----
+
+    def add(self, trace: Trace, result: Any) -> None:
+        """Learns the way of a recording.
+
+        Args:
+            trace: The finished recording.
+            result: What the call returned.
+        """
+        self._learn_guards(entry_check(trace))
+        if trace.equals:
+            self._equals.append(trace.equals)
+        self.decided += [x for x in trace.scalars.decided() if x not in self.decided]
+        assert trace.crossings is not None
+        if trace.crossings.learned:  # its own states were not told apart rightly
+            self._clear()
+            return
+        while not self._add(Cut(trace, result, self._sites.open(trace.crossings.found))):
+            self._clear()
+
+    def _add(self, cut: Cut) -> bool:
+        """Learns the pieces of a recording; whether it was cut at no wrong place."""
+        known = set(self._sites.blocked)
+        self._sites.blocked.update(dict.fromkeys(cut.hidden))
+        if any(site in self._sites.blocked for site, *_ in self._nodes):
+            return False
+        for piece in cut.pieces:
+            self._learn(cut, piece)
+        return known.issuperset(self._sites.blocked.keys() - set(cut.hidden))
+
+    def _learn(self, cut: Cut, piece: Piece) -> None:
+        node = self._start if piece.source is None else self._node(piece.source)
+        answer = None if piece.source is None else piece.source.answer
+        ways = node.ways.setdefault(answer, [])
+        for way in ways:
+            if way.signature == piece.signature:
+                if way.key != (piece.target and piece.target.key):  # no state tells them apart
+                    self._block(way.key, piece.target)
+                return
+        path = Path(cut.recorded(piece))
+        if piece.target is None:
+            ways.append(Stretch(path, piece.signature, None, None, (), 0))
+            return
+        routes, count = routed(cut.given(piece), piece.target)
+        target = self._node(piece.target)
+        ways.append(Stretch(path, piece.signature, piece.target.key, target, routes, count))
+
+    def _block(self, key: Any, target: Crossing | None) -> None:
+        if key is not None:
+            self._sites.blocked[key[0]] = None
+        if target is not None:
+            self._sites.blocked[target.site] = None
+
+    def _node(self, crossing: Crossing) -> Crossroads:
+        node = self._nodes.get(crossing.key)
+        if node is None:
+            node = self._nodes[crossing.key] = Crossroads(crossing.kept)
+        return node
+
+    def _learn_guards(self, check: Check) -> None:
+        """Guards that are not known yet: all of all recordings must hold, as ways mix."""
+        new = [
+            g for g in check.guards if (key := check.identity(g)) is None or key not in self._guards
+        ]
+        self._guards.update(check.identity(g) for g in new)
+        if new:
+            self.checks.append(check.only(new))
+
+    # ----- running -----
+
+    def holds(self) -> bool:
+        """Whether Python state is as it was in all recordings."""
+        return all(check.missed() < 0 for check in self.checks)
+
+    def admit(self, leaves: Sequence[Any]) -> None:
+        """Looks at arguments that are not the recorded objects, but equal them.
+
+        Args:
+            leaves: Of all arguments.
+
+        Raises:
+            StateMiss: They differ in something that was read.
+        """
+        for equals in self._equals:
+            if (what := equals.other(leaves)) is not None:
+                raise StateMiss(f"{what} is another".format)
+
+    def call(
+        self,
+        arguments: Sequence[Tensor],
+        given: Sequence[Any] = (),
+        accept: Accept | None = None,
+    ) -> Any:
+        """Runs a call.
+
+        Args:
+            arguments: Its tensor arguments.
+            given: Those of its Python numbers that vary.
+            accept: Looks at what a stretch has computed; it may raise.
+
+        Raises:
+            EntryMiss: Nobody was there before, or state has changed; nothing was done.
+        """
+        for check in self.checks:
+            if (missed := check.missed()) >= 0:
+                raise StateMiss(partial(check.reason, missed))
+        node, answer, tensors, numbers = self._start, None, arguments, given
+        while True:
+            way, made = step(node, answer, tensors, numbers, accept)
+            if way.target is None:
+                self.hits += 1
+                return made
+            node, answer = way.target, made[0].raw.item()
+            tensors = [made[k] if k >= 0 else tensors[-1 - k] for k in way.routes]
+            numbers = made[way.count :]
+
+    # ----- looking inside -----
+
+    @property
+    def parts(self) -> list[Path]:
+        """All stretches."""
+        nodes = [self._start, *list(self._nodes.values())]
+        return [
+            way.path for node in nodes for ways in list(node.ways.values()) for way in list(ways)
+        ]
+
+    @property
+    def checks_types(self) -> bool:
+        """Whether a call refuses tensors of other types than the recorded ones."""
+        return all(
+            way.path.checks_types for ways in list(self._start.ways.values()) for way in ways
+        )
+
+    def texts(self) -> list[str]:
+        """The guards on values, in words."""
+        return [text for check in self.checks for text in check.texts()]
+
+
+def step(
+    node: Crossroads, answer: Any, tensors: Sequence[Tensor], numbers: Any, accept: Accept | None
+) -> tuple[Stretch, Any]:
+    """Runs the stretch that leads on from a point.
+
+    Raises:
+        EntryMiss: There is none.
+    """
+    ways = node.ways.get(answer, ())
+    for k, way in enumerate(ways):
+        try:
+            made = way.path.call(tensors, numbers, accept)
+        except (GuardMiss, EntryMiss):
+            continue
+        if k:  # the next call is likely to come this way too
+            node.ways[answer] = [way, *[x for x in ways if x is not way]]
+        return way, made
+    raise EntryMiss
+
+
+def routed(given: Sequence[Any], target: Crossing) -> tuple[list[int], int]:
+    """Where the tensors in the slots of a crossing come from, and how many the path gives."""
+    places = {x: -1 - k for k, x in enumerate(given)}
+    count = 1  # what is asked comes first
+    routes: list[int] = []
+    for x in target.tensors:
+        if x in places:
+            routes.append(places[x])
+        else:
+            routes.append(count)
+            count += 1
+    return routes, count

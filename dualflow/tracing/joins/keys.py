@@ -1,0 +1,185 @@
+"""Keys: when two states of a program are alike, so that it goes on in the same way from both.
+
+Plain values count by value; what existed before the call by identity, since the guards look after
+what is in it; lists, tuples, dicts and simple objects that the call has made by what they hold. A
+tensor that was computed counts by its type, and so does a number that may vary: they are handed
+over in *slots*. A state with anything else in it is like no other.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import types
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.context import Counted
+from dualflow.core.number import Number
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
+from dualflow.tracing.decorated import Decorated
+from dualflow.tracing.joins.frames import UNSET, Opaque
+from jit.ir.graph import Value
+
+MOST = 500  # things in a state
+LOOKED_INTO = 64  # items of a container that existed before
+CONTAINERS = (list, dict, set, deque)
+PLAIN = (bool, int, float, complex, str, bytes, type(None), range, type(Ellipsis))
+LASTING = (
+    type,
+    types.ModuleType,
+    types.BuiltinFunctionType,
+    types.CodeType,
+    enum.Enum,
+    np.dtype,
+    np.ufunc,
+    Counted,
+    Variable,
+    Decorated,
+)
+ITERATORS = tuple(
+    map(
+        type,
+        (
+            iter([]),
+            iter(()),
+            iter(range(0)),
+            iter(range(1 << 70)),
+            reversed([]),
+            enumerate([]),
+            zip(),
+            iter(""),
+        ),
+    )
+)
+
+
+class State:
+    """Collects what one state of a program holds.
+
+    Args:
+        value_of: Gives the graph's value for a tensor; what it is of, for one that was read; None
+            for a tensor from outside.
+        owner: Whose Numbers may vary.
+        existed: Tells whether a thing was there before the call.
+
+    Attributes:
+        tensors: What stands in the slots, by value of the graph.
+        numbers: The Numbers in slots, by name.
+        kept: Things that count by identity.
+    """
+
+    def __init__(
+        self,
+        value_of: Callable[[Tensor], Any],
+        owner: Any,
+        existed: Callable[[Any], bool],
+    ) -> None:
+        self._value_of, self._owner, self._existed = value_of, owner, existed
+        self.tensors: dict[Value, Tensor] = {}
+        self.numbers: dict[str, Number] = {}
+        self.kept: list[Any] = []
+        self._met: dict[int, int] = {}
+        self._alive: list[Any] = []  # so that an id stays its own
+        self._count = 0
+
+    def part(self, x: Any) -> Hashable:
+        """What tells `x` from others.
+
+        Raises:
+            Opaque: Nothing does.
+        """
+        self._count += 1
+        if self._count > MOST:
+            raise Opaque
+        kind = type(x)
+        if kind is Tensor:
+            return self._tensor(x)
+        if kind is Number:
+            return self._number(x)
+        if x is UNSET:
+            return "unset"
+        if kind in PLAIN:
+            return kind.__name__, repr(x) if kind in (float, complex) else x
+        if id(x) in self._met:
+            return "again", self._met[id(x)]
+        self._met[id(x)] = len(self._met)
+        self._alive.append(x)
+        if not isinstance(x, LASTING) and not self._existed(x):
+            return kind, self._inside(x, kind)
+        self.kept.append(x)
+        if (
+            isinstance(x, CONTAINERS) and len(x) <= LOOKED_INTO
+        ):  # to be sure that nobody has changed it
+            return id(x), self._inside(x, kind)
+        return "is", id(x)
+
+    def _tensor(self, x: Tensor) -> Hashable:
+        value = self._value_of(x)
+        if not isinstance(value, Value):  # it was there before the call
+            kept = x if value is None else value
+            self.kept.append(kept)
+            return "is", id(kept)
+        self.tensors.setdefault(value, x)
+        slot = list(self.tensors).index(value)
+        return "slot", slot, x.raw.shape, x.raw.dtype.str, x.record is not None
+
+    def _number(self, x: Number) -> Hashable:
+        if x.owner is not self._owner or not self._owner.live:
+            return self.part(x.value)
+        if x.dim is not None:
+            raise Opaque
+        self.numbers.setdefault(x.name, x)
+        return "number", list(self.numbers).index(x.name), type(x.value).__name__
+
+    def _inside(self, x: Any, kind: type) -> Hashable:
+        """What a thing holds that the call has made."""
+        if kind in (list, tuple, deque):
+            return tuple(map(self.part, x))
+        if kind is dict:
+            return tuple([(self.part(k), self.part(v)) for k, v in x.items()])
+        if kind in (set, frozenset):
+            return frozenset(self.part(k) for k in x)
+        if kind is slice:
+            return tuple(map(self.part, (x.start, x.stop, x.step)))
+        if kind in ITERATORS:
+            return tuple(map(self.part, x.__reduce__()[1:]))
+        if kind is types.MethodType:
+            return self.part(x.__self__), self.part(x.__func__)
+        if kind is functools.partial:
+            return self.part(x.func), self.part(x.args), self.part(x.keywords)
+        if kind is types.FunctionType:
+            return self._function(x)
+        if kind is types.CellType:
+            return self._cell(x)
+        if has_only_attributes(kind):
+            return self.part(vars(x))
+        raise Opaque
+
+    def _function(self, x: types.FunctionType) -> Hashable:
+        if vars(x):
+            raise Opaque
+        self.kept.append(x.__code__)
+        parts = x.__defaults__, x.__kwdefaults__, x.__closure__
+        return id(x.__code__), tuple(map(self.part, parts))
+
+    def _cell(self, x: types.CellType) -> Hashable:
+        try:
+            return self.part(x.cell_contents)
+        except ValueError:
+            return "empty"
+
+
+def has_only_attributes(kind: type) -> bool:
+    """Whether all that an object of a class holds is in its `__dict__`."""
+    for base in kind.__mro__[:-1]:
+        if "__slots__" in vars(base) or not base.__flags__ & HEAP:
+            return False
+    return True
+
+
+HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
