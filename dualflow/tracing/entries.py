@@ -16,7 +16,7 @@ from dualflow.tracing.trace import Trace
 from dualflow.tracing.varying import CONSTANT, Family, Key, Pattern, family_key, places_of
 
 Way = Path | Joined
-SINGLE = 3  # paths of their own, each with one foreign call, before ways join
+SINGLE = 8  # paths of their own, each with one foreign call, before ways join
 
 
 class Entry:

@@ -26,6 +26,7 @@ from dualflow.tracing.joins.frames import UNSET, Opaque
 from jit.ir.graph import Value
 
 MOST = 500  # things in a state
+MOST_BYTES = 1024  # of a tensor that counts by its values
 LOOKED_INTO = 64  # items of a container that existed before
 CONTAINERS = (list, dict, set, deque)
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, type(Ellipsis))
@@ -120,7 +121,9 @@ class State:
 
     def _tensor(self, x: Tensor) -> Hashable:
         value = self._value_of(x)
-        if not isinstance(value, Value):  # it was there before the call
+        if value is None and x.record is None and x.raw.nbytes <= MOST_BYTES:
+            return "constant", x.raw.shape, x.raw.dtype.str, x.raw.tobytes()
+        if not isinstance(value, Value):
             kept = x if value is None else value
             self.kept.append(kept)
             return "is", id(kept)
