@@ -54,7 +54,10 @@ PLAIN = (int, float, bool)
 class Owner(Protocol):
     """Who records what becomes of Numbers."""
 
-    live: bool
+    @property
+    def live(self) -> bool:
+        """Whether it goes on recording, in this thread."""
+        ...
 
     def compute(self, operation: tuple[str, Callable[..., Any]], *operands: Any) -> Any:
         """The result of arithmetic."""

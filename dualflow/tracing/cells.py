@@ -10,6 +10,7 @@ from dualflow.core import tree
 from dualflow.core.convert import from_data
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
+from dualflow.tracing.guards.places import Place
 from dualflow.tracing.joins.frames import Opaque
 
 
@@ -37,6 +38,25 @@ class TensorCell:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         self.holder = self
+
+
+class StateCell:
+    """A tensor that Python keeps in a place of its own, such as an attribute.
+
+    Args:
+        place: Where.
+        before: What is there while recording.
+    """
+
+    def __init__(self, place: Place, before: Tensor) -> None:
+        self._place = place
+        self.before = before
+        self.holder = self
+
+    @property
+    def tensor(self) -> Tensor:
+        """What is there now."""
+        return self._place.read()
 
 
 class ArrayCell:

@@ -12,6 +12,7 @@ from dualflow.tracing.path import Path
 from dualflow.tracing.recorded import recorded
 from dualflow.tracing.shortcut import Shortcut
 from dualflow.tracing.signature import Call
+from dualflow.tracing.states import Volatile
 from dualflow.tracing.trace import Trace
 from dualflow.tracing.varying import CONSTANT, Family, Key, Pattern, family_key, places_of
 
@@ -68,6 +69,9 @@ class Entry:
             trace: The recording.
             result: What the call returned.
         """
+        if trace.ledger.effects or trace.states.any:  # which no stretch can hand over
+            self._add(Path(recorded(trace, result)))
+            return
         joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
         known = sum(isinstance(path, Path) for path in self.paths)
         crossings = trace.crossings
@@ -76,11 +80,15 @@ class Entry:
         ):
             new = joined or Joined(self.sites)
             new.add(trace, result)
-            self.paths = [new, *[x for x in self.paths if isinstance(x, Joined) and x is not new]]
+            kept = [x for x in self.paths if isinstance(x, Joined) or x.is_whole]
+            self.paths = [x for x in kept if x is not new]
         else:
             new = Path(recorded(trace, result))
-            self.paths.append(new)
-        self.last = new
+        self._add(new)
+
+    def _add(self, path: Way) -> None:
+        self.paths.append(path)
+        self.last = path
         self.info.paths = len(self.parts)
 
     def find(self, prefix: tuple[bool | int, ...], tried: set[Way]) -> Way | None:
@@ -99,12 +107,17 @@ class Entry:
 
 
 class Entries(dict[Key, Entry]):
-    """The entries by their keys, and the families that these keys are of."""
+    """The entries by their keys, and the families that these keys are of.
+
+    Attributes:
+        volatile: Which state differs from call to call.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._families: dict[Key, Family] = {}
         self._latest: list[Key] = []
+        self.volatile = Volatile()
 
     def serving(self, call: Call) -> Entry | None:
         """The entry for a call."""

@@ -55,7 +55,7 @@ class Explanation:
         host_steps: What they leave to Python; all of their steps, where they are interpreted.
         foreign_calls: How many calls from Python into native code one call makes, at most.
         events: What the user was told: retraces, limits, numbers and extents that cannot vary.
-        effects: Python's side effects that the graphs replay: none in this release.
+        effects: What the graphs repeat of what Python does besides computing, with the lines.
     """
 
     name: str
@@ -134,6 +134,7 @@ def explain(function: Any) -> Explanation:
     """The Explanation of a `Function`."""
     traces: list[TraceInfo] = []
     codes: list[Any] = []
+    effects: dict[str, None] = {}
     for entry in list(function.entries.values()):
         info = entry.info
         info.segments = entry.segments
@@ -147,6 +148,7 @@ def explain(function: Any) -> Explanation:
         info.guards += dict.fromkeys(text for path in paths for text in path.texts())
         info.guards += [line for path in paths for line in path.decided]
         codes += [path.executable for path in entry.parts]
+        effects.update(dict.fromkeys(text for path in entry.parts for text in path.effects))
         traces.append(info)
     return Explanation(
         name=function.name,
@@ -158,4 +160,5 @@ def explain(function: Any) -> Explanation:
         host_steps=[part for code in codes for part in code.host_steps],
         events=list(function.retraces.events),
         foreign_calls=max((code.foreign_calls for code in codes), default=0),
+        effects=list(effects),
     )

@@ -15,12 +15,13 @@ from dualflow.core.context import context, using
 from dualflow.core.number import value_of
 from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
-from dualflow.tracing import breakpoints, modes
+from dualflow.tracing import breakpoints, modes, outlets
 from dualflow.tracing.decorated import Decorated, Disguised, named
 from dualflow.tracing.entries import Entries, Entry, Way
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
 from dualflow.tracing.gradient import unsettled
 from dualflow.tracing.joins.crossings import Crossings
+from dualflow.tracing.ledger import EffectError
 from dualflow.tracing.numerics import Checker, NotFinite
 from dualflow.tracing.parameters import (
     asks_types,
@@ -41,7 +42,7 @@ from dualflow.tracing.recorded import is_tracked
 from dualflow.tracing.refusal import leading
 from dualflow.tracing.retraces import Change, Retraces, change_of, decided, nearest_change
 from dualflow.tracing.segments import in_segments
-from dualflow.tracing.signature import Call, take_apart, unchanged, written
+from dualflow.tracing.signature import Call, given, take_apart, unchanged, written
 from dualflow.tracing.spec import TensorSpec, check_signature
 from dualflow.tracing.trace import Trace
 from jit.config import config
@@ -52,6 +53,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 NOTHING = object()  # instead of a result
 MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
+CHANGES_ARGUMENTS = (
+    "it changes a list or dict that was passed to it",
+    "return what is new",
+    "effect",
+)
 SETTING = "create and set state outside, or keep what changes in a df.Variable"
 
 
@@ -144,6 +150,8 @@ class Function(Decorated):
             result = path.call(tensors, numbers)
         except GuardMiss as miss:
             return self._run(entry, take_apart(args, {}), path, miss)
+        except EffectError as done:
+            raise done.cause from done.cause.__cause__  # the user's own
         except Exception:  # another type, or a failure: the usual way finds out
             return NOTHING
         self.from_graph += 1
@@ -198,6 +206,8 @@ class Function(Decorated):
                 path = entry.find((), tried)
             except NotFinite:
                 raise
+            except EffectError as done:
+                raise done.cause from done.cause.__cause__  # the user's own
             except Exception as error:  # the call starts again, and Python raises at its own line
                 failure = error
                 break
@@ -209,7 +219,7 @@ class Function(Decorated):
             if failure is None and len(entry.parts) > count:  # another thread has recorded
                 return self._run(entry, call)
             if changed is not None and not entry.segments:
-                self._changed(entry, changed.reason())
+                self._changed(entry, changed)
             result = self._in_segments(call) if entry.segments else self._record(entry, call)
         if failure is not None:
             warn_user(
@@ -282,9 +292,10 @@ class Function(Decorated):
             warn_user(message, FunctionWarning)
         self.replaced += 1
 
-    def _changed(self, entry: Entry, what: str) -> None:
+    def _changed(self, entry: Entry, miss: StateMiss) -> None:
         """Python state is not as in any path: a new recording, if earlier ones were of any use."""
-        info = entry.info
+        info, what = entry.info, miss.reason()
+        self.entries.volatile.places.update(miss.places())
         info.again.append(what)
         entry.unserved = entry.unserved + 1 if entry.hits == info.hits else 1
         entry.hits = info.hits
@@ -317,7 +328,7 @@ class Function(Decorated):
 
     def _record(self, entry: Entry, call: Call) -> Any:
         started = time.perf_counter()
-        trace = Trace(self.name)
+        trace = Trace(self.name, self.entries.volatile)
         if not entry.pattern.shapes:
             trace.crossings = Crossings(entry.sites, sys._getframe(), self.python)
         tensors = trace.arguments(
@@ -333,20 +344,20 @@ class Function(Decorated):
         again, result = None, None
         try:
             with using(trace=trace), recording_guesses(trace.scalars.guesses), breakpoints.noted:
-                with trace.watch(self.python, names):
+                with outlets.noted, trace.watch(self.python, names):
                     result = self.python(*args, **kwargs)
                 if not unchanged((args, kwargs), call.spec, leaves):
-                    reason = "it changes a list or dict that was passed to it"
-                    trace.refuse(reason, "return what is new", "effect")
+                    trace.refuse(*CHANGES_ARGUMENTS)
                 trace.watched(args, kwargs, result)
                 self._keep(entry, trace, result, kept)
         except NumericsError:
             trace.restore()
             raise
         except Exception as error:
-            again = entry.pattern.may_cause(error)
+            again = entry.pattern.may_cause(error) or trace.states.may_cause(error)
             if again is None:
                 raise
+            trace.restore(python=True)
         finally:
             if trace.refusals:  # a tape from outside may have been told to watch an argument
                 for x, alias in zip(call.tensors, tensors, strict=True):
@@ -356,9 +367,9 @@ class Function(Decorated):
                 own = dict(zip(map(id, leaves), tree.flatten(call.given)[0], strict=True))
                 written((args, kwargs), call.given, lambda x: own.get(id(x), value_of(x)))
         if again is not None:
-            trace.restore()
             result = self._eager(call)  # which raises eager's own error, if it is the program's
-            self._part(entry, numbers=again == "numbers", why="Python code does not take them")
+            if again != "state":  # else numbers of the state have no stand-ins any more
+                self._part(entry, numbers=again == "numbers", why="Python code does not take them")
             return result
         self._tell_decided(entry, call, trace)
         entry.key = call.key
@@ -398,7 +409,7 @@ class Function(Decorated):
             self._give_up(entry, refusal.reason, refusal.remedy)
         elif news is not None:
             entry.creations += 1
-            if entry.creations >= MAX_CREATIONS:
+            if entry.creations >= MAX_CREATIONS * (1 + trace.states.learned):
                 self._give_up(entry, f"every call {news}", SETTING)
         elif not trace.disturbed():
             entry.creations = 0
@@ -485,8 +496,3 @@ class FunctionOfObject(Disguised, Function):
     def __init__(self, python: Callable[..., Any], options: dict[str, Any]) -> None:
         super().__init__(python, options)
         self._ready = True
-
-
-def given(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The caller's own arguments, lists and dicts too, unless arrays must become tensors."""
-    return call.arguments(call.tensors) if call.arrays else call.given

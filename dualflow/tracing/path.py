@@ -7,7 +7,7 @@ graph may update in place (`Gifts`) it writes after its last guard and check.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
@@ -18,9 +18,10 @@ import jit
 from dualflow.core.context import context
 from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.cells import NumberCell, VariableCell
+from dualflow.tracing.cells import NumberCell, StateCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
+from dualflow.tracing.guards.places import Key
 from dualflow.tracing.parts import VALUES
 from dualflow.tracing.recorded import Computed, Constant, Recorded
 from dualflow.tracing.scalars import Prologue
@@ -41,11 +42,15 @@ class StateMiss(EntryMiss):
 
     Args:
         reason: Says what has changed.
+        places: Says where values are others than recorded.
     """
 
-    def __init__(self, reason: Callable[[], str]) -> None:
+    def __init__(
+        self, reason: Callable[[], str], places: Callable[[], Iterable[Key]] = tuple
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.places = places
 
 
 class ExtentsMiss(EntryMiss):
@@ -66,6 +71,7 @@ class Path:
         checks_types: Whether a call refuses tensors of other types than the recorded ones.
         ops: How many were recorded.
         check: What asks whether state outside of the arguments is as it was.
+        effects: What a call does besides computing, in words.
     """
 
     def __init__(self, recorded: Recorded) -> None:
@@ -76,6 +82,7 @@ class Path:
         self._missed = self.check.missed
         self._equals = recorded.equals
         self._build = recorded.build
+        self.effects = recorded.effects
         self._leaves = recorded.leaves
         self._written = recorded.written
         self._replaced = recorded.replaced
@@ -94,6 +101,8 @@ class Path:
         with recording_guesses(recorded.guesses):
             self.executable = jit.compile(recorded.graph, ops=registry, donate=self._gifts.pairs)
         self._prologue = recorded.finish()
+        self._states, self._settings = recorded.states, recorded.settings
+        self._stateful = any(isinstance(cell, StateCell) for cell in self.cells) or self._states
         self._run = self.executable.run
         self._direct: Any = NOTHING
         self._gradient = self._call_gradient(recorded) if self._tracked else None
@@ -108,6 +117,11 @@ class Path:
     def parts(self) -> list[Path]:
         """Itself, which was compiled as a whole."""
         return [self]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it does what no stretch does: effects, and reading what Python keeps."""
+        return bool(self.effects or self._stateful)
 
     def texts(self) -> list[str]:
         """The guards on values, in words."""
@@ -143,7 +157,7 @@ class Path:
             GuardMiss: Python would have decided otherwise; nothing was done.
         """
         if (missed := self._missed()) >= 0:
-            raise StateMiss(partial(self.check.reason, missed))
+            raise StateMiss(partial(self.check.reason, missed), self._changed)
         numbers, computed = (), ()
         if self._prologue is not None:
             numbers, computed = self._computed_numbers(self._prologue, arguments, given)
@@ -174,13 +188,20 @@ class Path:
         if not fits:
             raise EntryMiss
 
-    @staticmethod
-    def _computed_numbers(prologue: Prologue, arguments: Sequence[Tensor], numbers: Any) -> Any:
+    def _changed(self) -> set[Key]:
+        """Where Python keeps values that are others than recorded."""
+        return {*self.check.places(), *self._settings.places()}
+
+    def _computed_numbers(
+        self, prologue: Prologue, arguments: Sequence[Tensor], numbers: Any
+    ) -> Any:
         """What the prologue gives: arrays for the graph, and numbers of the result."""
         try:
             found = prologue(numbers, arguments)
         except Exception:  # as Python would raise: it does when the call is recorded again
             found = None
+        if found is None and self._states:
+            raise StateMiss(f"what Python decides by {', '.join(self._states)}".format)
         if found is None:
             raise EntryMiss
         return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -13,10 +13,11 @@ from dualflow.core import tree
 from dualflow.core.context import Epoch, context, using
 from dualflow.core.number import Number
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.cells import ArrayCell, Cell, GradCell, TensorCell, VariableCell
+from dualflow.tracing.cells import ArrayCell, Cell, GradCell, StateCell, TensorCell, VariableCell
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.scalars import Prologue
+from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
 from jit.dims import Guess
 from jit.errors import TapeError
@@ -30,8 +31,8 @@ class Recorded:
     Attributes:
         graph: What is computed, with its outputs.
         cells: Where the arrays of the graph's inputs beyond the arguments are read.
-        leaves: Where each leaf of the result comes from.
-        build: Makes the result of its leaves.
+        leaves: Where each leaf of the result comes from, and then those that effects are given.
+        build: Does the effects, and makes the result of its leaves.
         tracked: The leaves that gradients flow back from.
         written: What is assigned at the end: cells, each with the output that it is given.
         replaced: Which gradients are other Variables then: the output that each holds, or none.
@@ -42,6 +43,9 @@ class Recorded:
         check: What asks whether state outside of the arguments is as it was.
         equals: The arguments that may come as other objects.
         unrecorded: Nodes through which no gradient may flow.
+        effects: What is done besides computing, in words.
+        states: What people call the numbers that Python keeps somewhere.
+        settings: What it relies on in dualflow's own objects.
     """
 
     graph: Graph
@@ -58,6 +62,9 @@ class Recorded:
     check: Check
     equals: Equals
     unrecorded: set[Node]
+    effects: Sequence[str] = ()
+    states: Sequence[str] = ()
+    settings: Settings = field(default_factory=Settings)
 
 
 def recorded(trace: Trace, result: Any) -> Recorded:
@@ -69,6 +76,12 @@ def recorded(trace: Trace, result: Any) -> Recorded:
     """
     check = entry_check(trace)
     leaves, spec = tree.flatten(result)
+    build = trace.ledger.after(builder(spec), len(leaves))
+    lasting = [True] * len(leaves) + [keeps for _, keeps in trace.ledger.leaves()]
+    leaves += [x for x, _ in trace.ledger.leaves()]
+    tracked = [
+        k for k, x in enumerate(leaves) if lasting[k] and returned(trace, x) and is_tracked(x)
+    ]
     outputs = Outputs()
     slots: list[int | Constant | Computed] = [leaf_of(trace, outputs, x) for x in leaves]
     written, replaced = written_by(trace, outputs), replaced_by(trace, outputs)
@@ -77,14 +90,17 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         graph=trace.graph,
         cells=trace.cells,  # all of them: an output may have been one more input
         leaves=slots,
-        build=builder(spec),
-        tracked=[k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x)],
+        build=build,
+        effects=[effect.told for effect in trace.ledger.effects],
+        tracked=tracked,
         written=written,
         replaced=replaced,
         answers=tuple(trace.answers),
         decided=trace.scalars.decided(),
         guesses=trace.scalars.guesses,
         finish=trace.scalars.finish,
+        states=trace.scalars.states,
+        settings=trace.settings,
         check=check,
         equals=trace.equals,
         unrecorded=trace.unrecorded,
@@ -182,12 +198,12 @@ def entry_check(trace: Trace) -> Check:
     return trace.check.extended(guards, constants)
 
 
-def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell]:
+def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell | StateCell]:
     """Inputs from outside that nobody watched: the results of a path carry no gradients to them."""
-    found: list[TensorCell | VariableCell] = []
+    found: list[TensorCell | VariableCell | StateCell] = []
     for cell in trace.cells:
-        if isinstance(cell, TensorCell | VariableCell):
-            tensor = cell.tensor
+        if isinstance(cell, TensorCell | VariableCell | StateCell):
+            tensor = cell.before if isinstance(cell, StateCell) else cell.tensor
             if isinstance(cell, VariableCell):
                 tensor = trace.before.get(cell.variable, tensor)
             if tensor.record is None and is_inexact(tensor):

@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.context import context
 from dualflow.core.number import ARITHMETIC, COMPARISONS, UNARY, Number, value_of
+from dualflow.tracing.leftover import make_plain
 from jit.dims import Dim, Guess
 
 NAME = re.compile(r"\b[nct]\d+\b")  # of numbers and constants, in lines
@@ -38,13 +40,14 @@ class Scalars:
     """The numbers of one recording.
 
     Attributes:
-        live: Whether the recording goes on.
+        made: All numbers, where some of them come from Python's state.
         guesses: What was guessed of extents that vary.
         why: What was decided or fixed, and where, of numbers and of extents that users read.
     """
 
     def __init__(self, where: Callable[[], str | None] = lambda: None) -> None:
-        self.live = True
+        self._thread: int | None = get_ident()
+        self.made: list[Number] = []
         self.guesses: list[Guess] = []
         self.why: list[str] = []
         self._where = where
@@ -57,11 +60,22 @@ class Scalars:
             "ceil": math.ceil,
         }
         self._labels: dict[str, str] = {}
+        self._states: dict[str, str] = {}
         self._roots: list[str] = []
         self._extents: dict[str, tuple[int, int]] = {}
         self._inputs: dict[tuple[str, Any], int] = {}
         self._results: list[str] = []
         self._planted = False
+
+    @property
+    def live(self) -> bool:
+        """Whether the recording goes on, and this is its thread."""
+        return self._thread == get_ident()
+
+    def close(self) -> None:
+        """The recording is over: its numbers are like their values, and so are those kept."""
+        self._thread = None
+        make_plain(self.made)
 
     def decided(self) -> list[str]:
         """Everything that later calls must agree with, in words."""
@@ -78,6 +92,19 @@ class Scalars:
         self._labels[name] = label
         return Number(value, self, name)
 
+    def state(self, value: float, read: Callable[[], Any], label: str) -> Number:
+        """A number that Python keeps somewhere, and how each call reads it."""
+        name = f"s{len(self._states)}"
+        self._states[name] = f"{self._constant(read)}()"
+        self._labels[name] = label
+        self.made.append(Number(value, self, name))
+        return self.made[-1]
+
+    @property
+    def states(self) -> list[str]:
+        """What people call the numbers that Python keeps somewhere."""
+        return [self._labels[name] for name in self._states]
+
     def extent(self, name: str, place: tuple[int, int], label: str) -> None:
         """An extent that varies is found in the shape of a tensor: (argument, axis)."""
         self._extents.setdefault(name, place)
@@ -86,7 +113,7 @@ class Scalars:
     @property
     def used(self) -> bool:
         """Whether there are numbers that may vary."""
-        return bool(self._roots or self._extents or self._planted)
+        return bool(self._roots or self._extents or self._states or self._planted)
 
     def of_dim(self, dim: int | Dim, value: int) -> int | Number:
         """An extent as Python sees it."""
@@ -122,7 +149,10 @@ class Scalars:
         self._labels[name] = f"({text.format(*map(self._told, operands))})"[:LONGEST]
         if operation is ARITHMETIC["pow"]:  # whether it is an int depends on values
             self._lines.append(f"if type({name}) is not {self._constant(type(value))}: return")
-        return Number(value, self, name)
+        result = Number(value, self, name)
+        if self._states:
+            self.made.append(result)
+        return result
 
     def decide(self, operation: Operation, *operands: Any) -> bool:
         """The answer of a comparison."""
@@ -215,6 +245,7 @@ class Scalars:
             results: The numbers that it gives.
         """
         source = [f"{', '.join(roots)}, = numbers"] if roots else []
+        source += [f"{name} = {read}" for name, read in self._states.items()]
         for name, (k, axis) in self._extents.items():
             source.append(f"{name} = tensors[{k}].raw.shape[{axis}]")
             source.append(f"if {name} < 2: return")

@@ -8,10 +8,12 @@ only when that number has moved since it looked last.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from dualflow.core.context import Epoch
 from dualflow.core.variable import Variable
+from dualflow.tracing.guards.places import Item, Key
 
 PLAIN = (bool, int, float, complex, str, bytes)
 
@@ -25,6 +27,7 @@ class Settings:
 
     def __init__(self) -> None:
         self._values: dict[tuple[Any, str], Any] = {}
+        self._varying: dict[int, set[str]] = {}  # by id of a module
         # By id, with a weak reference: a recording keeps no Module alive that it was made for.
         self._modules: dict[int, tuple[weakref.ref[Any], dict[str, Any]]] = {}
         self._kinds: dict[Variable, tuple[Any, ...]] = {}
@@ -34,8 +37,14 @@ class Settings:
         """The recording holds while `owner.attribute` equals what it is now."""
         self._values.setdefault((owner, attribute), getattr(owner, attribute))
 
-    def saw_module(self, module: Any) -> None:
-        """A Module was called: the recording holds while its attributes are what they are now."""
+    def saw_module(self, module: Any, varying: Collection[str] = ()) -> None:
+        """A Module was called: the recording holds while its attributes are what they are now.
+
+        Args:
+            module: It.
+            varying: Attributes that may differ from call to call.
+        """
+        self._varying.setdefault(id(module), set()).update(varying)
         if id(module) not in self._modules:
             self._modules[id(module)] = (weakref.ref(module), attributes_of(module))
 
@@ -64,15 +73,29 @@ class Settings:
         for variable, was in self._kinds.items():
             if kind_of(variable) != was:
                 return f"dtype, device or trainability of {variable.label()}"
+        return next((f"{name} of {type(module).__name__}" for module, name in self._moved()), None)
+
+    def _moved(self) -> Iterator[tuple[Any, str]]:
+        """Modules with their attributes that are not what they were."""
         for reference, attributes in self._modules.values():
             module = reference()
             if module is None:
-                return "a Module that is gone"
-            now = attributes_of(module)
+                yield None, "an attribute"
+                continue
+            now, varying = attributes_of(module), self._varying[id(module)]
             for name in attributes.keys() | now.keys():
-                if not alike(attributes.get(name, Ellipsis), now.get(name, Ellipsis)):
-                    return f"{name} of {type(module).__name__}"
-        return None
+                if name not in varying and not alike(
+                    attributes.get(name, Ellipsis), now.get(name, Ellipsis)
+                ):
+                    yield module, name
+
+    def places(self) -> list[Key]:
+        """Where attributes of Modules are not what they were."""
+        return [(id(vars(module)), name) for module, name in self._moved() if module is not None]
+
+    def place(self, module: Any, name: str) -> Setting:
+        """Where a Module keeps an attribute."""
+        return Setting(vars(module), name, self)
 
     def hold(self) -> bool:
         """Whether a call may follow what was recorded, although something has changed."""
@@ -80,6 +103,24 @@ class Settings:
             return False
         self.epoch = Epoch.number
         return True
+
+
+class Setting(Item):
+    """An attribute of a Module; writing it counts as a change for all but its own recording."""
+
+    __slots__ = ("_settings",)
+
+    def __init__(self, holder: dict[str, Any], name: str, settings: Settings) -> None:
+        super().__init__(holder, name)
+        self._settings = settings
+
+    def write(self, value: Any) -> None:
+        """Puts a value there."""
+        knows = self._settings.epoch == Epoch.number
+        super().write(value)
+        Epoch.number += 1
+        if knows:
+            self._settings.epoch = Epoch.number
 
 
 def attributes_of(module: Any) -> dict[str, Any]:

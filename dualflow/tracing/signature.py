@@ -159,3 +159,8 @@ def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
 def watched(x: Tensor) -> str:
     """Who wants gradients through a recorded tensor: tapes, or `backward()` of Variables too."""
     return "backward" if x.record.rooted else "tape"
+
+
+def given(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The caller's own arguments, lists and dicts too, unless arrays must become tensors."""
+    return call.arguments(call.tensors) if call.arrays else call.given

@@ -8,44 +8,32 @@ cannot be replayed. With symbolic arguments the same trace only infers types.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dualflow.core.context import context, using
+from dualflow.core.context import context
 from dualflow.core.number import Number, plain, value_of
 from dualflow.core.op import Op, Symbol, argument_types, array_types, registry, values
 from dualflow.core.record import INEXACT, clock, hang
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.attrs import (
-    at_hint,
-    has_dim,
-    make_plain,
-    settled,
-    shapes,
-    varying_types,
-)
-from dualflow.tracing.cells import (
-    ArrayCell,
-    Cell,
-    GradCell,
-    NumberCell,
-    TensorCell,
-    VariableCell,
-    read_of,
-)
+from dualflow.tracing.attrs import at_hint, has_dim, make_plain, settled, shapes, varying_types
+from dualflow.tracing.captured import Captured
+from dualflow.tracing.cells import Cell, GradCell, NumberCell, TensorCell, VariableCell, read_of
+from dualflow.tracing.created import Created
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.reach import Reach
 from dualflow.tracing.joins.crossings import Crossings
+from dualflow.tracing.ledger import Ledger
 from dualflow.tracing.refusal import Refusal
 from dualflow.tracing.scalars import Scalars
 from dualflow.tracing.settings import Settings
+from dualflow.tracing.states import States, Volatile
 from jit.dims import symbol
 from jit.errors import TraceError
 from jit.ir.graph import Graph, Node, Value
@@ -60,6 +48,7 @@ class Trace:
     Args:
         name: Of the graph.
         closed: Tensors from outside become constants, so that the graph has no further inputs.
+        known: Which state differs from call to call.
 
     Attributes:
         graph: What was recorded so far.
@@ -77,13 +66,14 @@ class Trace:
         equals: The arguments that may come as other objects.
         scalars: The Python numbers and extents that may be others in later calls.
         fixed: Why extents that vary are fixed after all; None if they are not.
+        ledger: What the call does besides computing.
         crossings: Notes where ways may join; None where they shall not.
         existed: Tells whether something was there before the call.
     """
 
     runs = False  # other calls will run without Python
 
-    def __init__(self, name: str, *, closed: bool = False) -> None:
+    def __init__(self, name: str, known: Volatile | None = None, *, closed: bool = False) -> None:
         self.graph = Graph(name)
         self._closed = closed
         self.cells: list[Cell] = []
@@ -99,21 +89,23 @@ class Trace:
         self.before: dict[Variable, Tensor] = {}
         self.check: Check | None = None
         self.equals = Equals((), {})
-        self._reach = Reach(self.refuse, self.settings.saw_module)
         self.scalars = Scalars(user_line)
+        self.states = States(known or Volatile(), self)
+        self._reach = Reach(self.refuse, self.settings, self.states.plant)
+        self.ledger = Ledger()
         self.fixed: str | None = None
         self.crossings: Crossings | None = None
         self.existed = self._reach.existed
         self._varies = False
         self._records: list[Any] = []
-        self._created: dict[int, weakref.ref[Variable]] = {}  # by id: Variables compare elementwise
+        self._created = Created()
         self._variables: dict[Variable, Value] = {}
         # By id of a Variable: the tensor that it holds, and what reading it gives in the graph.
         self._held: dict[int, tuple[Tensor, Tensor | None]] = {}
         self._changed: list[Variable] = []
         self._symbols: list[Symbol] = []
         self._captured: dict[int, tuple[Any, Value]] = {}
-        self._arrays: dict[int, tuple[ArrayCell, Tensor]] = {}
+        self._arrays = Captured(lambda cell, x: self.symbol(self.input(x.type, None, cell)))
         self._constants: dict[tuple[Any, ...], Value] = {}
         self._numbers: dict[tuple[str, Any], Value] = {}
 
@@ -225,7 +217,7 @@ class Trace:
         if known is None:
             constant = self._closed and isinstance(x.raw, np.ndarray)
             value = (
-                self.graph.constant(x.raw) if constant else self._input(x.type, None, TensorCell(x))
+                self.graph.constant(x.raw) if constant else self.input(x.type, None, TensorCell(x))
             )
             known = self._captured[id(x)] = (x, value)
         return known[1]
@@ -241,13 +233,11 @@ class Trace:
 
     def _number(self, x: Number, array: Any) -> Value:
         """The graph's input for a number that has become an array."""
-        key = (x.name, array.dtype)
-        value = self._numbers.get(key)
-        if value is None:
-            tensor = Tensor(array)
+        key, tensor = (x.name, array.dtype), Tensor(array)
+        if key not in self._numbers:
             cell = NumberCell(self.scalars.input(x, array.dtype), tensor)
-            value = self._numbers[key] = self._input(tensor.type, None, cell)
-        return value
+            self._numbers[key] = self.input(tensor.type, None, cell)
+        return self._numbers[key]
 
     def number(self, x: Number, array: Any) -> Tensor:
         """A number as a tensor; `array` is what it is now, in the dtype wanted."""
@@ -255,7 +245,8 @@ class Trace:
             return Tensor(np.array(x.fixed(), array.dtype))
         return Tensor(array, self.symbol(self._number(x, array)))
 
-    def _input(self, type_: TensorType, name: str | None, cell: Cell) -> Value:
+    def input(self, type_: TensorType, name: str | None, cell: Cell) -> Value:
+        """An input of the graph, which each call reads from a cell."""
         self.cells.append(cell)
         return self.graph.input(type_, name)
 
@@ -287,7 +278,7 @@ class Trace:
         if value is None:
             owner = next((v for v, grad in self.grads.items() if grad is variable), None)
             cell = VariableCell(variable) if owner is None else GradCell(owner)
-            value = self._input(self.before[variable].type, variable.name, cell)
+            value = self.input(self.before[variable].type, variable.name, cell)
             self._variables[variable] = value
         return value
 
@@ -324,30 +315,24 @@ class Trace:
 
     def created(self, variable: Variable) -> None:
         """A Variable was made while recording."""
-        self._created[id(variable)] = weakref.ref(variable)
+        self._created.add(variable)
         self._held.pop(id(variable), None)
 
     def made(self, variable: Variable) -> bool:
         """Whether the Variable was made in this recording."""
-        ref = self._created.get(id(variable))
-        return ref is not None and ref() is variable
+        return self._created.has(variable)
 
     def survivors(self) -> list[Variable]:
         """Variables made while recording that Python still holds: the next call must see them."""
         grads = {id(v._grad) for v in self.grads}
-        alive = [ref() for ref in self._created.values()]
-        return [v for v in alive if v is not None and id(v) not in grads]
+        return [v for v in self._created.alive() if id(v) not in grads]
 
     def news(self) -> str | None:
         """What makes the next call another than this one, such as state created; or None."""
         if survivors := self.survivors():
             return f"creates {survivors[0].label()}"
-        if changed := self.settings.changed():
-            return f"sets {changed}"
-        if self._changed:
-            return f"switches {self._changed[0].label()}"
-        missed = -1 if self.check is None else self.check.missed()
-        return None if missed < 0 else self._reach.told(self.check, missed)
+        news = self.states.news(self.settings, self.check, self._reach)
+        return news or (f"switches {self._changed[0].label()}" if self._changed else None)
 
     def held(self, variable: Variable) -> Tensor:
         """What the recording has left in a Variable; another thread may have assigned it since."""
@@ -387,16 +372,7 @@ class Trace:
             array: What an op was given.
         """
         self._reach.given.note(array)
-        with using(trace=None):
-            known = self._arrays.get(id(array))
-            if known is not None and known[0].still(known[1]):
-                return known[1]
-            cell = ArrayCell(array)
-            tensor = cell.tensor
-        tensor.symbol = self.symbol(self._input(tensor.type, None, cell))
-        again = known is not None or not isinstance(array, np.ndarray)  # a list may change
-        self._arrays[-len(self._arrays) if again else id(array)] = (cell, tensor)
-        return tensor
+        return self._arrays.capture(array)
 
     def check_state(self) -> None:
         """Refuses at the end what a graph, which reads once and writes once, cannot do."""
@@ -404,9 +380,7 @@ class Trace:
             new = variable._grad
             if new is not None and new is not grad and not self.made(new):
                 self.refuse(f"the .grad of {variable.label()} is made another Variable", "copy it")
-        with using(trace=None):
-            same = all(cell.still(tensor) for cell, tensor in self._arrays.values())
-        if not same:
+        if not self._arrays.same():
             self.refuse("a NumPy array changes while the call uses it", "use a Variable for it")
 
     # ----- what Python asks -----
@@ -460,9 +434,9 @@ class Trace:
 
     def watched(self, *passing: Any) -> None:
         """The call is over; `passing` are trees of arguments and results."""
+        self.states.lift()
         self.settings.forget_temporaries()
-        captured = [x for cell, _ in self._arrays.values() for x in cell.arrays]
-        self.check = self._reach.finish(passing, captured)
+        self.check = self._reach.finish(passing, self._arrays.arrays())
         self.equals = self._reach.equals()
 
     # ----- arguments, and the end -----
@@ -498,8 +472,11 @@ class Trace:
         """An argument of which only the type is known."""
         return Tensor(None, self.symbol(self.graph.input(type_, name)))
 
-    def restore(self) -> None:
-        """Puts back what Variables held before: a symbolic trace must not be seen afterwards."""
+    def restore(self, *, python: bool = False) -> None:
+        """Puts back what Variables, or all that was looked at in `python`, held before the call."""
+        self.states.restore()
+        if python:
+            self._reach.undo()
         for variable, tensor in self.before.items():
             variable.tensor = tensor
         for variable, grad in self.grads.items():
@@ -507,13 +484,14 @@ class Trace:
 
     def release(self) -> None:
         """Lets go of the tensors of the recording; those that live on become plain ones."""
+        self.states.lift()
         for known in self._symbols:
             node = known.value.node
             known.owner = None  # what it was stays, for the message of who uses it
             known.value = (self.graph.name, node and node.source)
             known.varies = False
-        self.scalars.live = False
         for record in self._records:
             make_plain(record)
         for kept in (self._records, self._captured, self._arrays, self._held):
             kept.clear()
+        self.states.close()

@@ -2,8 +2,8 @@
 
 In the text files a program stands below its name, and defines `f(x)`. Each `->` is a change of the
 state, a line of Python in the program's module. Those in `effect_programs.txt` change state that
-outlives the call, and say by `state()` how it is. Those in `quiet_programs.txt` do nothing that
-needs a second recording.
+outlives the call, and say by `state()` how it is; so do those in `ledger_programs.txt`, which a
+graph can replay. Those in `quiet_programs.txt` do nothing that needs a second recording.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def read(name: str) -> dict[str, str]:
     return {name: body.rstrip() for name, body in found}
 
 
-SOURCES, EFFECTS, QUIET = map(
-    read, ("state_programs.txt", "effect_programs.txt", "quiet_programs.txt")
+SOURCES, EFFECTS, LEDGER, QUIET = map(
+    read,
+    ("state_programs.txt", "effect_programs.txt", "ledger_programs.txt", "quiet_programs.txt"),
 )
 
 

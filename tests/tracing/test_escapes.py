@@ -59,9 +59,9 @@ def test_strict_raises():
             f(vector(1, 2))
 
 
-def test_print_prints_at_every_call(capsys):
+def test_r38_what_was_formatted_is_printed_at_every_call(capsys):
     def f(x):
-        print(x.sum())
+        print(f"{x.sum()}")
         return x
 
     g = df.function(f)

@@ -16,7 +16,7 @@ from dualflow.core import kernels
 from dualflow.core.context import context
 from dualflow.errors import FunctionWarning, TraceError
 from tests.tracing.both import vector
-from tests.tracing.state_programs import EFFECTS, QUIET, SOURCES, program
+from tests.tracing.state_programs import EFFECTS, LEDGER, QUIET, SOURCES, program
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +73,26 @@ def test_r10_r11_no_effect_is_lost_and_nothing_impure_freezes(name, capsys):
     assert found == wanted
     assert f.from_graph == 0
     assert f.mode.startswith("segments (")
+
+
+@pytest.mark.parametrize("name", LEDGER)
+def test_r10_r38_what_a_graph_can_replay_is_replayed(name, capsys):
+    """Output and state after every call are those of eager execution."""
+    eager, compiled = program(LEDGER[name]), program(LEDGER[name])
+    f = df.function(compiled.function, strict=True)
+    many = 16
+    found, wanted = [], []
+    for python, scope, results in (
+        (eager.function, eager.scope, wanted),
+        (f, compiled.scope, found),
+    ):
+        for k in range(many):
+            result = outcome(python, vector(k % 4 + 0.5))
+            results.append((result, repr(scope["state"]()), *capsys.readouterr()))
+    assert found == wanted
+    assert f.from_graph >= many // 2, f.explain().traces[0].again
+    assert f.mode == "compiled"
+    assert f.explain().effects
 
 
 @pytest.mark.parametrize("name", QUIET)
@@ -225,16 +245,16 @@ def test_r12_what_python_takes_from_a_tensor_is_never_a_constant():
 
 
 def test_r9_state_that_never_repeats_runs_in_segments_in_the_end():
-    scope = program("k = 0\ndef f(x): return x * k").scope
+    scope = program("k = ''\ndef f(x): return x * len(k)").scope
     f = df.function(scope["f"], max_traces=4)
     for k in range(4):
-        scope["k"] = k
+        scope["k"] = "a" * k
         f(vector(1))
-    scope["k"] = 4
-    with pytest.warns(FunctionWarning, match=r"global k: 3 -> 4.*max_traces=4 is reached"):
+    scope["k"] = "a" * 4
+    with pytest.warns(FunctionWarning, match=r"global k: 'aaa' -> 'aaaa'.*max_traces=4 is reached"):
         f(vector(1))
     for k in range(3):
-        scope["k"] = k
+        scope["k"] = "a" * k
         assert f(vector(1)).tolist() == [k]
     assert len(f.graphs) == 4
 
@@ -267,7 +287,7 @@ def test_a_profiler_that_cannot_be_told_leads_to_segments():
 
 def test_strict_raises_for_an_effect():
     log = []
-    f = df.function(lambda x: log.append(1), strict=True)
+    f = df.function(lambda x: log.append(len(log)), strict=True)
     for _ in range(2):
         f(vector(1))
     with pytest.raises(TraceError, match=r"every call changes log at test_python_state"):

@@ -18,9 +18,10 @@ import numpy as np
 
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards.bytecode import line_of_name
+from dualflow.tracing.guards.places import MISSING, Contents, Key, Place, changed, kind
+from jit.types import TensorType
 
 IDENTIFIER = re.compile(r"\bk\d+\b")
-MISSING = object()
 LONGEST = 40  # characters of a value in a message
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, np.dtype, np.generic)
 LENIENT = (*PLAIN, tuple, frozenset, MethodType)  # may be equal without being one object
@@ -52,6 +53,7 @@ class Guard:
         expected: The name of the value then.
         owner: The id of the object whose attribute or item it is; None for names in scopes.
         told: Says what has changed, where that is not plain from the values.
+        where: Where that value is, if it can be written.
     """
 
     differs: str
@@ -61,6 +63,7 @@ class Guard:
     expected: str = ""
     owner: int | None = None
     told: Callable[[], str] | None = None
+    where: Place | Contents | None = None
 
     def constants(self) -> set[str]:
         """The constants that it names."""
@@ -121,6 +124,22 @@ class Check:
                 return guard
         return self.guards[-1]
 
+    def missing(self) -> list[tuple[Guard, Any]]:
+        """All guards that do not hold, each with the value that it expects."""
+        scope, found = {**TOOLS, **self._constants}, list[tuple[Guard, Any]]()
+        for guard in self.guards:
+            try:
+                holds = not eval(guard.differs, scope)
+            except Exception:
+                holds = False
+            if not holds:
+                found.append((guard, scope.get(guard.expected, MISSING)))
+        return found
+
+    def places(self) -> set[Key]:
+        """Where values are others than recorded."""
+        return {key for guard, before in self.missing() for key in changed(guard.where, before)}
+
     def reason(self, missed: int) -> str:
         """What has changed, in words: `global factor: 2.0 -> 3.0`."""
         guard = self.first(missed)
@@ -156,6 +175,8 @@ def shown(value: Any) -> str:
         text = repr(value)
     elif callable(value) and hasattr(value, "__qualname__"):
         text = value.__qualname__
+    elif isinstance(value, TensorType):
+        text = f"any {value}"
     elif isinstance(value, Tensor):
         text = f"{type(value).__name__} {value.type}"
     else:
@@ -224,5 +245,6 @@ TOOLS = {
     "map": map,
     "len": len,
     "type": type,
+    "kind": kind,
     "__builtins__": {"Exception": Exception},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from types import CodeType, FrameType
 from typing import Any
 
@@ -23,10 +24,24 @@ class Effects:
     def __init__(self) -> None:
         self.codes: list[CodeType] = []
         self._mutated: dict[int, tuple[Any, str]] = {}  # by id of a container
+        self._grown: Counter[int] = Counter()  # by how many items, by id of a list
 
-    def mutated(self, container: Any, frame: FrameType) -> None:
+    def mutated(self, container: Any, method: str, frame: FrameType) -> None:
         """A method that changes its object is called."""
-        self._mutated.setdefault(id(container), (container, line_of(frame)))
+        key = id(container)
+        self._mutated.setdefault(key, (container, line_of(frame)))
+        if method == "append":
+            self._grown[key] += 1
+        elif method == "extend" and type(container) is list:
+            self._grown[key] -= len(container)
+
+    def extended(self, container: Any) -> None:
+        """A list was extended, which is over now."""
+        self._grown[id(container)] += len(container)
+
+    def grew(self, container: Any, count: int) -> bool:
+        """Whether code that ran has appended so many items, and not another thread."""
+        return self._grown[id(container)] == count
 
     def line(self, guard: Guard) -> str | None:
         """Where what a guard is about was changed, as far as the code tells."""

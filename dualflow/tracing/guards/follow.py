@@ -11,9 +11,9 @@ import re
 import types
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from dualflow.core.source import OURS
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards import contents, holders, policy
 from dualflow.tracing.guards.check import LENIENT, PLAIN, Guard, Origin
+from dualflow.tracing.guards.grown import Way
 from dualflow.tracing.guards.objects import Attributes, Classes, attributes_in
+from dualflow.tracing.guards.places import Closure, Contents, Place
 
 MOST_BYTES = 1 << 16  # of an array that is compared at each call
 MOST_GUARDS = 5000
@@ -51,6 +53,19 @@ STATELESS = (
 )
 
 Refuse = Callable[[str, str, str], None]
+Plant = Callable[[Place, Any, str], Any]
+
+
+class Counting(Protocol):
+    """Who looks at objects that count their changes."""
+
+    def saw_module(self, module: Any, varying: Collection[str] = ()) -> None:
+        """There is one; some of its attributes may differ from call to call."""
+        ...
+
+    def place(self, module: Any, name: str) -> Place:
+        """Where it keeps an attribute."""
+        ...
 
 
 class Follower:
@@ -58,7 +73,8 @@ class Follower:
 
     Args:
         refuse: Is told of what cannot be guarded: reason, remedy, kind.
-        saw_counted: Is told of objects that count their changes, which need no guards here.
+        settings: Is told of objects that count their changes, which need no guards here.
+        plant: Is offered places with plain values; the kind of them if they may differ.
 
     Attributes:
         guards: What was found so far.
@@ -71,9 +87,10 @@ class Follower:
         generators: NumPy's random generators by id, with their state and place.
     """
 
-    def __init__(self, refuse: Refuse, saw_counted: Callable[[Any], None]) -> None:
+    def __init__(self, refuse: Refuse, settings: Counting, plant: Plant) -> None:
         self.refuse = refuse
-        self._saw_counted = saw_counted
+        self.plant = plant
+        self._settings = settings
         self.guards: list[Guard] = []
         self.constants: dict[str, Any] = {}
         self.names: set[str] = set()
@@ -81,7 +98,8 @@ class Follower:
         self.stored: set[str] = set()
         self.origins: dict[str, types.CodeType] = {}
         self.arrays: dict[int, tuple[np.ndarray[Any, Any], str, Origin, bytes | None]] = {}
-        self.ways: dict[int, set[str | None]] = {}  # names of arrays by id; None: in a container
+        self.ways: dict[int, set[Way]] = {}  # to arrays, lists, dicts by id; None: unknown
+        self.long: dict[int, tuple[str, Origin]] = {}  # lists with too many items to compare
         self.generators: dict[int, tuple[Any, str, str]] = {}
         self.objects: dict[int, Attributes] = {}
         self.functions: dict[int, list[types.FunctionType]] = {}  # by id of their code
@@ -123,19 +141,26 @@ class Follower:
         read: str = "",
         expected: str = "",
         owner: int | None = None,
+        where: Place | Contents | None = None,
     ) -> None:
         """Adds a guard."""
-        self.guards.append(Guard(differs, place, origin, read, expected, owner))
+        self.guards.append(Guard(differs, place, origin, read, expected, owner, where=where))
         if len(self.guards) == MOST_GUARDS:
             self.refuse(
                 f"more than {MOST_GUARDS} guards are needed", policy.REMEDIES["access"], "access"
             )
 
     def visit(
-        self, read: str, value: Any, place: str, origin: Origin, owner: int | None = None
+        self,
+        read: str,
+        value: Any,
+        place: str,
+        origin: Origin,
+        owner: int | None = None,
+        where: Place | None = None,
     ) -> None:
         """A place where Python finds a value: guards what is there, then what is inside."""
-        if len(self.guards) > MOST_GUARDS:
+        if len(self.guards) > MOST_GUARDS or self.differs(read, value, place, origin, where):
             return
         k = self.constant(value)
         same = f"{read} is not {k}"
@@ -143,17 +168,31 @@ class Follower:
             self.ways.setdefault(id(value), set()).add(origin.name)
         if isinstance(value, LENIENT):
             same += f" and differs({read}, {k})"
-        self.test(same, place, origin, read, k.removesuffix("()"), owner)
-        self.inside(value, place.removeprefix("global ").removeprefix("closure "), origin)
+        self.test(same, place, origin, read, k.removesuffix("()"), owner, where)
+        name = place.removeprefix("global ").removeprefix("closure ")
+        self.inside(value, name, origin, origin.name)
 
-    def item(self, value: Any, place: str, origin: Origin) -> None:
+    def differs(
+        self, read: str, value: Any, place: str, origin: Origin, where: Place | None
+    ) -> bool:
+        """Whether the value differs from call to call, so that its kind is guarded."""
+        kind = None if where is None else self.plant(where, value, place)
+        if kind is None:
+            return False
+        k, now = self.constant(kind), f"kind({read})"
+        self.test(f"{now} != {k}", place, origin, now, k, where=where)
+        return True
+
+    def item(self, value: Any, place: str, origin: Origin, way: Way = None) -> None:
         """An item of a container: guards what can be reached through it."""
         if isinstance(value, np.ndarray):
             self.ways.setdefault(id(value), set()).add(None)
-        self.inside(value, place, origin)
+        self.inside(value, place, origin, way)
 
-    def inside(self, value: Any, place: str, origin: Origin) -> None:
-        """Guards what can be reached through a value, soon."""
+    def inside(self, value: Any, place: str, origin: Origin, way: Way = None) -> None:
+        """Guards what can be reached through a value, soon; `way` is how code comes to a list."""
+        if isinstance(value, list | dict):
+            self.ways.setdefault(id(value), set()).add(way)
         if isinstance(value, STATELESS) or id(value) in self._inside:
             return
         self._inside.add(id(value))
@@ -169,7 +208,11 @@ class Follower:
 
     def reached(self, value: Any) -> bool:
         """Whether the code that ran can name it."""
-        return id(value) in self._inside
+        return self.has(id(value))
+
+    def has(self, key: int) -> bool:
+        """The same of what has this id."""
+        return key in self._inside
 
     # ----- by kinds of values -----
 
@@ -196,16 +239,28 @@ class Follower:
             self.whole = True
             self.more_names(self.names)
         elif (parts := holders.parts_of(value)) is not None:
+            self._partial(value, origin)
             for part in parts:
                 self.inside(part, place, origin)
         else:
             self._object(value, place, origin)
 
+    def _partial(self, value: Any, origin: Origin) -> None:
+        """Refuses a partial of a C function with effects: nobody is told when it is called."""
+        function = getattr(value, "func", None)
+        in_c = isinstance(function, types.BuiltinFunctionType | types.MethodWrapperType)
+        if in_c and (why := policy.impure(function)) is not None:
+            self.refuse(f"it {why.what} at {origin.line}", policy.REMEDIES[why.kind], why.kind)
+
     def _counted(self, module: Any, place: str, origin: Origin) -> None:
-        self._saw_counted(module)
+        k, varying = self.constant(vars(module)), set[str]()
         for name, x in list(vars(module).items()):
-            if not isinstance(x, STATELESS):
-                self.inside(x, f"{place}.{name}", origin)
+            where = self._settings.place(module, name)
+            if self.differs(f"{k}[{name!r}]", x, f"{place}.{name}", origin, where):
+                varying.add(name)
+            elif not isinstance(x, STATELESS):
+                self.inside(x, f"{place}.{name}", origin, name)
+        self._settings.saw_module(module, varying)
         self.classes.follow(type(module), type(module).__name__, origin)
 
     def _module(self, module: types.ModuleType, place: str, origin: Origin) -> None:
@@ -255,7 +310,8 @@ class Follower:
             except ValueError:
                 self.test(f"not is_empty({k})", f"closure {name}", at)
             else:
-                self.visit(f"{k}.cell_contents", value, f"closure {name}", at)
+                read = f"{k}.cell_contents"
+                self.visit(read, value, f"closure {name}", at, where=Closure(cell))
 
     def _array(self, array: np.ndarray[Any, Any], place: str, origin: Origin) -> None:
         if array.dtype.hasobject:

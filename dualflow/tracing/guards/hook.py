@@ -30,6 +30,10 @@ class Observer(Protocol):
         """Code of the user's calls a C function."""
         ...
 
+    def extended(self, function: Any) -> None:
+        """A list's method `extend` has returned."""
+        ...
+
     def failed(self, error: Exception) -> None:
         """The observer itself raised."""
         ...
@@ -68,11 +72,9 @@ class Watch:
         for callback in gc.callbacks:  # they run at any time, on behalf of nobody
             if (code := getattr(callback, "__code__", None)) is not None:
                 remembered[id(code)] = (code, SKIPPED)
-        entered, called, failed = (
-            self._observer.entered,
-            self._observer.called,
-            self._observer.failed,
-        )
+        observer = self._observer
+        entered, called, failed = observer.entered, observer.called, observer.failed
+        extended = observer.extended
 
         importing: FrameType | None = None
 
@@ -96,6 +98,8 @@ class Watch:
                     entered(frame)
                 elif event == "c_call":
                     called(frame, arg)
+                elif event == "c_return" and arg.__name__ == "extend":
+                    extended(arg)
             except Exception as error:
                 failed(error)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dualflow.tracing.guards import policy
 from dualflow.tracing.guards.check import Origin
+from dualflow.tracing.guards.places import ClassAttribute, Item, Slot
 
 if TYPE_CHECKING:
     from dualflow.tracing.guards.follow import Follower
@@ -93,7 +94,7 @@ class Attributes:
             self.read[name] = self._dict[name]
             follower.visit(
                 f"{self._k}[{name!r}]", self._dict[name], f"{self.place}.{name}",
-                self._origin(name), self._id,
+                self._origin(name), self._id, None if self.passing else Item(self._dict, name),
             )  # fmt: skip
         self._slots(names, everything=everything)
 
@@ -114,7 +115,8 @@ class Attributes:
                     self._follower.test(f"not is_unset({get}, {k})", place, origin, owner=self._id)
                 else:
                     self.read[name] = value
-                    self._follower.visit(f"{get}({k})", value, place, origin, self._id)
+                    where = Slot(slot, thing)
+                    self._follower.visit(f"{get}({k})", value, place, origin, self._id, where)
 
     def finish(self) -> None:
         """Guards that no attribute appears which would be found first, or was looked for."""
@@ -193,7 +195,8 @@ class Classes:
                 continue
             code = self._follower.origins.get(name) or self._follower.first_code
             read = f"{self._follower.constant(space)}[{name!r}]"
-            self._follower.visit(read, value, f"{place}.{name}", Origin(code, name), id(base))
+            where, origin = ClassAttribute(base, name), Origin(code, name)
+            self._follower.visit(read, value, f"{place}.{name}", origin, id(base), where)
             for part in parts_of(value):
                 self._follower.inside(part, f"{place}.{name}", Origin(code, name))
 

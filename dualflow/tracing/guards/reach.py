@@ -6,6 +6,7 @@ import builtins
 import sys
 import types
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -19,13 +20,15 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards import policy
 from dualflow.tracing.guards.arrays import Given
 from dualflow.tracing.guards.bytecode import names_of
-from dualflow.tracing.guards.check import PLAIN, Check, Origin
+from dualflow.tracing.guards.check import PLAIN, Check, Guard, Origin
 from dualflow.tracing.guards.effects import Effects
 from dualflow.tracing.guards.equals import Equals, by_value
-from dualflow.tracing.guards.follow import Follower
+from dualflow.tracing.guards.follow import Counting, Follower, Plant
+from dualflow.tracing.guards.grown import Grown
 from dualflow.tracing.guards.holders import random_state
 from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.objects import Attributes, attributes_in
+from dualflow.tracing.guards.places import Contents, Item, restore
 
 UNFOLLOWED = (*PLAIN, Tensor, np.ndarray, list, tuple, dict, set, frozenset, type, types.ModuleType)
 CALL = (lambda: None).__code__  # stands for the code of what is written in C
@@ -37,14 +40,20 @@ class Reach:
 
     Args:
         refuse: Is told of what cannot be guarded: reason, remedy, kind.
-        saw_counted: Is told of objects that count their changes.
+        settings: Is told of objects that count their changes.
+        plant: Is offered places with plain values; the kind of them if they may differ.
+
+    Attributes:
+        effects: What the code may have changed.
+        given: Which arrays were given to ops.
+        grown: Lists that code only appends to: what would guard them, and what they held before.
     """
 
     def __init__(
-        self, refuse: Callable[[str, str, str], None], saw_counted: Callable[[Any], None]
+        self, refuse: Callable[[str, str, str], None], settings: Counting, plant: Plant
     ) -> None:
         self._refuse = refuse
-        self._follower = Follower(refuse, saw_counted)
+        self._follower = Follower(refuse, settings, plant)
         self.effects = Effects()
         self._codes: dict[int, types.CodeType] = {}
         self.given = Given(self._codes)
@@ -52,6 +61,8 @@ class Reach:
         self._refused: set[str] = set()
         self._numpy = ""
         self._passing: set[int] = set()
+        self._nodes: set[int] = set()  # ids of what is in arguments and results
+        self.grown: list[tuple[Guard, list[Any]]] = []
         self._equals: list[tuple[int, Any]] = []
         self._imports: dict[str, types.CodeType] = {}  # modules that may not be there yet
         self._seen: set[tuple[str, str]] = set()  # scopes and names in them
@@ -138,7 +149,9 @@ class Reach:
                 if library and (callable(value) or isinstance(value, types.ModuleType)):
                     continue
                 self._seen.add((k, name))
-                follower.visit(f"{k}[{name!r}]", value, f"global {name}", Origin(code, name))
+                read, origin = f"{k}[{name!r}]", Origin(code, name)
+                where = Item(scope, name)
+                follower.visit(read, value, f"global {name}", origin, where=where)
         if absent and not library:
             test = " or ".join(f"{n!r} in {k}" for n in absent)
             builtin = all(hasattr(builtins, n) for n in absent)
@@ -193,9 +206,14 @@ class Reach:
     def called(self, frame: types.FrameType, function: Any) -> None:
         """Code calls a C function."""
         if function.__name__ in policy.MUTATING:
-            self.effects.mutated(function.__self__, frame)
+            self.effects.mutated(function.__self__, function.__name__, frame)
         if (why := policy.impure(function)) is not None:
             self._impure(why, frame)
+
+    def extended(self, function: Any) -> None:
+        """A list's method `extend` has returned."""
+        if type(function.__self__) is list:
+            self.effects.extended(function.__self__)
 
     def _impure(self, why: policy.Impure, frame: types.FrameType) -> None:
         by = "" if why.name in policy.IMPURE else f" by {why.name}"
@@ -234,9 +252,35 @@ class Reach:
         follower.drain()
         self._arrays(captured)
         self._random()
-        guards = [g for g in follower.guards if g.owner not in gone]
+        guards = self._without_grown([g for g in follower.guards if g.owner not in gone])
         used = {k for guard in guards for k in guard.constants()}
         return Check(guards, {k: follower.constants[k] for k in sorted(used)})
+
+    def _without_grown(self, guards: list[Guard]) -> list[Guard]:
+        """Guards but those of lists that code only appends to; those are kept apart."""
+        follower, left = self._follower, list[Guard]()
+        grown = Grown(self._codes.values(), {} if follower.whole else follower.ways)
+        for guard in guards:
+            where = guard.where
+            if isinstance(where, Contents) and type(where.holder) is list:
+                if grown.only(where.holder):
+                    self.grown.append((guard, follower.constants[guard.expected]))
+                    continue
+                if id(where.holder) in follower.long:
+                    follower.refuse_value(*follower.long[id(where.holder)])
+            left.append(guard)
+        return left
+
+    def fresh(self, value: Any) -> bool:
+        """Whether nobody else has the lists and dicts in a value, which the call has made."""
+        nodes: list[Any] = []
+        leaves, _ = tree.flatten(value, lambda x: nodes.append(x) is not None)
+        inner = [x for x in nodes if not any(x is leaf for leaf in leaves)]
+        ids = [id(x) for x in inner if not isinstance(x, tuple)]
+        known = any(k in self._nodes or self._follower.has(k) for k in ids)
+        self._nodes.update(ids)
+        plain = all(isinstance(x, tuple | list | dict | deque) for x in inner)
+        return plain and not known and len({*ids}) == len(ids)
 
     def equals(self) -> Equals:
         """The arguments that may come as other objects, and what was read of them."""
@@ -244,16 +288,20 @@ class Reach:
         arguments = [(k, x) for k, x in self._equals if id(x) in objects]
         return Equals(arguments, {k: x.read for k, x in objects.items()} if arguments else {})
 
-    def told(self, check: Check | None, missed: int) -> str:
+    def undo(self) -> None:
+        """Puts back all that the call has changed and that it could read."""
+        for guard in self._follower.guards:
+            if guard.expected and not guard.read.startswith("kind("):
+                restore(guard.where, self._follower.constants[guard.expected])
+
+    def told(self, guard: Guard) -> str:
         """What the call has changed that it could read, in words."""
-        assert check is not None
-        guard = check.first(missed)
         line = self.effects.line(guard)
         return f"changes {guard.place}" + (f" at {line}" if line else "")
 
     def _gone(self, passing: Collection[Any]) -> set[int]:
         """Ids of objects that were made in the call, so that nothing depends on them later."""
-        nodes: set[int] = set()
+        nodes = self._nodes
 
         def note(x: Any) -> bool:
             nodes.add(id(x))
@@ -284,7 +332,8 @@ class Reach:
         inputs = {id(x) for array in captured for x in (array, array.base)}
         follower = self._follower
         for array, place, origin, content in follower.arrays.values():
-            if not self.given.looked_into(array, follower.ways[id(array)]):
+            names: Any = follower.ways[id(array)]
+            if not self.given.looked_into(array, names):
                 continue
             if content is None and id(array) in inputs:
                 content = array.tobytes()  # is read at each call anyway

@@ -188,7 +188,7 @@ class Joined:
         """
         for check in self.checks:
             if (missed := check.missed()) >= 0:
-                raise StateMiss(partial(check.reason, missed))
+                raise StateMiss(partial(check.reason, missed), check.places)
         node, answer, tensors, numbers = self._start, None, arguments, given
         while True:
             way, made = step(node, answer, tensors, numbers, accept)

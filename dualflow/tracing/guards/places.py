@@ -1,0 +1,202 @@
+"""Places: where Python keeps the values that guards are about, to be read and written again."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from dualflow.core.tensor import Tensor
+
+Key = tuple[Hashable, ...]
+MISSING = object()
+
+
+class Place(Protocol):
+    """Where a value is kept."""
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other places."""
+        ...
+
+    def read(self) -> Any:
+        """What is there now."""
+        ...
+
+    def write(self, value: Any) -> None:
+        """Puts a value there."""
+        ...
+
+
+class Item:
+    """An item of a dict or list: a global, an attribute, or an item that Python calls so.
+
+    Args:
+        holder: The dict or list.
+        name: The key or the index.
+    """
+
+    __slots__ = ("holder", "name")
+
+    def __init__(self, holder: Any, name: Any) -> None:
+        self.holder = holder
+        self.name = name
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other places."""
+        return (id(self.holder), self.name)
+
+    def read(self) -> Any:
+        """What is there now."""
+        return self.holder[self.name]
+
+    def write(self, value: Any) -> None:
+        """Puts a value there."""
+        self.holder[self.name] = value
+
+
+class Closure:
+    """A variable that functions close over.
+
+    Args:
+        cell: Its cell.
+    """
+
+    __slots__ = ("cell",)
+
+    def __init__(self, cell: Any) -> None:
+        self.cell = cell
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other places."""
+        return (id(self.cell),)
+
+    def read(self) -> Any:
+        """What is there now."""
+        return self.cell.cell_contents
+
+    def write(self, value: Any) -> None:
+        """Puts a value there."""
+        self.cell.cell_contents = value
+
+
+class Slot:
+    """An attribute in a slot.
+
+    Args:
+        slot: Its descriptor.
+        thing: The instance.
+    """
+
+    __slots__ = ("slot", "thing")
+
+    def __init__(self, slot: Any, thing: Any) -> None:
+        self.slot = slot
+        self.thing = thing
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other places."""
+        return (id(self.thing), id(self.slot))
+
+    def read(self) -> Any:
+        """What is there now."""
+        return self.slot.__get__(self.thing)
+
+    def write(self, value: Any) -> None:
+        """Puts a value there."""
+        self.slot.__set__(self.thing, value)
+
+
+class ClassAttribute:
+    """An attribute of a class.
+
+    Args:
+        cls: The class that has it itself.
+        name: Of the attribute.
+    """
+
+    __slots__ = ("cls", "name")
+
+    def __init__(self, cls: type, name: str) -> None:
+        self.cls = cls
+        self.name = name
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other places."""
+        return (id(self.cls), self.name)
+
+    def read(self) -> Any:
+        """What is there now."""
+        return self.cls.__dict__[self.name]
+
+    def write(self, value: Any) -> None:
+        """Puts a value there."""
+        type.__setattr__(self.cls, self.name, value)
+
+
+class Contents:
+    """All items of a list or dict, which one guard is about.
+
+    Args:
+        holder: The list or dict.
+    """
+
+    __slots__ = ("holder",)
+
+    def __init__(self, holder: Any) -> None:
+        self.holder = holder
+
+    def changed(self, before: Any) -> list[Key]:
+        """The items that are others than before; none where there are more or fewer of them."""
+        now, holder = self.holder, id(self.holder)
+        if len(now) != len(before):
+            return []
+        if isinstance(before, dict):
+            names = [name for name in before if now.get(name, MISSING) is not before[name]]
+        else:
+            names = [k for k, x in enumerate(before) if now[k] is not x]
+        return [(holder, name) for name in names]
+
+    def restore(self, before: Any) -> None:
+        """Puts all items back, if there are others."""
+        if len(self.holder) == len(before) and not self.changed(before):
+            return
+        self.holder.clear()
+        if isinstance(before, dict):
+            self.holder.update(before)
+        else:
+            self.holder.extend(before)
+
+
+def changed(where: Place | Contents | None, before: Any) -> list[Key]:
+    """The places that a guard says are not as they were."""
+    if where is None:
+        return []
+    return where.changed(before) if isinstance(where, Contents) else [where.key]
+
+
+def restore(where: Place | Contents | None, before: Any) -> None:
+    """Puts back what a guard is about."""
+    if isinstance(where, Contents):
+        where.restore(before)
+    elif where is not None and now(where) is not before:
+        where.write(before)
+
+
+def now(place: Place) -> Any:
+    """What is in a place; MISSING if nothing is."""
+    with suppress(LookupError, AttributeError, ValueError):
+        return place.read()
+    return MISSING
+
+
+def kind(value: Any) -> Any:
+    """What stays the same of a value that differs from call to call: its type."""
+    if value.__class__ is Tensor and value.raw is not None:
+        return value.type
+    return type(value)

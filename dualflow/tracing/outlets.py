@@ -1,0 +1,150 @@
+"""Outlets: `print` and `logging` in a recorded call, which its path repeats with later values."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import threading
+from collections.abc import Callable
+from types import BuiltinFunctionType
+from typing import Any
+
+from dualflow.core.context import context, using
+from dualflow.core.source import line_in, user_line
+from dualflow.tracing.ledger import Ledger, current, replayable
+
+STREAMS = ("stdout", "stderr")
+LEVELS = {
+    "debug": 10,
+    "info": 20,
+    "warning": 30,
+    "warn": 30,
+    "error": 40,
+    "critical": 50,
+    "fatal": 50,
+}
+
+
+class Stream:
+    """One of Python's own streams, whatever it is at a later call: a notebook's cell has its own.
+
+    Args:
+        name: Of it in `sys`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+# ----- print -----
+
+
+def note_print(ledger: Ledger, values: tuple[Any, ...], how: dict[str, Any]) -> None:
+    """Prints, and has later calls print what they find there."""
+    values = tuple([x if replayable(x) else str(x) for x in values])  # what `str` reads is guarded
+    file = how.pop("file", None)
+    to = next((Stream(name) for name in STREAMS if file is getattr(sys, name)), file)
+
+    def act(given: Any) -> None:
+        stream = getattr(sys, to.name) if isinstance(to, Stream) else to
+        builtins.print(*given[0], **given[1], file=stream)
+
+    do(ledger, act, (values, how), f"prints at {user_line()}")
+
+
+def do(ledger: Ledger, act: Callable[[Any], None], value: Any, told: str) -> None:
+    """Notes an entry and does it now; nothing of that is the recorded code's own."""
+    value = ledger.note(act, value, told)
+    with context.aside(), using(trace=None):
+        act(value)
+
+
+def stand_in_for_print(original: Callable[..., None]) -> Callable[..., None]:
+    """What is called `print` while calls are recorded."""
+
+    def print(*values: Any, **how: Any) -> None:
+        ledger = current()
+        if ledger is None or not replayable(how, [how.get("file")]):
+            original(*values, **how)
+        else:
+            note_print(ledger, values, how)
+
+    return print
+
+
+# ----- logging -----
+
+
+def note_log(
+    ledger: Ledger, logger: Any, level: Any, text: Any, args: Any, extra: Any, stacklevel: int
+) -> None:
+    """Logs, and has later calls log what they find, at this line of the program."""
+    file, line, function, _ = logger.findCaller(False, stacklevel)  # noqa: FBT003 - its signature
+
+    def act(given: Any) -> None:
+        level, text, args, extra = given
+        if logger.isEnabledFor(level):
+            logger.handle(
+                logger.makeRecord(
+                    logger.name, level, file, line, text, args, None, function, extra, None
+                )
+            )
+
+    do(ledger, act, (level, text, args, extra), f"logs at {line_in(file, line)}")
+
+
+def stand_in_for_log(original: Callable[..., None], level: int | None) -> Callable[..., None]:
+    """What stands for a method of loggers while calls are recorded."""
+
+    def method(self: Any, *args: Any, **how: Any) -> None:
+        ledger, stacklevel = current(), how.pop("stacklevel", 1) + 1
+        extra = how.get("extra")
+        of: Any = args if level is None else (level, *args)
+        plain = not (how.get("exc_info") or how.get("stack_info")) and len(of) > 1
+        if ledger is None or not plain or not replayable((of, extra)):
+            original(self, *args, **how, stacklevel=stacklevel)
+        else:
+            note_log(ledger, self, of[0], of[1], of[2:], extra, stacklevel + 1)
+
+    return method
+
+
+# ----- where they stand -----
+
+
+class Noted:
+    """A `with` inside which output is noted; several threads may be inside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[tuple[Any, str, Any]] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._install()
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for owner, name, original in self._before:
+                    setattr(owner, name, original)
+                self._before.clear()
+
+    def _install(self) -> None:
+        if type(builtins.print) is BuiltinFunctionType:  # else it is the user's, and recorded
+            self._put(builtins, "print", stand_in_for_print(builtins.print))
+        if (logging := sys.modules.get("logging")) is not None:
+            for name, level in (*LEVELS.items(), ("log", None)):
+                method = stand_in_for_log(getattr(logging.Logger, name), level)
+                self._put(logging.Logger, name, method)
+
+    def _put(self, owner: Any, name: str, stand_in: Any) -> None:
+        self._before.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, stand_in)
+
+
+noted = Noted()

@@ -1,0 +1,257 @@
+"""States: Python's own values that differ from call to call, as inputs and outputs of a recording.
+
+A counter in an attribute, the last loss in a global: once such a value was seen to change, the next
+recording puts a stand-in into its place, a Number or a tensor of the graph, so that it sees what
+becomes of it. When the call is over the place holds a plain value again. Each later call reads the
+place, and writes what the recording has left there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from dualflow.core import tree
+from dualflow.core.number import Number
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.cells import StateCell
+from dualflow.tracing.guards import places
+from dualflow.tracing.guards.check import Check, Guard
+from dualflow.tracing.guards.places import Key, Place
+from dualflow.tracing.guards.reach import Reach
+from dualflow.tracing.ledger import replayable, without_symbol
+from dualflow.tracing.settings import Settings
+
+if TYPE_CHECKING:
+    from dualflow.tracing.trace import Trace
+
+NUMBERS = (int, float)
+
+
+@dataclass
+class Volatile:
+    """What is known of the state of a function from its recordings so far.
+
+    Attributes:
+        places: Those that were seen to change.
+        numbers: Whether numbers may have stand-ins: no code asks for their type.
+        constants: What was left in some places while other threads were alive.
+    """
+
+    places: set[Key] = field(default_factory=set)
+    numbers: bool = True
+    constants: dict[Key, Any] = field(default_factory=dict)
+
+    def ran(self, codes: Iterable[CodeType]) -> None:
+        """Code of a recording."""
+        if any("type" in code.co_names for code in codes):
+            self.numbers = False
+
+
+class Planted:
+    """A stand-in in its place.
+
+    Args:
+        place: Where it is.
+        label: What people call it.
+        value: What was there.
+        stand_in: It.
+    """
+
+    def __init__(self, place: Place, label: str, value: Any, stand_in: Any) -> None:
+        self.place = place
+        self.label = label
+        self.value = value
+        self.stand_in = stand_in
+        self.left: Any = stand_in
+
+
+class States:
+    """The stand-ins of one recording.
+
+    Args:
+        volatile: Which places want one.
+        trace: The recording.
+
+    Attributes:
+        learned: Whether it came out that more places want one.
+    """
+
+    def __init__(self, volatile: Volatile, trace: Trace) -> None:
+        self._volatile = volatile
+        self._trace = trace
+        self.learned = False
+        self._over = False
+        self._planted: dict[Key, Planted] = {}
+
+    @property
+    def any(self) -> bool:
+        """Whether there are some."""
+        return bool(self._planted)
+
+    def plant(self, place: Place, value: Any, label: str) -> Any:
+        """Puts a stand-in where a value is that differs from call to call.
+
+        Args:
+            place: Where it is.
+            value: What is there now.
+            label: What people call it.
+
+        Returns:
+            The kind of values that may come later; None if there is no stand-in.
+        """
+        if self._over or place.key not in self._volatile.places:
+            return None
+        if (known := self._planted.get(place.key)) is not None:
+            return places.kind(known.value)
+        if type(value) in NUMBERS and self._volatile.numbers:
+            stand_in = self._trace.scalars.state(value, place.read, label)
+        elif value.__class__ is Tensor and value.raw is not None:
+            stand_in = self._tensor(place, value)
+        else:
+            return None
+        place.write(stand_in)
+        self._planted[place.key] = Planted(place, label, value, stand_in)
+        return places.kind(value)
+
+    def _tensor(self, place: Place, tensor: Tensor) -> Tensor:
+        """What stands for a tensor: an input of the graph."""
+        value = self._trace.input(tensor.type, None, StateCell(place, tensor))
+        return Tensor(tensor.raw, self._trace.symbol(value), tensor.record)
+
+    # ----- when the call is over -----
+
+    def lift(self) -> None:
+        """Makes all places plain again; what the call has left there is remembered."""
+        if self._over:
+            return
+        self._over = True
+        for planted in self._planted.values():
+            planted.left = places.now(planted.place)
+            if planted.left is planted.stand_in:
+                planted.place.write(planted.value)
+                if isinstance(planted.value, Tensor):  # a tape may have been told to watch it
+                    planted.value.record = planted.value.record or planted.stand_in.record
+            elif planted.left is not places.MISSING:
+                planted.place.write(self._plain(planted.left))
+
+    def restore(self) -> None:
+        """Puts back what was there before the call."""
+        self._over = True
+        for planted in self._planted.values():
+            planted.place.write(planted.value)
+
+    def _plain(self, value: Any) -> Any:
+        """A value without what belongs to the recording."""
+        original = {id(planted.stand_in): planted.value for planted in self._planted.values()}
+        leaves, spec = tree.flatten(value)
+        if not any(type(x) is Number or id(x) in original for x in leaves):
+            return value  # it is the object that others may hold too
+        return tree.unflatten(spec, [original.get(id(x), without_symbol(x)) for x in leaves])
+
+    def close(self) -> None:
+        """The recording is over: nothing of it is kept, and no number of it stays anywhere."""
+        self._planted.clear()
+        self._trace.ledger.effects.clear()
+        self._trace.scalars.close()
+
+    def may_cause(self, error: Exception) -> str | None:
+        """Whether an error may be there because a number of the state is no plain one."""
+        numbers = any(type(planted.stand_in) is Number for planted in self._planted.values())
+        if not numbers or type(error) is not TypeError:
+            return None
+        self._volatile.numbers = False
+        return "state"
+
+    # ----- what later calls write -----
+
+    def news(self, settings: Settings, check: Check | None, reach: Reach) -> str | None:
+        """What makes the next call another than this one; None if later calls can do it all.
+
+        Args:
+            settings: What the recording relies on in dualflow's own objects.
+            check: The guards, some of which may not hold after the call.
+            reach: Knows which code has changed what.
+        """
+        self._volatile.ran(reach.effects.codes)
+        self._learn(settings.places())
+        if changed := settings.changed():
+            return f"sets {changed}"
+        missing = [] if check is None or check.missed() < 0 else check.missing()
+        for guard, before in missing:
+            if not self._is_known(guard, before) and not self._repeats(guard, reach):
+                first = next(g for g, seen in missing if not self._is_known(g, seen))
+                for other, seen in missing:
+                    self._learn(places.changed(other.where, seen))
+                return reach.told(first)
+        return self._writes(reach) or self._grow(reach)
+
+    def _learn(self, keys: Iterable[Key]) -> None:
+        self.learned = self.learned or not self._volatile.places.issuperset(keys)
+        self._volatile.places.update(keys)
+
+    def _is_known(self, guard: Guard, before: Any) -> bool:
+        """Whether all that a guard is about has stand-ins."""
+        keys = places.changed(guard.where, before)
+        return bool(keys) and all(key in self._planted for key in keys)
+
+    def _repeats(self, guard: Guard, reach: Reach) -> bool:
+        """Notes a write to a place that later calls must find as this one; whether there is one."""
+        place = guard.where
+        if place is None or isinstance(place, places.Contents) or reach.equals():
+            return False
+        value = places.now(place)
+        if place.key not in self._volatile.places or not lasting(value):
+            return False
+        if type(value) in NUMBERS:  # there may be any number of them
+            return False
+        if reach.effects.line(guard) is None:  # somebody else changed it
+            return False
+        told = f"sets {guard.place}"
+        plain = self._trace.ledger.note(place.write, value, told, keeps=True)
+        if type(value) is Number:
+            place.write(plain)
+        return True
+
+    def _writes(self, reach: Reach) -> str | None:
+        """Notes what was left in the places; what cannot be written again, in words."""
+        written = [p for p in self._planted.values() if p.left is not p.stand_in]
+        for planted in written:
+            if not lasting(planted.left) or reach.equals():  # the next call may be about another
+                return f"changes {planted.label}"
+            if not self._is_sure(planted):
+                return f"changes {planted.label}"
+            act, told = planted.place.write, f"sets {planted.label}"
+            self._trace.ledger.note(act, planted.left, told, keeps=True)
+        return None
+
+    def _is_sure(self, planted: Planted) -> bool:
+        """Whether what was left is the call's; a constant may come from another thread, once."""
+        left, key = planted.left, planted.place.key
+        if type(left) is Number or isinstance(left, Tensor) or threading.active_count() == 1:
+            return True
+        seen = self._volatile.constants.get(key, places.MISSING)
+        self._volatile.constants[key] = left
+        return type(seen) is type(left) and repr(seen) == repr(left)
+
+    def _grow(self, reach: Reach) -> str | None:
+        """Notes what was appended to lists; what cannot be appended again, in words."""
+        for guard, before in reach.grown:
+            holder = guard.where.holder  # type: ignore[union-attr]
+            items = holder[len(before) :]
+            if not items:
+                continue
+            known = reach.effects.grew(holder, len(items)) and not reach.equals()
+            if not known or not replayable(items) or not all(map(reach.fresh, items)):
+                return reach.told(guard)
+            told = f"appends to {guard.place}"
+            holder[len(before) :] = self._trace.ledger.note(holder.extend, items, told, keeps=True)
+        return None
+
+
+def lasting(value: Any) -> bool:
+    """Whether a later call can make a value anew: it is no container that others may hold."""
+    return value is not places.MISSING and tree.flatten(value)[1].is_leaf() and replayable(value)
