@@ -78,6 +78,11 @@ class Adaptive(df.nn.Module):
         return x, depth
 
 
+def adaptive():
+    net = Adaptive()
+    return net, list(net.parameters())
+
+
 def tree_rnn(x, gates):
     """Splits a row where a gate says so, down to single elements."""
 

@@ -293,10 +293,14 @@ STATEFUL = [
 ]
 
 
+def width_of(program):
+    """How long a program's vectors are."""
+    return 2 if program in (assigned, module_with_a_branch, tape_inside) else 4
+
+
 @pytest.mark.parametrize("program", STATEFUL, ids=lambda p: p.__name__)
 def test_r20_what_is_handed_over(program):
-    width = 2 if program in (assigned, module_with_a_branch, tape_inside) else 4
-    agree(program, vectors(150, width), strict=False)
+    agree(program, vectors(150, width_of(program)), strict=False)
 
 
 def test_python_state_changes_between_calls():
