@@ -236,7 +236,8 @@ class Function(Decorated):
         key, pattern, family = self.entries.place(
             call, self.options["input_signature"], numbers=not asks_types(self.python)
         )
-        entry = Entry(TraceInfo(describe(call, names), why, user_line()), call.key, pattern, family)
+        line = user_line() or defined_at(self.python)
+        entry = Entry(TraceInfo(describe(call, names), why, line), call.key, pattern, family)
         entry.names = names
         if config().debug:
             sys.stderr.write(f"# {self.name}: recording, {why} ({entry.info.line})\n")
@@ -264,8 +265,7 @@ class Function(Decorated):
         """Tells why there is one more recording."""
         infos = [entry.info for entry in self.entries.values()]
         spent = sum(info.seconds for info in infos)
-        place = defined_at(self.python)
-        self.retraces.note(self.name, place, change, self.recordings + 1, spent)
+        self.retraces.note(self.name, self.python, change, self.recordings + 1, spent)
 
     def _replace(self) -> None:
         """Drops the trace that was not used for the longest time; tells it the first time."""
