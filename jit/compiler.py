@@ -23,6 +23,7 @@ from jit.passes.algebra import Algebra
 from jit.passes.base import GraphPass, PassRecord, Stages, run_passes
 from jit.passes.cleanup import CommonSubexpressions, DeadCode
 from jit.passes.fold import FoldConstants
+from jit.progress import compilation
 from jit.report import Cost, Part, Watched, counted
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def compile(
         )
     start = time.perf_counter()
     given, stages = len(graph.nodes), Stages(graph.name)
-    with collector_paused():
+    with collector_paused(), compilation(graph.name):
         native = target == "cpu" and xp is np
         graph, passes = run_passes(graph, pipeline(ops, native=native), stages)
         optimised = time.perf_counter()
