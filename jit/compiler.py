@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -168,9 +169,10 @@ def collector_paused() -> Iterator[None]:
     """No garbage collection inside: visiting the many objects of the passes doubles their time.
 
     Graphs are cycles. What is left of them goes at the end of the outermost pause, also where the
-    user has switched the collector off.
+    user has switched the collector off. Only the main thread pauses it: while another compiles, the
+    program goes on, and the collector is the program's.
     """
-    if _paused.get():
+    if _paused.get() or threading.current_thread() is not threading.main_thread():
         yield
         return
     enabled, token = gc.isenabled(), _paused.set(True)

@@ -30,16 +30,22 @@ def observe(observer: Observe | None) -> Observe | None:
 
 @contextmanager
 def compilation(name: str) -> Iterator[None]:
-    """A block in which a graph of this name is compiled."""
-    if _observe is None:
+    """A block in which a graph of this name is compiled; inner ones belong to the outermost."""
+    if _observe is None or _told.get() is not None:
         yield
         return
-    with _observe(name) as told:
-        token = _told.set(told)
-        try:
-            yield
-        finally:
-            _told.reset(token)
+    with _observe(name) as told, telling(told):
+        yield
+
+
+@contextmanager
+def telling(told: Told | None) -> Iterator[None]:
+    """A block whose compilations tell nobody but `told`, which may raise to end them."""
+    token = _told.set(told)
+    try:
+        yield
+    finally:
+        _told.reset(token)
 
 
 def each(phase: str, items: Sequence[T]) -> Iterable[T]:

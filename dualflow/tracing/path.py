@@ -8,6 +8,7 @@ graph may update in place (`Gifts`) it writes after its last guard and check.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
-from dualflow.tracing.gradient import CallGradient
+from dualflow.tracing.gradient import CallGradient, watched
 from dualflow.tracing.parts import VALUES
 from dualflow.tracing.recorded import Computed, Constant, Recorded
 from dualflow.tracing.scalars import Prologue
@@ -113,6 +114,16 @@ class Path:
         """The guards on values, in words."""
         return self.check.texts()
 
+    def foresee(self, needed: tuple[bool, ...]) -> None:
+        """Compiles gradients for a choice of inputs, before a call wants them.
+
+        Args:
+            needed: For each input of the graph, whether it is watched.
+        """
+        if self._gradient is not None and any(needed):
+            with suppress(TraceError):  # a call tells
+                self._gradient.pair(needed)
+
     def admit(self, leaves: Sequence[Any]) -> None:
         """Looks at arguments that are not the recorded objects, but equal them.
 
@@ -168,7 +179,7 @@ class Path:
     def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
         """Gradients may ask more of extents than the call itself."""
         try:
-            fits = gradient.pair(inputs).fits(inputs)
+            fits = gradient.pair(watched(inputs)).fits(inputs)
         except TraceError as error:
             raise ExtentsMiss(str(error)) from None
         if not fits:

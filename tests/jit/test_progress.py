@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from itertools import groupby
 
+import numpy as np
 import pytest
 
 import jit
@@ -77,12 +78,25 @@ def test_nobody_is_told_outside_of_compilations_nor_where_nobody_asks(observed):
     assert observed == []
 
 
-def test_items_come_as_they_are(observed):
+def test_items_come_as_they_are_and_inner_compilations_are_of_the_outer(observed):
     with progress.compilation("outer"):
-        for k, _ in zip(range(2), progress.each("a", "xyz"), strict=False):
+        for item, wanted in zip(progress.each("a", "xyz"), "xyz", strict=True):
+            assert item == wanted
             with progress.compilation("inner"):
                 assert [*progress.each("b", "uv")] == ["u", "v"]
-            assert k < 2
-    (_, outer, _), *inner = observed
-    assert outer[:2] == [("a", 0, 3), ("a", 1, 3)]
-    assert [items for _, items, _ in inner] == [[("b", 0, 2), ("b", 1, 2)]] * 2
+    ((name, items, ends),) = observed
+    assert (name, ends) == ("outer", [9])
+    inner = [("b", 0, 2), ("b", 1, 2)]
+    assert items == [x for k in range(3) for x in (("a", k, 3), *inner)]
+
+
+def test_who_is_told_may_end_a_compilation(observed):
+    def stop(phase, done, total):
+        if (phase, done) == ("lowering ops", 3):
+            raise InterruptedError
+
+    with progress.telling(stop), pytest.raises(InterruptedError):
+        jit.compile(chain(9))
+    assert observed == []
+    x = np.ones(5, np.float32)
+    assert jit.compile(chain(1))([x])[0].tolist() == [0.0] * 5
