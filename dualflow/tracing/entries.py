@@ -117,7 +117,8 @@ class Entries(dict[Key, Entry]):
         if entry is None and self._families:
             family = self._families.get(family_key(call.key))
             keys = family.keys(call.key) if family is not None else ()
-            entry = next((self[key] for key in keys if key in self), None)
+            found = map(self.get, keys)  # at once: other threads may drop entries
+            entry = next((entry for entry in found if entry is not None), None)
         return entry
 
     def place(self, call: Call, specs: Any = None, *, numbers: bool = True) -> tuple[Key, Any, Any]:

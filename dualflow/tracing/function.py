@@ -91,8 +91,9 @@ class Function(Arriving, Decorated):
             args, kwargs = by_place(self._names, args, kwargs)
         if self._is_off():
             return self._eager(take_apart(args, kwargs))
-        if self._recent is not None and not kwargs:
-            result = self._again(self._recent, args)
+        recent = self._recent  # other threads may set it meanwhile
+        if recent is not None and not kwargs:
+            result = self._again(recent, args)
             if result is not NOTHING:
                 return result
         call = take_apart(args, kwargs)
@@ -229,8 +230,8 @@ class Function(Arriving, Decorated):
     def _served(self, entry: Entry, call: Call, path: Way) -> None:
         """Counts a call that ran from a graph, and has the next one look there first."""
         entry.last, entry.used = path, self.calls
-        if self._recent is not None:
-            self._recent.used = self.calls - 1
+        if (recent := self._recent) is not None:
+            recent.used = self.calls - 1
         self._recent = entry if path.checks_types and entry.has_shortcut(call) else None
         self.from_graph += 1
         entry.info.hits += 1
@@ -384,10 +385,11 @@ class Function(Arriving, Decorated):
 
     def _part(self, entry: Entry, *, numbers: bool, why: str) -> None:
         """Numbers, or extents, of such calls cannot vary: each value has a trace from now on."""
-        entry.family.refuse(numbers=numbers, why=why)
-        self.retraces.events.append(str(entry.family.refusal(numbers=numbers)))
-        self.entries.drop(entry)
-        self._recent = None
+        with self._lock:
+            entry.family.refuse(numbers=numbers, why=why)
+            self.retraces.events.append(str(entry.family.refusal(numbers=numbers)))
+            self.entries.drop(entry)
+            self._recent = None
 
     def _keep(
         self, entry: Entry, call: Call, trace: Trace, result: Any, arguments: set[int]
