@@ -25,12 +25,16 @@ from dualflow.tracing.gradient import CallGradient, watched
 from dualflow.tracing.parts import VALUES
 from dualflow.tracing.recorded import Computed, Constant, Recorded
 from dualflow.tracing.scalars import Prologue
-from jit.dims import recording_guesses
+from jit.dims import free_symbols, recording_guesses
 from jit.errors import TraceError
 
 Accept: TypeAlias = Callable[[list[Any]], list[Any]]
-NOTHING = object()  # not asked yet
+KEPT = 64  # shapes for which there is a quickest way
 PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
+
+
+def no_way(*arrays: Any) -> None:
+    """Instead of a quickest way."""
 
 
 class EntryMiss(Exception):  # noqa: N818 - tells the caller to try another path
@@ -96,7 +100,8 @@ class Path:
             self.executable = jit.compile(recorded.graph, ops=registry, donate=self._gifts.pairs)
         self._prologue = recorded.finish()
         self._run = self.executable.run
-        self._direct: Any = NOTHING
+        self._varies = any(free_symbols(x.type.shape) for x in recorded.graph.inputs)
+        self._direct: dict[Any, Callable[..., Any] | None] = {}  # by shapes, where these vary
         self._gradient = self._call_gradient(recorded) if self._tracked else None
         self.checks_types = self.executable.mode == "compiled" and self._gradient is None
 
@@ -203,10 +208,20 @@ class Path:
             made = self._run(arrays, pairs)
             del taken  # kept until now, so that nobody wrote there
             return made
-        if self._direct is NOTHING:
-            self._direct = self.executable.direct(arrays)
-        made = None if self._direct is None else self._direct(*arrays)
+        shapes = tuple([array.shape for array in arrays]) if self._varies else None
+        direct = self._direct.get(shapes) or self._quickest(shapes, arrays)
+        made = direct(*arrays)
         return self._run(arrays) if made is None else made
+
+    def _quickest(self, shapes: Any, arrays: list[Any]) -> Callable[..., Any]:
+        """The quickest way for arrays of such shapes, from the second time that they come."""
+        if shapes not in self._direct and self._varies:
+            if len(self._direct) >= KEPT:
+                self._direct.clear()
+            self._direct[shapes] = None
+            return no_way
+        direct = self._direct[shapes] = self.executable.direct(arrays) or no_way
+        return direct
 
     def _watched(
         self, gradient: CallGradient, inputs: list[Tensor], computed: Any, accept: Accept | None
