@@ -185,6 +185,7 @@ from dualflow.tracing.decorator import function
 from dualflow.tracing.explain import status
 from dualflow.tracing.modes import set_mode
 from dualflow.tracing.numerics import check_numerics
+from dualflow.tracing.progress import show_progress
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.sweeps import compile_repeated_sweeps
 from jit.types import dtypes
@@ -214,6 +215,7 @@ SUBMODULES = (
 )  # loaded when first used
 
 compile_repeated_sweeps()
+show_progress()
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from jit.passes.algebra import Algebra
 from jit.passes.base import GraphPass, PassRecord, Stages, run_passes
 from jit.passes.cleanup import CommonSubexpressions, DeadCode
 from jit.passes.fold import FoldConstants
+from jit.progress import compilation
 from jit.report import Cost, Part, Watched, counted
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ def compile(
         )
     start = time.perf_counter()
     given, stages = len(graph.nodes), Stages(graph.name)
-    with collector_paused():
+    with collector_paused(), compilation(graph.name):
         native = target == "cpu" and xp is np
         graph, passes = run_passes(graph, pipeline(ops, native=native), stages)
         optimised = time.perf_counter()
@@ -167,9 +169,10 @@ def collector_paused() -> Iterator[None]:
     """No garbage collection inside: visiting the many objects of the passes doubles their time.
 
     Graphs are cycles. What is left of them goes at the end of the outermost pause, also where the
-    user has switched the collector off.
+    user has switched the collector off. Only the main thread pauses it: while another compiles, the
+    program goes on, and the collector is the program's.
     """
-    if _paused.get():
+    if _paused.get() or threading.current_thread() is not threading.main_thread():
         yield
         return
     enabled, token = gc.isenabled(), _paused.set(True)

@@ -27,6 +27,7 @@ from jit.loops.products import ProductNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
 from jit.loops.streams import StreamNest, streams
+from jit.progress import each
 from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
 from jit.target import Target
 from jit.types import TensorType, product
@@ -71,7 +72,7 @@ class Planner:
         steps = chained(fuse(maker.tasks()), self.placement)
         self.outside = self._needed_outside(steps)
         self.guards = 0
-        for step in steps:
+        for step in each("planning launches", steps):
             if isinstance(step, Group):
                 self._launch(step)
             elif isinstance(step, Chain):

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,10 +24,12 @@ import dualflow as df
 from dualflow.bench.measured import Measured, best
 from dualflow.bench.programs import WORKLOADS
 from dualflow.bench.runner import SEED, prepare, seeded
+from dualflow.comparison.timing import interleaved
 
 # What is measured: its case, the unit with its size in seconds, the goal.
 MICROSECONDS, MILLISECONDS = ("µs", 1e6), ("ms", 1e3)
 COLD, FROM_DISK = 0.5, 0.1  # seconds of a first call: recording and compiling
+GUARDS = 1.0  # microseconds that 40 guarded values add to a call
 GROWTH = 2.5  # of the compile time, from 10,000 ops to 20,000
 FIRST_CALL = """
 import time
@@ -49,6 +53,20 @@ def forty_guards() -> Callable[[], Any]:
     total = " + ".join(f"state.{name}" for name in vars(state))
     f, x = df.function(eval(f"lambda x: x * ({total}) + 1.0", {"state": state})), df.ones(8)
     return lambda: f(x)
+
+
+def varying_number() -> Callable[[], Any]:
+    """f(x, k) = x * k + 1, with another number at each call."""
+    f, x, numbers = df.function(lambda x, k: x * k + 1.0), df.ones(8), cycle((2.0, 3.0, 4.0))
+    f(x, 1.0)
+    return lambda: f(x, next(numbers))
+
+
+def varying_extent() -> Callable[[], Any]:
+    """f(x) = x * 2 + 1, with another length at each call."""
+    f, xs = df.function(lambda x: x * 2.0 + 1.0), cycle([df.ones(k) for k in (7, 8, 9)])
+    f(df.ones(6))
+    return lambda: f(next(xs))
 
 
 def fifty_parameters() -> Callable[[], Any]:
@@ -107,6 +125,8 @@ def million() -> Callable[[], Any]:
 CALLS: dict[tuple[str, str], tuple[Callable[[], Callable[[], Any]], tuple[str, float], float]] = {
     ("call", "8 floats"): (eight_floats, MICROSECONDS, 5),
     ("call", "8 floats, 40 guards"): (forty_guards, MICROSECONDS, 6),
+    ("call", "another number"): (varying_number, MICROSECONDS, 7),
+    ("call", "another length"): (varying_extent, MICROSECONDS, 7),
     ("call", "50 parameters"): (fifty_parameters, MICROSECONDS, 40),
     ("call", "50 Variables"): (fifty_variables, MICROSECONDS, 40),
     ("step", "two layers"): (two_layers, MILLISECONDS, 0.28),
@@ -128,6 +148,7 @@ def run(*, repeats: int = 60, processes: int = 3, ops: int = 10_000) -> Iterator
         df.random.seed(SEED)
         call = build()
         yield best(partial(timed, what, case, unit, goal, call, repeats))
+    yield best(partial(guards, repeats))
     yield from first_calls(processes)
     yield growth(ops)
 
@@ -154,6 +175,18 @@ def timed(
         blocks.append((time.perf_counter() - start) * unit[1] / number)
     lower, median, upper = (float(q) for q in np.quantile(blocks, (0.25, 0.5, 0.75)))
     return Measured(what, case, unit[0], goal, median, lower, upper)
+
+
+def guards(repeats: int, number: int = 500) -> Measured:
+    """What 40 guards add to a call: the difference of the best blocks."""
+    pair = (eight_floats(), forty_guards())
+    for call in pair * 3:
+        call()
+    blocks = [partial(timeit.timeit, call, number=number) for call in pair]
+    bare, guarded = (np.array(x) * (1e6 / number) for x in interleaved(blocks, repeats))
+    lower, upper = (float(q) for q in np.quantile(guarded - bare, (0.25, 0.75)))
+    added = float(guarded.min() - bare.min())
+    return Measured("guards", "40 values", "µs", GUARDS, added, lower, upper)
 
 
 def first_calls(processes: int) -> Iterator[Measured]:

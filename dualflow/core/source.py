@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from functools import lru_cache
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from jit import errors
@@ -15,6 +15,7 @@ from jit import errors
 OURS = frozenset(("dualflow", "jit"))
 CALL_BACK = frozenset(("contextlib", "functools", "numpy", "optree"))  # into us, from us
 PROGRAMS = "dualflow.bench.programs."  # written as users write theirs
+BENCH = ("dualflow.bench.", "dualflow.__main__")  # what runs them; of who runs that nobody asks
 DEBUG = os.environ.get("DUALFLOW_DEBUG", "0") not in ("", "0")
 
 
@@ -29,20 +30,32 @@ def _is_users_module(module: Any) -> bool:
     return str(module).partition(".")[0] not in CALL_BACK and not _is_our_module(module)
 
 
+@lru_cache(maxsize=4096)
+def _is_bench(module: Any) -> bool:
+    return str(module).startswith(BENCH)
+
+
+def _module(frame: FrameType) -> Any:
+    """The name of a frame's module, also of one that `python -m` runs as `__main__`."""
+    name = frame.f_globals.get("__name__")
+    spec = frame.f_globals.get("__spec__") if name == "__main__" else None
+    return name if spec is None else spec.name
+
+
 def _is_ours(frame: FrameType) -> bool:
-    return _is_our_module(frame.f_globals.get("__name__"))
+    return _is_our_module(_module(frame))
 
 
 def is_users(frame: FrameType) -> bool:
     """Whether a frame is of the user's program."""
-    return _is_users_module(frame.f_globals.get("__name__"))
+    return _is_users_module(_module(frame))
 
 
 def user_frame() -> FrameType | None:
-    """The innermost frame of the caller's that lies outside of dualflow and jit."""
+    """The innermost frame of the caller's outside of dualflow and jit; None in a bench."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_users(frame):
-        frame = frame.f_back
+        frame = None if _is_bench(_module(frame)) else frame.f_back
     return frame
 
 
@@ -77,11 +90,21 @@ def user_place() -> str | None:
     return f"{line_of(frame)}: {text}" if text else line_of(frame)
 
 
-def warn_user(message: str, category: type[Warning]) -> None:
-    """Warns at the user's line, however deep inside of us the reason was found."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and not is_users(frame):
-        frame, level = frame.f_back, level + 1
+def warn_user(message: str, category: type[Warning], code: CodeType | None = None) -> None:
+    """Warns at the user's line, however deep inside of us the reason was found.
+
+    Args:
+        message: What is told.
+        category: Of the warning.
+        code: What it is about: its first line counts where no line of the user's is running.
+    """
+    frame = user_frame()
+    if frame is None and code is not None:
+        warnings.warn_explicit(message, category, code.co_filename, code.co_firstlineno)
+        return
+    here, level = sys._getframe(1), 2
+    while here.f_back is not None and here is not frame:
+        here, level = here.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
 
 

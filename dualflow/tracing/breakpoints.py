@@ -1,7 +1,9 @@
-"""Breakpoints: `breakpoint()` in a decorated function stops at every call, with real values.
+"""Breakpoints: in a decorated function they stop at every call, with real values.
 
-A call that came to one is not kept as a path, so the next such call is recorded again. Recording is
-running: the debugger sees an eager call, with the inputs, the state and the random numbers of now.
+`breakpoint()` is seen by the hook that Python has for it, `pdb.set_trace()` and debuggers made of
+Python's by the watch over code that runs. A call that came to one is not kept as a path, so the
+next such call is recorded again. Recording is running: the debugger sees an eager call, with the
+inputs, the state and the random numbers of now.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from types import FrameType
 from typing import Any
 
 from dualflow.core.context import context
-from dualflow.core.source import user_line
+from dualflow.core.source import line_of, user_line
 
 
 class Hook:
@@ -33,6 +36,14 @@ class Hook:
         if context.trace is not None and not (self.hook is sys.__breakpointhook__ and is_off()):
             context.trace.stopped = user_line()
         return self.hook
+
+
+def entered(frame: FrameType) -> None:
+    """Code begins to run in a recording; it may be that by which debuggers stop."""
+    if frame.f_code.co_name == "set_trace" and frame.f_globals.get("__name__") == "bdb":
+        stopped = frame.f_locals.get("frame") or frame.f_back
+        if context.trace is not None and stopped is not None:
+            context.trace.stopped = line_of(stopped)
 
 
 def is_off() -> bool:

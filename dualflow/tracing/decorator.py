@@ -23,6 +23,7 @@ def function(
     max_paths: int = 256,
     on_limit: str = "segments",
     strict: bool = False,
+    background: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def function(
     python: Callable[..., Any] | None = None,
@@ -34,6 +35,7 @@ def function(
     max_paths: int = 256,
     on_limit: str = "segments",
     strict: bool = False,
+    background: bool = False,
 ) -> Any:
     """Decorator: the function is recorded as it runs, and later calls run from the recorded graph.
 
@@ -47,6 +49,7 @@ def function(
             "error", "grow" (there is no limit) or "replace" (the trace that was not used for the
             longest time makes room).
         strict: Raise where the function would otherwise run in segments.
+        background: Compile in a thread of its own; until the code is ready, calls run in Python.
 
     Returns:
         A `Function` with the same signature.
@@ -70,6 +73,7 @@ def function(
         "max_paths": max_paths,
         "on_limit": on_limit,
         "strict": strict,
+        "background": background,
     }
 
     def decorate(python: Any) -> Any:

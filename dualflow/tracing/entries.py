@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from dualflow.tracing.background import Compiling
 from dualflow.tracing.explain import TraceInfo
 from dualflow.tracing.joins.crossings import Sites
 from dualflow.tracing.joins.joined import Joined
 from dualflow.tracing.parts import is_gone
 from dualflow.tracing.path import Path
-from dualflow.tracing.recorded import recorded
 from dualflow.tracing.shortcut import Shortcut
 from dualflow.tracing.signature import Call
 from dualflow.tracing.states import Volatile
@@ -32,6 +32,7 @@ class Entry:
     Attributes:
         names: What people call the leaves of its arguments.
         used: The number of the call that it served last.
+        compiling: A path whose code is not there yet; calls that no other serves run in Python.
     """
 
     def __init__(self, info: TraceInfo, key: Key, pattern: Pattern, family: Family) -> None:
@@ -42,6 +43,7 @@ class Entry:
         self.names: list[str] = []
         self.used = 0
         self.paths: list[Way] = []
+        self.compiling: Compiling | None = None
         self.last: Way | None = None
         self.sites = Sites()
         self.segments: str | None = None
@@ -62,34 +64,33 @@ class Entry:
         """The paths, or the stretches of which they are made."""
         return [part for path in list(self.paths) for part in path.parts]
 
-    def learn(self, trace: Trace, result: Any) -> None:
-        """Makes a path of a finished recording, or stretches where ways join.
+    def add(self, path: Way) -> None:
+        """One more path, which the next call tries first."""
+        self.paths.append(path)
+        self.last, self.info.paths = path, len(self.parts)
+
+    def join(self, trace: Trace, result: Any) -> bool:
+        """Makes stretches of a finished recording where ways join, which is what it says.
 
         Args:
             trace: The recording.
             result: What the call returned.
         """
         if trace.ledger.effects or trace.states.any:  # which no stretch can hand over
-            self._add(Path(recorded(trace, result)))
-            return
+            return False
         joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
         known = sum(isinstance(path, Path) for path in self.paths)
         crossings = trace.crossings
-        if joined is not None or (
+        if joined is None and not (
             crossings is not None and crossings.found and (crossings.loops or known >= SINGLE)
         ):
-            new = joined or Joined(self.sites)
-            new.add(trace, result)
-            kept = [x for x in self.paths if isinstance(x, Joined) or x.is_whole]
-            self.paths = [x for x in kept if x is not new]
-        else:
-            new = Path(recorded(trace, result))
-        self._add(new)
-
-    def _add(self, path: Way) -> None:
-        self.paths.append(path)
-        self.last = path
-        self.info.paths = len(self.parts)
+            return False
+        new = joined or Joined(self.sites)
+        new.add(trace, result)
+        kept = [x for x in self.paths if isinstance(x, Joined) or x.is_whole]
+        self.paths = [x for x in kept if x is not new]
+        self.add(new)
+        return True
 
     def find(self, prefix: tuple[bool | int, ...], tried: set[Way]) -> Way | None:
         """A path not tried yet whose first answers are these, the one that served most calls."""
@@ -125,7 +126,8 @@ class Entries(dict[Key, Entry]):
         if entry is None and self._families:
             family = self._families.get(family_key(call.key))
             keys = family.keys(call.key) if family is not None else ()
-            entry = next((self[key] for key in keys if key in self), None)
+            found = map(self.get, keys)  # at once: other threads may drop entries
+            entry = next((entry for entry in found if entry is not None), None)
         return entry
 
     def place(self, call: Call, specs: Any = None, *, numbers: bool = True) -> tuple[Key, Any, Any]:

@@ -27,6 +27,7 @@ class TraceInfo:
         paths: Ways through the function that were recorded.
         segments: The reason, if Python runs at each call, with segments in between.
         guards: What its paths rely on: answers to questions about values, and Python state.
+        compiling: Whether code is made in the background.
         again: What of Python state had changed when it was recorded again.
     """
 
@@ -39,6 +40,7 @@ class TraceInfo:
     segments: str | None = None
     guards: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
+    compiling: bool = False
 
 
 @dataclass
@@ -77,11 +79,11 @@ class Explanation:
         traces = []
         for k, trace in enumerate(self.traces[:MOST_TRACES], 1):
             served = f"{counted(trace.hits, 'hit')}, {counted(trace.paths, 'path')}"
-            state = (
-                f"segments: {trace.segments}"
-                if trace.segments
-                else f"{served}, {trace.seconds:.3f} s"
-            )
+            state = f"{served}, {trace.seconds:.3f} s"
+            if trace.compiling:
+                state = f"{served}, compiling"
+            if trace.segments:
+                state = f"segments: {trace.segments}"
             traces.append(f"  {k}. {trace.why[:60]} ({trace.line}): {state}")
             if trace.again and len(self.traces) <= MOST_TRACES // 2:
                 traces.append(f"     last recorded again: {trace.again[-1]}"[:100])
@@ -135,9 +137,10 @@ def explain(function: Any) -> Explanation:
     traces: list[TraceInfo] = []
     codes: list[Any] = []
     effects: dict[str, None] = {}
+    function._look_round()
     for entry in list(function.entries.values()):
         info = entry.info
-        info.segments = entry.segments
+        info.segments, info.compiling = entry.segments, entry.compiling is not None
         paths = list(entry.paths)
         info.guards = [
             f"{node.source}: {node.attrs['expected']}"

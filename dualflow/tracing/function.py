@@ -16,10 +16,10 @@ from dualflow.core.number import value_of
 from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import breakpoints, modes, outlets
+from dualflow.tracing.arriving import Arriving
 from dualflow.tracing.decorated import Decorated, Disguised, named
 from dualflow.tracing.entries import Entries, Entry, Way
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
-from dualflow.tracing.gradient import unsettled
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.ledger import EffectError
 from dualflow.tracing.numerics import Checker, NotFinite
@@ -47,7 +47,7 @@ from dualflow.tracing.spec import TensorSpec, check_signature
 from dualflow.tracing.trace import Trace
 from jit.config import config
 from jit.dims import recording_guesses
-from jit.errors import DualflowError, GuardMiss, NumericsError, TraceError
+from jit.errors import GuardMiss, NumericsError, TraceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,7 +61,7 @@ CHANGES_ARGUMENTS = (
 SETTING = "create and set state outside, or keep what changes in a df.Variable"
 
 
-class Function(Decorated):
+class Function(Arriving, Decorated):
     """A function in two modes; made by `df.function`.
 
     Attributes:
@@ -97,8 +97,9 @@ class Function(Decorated):
             args, kwargs = by_place(self._names, args, kwargs)
         if self._is_off():
             return self._eager(take_apart(args, kwargs))
-        if self._recent is not None and not kwargs:
-            result = self._again(self._recent, args)
+        recent = self._recent  # other threads may set it meanwhile
+        if recent is not None and not kwargs:
+            result = self._again(recent, args)
             if result is not NOTHING:
                 return result
         call = take_apart(args, kwargs)
@@ -111,6 +112,9 @@ class Function(Decorated):
         """The entry for a call, made if it is of a new kind."""
         self._check_signature(call)
         entry = self.entries.serving(call)
+        if entry is not None and entry.compiling is not None:
+            self._look_after(entry)
+            entry = self.entries.serving(call)
         if entry is None:
             with self._lock:
                 entry = self.entries.serving(call) or self._new_entry(call)
@@ -218,20 +222,26 @@ class Function(Decorated):
         with self._lock:
             if failure is None and len(entry.parts) > count:  # another thread has recorded
                 return self._run(entry, call)
-            if changed is not None and not entry.segments:
-                self._changed(entry, changed)
-            result = self._in_segments(call) if entry.segments else self._record(entry, call)
+            result = NOTHING if entry.compiling is not None else self._afresh(entry, call, changed)
+        if result is NOTHING:
+            result = self._meanwhile(entry, call)
         if failure is not None:
             warn_user(
                 f"{self.name}: the graph failed where Python did not: {failure!r}", FunctionWarning
             )
         return result
 
+    def _afresh(self, entry: Entry, call: Call, changed: StateMiss | None) -> Any:
+        """Serves a call that no path is for."""
+        if changed is not None and not entry.segments:
+            self._changed(entry, changed)
+        return self._in_segments(call) if entry.segments else self._record(entry, call)
+
     def _served(self, entry: Entry, call: Call, path: Way) -> None:
         """Counts a call that ran from a graph, and has the next one look there first."""
         entry.last, entry.used = path, self.calls
-        if self._recent is not None:
-            self._recent.used = self.calls - 1
+        if (recent := self._recent) is not None:
+            recent.used = self.calls - 1
         self._recent = entry if path.checks_types and entry.has_shortcut(call) else None
         self.from_graph += 1
         entry.info.hits += 1
@@ -246,7 +256,8 @@ class Function(Decorated):
         key, pattern, family = self.entries.place(
             call, self.options["input_signature"], numbers=not asks_types(self.python)
         )
-        entry = Entry(TraceInfo(describe(call, names), why, user_line()), call.key, pattern, family)
+        line = user_line() or defined_at(self.python)
+        entry = Entry(TraceInfo(describe(call, names), why, line), call.key, pattern, family)
         entry.names = names
         if config().debug:
             sys.stderr.write(f"# {self.name}: recording, {why} ({entry.info.line})\n")
@@ -274,8 +285,7 @@ class Function(Decorated):
         """Tells why there is one more recording."""
         infos = [entry.info for entry in self.entries.values()]
         spent = sum(info.seconds for info in infos)
-        place = defined_at(self.python)
-        self.retraces.note(self.name, place, change, self.recordings + 1, spent)
+        self.retraces.note(self.name, self.python, change, self.recordings + 1, spent)
 
     def _replace(self) -> None:
         """Drops the trace that was not used for the longest time; tells it the first time."""
@@ -349,7 +359,7 @@ class Function(Decorated):
                 if not unchanged((args, kwargs), call.spec, leaves):
                     trace.refuse(*CHANGES_ARGUMENTS)
                 trace.watched(args, kwargs, result)
-                self._keep(entry, trace, result, kept)
+                self._keep(entry, call, trace, result, kept)
         except NumericsError:
             trace.restore()
             raise
@@ -386,12 +396,15 @@ class Function(Decorated):
 
     def _part(self, entry: Entry, *, numbers: bool, why: str) -> None:
         """Numbers, or extents, of such calls cannot vary: each value has a trace from now on."""
-        entry.family.refuse(numbers=numbers, why=why)
-        self.retraces.events.append(str(entry.family.refusal(numbers=numbers)))
-        self.entries.drop(entry)
-        self._recent = None
+        with self._lock:
+            entry.family.refuse(numbers=numbers, why=why)
+            self.retraces.events.append(str(entry.family.refusal(numbers=numbers)))
+            self.entries.drop(entry)
+            self._recent = None
 
-    def _keep(self, entry: Entry, trace: Trace, result: Any, arguments: set[int]) -> None:
+    def _keep(
+        self, entry: Entry, call: Call, trace: Trace, result: Any, arguments: set[int]
+    ) -> None:
         """Makes a path of a finished recording, or says why it cannot be one."""
         entry.stopped = trace.stopped
         if trace.stopped is not None:  # the next call shall stop there too
@@ -417,26 +430,7 @@ class Function(Decorated):
             if len(entry.parts) >= self.options["max_paths"] and bounded:
                 self._limit(entry, f"{len(entry.parts)} paths were recorded", "max_paths")
             if entry.segments is None:
-                self._add_path(entry, trace, result)
-
-    def _add_path(self, entry: Entry, trace: Trace, result: Any) -> None:
-        """Makes a path; where extents vary it must be right for all of them."""
-        fixed = trace.fixed
-        if entry.pattern.shapes and fixed is None:
-            node = unsettled(trace.graph)
-            fixed = node and f"{node.op.name} at {node.source} adds in another order then"
-        if fixed is None:
-            try:
-                with using(trace=None):
-                    self._recent = None
-                    entry.learn(trace, result)
-            except DualflowError as error:
-                if not entry.pattern.shapes:
-                    raise
-                fixed = str(error)
-            else:
-                return
-        self._part(entry, numbers=False, why=fixed)
+                self._add_path(entry, call, trace, result)
 
     # ----- looking inside -----
 
@@ -444,8 +438,10 @@ class Function(Decorated):
     def mode(self) -> str:
         """How calls run now.
 
-        "compiled", "interpreted", "segments (why)", "eager (asked for)", or "not called yet".
+        "compiled", "interpreted", "compiling" (in the background), "segments (why)",
+        "eager (asked for)", or "not called yet".
         """
+        self._look_round()
         if self._is_off():
             return "eager (asked for)"
         reasons = [e.segments for e in list(self.entries.values()) if e.segments] + (
@@ -456,7 +452,8 @@ class Function(Decorated):
         if not self.entries:
             return "not called yet"
         entries = list(self.entries.values())
-        ways = {path.executable.mode for entry in entries for path in entry.parts}
+        ways = {"compiling" for entry in entries if entry.compiling is not None}
+        ways |= {path.executable.mode for entry in entries for path in entry.parts}
         ways |= {
             f"in Python (breakpoint() at {entry.stopped})" for entry in entries if entry.stopped
         }

@@ -6,6 +6,7 @@ primal inputs; the replay is recorded, so gradients of every order follow.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jit
@@ -55,13 +56,12 @@ class CallGradient:
         """Whether somebody watches an input of the call."""
         return new_record(self, tuple(inputs), {}) is not None
 
-    def pair(self, inputs: list[Tensor]) -> Pair:
-        """The executables for the inputs that are watched now.
+    def pair(self, needed: tuple[bool, ...]) -> Pair:
+        """The executables for a choice of inputs that are watched.
 
         Raises:
             TraceError: They would not be right for all extents.
         """
-        needed = tuple(x.record is not None and is_inexact(x.type) for x in inputs)
         pair = self._pairs.get(needed)
         if pair is None:
             pair = self._pairs[needed] = Pair(self, needed)
@@ -69,7 +69,7 @@ class CallGradient:
 
     def forward(self, inputs: list[Tensor]) -> tuple[list[Any], dict[str, Any]]:
         """The outputs of the call, and the residuals as attrs of its record."""
-        pair = self.pair(inputs)
+        pair = self.pair(watched(inputs))
         outputs, residuals = pair.run_forward([x.raw for x in inputs])
         return outputs, {"pair": pair, "residuals": residuals}
 
@@ -114,6 +114,11 @@ class CallGradient:
         """Cotangents of the inputs, by the compiled backward graph."""
         cotangents = list(g) if isinstance(g, tuple) else [g]
         return attrs["pair"].run_backward(attrs["residuals"], [c.raw for c in cotangents])
+
+
+def watched(inputs: Sequence[Tensor]) -> tuple[bool, ...]:
+    """Which of the inputs of a call gradients are wanted for now."""
+    return tuple(x.record is not None and is_inexact(x.type) for x in inputs)
 
 
 class Pair:

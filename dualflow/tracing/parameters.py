@@ -64,9 +64,14 @@ def leaf_names(python: Callable[..., Any], call: Call) -> list[str]:
     return [name(path) for path in tree.leaf_paths(tree.unflatten(call.spec, call.leaves))]
 
 
+def code_of(python: Callable[..., Any]) -> CodeType | None:
+    """The code of a function or method; other objects have none."""
+    return getattr(inspect.unwrap(getattr(python, "__func__", python)), "__code__", None)
+
+
 def defined_at(python: Callable[..., Any]) -> str:
     """File and line of a function, or the kind of object that it is."""
-    code = getattr(inspect.unwrap(getattr(python, "__func__", python)), "__code__", None)
+    code = code_of(python)
     if code is None:
         return f"a {type(python).__name__}"
     return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"

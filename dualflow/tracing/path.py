@@ -8,6 +8,7 @@ graph may update in place (`Gifts`) it writes after its last guard and check.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,17 +21,21 @@ from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import NumberCell, StateCell, VariableCell
 from dualflow.tracing.gifts import Gifts
-from dualflow.tracing.gradient import CallGradient
+from dualflow.tracing.gradient import CallGradient, watched
 from dualflow.tracing.guards.places import Key
 from dualflow.tracing.parts import VALUES
 from dualflow.tracing.recorded import Computed, Constant, Recorded
 from dualflow.tracing.scalars import Prologue
-from jit.dims import recording_guesses
+from jit.dims import free_symbols, recording_guesses
 from jit.errors import TraceError
 
 Accept: TypeAlias = Callable[[list[Any]], list[Any]]
-NOTHING = object()  # not asked yet
+KEPT = 64  # shapes for which there is a quickest way
 PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
+
+
+def no_way(*arrays: Any) -> None:
+    """Instead of a quickest way."""
 
 
 class EntryMiss(Exception):  # noqa: N818 - tells the caller to try another path
@@ -104,7 +109,8 @@ class Path:
         self._states, self._settings = recorded.states, recorded.settings
         self._stateful = any(isinstance(cell, StateCell) for cell in self.cells) or self._states
         self._run = self.executable.run
-        self._direct: Any = NOTHING
+        self._varies = any(free_symbols(x.type.shape) for x in recorded.graph.inputs)
+        self._direct: dict[Any, Callable[..., Any] | None] = {}  # by shapes, where these vary
         self._gradient = self._call_gradient(recorded) if self._tracked else None
         self.checks_types = self.executable.mode == "compiled" and self._gradient is None
 
@@ -126,6 +132,16 @@ class Path:
     def texts(self) -> list[str]:
         """The guards on values, in words."""
         return self.check.texts()
+
+    def foresee(self, needed: tuple[bool, ...]) -> None:
+        """Compiles gradients for a choice of inputs, before a call wants them.
+
+        Args:
+            needed: For each input of the graph, whether it is watched.
+        """
+        if self._gradient is not None and any(needed):
+            with suppress(TraceError):  # a call tells
+                self._gradient.pair(needed)
 
     def admit(self, leaves: Sequence[Any]) -> None:
         """Looks at arguments that are not the recorded objects, but equal them.
@@ -182,7 +198,7 @@ class Path:
     def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
         """Gradients may ask more of extents than the call itself."""
         try:
-            fits = gradient.pair(inputs).fits(inputs)
+            fits = gradient.pair(watched(inputs)).fits(inputs)
         except TraceError as error:
             raise ExtentsMiss(str(error)) from None
         if not fits:
@@ -213,10 +229,20 @@ class Path:
             made = self._run(arrays, pairs)
             del taken  # kept until now, so that nobody wrote there
             return made
-        if self._direct is NOTHING:
-            self._direct = self.executable.direct(arrays)
-        made = None if self._direct is None else self._direct(*arrays)
+        shapes = tuple([array.shape for array in arrays]) if self._varies else None
+        direct = self._direct.get(shapes) or self._quickest(shapes, arrays)
+        made = direct(*arrays)
         return self._run(arrays) if made is None else made
+
+    def _quickest(self, shapes: Any, arrays: list[Any]) -> Callable[..., Any]:
+        """The quickest way for arrays of such shapes, from the second time that they come."""
+        if shapes not in self._direct and self._varies:
+            if len(self._direct) >= KEPT:
+                self._direct.clear()
+            self._direct[shapes] = None
+            return no_way
+        direct = self._direct[shapes] = self.executable.direct(arrays) or no_way
+        return direct
 
     def _watched(
         self, gradient: CallGradient, inputs: list[Tensor], computed: Any, accept: Accept | None

@@ -13,6 +13,7 @@ from typing import Any
 
 from dualflow.core.source import warn_user
 from dualflow.errors import RetraceWarning
+from dualflow.tracing.parameters import code_of, defined_at
 from dualflow.tracing.parts import Identity
 from dualflow.tracing.varying import Key, is_number, is_tensor
 
@@ -55,12 +56,12 @@ class Retraces:
         self.events: list[str] = []
         self._told: set[tuple[str, str]] = set()
 
-    def note(self, name: str, place: str | None, change: Change, count: int, spent: float) -> None:
+    def note(self, name: str, python: Any, change: Change, count: int, spent: float) -> None:
         """Tells of a recording, if it was for a new cause and others came before.
 
         Args:
             name: Of the function.
-            place: Where it is defined.
+            python: The function.
             change: What made the recording necessary.
             count: Of recordings, with this one.
             spent: Seconds that the earlier ones took.
@@ -73,11 +74,12 @@ class Retraces:
         self._told.add(cause)
         remedy = REMEDIES[change.kind].format(where=change.where.removesuffix(".dtype"))
         message = (
-            f"{name} ({place}) is recorded again, {count} times now, which took {spent:.2f} s so "
-            f"far: {change.text}. To avoid that, {remedy}. (Said once for this cause.)"
+            f"{name} ({defined_at(python)}) is recorded again, {count} times now, which took "
+            f"{spent:.2f} s so far: {change.text}. To avoid that, {remedy}. "
+            "(Said once for this cause.)"
         )
         self.events.append(message)
-        warn_user(message, RetraceWarning)
+        warn_user(message, RetraceWarning, code_of(python))
 
 
 def nearest_change(earlier: Sequence[Key], new: Key, paths: list[str]) -> Change:

@@ -274,15 +274,14 @@ def run(
     key: Hashable, steps: list[Step], given: list[tuple[int, Array]], count: int, wanted: list[int]
 ) -> list[Array]:
     """The wanted values of a segment."""
-    code = _known.get(key)
+    met = key in _known
+    code = _known[key] = _known.pop(key, None)  # the latest, now; other threads may do the same
+    if len(_known) > KEPT:
+        _known.popitem(last=False)
+    if not met:
+        return run_op_by_op(steps, given, count, wanted)
     if code is None:
-        if key not in _known:
-            if len(_known) >= KEPT:
-                _known.popitem(last=False)
-            _known[key] = None
-            return run_op_by_op(steps, given, count, wanted)
         code = _known[key] = compiled(steps, given, wanted)
-    _known.move_to_end(key)
     return code([array for _, array in given])
 
 

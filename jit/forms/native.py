@@ -21,6 +21,7 @@ from jit.forms.program import FormProgram
 from jit.ir.builtin import guard
 from jit.ir.graph import Graph, Node
 from jit.ir.printer import attr_leaves
+from jit.progress import each
 from jit.types import kind
 
 NATIVE = (
@@ -47,7 +48,7 @@ def lower_for_code(graph: Graph) -> FormProgram:
     values = dict(zip(graph.inputs, inputs, strict=True))
     origins: dict[Form, Node] = {}
     with allowing_guesses():
-        for node in graph.nodes:
+        for node in each("lowering ops", graph.nodes):
             start = len(form.forms)
             results = lowered(form, node, [values[x] for x in node.inputs])
             origins.update(dict.fromkeys(form.forms[start:], node))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from jit import progress
 from jit.config import config
 from jit.errors import GraphError
 from jit.ir.graph import Graph
@@ -67,7 +68,7 @@ def run_passes(
     if settings.check:
         verify(graph)
     records: list[PassRecord] = []
-    for each in passes:
+    for each in progress.each("passes over the graph", [*passes]):
         if each.name in settings.passes_off:
             continue
         before = len(graph.nodes)

@@ -130,3 +130,30 @@ failed:
   ret ptr null
 }
 """
+
+SAME = """
+; Python's same(*objects): 1 if they are those of the plan, as many and one by one, else 0
+define ptr @same(ptr %self, ptr %objects, i64 %count) {
+entry:
+  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %wanted = load i64, ptr %plan
+  %as.many = icmp eq i64 %count, %wanted
+  br i1 %as.many, label %next, label %done
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %one ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %done
+one:
+  %object.at = getelementptr ptr, ptr %objects, i64 %i
+  %object = load ptr, ptr %object.at
+  %i.next = add i64 %i, 1
+  %known.at = getelementptr ptr, ptr %plan, i64 %i.next
+  %known = load ptr, ptr %known.at
+  %same = icmp eq ptr %object, %known
+  br i1 %same, label %next, label %done
+done:
+  %answer = phi i64 [ 0, %entry ], [ 1, %next ], [ 0, %one ]
+  %said = call ptr @PyLong_FromLongLong(i64 %answer)
+  ret ptr %said
+}
+"""

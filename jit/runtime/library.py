@@ -27,6 +27,7 @@ from jit import __version__
 from jit.config import config
 from jit.loops.ir import For, Kernel, operands
 from jit.loops.text import format_kernel
+from jit.progress import each
 from jit.runtime import cpu
 from jit.runtime.cache import disk_cache
 from jit.target import Target
@@ -200,7 +201,7 @@ class Library:
         # Asked with the lock held: another thread may have been faster.
         found = {key: code for key in kernels if (code := self._codes.get(key)) is not None}
         lacking = [key for key in kernels if key not in found]
-        for key in lacking:
+        for key in each("compiling kernels", lacking):
             start = time.perf_counter()
             code = disk.get(key) if disk else None
             if code is None:

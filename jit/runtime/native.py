@@ -8,7 +8,7 @@ long as all is well. A kernel is called with (slots, record, first item, end of 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -44,6 +44,7 @@ class Native:
         enter: Makes `enter(arrays, results, slots, base)` of a plan's address; None where the
             structures of Python or NumPy are not laid out as expected.
         resume: Makes `resume(slots, first)` of a plan's address.
+        same: Makes `same(*objects)` of an address, where the number of objects and their ids are.
         kernels: Addresses of guard kernels, and of `batch`.
         direct: Makes `direct(*arrays)` of a plan's address and of what must live as long as the
             function; None where `enter` is.
@@ -52,6 +53,7 @@ class Native:
     enter: Callable[[int], Callable[..., int]] | None
     resume: Callable[[int], Callable[..., int]]
     kernels: Mapping[str, int]
+    same: Callable[[int, Any], Callable[..., int]]
     direct: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
 
 
@@ -61,14 +63,24 @@ def native() -> Native:
     kernels = ["batch", *guard_texts()]
     imports = {name: _address(getattr(ctypes.pythonapi, name)) for name in PYTHON_API}
     imports |= numpy_abi.symbols() | {"parallel": threads.pool().parallel}
-    found = linked(code(), ["enter", "resume", "direct", *kernels], imports)
+    found = linked(code(), ["enter", "resume", "direct", "same", *kernels], imports)
     reads = numpy_abi.as_expected()
     return Native(
         enter=_maker("enter", found["enter"]) if reads else None,
         resume=_maker("resume", found["resume"]),
         kernels={name: found[name] for name in kernels},
+        same=_maker("same", found["same"]),
         direct=_maker("direct", found["direct"]) if reads else None,
     )
+
+
+def same(objects: Sequence[Any]) -> Callable[..., int]:
+    """A builtin function that is true when its arguments are these very objects.
+
+    It takes 1 ns for each, where `is` in Python takes 30.
+    """
+    ids = (ctypes.c_ssize_t * (len(objects) + 1))(len(objects), *map(id, objects))
+    return native().same(ctypes.addressof(ids), (ids, *objects))
 
 
 def _address(function: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jit.runtime.entry_code import DIRECT, ENTER
+from jit.runtime.entry_code import DIRECT, ENTER, SAME
 from jit.runtime.kernel_code import BATCH, guard_texts
 
 FAILED, MISSED = 1, 2  # the status: a check did not hold; a guard saw another answer
@@ -336,4 +336,6 @@ done:
 
 def code() -> str:
     """All of the LLVM IR here."""
-    return "".join((STRUCTURES, RUN, READ, MAKE, ENTER, DIRECT, BATCH, *guard_texts().values()))
+    return "".join(
+        (STRUCTURES, RUN, READ, MAKE, ENTER, DIRECT, SAME, BATCH, *guard_texts().values())
+    )

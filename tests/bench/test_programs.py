@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 
 import pytest
 
 import dualflow as df
 from dualflow.bench.closing import checks, document, table
 from dualflow.bench.programs import WORKLOADS, dynamic
-from dualflow.bench.runner import describe, prepare, run
+from dualflow.bench.programs.workload import Training
+from dualflow.bench.runner import Modes, describe, prepare, run
+from dualflow.core.source import is_users
 from dualflow.data import random_trees
 
 EPOCHS = 3
@@ -88,3 +92,24 @@ def test_checks_and_json(result):
     assert program["comparison"]["mode"] == "compiled"
     assert len(program["seconds"]["eager"]) == len(program["seconds"]["compiled"])
     assert max(map(len, table([done]).splitlines())) <= 80
+
+
+def test_a_warning_points_at_the_program_and_not_at_what_runs_it():
+    def step(x):
+        return (x * 2.0).sum()
+
+    training = Training(step, {})
+    modes = Modes(replace(WORKLOADS["static"], make=lambda: training))
+    ranks = [(df.ones((2,) * rank),) for rank in range(4)]
+    with pytest.warns(df.errors.RetraceWarning) as told:
+        modes.train(ranks, 1, lambda *_: None)
+    code = step.__code__
+    assert {(w.filename, w.lineno) for w in told} == {(code.co_filename, code.co_firstlineno)}
+
+
+def test_a_module_that_python_runs_by_name_is_known_by_it():
+    scope = {"__name__": "__main__", "sys": sys}
+    frame = eval("sys._getframe()", scope)
+    assert is_users(frame)
+    scope["__spec__"] = ModuleSpec("dualflow.__main__", None)
+    assert not is_users(frame)

@@ -183,17 +183,19 @@ def test_r39_breakpoints_that_are_switched_off_cost_nothing(monkeypatch):
     assert f.from_graph == 2
 
 
-def test_r39_pdb_stops_at_the_users_line(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stop", ["breakpoint()", "pdb.set_trace()", "pdb.Pdb().set_trace()"])
+def test_r39_pdb_stops_at_the_users_line(tmp_path, monkeypatch, stop):
     script = tmp_path / "nets.py"
     script.write_text(
-        "import dualflow as df\n"
+        "import pdb, dualflow as df\n"
         "@df.function\n"
         "def net(x):\n"
         "    h = x * 2.0\n"
-        "    breakpoint()\n"
+        f"    {stop}\n"
         "    return h + 1.0\n"
         "for k in range(3):\n"
         "    print('got', net(df.asarray([float(k)])).tolist())\n"
+        "print(net.mode)\n"
     )
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     ran = subprocess.run(
@@ -209,6 +211,7 @@ def test_r39_pdb_stops_at_the_users_line(tmp_path, monkeypatch):
         assert f"(Pdb) [{2.0 * k}]" in out
         assert f"(Pdb) [{2.0 * k * k}]" in out
         assert f"got [{2.0 * k + 1}]" in out
+    assert "in Python (breakpoint() at nets.py:5)" in out
 
 
 def test_r39_an_error_in_a_later_call_leaves_frames_with_real_values():

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+import warnings
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import dualflow as df
 from dualflow.core.context import context
+from dualflow.errors import FunctionWarning
+from dualflow.tracing import segments
 from tests.tracing.both import vector
 
 
@@ -116,3 +122,161 @@ def test_tapes_and_explanations_while_others_work():
             assert "Function" in df.status()
 
     at_once(differentiate, differentiate, look, lambda: [f(df.ones(k)) for k in range(1, 40)])
+
+
+# ----- laws: whatever threads do at the same time, each call gives what Python gives -----
+
+
+def same_calls(f, python):
+    """A piece of work: calls that are all of one kind."""
+
+    def work(seed):
+        for k in range(20):
+            x = vector(seed, k)
+            assert f(x).tolist() == python(x).tolist()
+
+    return work
+
+
+def kinds(f, python):
+    """Calls of many kinds: sizes, numbers, dtypes that vary, and both ways through."""
+
+    def work(seed):
+        random = np.random.default_rng(seed)
+        for _ in range(15):
+            size, number = int(random.integers(1, 4)), float(random.integers(1, 4))
+            dtype = str(random.choice(["float32", "float64"]))
+            x = df.asarray(random.integers(-3, 4, size=size).astype(dtype))
+            got, wanted = f(x, number), python(x, number)
+            assert (got.tolist(), got.dtype) == (wanted.tolist(), wanted.dtype)
+
+    return work
+
+
+def branching(x, number):
+    y = x * number + x.shape[0]
+    return y if y.sum() > 3 else df.tanh(y)
+
+
+def looping(x):
+    while abs(x).sum() > 1.0:
+        x = x / 2.0
+    return x
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize(
+    ("calls", "python"), [(same_calls, df.tanh), (same_calls, looping), (kinds, branching)]
+)
+def test_calls_and_recordings_at_once(calls, python, background):
+    for _ in range(2):
+        f = df.function(
+            lambda *args: python(*args), on_limit="grow", strict=True, background=background
+        )
+        at_once(*(partial(calls(f, python), k) for k in range(4)))
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_functions_in_functions_and_gradients_through_them(background):
+    options = {"strict": True, "background": background}
+    for _ in range(3):
+        w = df.Variable([2.0, 3.0])
+        inner = df.function(lambda x, w=w: (w**2 * x).sum(), **options)
+        outer = df.function(lambda x, inner=inner: inner(x) + inner(x + 1.0), **options)
+
+        def work(f, slope, w=w):
+            for k in range(8):
+                x = vector(k, 1)
+                with df.GradientTape() as tape:
+                    y = f(x)
+                assert tape.gradient(y, w).tolist() == slope(k)
+
+        at_once(
+            *[lambda inner=inner: work(inner, lambda k: [4.0 * k, 6.0])] * 2,
+            *[lambda outer=outer: work(outer, lambda k: [8.0 * k + 4.0, 18.0])] * 2,
+        )
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_state_that_changes_while_calls_are_recorded(background):
+    """No call gives what the state never was, and no recording keeps what it was."""
+    box = SimpleNamespace(factor=1.0)
+    f = df.function(lambda x: x * box.factor, on_limit="grow", strict=True, background=background)
+    over = []
+
+    def change():
+        for k in range(40):
+            box.factor = float(k % 4)
+            time.sleep(1e-4)
+        over.append(True)
+
+    def work():
+        while not over:
+            assert f(vector(1)).item() in (0.0, 1.0, 2.0, 3.0)
+
+    at_once(change, work, work)
+    for k in range(8):
+        box.factor = float(k % 4)
+        assert f(vector(1)).item() == k % 4
+
+
+def test_each_thread_runs_in_segments(monkeypatch):
+    """Also where segments are forgotten all the time."""
+    monkeypatch.setattr(segments, "KEPT", 2)
+    log = []
+
+    def python(x):
+        y = x * 2.0
+        log.append(y.sum().item())
+        return df.tanh(y + 1.0) if x.shape[0] > 1 else y - 1.0
+
+    f = df.function(python)
+    with pytest.warns(FunctionWarning, match="segments"):
+        assert [f(df.ones(k)).shape for k in (1, 2, 3)] == [(1,), (2,), (3,)]
+    del log[:]
+
+    def work(seed):
+        for k in range(20):
+            x = df.asarray(np.full(1 + (seed + k) % 3, float(k), np.float32))
+            assert f(x).tolist() == python(x).tolist()
+
+    at_once(*(lambda k=k: work(k) for k in range(4)))
+    assert len(log) == 2 * 4 * 20
+    assert f.mode.startswith("segments")
+
+
+def test_traces_that_are_dropped_while_others_use_them():
+    for _ in range(3):
+        f = df.function(
+            lambda x, word: x * len(word), on_limit="replace", max_traces=2, strict=True
+        )
+
+        def work(seed, f=f):
+            random = np.random.default_rng(seed)
+            for k in random.integers(1, 6, size=15):
+                assert f(vector(1), "a" * int(k)).tolist() == [k]
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # threads share these filters
+            at_once(*(lambda k=k: work(k) for k in range(4)))
+
+
+def test_extents_that_turn_out_not_to_vary():
+    """Each thread may find out first; the traces for all sizes go, and calls go on."""
+    for _ in range(5):
+        w = df.Variable(1.0)
+        f = df.function(
+            lambda x, w=w: (df.nn.functional.softmax(x * w) ** 2).sum(),
+            on_limit="grow",
+            strict=True,
+        )
+
+        def work(seed, f=f, w=w):
+            for k in range(2, 8):
+                x = df.asarray(np.arange(k, dtype=np.float32) + seed)
+                with df.GradientTape() as tape:
+                    y = f(x)
+                wanted = tape.gradient(y, w)
+                assert np.isfinite(wanted.item())
+
+        at_once(*(lambda k=k: work(k) for k in range(3)))

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import is_not
+from operator import is_not, itemgetter
 from types import CodeType, MethodType
 from typing import Any
 
@@ -19,8 +19,11 @@ import numpy as np
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards.bytecode import line_of_name
 from dualflow.tracing.guards.places import MISSING, Contents, Key, Place, changed, kind
+from jit.config import config
 from jit.types import TensorType
 
+GROUPED = 6  # items of one dict from which on they are compared at once
+ITEM = re.compile(r"(k\d+)\['(\w+)'\]")
 IDENTIFIER = re.compile(r"\bk\d+\b")
 LONGEST = 40  # characters of a value in a message
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, np.dtype, np.generic)
@@ -104,10 +107,13 @@ class Check:
 
     def _compiled(self) -> Callable[[], int]:
         """The function: -1 if all guards hold, else the number of one that does not."""
-        tests = [f"  if {guard.differs}: return {k}" for k, guard in enumerate(self.guards)]
-        lines = ["def missed():", " try:", *tests, "  return -1"]
-        lines += [" except Exception:", f"  return {len(self.guards)}"]
         scope = {**TOOLS, **self._constants}
+        lines, tests = ["def missed():", " try:"], dict(enumerate(self.guards))
+        for group in groups_of(self.guards):
+            lines.append(f"  if not {at_once(group, scope)}:")
+            lines += [f"   if {tests.pop(k).differs}: return {k}" for k in group.places]
+        lines += [f"  if {guard.differs}: return {k}" for k, guard in tests.items()]
+        lines += ["  return -1", " except Exception:", f"  return {len(self.guards)}"]
         exec(compile("\n".join(lines), "<guards>", "exec"), scope)
         return scope["missed"]
 
@@ -164,6 +170,59 @@ class Check:
             for guard in self.guards
             if guard.expected and guard.origin is not None
         ]
+
+
+# ----- many items of one dict are compared at once, and one by one where an object is another -----
+
+
+class Group:
+    """Guards on items of one dict.
+
+    Args:
+        space: The name of the dict.
+
+    Attributes:
+        places: The numbers of the guards.
+        expected: By key of the dict, the name of the value.
+    """
+
+    def __init__(self, space: str) -> None:
+        self.space = space
+        self.places: list[int] = []
+        self.expected: dict[str, str] = {}
+
+
+def groups_of(guards: Sequence[Guard]) -> list[Group]:
+    """The groups that are worth it; none where nothing is native."""
+    groups: dict[str, Group] = {}
+    for k, guard in enumerate(guards):
+        item = ITEM.fullmatch(guard.read)
+        identical = f"{guard.read} is not {guard.expected}"
+        if item and guard.differs in (
+            identical,
+            f"{identical} and differs({guard.read}, {guard.expected})",
+        ):
+            group = groups.setdefault(item[1], Group(item[1]))
+            if group.expected.setdefault(item[2], guard.expected) == guard.expected:
+                group.places.append(k)
+    native = config().target == "cpu"
+    return [group for group in groups.values() if native and len(group.places) >= GROUPED]
+
+
+def at_once(group: Group, scope: dict[str, Any]) -> str:
+    """The expression that is true when all items are the recorded objects."""
+    from jit.runtime.native import same  # LLVM is loaded when something is compiled
+
+    space, k = scope[group.space], len(scope)
+    items = f"{group.space}.values()"
+    keys = [*group.expected]
+    if type(space) is dict and space.keys() == group.expected.keys():
+        keys = [*space]
+    else:
+        scope[f"get{k}"] = itemgetter(*keys)
+        items = f"get{k}({group.space})"
+    scope[f"same{k}"] = same([scope[group.expected[key]] for key in keys])
+    return f"same{k}(*{items})"
 
 
 def shown(value: Any) -> str:

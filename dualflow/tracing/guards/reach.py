@@ -17,6 +17,7 @@ from dualflow.core.context import Counted
 from dualflow.core.number import Number
 from dualflow.core.source import line_of
 from dualflow.core.tensor import Tensor
+from dualflow.tracing import breakpoints
 from dualflow.tracing.guards import policy
 from dualflow.tracing.guards.arrays import Given
 from dualflow.tracing.guards.bytecode import names_of
@@ -111,6 +112,7 @@ class Reach:
 
     def _new_code(self, code: types.CodeType, frame: types.FrameType) -> None:
         self._codes[id(code)] = code
+        breakpoints.entered(frame)
         self.effects.codes.append(code)
         follower, names, module = self._follower, names_of(code), frame.f_globals.get("__name__")
         if policy.touches_files(code, module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +14,7 @@ from jit.dims import symbol
 from jit.errors import DTypeError, GraphError, GuardMiss, LaunchFailed, ShapeError
 from jit.runtime import binding, blocks
 from jit.runtime.executable import KEPT_BINDINGS, Executable
-from jit.runtime.native import Native, native
+from jit.runtime.native import Native, native, same
 from jit.runtime.program import GuardStep, HostStep, Launch
 from jit.types import TensorType, bfloat16, dtypes, float32, float64, int64
 from tests.jit.runtime.small import (
@@ -35,7 +36,7 @@ def reading(request, monkeypatch):
     """Arguments are read natively, or in Python as where the layout of arrays is not known."""
     found = native()
     if request.param == "python":
-        slow = Native(None, found.resume, found.kernels)
+        slow = Native(None, found.resume, found.kernels, found.same)
         monkeypatch.setattr(binding, "native", lambda: slow)
     return request.param
 
@@ -438,3 +439,24 @@ def test_addresses_may_be_a_table():
     kernel = made.steps[0].kernel
     run = Executable(made, {kernel: address(kernel)})
     np.testing.assert_array_equal(run([ramp(8)])[0], ramp(8) + 1)
+
+
+def test_same_tells_whether_its_arguments_are_the_very_objects():
+    a, b = 1000.5, [1]
+    is_same = same([a, b, a])
+    assert is_same(a, b, a) == 1
+    for other in [(a, b), (a, b, a, a), (a, [1], a), (b, b, a), (a, b, float("1000.5")), ()]:
+        assert is_same(*other) == 0
+    assert same([])() == 1
+
+
+def test_same_keeps_its_objects_alive():
+    class Thing:
+        pass
+
+    thing = Thing()
+    gone, is_same = weakref.ref(thing), same([thing])
+    del thing
+    assert is_same(gone()) == 1
+    del is_same
+    assert gone() is None
