@@ -45,7 +45,7 @@ def slopes(f, sources, order):
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_a_tape_outside(order):
+def test_r13_a_tape_outside(order):
     w = variable()
     eager = net(w)
     f = df.function(eager, strict=True)
@@ -61,7 +61,7 @@ def test_a_tape_outside(order):
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_a_tape_inside(order):
+def test_r13_a_tape_inside(order):
     def program():
         w = variable()
         body = net(w)
@@ -70,7 +70,7 @@ def test_a_tape_inside(order):
     assert agree(program, [(x,) for x in INPUTS]).from_graph == 4
 
 
-def test_a_tape_inside_and_one_outside():
+def test_r13_a_tape_inside_and_one_outside():
     """The gradient penalty: the outer tape differentiates a gradient that the graph computes."""
     w = variable()
     body = net(w)
@@ -215,7 +215,7 @@ def test_jacobian_and_forward_mode_through_a_call():
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
-def test_the_hessian_of_a_compiled_function():
+def test_r13_the_hessian_of_a_compiled_function():
     def f(x):
         return (x * x * x).sum()
 

@@ -270,7 +270,7 @@ def test_grad_of_a_call_by_backward_outside():
 # ----- created inside -----
 
 
-def test_state_created_once_inside():
+def test_r25_state_created_once_inside():
     class Counter:
         v = None
 
@@ -284,7 +284,7 @@ def test_state_created_once_inside():
     assert agreed.from_graph >= 3
 
 
-def test_a_variable_that_lives_only_inside():
+def test_r25_a_variable_that_lives_only_inside():
     def f(x):
         v = df.Variable(x)
         v.assign_add(x)
@@ -295,7 +295,7 @@ def test_a_variable_that_lives_only_inside():
     assert agree(lambda: (f, None), X).from_graph == 5
 
 
-def test_a_variable_created_and_kept_at_every_call():
+def test_r25_a_variable_created_and_kept_at_every_call():
     kept = []
 
     def f(x):
@@ -341,7 +341,7 @@ def test_a_tensor_by_closure():
     assert f.from_graph == 5
 
 
-def test_random_numbers_are_the_same_bits_in_both_modes():
+def test_r14_random_numbers_are_the_same_bits_in_both_modes():
     def program():
         def f(x):
             noise = df.random.normal((3,)) + df.random.uniform((3,), low=-1.0)
@@ -360,7 +360,7 @@ def test_random_numbers_are_the_same_bits_in_both_modes():
     assert f.from_graph == 49
 
 
-def test_seeding_inside_and_between_calls():
+def test_r14_seeding_inside_and_between_calls():
     f = df.function(lambda: df.random.uniform((3,)), strict=True)
     df.random.seed(1)
     first = [f().tolist() for _ in range(3)]
@@ -370,7 +370,7 @@ def test_seeding_inside_and_between_calls():
     assert f().tolist() != first[0]
 
 
-def test_random_numbers_before_a_guard_are_drawn_once():
+def test_r14_random_numbers_before_a_guard_are_drawn_once():
     def program():
         def f(x):
             noise = df.random.uniform((3,))
