@@ -8,6 +8,7 @@ graph may update in place (`Gifts`) it writes after its last guard and check.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ import jit
 from dualflow.core.context import context
 from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
 from dualflow.tracing.cells import NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
@@ -52,6 +54,29 @@ class ExtentsMiss(EntryMiss):
     """The path is not good for extents that vary after all; nothing was done."""
 
 
+@dataclass
+class Output:
+    """An array that a graph has computed, and the user's line that it comes from."""
+
+    array: Any
+    line: str | None
+
+
+@dataclass
+class Outcome:
+    """What a call gives.
+
+    Attributes:
+        result: With an `Output` in the place of each tensor.
+        written: The Variables that it assigns.
+        replaced: The Variables whose `.grad` is another one afterwards, or None.
+    """
+
+    result: Any
+    written: dict[Variable, Output]
+    replaced: dict[Variable, Output | None]
+
+
 class Path:
     """One recorded call, ready to run again.
 
@@ -63,6 +88,7 @@ class Path:
         decided: What it relies on of numbers and extents that vary, in words.
         hits: How many calls it has served.
         executable: The compiled graph.
+        variables: Those that it reads.
         checks_types: Whether a call refuses tensors of other types than the recorded ones.
         ops: How many were recorded.
         check: What asks whether state outside of the arguments is as it was.
@@ -83,7 +109,7 @@ class Path:
         self.ops = len(recorded.graph.nodes)
         self.cells = recorded.cells
         self._holders = [cell.holder for cell in self.cells]
-        self._variables = [c.variable for c in self.cells if isinstance(c, VariableCell)]
+        self.variables = [c.variable for c in self.cells if isinstance(c, VariableCell)]
         arguments = len(recorded.graph.inputs) - len(self.cells)
         self._numbers = [
             (k, cell.index)
@@ -164,6 +190,29 @@ class Path:
         made = accept(self._run(arrays)) if accept else self._computed(arrays)
         return self._build(self._finish(made, computed))
 
+    def outcome(self, made: list[Any], arguments: Sequence[Tensor], given: Any) -> Outcome:
+        """What a call that has computed `made` is about to return and to assign.
+
+        Args:
+            made: The graph's outputs.
+            arguments: The call's tensor arguments.
+            given: Those of its Python numbers that vary.
+        """
+        computed = ()
+        if self._prologue is not None:
+            _, computed = self._computed_numbers(self._prologue, arguments, given)
+        nodes = [value.node for value in self.executable.graph.outputs]
+        outputs = [Output(x, node and node.source) for x, node in zip(made, nodes)]
+        leaves: list[Any] = []
+        for x in self._leaves:
+            if isinstance(x, Constant | Computed):
+                leaves.append(x.value if isinstance(x, Constant) else computed[x.index])
+            else:
+                leaves.append(outputs[x])
+        written = {cell.variable: outputs[k] for cell, k in self._written}
+        replaced = {cell.owner: None if k is None else outputs[k] for cell, k in self._replaced}
+        return Outcome(self._build(leaves), written, replaced)
+
     @staticmethod
     def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
         """Gradients may ask more of extents than the call itself."""
@@ -209,7 +258,7 @@ class Path:
     def _finish(self, made: list[Any], computed: Sequence[Any]) -> list[Any]:
         """Writes the state of a run that is over; the leaves of the result."""
         for tape in context.tapes:
-            for variable in self._variables:
+            for variable in self.variables:
                 tape.saw(variable)
         for cell, index in self._written:
             array = made[index]

@@ -13,6 +13,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import DTypeError, FunctionWarning, TraceError
+from dualflow.tracing.modes import mode
 from tests.modes import bits
 from tests.tracing.both import agree, vector
 
@@ -330,12 +331,13 @@ def test_set_mode_and_the_option():
     for _ in range(2):
         assert f(vector(1)).tolist() == [2.0]
     assert (f.mode, f.from_graph) == ("compiled", 1)
+    before = mode()
     df.set_mode("eager")
     try:
         f(vector(1))
         assert f.from_graph == 1
     finally:
-        df.set_mode("compiled")
+        df.set_mode(before)
     g = df.function(lambda x: x * 2.0, mode="eager")
     assert [g(vector(1)).tolist() for _ in range(3)] == [[2.0]] * 3
     assert g.graphs == []
@@ -358,7 +360,7 @@ def test_the_environment_variable(word, expected, monkeypatch):
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if expected is None:
         assert ran.returncode != 0
-        assert "DUALFLOW_MODE='quick': compiled or eager" in ran.stderr
+        assert "DUALFLOW_MODE='quick': compiled, eager, audit" in ran.stderr
     else:
         assert ran.stdout.strip() == expected, ran.stderr
 
