@@ -123,7 +123,7 @@ def status() -> str:
     Example:
         >>> import dualflow as df
         >>> double = df.function(lambda x: 2 * x)
-        >>> "<Function <lambda>: not called yet, 0 traces, 0 calls>" in df.status()
+        >>> "<Function <lambda>: " in df.status()
         True
     """
     return (

@@ -169,6 +169,14 @@ def test_a_result_that_differs_is_named_with_both_values_and_the_line(wrong):
     assert isinstance(caught.value, RuntimeError)
 
 
+def test_empty_results_and_nans_of_any_kind_agree(wrong):
+    f = df.function(lambda x: (x[:0], x.astype("bfloat16") * 0.0 / 0.0), audit=1.0)
+    f(vector(1))
+    wrong(lambda a: -a, output=1)
+    f(vector(1))
+    assert f.audited == 1
+
+
 CHANGES = {
     "a zero of the other sign": (lambda a: -a, "the graph gives -0.0, Python 0.0, 0 ULP apart"),
     "a NaN": (lambda a: a + np.nan, "the graph gives nan, Python 0.0, NaN on one side"),

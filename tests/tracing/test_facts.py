@@ -20,7 +20,7 @@ import dualflow as df
 from dualflow.core import kernels
 from dualflow.errors import FunctionWarning
 from jit.runtime.library import library
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 from tests.test_disk_cache import RUN, run
 from tests.tracing.both import agree, vector
 
@@ -40,11 +40,13 @@ def floats(*shape, dtype=np.float32):
 # ----- retracing -----
 
 
+@graphs_only
 def test_fact_01_ten_ints_are_two_traces():
     f = same(lambda x, n: x + n, [(vector(1), n) for n in range(10)])
     assert (len(f.entries), f.from_graph) == (2, 8)
 
 
+@graphs_only
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_fact_02_extents_are_two_traces_and_one_for_size_1(shape):
     def f(x):
@@ -61,6 +63,7 @@ class Scale:
 FACTOR = 2.0
 
 
+@graphs_only
 def test_fact_03_a_global_or_an_attribute_that_changes_is_seen(monkeypatch):
     scale = Scale()
     f = df.function(lambda x: x * FACTOR + scale.factor, strict=True)
@@ -74,6 +77,7 @@ def test_fact_03_a_global_or_an_attribute_that_changes_is_seen(monkeypatch):
     assert f(vector(1)).item() == 8.0
 
 
+@graphs_only
 def test_fact_04_appends_and_numpys_random_numbers_are_not_frozen():
     log = []
 
@@ -94,6 +98,7 @@ def test_fact_04_appends_and_numpys_random_numbers_are_not_frozen():
 # ----- control flow -----
 
 
+@graphs_only
 def test_fact_05_a_branch_on_a_value_is_compiled():
     def f(x):
         if x.sum() > 0:
@@ -104,6 +109,7 @@ def test_fact_05_a_branch_on_a_value_is_compiled():
     assert (g.mode, g.from_graph, len(g.graphs)) == ("compiled", 4, 2)
 
 
+@graphs_only
 def test_fact_06_collatz_is_compiled_and_returns_a_python_int():
     def f(x):
         steps = 0
@@ -119,6 +125,7 @@ def test_fact_06_collatz_is_compiled_and_returns_a_python_int():
     assert type(g(df.asarray(27))) is int
 
 
+@graphs_only
 def test_fact_07_no_source_is_needed():
     namespace = {}
     exec("def f(x):\n    if x.sum() > 0:\n        return x * 2.0\n    return x - 1.0", namespace)
@@ -126,6 +133,7 @@ def test_fact_07_no_source_is_needed():
     assert (g.mode, g.from_graph) == ("compiled", 2)
 
 
+@graphs_only
 def test_fact_08_recursion_that_a_value_ends():
     def f(x):
         return x if x < 1 else f(x / 2.0) + 1.0
@@ -137,6 +145,7 @@ def test_fact_08_recursion_that_a_value_ends():
     assert len(g.graphs) <= len(depths)
 
 
+@graphs_only
 def test_fact_09_a_list_that_a_loop_over_a_tensor_fills():
     def f(x, n):
         out = []
@@ -150,6 +159,7 @@ def test_fact_09_a_list_that_a_loop_over_a_tensor_fills():
     assert (g.mode, g.from_graph) == ("compiled", 2)
 
 
+@graphs_only
 def test_fact_10_branches_that_return_different_structures():
     def f(x):
         if x.sum() > 0:
@@ -171,6 +181,7 @@ TREES = [
 ]
 
 
+@graphs_only
 def test_fact_11_a_recursive_net_costs_a_trace_for_each_tree_and_says_so_once():
     def net(x, tree):
         return df.tanh(sum(net(x, t) for t in tree)) if isinstance(tree, tuple) else x * tree
@@ -191,6 +202,7 @@ def test_fact_11_a_recursive_net_costs_a_trace_for_each_tree_and_says_so_once():
 # ----- gradients, random numbers, bits -----
 
 
+@graphs_only
 def test_fact_12_a_second_derivative_through_a_compiled_function():
     f = df.function(lambda x: (df.sin(x) * x**3).sum(), strict=True)
     x = floats(4, dtype=np.float64)
@@ -208,6 +220,7 @@ def test_fact_12_a_second_derivative_through_a_compiled_function():
     assert f.from_graph == 1
 
 
+@graphs_only
 def test_fact_13_a_seed_gives_the_same_numbers_in_both_modes():
     def f(x):
         return df.nn.functional.dropout(x, 0.5) + df.random.normal((8,))
@@ -221,6 +234,7 @@ def test_fact_13_a_seed_gives_the_same_numbers_in_both_modes():
     assert (len(set(found[0])), g.from_graph) == (4, 3)
 
 
+@graphs_only
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
 def test_fact_14_a_fused_sum_of_narrow_floats_has_eagers_bits(dtype):
     x = floats(4, 1000).astype(dtype)
@@ -228,6 +242,7 @@ def test_fact_14_a_fused_sum_of_narrow_floats_has_eagers_bits(dtype):
     assert (f.mode, f.from_graph) == ("compiled", 2)
 
 
+@graphs_only
 def test_fact_15_softmax_log1p_sin_have_eagers_bits():
     def f(x):
         return df.nn.functional.softmax(x, axis=-1) * df.log1p(df.abs(x)) * df.sin(x)
@@ -257,6 +272,7 @@ def test_fact_16_an_index_out_of_range_is_the_same_error_in_both_modes():
     assert texts[0].endswith(f"at test_facts.py:{line}: return x[i] * 2.0")
 
 
+@graphs_only
 def test_fact_17_results_of_earlier_calls_stay():
     f = df.function(lambda x: x * 1.0, strict=True)
     kept = [f(df.full(5, float(k))) for k in range(6)]
@@ -264,6 +280,7 @@ def test_fact_17_results_of_earlier_calls_stay():
     assert f.from_graph == 5
 
 
+@graphs_only
 def test_fact_18_traces_are_bounded_and_given_back():
     def f(x, name):
         return x * len(name) + 1.0
@@ -314,6 +331,7 @@ def test_fact_20_no_compiler_is_needed(first_process):
 # ----- what time follows from -----
 
 
+@graphs_only
 def test_fact_21_a_thousand_unrolled_steps_are_one_trace_of_few_kernels():
     def f(x):
         for _ in range(1000):
@@ -339,6 +357,7 @@ def test_fact_22_a_small_eager_op_makes_no_code():
     assert {way: tally.count for way, tally in library().tallies.items()} == before
 
 
+@graphs_only
 def test_fact_23_a_compiled_add_is_one_foreign_call_found_without_a_key():
     """Seconds belong to the benchmark."""
     f = df.function(lambda x: x + x, strict=True)
@@ -367,6 +386,7 @@ def mlp_step():
     return step, list(net.parameters())
 
 
+@graphs_only
 def test_fact_24_a_training_step_is_one_trace_and_one_foreign_call():
     """Seconds belong to the benchmark."""
     batch = floats(64, 64), df.asarray(np.arange(64) % 10)

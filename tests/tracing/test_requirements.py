@@ -7,7 +7,7 @@ import pytest
 
 import dualflow as df
 from dualflow.comparison import agreement, ulp_distance
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 from tests.tracing.both import agree, vector
 
 UNARY = """abs acos acosh asin asinh atan atanh ceil cos cosh erf exp expm1 floor log log1p log2
@@ -38,6 +38,7 @@ def batches(*sizes):
         yield df.asarray(x), df.asarray((x.sum(axis=1) > 0).astype(np.int64))
 
 
+@graphs_only
 def test_r14_a_hundred_steps_of_a_net_with_dropout_draw_the_same_numbers():
     """With a branch by a value that draws, and batches of another size in between."""
 
@@ -99,6 +100,7 @@ def test_r16_both_modes_are_right_at_the_edges(name):
         assert ulp_distance(eager.numpy(), exact).max() <= 4
 
 
+@graphs_only
 @pytest.mark.parametrize("first", [0, 2])
 def test_r25_layers_and_two_optimisers_created_inside_on_any_call(first):
     """They are made once, at the first call that comes to them."""
@@ -135,6 +137,7 @@ def test_r25_layers_and_two_optimisers_created_inside_on_any_call(first):
     assert step.from_graph >= 5
 
 
+@graphs_only
 def test_r25_a_variable_for_each_place_and_instance():
     class Counter:
         def __init__(self):
