@@ -9,7 +9,7 @@ is computed a second time, op by op.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.ulp import FARTHEST, ulp_distance
 from dualflow.core.variable import Variable
 from dualflow.tracing import modes
+from dualflow.tracing.joins.joined import Joined
 from dualflow.tracing.path import Outcome, Output, Path
 from dualflow.tracing.settings import alike
 from dualflow.tracing.signature import Call
@@ -54,17 +55,17 @@ def is_due(share: float) -> bool:
     return share > 0.0 and chance.random() < share
 
 
-class Computed(Exception):  # noqa: N818 - stops a call before it writes
-    """What a graph has computed."""
+class Foreseen(Exception):  # noqa: N818 - stops a call before it writes
+    """What a call from a graph was about to do."""
 
-    def __init__(self, made: list[Any]) -> None:
+    def __init__(self, outcome: Outcome) -> None:
         super().__init__()
-        self.made = made
+        self.outcome = outcome
 
 
-def stop(made: list[Any]) -> list[Any]:
+def stop(made: list[Any], outcome: Callable[[], Outcome]) -> None:
     """Accepts nothing."""
-    raise Computed(made)
+    raise Foreseen(outcome())
 
 
 class Audit(Unrecorded):
@@ -89,7 +90,7 @@ class Audit(Unrecorded):
 
     # ----- a call from a graph -----
 
-    def follow(self, path: Path, tensors: list[Tensor], numbers: Sequence[Any]) -> Any:
+    def follow(self, path: Path | Joined, tensors: list[Tensor], numbers: Sequence[Any]) -> Any:
         """Serves a call in both ways.
 
         Raises:
@@ -98,8 +99,8 @@ class Audit(Unrecorded):
         held = {variable: variable.tensor for variable in path.variables}
         try:
             path.call(tensors, numbers, stop)
-        except Computed as computed:
-            outcome = path.outcome(computed.made, tensors, numbers)
+        except Foreseen as foreseen:
+            outcome = foreseen.outcome
         else:
             raise AssertionError("a path has written what was not accepted")
         result = self._in_python()

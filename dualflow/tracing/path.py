@@ -29,7 +29,8 @@ from dualflow.tracing.scalars import Prologue
 from jit.dims import recording_guesses
 from jit.errors import TraceError
 
-Accept: TypeAlias = Callable[[list[Any]], list[Any]]
+# Is given what a graph has computed, and what tells the outcome of the call; it may raise.
+Accept: TypeAlias = Callable[[list[Any], Callable[[], "Outcome"]], None]
 NOTHING = object()  # not asked yet
 PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
@@ -187,20 +188,13 @@ class Path:
         if numbers:
             for place, index in self._numbers:
                 arrays[place] = numbers[index]
-        made = accept(self._run(arrays)) if accept else self._computed(arrays)
+        made = self._run(arrays) if accept else self._computed(arrays)
+        if accept is not None:
+            accept(made, partial(self._outcome, made, computed))
         return self._build(self._finish(made, computed))
 
-    def outcome(self, made: list[Any], arguments: Sequence[Tensor], given: Any) -> Outcome:
-        """What a call that has computed `made` is about to return and to assign.
-
-        Args:
-            made: The graph's outputs.
-            arguments: The call's tensor arguments.
-            given: Those of its Python numbers that vary.
-        """
-        computed = ()
-        if self._prologue is not None:
-            _, computed = self._computed_numbers(self._prologue, arguments, given)
+    def _outcome(self, made: list[Any], computed: Sequence[Any]) -> Outcome:
+        """What a call that has computed this is about to return and to assign."""
         nodes = [value.node for value in self.executable.graph.outputs]
         outputs = [Output(x, node and node.source) for x, node in zip(made, nodes)]
         leaves: list[Any] = []
@@ -251,7 +245,9 @@ class Path:
     ) -> Any:
         """Runs the path for a call through which gradients flow."""
         made, attrs = gradient.forward(inputs)
-        results = self._finish(accept(made) if accept else made, computed)
+        if accept is not None:
+            accept(made, partial(self._outcome, made, computed))
+        results = self._finish(made, computed)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         return self._build(results)
 

@@ -32,9 +32,9 @@ def wrong(monkeypatch):
         call = Path.call
 
         def changed(self, arguments, given=(), accept=None):
-            def altered(made):
+            def altered(made, outcome):
                 made[output] = np.asarray(change(made[output]))
-                return accept(made)
+                accept(made, outcome)
 
             return call(self, arguments, given, accept and altered)
 
@@ -94,7 +94,26 @@ def programs():
 
         return f, None
 
-    return {"stateful": stateful, "trained": trained, "grads": grads, "looked at": looked}
+    def joined():
+        v = df.Variable(0.0, name="v")
+
+        def f(x):
+            n, y = 0, x[0]
+            while y < 5.0:
+                y = y * 2.0 + v + 1.0 if y < 2.0 else y + 1.5
+                n += 1
+            v.assign_add(0.25)
+            return n, y
+
+        return f, v
+
+    return {
+        "stateful": stateful,
+        "trained": trained,
+        "grads": grads,
+        "joined": joined,
+        "looked at": looked,
+    }
 
 
 @pytest.mark.parametrize("name", programs())
