@@ -139,10 +139,10 @@ def test_fact_08_recursion_that_a_value_ends():
         return x if x < 1 else f(x / 2.0) + 1.0
 
     depths = [0.5, 1.5, 3.0, 6.0]
-    g = same(f, [(df.asarray(x),) for x in depths * 2])
+    g = same(f, [(df.asarray(x),) for x in depths * 4])
     assert g.mode == "compiled"
     assert g.from_graph >= len(depths)
-    assert len(g.graphs) <= len(depths)
+    assert len(g.graphs) <= 2 * len(depths)  # paths, or stretches that they have in common
 
 
 @graphs_only
