@@ -50,78 +50,80 @@ def next_up(array):
 # ----- nothing differs -----
 
 
-def programs():
-    """Programs of every kind, each a function that makes (function, state) anew."""
+def stateful():
+    v = df.Variable([1.0, 2.0], name="v")
 
-    def stateful():
-        v = df.Variable([1.0, 2.0], name="v")
+    def f(x):
+        v.assign_add(x)
+        v[0] = 3.0 if v.sum() > 5.0 else -3.0
+        return {"v": v * 2.0, "n": (x, None, "text", 7)}
 
-        def f(x):
-            v.assign_add(x)
-            v[0] = 3.0 if v.sum() > 5.0 else -3.0
-            return {"v": v * 2.0, "n": (x, None, "text", 7)}
-
-        return f, v
-
-    def trained():
-        df.random.seed(1)
-        net = df.nn.Sequential(df.nn.Linear(2, 4), df.nn.Dropout(0.5), df.nn.Linear(4, 1))
-        optimizer = df.optim.Adam(net.parameters(), lr=0.01)
-
-        def f(x):
-            optimizer.zero_grad()
-            loss = (net(x.reshape(1, 2)) ** 2).sum()
-            loss.backward()
-            optimizer.step()
-            return loss
-
-        return f, list(net.parameters())
-
-    def grads():
-        w = df.Variable([1.0, 2.0], name="w")
-
-        def f(x):
-            if x[0] > 2.0:
-                w.grad = None
-            (w * w * x).sum().backward()
-            return w.grad * 1.0
-
-        return f, w
-
-    def looked():
-        def f(x):
-            return x * float(x.sum()) + df.tanh(x) * 2.0
-
-        return f, None
-
-    def joined():
-        v = df.Variable(0.0, name="v")
-
-        def f(x):
-            n, y = 0, x[0]
-            while y < 5.0:
-                y = y * 2.0 + v + 1.0 if y < 2.0 else y + 1.5
-                n += 1
-            v.assign_add(0.25)
-            return n, y
-
-        return f, v
-
-    return {
-        "stateful": stateful,
-        "trained": trained,
-        "grads": grads,
-        "joined": joined,
-        "looked at": looked,
-    }
+    return f, v
 
 
-@pytest.mark.parametrize("name", programs())
+def trained():
+    df.random.seed(1)
+    net = df.nn.Sequential(df.nn.Linear(2, 4), df.nn.Dropout(0.5), df.nn.Linear(4, 1))
+    optimizer = df.optim.Adam(net.parameters(), lr=0.01)
+
+    def f(x):
+        optimizer.zero_grad()
+        loss = (net(x.reshape(1, 2)) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return f, list(net.parameters())
+
+
+def grads():
+    w = df.Variable([1.0, 2.0], name="w")
+
+    def f(x):
+        if x[0] > 2.0:
+            w.grad = None
+        (w * w * x).sum().backward()
+        return w.grad * 1.0
+
+    return f, w
+
+
+def looked():
+    def f(x):
+        return x * float(x.sum()) + df.tanh(x) * 2.0
+
+    return f, None
+
+
+def joined():
+    v = df.Variable(0.0, name="v")
+
+    def f(x):
+        n, y = 0, x[0]
+        while y < 5.0:
+            y = y * 2.0 + v + 1.0 if y < 2.0 else y + 1.5
+            n += 1
+        v.assign_add(0.25)
+        return n, y
+
+    return f, v
+
+
+PROGRAMS = {
+    "stateful": stateful,
+    "trained": trained,
+    "grads": grads,
+    "joined": joined,
+    "looked at": looked,
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.filterwarnings("ignore:.*runs in segments")
 def test_an_audited_call_is_one_call(name):
     """Results, state and random numbers are eager's, and calls count as served from the graph."""
     calls = [(vector(k % 4, 1.0),) for k in range(12)]
-    make = programs()[name]
+    make = PROGRAMS[name]
     runs = []
     for audit in (None, 1.0):
         python, state = make()
