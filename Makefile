@@ -10,6 +10,8 @@ PY := $(VENV)/bin/python
 # One BLAS thread a worker: spinning threads of several workers would fight for the cores.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(PY) -m pytest
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? cores : 8)))
+# `jit` knows nothing of the modes that `@df.function` has.
+NO_JIT := --ignore tests/jit
 # What `make bench` and the tests pass on: make bench ARGS=digits, make test ARGS="-k matmul"
 ARGS ?=
 
@@ -30,8 +32,10 @@ test: $(VENV)/.dev ## lint, types, and the test suite
 	$(PY) -m basedpyright
 	$(PYTEST) -n $(WORKERS) $(ARGS)
 
-test-full: $(VENV)/.dev ## the test suite with the tests that are marked slow
+test-full: $(VENV)/.dev ## the suite with its slow tests, then with compilation off, then audited
 	$(PYTEST) -n $(WORKERS) -m "" $(ARGS)
+	DUALFLOW_MODE=eager $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
+	DUALFLOW_MODE=audit $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
 
 fuzz: $(VENV)/.dev ## the property-based tests with many random examples
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -n $(WORKERS) -m hypothesis --timeout 3600 $(ARGS)

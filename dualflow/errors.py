@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jit.errors import (
+    AuditError,
     AxisError,
     DeviceError,
     DTypeError,
@@ -16,6 +17,7 @@ from jit.errors import (
 )
 
 __all__ = [
+    "AuditError",
     "AxisError",
     "DTypeError",
     "DeviceError",

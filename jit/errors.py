@@ -67,6 +67,10 @@ class NumericsError(DualflowError, FloatingPointError):
     """An op made a NaN or an infinity out of finite values, while somebody watched for that."""
 
 
+class AuditError(DualflowError, RuntimeError):
+    """A call that was run from its graph and in Python gave two answers."""
+
+
 class TapeError(DualflowError, RuntimeError):
     """A record was used in a way that it cannot serve: spent, or not recording."""
 

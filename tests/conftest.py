@@ -40,6 +40,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore::dualflow.errors.RetraceWarning")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what does not hold in the mode of this run: see the marks in tests/modes.py."""
+    mode = os.environ.get("DUALFLOW_MODE", "compiled")
+    for item in items:
+        marker = item.get_closest_marker("modes")
+        if marker is not None and mode not in marker.args:
+            reason = f"DUALFLOW_MODE={mode}; it is about {' and '.join(marker.args)} calls"
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
 def pytest_unconfigure() -> None:
     if CACHE is not None:  # workers find the variable set: only who made the folder is here
         shutil.rmtree(CACHE, ignore_errors=True)
@@ -64,7 +74,10 @@ def seed() -> int:
     return 0
 
 
-@pytest.fixture(scope="session", params=["eager", "compiled"])
+GRAPHS = pytest.mark.modes("compiled", "audit")
+
+
+@pytest.fixture(scope="session", params=["eager", pytest.param("compiled", marks=GRAPHS)])
 def mode(request: pytest.FixtureRequest) -> str:
     """The word for one of the two modes: a test that asks for it runs once in each."""
     return request.param

@@ -6,8 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 import dualflow as df
+
+# Marks of tests that do not hold in all modes of the suite (DUALFLOW_MODE), which skip them there.
+# Calls run from graphs: how many did, of which kernels, what people are told about it.
+graphs_only = pytest.mark.modes("compiled", "audit")
+# And Python does not run beside: where memory is, how long things live.
+compiled_only = pytest.mark.modes("compiled")
 
 
 def in_mode(mode: str, python: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.modes import graphs_only
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LARGEST = 200_000  # bytes of a notebook, pictures included
@@ -50,6 +52,7 @@ def text_of(cell: Any) -> str:
     return re.sub(r"[-+]?\d[\d.]*(e[-+]?\d+)?", "#", "".join(shown))
 
 
+@graphs_only
 @needs_notebooks
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, request, monkeypatch):

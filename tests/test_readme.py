@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests import markdown
+from tests.modes import graphs_only
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -19,6 +20,7 @@ PAGES = [
 ]
 
 
+@graphs_only
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_runs(page):
     # A process of its own: pages define ops, and set modes and seeds.

@@ -129,17 +129,20 @@ class GradCell:
         self.holder = self
 
     @property
-    def tensor(self) -> Tensor:
-        """The value of `owner.grad`."""
+    def variable(self) -> Variable:
+        """`owner.grad`."""
         grad = self.owner._grad
         assert grad is not None  # an entry guard of the path says so
-        return grad.tensor
+        return grad
+
+    @property
+    def tensor(self) -> Tensor:
+        """The value of `owner.grad`."""
+        return self.variable.tensor
 
     def write(self, data: Any) -> None:
-        """Gives `owner.grad` a new value; makes it when it was None or must be a new one."""
-        grad = self.owner._grad
-        assert grad is not None
-        grad.tensor = Tensor(data)
+        """Gives `owner.grad` a new value."""
+        self.variable.tensor = Tensor(data)
 
     def replace(self, data: Any) -> None:
         """Makes a new `owner.grad`, or removes it when `data` is None."""

@@ -19,6 +19,7 @@ def function(
     *,
     input_signature: Any = None,
     mode: str = "compiled",
+    audit: float = 0.0,
     max_traces: int = 16,
     max_paths: int = 256,
     on_limit: str = "segments",
@@ -31,6 +32,7 @@ def function(
     *,
     input_signature: Any = None,
     mode: str = "compiled",
+    audit: float = 0.0,
     max_traces: int = 16,
     max_paths: int = 256,
     on_limit: str = "segments",
@@ -43,6 +45,8 @@ def function(
         python: The function, method, lambda, partial or callable object.
         input_signature: A `TensorSpec` per tensor argument; calls that do not fit raise.
         mode: "compiled", or "eager" to switch it off for this function.
+        audit: Which share of the calls that need no Python, from 0 to 1, runs in Python as well; an
+            `AuditError` tells of any difference.
         max_traces: Signatures that are recorded before `on_limit` applies.
         max_paths: Ways through the function, per signature, before `on_limit` applies.
         on_limit: What a call of a further kind does: "segments" (Python runs, with a message),
@@ -66,9 +70,12 @@ def function(
         raise ValueError(f"on_limit={on_limit!r}: segments, error, grow or replace")
     if mode not in ("compiled", "eager"):
         raise ValueError(f"mode={mode!r}: compiled or eager")
+    if not 0 <= audit <= 1:
+        raise ValueError(f"audit={audit!r}: a share from 0 to 1")
     options = {
         "input_signature": None if input_signature is None else tuple(input_signature),
         "mode": mode,
+        "audit": float(audit),
         "max_traces": max_traces,
         "max_paths": max_paths,
         "on_limit": on_limit,

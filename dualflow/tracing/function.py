@@ -15,7 +15,7 @@ from dualflow.core.context import context, using
 from dualflow.core.number import value_of
 from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
-from dualflow.tracing import breakpoints, modes, outlets
+from dualflow.tracing import audit, breakpoints, modes, outlets
 from dualflow.tracing.arriving import Arriving
 from dualflow.tracing.decorated import Decorated, Disguised, named
 from dualflow.tracing.entries import Entries, Entry, Way
@@ -47,7 +47,7 @@ from dualflow.tracing.spec import TensorSpec, check_signature
 from dualflow.tracing.trace import Trace
 from jit.config import config
 from jit.dims import recording_guesses
-from jit.errors import GuardMiss, NumericsError, TraceError
+from jit.errors import AuditError, GuardMiss, NumericsError, TraceError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,7 +74,8 @@ class Function(Arriving, Decorated):
         self.entries = Entries()
         self._names = names_by_place(python)
         self.calls = 0
-        self.from_graph = 0
+        self.from_graph = self.audited = 0
+        self._unusual = options["mode"] != "compiled" or options["audit"] > 0.0
         self._lock = threading.RLock()
         self._recent: Entry | None = None  # that of the last call, if it has a shortcut
         self.limit: str | None = None
@@ -95,8 +96,11 @@ class Function(Arriving, Decorated):
         self.calls += 1
         if kwargs:
             args, kwargs = by_place(self._names, args, kwargs)
-        if self._is_off():
-            return self._eager(take_apart(args, kwargs))
+        if self._unusual or modes.mode() != "compiled":
+            if self._is_off():
+                return self._eager(take_apart(args, kwargs))
+            if audit.is_due(self.options["audit"]):
+                return audit.serve(self, take_apart(args, kwargs))
         recent = self._recent  # other threads may set it meanwhile
         if recent is not None and not kwargs:
             result = self._again(recent, args)
@@ -170,7 +174,7 @@ class Function(Arriving, Decorated):
 
     def _in_segments(self, call: Call) -> Any:
         """Runs Python, and its ops in native code between two looks at values."""
-        return in_segments(self.python, *given(call))
+        return in_segments(self.python, *given(call), audit.of_segments())
 
     def _run(
         self, entry: Entry, call: Call, path: Way | None = None, miss: GuardMiss | None = None
@@ -208,7 +212,7 @@ class Function(Arriving, Decorated):
                 if changed is None and isinstance(other, StateMiss):
                     changed = other
                 path = entry.find((), tried)
-            except NotFinite:
+            except (NotFinite, AuditError):
                 raise
             except EffectError as done:
                 raise done.cause from done.cause.__cause__  # the user's own
@@ -226,9 +230,9 @@ class Function(Arriving, Decorated):
         if result is NOTHING:
             result = self._meanwhile(entry, call)
         if failure is not None:
-            warn_user(
-                f"{self.name}: the graph failed where Python did not: {failure!r}", FunctionWarning
-            )
+            told = f"{self.name}: the graph failed where Python did not: {failure!r}"
+            audit.failed(told)
+            warn_user(told, FunctionWarning)
         return result
 
     def _afresh(self, entry: Entry, call: Call, changed: StateMiss | None) -> Any:

@@ -1,17 +1,17 @@
-"""The one switch for every function: `DUALFLOW_MODE=compiled|eager`, or `df.set_mode`."""
+"""The one switch for every function: `DUALFLOW_MODE=compiled|eager|audit`, or `df.set_mode`."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-MODES = ("compiled", "eager")
+MODES = ("compiled", "eager", "audit")
 
 
 def _from_environment() -> str:
     wanted = os.environ.get("DUALFLOW_MODE", "compiled")
     if wanted not in MODES:
-        raise ValueError(f"DUALFLOW_MODE={wanted!r}: {' or '.join(MODES)}")
+        raise ValueError(f"DUALFLOW_MODE={wanted!r}: {', '.join(MODES)}")
     return wanted
 
 
@@ -27,7 +27,8 @@ class set_mode:  # noqa: N801 - reads as a function; as a context manager it put
     """Switches every decorated function to a mode.
 
     Args:
-        wanted: "compiled" or "eager".
+        wanted: "compiled"; "eager", which runs Python; or "audit", which runs both, and raises an
+            `AuditError` where they differ.
 
     Example:
         >>> import dualflow as df
@@ -38,7 +39,7 @@ class set_mode:  # noqa: N801 - reads as a function; as a context manager it put
     def __init__(self, wanted: str) -> None:
         global _mode
         if wanted not in MODES:
-            raise ValueError(f"set_mode({wanted!r}): {' or '.join(MODES)}")
+            raise ValueError(f"set_mode({wanted!r}): {', '.join(MODES)}")
         self._before = _mode
         _mode = wanted
 

@@ -124,11 +124,10 @@ class Checker(Unrecorded):
             state.setdefault(variable, (variable.tensor, variable._grad))
 
 
-def accept(made: list[Any]) -> list[Any]:
-    """What a compiled call gives, if it is finite."""
+def accept(made: list[Any], outcome: Any) -> None:
+    """Looks at what a compiled call gives: it must be finite."""
     if not finite(made):
         raise NotFinite
-    return made
 
 
 def finite(arrays: Iterable[Any]) -> bool:

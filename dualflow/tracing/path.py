@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ import jit
 from dualflow.core.context import context
 from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
 from dualflow.tracing.cells import NumberCell, StateCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient, watched
@@ -29,7 +31,8 @@ from dualflow.tracing.scalars import Prologue
 from jit.dims import free_symbols, recording_guesses
 from jit.errors import TraceError
 
-Accept: TypeAlias = Callable[[list[Any]], list[Any]]
+# Is given what a graph has computed, and what tells the outcome of the call; it may raise.
+Accept: TypeAlias = Callable[[list[Any], Callable[[], "Outcome"]], None]
 KEPT = 64  # shapes for which there is a quickest way
 PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
@@ -62,6 +65,29 @@ class ExtentsMiss(EntryMiss):
     """The path is not good for extents that vary after all; nothing was done."""
 
 
+@dataclass
+class Output:
+    """An array that a graph has computed, and the user's line that it comes from."""
+
+    array: Any
+    line: str | None
+
+
+@dataclass
+class Outcome:
+    """What a call gives.
+
+    Attributes:
+        result: With an `Output` in the place of each tensor.
+        written: The Variables that it assigns.
+        replaced: The Variables whose `.grad` is another one afterwards, or None.
+    """
+
+    result: Any
+    written: dict[Variable, Output]
+    replaced: dict[Variable, Output | None]
+
+
 class Path:
     """One recorded call, ready to run again.
 
@@ -73,6 +99,7 @@ class Path:
         decided: What it relies on of numbers and extents that vary, in words.
         hits: How many calls it has served.
         executable: The compiled graph.
+        variables: Those that it reads.
         checks_types: Whether a call refuses tensors of other types than the recorded ones.
         ops: How many were recorded.
         check: What asks whether state outside of the arguments is as it was.
@@ -86,7 +113,7 @@ class Path:
         self.check = recorded.check
         self._missed = self.check.missed
         self._equals = recorded.equals
-        self._build = recorded.build
+        self._build, self._bare = recorded.build, recorded.bare or recorded.build
         self.effects = recorded.effects
         self._leaves = recorded.leaves
         self._written = recorded.written
@@ -95,7 +122,7 @@ class Path:
         self.ops = len(recorded.graph.nodes)
         self.cells = recorded.cells
         self._holders = [cell.holder for cell in self.cells]
-        self._variables = [c.variable for c in self.cells if isinstance(c, VariableCell)]
+        self.variables = [c.variable for c in self.cells if isinstance(c, VariableCell)]
         arguments = len(recorded.graph.inputs) - len(self.cells)
         self._numbers = [
             (k, cell.index)
@@ -191,8 +218,24 @@ class Path:
         if numbers:
             for place, index in self._numbers:
                 arrays[place] = numbers[index]
-        made = accept(self._run(arrays)) if accept else self._computed(arrays)
+        made = self._run(arrays) if accept else self._computed(arrays)
+        if accept is not None:
+            accept(made, partial(self._outcome, made, computed))
         return self._build(self._finish(made, computed))
+
+    def _outcome(self, made: list[Any], computed: Sequence[Any]) -> Outcome:
+        """What a call that has computed this is about to return and to assign."""
+        nodes = [value.node for value in self.executable.graph.outputs]
+        outputs = [Output(x, node and node.source) for x, node in zip(made, nodes)]
+        leaves: list[Any] = []
+        for x in self._leaves:
+            if isinstance(x, Constant | Computed):
+                leaves.append(x.value if isinstance(x, Constant) else computed[x.index])
+            else:
+                leaves.append(outputs[x])
+        written = {cell.variable: outputs[k] for cell, k in self._written}
+        replaced = {cell.owner: None if k is None else outputs[k] for cell, k in self._replaced}
+        return Outcome(self._bare(leaves), written, replaced)
 
     @staticmethod
     def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
@@ -249,14 +292,16 @@ class Path:
     ) -> Any:
         """Runs the path for a call through which gradients flow."""
         made, attrs = gradient.forward(inputs)
-        results = self._finish(accept(made) if accept else made, computed)
+        if accept is not None:
+            accept(made, partial(self._outcome, made, computed))
+        results = self._finish(made, computed)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         return self._build(results)
 
     def _finish(self, made: list[Any], computed: Sequence[Any]) -> list[Any]:
         """Writes the state of a run that is over; the leaves of the result."""
         for tape in context.tapes:
-            for variable in self._variables:
+            for variable in self.variables:
                 tape.saw(variable)
         for cell, index in self._written:
             array = made[index]

@@ -33,6 +33,7 @@ class Recorded:
         cells: Where the arrays of the graph's inputs beyond the arguments are read.
         leaves: Where each leaf of the result comes from, and then those that effects are given.
         build: Does the effects, and makes the result of its leaves.
+        bare: Makes the result only; None where `build` does nothing else.
         tracked: The leaves that gradients flow back from.
         written: What is assigned at the end: cells, each with the output that it is given.
         replaced: Which gradients are other Variables then: the output that each holds, or none.
@@ -65,6 +66,7 @@ class Recorded:
     effects: Sequence[str] = ()
     states: Sequence[str] = ()
     settings: Settings = field(default_factory=Settings)
+    bare: Callable[[list[Any]], Any] | None = None
 
 
 def recorded(trace: Trace, result: Any) -> Recorded:
@@ -76,7 +78,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
     """
     check = entry_check(trace)
     leaves, spec = tree.flatten(result)
-    build = trace.ledger.after(builder(spec), len(leaves))
+    count, bare = len(leaves), builder(spec)
     lasting = [True] * len(leaves) + [keeps for _, keeps in trace.ledger.leaves()]
     leaves += [x for x, _ in trace.ledger.leaves()]
     tracked = [
@@ -90,7 +92,8 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         graph=trace.graph,
         cells=trace.cells,  # all of them: an output may have been one more input
         leaves=slots,
-        build=build,
+        build=trace.ledger.after(bare, count),
+        bare=lambda leaves: bare(leaves[:count]),
         effects=[effect.told for effect in trace.ledger.effects],
         tracked=tracked,
         written=written,

@@ -30,6 +30,7 @@ from jit.types import TensorType
 
 Array = np.ndarray[Any, Any]
 Types = tuple[TensorType, ...]
+Check = Callable[[list["Step"], list[Array], list[Array]], None]
 
 KEPT = 512  # segments that are remembered
 KINDS = 8192  # and ops with types and attrs
@@ -82,12 +83,17 @@ class Step:
 
 
 class Segments(Unrecorded):
-    """One call in segment mode; it stands where a recording would stand."""
+    """One call in segment mode; it stands where a recording would stand.
+
+    Args:
+        check: Is given what each segment computed, and what its ops give one by one.
+    """
 
     runs = True  # Python and all of its ops run at this call
 
-    def __init__(self) -> None:
+    def __init__(self, check: Check | None = None) -> None:
         super().__init__()
+        self._check = check
         self._begin()
 
     def _begin(self) -> None:
@@ -192,7 +198,10 @@ class Segments(Unrecorded):
         count = self._count
         self._begin()
         with using(trace=None, recording=False):
-            made = run(key, steps, given, count, [cell.number for cell in cells])
+            wanted = [cell.number for cell in cells]
+            made = run(key, steps, given, count, wanted)
+            if self._check is not None:
+                self._check(steps, made, run_op_by_op(steps, given, count, wanted))
         for cell, array in zip(cells, made, strict=True):
             cell.array = array
         for ref in tensors:
@@ -328,9 +337,11 @@ def compiled(
     return lambda arrays: direct(*arrays) or executable(arrays)
 
 
-def in_segments(python: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Calls a function in segment mode."""
-    segments = Segments()
+def in_segments(
+    python: Callable[..., Any], args: Any, kwargs: Any, check: Check | None = None
+) -> Any:
+    """Calls a function in segment mode; `check` as for `Segments`."""
+    segments = Segments(check)
     try:
         with using(trace=segments):
             return python(*args, **kwargs)

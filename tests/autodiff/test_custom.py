@@ -6,7 +6,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import TapeError
-from tests.modes import in_mode
+from tests.modes import graphs_only, in_mode
 
 
 @df.custom_gradient
@@ -77,6 +77,7 @@ def test_a_rule_that_gives_too_few_gradients():
         df.grad(product)(df.asarray(1.0), df.asarray(2.0))
 
 
+@graphs_only
 def test_backward_around_a_compiled_call():
     """A graph does not show the rule, so such a call is not taken from the graph."""
     w = df.Variable(2.0)

@@ -11,6 +11,7 @@ import pytest
 from dualflow.__main__ import main
 from dualflow.bench import calls, closing, micro
 from dualflow.bench.measured import HEADER, Measured
+from tests.modes import graphs_only
 
 LIGHT = """
 import sys
@@ -53,6 +54,7 @@ def test_wrong_usage_is_explained(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@graphs_only
 def test_a_program_from_start_to_end(tmp_path, capsys):
     path = tmp_path / "results" / "figures.json"
     assert main(["bench", "static", "--batch", "4", "--steps", "3", "--json", str(path)]) == 0

@@ -16,6 +16,7 @@ from dualflow.bench.programs.workload import Training
 from dualflow.bench.runner import Modes, describe, prepare, run
 from dualflow.core.source import is_users
 from dualflow.data import random_trees
+from tests.modes import graphs_only
 
 EPOCHS = 3
 BATCH = {"static": 4, "digits": 600, "dynamic": 1}
@@ -46,6 +47,7 @@ def test_both_modes_give_the_same_losses_and_parameters(result):
     assert sum(losses[-steps:]) < sum(losses[:steps])
 
 
+@graphs_only
 def test_calls_run_from_the_graph_after_the_first_epoch(result):
     done, _ = result
     steps, traces = STEPS[done.workload.name], TRACES[done.workload.name]
@@ -59,6 +61,7 @@ def test_calls_run_from_the_graph_after_the_first_epoch(result):
     assert (comparison.calls, comparison.from_graph) == (EPOCHS * steps, EPOCHS * steps - traces)
 
 
+@graphs_only
 def test_the_comparison_has_all_its_figures(result):
     done, _ = result
     comparison = done.comparison
@@ -82,6 +85,7 @@ def test_digits_are_read_alike(result):
         assert done.correct == {}
 
 
+@graphs_only
 def test_checks_and_json(result):
     done, _ = result
     assert [check.passed for check in checks(done)] == [True, True]  # too few epochs for a third

@@ -11,6 +11,7 @@ import dualflow as df
 import jit
 from dualflow.comparison import step_times
 from jit.ir.op import OpDef
+from tests.modes import graphs_only
 
 
 def nap(xp, x, *, seconds):
@@ -40,6 +41,7 @@ def test_a_graph_without_steps_has_none():
     assert step_times(jit.compile(graph), []) == ()
 
 
+@graphs_only
 def test_kernels_are_told_by_their_ops_and_lines_with_their_speed():
     x = df.random.normal((64, 64))
     f = df.function(lambda x: df.tanh(x @ x).sum())

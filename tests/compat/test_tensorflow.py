@@ -7,6 +7,7 @@ import pytest
 
 import dualflow as df
 import dualflow.compat.tensorflow as tf
+from tests.modes import graphs_only
 
 ROWS, WIDTH, HIDDEN = 8, 20, 5
 
@@ -40,6 +41,7 @@ def test_the_tape():
     assert losses[-1] < 0.9 * losses[0]
 
 
+@graphs_only
 def test_function():
     x, y, first, second = setup()
 

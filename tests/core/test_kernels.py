@@ -15,7 +15,7 @@ from jit.forms.exact import is_computed_alike
 from jit.loops.ir import VType
 from jit.loops.values import apply
 from jit.types import TensorType, bool_, dtypes, float32, int64, kind
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 
 REAL = [dtype for dtype in dtypes.values() if kind(dtype) != "complex"]
 SPECIAL = (0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0, 0.5, 1.5, 2.5, -0.5)
@@ -241,6 +241,7 @@ def test_after_a_failed_check_the_kernel_still_works():
     assert bits(loss(x, df.asarray([0, 2]))) == bits(right)
 
 
+@graphs_only
 def test_without_kernels_numpy_computes(compiled):
     x = normal(20, 30)
     with configure(target="interpreter"):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dualflow as df
+from tests.modes import graphs_only
 
 
 def numbered(n):
@@ -156,6 +157,7 @@ def test_refused(call, error, words):
         call()
 
 
+@graphs_only
 def test_an_epoch_inside_a_function():
     loader = df.data.DataLoader(numbered(10), 4, shuffle=True)
 

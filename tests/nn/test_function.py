@@ -7,6 +7,7 @@ import pytest
 
 import dualflow as df
 from dualflow import nn
+from tests.modes import graphs_only
 
 X = df.asarray(np.random.default_rng(0).normal(size=(3, 4)).astype("float32"))
 
@@ -32,6 +33,7 @@ def test_a_module_a_method_and_a_lambda():
     assert not np.array_equal(other(X).numpy(), net(X).numpy())
 
 
+@graphs_only
 def test_layers_made_at_the_first_call():
     class Lazy(nn.Module):
         layer = None
@@ -49,6 +51,7 @@ def test_layers_made_at_the_first_call():
     assert Lazy.__dict__["forward"].explain().from_graph == 2
 
 
+@graphs_only
 def test_a_layer_that_is_replaced():
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     function = df.function(lambda x: net(x))
@@ -62,6 +65,7 @@ def test_a_layer_that_is_replaced():
     assert [t.paths for t in function.explain().traces] == [3]
 
 
+@graphs_only
 def test_settings_that_are_changed():
     layer = nn.LeakyReLU(0.5)
     function = df.function(layer)
@@ -75,6 +79,7 @@ def test_settings_that_are_changed():
     assert function.explain().from_graph == 3
 
 
+@graphs_only
 def test_other_modules_do_not_disturb():
     layer = nn.Linear(4, 2)
     function = df.function(layer)
@@ -85,6 +90,7 @@ def test_other_modules_do_not_disturb():
     assert function.explain().from_graph == 1
 
 
+@graphs_only
 def test_attributes_set_at_every_call_are_set():
     class Counter(nn.Module):
         def __init__(self):
@@ -105,6 +111,7 @@ def test_attributes_set_at_every_call_are_set():
     assert "segments" in function.mode
 
 
+@graphs_only
 def test_state_in_variables_is_replayed():
     class Counter(nn.Module):
         def __init__(self):

@@ -9,6 +9,7 @@ import pytest
 
 import dualflow as df
 from dualflow import nn
+from tests.modes import graphs_only
 
 SHAPE = (60, 50, 3, 3)
 INPUTS, OUTPUTS = 450, 540
@@ -99,6 +100,7 @@ def test_generators_of_ones_own():
     np.testing.assert_array_equal(*values)
 
 
+@graphs_only
 def test_new_values_inside_a_function():
     layer = nn.Linear(4, 3)
     df.random.seed(2)

@@ -8,6 +8,7 @@ from scipy import special
 
 import dualflow as df
 from dualflow import nn
+from tests.modes import graphs_only
 
 X = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
 
@@ -236,6 +237,7 @@ def train(mode, make_optimizer):
     return losses, predictions, net.state_dict(), step, predict
 
 
+@graphs_only
 @pytest.mark.parametrize(
     "make_optimizer",
     [

@@ -177,14 +177,14 @@ def test_a_mask_guards_on_its_count():
         ((0, np.array([1, 4])), "index 4 is out of bounds for axis 1 with extent 4"),
     ],
 )
-def test_an_index_out_of_bounds_is_the_same_error_in_both_modes(index, words):
+def test_r17_an_index_out_of_bounds_is_the_same_error_in_both_modes(index, words):
     for read in (lambda x: x[index], df.function(lambda x: x[index])):
         with pytest.raises(errors.IndexError, match=re.escape(words)) as caught:
             read(df.ones((3, 4)))
         assert isinstance(caught.value, IndexError)
 
 
-def test_an_index_that_leaves_its_axis_in_a_later_call_is_eagers_error():
+def test_r17_an_index_that_leaves_its_axis_in_a_later_call_is_eagers_error():
     read = df.function(lambda x, i: x[i] * 2)
     x = df.asarray([1.0, 2.0])
     assert read(x, df.asarray([0, 1])).tolist() == [2.0, 4.0]

@@ -189,7 +189,7 @@ def test_numeric(name):
 
 
 @by_name
-def test_traced_gradient(name):
+def test_r13_traced_gradient(name):
     """Inside the function bit for bit; around it too, but for sums that meet in another order."""
     for case in laws.differentiable(name, None):
         g = laws.cotangent(case)
@@ -288,7 +288,7 @@ def test_derived(name):
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_refused(name):
+def test_r16_refused(name):
     for number, refused in enumerate(REFUSED[name]):
 
         def call(*args, refused=refused, **kwargs):
@@ -315,14 +315,14 @@ def public_functions():
     return {name for name, f in functions.items() if id(f) in reachable}
 
 
-def test_every_public_function_has_samples():
+def test_r19_every_public_function_has_samples():
     assert public_functions() - set(SAMPLES) == set()
     assert set(functions) - set(SAMPLES) == set(INTERNAL)
     assert set(SAMPLES) <= set(laws.CALLED)
     assert len(public_functions()) > 150
 
 
-def test_every_function_in_a_public_place_is_registered():
+def test_r19_every_function_in_a_public_place_is_registered():
     """A public name that is a function of the ops' modules cannot escape the laws."""
     stray = [
         name

@@ -8,6 +8,7 @@ import pytest
 import dualflow as df
 from dualflow.tracing import sweeps
 from tests.garbage import garbage, no_collector
+from tests.modes import graphs_only
 
 SHAPES = [(6, 5), (5,), (5, 2), (2,)]
 OPTIMIZERS = {
@@ -121,6 +122,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(p, q)
 
 
+@graphs_only
 @pytest.mark.parametrize("set_to_none", [True, False], ids=["none", "zeros"])
 @pytest.mark.parametrize("order", ORDERS, ids=lambda f: f.__name__)
 def test_every_order_of_a_step(order, set_to_none):
@@ -134,6 +136,7 @@ def test_every_order_of_a_step(order, set_to_none):
     assert trace.hits == 20 - trace.paths
 
 
+@graphs_only
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_short_last_batch_is_a_second_trace(name):
     sizes = (8, 8, 8, 3)

@@ -6,10 +6,12 @@ import numpy as np
 
 import dualflow as df
 from dualflow import nn
-from tests.modes import in_mode
+from tests.modes import graphs_only, in_mode
 from tests.programs import closed_form
 from tests.programs.closed_form import double, layers_of
 from tests.programs.runs import assert_close, assert_falls, in_both_modes
+
+pytestmark = graphs_only
 
 
 def by_sgd(mode, model, lr, examples, epochs):

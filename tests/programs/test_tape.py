@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import dualflow as df
-from tests.modes import bits, in_mode
+from tests.modes import bits, graphs_only, in_mode
 from tests.programs import closed_form
 from tests.programs.closed_form import double
 from tests.programs.runs import D_in as D
@@ -46,6 +46,7 @@ def test_one_step_written_out():
     assert_close([w1, w2], [v1 - LR * g1 / N, v2 - LR * g2 / N])
 
 
+@graphs_only
 def test_the_loop_in_both_modes():
     start = []
 
@@ -74,6 +75,7 @@ def test_the_loop_in_both_modes():
     assert_falls(losses, 0.5)
 
 
+@graphs_only
 def test_the_model_alone_as_a_function_with_the_tape_outside():
     x, y = data()
     w1, w2 = weights()

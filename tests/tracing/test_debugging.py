@@ -14,6 +14,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import UnconnectedWarning
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 
 # ----- R44: gradients that are None -----
@@ -79,6 +80,7 @@ def stops(monkeypatch):
     assert sys.breakpointhook is stop
 
 
+@graphs_only
 def test_r39_a_breakpoint_stops_at_every_call_with_real_values(stops):
     v = df.Variable([1.0, 1.0])
 
@@ -97,6 +99,7 @@ def test_r39_a_breakpoint_stops_at_every_call_with_real_values(stops):
     assert f.mode.startswith("in Python (breakpoint() at test_debugging.py:")
 
 
+@graphs_only
 def test_r39_only_the_way_with_the_breakpoint_runs_in_python(stops):
     def net(x):
         if x.sum() > 10.0:
@@ -143,6 +146,7 @@ def test_r39_a_breakpoint_in_a_helper_a_method_and_a_nested_function(stops):
     assert [name for _, name, _ in stops] == ["inner"] * 3
 
 
+@graphs_only
 def test_r39_other_threads_are_not_concerned(stops):
     def elsewhere():
         breakpoint()
@@ -159,6 +163,7 @@ def test_r39_other_threads_are_not_concerned(stops):
     assert [entry.stopped for entry in f.entries.values()] == [None]
 
 
+@graphs_only
 def test_a_signature_that_is_checked_inside_takes_no_input():
     array = np.ones(3, np.float32)
     inner = df.function(lambda a: a * 2.0, input_signature=[df.TensorSpec((3,))])
@@ -169,6 +174,7 @@ def test_a_signature_that_is_checked_inside_takes_no_input():
     assert len(outer.graphs[0].inputs) == 2
 
 
+@graphs_only
 def test_r39_breakpoints_that_are_switched_off_cost_nothing(monkeypatch):
     monkeypatch.setenv("PYTHONBREAKPOINT", "0")
     monkeypatch.setattr(sys, "breakpointhook", sys.__breakpointhook__)

@@ -7,6 +7,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import FunctionWarning, TraceError
+from tests.modes import graphs_only
 from tests.tracing.both import snapshot, vector
 
 
@@ -44,6 +45,7 @@ CHANGES = {
 }
 
 
+@graphs_only
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
 def test_the_callers_containers_are_changed(change):
     f = df.function(change)
@@ -61,6 +63,7 @@ def test_the_callers_containers_are_changed(change):
     assert all(a is b for a, b in zip(inner, ours, strict=False) if isinstance(a, dict))
 
 
+@graphs_only
 def test_the_callers_tensors_stay_in_its_containers():
     kept = vector(1)
     held = [kept, vector(2)]
@@ -82,11 +85,13 @@ def test_an_exception_keeps_what_was_done():
     assert [x.tolist() for x in held] == [[1.0]]
 
 
+@graphs_only
 def test_strict_raises():
     with pytest.raises(TraceError, match="it changes a list or dict"):
         df.function(append, strict=True)([], vector(1))
 
 
+@graphs_only
 def test_containers_of_the_functions_own_are_no_effect():
     def f(x):
         held = [x]

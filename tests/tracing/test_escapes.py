@@ -9,6 +9,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import FunctionWarning, TraceError
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 
 ESCAPES = {
@@ -24,6 +25,7 @@ ESCAPES = {
 }
 
 
+@graphs_only
 @pytest.mark.parametrize("how", ESCAPES)
 def test_an_escape_runs_in_segments_and_says_so_once(how):
     seen = []
@@ -50,6 +52,7 @@ def test_an_escape_runs_in_segments_and_says_so_once(how):
     assert "segments: a value leaves" in str(g.explain())
 
 
+@graphs_only
 def test_strict_raises():
     f = df.function(lambda x: float(x.sum()), strict=True)
     for _ in range(2):
@@ -59,6 +62,7 @@ def test_strict_raises():
             f(vector(1, 2))
 
 
+@graphs_only
 def test_r38_what_was_formatted_is_printed_at_every_call(capsys):
     def f(x):
         print(f"{x.sum()}")
@@ -74,6 +78,7 @@ def test_r38_what_was_formatted_is_printed_at_every_call(capsys):
     ]
 
 
+@graphs_only
 def test_another_signature_is_told_again_and_others_stay_compiled():
     def f(x, how):
         return float(x.sum()) if how else x.sum()
@@ -87,6 +92,7 @@ def test_another_signature_is_told_again_and_others_stay_compiled():
     assert g.from_graph == 2
 
 
+@graphs_only
 def test_what_does_not_leave_is_no_escape():
     outside = vector(3)
     total = outside.sum()
@@ -105,6 +111,7 @@ def test_what_does_not_leave_is_no_escape():
     assert g.from_graph == 2
 
 
+@graphs_only
 def test_a_variable_that_leaves():
     v = df.Variable(1.0)
     f = df.function(lambda x: x * float(v))

@@ -6,7 +6,10 @@ import re
 
 import dualflow as df
 from jit.config import configure
+from tests.modes import graphs_only
 from tests.tracing.both import vector
+
+pytestmark = graphs_only
 
 
 def test_explain_fits_a_screen_and_names_the_arguments():

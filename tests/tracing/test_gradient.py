@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 from tests.tracing.both import agree, vector
 
 GENERATOR = np.random.default_rng(0)
@@ -44,8 +44,9 @@ def slopes(f, sources, order):
     return found
 
 
+@graphs_only
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_a_tape_outside(order):
+def test_r13_a_tape_outside(order):
     w = variable()
     eager = net(w)
     f = df.function(eager, strict=True)
@@ -60,8 +61,9 @@ def test_a_tape_outside(order):
     assert f.from_graph == 4
 
 
+@graphs_only
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_a_tape_inside(order):
+def test_r13_a_tape_inside(order):
     def program():
         w = variable()
         body = net(w)
@@ -70,7 +72,8 @@ def test_a_tape_inside(order):
     assert agree(program, [(x,) for x in INPUTS]).from_graph == 4
 
 
-def test_a_tape_inside_and_one_outside():
+@graphs_only
+def test_r13_a_tape_inside_and_one_outside():
     """The gradient penalty: the outer tape differentiates a gradient that the graph computes."""
     w = variable()
     body = net(w)
@@ -215,7 +218,7 @@ def test_jacobian_and_forward_mode_through_a_call():
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
-def test_the_hessian_of_a_compiled_function():
+def test_r13_the_hessian_of_a_compiled_function():
     def f(x):
         return (x * x * x).sum()
 
@@ -269,6 +272,7 @@ def test_an_unconnected_output_of_a_call():
         assert tape.gradient(y, w, unconnected_gradients="none") is None
 
 
+@graphs_only
 @pytest.mark.parametrize("kind", ["tensor", "variable that is not trainable"])
 def test_a_closure_that_is_watched_only_later(kind):
     """The first graph carries no gradient to it, so the call that wants one is recorded anew."""
@@ -318,6 +322,7 @@ def assigned_then_read(v, ema, x):
     return before + after + (v * ema).sum()
 
 
+@graphs_only
 def test_assigning_cuts_history_in_the_graph_too():
     def program():
         return variable(), df.Variable(np.ones(3, np.float32), trainable=False)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from tests.modes import graphs_only
 from tests.tracing.both import agree, vector
 
 
@@ -95,6 +96,7 @@ PROGRAMS = {
 }
 
 
+@graphs_only
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_two_hundred_inputs(name):
     program, calls, wanted = PROGRAMS[name]
@@ -104,12 +106,14 @@ def test_two_hundred_inputs(name):
     assert f.recordings + f.from_graph == 200
 
 
+@graphs_only
 def test_every_other_way_is_recorded_once():
     f = agree(lambda: (collatz, None), [(df.asarray(k),) for k in (6, 7, 1, 6, 7, 1, 3)])
     assert f.recordings + f.from_graph == 7
     assert len(f.entries) == 1
 
 
+@graphs_only
 def test_answers_by_variables_from_outside():
     def program():
         v = df.Variable(0)
@@ -124,6 +128,7 @@ def test_answers_by_variables_from_outside():
     assert len(f.graphs) == 2
 
 
+@graphs_only
 def test_a_guard_on_an_argument_alone_and_on_a_constant():
     def f(x, y):
         if y:
@@ -138,6 +143,7 @@ def test_a_guard_on_an_argument_alone_and_on_a_constant():
     assert len(agree(lambda: (f, None), calls).graphs) == 2
 
 
+@graphs_only
 def test_the_same_question_twice():
     """Passes may merge what is asked, and must not mix up the answers."""
 
@@ -152,6 +158,7 @@ def test_the_same_question_twice():
     assert len(f.graphs) == 4
 
 
+@graphs_only
 def test_guards_that_a_pass_could_fold():
     """The first guard is on a constant; the index of a miss is counted as recorded."""
 
@@ -166,6 +173,7 @@ def test_guards_that_a_pass_could_fold():
     assert len(f.graphs) == 4
 
 
+@graphs_only
 def test_bool_of_numbers_int_of_floats_and_nan():
     def f(x):
         return (int(x), bool(x)), x + 1.0
@@ -179,6 +187,7 @@ def test_bool_of_numbers_int_of_floats_and_nan():
     assert len(g.graphs) == 1
 
 
+@graphs_only
 def test_questions_inside_of_a_gradient():
     def f(x):
         with df.GradientTape() as tape:
@@ -190,6 +199,7 @@ def test_questions_inside_of_a_gradient():
     assert len(f.graphs) == 2
 
 
+@graphs_only
 def test_questions_under_a_tape_outside():
     def f(x):
         return (x * x).sum() if x.sum() > 0 else (x * 3.0).sum()
@@ -209,6 +219,7 @@ def test_questions_under_a_tape_outside():
 # ----- a missing guard has done nothing -----
 
 
+@graphs_only
 def test_writes_before_a_guard_are_done_once():
     def program():
         v, w = df.Variable([0.0]), df.Variable(0.0)
@@ -226,6 +237,7 @@ def test_writes_before_a_guard_are_done_once():
     assert (len(f.graphs), f.from_graph) == (2, 4)
 
 
+@graphs_only
 def test_gradients_before_a_guard_are_added_once():
     def program():
         w = df.Variable([1.0, 2.0])
@@ -260,6 +272,7 @@ def test_a_value_that_was_written_and_then_asked():
     agree(program, [(df.asarray(k),) for k in (1, 2, 3, 4, 1, 2, 3, 4, 9, 1)])
 
 
+@graphs_only
 def test_a_read_before_and_after_a_write():
     def program():
         v = df.Variable([1.0])
@@ -283,6 +296,7 @@ class StopError(Exception):
     """The user's own."""
 
 
+@graphs_only
 def test_an_exception_leaves_state_as_eager_does():
     def program():
         v, w = df.Variable([0.0]), df.Variable([0.0])
@@ -300,6 +314,7 @@ def test_an_exception_leaves_state_as_eager_does():
     assert f.from_graph == 3
 
 
+@graphs_only
 def test_an_error_of_an_op_leaves_state_as_eager_does():
     def program():
         v = df.Variable([1.0, 2.0, 3.0])

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 
 import dualflow as df
 from dualflow.tracing import gifts
+from tests.modes import compiled_only, graphs_only
 from tests.tracing.both import agree, vector
 
 N = 40
@@ -52,6 +53,7 @@ def moved(w, step):
     return address(w) != before
 
 
+@compiled_only
 def test_a_variable_stays_where_it_is():
     w = ramp()
     step = counting(w)
@@ -76,6 +78,7 @@ HOLDERS = {
 }
 
 
+@compiled_only
 @pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
 def test_what_somebody_holds_is_not_changed(hold):
     w = ramp()
@@ -139,6 +142,7 @@ def test_the_old_value_may_be_returned():
         np.testing.assert_array_equal(shaped.numpy().ravel(), np.arange(N) + number)
 
 
+@graphs_only
 def test_a_guard_that_misses_after_an_assignment_finds_the_old_value():
     def program():
         w = ramp()
@@ -156,6 +160,7 @@ def test_a_guard_that_misses_after_an_assignment_finds_the_old_value():
     assert f.from_graph >= 4
 
 
+@graphs_only
 def test_an_index_out_of_range_after_an_assignment_leaves_what_eager_leaves():
     def program():
         w, v = ramp(), df.Variable(np.ones(N, np.float32), name="v")
@@ -173,6 +178,7 @@ def test_an_index_out_of_range_after_an_assignment_leaves_what_eager_leaves():
     assert f.from_graph >= 4
 
 
+@graphs_only
 def test_an_index_out_of_range_is_told_at_the_users_line():
     x = vector(1.0, 2.0, 3.0)
     f = df.function(lambda i: x[i] * 2.0)
@@ -232,6 +238,7 @@ def test_two_variables_that_share_a_value():
         np.testing.assert_array_equal(a.numpy(), np.ones(N) * 3)
 
 
+@compiled_only
 def test_gradients_that_are_added_to():
     w = ramp()
 
@@ -254,6 +261,7 @@ def test_gradients_that_are_added_to():
     np.testing.assert_array_equal(w.grad.numpy(), np.full(N, 6.0))
 
 
+@compiled_only
 def test_training_with_an_optimiser_stays_in_place():
     df.random.seed(0)
     model = df.nn.Sequential(df.nn.Linear(8, 16), df.nn.ReLU(), df.nn.Linear(16, 4))
@@ -276,6 +284,7 @@ def test_training_with_an_optimiser_stays_in_place():
     assert losses[-1] < losses[0]
 
 
+@compiled_only
 def test_nothing_is_given_away_while_there_are_other_threads():
     w = ramp()
     step = counting(w)

@@ -20,7 +20,7 @@ from hypothesis import given
 
 import dualflow as df
 from dualflow.core.number import Number
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 from tests.tracing.both import agree, outcome, vector
 
 X = vector(1.5, -2.0, 0.1)
@@ -39,16 +39,19 @@ def traced(f, calls, traces, **options):
 # ----- arithmetic -----
 
 
+@graphs_only
 def test_r3_ten_ints_are_two_traces():
     f = traced(lambda x, k: x * k + (k - 1) / 2, [(X, k) for k in range(10)], 2)
     assert (f.from_graph, len(f.graphs)) == (8, 2)
 
 
+@graphs_only
 def test_r3_ten_floats_are_two_traces():
     f = traced(lambda x, k: x / k - k, [(X, 0.1 + k) for k in range(10)], 2)
     assert (f.from_graph, len(f.graphs)) == (8, 2)
 
 
+@graphs_only
 def test_r3_a_new_type_of_number_is_a_trace_of_its_own():
     calls = [(X, k) for k in (1, 2, 3, 1.5, 2.5, 3.5, True, False, 4, 4.5, True)]
     f = traced(lambda x, k: x * k, calls, 6)
@@ -59,6 +62,7 @@ def test_r3_bools_are_two_traces():
     traced(lambda x, k: x * 2.0 if k else x, [(X, k) for k in (True, False) * 3], 2)
 
 
+@graphs_only
 def test_r3_numbers_in_nests_and_keywords():
     def f(batch, *, options):
         return batch["x"] * options["rate"] + options["shift"][0]
@@ -70,6 +74,7 @@ def test_r3_numbers_in_nests_and_keywords():
     assert (len(g.entries), g.from_graph) == (2, 4)
 
 
+@graphs_only
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("numbers", [INTS, FLOATS], ids=["ints", "floats"])
 def test_r3_weak_numbers_have_the_bits_of_eager(dtype, numbers):
@@ -161,6 +166,7 @@ DECIDED = {
 }
 
 
+@graphs_only
 @pytest.mark.parametrize("name", DECIDED)
 def test_r3_what_python_decides_stays_right(name):
     f = df.function(DECIDED[name], strict=True, max_traces=100)
@@ -169,11 +175,13 @@ def test_r3_what_python_decides_stays_right(name):
     assert f.from_graph > 0
 
 
+@graphs_only
 def test_r3_a_branch_is_guarded_by_its_answer():
     f = traced(DECIDED["a branch"], [(X, k) for k in range(10)], 2)
     assert (len(f.graphs), f.from_graph) == (3, 7)
 
 
+@graphs_only
 def test_r3_an_error_at_one_value_is_eagers():
     f = df.function(lambda x, k: x * (1 / (k - 3)), strict=True)
     for k in (1, 2, 3, 4, 3, 5):
@@ -181,6 +189,7 @@ def test_r3_an_error_at_one_value_is_eagers():
     assert len(f.entries) == 2
 
 
+@graphs_only
 @pytest.mark.filterwarnings("ignore:.*runs in segments")
 def test_r3_numbers_from_a_trace_are_plain_afterwards():
     kept = []
@@ -207,6 +216,7 @@ def test_r3_numbers_from_a_trace_are_plain_afterwards():
     assert g(X, 4)[1] == 4
 
 
+@graphs_only
 def test_r3_state_from_numbers():
     def program():
         v = df.Variable([1.0, 2.0], name="v")
@@ -223,6 +233,7 @@ def test_r3_state_from_numbers():
     assert (len(f.entries), f.from_graph) == (2, 6)
 
 
+@graphs_only
 def test_r3_gradients_inside_and_outside():
     def f(x, k, p):
         return (df.tanh(x * k) ** 2 * (p + 1)).sum()
@@ -242,6 +253,7 @@ def test_r3_gradients_inside_and_outside():
 # ----- keywords -----
 
 
+@graphs_only
 def test_r7_by_keyword_is_by_position():
     def f(x, k=1, *, scale=1.0):
         return x * k + scale
@@ -343,6 +355,7 @@ def use(x, thing):
     return x * float(len(repr(thing))) + (ord(repr(thing)[-2]) if repr(thing) else 0.0)
 
 
+@graphs_only
 @pytest.mark.parametrize("name", EQUAL)
 def test_r7_equal_arguments_hit_the_cache(name):
     f, make = df.function(use, strict=True), EQUAL[name]
@@ -357,6 +370,7 @@ def test_r7_equal_arguments_hit_the_cache(name):
     assert len(f.entries) == 2
 
 
+@graphs_only
 def test_r7_contents_that_change_are_seen():
     config, bag = Config(2.0, ["a"]), {1}
     f = df.function(lambda x, config, bag: x * config.rate + len(config.names) + len(bag))
@@ -394,6 +408,7 @@ def test_r7_functions_that_contain_themselves():
         assert f(X, make()).tolist() == (X * 8.0).tolist()
 
 
+@graphs_only
 def test_r7_objects_in_keys_are_not_kept_alive():
     f = df.function(lambda x, method: method(x), strict=True)
     scaler = Scaler(2.0)

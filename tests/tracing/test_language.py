@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import dualflow as df
+from tests.modes import graphs_only
 from tests.tracing.both import agree, vector
 
 SOURCE = (Path(__file__).parent / "language.py").read_text(encoding="utf-8")
@@ -31,6 +32,7 @@ def from_a_file() -> list[str]:
     return language.main()
 
 
+@graphs_only
 def test_r20_r22_every_program_is_compiled_and_equals_eager(from_a_file):
     assert len(from_a_file) == 13
     for line in from_a_file:
@@ -83,6 +85,7 @@ def test_r21_an_error_without_source_still_names_the_line():
         assert str(caught.value).splitlines()[-1] == "  at <cell>:2"
 
 
+@graphs_only
 def test_r21_a_function_without_code_is_decorated():
     f = df.function(df.tanh, strict=True)
     for _ in range(2):
@@ -139,6 +142,7 @@ def test_r27_a_tensor_that_never_was_a_variable():
     assert "not the Variable" not in rebound(lambda x: x.assign(x))
 
 
+@graphs_only
 def test_r27_in_place_operators_assign():
     def program():
         v = df.Variable([1.0, 2.0])
@@ -158,6 +162,7 @@ def test_r27_in_place_operators_assign():
 # ----- R20: containers under control flow by values -----
 
 
+@graphs_only
 def test_r20_lists_of_any_shapes_that_depend_on_values():
     def program():
         def beams(x):

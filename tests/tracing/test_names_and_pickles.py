@@ -12,7 +12,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import FunctionWarning
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 from tests.tracing.both import vector
 
 
@@ -111,6 +111,7 @@ def test_r45_names_signature_and_attributes():
         scaled.parameters  # noqa: B018
 
 
+@graphs_only
 def test_r45_a_method_is_a_method():
     net = Net()
     assert inspect.ismethod(net.forward)
@@ -124,6 +125,7 @@ def test_r45_a_method_is_a_method():
     assert net.forward.explain().calls == Net.forward.calls
 
 
+@graphs_only
 @pytest.mark.parametrize("cls", [Net, Child])
 def test_r45_every_kind_of_method(cls):
     net, x = cls(), df.ones((1, 2))
@@ -137,6 +139,7 @@ def test_r45_every_kind_of_method(cls):
         assert getattr(net, name).explain().from_graph > 0
 
 
+@graphs_only
 def test_r28_functions_lambdas_partials_objects_and_bound_methods():
     net = Plain()
     x = df.ones((1, 2))
@@ -155,6 +158,7 @@ def test_r28_functions_lambdas_partials_objects_and_bound_methods():
         assert f.from_graph == 2
 
 
+@graphs_only
 def test_r28_whole_steps_and_whole_epochs():
     def program():
         df.random.seed(1)
@@ -190,6 +194,7 @@ def test_what_is_no_callable_is_refused():
 # ----- objects -----
 
 
+@graphs_only
 def test_r45_a_decorated_module_is_that_module():
     net = Plain()
     names = list(net.state_dict())
@@ -280,6 +285,7 @@ def test_r45_deepcopy_of_a_function_is_that_function():
 # ----- bodies that run after the call -----
 
 
+@graphs_only
 def test_r45_coroutines_and_generators_run_as_undecorated():
     """The call itself computes nothing; what the body awaits or yields is Python's business."""
 
@@ -313,6 +319,7 @@ def test_r45_coroutines_and_generators_run_as_undecorated():
             assert function.mode.startswith("segments (it returns a")
 
 
+@graphs_only
 def test_r28_generators_inside_are_compiled():
     def parts(x):
         for k in range(3):

@@ -7,7 +7,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import NumericsError, TraceError
-from tests.modes import bits, in_mode
+from tests.modes import bits, graphs_only, in_mode
 from tests.tracing.both import vector
 
 
@@ -138,6 +138,7 @@ def test_r41_state_is_left_as_it_was_before_the_call(warm):
     assert [bits(v) for v in state] == [bits(v) for v in twin_state]
 
 
+@graphs_only
 def test_r41_compiled_calls_stay_compiled():
     f = df.function(forward, strict=True)
     with df.check_numerics():
@@ -166,6 +167,7 @@ def test_r41_function_and_context_manager(mode):
     assert f(BAD).tolist()[1] == -np.inf
 
 
+@graphs_only
 def test_r41_segments_are_checked_op_by_op():
     seen = []
 
@@ -181,6 +183,7 @@ def test_r41_segments_are_checked_op_by_op():
     assert len(seen) == 1
 
 
+@graphs_only
 def test_r41_inside_of_a_function_it_is_refused():
     def f(x):
         with df.check_numerics():

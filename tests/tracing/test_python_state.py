@@ -15,6 +15,7 @@ import dualflow as df
 from dualflow.core import kernels
 from dualflow.core.context import context
 from dualflow.errors import FunctionWarning, TraceError
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 from tests.tracing.state_programs import EFFECTS, LEDGER, QUIET, SOURCES, program
 
@@ -33,6 +34,7 @@ def outcome(f, x):
         return type(error)
 
 
+@graphs_only
 @pytest.mark.parametrize("name", SOURCES)
 def test_r9_a_change_is_seen_and_no_change_is_none(name):
     python, changes, _ = program(SOURCES[name])
@@ -55,6 +57,7 @@ def test_r9_a_change_is_seen_and_no_change_is_none(name):
 # ----- effects -----
 
 
+@graphs_only
 @pytest.mark.parametrize("name", EFFECTS)
 @pytest.mark.filterwarnings("ignore:.*runs in segments")
 def test_r10_r11_no_effect_is_lost_and_nothing_impure_freezes(name, capsys):
@@ -75,6 +78,7 @@ def test_r10_r11_no_effect_is_lost_and_nothing_impure_freezes(name, capsys):
     assert f.mode.startswith("segments (")
 
 
+@graphs_only
 @pytest.mark.parametrize("name", LEDGER)
 def test_r10_r38_what_a_graph_can_replay_is_replayed(name, capsys):
     """Output and state after every call are those of eager execution."""
@@ -95,6 +99,7 @@ def test_r10_r38_what_a_graph_can_replay_is_replayed(name, capsys):
     assert f.explain().effects
 
 
+@graphs_only
 @pytest.mark.parametrize("name", QUIET)
 def test_r9_r10_what_does_not_matter_costs_nothing(name):
     """Work on objects of the call's own, and changes that nothing reads, are no reason for more."""
@@ -129,6 +134,7 @@ class Scaled:
         return x * self.by * self.k * self.parts[0]
 
 
+@graphs_only
 def test_r9_attributes_of_the_object_of_a_method():
     a, b, x = Scaled(), Scaled(), vector(1)
     for change in (
@@ -145,6 +151,7 @@ def test_r9_attributes_of_the_object_of_a_method():
     Scaled.by = 2.0
 
 
+@graphs_only
 def test_guards_keep_no_argument_alive():
     one = Scaled()
     for _ in range(2):
@@ -172,6 +179,7 @@ class Settings:
     hidden: float = dataclasses.field(default=1.0, compare=False)
 
 
+@graphs_only
 def test_r9_arguments_that_are_equal_are_looked_into():
     f = df.function(lambda x, s: x * s.k * s.inner.k * s.hidden, strict=True)
     x = vector(1)
@@ -197,6 +205,7 @@ class Net(df.nn.Module):
         return self.linear(x) * self.by * self.sizes["a"] * self.other.k
 
 
+@graphs_only
 @pytest.mark.parametrize("way", ["global", "argument", "forward"])
 def test_r9_state_in_a_module(way):
     net, x = Net(), vector(1, 2).reshape(1, 2)
@@ -222,6 +231,7 @@ def test_r9_state_in_a_module(way):
     assert f.from_graph == 2 * len(changes) + 2, f.explain().traces[0].again
 
 
+@graphs_only
 def test_r9_paths_with_different_state_stay():
     scope = program("k = 2.0\ndef f(x): return x * k").scope
     f = df.function(scope["f"], strict=True)
@@ -244,6 +254,7 @@ def test_r12_what_python_takes_from_a_tensor_is_never_a_constant():
     assert f(vector(1)).tolist() == [7.0]
 
 
+@graphs_only
 def test_r9_state_that_never_repeats_runs_in_segments_in_the_end():
     scope = program("k = ''\ndef f(x): return x * len(k)").scope
     f = df.function(scope["f"], max_traces=4)
@@ -275,6 +286,7 @@ def test_hooks_of_others_go_on():
     assert f(vector(1)).tolist() == [3.0]
 
 
+@graphs_only
 def test_a_profiler_that_cannot_be_told_leads_to_segments():
     k = [2.0]
     f = df.function(lambda x: x * k[0])
@@ -285,6 +297,7 @@ def test_a_profiler_that_cannot_be_told_leads_to_segments():
     assert f(vector(1)).tolist() == [3.0]
 
 
+@graphs_only
 def test_strict_raises_for_an_effect():
     log = []
     f = df.function(lambda x: log.append(len(log)), strict=True)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dualflow as df
+from tests.modes import graphs_only
 from tests.tracing.both import agree
 
 UNARY = [
@@ -86,6 +87,7 @@ def inputs():
     ]
 
 
+@graphs_only
 @given(STEPS)
 def test_the_same_results_and_state(steps):
     f = agree(lambda: program(steps), [(x,) for x in (*inputs(), *inputs())], max_paths=10_000)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dualflow as df
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 from tests.tracing.state_programs import program
 
@@ -155,6 +156,7 @@ def outcome(f, x):
         return type(error)
 
 
+@graphs_only
 @given(sources(LINES), st.lists(changes, min_size=1, max_size=6))
 def test_r9_random_reads_and_random_changes(source, steps):
     eager, compiled = program(source), program(source)

@@ -12,6 +12,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import FunctionWarning
+from tests.modes import graphs_only
 from tests.tracing.both import agree, snapshot, vector
 
 CALLS = [(vector(k, 1.0 - k),) for k in range(4)]
@@ -33,6 +34,7 @@ class Pair(tuple):
 # ----- results -----
 
 
+@graphs_only
 @pytest.mark.parametrize(
     ("make", "open_up"),
     [
@@ -55,6 +57,7 @@ def test_results_that_only_python_can_make(make, open_up):
     assert f.from_graph == 0
 
 
+@graphs_only
 def test_arguments_and_what_a_function_names_may_be_returned():
     model, marker = Box(vector(1)), object()
     f = df.function(lambda box, x: (box, marker, model, x + 1.0), strict=True)
@@ -88,6 +91,7 @@ def by_backward(loss, w):
     return w.grad.read_value()
 
 
+@graphs_only
 @pytest.mark.parametrize(
     ("inside", "message"),
     [
@@ -106,6 +110,7 @@ def test_a_gradient_of_an_argument(inside, message):
         assert step(vector(k, 1.0)).tolist() == [2.0 * k**2, 4.0]
 
 
+@graphs_only
 @pytest.mark.filterwarnings("ignore:.*runs in segments")
 @pytest.mark.parametrize("how", ["watch", "stop_recording"])
 def test_a_tape_from_outside_told_something_inside(how):
@@ -131,6 +136,7 @@ def test_a_tape_from_outside_told_something_inside(how):
     assert inner.mode.startswith("segments (a tape from outside is used inside")
 
 
+@graphs_only
 def test_who_wants_the_gradient_is_part_of_the_key():
     """First a tape that is over, then `backward()`: only the second makes a record."""
     w, f = df.Variable([1.0, 2.0]), df.function(lambda x: (x * x).sum(), strict=True)
@@ -145,6 +151,7 @@ def test_who_wants_the_gradient_is_part_of_the_key():
     assert f.from_graph == 1
 
 
+@graphs_only
 def test_a_result_is_recorded_when_a_watched_input_reaches_it():
     """A tape inside has watched `y`; that is over, and only the first result depends on `w`."""
     w = df.Variable([1.0, 2.0])
@@ -181,6 +188,7 @@ def test_second_order_of_one_of_several_results():
         assert outer.gradient(dx, x, unconnected_gradients="none") is None
 
 
+@graphs_only
 def test_the_variables_of_a_call_are_watched():
     w = df.Variable([1.0, 2.0])
     f = df.function(lambda x: (w * x).sum() if x[0] > 0 else x.sum(), strict=True)
@@ -208,6 +216,7 @@ def caught_nan(x, i):
         return x
 
 
+@graphs_only
 @pytest.mark.parametrize("f", [caught_index, caught_nan])
 @pytest.mark.filterwarnings("ignore:.*runs in segments")
 def test_an_error_by_values_that_is_caught_is_no_path(f):
@@ -218,6 +227,7 @@ def test_an_error_by_values_that_is_caught_is_no_path(f):
     assert "IndexError" in g.mode or "int()" in g.mode
 
 
+@graphs_only
 def test_an_error_by_types_that_is_caught_is_the_same_at_each_call():
     def f(x):
         try:
@@ -242,6 +252,7 @@ class Net(df.nn.Module):
         return self.linear(x)
 
 
+@graphs_only
 def test_traces_of_objects_that_are_gone_do_not_count():
     references = []
     for _ in range(10):
@@ -255,6 +266,7 @@ def test_traces_of_objects_that_are_gone_do_not_count():
     assert len(Net.forward.entries) == 1
 
 
+@graphs_only
 def test_modules_made_inside_are_no_state():
     f = df.function(lambda x: df.nn.ReLU()(x) + df.nn.Sequential(df.nn.ReLU())(-x), strict=True)
     for (x,) in CALLS:
@@ -265,6 +277,7 @@ def test_modules_made_inside_are_no_state():
 # ----- one tensor twice -----
 
 
+@graphs_only
 def test_a_tensor_given_twice_is_one_tensor_inside():
     def f(x, z):
         with df.GradientTape() as tape:
@@ -284,6 +297,7 @@ def test_a_tensor_given_twice_is_one_tensor_inside():
 # ----- arrays -----
 
 
+@graphs_only
 @pytest.mark.parametrize("outside", [True, False])
 def test_an_array_that_changes_during_the_call(outside):
     def program():
@@ -301,6 +315,7 @@ def test_an_array_that_changes_during_the_call(outside):
         assert agree(program, CALLS, strict=False).from_graph == 0
 
 
+@graphs_only
 @pytest.mark.parametrize(
     "use",
     [
@@ -332,6 +347,7 @@ def test_an_array_in_foreign_byte_order_is_read_anew():
 # ----- Variables -----
 
 
+@graphs_only
 def test_a_deep_copy_reads_the_variable():
     def program():
         v = df.Variable([1.0, 2.0])
@@ -355,6 +371,7 @@ def test_python_decides_by_trainability():
         assert f(vector(1)).tolist() == [factor]
 
 
+@graphs_only
 def test_a_call_that_switches_trainability_runs_eagerly():
     def program():
         w = df.Variable([1.0, 2.0])
@@ -370,6 +387,7 @@ def test_a_call_that_switches_trainability_runs_eagerly():
         agree(program, [*CALLS, *CALLS], strict=False)
 
 
+@graphs_only
 def test_a_grad_that_is_another_variable():
     def program():
         w, u = df.Variable([1.0, 2.0]), df.Variable([0.0, 0.0])
@@ -384,6 +402,7 @@ def test_a_grad_that_is_another_variable():
         agree(program, CALLS, strict=False)
 
 
+@graphs_only
 def test_values_assigned_from_arguments_are_cut():
     """The value of a Variable that was assigned has no history, though the graph knows its node."""
     v = df.Variable([0.0, 0.0], trainable=False)

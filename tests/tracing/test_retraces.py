@@ -12,6 +12,7 @@ import pytest
 import dualflow as df
 from dualflow.errors import FunctionWarning, RetraceWarning, TraceError
 from jit.runtime.library import library
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 
 X = vector(1.0, 2.0)
@@ -44,6 +45,7 @@ def messages(f, calls):
 # ----- explanations -----
 
 
+@graphs_only
 def test_r1_the_third_recording_is_explained_with_one_cause_and_its_cost():
     f = df.function(repeated)
     f(X, 2)
@@ -99,6 +101,7 @@ CAUSES = {
 }
 
 
+@graphs_only
 @pytest.mark.parametrize("name", CAUSES)
 def test_r1_each_cause_is_told_once_with_a_remedy(name):
     python, calls, wanted = CAUSES[name]
@@ -106,6 +109,7 @@ def test_r1_each_cause_is_told_once_with_a_remedy(name):
     assert re.search(wanted, said), said
 
 
+@graphs_only
 def test_r1_an_object_that_is_gone_is_named_too():
     f = df.function(lambda x, thing: x * 2.0)
     (said,) = messages(f, ((X, type("Thing", (), {})()) for _ in range(4)))
@@ -124,6 +128,7 @@ def test_r1_what_settles_by_itself_is_not_told():
             assert messages(g, [(X,)]) == []
 
 
+@graphs_only
 def test_r2_explain_lists_traces_costs_and_what_was_decided():
     f = df.function(lambda x, k: x * k if k * 2 > 6 else x + k)
     assert len(messages(f, [(X, 1), (X, 2), (X, 5)])) == 1
@@ -144,6 +149,7 @@ def named(x, name):
     return x * float(len(name))
 
 
+@graphs_only
 def test_r6_a_limit_is_told_and_stays_visible():
     f = df.function(named, max_traces=2)
     f(X, "a")
@@ -158,6 +164,7 @@ def test_r6_a_limit_is_told_and_stays_visible():
         f(X, "ccc")
 
 
+@graphs_only
 def test_r8_the_least_recently_used_trace_makes_room():
     f = df.function(named, max_traces=3, on_limit="replace", strict=True)
     for name in ("a", "b", "c", "a", "a", "a"):
@@ -178,6 +185,7 @@ def test_r8_the_least_recently_used_trace_makes_room():
     assert any("makes room" in event for event in f.explain().events)
 
 
+@graphs_only
 def test_r8_a_replaced_trace_is_freed():
     f = df.function(named, max_traces=1, on_limit="replace", strict=True)
     f(X, "a")
@@ -186,6 +194,7 @@ def test_r8_a_replaced_trace_is_freed():
     assert path() is None
 
 
+@graphs_only
 def test_r8_traces_and_their_code_are_given_back():
     def twenty(x, name):
         for k in range(20):
@@ -215,6 +224,7 @@ def test_r8_traces_and_their_code_are_given_back():
     assert library().bytes <= before
 
 
+@graphs_only
 def test_numbers_that_code_cannot_take_have_traces_of_their_own():
     import decimal
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import dualflow as df
 from dualflow.tracing import segments
 from dualflow.tracing.segments import in_segments
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 from tests.tracing.test_random_programs import STEPS, program
 
@@ -47,6 +48,7 @@ def net():
     return step, log, [w, b]
 
 
+@graphs_only
 def test_a_step_that_looks_at_its_loss():
     (eager, log, state), (python, other_log, other) = net(), net()
     step = df.function(python)
@@ -165,6 +167,7 @@ def test_what_came_too_often_is_forgotten(monkeypatch):
     assert len(segments._kinds) <= 9
 
 
+@graphs_only
 def test_the_limit_of_traces_leads_here():
     f = df.function(lambda x, k: x * k, max_traces=2)
     for _ in range(3):

@@ -14,6 +14,7 @@ import dualflow as df
 from dualflow.tracing.function import Entry
 from dualflow.tracing.shortcut import Shortcut
 from dualflow.tracing.signature import take_apart
+from tests.modes import graphs_only
 from tests.tracing.both import outcome, vector
 
 X, Y, Z, W = vector(1, 2), vector(3, 4), vector(5, 6), vector(7, 8)
@@ -154,6 +155,7 @@ def test_keywords_have_none():
     assert Shortcut.of(take_apart((X,), {"k": Y})) is None
 
 
+@graphs_only
 def test_the_context_counts():
     f = function()
     for _ in range(3):
@@ -165,6 +167,7 @@ def test_the_context_counts():
     assert len(f.entries) == 3
 
 
+@graphs_only
 def test_modes_count():
     f = function()
     for _ in range(3):
@@ -174,6 +177,7 @@ def test_modes_count():
     assert (f.calls, f.from_graph) == (4, 2)
 
 
+@graphs_only
 def test_guards_are_followed_and_recorded():
     @df.function(strict=True)
     def signed(x):

@@ -7,11 +7,13 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import FunctionWarning
+from tests.modes import graphs_only
 from tests.tracing.both import agree, vector
 
 X = [(df.asarray(v),) for v in np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)]
 
 
+@graphs_only
 def test_a_variable_by_closure_is_read_and_written():
     def program():
         v = df.Variable([0.0, 0.0, 0.0], name="v")
@@ -25,6 +27,7 @@ def test_a_variable_by_closure_is_read_and_written():
     assert agree(program, X).from_graph == 5
 
 
+@graphs_only
 def test_assigning_from_outside_between_calls():
     v = df.Variable([1.0])
     f = df.function(lambda x: x * v, strict=True)
@@ -43,6 +46,7 @@ def test_values_read_before_a_call_stay():
     assert [s.tolist() for s in seen] == [[1.0], [1.0], [2.0], [2.0], [3.0], [3.0], [4.0], [4.0]]
 
 
+@graphs_only
 def test_two_variables_swap():
     def program():
         a, b = df.Variable([1.0]), df.Variable([2.0])
@@ -57,6 +61,7 @@ def test_two_variables_swap():
     assert agree(program, [(vector(k),) for k in range(5)]).from_graph == 4
 
 
+@graphs_only
 def test_a_variable_that_takes_an_argument_a_constant_an_array():
     values = np.ones(1, np.float32)
 
@@ -73,6 +78,7 @@ def test_a_variable_that_takes_an_argument_a_constant_an_array():
     assert agree(program, [(vector(k),) for k in range(4)]).from_graph == 3
 
 
+@graphs_only
 def test_items_and_in_place_operators():
     def program():
         v = df.Variable(np.zeros((3, 3), np.float32))
@@ -183,6 +189,7 @@ ORDERS = [
 ]
 
 
+@graphs_only
 @pytest.mark.parametrize("order", ORDERS, ids=lambda f: f.__name__)
 def test_grad_in_all_usual_orders(order):
     def program():
@@ -193,6 +200,7 @@ def test_grad_in_all_usual_orders(order):
     assert f.from_graph >= 4, f"{f.from_graph} of 6, {len(f.graphs)} graphs"
 
 
+@graphs_only
 @pytest.mark.parametrize("outside", ["none", "zero", "nothing"])
 def test_grad_filled_inside_and_emptied_outside(outside):
     def program():
@@ -215,6 +223,7 @@ def test_grad_filled_inside_and_emptied_outside(outside):
     assert f.from_graph >= 4
 
 
+@graphs_only
 @pytest.mark.parametrize("outside", ["none", "zero", "nothing"])
 def test_grad_filled_outside_and_used_inside(outside):
     def program():
@@ -252,6 +261,7 @@ def test_the_object_in_grad_is_kept_when_it_is_added_to():
     np.testing.assert_allclose(kept.numpy(), 4 * X[0][0].numpy(), rtol=1e-6)
 
 
+@graphs_only
 def test_grad_of_a_call_by_backward_outside():
     def program():
         w = df.Variable([1.0, 2.0, 3.0])
@@ -270,7 +280,8 @@ def test_grad_of_a_call_by_backward_outside():
 # ----- created inside -----
 
 
-def test_state_created_once_inside():
+@graphs_only
+def test_r25_state_created_once_inside():
     class Counter:
         v = None
 
@@ -284,7 +295,8 @@ def test_state_created_once_inside():
     assert agreed.from_graph >= 3
 
 
-def test_a_variable_that_lives_only_inside():
+@graphs_only
+def test_r25_a_variable_that_lives_only_inside():
     def f(x):
         v = df.Variable(x)
         v.assign_add(x)
@@ -295,7 +307,8 @@ def test_a_variable_that_lives_only_inside():
     assert agree(lambda: (f, None), X).from_graph == 5
 
 
-def test_a_variable_created_and_kept_at_every_call():
+@graphs_only
+def test_r25_a_variable_created_and_kept_at_every_call():
     kept = []
 
     def f(x):
@@ -314,6 +327,7 @@ def test_a_variable_created_and_kept_at_every_call():
 # ----- arrays and tensors by closure -----
 
 
+@graphs_only
 def test_an_array_by_closure_is_read_anew():
     values = np.ones(3, np.float32)
     f = df.function(lambda x: x + values, strict=True)
@@ -333,6 +347,7 @@ def test_an_array_that_changes_its_shape_is_recorded_again():
         assert f(vector(1, 2, 3)).shape == (3, 3)
 
 
+@graphs_only
 def test_a_tensor_by_closure():
     c = vector(1, 2, 3)
     f = df.function(lambda x: x * c, strict=True)
@@ -341,7 +356,8 @@ def test_a_tensor_by_closure():
     assert f.from_graph == 5
 
 
-def test_random_numbers_are_the_same_bits_in_both_modes():
+@graphs_only
+def test_r14_random_numbers_are_the_same_bits_in_both_modes():
     def program():
         def f(x):
             noise = df.random.normal((3,)) + df.random.uniform((3,), low=-1.0)
@@ -360,7 +376,7 @@ def test_random_numbers_are_the_same_bits_in_both_modes():
     assert f.from_graph == 49
 
 
-def test_seeding_inside_and_between_calls():
+def test_r14_seeding_inside_and_between_calls():
     f = df.function(lambda: df.random.uniform((3,)), strict=True)
     df.random.seed(1)
     first = [f().tolist() for _ in range(3)]
@@ -370,7 +386,7 @@ def test_seeding_inside_and_between_calls():
     assert f().tolist() != first[0]
 
 
-def test_random_numbers_before_a_guard_are_drawn_once():
+def test_r14_random_numbers_before_a_guard_are_drawn_once():
     def program():
         def f(x):
             noise = df.random.uniform((3,))

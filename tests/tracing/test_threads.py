@@ -16,6 +16,7 @@ import dualflow as df
 from dualflow.core.context import context
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import segments
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 
 
@@ -70,6 +71,7 @@ def test_recordings_that_share_a_variable_freeze_nothing():
                 assert f(df.ones(3)).tolist() == [start + 8.0] * 3 == v.tolist()
 
 
+@graphs_only
 def test_an_assignment_between_is_no_path():
     """Another thread assigns while a call is recorded: its value is not the graph's."""
     v = df.Variable([1.0])
@@ -91,6 +93,7 @@ def test_an_assignment_between_is_no_path():
     assert g.from_graph == 1
 
 
+@graphs_only
 def test_one_function_in_many_threads_records_each_path_once():
     f = df.function(lambda x: x * 2.0 if x.sum() > 3 else -x, strict=True)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 import dualflow as df
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 from tests.tracing.both import agree, outcome, vector
 
 GENERATOR = np.random.default_rng(0)
@@ -77,6 +77,7 @@ def test_r5_programs_at_many_lengths(name):
     check(PROGRAMS[name], [(rows(n),) for n in lengths], 100, max_traces=100)
 
 
+@graphs_only
 @pytest.mark.parametrize("name", ["elementwise", "sums", "a product", "a gradient", "reshape"])
 def test_r5_lengths_1_to_64_are_three_traces(name):
     f = PROGRAMS[name] if name != "reshape" else lambda x: x.reshape(x.shape[0], 2, 2)
@@ -84,6 +85,7 @@ def test_r5_lengths_1_to_64_are_three_traces(name):
     assert (g.from_graph, len(g.graphs)) == (125, 3)
 
 
+@graphs_only
 def test_r5_the_last_short_batch_needs_one_trace():
     model = df.nn.Sequential(df.nn.Linear(4, 8), df.nn.ReLU(), df.nn.Linear(8, 2))
     optimizer = df.optim.Adam(model.parameters(), 0.01)
@@ -105,6 +107,7 @@ def test_r5_the_last_short_batch_needs_one_trace():
     assert traces == [(2, traces[0][1])] * 4
 
 
+@graphs_only
 def test_r5_training_is_bit_for_bit_as_eager():
     def program():
         w = df.Variable(np.ones((4, 2), np.float32), name="w")
@@ -122,6 +125,7 @@ def test_r5_training_is_bit_for_bit_as_eager():
     assert len(f.entries) == 2
 
 
+@graphs_only
 def test_r5_gradients_from_outside_at_many_lengths():
     def f(x, w):
         return df.tanh(x @ w).mean(axis=0)
@@ -138,6 +142,7 @@ def test_r5_gradients_from_outside_at_many_lengths():
     assert len(g.entries) == 2
 
 
+@graphs_only
 def test_r5_equal_extents_stay_equal_and_others_differ():
     f = check(lambda x, y: (x + y).sum(), [(rows(n), rows(n)) for n in (3, 5, 9, 4)], 2)
     assert "d1" not in str(f.graphs[-1])
@@ -162,6 +167,7 @@ def test_r5_extents_that_do_not_fit_raise_what_eager_raises():
         assert outcome(f, args) == outcome(f.python, args)
 
 
+@graphs_only
 def test_r5_zero_and_one_stay_apart():
     f = check(lambda x: x.sum(axis=0) + x, [(rows(n),) for n in (0, 5, 1, 7, 0, 1, 9)], 4)
     assert len(f.entries) == 4
@@ -198,6 +204,7 @@ def test_r5_state_of_the_shape_of_an_argument():
     agree(program, [(rows(n),) for n in (4, 5, 4, 6, 4, 7, 4, 2, 4)])
 
 
+@graphs_only
 def test_r5_hot_extents_keep_code_of_their_own():
     f = df.function(lambda x: x * 2.0, strict=True)
     for n in (64, 17, 64, 64, 17, 17, 64, 64):
@@ -215,6 +222,7 @@ def test_r5_what_cannot_vary_has_a_trace_for_each_extent():
 # ----- input_signature -----
 
 
+@graphs_only
 def test_an_input_signature_with_none_is_one_trace():
     spec = df.TensorSpec((None, 4))
     calls = [(rows(n),) for n in (5, 3, 64, 2)]
@@ -225,6 +233,7 @@ def test_an_input_signature_with_none_is_one_trace():
     assert (len(f.entries), f.from_graph) == (1, 4)
 
 
+@graphs_only
 def test_an_input_signature_with_names_is_one_trace():
     spec = df.TensorSpec(("n", 4))
     f = df.function(lambda x, y: x + y, strict=True, input_signature=[spec, spec])
@@ -296,6 +305,7 @@ SCHEDULES = {
 }
 
 
+@graphs_only
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_r4_a_thousand_steps_are_one_trace(optimizer, schedule):
@@ -318,6 +328,7 @@ def test_r4_a_thousand_steps_are_one_trace(optimizer, schedule):
     assert step.from_graph >= 997
 
 
+@graphs_only
 def test_r4_a_learning_rate_that_is_an_argument_is_two_traces():
     def program():
         w = df.Variable([1.0, -2.0], name="w")

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.joins.crossings import Crossing, Sites
 from dualflow.tracing.joins.cut import Cut, Piece
@@ -181,7 +182,7 @@ class Joined:
         Args:
             arguments: Its tensor arguments.
             given: Those of its Python numbers that vary.
-            accept: Looks at what a stretch has computed; it may raise.
+            accept: Looks at what the last stretch has computed; it may raise.
 
         Raises:
             EntryMiss: Nobody was there before, or state has changed; nothing was done.
@@ -200,6 +201,11 @@ class Joined:
             numbers = made[way.count :]
 
     # ----- looking inside -----
+
+    @property
+    def variables(self) -> list[Variable]:
+        """Those that are read."""
+        return list(dict.fromkeys(v for path in self.parts for v in path.variables))
 
     @property
     def parts(self) -> list[Path]:
@@ -232,7 +238,7 @@ def step(
     ways = node.ways.get(answer, ())
     for k, way in enumerate(ways):
         try:
-            made = way.path.call(tensors, numbers, accept)
+            made = way.path.call(tensors, numbers, None if way.target else accept)
         except (GuardMiss, EntryMiss):
             continue
         if k:  # the next call is likely to come this way too
