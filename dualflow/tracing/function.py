@@ -345,7 +345,7 @@ class Function(Decorated):
             raise
         except Exception as error:
             again = entry.pattern.may_cause(error)
-            if again is None:
+            if again is None or trace.did_something(args, kwargs):
                 raise
         finally:
             if trace.refusals:  # a tape from outside may have been told to watch an argument

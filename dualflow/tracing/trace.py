@@ -349,6 +349,11 @@ class Trace:
         missed = -1 if self.check is None else self.check.missed()
         return None if missed < 0 else self._reach.told(self.check, missed)
 
+    def did_something(self, *passing: Any) -> bool:
+        """Whether a call with these arguments, run again, would do twice what outlives it."""
+        self.watched(*passing)
+        return bool(self.refusals) or self.news() is not None
+
     def held(self, variable: Variable) -> Tensor:
         """What the recording has left in a Variable; another thread may have assigned it since."""
         return self._held[id(variable)][0]
