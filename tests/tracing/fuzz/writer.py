@@ -198,10 +198,10 @@ class Writer:
         calls = [self._call() for _ in range(self.random.choice((1, 2, 2, 3)))]
         changes = [self.write("change", 0) for _ in range(self.random.choice((0, 1, 2)))]
         steps = [calls[0]]
-        for _ in range(self.random.randint(7, 10)):
+        for _ in range(self.random.randint(8, 11)):
             if changes and self.random.random() < 0.15:
                 steps.append(self.random.choice(changes))
-            if self.random.random() < 0.2:
+            if self.random.random() < 0.1:
                 calls.append(self._call())
             steps.append(self.random.choice(calls))
         return steps
