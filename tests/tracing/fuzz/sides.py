@@ -187,7 +187,7 @@ def bits(x: Any) -> Any:
     array = np.array(x)
     if array.dtype.kind == "f":
         array[np.isnan(array)] = np.nan
-    return array.shape, str(array.dtype), array.tolist(), array.tobytes().hex()
+    return array.shape, str(array.dtype), str(array.tolist()), array.tobytes().hex()
 
 
 # ----- what programs are given -----

@@ -51,7 +51,7 @@ INNER = """def inner(x):
 """
 OPERANDS = ("vec", "scal", "num", "small", "truth")
 ONLY_IN_F = {"closure", "inner", "method", *HELPERS}
-START = """global count, limit, word, log, w, u
+START = """global count, limit, word, log, made, w, u
 a, b, c, s, n, parts = x, x * 0.5, 1.0 - x, x.sum(), 0, []"""
 NUMBERS = (1, 2, 3, 5, 0.5, 2.5, -1, True)
 VALUES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, -0.5, -1.0, -2.0)
