@@ -15,6 +15,7 @@ from dualflow.core.record import Leaf, clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.errors import ShapeError, TapeError
+from jit.types import format_shape
 
 
 def _fresh(x: Any) -> Any:
@@ -159,7 +160,8 @@ def jvp(
     for x, t in zip(fresh, tangents, strict=True):
         if as_tensor(t).shape != x.shape:
             raise TapeError(
-                f"jvp: a tangent of shape {as_tensor(t).shape} for a primal of {x.shape}",
+                f"jvp: a tangent of shape {format_shape(as_tensor(t).shape)} "
+                f"for a primal of {format_shape(x.shape)}",
                 "equal shapes",
                 "",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dualflow.core.tensor import Tensor
+from jit.types import format_shape
 
 
 def explain_unconnected(source: Any, targets: list[Tensor], tape: Any) -> str:
@@ -16,7 +17,7 @@ def explain_unconnected(source: Any, targets: list[Tensor], tape: Any) -> str:
         tape: The tape that was asked.
     """
     name = getattr(source, "name", None)
-    what = f"source {name!r}" if name else f"the source of shape {source.shape}"
+    what = f"source {name!r}" if name else f"the source of shape {format_shape(source.shape)}"
     if not tape.knows(source):
         how = "use tape.watch(x) before the computation, or a trainable Variable"
         return f"{what} is not watched: {how}"

@@ -16,7 +16,7 @@ from dualflow.core.record import INEXACT, Leaf, Pick, Record
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.errors import TapeError
-from jit.types import kind, same_shape
+from jit.types import format_shape, kind, same_shape
 
 Inside = Callable[[Any], bool]
 
@@ -255,7 +255,8 @@ def start_cotangent(target: Tensor, given: Any) -> Tensor:
     g = as_tensor(given, target.dtype if not isinstance(given, Tensor) else None)
     if g.shape != target.shape:
         raise TapeError(
-            f"a cotangent of shape {g.shape} for a target of shape {target.shape}",
+            f"a cotangent of shape {format_shape(g.shape)} "
+            f"for a target of shape {format_shape(target.shape)}",
             "the target's shape",
             "pass output_gradients of the same shape",
         )

@@ -23,7 +23,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.errors import UnconnectedWarning
 from jit.errors import DTypeError, TapeError
-from jit.types import kind
+from jit.types import format_shape, kind
 
 MAX_CUTS = 8  # explanations name so many places
 # Tapes that may still ask for gradients, by id.
@@ -366,7 +366,7 @@ def backward(target: Tensor, gradient: Any = None, *, retain_graph: bool = False
         )
     if gradient is None and target.size != 1:
         raise TapeError(
-            f"backward: the target has shape {target.shape}",
+            f"backward: the target has shape {format_shape(target.shape)}",
             "a scalar, or a gradient of the target's shape",
             "loss.mean().backward()",
         )

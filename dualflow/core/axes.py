@@ -9,7 +9,7 @@ from typing import Any
 from dualflow.core.number import extent_of
 from jit.dims import Dim
 from jit.errors import AxisError, ShapeError
-from jit.types import format_shape, product
+from jit.types import format_extent, format_shape, product
 
 
 def canonical_axis(name: str, axis: Any, ndim: int) -> int:
@@ -71,7 +71,7 @@ def fill_in(name: str, old: tuple[int | Dim, ...], new: Any) -> tuple[int | Dim,
         return tuple(extents)
     if unknown or known != size or any(isinstance(d, int) and d < 0 for d in extents):
         raise ShapeError(
-            f"{name}: {format_shape(old)} has {size} elements, "
+            f"{name}: {format_shape(old)} has {format_extent(size)} elements, "
             f"which do not fill {format_shape(tuple(given))}",
             "a shape with as many elements, at most one extent -1",
             "check x.shape",

@@ -17,7 +17,7 @@ from dualflow.core.numpy_protocol import NumPyProtocols
 from dualflow.core.registry import functions
 from dualflow.core.source import is_users
 from jit.errors import DTypeError, TraceError
-from jit.types import TensorType, as_dtype, product
+from jit.types import TensorType, as_dtype, format_shape, product
 
 if TYPE_CHECKING:
     from jit.dims import Dim
@@ -167,7 +167,7 @@ class Tensor(Methods, NumPyProtocols):
         """A bool or an int that Python decides by; a trace guards on it."""
         if self.size != 1:
             raise DTypeError(
-                f"{how} of a tensor of shape {self.shape} is ambiguous",
+                f"{how} of a tensor of shape {format_shape(self.shape)} is ambiguous",
                 "exactly one element",
                 "x.any(), x.all(), or df.where for a choice per element",
             )
@@ -241,7 +241,7 @@ class Tensor(Methods, NumPyProtocols):
         data = backend.to_device(self.concrete("repr()"), "cpu")
         text = np.array2string(data, separator=", ", prefix="Tensor(", threshold=100, edgeitems=3)
         place = "" if self.device == "cpu" else f", device={self.device}"
-        return f"Tensor({text}, shape={self.shape}, dtype={self.dtype}{place})"
+        return f"Tensor({text}, shape={data.shape}, dtype={self.dtype}{place})"
 
     # ----- moving and copying -----
 

@@ -216,7 +216,8 @@ class Variable(Tensor):
         name = f"{self.name!r}, " if self.name else ""
         trainable = ", trainable" if self.trainable else ""
         values = Tensor.__repr__(read(self))
-        return f"Variable({name}shape={self.shape}, dtype={self.dtype}{trainable})\n{values}"
+        shape = format_shape(self.shape)
+        return f"Variable({name}shape={shape}, dtype={self.dtype}{trainable})\n{values}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         copy = Variable(self.detach(), trainable=self.trainable, name=self.name)

@@ -18,7 +18,7 @@ from dualflow.ops.shape import broadcast_to, expand_dims, ordered_axes, reshape
 from dualflow.ops.slicing import part, region
 from jit.dims import Dim
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, format_shape, product
+from jit.types import TensorType, format_extent, format_shape, product
 
 # ----- concat -----
 
@@ -221,15 +221,15 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0, **foreign: Never) -> 
         count = operator.index(indices_or_sections)
         if count < 1 or extent % count != 0:
             raise ShapeError(
-                f"split: an extent of {extent} into {count} pieces",
-                f"a divisor of {extent}",
+                f"split: an extent of {format_extent(extent)} into {count} pieces",
+                f"a divisor of {format_extent(extent)}",
                 "a list of positions",
             )
         ends = [extent // count * k for k in range(count + 1)]
     if any(low > high for low, high in pairwise(ends)):
         raise ShapeError(
-            f"split: positions {indices_or_sections} in an extent of {extent}",
-            f"rising positions from 0 to {extent}",
+            f"split: positions {indices_or_sections} in an extent of {format_extent(extent)}",
+            f"rising positions from 0 to {format_extent(extent)}",
             "check x.shape",
         )
     return tuple(part(x, axis, low, high - low) for low, high in pairwise(ends))

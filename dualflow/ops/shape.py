@@ -16,7 +16,7 @@ from dualflow.core.registry import api, functions, refused
 from dualflow.core.tensor import Tensor
 from jit.dims import Dim
 from jit.errors import AxisError, ShapeError
-from jit.types import format_shape, same_shape
+from jit.types import format_extent, format_shape, same_shape
 
 # ----- the same elements in another shape -----
 
@@ -121,7 +121,8 @@ def squeeze(x: Any, /, axis: int | tuple[int, ...] | None = None, **foreign: Nev
     for k in axes:
         if x.shape[k] != 1:
             raise ShapeError(
-                f"squeeze: axis {k} of {format_shape(x.shape)} has extent {x.shape[k]}",
+                f"squeeze: axis {k} of {format_shape(x.shape)} has extent "
+                f"{format_extent(x.shape[k])}",
                 "an axis of extent 1",
                 "x[..., 0] takes one element of an axis",
             )

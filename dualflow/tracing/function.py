@@ -368,7 +368,10 @@ class Function(Arriving, Decorated):
             trace.restore()
             raise
         except Exception as error:
-            again = entry.pattern.may_cause(error) or trace.states.may_cause(error)
+            again = entry.pattern.may_cause(error)
+            if again is not None and trace.did_something(args, kwargs):
+                again = None
+            again = again or trace.states.may_cause(error)
             if again is None:
                 raise
             trace.restore(python=True)

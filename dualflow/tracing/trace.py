@@ -334,6 +334,11 @@ class Trace:
         news = self.states.news(self.settings, self.check, self._reach)
         return news or (f"switches {self._changed[0].label()}" if self._changed else None)
 
+    def did_something(self, *passing: Any) -> bool:
+        """Whether a call with these arguments, run again, would do twice what outlives it."""
+        self.watched(*passing)
+        return bool(self.refusals) or self.news() is not None
+
     def held(self, variable: Variable) -> Tensor:
         """What the recording has left in a Variable; another thread may have assigned it since."""
         return self._held[id(variable)][0]

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from jit.dims.guesses import guess, hinted
+from jit.dims.guesses import guess, guessing, hinted
 from jit.dims.ranges import decide, extreme, greatest, is_inside, least
 from jit.dims.terms import ONE, Terms, divide, plus, product
 from jit.dims.text import format_dim, operand
@@ -191,6 +191,10 @@ class Dim:
 
     def __repr__(self) -> str:
         return f"Dim({self})"
+
+    def shown(self) -> str:
+        """In a message: people know the value where guesses are recorded, else the formula."""
+        return str(hinted(self, "a message") if guessing() else self)
 
     def atoms(self) -> list[Atom]:
         """The atoms of the polynomial (not those inside of them), by name."""

@@ -85,6 +85,11 @@ def guess(left: Extent, relation: str, right: Extent) -> bool:
     return answer
 
 
+def guessing() -> bool:
+    """Whether guesses are recorded here, as for a call of which the extents are known."""
+    return _sink.get() is not None
+
+
 def hinted(dim: Extent, question: str) -> int:
     """`dim` at the hints of its symbols, which `question` needs to know."""
     if isinstance(dim, int):

@@ -167,6 +167,48 @@ def test_r5_extents_that_do_not_fit_raise_what_eager_raises():
         assert outcome(f, args) == outcome(f.python, args)
 
 
+def test_r10_an_error_at_another_length_is_no_reason_to_do_effects_twice():
+    """An error may be there because extents vary: only a call that changed nothing runs again."""
+
+    def program():
+        log = []
+
+        def f(x):
+            log.append(len(log))
+            return x if x else -x
+
+        return f, log
+
+    agree(program, [(vector(*range(n)),) for n in (2, 3, 4, 3, 2)], strict=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*runs in segments")
+@pytest.mark.parametrize(
+    "fails",
+    [
+        bool,
+        lambda x: df.Variable(0.0).assign(x),
+        lambda x: x.backward(),
+        lambda x: x.reshape(5, 5),
+        lambda x: print(repr(x)),
+    ],
+)
+def test_r16_messages_tell_extents_that_vary_as_they_are(fails, capsys):
+    """After an effect the error is that of the recording, in which extents are symbols."""
+    log, told = [], []
+
+    def f(x):
+        log.append(1)
+        return fails(x * 2.0)
+
+    compiled = df.function(f)
+    for n in (2, 3, 4):
+        told.append([outcome(g, (vector(*range(n)),)) for g in (f, compiled)])
+        told[-1].append(capsys.readouterr().out)
+    assert all(eager == ours for eager, ours, _ in told)
+    assert all(out == "" or out[: len(out) // 2] * 2 == out for *_, out in told)
+
+
 @graphs_only
 def test_r5_zero_and_one_stay_apart():
     f = check(lambda x: x.sum(axis=0) + x, [(rows(n),) for n in (0, 5, 1, 7, 0, 1, 9)], 4)
