@@ -27,6 +27,7 @@ from jit.loops.products import ProductNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
 from jit.loops.streams import StreamNest, streams
+from jit.repeats import Places
 from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
 from jit.target import Target
 from jit.types import TensorType, product
@@ -55,17 +56,32 @@ def plan(name: str, forms: FormProgram, target: Target) -> Plan:
 
 
 class Planner:
-    """A plan in the making."""
+    """A plan in the making.
 
-    def __init__(self, name: str, forms: FormProgram, target: Target) -> None:
+    Args:
+        name: For people.
+        forms: What is computed.
+        target: The machine.
+        places: Of a body of a loop: where its inputs and outputs lie, among the slots of others.
+    """
+
+    def __init__(
+        self, name: str, forms: FormProgram, target: Target, places: Places | None = None
+    ) -> None:
         self.forms, self.target = forms, target
         self.placement = Placement(forms)
         maker = TaskMaker(self.placement)
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)
-        self.slots: list[Slot] = []
+        self.slots: list[Slot] = [] if places is None else places.slots
         self.slot_of: dict[FormValue, int] = {}
-        inputs = [self._add(x, Slot(x.type, "input")) for x in forms.inputs]
+        if places is None:
+            inputs = [self._add(x, Slot(x.type, "input")) for x in forms.inputs]
+        else:
+            inputs = places.inputs
+            self.slot_of.update(zip(forms.inputs, inputs, strict=True))
+            owners = [self.placement.base(x) for x in forms.outputs]
+            self.slot_of.update(zip(owners, places.outputs, strict=True))
         self.program = Program(name, self.slots, inputs)
         self.plan = Plan(self.program, [])
         steps = chained(fuse(maker.tasks()), self.placement)
@@ -194,6 +210,8 @@ class Planner:
                         tuple(map(self._shape_if_other, form.inputs)),
                     )
                 )
+            case nodes.Loop():
+                self._loop(form)
             case nodes.Scan():
                 nest = ScanNest(task, self.extractor, self.placement.base, self.target.lanes(4))
                 self._add_launch(nest.build(self._label([task])), [task])
@@ -204,6 +222,14 @@ class Planner:
                     self._add_launch(naive, [task])
             case _:
                 raise TypeError(form)
+
+    def _loop(self, form: nodes.Loop) -> None:
+        """Launches of the body, again and again; what is the same each time runs once, before."""
+        given, results = [[self.slot(x) for x in xs] for xs in (form.inputs, form.outputs)]
+        places = Places(form, self.slots, given, results)
+        inner = Planner(self.program.name, form.program, self.target, places)
+        before, repeat = places.repeated(inner.program)
+        self.program.steps += [*before, repeat]
 
     def _shape_if_other(self, value: FormValue) -> tuple[Extent, ...] | None:
         """The shape of a value where it is not that of its memory."""

@@ -44,7 +44,7 @@ class Native:
         enter: Makes `enter(arrays, results, slots, base)` of a plan's address; None where the
             structures of Python or NumPy are not laid out as expected.
         resume: Makes `resume(slots, first)` of a plan's address.
-        kernels: Addresses of guard kernels, and of `batch`.
+        kernels: Addresses of guard kernels, of `batch` and of `repeat`.
         direct: Makes `direct(*arrays)` of a plan's address and of what must live as long as the
             function; None where `enter` is.
     """
@@ -58,7 +58,7 @@ class Native:
 @cache
 def native() -> Native:
     """The native functions of this process."""
-    kernels = ["batch", *guard_texts()]
+    kernels = ["batch", "repeat", *guard_texts()]
     imports = {name: _address(getattr(ctypes.pythonapi, name)) for name in PYTHON_API}
     imports |= numpy_abi.symbols() | {"parallel": threads.pool().parallel}
     found = linked(code(), ["enter", "resume", "direct", *kernels], imports)
