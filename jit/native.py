@@ -61,7 +61,7 @@ class NativeCode:
         self.found = {way: count - before[way] for way, count in counts().items()}
         self._run = Executable(program, addresses)
         self._reshaped = [(k, type_) for k, type_ in enumerate(self.plan.outputs) if type_]
-        self.kernels = list(map(part_of, launches))
+        self.kernels = [part for step in program.steps for part in launched(step)]
         self.host_steps = [part_of(step) for step in program.steps if isinstance(step, HostStep)]
         self.foreign_calls = self._run.foreign_calls
 
@@ -131,6 +131,13 @@ def counts() -> dict[str, int]:
     """How many kernels the library has found in which way."""
     tallies = library().tallies
     return {way: tallies[way].count for way in ("compiled", "from disk", "in memory")}
+
+
+def launched(step: Step) -> list[Part]:
+    """What a step launches."""
+    if isinstance(step, Repeat):
+        return [Part(f"{step.count} times {x.label}", x.source) for x in step.steps]
+    return [part_of(step)] if isinstance(step, Launch) else []
 
 
 def work_of(step: Step) -> list[Extent]:

@@ -12,7 +12,7 @@ import numpy as np
 from jit.dims import Extent, same, symbol
 from jit.forms import nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of
-from jit.forms.expression import Domain, linear
+from jit.forms.expression import Access, Domain, linear
 from jit.forms.fuse import Group, fuse, started
 from jit.forms.likeness import Likeness, likeness
 from jit.forms.nodes import Form, FormValue
@@ -243,7 +243,10 @@ class Planner:
         maps = [task for task in group.tasks if isinstance(task, MapTask)]
         apart = {x for task in group.tasks if task not in maps for x in task.reads()}
         apart |= group.values().keys()
-        reads = [access for task in maps for access in task.accesses()]
+        reads: dict[FormValue, list[Access]] = {}
+        for access in [access for task in maps for access in task.accesses()]:
+            reads.setdefault(access.value, []).append(access)
+        places: dict[FormValue, Extent | None] = {}
         pairs: list[tuple[int, int]] = []
         for task in maps:  # what a task reads itself is read before it stores
             (value,) = task.outputs
@@ -253,7 +256,10 @@ class Planner:
             for x in task.reads():
                 if x in apart or x.dtype != value.dtype:
                     continue
-                if all(same(linear(x.shape, a.at), own) for a in reads if a.value is x):
+                if x not in places:
+                    places[x] = common_place(reads[x])
+                place = places[x]
+                if place is not None and same(place, own):
                     pairs.append((self.slot(x), self.slot(value)))
         return tuple(pairs)
 
@@ -319,6 +325,12 @@ def operations(tasks: Sequence[Task]) -> Extent | None:
     products = [task for task in tasks if isinstance(task, ProductTask)]
     letters = [[x.extent for x in task.contraction.letters.values()] for task in products]
     return sum([2 * product(extents) for extents in letters]) if letters else None
+
+
+def common_place(accesses: Sequence[Access]) -> Extent | None:
+    """The one place in memory that all of these read, in their loops; None if they differ."""
+    first, *others = (linear(x.value.shape, x.at) for x in accesses)
+    return first if all(same(first, other) for other in others) else None
 
 
 def same_shapes(a: Sequence[Extent], b: Sequence[Extent]) -> bool:

@@ -1,4 +1,4 @@
-"""Loops: a node that runs a graph of its own again and again, and one that reads a row.
+"""Loops: a node that runs a graph of its own again and again, and nodes that read its rows.
 
   %3: float32[8], %4: float32[9,8] = loop(%h, %x) {count=9, carried=(0,), stacked=(False, True)} of
     graph body[0<=t<=8](%h: float32[8], %x: float32[9,8]) {
@@ -10,7 +10,8 @@
 The first inputs are what the body finds in its first inputs when it runs for the first time; later
 it finds there the outputs that `carried` names, as the run before left them. Other inputs are the
 same each time. An output is that of the last run, or those of all runs on top of each other, where
-`stacked` says so. The body may use the symbol `t` in attrs: the number of the run, from 0.
+`stacked` says so: `row` reads one of these, `rows` some of them, joined along their first axis.
+The body may use the symbol `t` in attrs: the number of the run, from 0.
 """
 
 from __future__ import annotations
@@ -90,6 +91,21 @@ def _row_infer(x: TensorType, *, at: Extent) -> TensorType:
     return x.with_shape(x.shape[1:])
 
 
+def _rows_infer(x: TensorType, *, start: int, count: int) -> TensorType:
+    if x.ndim < 2 or not 0 <= start <= start + count <= x.shape[0]:  # type: ignore[operator]
+        raise ShapeError(f"rows: {x} has no {count} rows from {start} on, or they are numbers")
+    return x.with_shape((count * x.shape[1], *x.shape[2:]))
+
+
+def _rows_evaluate(xp: ModuleType, x: Any, *, start: int, count: int) -> Any:
+    return x[start : start + count].reshape(count * x.shape[1], *x.shape[2:])
+
+
+def _rows_lower(form: Any, x: Any, *, start: int, count: int) -> Any:
+    part = form.view(x, (count, *x.shape[1:]), lambda i, *rest: (start + i, *rest))
+    return form.reshape(part, (count * x.shape[1], *x.shape[2:]))
+
+
 loop = OpDef(name="loop", evaluate=_loop_evaluate, infer=_loop_infer, lower=_loop_lower)
 
 row = OpDef(
@@ -99,4 +115,6 @@ row = OpDef(
     lower=lambda form, x, *, at: form.view(x, x.shape[1:], lambda *i: (at, *i)),
 )
 
-loop_ops = {op.name: op for op in (loop, row)}
+rows = OpDef(name="rows", evaluate=_rows_evaluate, infer=_rows_infer, lower=_rows_lower)
+
+loop_ops = {op.name: op for op in (loop, row, rows)}

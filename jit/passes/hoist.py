@@ -28,14 +28,16 @@ def hoisted(
     same = _same(body, body.inputs[handed:])
     returned = set(body.outputs)
     costly = [x for x in same if returned.isdisjoint(x.outputs) and costs(x)]
-    moved = set(costly)
-    rest = [node for node in body.nodes if node not in moved]
-    read = {x for node in rest for x in node.inputs}.union(body.outputs)
+    moved, rest, read = set(costly), list[Node](), set(body.outputs)
+    for node in reversed(body.nodes):
+        if node not in moved and not read.isdisjoint(node.outputs):
+            rest.append(node)
+            read.update(node.inputs)
     values = [*body.inputs[handed:], *[x for node in costly for x in node.outputs]]
     values = [value for value in values if value in read]
     left = Graph(body.name)
     new_of = {x: left.input(x.type, x.name) for x in (*body.inputs[:handed], *values)}
-    for node in rest:
+    for node in reversed(rest):
         left.append_copy(node, new_of)
     left.outputs = [new_of[value] for value in body.outputs]
     return left, _needed(same, values), values

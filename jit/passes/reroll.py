@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from jit.dims import free_symbols
 from jit.errors import DualflowError
 from jit.ir.graph import Graph, Node, Value
-from jit.ir.loop import COUNTER, loop, row
+from jit.ir.loop import COUNTER, loop, row, rows
 from jit.passes import stretches
 from jit.passes.base import GraphPass
 from jit.passes.hoist import hoisted
 from jit.passes.loop_body import LoopBody, Rows, Table
 from jit.passes.stretches import Row, Sequence, Stretch
+
+JOINING = "concat"  # the array API's name of the op that joins arrays along `axis`
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,32 @@ class Rerolled:
         return rolled
 
     def _keep(self, node: Node) -> None:
+        if node.op.name == JOINING and node.attrs.get("axis") == 0:
+            self._join(node)
+            return
         for value in node.inputs:
             self._new(value)
         self.graph.append_copy(node, self._new_of)
+
+    def _join(self, node: Node) -> None:
+        """Appends a node that joins arrays: rows that follow each other are one already."""
+        parts, at, given = list[Value](), 0, node.inputs
+        while at < len(given):
+            first, end = self._nodes.rows.get(given[at]), at + 1
+            while first and end < len(given):
+                if self._nodes.rows.get(given[end]) != Row(first.of, first.at + end - at):
+                    break
+                end += 1
+            if first is None or end == at + 1:
+                parts.append(self._new(given[at]))
+            else:
+                attrs = {"start": first.at, "count": end - at}
+                parts += self.graph.add(rows, (first.of,), attrs, None, node.source)
+            at = end
+        (result,), types = node.outputs, (node.outputs[0].type,)
+        if len(parts) > 1:
+            parts = self.graph.add(node.op, parts, node.attrs, types, node.source)
+        self._new_of[result] = parts[0]
 
     def _new(self, value: Value) -> Value:
         """A value in the new graph; a row of what a loop has stacked is read when asked for."""

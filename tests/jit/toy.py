@@ -65,6 +65,11 @@ define(
     lambda xp, x, *, axes, keepdims: xp.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype),
 )
 define(
+    "concat",
+    lambda *xs, axis: xs[0].with_shape((sum(x.shape[0] for x in xs), *xs[0].shape[1:])),
+    lambda xp, *xs, axis: xp.concatenate(xs, axis),
+)
+define(
     "window",
     lambda x, *, start, size: x.with_shape((size,)),
     lambda xp, x, *, start, size: x[start : start + size],

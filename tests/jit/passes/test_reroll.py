@@ -125,6 +125,37 @@ def test_unused_results_of_the_body_are_left_out():
     assert len(node.outputs) == 1
 
 
+@pytest.mark.parametrize(
+    ("order", "made"),
+    [
+        (range(COUNT), ["loop", "rows"]),
+        ([*range(10, COUNT), 5], ["loop", "rows", "row", "concat"]),
+        ([3, 2, 1], ["loop", "row", "row", "row", "concat"]),
+    ],
+)
+def test_rows_that_are_joined_in_their_order_are_one_piece(order, made):
+    graph = newton()
+    states = [graph.nodes[3 * t + 3].outputs[0] for t in range(COUNT)]
+    graph.outputs = [apply(graph, "concat", *[states[t] for t in order], axis=0), states[-1]]
+    found = [node.op.name for node in rolled(graph).nodes]
+    assert sorted(found) == sorted(["constant", *made, "row"])
+
+
+def test_what_is_the_same_each_time_is_computed_before_the_loop(golden):
+    graph = Graph("same")
+    y, w = graph.input(VECTOR, "y"), graph.input(TensorType((3, 3), float32), "w")
+    x = graph.input(TensorType((9,), float32), "x")
+    for t in range(COUNT):
+        part = apply(graph, "window", x, start=2, size=3)
+        dot = apply(graph, "dot", apply(graph, "negative", part), w)
+        counted = apply(graph, "multiply", dot, apply(graph, "window", x, start=t % 1, size=3))
+        y = apply(graph, "tanh", apply(graph, "add", y, apply(graph, "abs", counted)))
+    graph.outputs = [y]
+    after = Reroll(costs=lambda node: node.op.name not in ("window", "constant")).run(graph)
+    verify(after)
+    golden("jit_reroll_same", f"{after}")
+
+
 def layers(count=COUNT):
     """Blocks that are alike but for what they read."""
     graph = Graph("layers")
