@@ -18,8 +18,6 @@ from jit.passes.hoist import hoisted
 from jit.passes.loop_body import LoopBody, Rows, Table
 from jit.passes.stretches import Row, Sequence, Stretch
 
-JOINING = "concat"  # the array API's name of the op that joins arrays along `axis`
-
 
 @dataclass(frozen=True)
 class Reroll(GraphPass):
@@ -79,7 +77,7 @@ class Rerolled:
         return rolled
 
     def _keep(self, node: Node) -> None:
-        if node.op.name == JOINING and node.attrs.get("axis") == 0:
+        if node.op.joins and node.attrs["axis"] == 0:
             self._join(node)
             return
         for value in node.inputs:

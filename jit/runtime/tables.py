@@ -16,7 +16,7 @@ from jit.dims import Extent, evaluate
 from jit.ir.loop import COUNTER
 from jit.loops.ir import Check, Kernel
 from jit.runtime.kernel_code import guard_name
-from jit.runtime.memory import Layout, layout, timeline
+from jit.runtime.memory import Layout, layout, timeline, unfolded
 from jit.runtime.program import Array, GuardStep, HostStep, Launch, Program, Repeat, Step
 from jit.runtime.threads_code import SHARE, WAKE
 
@@ -59,6 +59,8 @@ class Numbering:
         repeats = [step for step in program.steps if isinstance(step, Repeat)]
         self._repeated = {step: self._recorded(step.steps, step.counter) for step in repeats}
         self.times = timeline(program, self._steps.batches)
+        inner = {step: recorded.batches for step, recorded in self._repeated.items()}
+        self._unfolded = unfolded(program, self.times, inner)
         self.constants = {
             slot: np.asarray(each.value, each.type.dtype, order="C").reshape(each.type.shape)
             for slot, each in enumerate(program.slots)
@@ -174,7 +176,7 @@ class Numbering:
             for slot in self.times.births
             if slot not in kept
         }
-        return layout(self.times, sizes)
+        return layout(self._unfolded, sizes)
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,21 @@ def test_what_is_the_same_in_each_run_is_computed_once():
     assert [type(each) for each in made.code.plan.program.steps] == [Launch, Repeat]
 
 
+def test_what_a_run_needs_for_a_while_shares_memory():
+    graph = Graph("chain")
+    y = graph.input(TensorType((64,), float32))
+    w = graph.input(TensorType((64, 64), float32))
+    for _ in range(COUNT):
+        for op in ("tanh", "abs", "negative", "positive", "tanh"):
+            y = apply(graph, op, apply(graph, "dot", y, w))
+    graph.outputs = [y]
+    made = agree(graph)
+    (step,) = repeats(made)
+    assert len(step.steps) == 5
+    bytes_of_one = 64 * 4
+    assert made.code._run.binding([]).arena == 3 * bytes_of_one  # and the spare one of the state
+
+
 def test_an_index_outside_stops_a_loop_and_shows_the_line():
     graph = Graph("outside")
     y = graph.input(TensorType((WIDTH,), float32), "y")

@@ -68,6 +68,7 @@ define(
     "concat",
     lambda *xs, axis: xs[0].with_shape((sum(x.shape[0] for x in xs), *xs[0].shape[1:])),
     lambda xp, *xs, axis: xp.concatenate(xs, axis),
+    joins=True,
 )
 define(
     "window",
