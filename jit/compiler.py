@@ -24,6 +24,7 @@ from jit.passes.algebra import Algebra
 from jit.passes.base import GraphPass, PassRecord, Stages, run_passes
 from jit.passes.cleanup import CommonSubexpressions, DeadCode
 from jit.passes.fold import FoldConstants
+from jit.passes.reroll import Reroll
 from jit.progress import compilation
 from jit.report import Cost, Part, Watched, counted
 
@@ -211,11 +212,25 @@ def is_foldable(node: Node) -> bool:
     return is_computed_alike(node.op, types, node.attrs) is not False
 
 
+def costs(node: Node) -> bool:
+    """Whether a node computes something; views do not."""
+    from jit.forms.native import is_computed
+
+    return is_computed(node)
+
+
+def can_repeat(body: Graph) -> bool:
+    """Whether machine code can be made of the body of a loop."""
+    from jit.forms.native import is_repeatable
+
+    return is_repeatable(body)
+
+
 def pipeline(
     ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False
 ) -> tuple[GraphPass, ...]:
     """The passes over graphs, in the order in which `compile` runs them."""
-    return (
+    passes = (
         DeadCode(),
         FoldConstants(foldable=is_foldable) if native else FoldConstants(),
         CommonSubexpressions(),  # so that the same value is one value to the rules
@@ -223,3 +238,5 @@ def pipeline(
         CommonSubexpressions(),  # what the rules made equal
         DeadCode(),  # what the rules left unused
     )
+    # First of all, so that one iteration goes through the others, not all of them.
+    return (Reroll(passes, costs, can_repeat), *passes) if native else passes

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from jit.dims import evaluate, solve
+from jit.dims import Extent, evaluate, solve
 from jit.errors import LaunchFailed
 from jit.forms.native import lower_for_code
 from jit.interpreted import Interpreted
@@ -20,7 +20,7 @@ from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
 from jit.runtime.executable import Executable
 from jit.runtime.library import library
-from jit.runtime.program import HostStep, Launch, Step
+from jit.runtime.program import HostStep, Launch, Repeat, Step
 from jit.runtime.timing import timed
 
 LOOPS = 4  # the level of JIT_DEBUG from which forms and launches are shown
@@ -54,13 +54,14 @@ class NativeCode:
         program = self.plan.program
         program.steps = ordered(program, donate)
         stages.show("launches", program, LOOPS)
-        kernels = [step.kernel for step in program.steps if isinstance(step, Launch)]
+        launches = list(program.launches())
+        kernels = [launch.kernel for launch in launches]
         before = counts()
         addresses = dict(zip(kernels, library().addresses(kernels, target)))
         self.found = {way: count - before[way] for way, count in counts().items()}
         self._run = Executable(program, addresses)
         self._reshaped = [(k, type_) for k, type_ in enumerate(self.plan.outputs) if type_]
-        self.kernels = [part_of(step) for step in program.steps if isinstance(step, Launch)]
+        self.kernels = [part for step in program.steps for part in launched(step)]
         self.host_steps = [part_of(step) for step in program.steps if isinstance(step, HostStep)]
         self.foreign_calls = self._run.foreign_calls
 
@@ -96,8 +97,7 @@ class NativeCode:
         costs = []
         for timing in timings:
             first, *_ = steps = timing.steps
-            known = [s.operations for s in steps if isinstance(s, Launch) and s.operations]
-            operations = sum(int(evaluate(number, sizes)) for number in known)
+            operations = sum(int(evaluate(number, sizes)) for s in steps for number in work_of(s))
             costs.append(Cost(part_of(first), timing.seconds, len(steps), timing.bytes, operations))
         return self._shaped(results, arrays), costs
 
@@ -133,8 +133,22 @@ def counts() -> dict[str, int]:
     return {way: tallies[way].count for way in ("compiled", "from disk", "in memory")}
 
 
+def launched(step: Step) -> list[Part]:
+    """What a step launches."""
+    if isinstance(step, Repeat):
+        return [Part(f"{step.count} times {x.label}", x.source) for x in step.steps]
+    return [part_of(step)] if isinstance(step, Launch) else []
+
+
+def work_of(step: Step) -> list[Extent]:
+    """Additions and multiplications of the launches of a step, where they are known."""
+    if isinstance(step, Repeat):
+        return [step.count * work for launch in step.steps for work in work_of(launch)]
+    return [step.operations] if isinstance(step, Launch) and step.operations else []
+
+
 def part_of(step: Step) -> Part:
     """What people are told of a step."""
-    if isinstance(step, Launch | HostStep):
+    if isinstance(step, Launch | Repeat | HostStep):
         return Part(step.label, step.source)
     return Part("guard")

@@ -12,7 +12,7 @@ import numpy as np
 from jit.dims import Extent, same, symbol
 from jit.forms import nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of
-from jit.forms.expression import Domain, linear
+from jit.forms.expression import Access, Domain, linear
 from jit.forms.fuse import Group, fuse, started
 from jit.forms.likeness import Likeness, likeness
 from jit.forms.nodes import Form, FormValue
@@ -28,6 +28,7 @@ from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
 from jit.loops.streams import StreamNest, streams
 from jit.progress import each
+from jit.repeats import Places
 from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
 from jit.target import Target
 from jit.types import TensorType, product
@@ -56,17 +57,32 @@ def plan(name: str, forms: FormProgram, target: Target) -> Plan:
 
 
 class Planner:
-    """A plan in the making."""
+    """A plan in the making.
 
-    def __init__(self, name: str, forms: FormProgram, target: Target) -> None:
+    Args:
+        name: For people.
+        forms: What is computed.
+        target: The machine.
+        places: Of a body of a loop: where its inputs and outputs lie, among the slots of others.
+    """
+
+    def __init__(
+        self, name: str, forms: FormProgram, target: Target, places: Places | None = None
+    ) -> None:
         self.forms, self.target = forms, target
         self.placement = Placement(forms)
         maker = TaskMaker(self.placement)
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)
-        self.slots: list[Slot] = []
+        self.slots: list[Slot] = [] if places is None else places.slots
         self.slot_of: dict[FormValue, int] = {}
-        inputs = [self._add(x, Slot(x.type, "input")) for x in forms.inputs]
+        if places is None:
+            inputs = [self._add(x, Slot(x.type, "input")) for x in forms.inputs]
+        else:
+            inputs = places.inputs
+            self.slot_of.update(zip(forms.inputs, inputs, strict=True))
+            owners = [self.placement.base(x) for x in forms.outputs]
+            self.slot_of.update(zip(owners, places.outputs, strict=True))
         self.program = Program(name, self.slots, inputs)
         self.plan = Plan(self.program, [])
         steps = chained(fuse(maker.tasks()), self.placement)
@@ -195,6 +211,8 @@ class Planner:
                         tuple(map(self._shape_if_other, form.inputs)),
                     )
                 )
+            case nodes.Loop():
+                self._loop(form)
             case nodes.Scan():
                 nest = ScanNest(task, self.extractor, self.placement.base, self.target.lanes(4))
                 self._add_launch(nest.build(self._label([task])), [task])
@@ -205,6 +223,14 @@ class Planner:
                     self._add_launch(naive, [task])
             case _:
                 raise TypeError(form)
+
+    def _loop(self, form: nodes.Loop) -> None:
+        """Launches of the body, again and again; what is the same each time runs once, before."""
+        given, results = [[self.slot(x) for x in xs] for xs in (form.inputs, form.outputs)]
+        places = Places(form, self.slots, given, results)
+        inner = Planner(self.program.name, form.program, self.target, places)
+        before, repeat = places.repeated(inner.program)
+        self.program.steps += [*before, repeat]
 
     def _shape_if_other(self, value: FormValue) -> tuple[Extent, ...] | None:
         """The shape of a value where it is not that of its memory."""
@@ -218,7 +244,10 @@ class Planner:
         maps = [task for task in group.tasks if isinstance(task, MapTask)]
         apart = {x for task in group.tasks if task not in maps for x in task.reads()}
         apart |= group.values().keys()
-        reads = [access for task in maps for access in task.accesses()]
+        reads: dict[FormValue, list[Access]] = {}
+        for access in [access for task in maps for access in task.accesses()]:
+            reads.setdefault(access.value, []).append(access)
+        places: dict[FormValue, Extent | None] = {}
         pairs: list[tuple[int, int]] = []
         for task in maps:  # what a task reads itself is read before it stores
             (value,) = task.outputs
@@ -228,7 +257,10 @@ class Planner:
             for x in task.reads():
                 if x in apart or x.dtype != value.dtype:
                     continue
-                if all(same(linear(x.shape, a.at), own) for a in reads if a.value is x):
+                if x not in places:
+                    places[x] = common_place(reads[x])
+                place = places[x]
+                if place is not None and same(place, own):
                     pairs.append((self.slot(x), self.slot(value)))
         return tuple(pairs)
 
@@ -294,6 +326,12 @@ def operations(tasks: Sequence[Task]) -> Extent | None:
     products = [task for task in tasks if isinstance(task, ProductTask)]
     letters = [[x.extent for x in task.contraction.letters.values()] for task in products]
     return sum([2 * product(extents) for extents in letters]) if letters else None
+
+
+def common_place(accesses: Sequence[Access]) -> Extent | None:
+    """The one place in memory that all of these read, in their loops; None if they differ."""
+    first, *others = (linear(x.value.shape, x.at) for x in accesses)
+    return first if all(same(first, other) for other in others) else None
 
 
 def same_shapes(a: Sequence[Extent], b: Sequence[Extent]) -> bool:

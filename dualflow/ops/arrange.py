@@ -85,6 +85,7 @@ _concat = Op(
     lower=_concat_lower,
     pullback=_concat_pullback,
     jvp=_concat_jvp,
+    joins=True,
 )
 
 

@@ -330,9 +330,8 @@ class Function(Arriving, Decorated):
     def _give_up(self, entry: Entry, reason: str, remedy: str) -> None:
         """Python runs at every call of this signature from now on, and the user is told once."""
         if self.options["strict"]:
-            raise TraceError(
-                f"{self.name}: {reason}", "a function that can be compiled whole", remedy
-            )
+            expected = "a function that can be compiled whole"
+            raise TraceError(f"{self.name}: {reason}", expected, remedy)
         entry.segments = reason
         warn_user(
             f"{self.name} runs in segments, with Python in between: {reason}. "
@@ -368,10 +367,9 @@ class Function(Arriving, Decorated):
             trace.restore()
             raise
         except Exception as error:
-            again = entry.pattern.may_cause(error)
-            if again is not None and trace.did_something(args, kwargs):
-                again = None
-            again = again or trace.states.may_cause(error)
+            again = trace.states.may_cause(error)
+            if again is None and not trace.did_something(args, kwargs):
+                again = entry.pattern.may_cause(error)
             if again is None:
                 raise
             trace.restore(python=True)

@@ -20,7 +20,7 @@ from dualflow.core.record import INEXACT, clock, hang
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.attrs import at_hint, has_dim, make_plain, settled, shapes, varying_types
+from dualflow.tracing.attrs import at_hint, has_dim, make_plain, settled, varying_types
 from dualflow.tracing.captured import Captured
 from dualflow.tracing.cells import Cell, GradCell, NumberCell, TensorCell, VariableCell, read_of
 from dualflow.tracing.created import Created
@@ -131,10 +131,7 @@ class Trace:
                 attrs = {name: at_hint(attr) for name, attr in attrs.items()}
             outputs = self._evaluate(op, args, attrs)
             found = tuple(y.type for y in outputs)
-            if types is not None and at_hint(shapes(types)) != shapes(found):
-                self.fix_extents(f"{op.name} at {user_line()} has a shape that depends on values")
-                types = None
-            types = types or found
+            types = found if types is None else agreed(self, op, types, found)
         for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):
             y.symbol = self.symbol(value)
         hang(op, args, attrs, outputs)

@@ -17,7 +17,7 @@ from jit.forms.index import Load
 from jit.forms.nodes import Form, FormValue
 from jit.forms.program import FormProgram
 
-KEPT = (nodes.Source, nodes.Extern, nodes.Guard)  # a host step may do something besides
+KEPT = (nodes.Source, nodes.Extern, nodes.Loop, nodes.Guard)  # a host step may do something besides
 
 
 def merged(program: FormProgram) -> FormProgram:

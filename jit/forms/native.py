@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from jit.dims import Dim, allowing_guesses
-from jit.errors import NoNativeCode
+from jit.dims import Dim, allowing_guesses, free_symbols
+from jit.errors import DualflowError, NoNativeCode
 from jit.forms import nodes
 from jit.forms.forms import FormBuilder
 from jit.forms.merge import merged
 from jit.forms.nodes import Form, FormValue
+from jit.forms.placement import Placement
 from jit.forms.program import FormProgram
 from jit.ir.builtin import guard
 from jit.ir.graph import Graph, Node
-from jit.ir.printer import attr_leaves
+from jit.ir.loop import COUNTER, loop
+from jit.ir.printer import attr_leaves, static_dims
 from jit.progress import each
 from jit.types import kind
 
@@ -61,6 +63,10 @@ def lowered(form: FormBuilder, node: Node, xs: Sequence[FormValue]) -> tuple[For
     """The results of one node."""
     if node.op is guard:
         return form.emit(nodes.Guard(tuple(xs), (), node.attrs["expected"]))
+    if node.op is loop:
+        attrs, types = dict(node.attrs), tuple([value.type for value in node.outputs])
+        program = lower_for_code(attrs.pop("body"))
+        return form.emit(nodes.Loop(tuple(xs), types, program, **attrs))
     start = len(form.forms)
     results = node.op.lower(form, *xs, **node.attrs)
     if all(map(has_code, form.forms[start:])):
@@ -94,3 +100,35 @@ def host_step(node: Node) -> Callable[..., Any]:
             return evaluate(np, *arrays, **attrs)
 
     return host
+
+
+def is_computed(node: Node) -> bool:
+    """Whether a node is more than a view, a constant, or a number of each index."""
+    form = FormBuilder()
+    xs = [form.source(value.type) for value in node.inputs]
+    with allowing_guesses():
+        lowered(form, node, xs)
+    kinds = (nodes.Source, nodes.View, nodes.Constant, nodes.Index)
+    return not all(isinstance(each, kinds) for each in form.forms)
+
+
+def is_repeatable(body: Graph) -> bool:
+    """Whether a graph can be run again and again by native code, as the body of a loop.
+
+    Nothing of it is left to Python, each output is computed, into memory of its own, and the sizes
+    are those of inputs.
+    """
+    try:
+        program = lower_for_code(body)
+    except (NoNativeCode, DualflowError):
+        return False
+    alone = [x for value in body.inputs for x in value.type.shape]
+    known = {str(x) for x in alone if isinstance(x, Dim)} | {COUNTER}
+    if not {str(s) for s in free_symbols(static_dims(body))} <= known:
+        return False
+    if not all(isinstance(form, NATIVE) for form in program.forms):
+        return False
+    placement = Placement(program)
+    owners = [placement.base(x) for x in program.outputs]
+    computed = not any(isinstance(x.form, nodes.Source | nodes.Constant) for x in owners)
+    return computed and len(set(owners)) == len(owners)

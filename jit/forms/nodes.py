@@ -154,6 +154,16 @@ class Extern(Form):
 
 
 @dataclass(frozen=True, eq=False)
+class Loop(Form):
+    """`program` runs `count` times; `carried` and `stacked` as in `jit.ir.loop`."""
+
+    program: Any
+    count: int
+    carried: tuple[int, ...]
+    stacked: tuple[bool, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Guard(Form):
     """The program goes on only if the one number in inputs[0] is `expected`.
 

@@ -17,7 +17,7 @@ The grammar, where `x*` is a list of x with commas between, and `x?` an option:
     symbols = "[" (bounds ("hint" INT)?)* "]"     the dimensions whose extent is not known
     bounds  = NAME ">=" INT | INT "<=" NAME "<=" INT
     input   = value ":" type
-    line    = ((value ":" type)* "=")? NAME "(" value* ")" ("{" attr* "}")? ("  # " SOURCE)?
+    line    = ((value ":" type)* "=")? NAME "(" value* ")" ("{" attr* "}" ("of")?)? ("  # " SOURCE)?
     value   = "%" NAME | "%" NUMBER               inputs have names, results of nodes numbers
     type    = DTYPE "[" extent* "]"
     extent  = an integer expression over symbols: 4, n, 2*n + 1, n//4
@@ -25,6 +25,8 @@ The grammar, where `x*` is a list of x with commas between, and `x?` an option:
     static  = INT | FLOAT | COMPLEX | STRING | "True" | "False" | "None" | DTYPE | extent | array
             | "(" static* ","? ")"
     array   = type "(" number* ")" | type "(" "base64" STRING ")"
+
+Below a line with "of" stands a graph: the attr `body` of a loop (`jit.ir.loop`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Values live in numbered slots; a slot is released with the last use of its value
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -40,18 +40,21 @@ class Program:
         self._symbolic = bool(static_dims(graph))
         self._bound: dict[tuple[int, ...], list[Step]] = {}
 
-    def __call__(self, arrays: Sequence[Any]) -> list[Any]:
+    def __call__(
+        self, arrays: Sequence[Any], sizes: Mapping[str, int] = MappingProxyType({})
+    ) -> list[Any]:
         """Run on `arrays`, one for each input; the results in the order of the graph's outputs.
 
         Arrays are immutable here: a result may be a view of an input or of another result, or an
-        input itself. NumPy's floating-point warnings are the caller's to switch off.
+        input itself. NumPy's floating-point warnings are the caller's to switch off. `sizes` are
+        the values of symbols that no shape gives.
 
         Raises:
             GuardMiss: A guard saw another answer than it expects.
             DualflowError: From an op; `location` is the line that the node came from.
             ShapeError: The shapes do not fit the symbolic dimensions of the inputs.
         """
-        steps = self._steps_for(arrays) if self._symbolic else self.steps
+        steps = self._steps_for(arrays, sizes) if self._symbolic else self.steps
         xp, ndarray = self.xp, self.xp.ndarray
         slots = [*arrays, *self.resident]
         node: Any = None
@@ -79,15 +82,18 @@ class Program:
             error.pin(node.source)
             raise
         except Exception as error:
-            if node.source:
-                error.add_note(f"  at {node.source}")
+            note = f"  at {node.source}"
+            if node.source and note not in getattr(
+                error, "__notes__", ()
+            ):  # of a loop and its body
+                error.add_note(note)
             raise
         return [slots[i] for i in self.results]
 
-    def _steps_for(self, arrays: Sequence[Any]) -> list[Step]:
+    def _steps_for(self, arrays: Sequence[Any], sizes: Mapping[str, int]) -> list[Step]:
         """The steps with numbers in place of symbols, kept for the sizes that come again."""
         shapes = [value.type.shape for value in self.graph.inputs]
-        binding = solve(shapes, [array.shape for array in arrays])
+        binding = {**solve(shapes, [array.shape for array in arrays]), **sizes}
         key = tuple(binding.values())
         steps = self._bound.get(key)
         if steps is None:

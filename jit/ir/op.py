@@ -24,6 +24,7 @@ class OpDef:
         lower: `(form, *xs, **attrs) -> form value(s)`; the op as forms.
         pure: Same inputs, same outputs, no effects: may be merged, folded, dropped.
         commutative: The first two inputs may be swapped without changing any bit of the result.
+        joins: The inputs follow each other in the result, along the dimension that `axis` says.
     """
 
     name: str
@@ -32,6 +33,7 @@ class OpDef:
     lower: Callable[..., Any]
     pure: bool = True
     commutative: bool = False
+    joins: bool = False
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -61,14 +62,22 @@ def format_node(
     else:
         left = ", ".join(f"{names.get(value, UNKNOWN)}: {value.type}" for value in node.outputs)
         inputs = ", ".join(names.get(value, UNKNOWN) for value in node.inputs)
-    attrs = ", ".join(f"{name}={format_static(value)}" for name, value in node.attrs.items())
+    bodies = [value for value in node.attrs.values() if is_graph(value)]
+    attrs = ", ".join(
+        f"{name}={format_static(value)}"
+        for name, value in node.attrs.items()
+        if not is_graph(value)
+    )
     text = f"{node.op.name}({inputs})"
     if left:
         text = f"{left} = {text}"
     if attrs:
-        text += f" {{{attrs}}}"
+        text += f" {{{attrs}}}" + " of" * len(bodies)
     if source and node.source:
         text += f"  # {' '.join(node.source.split())}"
+    for body in bodies:
+        inner = format_graph(body, canonical=not source)
+        text += "\n" + textwrap.indent(inner, 4 * " ")
     return text
 
 
@@ -92,9 +101,18 @@ def format_static(value: Any) -> str:
         return value.name
     if isinstance(value, np.ndarray):
         return _format_array(value)
+    if is_graph(value):
+        return format_graph(value, canonical=True)
     raise TypeError(
         f"attr {value!r} is a {kind.__name__}: attrs are numbers, strings, dtypes, dims, tuples"
     )
+
+
+def is_graph(value: Any) -> TypeGuard[Graph]:
+    """Whether an attr is a graph: the body of a loop."""
+    from jit.ir.graph import Graph
+
+    return isinstance(value, Graph)
 
 
 def static_dims(graph: Graph) -> list[Dim]:

@@ -20,6 +20,7 @@ from jit.dims import Dim
 from jit.errors import GraphError
 from jit.ir.builtin import builtin_ops
 from jit.ir.graph import Graph, Value
+from jit.ir.loop import loop_ops
 from jit.ir.op import OpDef
 from jit.ir.printer import array_of_figures
 from jit.types import TensorType, dtypes
@@ -28,7 +29,7 @@ HEADER = re.compile(
     r"graph\s+(?P<name>[\w.]+)\s*(?:\[(?P<symbols>[^\]]*)\])?\s*\((?P<inputs>.*)\)\s*\{"
 )
 NODE = re.compile(
-    r"(?:(?P<left>%.*?)\s*=\s*)?(?P<op>[\w.]+)\((?P<args>[^()]*)\)(?:\s*\{(?P<attrs>.*)\})?"
+    r"(?:(?P<left>%.*?)\s*=\s*)?(?P<op>[\w.]+)\((?P<args>[^()]*)\)(?:\s*\{(?P<attrs>.*)\})?(?P<body>\s+of)?"
 )
 SYMBOL = re.compile(
     r"(?:(?P<low>-?\d+)<=)?(?P<name>\w+)(?:>=(?P<least>-?\d+)|<=(?P<high>-?\d+))(?:\s+hint\s+(?P<hint>-?\d+))?"
@@ -51,12 +52,12 @@ def parse(text: str, ops: Mapping[str, OpDef]) -> Graph:
 
     Args:
         text: What `str(graph)` gives.
-        ops: Op records by name; `constant` and `guard` are always known.
+        ops: Op records by name; `constant`, `guard`, `loop` and `row` are always known.
 
     Raises:
         GraphError: The text is not that of a graph; the message shows the line.
     """
-    return _Reader(text, {**ops, **builtin_ops}).graph
+    return _Reader(text, {**ops, **builtin_ops, **loop_ops}).graph
 
 
 class _Reader:
@@ -65,14 +66,14 @@ class _Reader:
     A method that reads a line returns the method for the next one, or None to stay the same.
     """
 
-    def __init__(self, text: str, ops: Mapping[str, OpDef]) -> None:
+    def __init__(self, text: str, ops: Mapping[str, OpDef], before: int = 0) -> None:
         self.ops = ops
         self.values: dict[str, Value] = {}
         self.symbols: dict[str, Dim] = {}
         self.line = ""
         self.number = 0
         step: Step = self._header
-        for self.number, line in enumerate(text.splitlines(), start=1):
+        for self.number, line in enumerate(text.splitlines(), before + 1):
             self.line = line.strip()
             if self.line:
                 step = step() or step
@@ -125,10 +126,29 @@ class _Reader:
         inputs = [self._used(part) for part in split(match["args"])]
         attrs = dict(self._attr(part) for part in split(match["attrs"] or ""))
         types = tuple([type_ for _, type_ in left])
-        outputs = self.graph.add(op, inputs, attrs, types, source)
-        for (name, _), value in zip(left, outputs, strict=True):
-            self._define(name, value)
-        return None
+
+        def add() -> None:
+            outputs = self.graph.add(op, inputs, attrs, types, source)
+            for (name, _), value in zip(left, outputs, strict=True):
+                self._define(name, value)
+
+        return self._body(attrs, add) if match["body"] else add()
+
+    def _body(self, attrs: dict[str, Any], add: Callable[[], None]) -> Step:
+        """Reads the lines of a graph into the attr `body`, and then adds the node."""
+        first, lines, depth = self.number, list[str](), 0
+
+        def read() -> Step | None:
+            nonlocal depth
+            lines.append(self.line)
+            depth += bool(HEADER.fullmatch(self.line)) - (self.line == "}")
+            if depth > 0:
+                return None
+            attrs["body"] = _Reader("\n".join(lines), self.ops, first).graph
+            add()
+            return self._node
+
+        return read
 
     def _end(self) -> Step:
         if self.line != "}":

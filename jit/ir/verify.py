@@ -10,7 +10,7 @@ from jit.dims import recording_guesses, same
 from jit.errors import DualflowError, GraphError
 from jit.ir.builtin import constant, guard
 from jit.ir.graph import Graph, Node, Value
-from jit.ir.printer import format_node, format_static, value_names
+from jit.ir.printer import format_node, format_static, is_graph, value_names
 from jit.types import TensorType
 
 
@@ -66,6 +66,8 @@ def _verify_node(node: Node, assigned: set[Value], names: dict[Value, str]) -> N
             _fail(node, names, f"{name}: {error}")
         if isinstance(attr, np.ndarray) and (node.op is not constant or attr.flags.writeable):
             _fail(node, names, f"{name} is an array that may change, or not that of a constant")
+        if is_graph(attr):
+            verify(attr)
     if node.op is guard and type(node.attrs.get("expected")) not in (bool, int):
         _fail(node, names, "a guard expects a bool or an int")
     _verify_types(node, names)

@@ -13,7 +13,7 @@ from jit.dims import evaluate
 from jit.runtime import blocks
 from jit.runtime.memory import ALIGNMENT, donors
 from jit.runtime.native import native
-from jit.runtime.program import Array, Launch
+from jit.runtime.program import Array, Launch, Repeat
 from jit.runtime.tables import (
     DETACHED_SECONDS,
     Numbering,
@@ -95,8 +95,8 @@ class Binding:
         self.end = len(numbering.times.moments)
         self.frames: list[Frame] = []
         self._sort_outputs(pairs)
-        launches = numbering.launches(sizes)
-        self.shares = bool(np.any(launches.rows[:, 3]))
+        launches = numbering.launches(sizes, pool)
+        self.shares = launches.shares
         self.layout = numbering.arena(sizes)
         self.arena = self.layout.size
         self._launches, self._pool = launches, pool
@@ -159,7 +159,7 @@ class Binding:
         """Whether a call needs nothing but native code."""
         program = self.program
         return (
-            all(isinstance(step, Launch) for step in program.steps)
+            all(isinstance(step, Launch | Repeat) for step in program.steps)
             and len(self._made) == len(program.outputs)
             and not self.large
             and self.arena <= ON_STACK

@@ -14,7 +14,7 @@ from jit.runtime import blocks
 from jit.runtime.binding import Binding, Frame, Pairs, Shapes, fits
 from jit.runtime.native import native
 from jit.runtime.native_code import FAILED
-from jit.runtime.program import Array, GuardStep, HostStep, Launch, Program
+from jit.runtime.program import Array, GuardStep, HostStep, Program
 from jit.runtime.tables import Numbering, address, shape_of
 from jit.runtime.threads import Pool, pool
 
@@ -41,7 +41,7 @@ class Executable:
     ) -> None:
         self.program = program
         find = link if callable(link) else link.__getitem__
-        kernels = {step.kernel for step in program.steps if isinstance(step, Launch)}
+        kernels = {launch.kernel for launch in program.launches()}
         addresses = {kernel: find(kernel) for kernel in kernels}
         self._pool = threads or pool()
         self._numbering = Numbering(program, addresses, native().kernels)

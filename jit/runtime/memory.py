@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from jit.runtime.program import Launch, Program
+from jit.runtime.program import Launch, Program, Repeat, Step
 
 ALIGNMENT = 64  # a cache line, and the widest vector
 
@@ -66,7 +66,39 @@ def timeline(program: Program, batches: Iterable[range] | None = None) -> Timeli
     """
     if batches is None:
         batches = (range(at, at + 1) for at in range(len(program.steps)))
-    moments = [_moment(program, batch) for batch in batches]
+    return _lifetimes([_moment(program, program.steps, batch) for batch in batches])
+
+
+def unfolded(
+    program: Program, times: Timeline, inner: Mapping[Repeat, Iterable[range]]
+) -> Timeline:
+    """The lifetimes in which a run of repeated steps is moments of its own.
+
+    What is written and read within a run only lives between these; all else that repeated steps
+    touch lives as long as they are repeated.
+
+    Args:
+        program: Whose steps they are.
+        times: The lifetimes in which repeated steps are one moment.
+        inner: For repeated steps which ones are done at once.
+    """
+    moments: list[Moment] = []
+    for at, moment in enumerate(times.moments):
+        step = program.steps[moment.steps.start]
+        if not isinstance(step, Repeat):
+            moments.append(moment)
+            continue
+        made = {slot for launch in step.steps for slot in program.writes(launch)}
+        own = {x for x in made if times.births.get(x) == times.deaths.get(x) == at}
+        own = own.difference(program.outputs)
+        around = tuple([x for x in (*moment.reads, *moment.writes) if x not in own])
+        moments.append(Moment(moment.steps, (), around))
+        moments += [_moment(program, step.steps, batch) for batch in inner[step]]
+        moments.append(Moment(moment.steps, around, ()))
+    return _lifetimes(moments)
+
+
+def _lifetimes(moments: Sequence[Moment]) -> Timeline:
     births: dict[int, int] = {}
     deaths: dict[int, int] = {}
     for at, moment in enumerate(moments):
@@ -76,8 +108,8 @@ def timeline(program: Program, batches: Iterable[range] | None = None) -> Timeli
     return Timeline(moments, births, deaths)
 
 
-def _moment(program: Program, batch: range) -> Moment:
-    steps = program.steps[batch.start : batch.stop]
+def _moment(program: Program, every: Sequence[Step], batch: range) -> Moment:
+    steps = every[batch.start : batch.stop]
     reads = [slot for step in steps for slot in dict.fromkeys(program.reads(step))]
     writes = [slot for step in steps for slot in program.writes(step)]
     pairs = [pair for step in steps if isinstance(step, Launch) for pair in step.in_place]

@@ -45,7 +45,7 @@ class Native:
             structures of Python or NumPy are not laid out as expected.
         resume: Makes `resume(slots, first)` of a plan's address.
         same: Makes `same(*objects)` of an address, where the number of objects and their ids are.
-        kernels: Addresses of guard kernels, and of `batch`.
+        kernels: Addresses of guard kernels, of `batch` and of `repeat`.
         direct: Makes `direct(*arrays)` of a plan's address and of what must live as long as the
             function; None where `enter` is.
     """
@@ -60,7 +60,7 @@ class Native:
 @cache
 def native() -> Native:
     """The native functions of this process."""
-    kernels = ["batch", *guard_texts()]
+    kernels = ["batch", "repeat", *guard_texts()]
     imports = {name: _address(getattr(ctypes.pythonapi, name)) for name in PYTHON_API}
     imports |= numpy_abi.symbols() | {"parallel": threads.pool().parallel}
     found = linked(code(), ["enter", "resume", "direct", "same", *kernels], imports)

@@ -19,6 +19,9 @@ STRUCTURES = """
 %input = type { i64, ptr, i64, ptr }             ; slot, descr, rank, dims
 %output = type { i64, i64, i64, ptr, i64, ptr }  ; position, slot, number of a donor, descr, ...
 %place = type { i64, i64 }                       ; slot, offset
+%repeat = type { i64, ptr, i64, ptr, i64, ptr, i64, ptr }
+; how often, launches and their number, moves before and between alike, threads
+%move = type { i64, i64, i64 }                   ; slot, source (0, the status, is 0), bytes
 """
 
 # run: steps from number `first` on, up to a step that Python does, a failure, or the end.
@@ -31,13 +34,18 @@ declare i64 @PyLong_AsLongLong(ptr)
 declare ptr @PyLong_FromLongLong(i64)
 
 define i64 @run(ptr %plan, ptr %slots, i64 %first) {
-entry:
   %steps = load ptr, ptr %plan
   %count.at = getelementptr %plan, ptr %plan, i32 0, i32 1
   %count = load i64, ptr %count.at
   %pool.at = getelementptr %plan, ptr %plan, i32 0, i32 9
   %pool = load ptr, ptr %pool.at
   store i64 0, ptr %slots
+  %at = call i64 @run_steps(ptr %steps, i64 %count, ptr %pool, ptr %slots, i64 %first)
+  ret i64 %at
+}
+
+define internal i64 @run_steps(ptr %steps, i64 %count, ptr %pool, ptr %slots, i64 %first) {
+entry:
   br label %next
 next:
   %i = phi i64 [ %first, %entry ], [ %after, %ran ]
@@ -70,6 +78,68 @@ ran:
   br i1 %well, label %next, label %stop
 stop:
   ret i64 %i
+}
+
+; a kernel that runs steps again and again, until one fails
+define void @repeat(ptr %slots, ptr %repeat, i64 %begin, i64 %end) {
+entry:
+  %times = load i64, ptr %repeat
+  %steps.at = getelementptr %repeat, ptr %repeat, i32 0, i32 1
+  %steps = load ptr, ptr %steps.at
+  %count.at = getelementptr %repeat, ptr %repeat, i32 0, i32 2
+  %count = load i64, ptr %count.at
+  %before.at = getelementptr %repeat, ptr %repeat, i32 0, i32 3
+  %before = load ptr, ptr %before.at
+  %befores.at = getelementptr %repeat, ptr %repeat, i32 0, i32 4
+  %befores = load i64, ptr %befores.at
+  %between.at = getelementptr %repeat, ptr %repeat, i32 0, i32 5
+  %between = load ptr, ptr %between.at
+  %betweens.at = getelementptr %repeat, ptr %repeat, i32 0, i32 6
+  %betweens = load i64, ptr %betweens.at
+  %pool.at = getelementptr %repeat, ptr %repeat, i32 0, i32 7
+  %pool = load ptr, ptr %pool.at
+  call void @move(ptr %before, i64 %befores, ptr %slots)
+  br label %next
+next:
+  %t = phi i64 [ 0, %entry ], [ %t.next, %on ]
+  %more = icmp slt i64 %t, %times
+  br i1 %more, label %go, label %done
+go:
+  %at = call i64 @run_steps(ptr %steps, i64 %count, ptr %pool, ptr %slots, i64 0)
+  %all = icmp eq i64 %at, %count
+  br i1 %all, label %on, label %done
+on:
+  call void @move(ptr %between, i64 %betweens, ptr %slots)
+  %t.next = add i64 %t, 1
+  br label %next
+done:
+  ret void
+}
+
+; slots that become other slots, some bytes further
+define internal void @move(ptr %moves, i64 %count, ptr %slots) {
+entry:
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %one ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %done
+one:
+  %move = getelementptr %move, ptr %moves, i64 %i
+  %number = load i64, ptr %move
+  %source.at = getelementptr %move, ptr %move, i32 0, i32 1
+  %source = load i64, ptr %source.at
+  %by.at = getelementptr %move, ptr %move, i32 0, i32 2
+  %by = load i64, ptr %by.at
+  %from = getelementptr i64, ptr %slots, i64 %source
+  %old = load i64, ptr %from
+  %new = add i64 %old, %by
+  %slot = getelementptr i64, ptr %slots, i64 %number
+  store i64 %new, ptr %slot
+  %i.next = add i64 %i, 1
+  br label %next
+done:
+  ret void
 }
 
 ; run, without Python's lock if the plan says so

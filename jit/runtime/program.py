@@ -6,7 +6,7 @@ overlap unless a launch works in place. Inputs are never written, unless the cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from jit.types import TensorType
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 USED = "temporary"  # the role of a slot that a step writes
+MOVING = "moving"  # and of one that shows memory of others, here and there
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class Slot:
 
     Attributes:
         type: Shape, which may hold symbols, and dtype.
-        role: "input", "constant" or "temporary"; outputs of the program are temporaries as well.
+        role: "input", "constant", "temporary", "moving"; outputs of the program are temporaries.
         value: Of a constant.
     """
 
@@ -103,7 +104,46 @@ class GuardStep:
     index: int
 
 
-Step: TypeAlias = "Launch | HostStep | GuardStep"
+@dataclass(frozen=True)
+class Move:
+    """`slot` is from now on the memory that lies `by` bytes behind that of `source`.
+
+    Without a source `slot` is the number `by`.
+    """
+
+    slot: int
+    source: int | None
+    by: Extent = 0
+
+
+@dataclass(eq=False)
+class Repeat:
+    """Launches that run again and again.
+
+    Attributes:
+        count: How often.
+        steps: What runs.
+        counter: The slot that holds the number of the run, from 0.
+        before: Moves before the first run.
+        between: Moves after each run.
+        reads: Slots of others that are read.
+        writes: Slots that are written; those that move are in neither.
+        source: The user's line.
+        label: For people.
+    """
+
+    count: int
+    steps: list[Launch]
+    counter: int
+    before: list[Move]
+    between: list[Move]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    source: str | None = None
+    label: str = ""
+
+
+Step: TypeAlias = "Launch | Repeat | HostStep | GuardStep"
 
 
 @dataclass(eq=False)
@@ -124,11 +164,20 @@ class Program:
     steps: list[Step] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
+    def launches(self) -> Iterator[Launch]:
+        """Every launch, once, those of repeated steps included."""
+        for step in self.steps:
+            yield from step.steps if isinstance(step, Repeat) else ()
+            if isinstance(step, Launch):
+                yield step
+
     def reads(self, step: Step) -> tuple[int, ...]:
         """The slots that a step reads."""
         if isinstance(step, Launch):
             pairs = zip(step.kernel.buffers, step.buffers, strict=True)
             return tuple([slot for buffer, slot in pairs if buffer.access != "out"])
+        if isinstance(step, Repeat):
+            return step.reads
         return step.inputs if isinstance(step, HostStep) else (step.slot,)
 
     def writes(self, step: Step) -> tuple[int, ...]:
@@ -136,15 +185,23 @@ class Program:
         if isinstance(step, Launch):
             pairs = zip(step.kernel.buffers, step.buffers, strict=True)
             return tuple([slot for buffer, slot in pairs if buffer.access != "in"])
+        if isinstance(step, Repeat):
+            return step.writes
         return step.outputs if isinstance(step, HostStep) else ()
 
     def __str__(self) -> str:
         numbered = enumerate(self.slots)
         named = [f"  %{k}: {each.type}  # {each.role}" for k, each in numbered if each.role != USED]
-        steps = [f"  {self._format(step)}" for step in self.steps]
+        steps = [f"  {line}" for step in self.steps for line in self._lines(step)]
         outputs = ", ".join(f"%{slot}" for slot in self.outputs)
         lines = [f"program {self.name} {{", *named, *steps, f"  return {outputs}".rstrip(), "}"]
         return "\n".join(lines)
+
+    def _lines(self, step: Step) -> list[str]:
+        """A step, and below it what it repeats."""
+        if not isinstance(step, Repeat):
+            return [self._format(step)]
+        return [f"{self._format(step)} {{", *[f"  {self._format(x)}" for x in step.steps], "}"]
 
     def _format(self, step: Step) -> str:
         """`%3 = add_tanh(%0, %1)  # nets.py:7`."""
@@ -153,6 +210,6 @@ class Program:
         if isinstance(step, GuardStep):
             return f"guard({reads}) == {step.expected}"
         writes = ", ".join(f"%{slot}: {self.slots[slot].type}" for slot in written)
-        called = step.label if isinstance(step, Launch) else f"host {step.label}"
+        called = f"host {step.label}" if isinstance(step, HostStep) else step.label
         line = f"  # {step.source}" if step.source else ""
         return f"{writes} = {called}({reads}){line}"

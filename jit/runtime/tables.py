@@ -13,10 +13,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from jit.dims import Extent, evaluate
+from jit.ir.loop import COUNTER
 from jit.loops.ir import Check, Kernel
 from jit.runtime.kernel_code import guard_name
-from jit.runtime.memory import Layout, layout, timeline
-from jit.runtime.program import Array, GuardStep, HostStep, Launch, Program, Step
+from jit.runtime.memory import Layout, layout, timeline, unfolded
+from jit.runtime.program import Array, GuardStep, HostStep, Launch, Program, Repeat, Step
 from jit.runtime.threads_code import SHARE, WAKE
 
 SHARED_SECONDS = 5e-6  # work of a launch from which on threads share it, if they are awake
@@ -54,30 +55,44 @@ class Numbering:
         program = self.program
         self.sizes: list[Extent] = []
         self._size_numbers: dict[str, int] = {}
-        steps = [self._step(step) for step in program.steps]
-        self._functions = [function for function, _ in steps]
-        self._records = np.array([word for _, record in steps for word in record], np.int64)
-        starts = accumulate([len(record) for _, record in steps], initial=0)
-        self._starts = [address(self._records) + 8 * start for start in starts]
-        self.times = timeline(program, batches(program, self._functions))
+        self._steps = self._recorded(program.steps)
+        repeats = [step for step in program.steps if isinstance(step, Repeat)]
+        self._repeated = {step: self._recorded(step.steps, step.counter) for step in repeats}
+        self.times = timeline(program, self._steps.batches)
+        inner = {step: recorded.batches for step, recorded in self._repeated.items()}
+        self._unfolded = unfolded(program, self.times, inner)
         self.constants = {
             slot: np.asarray(each.value, each.type.dtype, order="C").reshape(each.type.shape)
             for slot, each in enumerate(program.slots)
             if each.role == "constant"
         }
 
-    def _step(self, step: Step) -> tuple[int, list[int]]:
+    def _recorded(self, steps: Sequence[Step], counter: int | None = None) -> Recorded:
+        pairs = [self._step(step, counter) for step in steps]
+        functions = [function for function, _ in pairs]
+        records = np.array([word for _, record in pairs for word in record], np.int64)
+        starts = accumulate([len(record) for _, record in pairs], initial=0)
+        addresses = [address(records) + 8 * start for start in starts]
+        together = batches(self.program, steps, functions)
+        return Recorded(steps, functions, records, addresses, together)
+
+    def _step(self, step: Step, counter: int | None) -> tuple[int, list[int]]:
         """The function of a step, 0 if Python does it, and its record."""
         if isinstance(step, Launch):
             numbers = [slot + 1 for slot in step.buffers]
-            return self.functions[step.kernel], numbers + [self._size(x) for x in step.sizes]
+            sizes = [self._size(x, counter) for x in step.sizes]
+            return self.functions[step.kernel], numbers + sizes
+        if isinstance(step, Repeat):
+            return self.native["repeat"], []  # its record holds sizes
         if isinstance(step, GuardStep):
             dtype = self.program.slots[step.slot].type.dtype
             if name := guard_name(dtype, step.expected):
                 return self.native[name], [step.slot + 1, int(step.expected)]
         return 0, []
 
-    def _size(self, extent: Extent) -> int:
+    def _size(self, extent: Extent, counter: int | None) -> int:
+        if counter is not None and str(extent) == COUNTER:
+            return counter + 1
         number = self._size_numbers.get(str(extent))
         if number is None:
             number = 1 + len(self.program.slots) + len(self.sizes)
@@ -90,30 +105,48 @@ class Numbering:
         """How many words the slots of a call are."""
         return 1 + len(self.program.slots) + len(self.sizes)
 
-    def launches(self, binding: Mapping[str, int]) -> Launches:
-        """The launch table for these sizes: a row for each moment."""
-        rows, records, total = list[tuple[int, ...]](), list[Words](), 0.0
-        for moment in self.times.moments:
-            work = [self._work(at, binding) for at in moment.steps]
+    def launches(self, binding: Mapping[str, int], pool: int) -> Launches:
+        """The launch table for these sizes: a row for each moment.
+
+        Args:
+            binding: The value of each symbol.
+            pool: Address of the control block of the threads.
+        """
+        return self._table(self._steps, {**binding, COUNTER: 0}, pool)
+
+    def _table(self, recorded: Recorded, binding: Mapping[str, int], pool: int) -> Launches:
+        made = Launches()
+        for batch in recorded.batches:
+            first, step = batch.start, recorded.steps[batch.start]
+            function, record = recorded.functions[first], recorded.addresses[first]
+            if isinstance(step, Repeat):
+                inner = self._table(self._repeated[step], binding, pool)
+                record = made.keep(self._repeat(step, inner, binding, pool))
+                made.join(inner, step.count)
+                made.add(function, record, 1, 0.0)
+                continue
+            work = [_work(each, binding) for each in recorded.steps[first : batch.stop]]
             items, seconds = sum(x for x, _ in work), sum(x for _, x in work)
-            first = moment.steps.start
-            function, record = self._functions[first], self._starts[first]
             if len(work) > 1:
                 ends = accumulate([x for x, _ in work], initial=0)
-                starts = self._starts[first : moment.steps.stop]
-                records.append(np.array([function, len(work), *starts, *ends], np.int64))
-                function, record = self.native["batch"], address(records[-1])
-            rows.append((function, record, items, _sharing(items, seconds)))
-            total += seconds
-        return Launches(np.array(rows, np.int64).reshape(len(rows), 4), records, total)
+                starts = recorded.addresses[first : batch.stop]
+                record = made.keep([function, len(work), *starts, *ends])
+                function = self.native["batch"]
+            made.add(function, record, items, seconds)
+        return made
 
-    def _work(self, at: int, binding: Mapping[str, int]) -> tuple[int, float]:
-        """How many items a step has, and the seconds that they take."""
-        step = self.program.steps[at]
-        if not isinstance(step, Launch):
-            return 1, 0.0
-        items = grid_size(step, binding)
-        return items, items * step.cost
+    def _repeat(
+        self, step: Repeat, inner: Launches, binding: Mapping[str, int], pool: int
+    ) -> list[int]:
+        """The record of what runs again and again."""
+        words = [step.count, address(inner.rows), len(inner.rows)]
+        for moves in (step.before, step.between):
+            table = [
+                (x.slot + 1, 0 if x.source is None else x.source + 1, evaluate(x.by, binding))
+                for x in moves
+            ]
+            words += [inner.keep([word for move in table for word in move]), len(table)]
+        return [*words, pool]
 
     @cached_property
     def may_fail(self) -> int:
@@ -132,7 +165,7 @@ class Numbering:
     @property
     def by_python(self) -> list[Step]:
         """The steps that native code stops for."""
-        pairs = zip(self.program.steps, self._functions, strict=True)
+        pairs = zip(self.program.steps, self._steps.functions, strict=True)
         return [step for step, function in pairs if not function]
 
     def arena(self, binding: Mapping[str, int]) -> Layout:
@@ -143,36 +176,78 @@ class Numbering:
             for slot in self.times.births
             if slot not in kept
         }
-        return layout(self.times, sizes)
+        return layout(self._unfolded, sizes)
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """Steps, numbered.
+
+    Attributes:
+        steps: What they are.
+        functions: The address of the kernel of each, 0 if Python does it.
+        records: What kernels are called with, all in one.
+        addresses: Where the record of each step begins.
+        batches: Which ones are launched at once.
+    """
+
+    steps: Sequence[Step]
+    functions: Sequence[int]
+    records: Words
+    addresses: Sequence[int]
+    batches: Sequence[range]
+
+
 class Launches:
     """The launch table for some sizes.
 
     Attributes:
-        rows: Function, record, items, how threads share them.
-        records: Of batches; kept because the rows point there.
         seconds: How much work it is.
+        shares: Whether threads share a launch.
     """
 
-    rows: Words
-    records: list[Words]
-    seconds: float
+    def __init__(self) -> None:
+        self.seconds, self.shares = 0.0, False
+        self._rows: list[tuple[int, int, int, int]] = []
+        self._kept: list[object] = []
+
+    def add(self, function: int, record: int, items: int, seconds: float) -> None:
+        """A row."""
+        sharing = _sharing(items, seconds)
+        self._rows.append((function, record, items, sharing))
+        self.seconds += seconds
+        self.shares = self.shares or sharing > 0
+
+    def keep(self, words: list[int]) -> int:
+        """The address of words that a row points to."""
+        array = np.array(words or [0], np.int64)
+        self._kept.append(array)
+        return address(array)
+
+    def join(self, inner: Launches, count: int) -> None:
+        """Takes in a table that runs `count` times within this one."""
+        self._kept.append(inner)
+        self.seconds += count * inner.seconds
+        self.shares = self.shares or inner.shares
+
+    @cached_property
+    def rows(self) -> Words:
+        """Function, record, items, how threads share them."""
+        return np.array(self._rows, np.int64).reshape(len(self._rows), 4)
 
 
-def batches(program: Program, functions: Sequence[int]) -> list[range]:
+def batches(program: Program, steps: Sequence[Step], functions: Sequence[int]) -> list[range]:
     """All steps; launches of one kernel that do not wait for each other come together.
 
     So the updates of fifty small variables are one launch, which threads can share.
     """
     found: list[range] = []
     reads, writes = set[int](), set[int]()
-    for at, step in enumerate(program.steps):
+    for at, step in enumerate(steps):
         new_reads, new_writes = set(program.reads(step)), set(program.writes(step))
         apart = new_reads.isdisjoint(writes) and new_writes.isdisjoint(reads | writes)
         same = at > 0 and functions[at] == functions[at - 1] != 0
-        if same and apart and not ends_early(step):
+        if same and apart and isinstance(step, Launch) and not ends_early(step):
             found[-1] = range(found[-1].start, at + 1)
             reads |= new_reads
             writes |= new_writes
@@ -184,6 +259,8 @@ def batches(program: Program, functions: Sequence[int]) -> list[range]:
 
 def ends_early(step: Step) -> bool:
     """Whether a run may end at this step."""
+    if isinstance(step, Repeat):
+        return any(map(ends_early, step.steps))
     return not isinstance(step, Launch) or _checks(step.kernel)
 
 
@@ -195,6 +272,14 @@ def shape_of(program: Program, slot: int, binding: Mapping[str, int]) -> tuple[i
 def byte_size(program: Program, slot: int, binding: Mapping[str, int]) -> int:
     """How many bytes a slot has for these sizes."""
     return math.prod(shape_of(program, slot, binding)) * program.slots[slot].type.dtype.itemsize
+
+
+def _work(step: Step, binding: Mapping[str, int]) -> tuple[int, float]:
+    """How many items a step has, and the seconds that they take."""
+    if not isinstance(step, Launch):
+        return 1, 0.0
+    items = grid_size(step, binding)
+    return items, items * step.cost
 
 
 def grid_size(launch: Launch, binding: Mapping[str, int]) -> int:

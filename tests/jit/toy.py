@@ -65,6 +65,24 @@ define(
     lambda xp, x, *, axes, keepdims: xp.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype),
 )
 define(
+    "concat",
+    lambda *xs, axis: xs[0].with_shape((sum(x.shape[0] for x in xs), *xs[0].shape[1:])),
+    lambda xp, *xs, axis: xp.concatenate(xs, axis),
+    joins=True,
+)
+define(
+    "window",
+    lambda x, *, start, size: x.with_shape((size,)),
+    lambda xp, x, *, start, size: x[start : start + size],
+    lambda form, x, *, start, size: form.view(x, (size,), lambda i: (start + i,)),
+)
+define(
+    "dot",
+    lambda x, w: x.with_shape((w.shape[1],)),
+    lambda xp, x, w: x @ w,
+    lambda form, x, w: form.contract("k,kn->n", x, w),
+)
+define(
     "extremes",
     lambda x: (x.with_shape(()), x.with_shape(())),
     lambda xp, x: (xp.min(x), xp.max(x)),

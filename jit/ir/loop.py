@@ -1,0 +1,120 @@
+"""Loops: a node that runs a graph of its own again and again, and nodes that read its rows.
+
+  %3: float32[8], %4: float32[9,8] = loop(%h, %x) {count=9, carried=(0,), stacked=(False, True)} of
+    graph body[0<=t<=8](%h: float32[8], %x: float32[9,8]) {
+      %0: float32[8] = row(%x) {at=t}
+      ...
+      return %6, %5
+    }
+
+The first inputs are what the body finds in its first inputs when it runs for the first time; later
+it finds there the outputs that `carried` names, as the run before left them. Other inputs are the
+same each time. An output is that of the last run, or those of all runs on top of each other, where
+`stacked` says so: `row` reads one of these, `rows` some of them, joined along their first axis.
+The body may use the symbol `t` in attrs: the number of the run, from 0.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from jit.dims import Dim, Extent, symbol
+from jit.errors import GraphError, ShapeError
+from jit.ir.graph import Graph
+from jit.ir.interpret import Program
+from jit.ir.op import OpDef
+from jit.types import TensorType
+
+COUNTER = "t"  # the symbol that counts the runs of a body
+
+
+def counter(count: int) -> Dim:
+    """The number of the run, in the body of a loop that runs `count` times."""
+    return symbol(COUNTER, lo=0, hi=count - 1)
+
+
+def _loop_infer(
+    *types: TensorType,
+    count: int,
+    carried: tuple[int, ...],
+    stacked: tuple[bool, ...],
+    body: Graph,
+) -> TensorType | tuple[TensorType, ...]:
+    results = [value.type for value in body.outputs]
+    fits = count > 0 and len(stacked) == len(results) and len(carried) <= len(body.inputs)
+    fits = fits and all(0 <= k < len(results) for k in carried)
+    if not fits or list(types) != [value.type for value in body.inputs]:
+        raise GraphError(f"loop: the body {body!r} does not take these inputs")
+    if any(results[k] != type_ for k, type_ in zip(carried, types)):
+        raise GraphError(f"loop: the body {body!r} hands on another type than it takes")
+    out = [
+        x.with_shape((count, *x.shape)) if rows else x
+        for x, rows in zip(results, stacked, strict=True)
+    ]
+    return out[0] if len(out) == 1 else tuple(out)
+
+
+def _loop_evaluate(
+    xp: ModuleType,
+    *arrays: Any,
+    count: int,
+    carried: tuple[int, ...],
+    stacked: tuple[bool, ...],
+    body: Graph,
+) -> Any:
+    run = Program(body, xp)
+    handed, same = arrays[: len(carried)], arrays[len(carried) :]
+    rows: list[list[Any]] = [[] for _ in stacked]
+    outs: list[Any] = []
+    for at in range(count):
+        outs = run([*handed, *same], {COUNTER: at})
+        handed = [outs[k] for k in carried]
+        for kept, out, is_stacked in zip(rows, outs, stacked):
+            if is_stacked:
+                kept.append(out)
+    results = [xp.stack(kept) if kept else out for kept, out in zip(rows, outs)]
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _loop_lower(form: Any, *xs: Any, **attrs: Any) -> Any:
+    """As one step; `jit.forms.native` has a form of its own for it."""
+    import numpy as np
+
+    types = _loop_infer(*[x.type for x in xs], **attrs)
+    return form.extern("loop", xs, types, lambda *arrays: _loop_evaluate(np, *arrays, **attrs))
+
+
+def _row_infer(x: TensorType, *, at: Extent) -> TensorType:
+    if not x.shape or not 0 <= at < x.shape[0]:  # type: ignore[operator]
+        raise ShapeError(f"row: {x} has no row {at}")
+    return x.with_shape(x.shape[1:])
+
+
+def _rows_infer(x: TensorType, *, start: int, count: int) -> TensorType:
+    if x.ndim < 2 or not 0 <= start <= start + count <= x.shape[0]:  # type: ignore[operator]
+        raise ShapeError(f"rows: {x} has no {count} rows from {start} on, or they are numbers")
+    return x.with_shape((count * x.shape[1], *x.shape[2:]))
+
+
+def _rows_evaluate(xp: ModuleType, x: Any, *, start: int, count: int) -> Any:
+    return x[start : start + count].reshape(count * x.shape[1], *x.shape[2:])
+
+
+def _rows_lower(form: Any, x: Any, *, start: int, count: int) -> Any:
+    part = form.view(x, (count, *x.shape[1:]), lambda i, *rest: (start + i, *rest))
+    return form.reshape(part, (count * x.shape[1], *x.shape[2:]))
+
+
+loop = OpDef(name="loop", evaluate=_loop_evaluate, infer=_loop_infer, lower=_loop_lower)
+
+row = OpDef(
+    name="row",
+    evaluate=lambda xp, x, *, at: x[at],
+    infer=_row_infer,
+    lower=lambda form, x, *, at: form.view(x, x.shape[1:], lambda *i: (at, *i)),
+)
+
+rows = OpDef(name="rows", evaluate=_rows_evaluate, infer=_rows_infer, lower=_rows_lower)
+
+loop_ops = {op.name: op for op in (loop, row, rows)}

@@ -1,0 +1,153 @@
+"""Re-rolling: an unrolled loop becomes a loop again, so what compiles is one iteration of it.
+
+See `jit.passes.stretches` for what counts as repeated, `jit.ir.loop` for what it becomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jit.dims import free_symbols
+from jit.errors import DualflowError
+from jit.ir.graph import Graph, Node, Value
+from jit.ir.loop import COUNTER, loop, row, rows
+from jit.passes import stretches
+from jit.passes.base import GraphPass
+from jit.passes.hoist import hoisted
+from jit.passes.loop_body import LoopBody, Rows, Table
+from jit.passes.stretches import Row, Sequence, Stretch
+
+
+@dataclass(frozen=True)
+class Reroll(GraphPass):
+    """Makes loops of what is repeated.
+
+    Attributes:
+        passes: What bodies go through.
+        costs: Whether to compute a node in each run costs something.
+        fits: Whether a graph can be the body of a loop.
+    """
+
+    passes: tuple[GraphPass, ...] = ()
+    costs: Callable[[Node], bool] = lambda node: False
+    fits: Callable[[Graph], bool] = lambda body: True
+
+    name = "reroll"
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph with loops; itself where nothing repeats."""
+        shapes = [extent for value in graph.inputs for extent in value.type.shape]
+        if len(graph.nodes) < stretches.SPARED or COUNTER in map(str, free_symbols(shapes)):
+            return graph
+        return Rerolled(graph, self).graph
+
+
+class Rerolled:
+    """A graph in which loops take the place of stretches.
+
+    Attributes:
+        graph: What has come of it.
+    """
+
+    def __init__(self, given: Graph, options: Reroll) -> None:
+        self._options = options
+        self._nodes = Sequence(given)
+        self.graph = Graph(given.name)
+        self._new_of = {value: self.graph.input(value.type, value.name) for value in given.inputs}
+        for node in self._nodes.constants:
+            self.graph.append_copy(node, self._new_of)
+        rolled = self._fill()
+        self.graph.outputs = [self._new(value) for value in given.outputs]
+        if not rolled:
+            self.graph = given
+
+    def _fill(self) -> bool:
+        """Appends everything in its order; whether there is a loop."""
+        nodes, at, rolled = self._nodes.nodes, 0, False
+        while at < len(nodes):
+            stretch = self._nodes.stretch(at)
+            end = at + 1 if stretch is None else stretch.end
+            if stretch is not None and self._roll(stretch):
+                rolled = True
+            else:
+                for node in nodes[at:end]:
+                    self._keep(node)
+            at = end
+        return rolled
+
+    def _keep(self, node: Node) -> None:
+        if node.op.joins and node.attrs["axis"] == 0:
+            self._join(node)
+            return
+        for value in node.inputs:
+            self._new(value)
+        self.graph.append_copy(node, self._new_of)
+
+    def _join(self, node: Node) -> None:
+        """Appends a node that joins arrays: rows that follow each other are one already."""
+        parts, at, given = list[Value](), 0, node.inputs
+        while at < len(given):
+            first, end = self._nodes.rows.get(given[at]), at + 1
+            while first and end < len(given):
+                if self._nodes.rows.get(given[end]) != Row(first.of, first.at + end - at):
+                    break
+                end += 1
+            if first is None or end == at + 1:
+                parts.append(self._new(given[at]))
+            else:
+                attrs = {"start": first.at, "count": end - at}
+                parts += self.graph.add(rows, (first.of,), attrs, None, node.source)
+            at = end
+        (result,), types = node.outputs, (node.outputs[0].type,)
+        if len(parts) > 1:
+            parts = self.graph.add(node.op, parts, node.attrs, types, node.source)
+        self._new_of[result] = parts[0]
+
+    def _new(self, value: Value) -> Value:
+        """A value in the new graph; a row of what a loop has stacked is read when asked for."""
+        if value not in self._new_of:
+            of, at = self._nodes.rows[value]
+            source = value.node.source if value.node else None
+            (self._new_of[value],) = self.graph.add(row, (of,), {"at": at}, (value.type,), source)
+        return self._new_of[value]
+
+    def _roll(self, stretch: Stretch) -> bool:
+        """Appends the loop that computes a stretch, if it can be one."""
+        try:
+            made = LoopBody(self._nodes, stretch)
+        except (DualflowError, TypeError, ValueError):  # an op does not take a number that varies
+            return False
+        body = made.graph
+        for each in self._options.passes:
+            body = each.run(body)
+        left, before, shared = hoisted(body, len(made.handed), self._options.costs)
+        if not self._options.fits(left):
+            return False
+        inits = [self._new(x.init) for x in made.handed]
+        given = [self._given(made, x) for x in made.given]
+        new_of = dict(zip(body.inputs, [*inits, *given], strict=True))
+        for node in before:
+            self.graph.append_copy(node, new_of)
+        numbers = {(x.number, x.output): k for k, x in enumerate(made.outputs)}
+        attrs = {
+            "count": stretch.count,
+            "carried": tuple([numbers[x.number, x.output] for x in made.handed]),
+            "stacked": tuple(made.outputs.values()),
+            "body": left,
+        }
+        source = self._nodes.nodes[stretch.start].source
+        inputs = [*inits, *[new_of[value] for value in shared]]
+        results = self.graph.add(loop, inputs, attrs, None, source)
+        for (x, stacked), result in zip(made.outputs.items(), results, strict=True):
+            values = [node.outputs[x.output] for node in made.iterations(x.number)]
+            if stacked:
+                self._nodes.rows.update((v, Row(result, k)) for k, v in enumerate(values))
+            else:
+                self._new_of[values[-1]] = result
+        return True
+
+    def _given(self, made: LoopBody, x: Rows | Table | Value) -> Value:
+        if isinstance(x, Rows):
+            return x.of
+        return self.graph.constant(made.table(x)) if isinstance(x, Table) else self._new(x)

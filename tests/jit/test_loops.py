@@ -1,0 +1,236 @@
+"""Loops that are found again, in machine code: bits of the unrolled ones, launches of one run."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import jit
+from jit.config import configure
+from jit.ir.graph import Graph
+from jit.ir.interpret import Program
+from jit.ir.loop import loop
+from jit.native import NativeCode
+from jit.passes import stretches
+from jit.runtime.program import Launch, Repeat
+from jit.runtime.tables import ends_early
+from jit.types import TensorType, float32, int64
+from tests.jit.sharing import sharing
+from tests.jit.toy import OPS, apply, define, same_bits
+
+WIDTH, COUNT = 4, 12
+FLAT = frozenset({"reroll"})
+UNARY, BINARY = ["tanh", "negative", "abs"], ["add", "subtract", "multiply", "maximum", "divide"]
+
+define(
+    "taken",
+    lambda x, at: x.with_shape(at.shape),
+    lambda xp, x, at: x[at],
+    lambda form, x, at: form.view(x, at.shape, lambda i: (form.load(at, i),)),
+)
+
+
+@pytest.fixture(autouse=True)
+def _short_loops_pay(monkeypatch):
+    monkeypatch.setattr(stretches, "SPARED", 16)
+
+
+def arrays_for(graph):
+    rng = np.random.default_rng(1)
+    return [rng.standard_normal(x.type.shape).astype("float32") for x in graph.inputs]
+
+
+def both(graph):
+    """The graph compiled with and without loops."""
+    with configure(passes_off=FLAT):
+        flat = jit.compile(graph, "cpu")
+    return jit.compile(graph, "cpu"), flat
+
+
+def agree(graph):
+    """Checks that loops change no bit; the executable with them."""
+    made, flat = both(graph)
+    arrays = arrays_for(graph)
+    wanted = flat(list(arrays))
+    for _ in range(2):
+        assert same_bits(made(list(arrays)), wanted)
+    if (direct := made.direct(arrays)) is not None:
+        assert same_bits(direct(*arrays), wanted)
+    return made
+
+
+def repeats(made):
+    assert isinstance(made.code, NativeCode)
+    return [step for step in made.code.plan.program.steps if isinstance(step, Repeat)]
+
+
+class Maker:
+    """An unrolled loop whose body hypothesis draws."""
+
+    def __init__(self, draw) -> None:
+        self.draw = draw
+        self.graph = Graph("loop")
+        state = TensorType((WIDTH,), float32)
+        self.states = [self.graph.input(state) for _ in range(draw(st.integers(1, 3)))]
+        self.x = self.graph.input(TensorType((3 * COUNT + WIDTH,), float32))
+        self.w = self.graph.input(TensorType((WIDTH, WIDTH), float32))
+        self.same = [*self.states, apply(self.graph, "dot", self.states[0], self.w)]
+        self.kept = []
+
+    def body(self):
+        """What an iteration does: ops on numbered values, and which values are the new states."""
+        kinds = st.sampled_from(["unary", "binary", "dot", "window", "constant", "same", "row"])
+        steps, known = [], len(self.states)
+        for kind in self.draw(st.lists(kinds, min_size=2, max_size=7)):
+            places = [self.draw(st.integers(0, known - 1)) for _ in range(2)]
+            op = self.draw(st.sampled_from(UNARY if kind == "unary" else BINARY))
+            steps.append((kind, op, *places, self.draw(st.integers(0, 3))))
+            known += 1
+        new = self.draw(st.permutations(range(known)))[: len(self.states)]
+        return steps, new
+
+    def run(self):
+        """One loop behind those that are there."""
+        steps, new = self.body()
+        rows, kept = self.kept, []
+        for t in range(COUNT):
+            values = list(self.states)
+            for kind, op, a, b, number in steps:
+                values.append(self.step(t, kind, op, values[a], values[b], number, rows))
+            self.states = [values[k] for k in new]
+            kept.append(self.states[0])
+        self.kept = kept
+
+    def step(self, t, kind, op, a, b, number, rows):
+        graph = self.graph
+        if kind == "unary":
+            return apply(graph, op, a)
+        if kind == "dot":
+            return apply(graph, "dot", a, self.w)
+        other = b
+        if kind == "window":
+            other = apply(graph, "window", self.x, start=number * t, size=WIDTH)
+        elif kind == "constant":
+            other = graph.constant(float32.type(0.5 + (t * number) % 3))
+        elif kind == "same":
+            other = self.same[number % len(self.same)]
+        elif kind == "row" and rows:
+            other = rows[t if number % 2 else COUNT - 1 - t]
+        return apply(graph, op, a, other)
+
+
+@given(data=st.data())
+@settings(max_examples=12)
+def test_random_loops_one_after_the_other_have_the_bits_of_the_unrolled_ones(data):
+    maker = Maker(data.draw)
+    for _ in range(data.draw(st.integers(1, 2))):
+        maker.run()
+    picked = data.draw(st.lists(st.sampled_from(maker.kept), max_size=2))
+    maker.graph.outputs = [*maker.states, *picked]
+    agree(maker.graph)
+
+
+def recurrent(count, width=WIDTH):
+    """A recurrence with a product, and what it becomes backwards."""
+    graph = Graph("recurrent")
+    x = graph.input(TensorType((width * count,), float32))
+    h, w = (
+        graph.input(TensorType((width,), float32)),
+        graph.input(TensorType((width,) * 2, float32)),
+    )
+    states = []
+    for t in range(count):
+        part = apply(graph, "window", x, start=width * t, size=width)
+        h = apply(graph, "tanh", apply(graph, "add", apply(graph, "dot", h, w), part))
+        states.append(h)
+    for state in reversed(states):
+        h = apply(graph, "dot", apply(graph, "multiply", h, state), w)
+    graph.outputs = [h]
+    return graph
+
+
+def test_what_is_launched_does_not_depend_on_how_often_a_loop_runs():
+    made = [agree(recurrent(count)) for count in (COUNT, 5 * COUNT + 1)]
+    few, many = ([len(step.steps) for step in repeats(each)] for each in made)
+    assert few == many
+    assert len(few) == 2
+    between = 1  # the last state is copied
+    assert len(made[0].kernels) == len(made[1].kernels) == sum(few) + between
+    assert made[1].foreign_calls == 1
+
+
+def test_threads_share_the_launches_of_a_loop():
+    with sharing(item=64):
+        agree(recurrent(COUNT, 80))
+
+
+def test_what_is_the_same_in_each_run_is_computed_once():
+    graph = Graph("same")
+    y = graph.input(TensorType((WIDTH,), float32))
+    w = graph.input(TensorType((WIDTH, WIDTH), float32))
+    a = graph.input(TensorType((WIDTH,), float32))
+    for _ in range(COUNT):
+        y = apply(graph, "tanh", apply(graph, "add", y, apply(graph, "dot", a, w)))
+    graph.outputs = [y]
+    made = agree(graph)
+    (step,) = repeats(made)
+    assert len(step.steps) == 1
+    assert [type(each) for each in made.code.plan.program.steps] == [Launch, Repeat]
+
+
+def test_what_a_run_needs_for_a_while_shares_memory():
+    graph = Graph("chain")
+    y = graph.input(TensorType((64,), float32))
+    w = graph.input(TensorType((64, 64), float32))
+    for _ in range(COUNT):
+        for op in ("tanh", "abs", "negative", "positive", "tanh"):
+            y = apply(graph, op, apply(graph, "dot", y, w))
+    graph.outputs = [y]
+    made = agree(graph)
+    (step,) = repeats(made)
+    assert len(step.steps) == 5
+    bytes_of_one = 64 * 4
+    assert made.code._run.binding([]).arena == 3 * bytes_of_one  # and the spare one of the state
+
+
+def test_an_index_outside_stops_a_loop_and_shows_the_line():
+    graph = Graph("outside")
+    y = graph.input(TensorType((WIDTH,), float32), "y")
+    at = graph.input(TensorType((WIDTH,), int64), "at")
+    for _ in range(COUNT):
+        y = apply(graph, "tanh", apply(graph, "add", y, apply(graph, "taken", y, at, source="n:3")))
+    graph.outputs = [y]
+    made, flat = both(graph)
+    (step,) = repeats(made)
+    assert ends_early(step)
+    arrays = [np.ones(WIDTH, np.float32), np.arange(WIDTH)]
+    assert same_bits(made(list(arrays)), flat(list(arrays)))
+    with pytest.raises(Exception, match="out of bounds") as caught:
+        made([arrays[0], arrays[1] + 1])
+    assert caught.value.__notes__ == ["  at n:3"]
+
+
+def test_what_only_python_computes_stays_unrolled():
+    graph = Graph("python")
+    y = graph.input(TensorType((WIDTH,), float32))
+    for _ in range(COUNT):
+        low, high = graph.add(OPS["extremes"], (y,), {})
+        y = apply(graph, "multiply", y, apply(graph, "add", low, high))
+    graph.outputs = [y]
+    made = agree(graph)
+    assert not repeats(made)
+    assert len(made.host_steps) == COUNT
+
+
+def test_the_interpreter_runs_loops_and_costs_are_those_of_all_runs():
+    graph = recurrent(COUNT)
+    made = agree(graph)
+    assert sum(node.op is loop for node in made.graph.nodes) == 2
+    arrays = arrays_for(graph)
+    assert same_bits(Program(made.graph)(arrays), Program(graph)(arrays))
+    costs = made.timed(list(arrays))
+    forwards, copy, backwards = [cost.operations for cost in costs]
+    assert forwards == backwards == 2 * WIDTH * WIDTH * COUNT
+    assert copy == 0

@@ -1,0 +1,75 @@
+"""Unrolled loops of recorded functions: compiled as loops, with eager's bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from jit.ir.loop import loop
+
+FEW, MANY = 18, 26  # runs, both enough for a loop of the bodies here
+
+rng = np.random.default_rng(0)
+
+
+def random(*shape):
+    return df.asarray(rng.standard_normal(shape).astype("float32") / 2)
+
+
+def recurrent(x, w, u, b):
+    """The states of an Elman network."""
+    h, states = df.zeros(x.shape[1:]), []
+    for t in range(len(x)):
+        h = df.tanh(x[t] @ w + h @ u + b)
+        h = h * 0.5 + df.tanh(h) * h
+        states.append(h)
+    return states
+
+
+def last_state(*args):
+    return recurrent(*args)[-1]
+
+
+def with_gradients(x, *weights):
+    with df.GradientTape() as tape:
+        for w in weights:
+            tape.watch(w)
+        loss = (recurrent(x, *weights)[-1] ** 2).mean()
+    return loss, *tape.gradient(loss, weights)
+
+
+def training(x, w, u, b):
+    """Gradient descent with a rate of its own in each step, all in one function."""
+    for t in range(len(x)):
+        with df.GradientTape() as tape:
+            tape.watch(w)
+            loss = ((df.tanh(x[0] @ w + b) @ u) ** 2).mean()
+        w = w - 0.1 * 0.9**t * tape.gradient(loss, w)
+    return w
+
+
+def arguments(count):
+    return random(count, 2, 5), random(5, 5), random(5, 5), random(5)
+
+
+def same(a, b):
+    flat = [x if isinstance(x, tuple | list) else [x] for x in (a, b)]
+    for x, y in zip(*flat, strict=True):
+        assert x.shape == y.shape
+        assert x.dtype == y.dtype
+        assert x.numpy().tobytes() == y.numpy().tobytes()
+
+
+@pytest.mark.parametrize("work", [last_state, with_gradients, training])
+def test_how_often_a_loop_runs_changes_what_is_compiled_in_nothing(work):
+    sizes = set()
+    for count in (FEW, MANY):
+        args, recorded = arguments(count), df.function(work)
+        wanted = work(*args)
+        same(recorded(*args), wanted)
+        same(recorded(*args), wanted)
+        (graph,) = recorded.graphs
+        assert any(node.op is loop for node in graph.nodes)
+        sizes.add((len(graph.nodes), len(recorded.explain().kernels)))
+    assert len(sizes) == 1
