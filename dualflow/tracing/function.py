@@ -368,8 +368,8 @@ class Function(Arriving, Decorated):
             raise
         except Exception as error:
             again = trace.states.may_cause(error)
-            if again is None and not trace.did_something(args, kwargs):
-                again = entry.pattern.may_cause(error)
+            if again is None and (cause := entry.pattern.may_cause(error)) is not None:
+                again = None if trace.did_something(args, kwargs) else cause
             if again is None:
                 raise
             trace.restore(python=True)

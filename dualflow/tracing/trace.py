@@ -20,7 +20,7 @@ from dualflow.core.record import INEXACT, clock, hang
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.attrs import at_hint, has_dim, make_plain, settled, varying_types
+from dualflow.tracing.attrs import agreed, at_hint, has_dim, make_plain, settled, varying_types
 from dualflow.tracing.captured import Captured
 from dualflow.tracing.cells import Cell, GradCell, NumberCell, TensorCell, VariableCell, read_of
 from dualflow.tracing.created import Created
