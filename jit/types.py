@@ -194,12 +194,12 @@ def broadcast_shapes(*shapes: tuple[int | Dim, ...]) -> tuple[int | Dim, ...]:
     return tuple(out)
 
 
-def format_extent(extent: int | Dim) -> str:
-    """An extent in a message."""
-    return str(extent) if isinstance(extent, int) else extent.shown()
+def format_extent(extent: int | str | Dim | None) -> str:
+    """An extent in a message; None is one that may vary."""
+    return str(extent) if isinstance(extent, int | str | None) else extent.shown()
 
 
-def format_shape(shape: Sequence[int | Dim]) -> str:
+def format_shape(shape: Sequence[int | str | Dim | None]) -> str:
     """A shape in a message, as Python writes tuples."""
     inner = ", ".join(map(format_extent, shape))
     return f"({inner},)" if len(shape) == 1 else f"({inner})"

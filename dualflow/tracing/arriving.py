@@ -14,6 +14,7 @@ from dualflow.tracing.path import Path
 from dualflow.tracing.recorded import Recorded, recorded
 from dualflow.tracing.signature import Call
 from dualflow.tracing.trace import Trace
+from dualflow.tracing.varying import Pattern
 from jit.errors import DualflowError
 
 
@@ -121,3 +122,18 @@ def path_of(found: Recorded, foreseen: tuple[bool, ...]) -> Path:
     path = Path(found)
     path.foresee(foreseen)
     return path
+
+
+def cause_of(error: Exception, trace: Trace, pattern: Pattern, passing: Any) -> str | None:
+    """What of a recording may cause an error that plain Python does not have; None: it is Python's.
+
+    Args:
+        error: What was raised.
+        trace: The recording.
+        pattern: What varies between calls of its kind.
+        passing: The arguments. A call that did something to last is not made again.
+    """
+    cause = trace.states.may_cause(error)
+    if cause is None and (other := pattern.may_cause(error)) is not None:
+        cause = None if trace.did_something(*passing) else other
+    return cause

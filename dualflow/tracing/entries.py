@@ -87,14 +87,17 @@ class Entry:
             return False
         new = joined or Joined(self.sites)
         new.add(trace, result)
-        kept = [x for x in self.paths if isinstance(x, Joined) or x.is_whole]
-        self.paths = [x for x in kept if x is not new]
+        self.paths = [x for x in self.paths if x is not new]
         self.add(new)
         return True
 
     def find(self, prefix: tuple[bool | int, ...], tried: set[Way]) -> Way | None:
         """A path not tried yet whose first answers are these, the one that served most calls."""
-        found = [p for p in self.paths if p not in tried and p.answers[: len(prefix)] == prefix]
+        found = [
+            p
+            for p in self.paths
+            if p not in tried and (isinstance(p, Joined) or p.answers[: len(prefix)] == prefix)
+        ]
         return max(found, key=lambda p: p.hits, default=None)
 
     def shapes(self, call: Call) -> dict[int, tuple[int | str, ...]]:

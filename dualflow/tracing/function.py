@@ -16,7 +16,7 @@ from dualflow.core.number import value_of
 from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import audit, breakpoints, modes, outlets
-from dualflow.tracing.arriving import Arriving
+from dualflow.tracing.arriving import Arriving, cause_of
 from dualflow.tracing.decorated import Decorated, Disguised, named
 from dualflow.tracing.entries import Entries, Entry, Way
 from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
@@ -367,9 +367,7 @@ class Function(Arriving, Decorated):
             trace.restore()
             raise
         except Exception as error:
-            again = trace.states.may_cause(error)
-            if again is None and (cause := entry.pattern.may_cause(error)) is not None:
-                again = None if trace.did_something(args, kwargs) else cause
+            again = cause_of(error, trace, entry.pattern, (args, kwargs))
             if again is None:
                 raise
             trace.restore(python=True)

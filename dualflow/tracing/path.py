@@ -21,7 +21,7 @@ from dualflow.core.context import context
 from dualflow.core.op import new_tensor, registry
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.cells import NumberCell, StateCell, VariableCell
+from dualflow.tracing.cells import NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient, watched
 from dualflow.tracing.guards.places import Key
@@ -134,7 +134,6 @@ class Path:
             self.executable = jit.compile(recorded.graph, ops=registry, donate=self._gifts.pairs)
         self._prologue = recorded.finish()
         self._states, self._settings = recorded.states, recorded.settings
-        self._stateful = any(isinstance(cell, StateCell) for cell in self.cells) or self._states
         self._run = self.executable.run
         self._varies = any(free_symbols(x.type.shape) for x in recorded.graph.inputs)
         self._direct: dict[Any, Callable[..., Any] | None] = {}  # by shapes, where these vary
@@ -150,11 +149,6 @@ class Path:
     def parts(self) -> list[Path]:
         """Itself, which was compiled as a whole."""
         return [self]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it does what no stretch does: effects, and reading what Python keeps."""
-        return bool(self.effects or self._stateful)
 
     def texts(self) -> list[str]:
         """The guards on values, in words."""

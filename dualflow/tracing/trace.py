@@ -494,6 +494,7 @@ class Trace:
             known.varies = False
         for record in self._records:
             make_plain(record)
+        self.crossings = None  # which knows frames
         for kept in (self._records, self._captured, self._arrays, self._held):
             kept.clear()
         self.states.close()

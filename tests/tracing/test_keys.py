@@ -19,7 +19,6 @@ import pytest
 from hypothesis import given
 
 import dualflow as df
-from dualflow.core.number import Number
 from tests.modes import bits, graphs_only
 from tests.tracing.both import agree, outcome, vector
 
@@ -203,16 +202,7 @@ def test_r3_numbers_from_a_trace_are_plain_afterwards():
         _, same, rest = g(X, k)
         assert (type(same), same, rest) == (int, k, {"twice": 2 * k})
     assert kept == [2, 4, 6]
-    leaked = kept[1]
-    assert type(leaked) is Number
-    assert (leaked + 1, leaked < 5, isinstance(leaked, int), json.loads(str(leaked))) == (
-        5,
-        True,
-        True,
-        4,
-    )
-    assert type(leaked + 1) is int
-    assert bits(X * leaked) == bits(X * 4)
+    assert {type(x) for x in kept} == {int}
     assert g(X, 4)[1] == 4
 
 

@@ -74,7 +74,7 @@ class Sites:
         """Those at which ways may join."""
         return [x for x in crossings if x.site not in self.blocked]
 
-    def learn(self, site: Site, entries: tuple[Any, ...], codes: list[CodeType]) -> bool:
+    def learn(self, site: Site, entries: tuple[Any, ...], around: list[FrameType]) -> bool:
         """Compares a state with earlier ones of its site; whether more varies than was known."""
         known = self.seen.setdefault(site, [])
         if entries in known:
@@ -82,7 +82,9 @@ class Sites:
         before = len(self.varying)
         for other in known:
             found = differing(entries, other)
-            self.varying.update({(id(codes[k]), name): codes[k] for k, name in found})
+            if all(may_be_planted(around[k], name) for k, name in found):
+                more = {(id(around[k].f_code), name): around[k].f_code for k, name in found}
+                self.varying.update(more)
         known.append(entries)
         del known[:-COMPARED]
         return len(self.varying) > before
@@ -140,11 +142,11 @@ class Crossings:
         places = self._places(around)
         self._plant(trace, around)
         state, entries = self._state(trace, around, places)
-        if self._sites.learn(site, entries, codes):
+        if self._sites.learn(site, entries, around):
             self.learned = True
             self._plant(trace, around)
             state, entries = self._state(trace, around, places)
-            self._sites.learn(site, entries, codes)
+            self._sites.learn(site, entries, around)
         written = tuple((id(v), state.part(trace.held(v))) for v in trace.written)
         tracked = [k for k, x in enumerate(state.tensors.values()) if x.record is not None]
         return Crossing(
@@ -206,6 +208,11 @@ class Crossings:
                 }
                 if found:
                     frames.plant(frame, found)
+
+
+def may_be_planted(frame: FrameType, name: str) -> bool:
+    """Whether a variable is the user's, and of this call: not one of a function around."""
+    return is_users(frame) and name not in frame.f_code.co_freevars
 
 
 def mode() -> tuple[Any, ...]:
