@@ -136,4 +136,7 @@ def cause_of(error: Exception, trace: Trace, pattern: Pattern, passing: Any) -> 
     cause = trace.states.may_cause(error)
     if cause is None and (other := pattern.may_cause(error)) is not None:
         cause = None if trace.did_something(*passing) else other
+    planted = trace.crossings is not None and trace.crossings.may_cause(error)
+    if cause is None and planted and not trace.did_something(*passing):
+        cause = "state"
     return cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import functools
 import inspect
 import linecache
@@ -374,6 +375,26 @@ def slopes(f, w, x, order):
             return [y, slope]
         total = (slope * slope).sum()
     return [y, slope, *outer.gradient(total, [w])]
+
+
+def test_code_that_wants_plain_numbers_gets_them():
+    def f(x):
+        steps = 0
+        while x.sum() > 1.0:
+            x = x * 0.5
+            steps += 1
+        return x, str(decimal.Decimal(steps) + 1)
+
+    agree(lambda: (f, None), vectors(40, 4, scale=30.0))
+
+    def g(x):
+        steps = 0
+        while x.sum() > 1.0:
+            x = x * 0.5
+            steps += 1
+        return x, type(steps) is int
+
+    agree(lambda: (g, None), vectors(40, 4, scale=30.0))
 
 
 # ----- without source, on other versions -----

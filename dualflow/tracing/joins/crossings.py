@@ -64,11 +64,13 @@ class Sites:
     Attributes:
         varying: Variables whose numbers differ from visit to visit.
         blocked: Sites at which ways do not join: what goes on needs more than the state shows.
+        plants: Whether numbers may be planted; not where Python code wants plain ones.
     """
 
     varying: dict[tuple[int, str], CodeType] = field(default_factory=dict)
     blocked: dict[Site, None] = field(default_factory=dict)
     seen: dict[Site, list[tuple[Any, ...]]] = field(default_factory=dict)
+    plants: bool = True
 
     def open(self, crossings: list[Crossing]) -> list[Crossing]:
         """Those at which ways may join."""
@@ -82,7 +84,7 @@ class Sites:
         before = len(self.varying)
         for other in known:
             found = differing(entries, other)
-            if all(may_be_planted(around[k], name) for k, name in found):
+            if self.plants and all(may_be_planted(around[k], name) for k, name in found):
                 more = {(id(around[k].f_code), name): around[k].f_code for k, name in found}
                 self.varying.update(more)
         known.append(entries)
@@ -111,6 +113,7 @@ class Crossings:
         self._root = root
         self._python = python
         self._visits: dict[Hashable, int] = {}
+        self._planted = False
         self._mode = mode()
 
     def note(self, trace: Trace, asked: Value, answer: bool | int, node: int) -> None:  # noqa: FBT001
@@ -132,6 +135,14 @@ class Crossings:
         self.found.append(crossing)
         visits = self._visits[crossing.key] = self._visits.get(crossing.key, 0) + 1
         self.loops = self.loops or visits > LOOPS
+
+    def may_cause(self, error: Exception) -> bool:
+        """Whether an error may be there because a number was planted; none are from now on."""
+        if not self._planted or type(error) is not TypeError:
+            return False
+        self._sites.plants = False
+        self._sites.varying.clear()
+        return True
 
     def _crossing(self, trace: Trace, asked: Value, answer: Any, node: int) -> Crossing:
         if trace.grads or mode() != self._mode:
@@ -207,12 +218,14 @@ class Crossings:
                     if type(x) in (int, float)
                 }
                 if found:
+                    self._planted = True
                     frames.plant(frame, found)
 
 
 def may_be_planted(frame: FrameType, name: str) -> bool:
     """Whether a variable is the user's, and of this call: not one of a function around."""
-    return is_users(frame) and name not in frame.f_code.co_freevars
+    code = frame.f_code
+    return is_users(frame) and name not in code.co_freevars and "type" not in code.co_names
 
 
 def mode() -> tuple[Any, ...]:
