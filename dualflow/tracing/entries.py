@@ -89,6 +89,7 @@ class Entry:
         new.add(trace, result)
         self.paths = [x for x in self.paths if x is not new]
         self.add(new)
+        self.info.stretches = True
         return True
 
     def find(self, prefix: tuple[bool | int, ...], tried: set[Way]) -> Way | None:

@@ -24,7 +24,8 @@ class TraceInfo:
         line: The user's line of the call that made it.
         seconds: Spent recording and compiling.
         hits: Calls that it served from its graphs.
-        paths: Ways through the function that were recorded.
+        paths: Ways through the function that were recorded, or stretches of ways that join.
+        stretches: Whether some join.
         segments: The reason, if Python runs at each call, with segments in between.
         guards: What its paths rely on: answers to questions about values, and Python state.
         compiling: Whether code is made in the background.
@@ -37,6 +38,7 @@ class TraceInfo:
     seconds: float = 0.0
     hits: int = 0
     paths: int = 0
+    stretches: bool = False
     segments: str | None = None
     guards: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
@@ -56,7 +58,9 @@ class Explanation:
         traces: One for each kind of call.
         kernels: What the graphs launch: each kernel with its ops and the user's line.
         host_steps: What they leave to Python; all of their steps, where they are interpreted.
-        foreign_calls: How many calls from Python into native code one call makes, at most.
+        foreign_calls: How many calls from Python into native code one call makes, at most, or
+            one stretch of a call where ways through the function join.
+        unit: "call", or "stretch" where there are some.
         events: What the user was told: retraces, limits, numbers and extents that cannot vary.
         effects: What the graphs repeat of what Python does besides computing, with the lines.
     """
@@ -70,6 +74,7 @@ class Explanation:
     host_steps: list[Part]
     foreign_calls: int
     events: list[str] = field(default_factory=list)
+    unit: str = "call"
     effects: list[str] = field(default_factory=list)
     audited: int = 0
 
@@ -80,7 +85,8 @@ class Explanation:
         ]
         traces = []
         for k, trace in enumerate(self.traces[:MOST_TRACES], 1):
-            served = f"{counted(trace.hits, 'hit')}, {counted(trace.paths, 'path')}"
+            kind = "stretch" if trace.stretches else "path"
+            served = f"{counted(trace.hits, 'hit')}, {counted(trace.paths, kind)}"
             state = f"{served}, {trace.seconds:.3f} s"
             if trace.compiling:
                 state = f"{served}, compiling"
@@ -100,7 +106,7 @@ class Explanation:
         numbers = counted(len(self.kernels), "kernel")
         if self.host_steps:
             numbers += f" and {counted(len(self.host_steps), 'host step')}"
-        head = f"  {numbers} in the graphs, {counted(self.foreign_calls, 'foreign call')} a call"
+        head = f"  {numbers} in the graphs, {counted(self.foreign_calls, 'foreign call')} a {self.unit}"
         listed = [told(part) for part in self.kernels]
         listed += [told(part, "on the host: ") for part in self.host_steps]
         shown = max(0, lines - 2)
@@ -116,7 +122,8 @@ def told(part: Part, where: str = "") -> str:
 
 def counted(number: int, noun: str) -> str:
     """`1 trace`, `2 traces`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{number} {noun}{plural * (number != 1)}"
 
 
 def status() -> str:
@@ -166,5 +173,6 @@ def explain(function: Any) -> Explanation:
         host_steps=[part for code in codes for part in code.host_steps],
         events=list(function.retraces.events),
         foreign_calls=max((code.foreign_calls for code in codes), default=0),
+        unit="stretch" if any(info.stretches for info in traces) else "call",
         effects=list(effects),
     )

@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from dualflow.core.context import context
-from dualflow.core.source import is_users
+from dualflow.core.source import is_users, line_of
 from dualflow.tracing.joins import frames
 from dualflow.tracing.joins.frames import Opaque
 from dualflow.tracing.joins.keys import State
@@ -43,6 +43,7 @@ class Crossing:
         tracked: The slots through which gradients may flow.
         numbers: Names of the numbers that are handed over.
         kept: Things that the key knows by identity.
+        place: The user's line.
     """
 
     key: Hashable
@@ -55,6 +56,7 @@ class Crossing:
     tracked: tuple[int, ...]
     numbers: tuple[str, ...]
     kept: tuple[Any, ...]
+    place: str
 
 
 @dataclass
@@ -171,6 +173,7 @@ class Crossings:
             tracked=tuple(tracked),
             numbers=tuple(state.numbers),
             kept=(*state.kept, *codes, *trace.written),
+            place=line_of(around[0]),
         )
 
     def _frames(self) -> list[FrameType]:

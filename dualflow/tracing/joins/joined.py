@@ -22,9 +22,15 @@ from jit.errors import GuardMiss
 
 
 class Crossroads:
-    """A point of the program from which stretches lead on, by the answer that is given there."""
+    """A point of the program from which stretches lead on, by the answer that is given there.
 
-    def __init__(self, kept: Sequence[Any]) -> None:
+    Args:
+        place: The user's line; empty for the beginning of the call.
+        kept: Things that its state knows by identity.
+    """
+
+    def __init__(self, place: str = "", kept: Sequence[Any] = ()) -> None:
+        self.place = place
         self.kept = kept
         self.ways: dict[Any, list[Stretch]] = {}
 
@@ -81,7 +87,7 @@ class Joined:
         self._clear()
 
     def _clear(self) -> None:
-        self._start = Crossroads(())
+        self._start = Crossroads()
         self._nodes: dict[Any, Crossroads] = {}
 
     # ----- growing -----
@@ -140,7 +146,7 @@ class Joined:
     def _node(self, crossing: Crossing) -> Crossroads:
         node = self._nodes.get(crossing.key)
         if node is None:
-            node = self._nodes[crossing.key] = Crossroads(crossing.kept)
+            node = self._nodes[crossing.key] = Crossroads(crossing.place, crossing.kept)
         return node
 
     def _learn_guards(self, check: Check) -> None:
@@ -223,8 +229,10 @@ class Joined:
         )
 
     def texts(self) -> list[str]:
-        """The guards on values, in words."""
-        return [text for check in self.checks for text in check.texts()]
+        """The guards on values, in words, and the questions at which ways join or part."""
+        nodes = list(self._nodes.values())
+        asked = [f"{x.place}: {' or '.join(map(str, x.ways))}" for x in nodes if x.ways]
+        return [*asked, *[text for check in self.checks for text in check.texts()]]
 
 
 def step(
