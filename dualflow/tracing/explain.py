@@ -106,7 +106,8 @@ class Explanation:
         numbers = counted(len(self.kernels), "kernel")
         if self.host_steps:
             numbers += f" and {counted(len(self.host_steps), 'host step')}"
-        head = f"  {numbers} in the graphs, {counted(self.foreign_calls, 'foreign call')} a {self.unit}"
+        calls = counted(self.foreign_calls, "foreign call")
+        head = f"  {numbers} in the graphs, {calls} a {self.unit}"
         listed = [told(part) for part in self.kernels]
         listed += [told(part, "on the host: ") for part in self.host_steps]
         shown = max(0, lines - 2)
