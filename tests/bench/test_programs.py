@@ -98,6 +98,7 @@ def test_checks_and_json(result):
     assert max(map(len, table([done]).splitlines())) <= 80
 
 
+@graphs_only
 def test_a_warning_points_at_the_program_and_not_at_what_runs_it():
     def step(x):
         return (x * 2.0).sum()

@@ -189,6 +189,7 @@ def test_r39_breakpoints_that_are_switched_off_cost_nothing(monkeypatch):
     assert f.from_graph == 2
 
 
+@graphs_only
 @pytest.mark.parametrize("stop", ["breakpoint()", "pdb.set_trace()", "pdb.Pdb().set_trace()"])
 def test_r39_pdb_stops_at_the_users_line(tmp_path, monkeypatch, stop):
     script = tmp_path / "nets.py"

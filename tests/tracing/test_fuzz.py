@@ -11,9 +11,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.modes import graphs_only
 from tests.tracing.fuzz.batch import smaller, tried
 from tests.tracing.fuzz.sides import run
 from tests.tracing.fuzz.writer import CALLS, GRAMMAR, Writer
+
+pytestmark = graphs_only  # of calls from graphs
 
 LOGGED = f"""
 log = []

@@ -13,8 +13,11 @@ import dualflow as df
 from dualflow.tracing.joins import frames
 from dualflow.tracing.joins.code import code_of
 from dualflow.tracing.joins.joined import Joined
+from tests.modes import graphs_only
 from tests.tracing.both import agree
 from tests.tracing.joining import PROGRAMS, vectors
+
+pytestmark = graphs_only  # of calls from graphs
 
 FEW = {"lists and dicts": 80}  # stretches of a program; lists of other lengths are other states
 needs_operands = pytest.mark.skipif(

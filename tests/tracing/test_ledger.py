@@ -12,7 +12,10 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import NumericsError
+from tests.modes import graphs_only
 from tests.tracing.both import vector
+
+pytestmark = graphs_only  # of calls from graphs
 
 
 def printed(f, *args):

@@ -7,6 +7,9 @@ import pytest
 
 import dualflow as df
 from jit.ir.loop import loop
+from tests.modes import graphs_only
+
+pytestmark = graphs_only  # of calls from graphs
 
 FEW, MANY = 18, 26  # runs, both enough for a loop of the bodies here
 

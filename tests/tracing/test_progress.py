@@ -16,6 +16,9 @@ import dualflow as df
 from dualflow.tracing import progress
 from dualflow.tracing.progress import COLUMNS, PATIENCE, REDRAWN, Line, shown
 from jit.config import configure
+from tests.modes import graphs_only
+
+pytestmark = graphs_only  # of calls from graphs
 
 PHASES = ["passes over the graph", "planning launches"]
 pauses = st.lists(st.floats(0.0, 0.7), max_size=30)

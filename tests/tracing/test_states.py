@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 import dualflow as df
 from dualflow.core.number import Number
 from dualflow.errors import NumericsError
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 from tests.tracing.state_programs import program
+
+pytestmark = graphs_only  # of calls from graphs
 
 in_segments = pytest.mark.filterwarnings("ignore:.*runs in segments")
 

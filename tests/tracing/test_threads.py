@@ -223,6 +223,7 @@ def test_state_that_changes_while_calls_are_recorded(background):
         assert f(vector(1)).item() == k % 4
 
 
+@graphs_only
 def test_each_thread_runs_in_segments(monkeypatch):
     """Also where segments are forgotten all the time."""
     monkeypatch.setattr(segments, "KEPT", 2)
