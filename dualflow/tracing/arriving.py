@@ -38,8 +38,8 @@ class Arriving:
             >>> f(df.asarray([1.0])).tolist()  # in Python
             [2.0]
             >>> f.wait()
-            >>> f.mode
-            'compiled'
+            >>> f(df.asarray([1.0])).tolist()  # from the graph
+            [2.0]
         """
         for entry in list(self.entries.values()):
             if (compiling := entry.compiling) is not None:
