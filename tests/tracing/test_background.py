@@ -19,11 +19,11 @@ from dualflow.tracing.path import Path
 from jit import progress
 from jit.config import configure
 from jit.errors import TraceError
-from tests.modes import graphs_only
+from tests.modes import compiled_only
 from tests.tracing.both import vector
 from tests.tracing.test_threads import at_once
 
-pytestmark = graphs_only  # of calls from graphs
+pytestmark = compiled_only  # of calls from graphs
 
 make_path = Path.__init__
 

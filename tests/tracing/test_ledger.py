@@ -12,7 +12,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import NumericsError
-from tests.modes import graphs_only
+from tests.modes import compiled_only, graphs_only
 from tests.tracing.both import vector
 
 pytestmark = graphs_only  # of calls from graphs
@@ -100,6 +100,7 @@ def test_r10_r41_a_call_that_is_not_finite_prints_what_python_prints():
         assert printed(f, vector(0)) == "before Tensor([0.], shape=(1,), dtype=float32)\n"
 
 
+@compiled_only
 def test_an_error_of_a_stream_is_raised_and_nothing_is_done_twice():
     class Full(io.StringIO):
         def write(self, text):
