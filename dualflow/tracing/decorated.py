@@ -7,7 +7,6 @@ same parameters under the same names.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import inspect
@@ -116,4 +115,6 @@ def mark_coroutine_function(x: Any) -> None:
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(x)
     else:
+        import asyncio.coroutines  # 30 ms, for those who have coroutines
+
         x._is_coroutine = vars(asyncio.coroutines)["_is_coroutine"]
