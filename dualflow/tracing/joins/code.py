@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import CodeType
 
+from dualflow.tracing.guards.bytecode import listing
+from dualflow.tracing.guards.stack import argument
+
 REMEMBERED = 5000
 ENDS = frozenset(("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"))
 AWAY = frozenset(("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP"))
@@ -39,7 +42,7 @@ class Code:
 
     def __init__(self, code: CodeType) -> None:
         self.code = code  # kept: its id stays its own
-        self._instructions = list(dis.get_instructions(code))
+        self._instructions = listing(code)
         self._index = {x.offset: k for k, x in enumerate(self._instructions)}
         self._handlers = [
             (
@@ -147,5 +150,4 @@ def code_of(code: CodeType) -> Code:
 
 def effect(x: dis.Instruction, *, jump: bool) -> int:
     """How much higher the operand stack is after an instruction."""
-    argument = x.arg if x.opcode >= dis.HAVE_ARGUMENT else None
-    return dis.stack_effect(x.opcode, argument, jump=jump)
+    return dis.stack_effect(x.opcode, argument(x), jump=jump)
