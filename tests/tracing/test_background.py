@@ -212,6 +212,7 @@ def test_a_function_that_is_gone_is_not_compiled(monkeypatch):
     assert steps
 
 
+FORKS = "ignore:This process:DeprecationWarning"  # Python 3.12 warns of threads at a fork
 LONG = """
 import os, sys, time
 import dualflow as df
@@ -239,7 +240,7 @@ assert os.waitpid(child, 0)[1] == 0
 @pytest.mark.parametrize("more", ["raise SystemExit", FORKED])
 def test_the_process_may_end_or_fork_while_it_compiles(more, tmp_path):
     ran = subprocess.run(
-        [sys.executable, "-c", f"{LONG}{more}"],
+        [sys.executable, "-W", FORKS, "-c", f"{LONG}{more}"],
         env={"PYTHONPATH": ":".join(sys.path), "JIT_CACHE": str(tmp_path), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dis
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import CodeType
 
 from dualflow.tracing.guards.bytecode import listing
@@ -124,10 +125,11 @@ class Code:
         for start, end, target, _ in self._handlers:
             if start <= k < end:
                 found |= live[target]
-        if x.opname in ("STORE_FAST", "DELETE_FAST") and not self._raises_here(k):
-            found -= {x.argval}
-        elif x.opname.startswith("LOAD_FAST"):
-            found |= {x.argval}
+        for way, name in reversed(uses(x)):
+            if way == "LOAD":
+                found |= {name}
+            elif not self._raises_here(k):
+                found -= {name}
         return found
 
     def _raises_here(self, k: int) -> bool:
@@ -146,6 +148,17 @@ def code_of(code: CodeType) -> Code:
             _known.clear()
         found = _known[id(code)] = Code(code)
     return found
+
+
+def uses(x: dis.Instruction) -> list[tuple[str, str]]:
+    """What an instruction does to variables, in order: pairs ("LOAD", "STORE" or "DELETE", name).
+
+    From Python 3.13 on one instruction may do it to two, such as STORE_FAST_LOAD_FAST.
+    """
+    words = x.opname.split("_")
+    ways = [way for way, kind in pairwise(words) if kind == "FAST"]
+    names = x.argval if isinstance(x.argval, tuple) else (x.argval,)
+    return list(zip(ways, names))
 
 
 def effect(x: dis.Instruction, *, jump: bool) -> int:

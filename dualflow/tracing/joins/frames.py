@@ -19,8 +19,13 @@ from typing import Any
 from dualflow.tracing.joins.code import Point, code_of
 
 WORD = ctypes.sizeof(ctypes.c_void_p)
-FRAME, ENTRY, VARIABLES = 3 * WORD, 8 * WORD + 4, 9 * WORD  # _PyInterpreterFrame of CPython 3.11
+# Where things lie in a frame and in CPython's _PyInterpreterFrame. 3.11 marks a frame that C
+# has called; later versions put one of C's own before it.
+FRAME, PREVIOUS, VARIABLES = 3 * WORD, WORD, 9 * WORD
+ENTRY, OWNER, OWNED_BY_C = 8 * WORD + 4, 8 * WORD + 6, 3
+LAYOUTS = ((3, 11), (3, 12))
 ASKING = "POP_JUMP"  # `if`, `while`, `assert`
+TRUTHS = ("UNARY_NOT", "TO_BOOL")
 KEEPING = ("JUMP_IF_TRUE_OR_POP", "JUMP_IF_FALSE_OR_POP")  # `and`, `or`: the operand stays
 CALLS = ("CALL", "CALL_FUNCTION_EX")
 ASKERS = (bool, int, operator.truth, operator.index)
@@ -50,23 +55,32 @@ def operands(frame: FrameType, count: int, first: int = 0) -> list[Any]:
 
 def is_entered_from_c(frame: FrameType) -> bool:
     """Whether C code has called the function of a frame."""
-    return not READABLE or ctypes.c_bool.from_address(_interpreter_frame(frame) + ENTRY).value
+    if not READABLE:
+        return True
+    if sys.version_info < (3, 12):
+        return ctypes.c_bool.from_address(_interpreter_frame(frame) + ENTRY).value
+    before = _word_at(_interpreter_frame(frame) + PREVIOUS)
+    return not before or ctypes.c_uint8.from_address(before + OWNER).value == OWNED_BY_C
 
 
 def _interpreter_frame(frame: FrameType) -> int:
-    return ctypes.c_void_p.from_address(id(frame) + FRAME).value or 0
+    return _word_at(id(frame) + FRAME)
+
+
+def _word_at(address: int) -> int:
+    return ctypes.c_void_p.from_address(address).value or 0
 
 
 def _object_at(address: int) -> Any:
     """The object that a word of memory points to; None for a null pointer."""
-    if not ctypes.c_void_p.from_address(address).value:
+    if not _word_at(address):
         return None
     return ctypes.py_object.from_address(address).value
 
 
 def _is_readable() -> bool:
     """Whether memory is laid out as it should be, as far as a loop and a call can show."""
-    if sys.implementation.name != "cpython" or sys.version_info[:2] != (3, 11):
+    if sys.implementation.name != "cpython" or sys.version_info[:2] not in LAYOUTS:
         return False
 
     def inner(_: Any) -> tuple[bool, list[Any]]:
@@ -96,7 +110,7 @@ def innermost(frame: FrameType) -> tuple[Point, list[Any]]:
     point = code_of(frame.f_code).point(frame.f_lasti)
     if point.depth is None:
         raise Opaque
-    if point.name.startswith(ASKING) or point.name == "UNARY_NOT":
+    if point.name.startswith(ASKING) or point.name in TRUTHS:
         return point, operands(frame, point.depth - 1)
     if point.name in KEEPING:
         return point, operands(frame, point.depth)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[3]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="threads need Linux")
 pytestmark = linux
 
+FORKS = "ignore:This process:DeprecationWarning"  # Python 3.12 warns of threads at a fork
 PRELUDE = """
 import ctypes, os, signal, sys, threading, time
 import numpy as np
@@ -41,7 +42,7 @@ def python(script, environment=(), timeout=60):
     """What a process with this script says; it must end well."""
     settings = {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"} | dict(environment)
     ran = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script],
+        [sys.executable, "-W", FORKS, "-c", PRELUDE + script],
         cwd=ROOT,
         env={**os.environ, **settings},
         capture_output=True,
