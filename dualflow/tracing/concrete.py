@@ -52,7 +52,8 @@ class ConcreteFunction:
         return trace.placeholder(x.type, f"x{k}") if isinstance(x, Tensor) else x
 
     def _finish(self, trace: Trace, result: Any) -> None:
-        if trace.written or any(v._grad is not g for v, g in trace.grads.items()):
+        variables = trace.variables
+        if variables.written or any(v._grad is not g for v, g in variables.grads.items()):
             raise TraceError(
                 f"{trace.graph.name}: a symbolic trace assigns a Variable",
                 "a function without state, or a recorded call",

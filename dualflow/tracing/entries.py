@@ -115,6 +115,7 @@ class Entries(dict[Key, Entry]):
     """The entries by their keys, and the families that these keys are of.
 
     Attributes:
+        recent: That of the last call, if it has a shortcut.
         volatile: Which state differs from call to call.
     """
 
@@ -122,6 +123,7 @@ class Entries(dict[Key, Entry]):
         super().__init__()
         self._families: dict[Key, Family] = {}
         self._latest: list[Key] = []
+        self.recent: Entry | None = None
         self.volatile = Volatile()
 
     def serving(self, call: Call) -> Entry | None:
@@ -172,6 +174,7 @@ class Entries(dict[Key, Entry]):
 
     def drop(self, entry: Entry) -> None:
         """Forgets an entry."""
+        self.recent = None
         self.forget([key for key, each in self.items() if each is entry])
 
     def forget(self, keys: list[Key]) -> None:

@@ -147,7 +147,7 @@ def explain(function: Any) -> Explanation:
     traces: list[TraceInfo] = []
     codes: list[Any] = []
     effects: dict[str, None] = {}
-    function._look_round()
+    function.look_round()
     for entry in list(function.entries.values()):
         info = entry.info
         info.segments, info.compiling = entry.segments, entry.compiling is not None

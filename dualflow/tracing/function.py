@@ -2,66 +2,35 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from dualflow.core import tree
 from dualflow.core.context import context, using
-from dualflow.core.number import value_of
-from dualflow.core.source import user_line, warn_user
+from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
-from dualflow.tracing import audit, breakpoints, modes, outlets
-from dualflow.tracing.arriving import Arriving, cause_of
-from dualflow.tracing.decorated import Decorated, Disguised, named
+from dualflow.tracing import audit, modes
+from dualflow.tracing.arrivals import Arrivals
+from dualflow.tracing.decorated import Decorated, Disguised
 from dualflow.tracing.entries import Entries, Entry, Way
-from dualflow.tracing.explain import Explanation, TraceInfo, all_functions, counted, explain
-from dualflow.tracing.joins.crossings import Crossings
+from dualflow.tracing.explain import Explanation, all_functions, counted, explain
 from dualflow.tracing.ledger import EffectError
+from dualflow.tracing.limits import Limits
 from dualflow.tracing.numerics import Checker, NotFinite
-from dualflow.tracing.parameters import (
-    asks_types,
-    by_place,
-    defined_at,
-    describe,
-    leaf_names,
-    names_by_place,
-)
-from dualflow.tracing.path import (
-    EntryMiss,
-    ExtentsMiss,
-    StateMiss,
-    instead_of,
-    opaque,
-)
-from dualflow.tracing.recorded import is_tracked
-from dualflow.tracing.refusal import leading
-from dualflow.tracing.retraces import Change, Retraces, change_of, decided, nearest_change
+from dualflow.tracing.parameters import by_place, names_by_place
+from dualflow.tracing.path import EntryMiss, ExtentsMiss, StateMiss
+from dualflow.tracing.recorder import Recorder, run
+from dualflow.tracing.retraces import Retraces
 from dualflow.tracing.segments import in_segments
-from dualflow.tracing.signature import Call, given, take_apart, unchanged, written
+from dualflow.tracing.signature import Call, given, take_apart
 from dualflow.tracing.spec import TensorSpec, check_signature
-from dualflow.tracing.trace import Trace
-from jit.config import config
-from jit.dims import recording_guesses
-from jit.errors import AuditError, GuardMiss, NumericsError, TraceError
+from jit.errors import AuditError, GuardMiss
 
-P = ParamSpec("P")
-R = TypeVar("R")
 NOTHING = object()  # instead of a result
-MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
-CHANGES_ARGUMENTS = (
-    "it changes a list or dict that was passed to it",
-    "return what is new",
-    "effect",
-)
-SETTING = "create and set state outside, or keep what changes in a df.Variable"
 
 
-class Function(Arriving, Decorated):
+class Function(Decorated):
     """A function in two modes; made by `df.function`.
 
     Attributes:
@@ -76,11 +45,11 @@ class Function(Arriving, Decorated):
         self.calls = 0
         self.from_graph = self.audited = 0
         self._unusual = options["mode"] != "compiled" or options["audit"] > 0.0
-        self._lock = threading.RLock()
-        self._recent: Entry | None = None  # that of the last call, if it has a shortcut
-        self.limit: str | None = None
-        self.retraces = Retraces()
-        self.recordings = self.replaced = 0
+        self._limits = Limits(self.name, python, options, self.entries)
+        self._arrivals = Arrivals(self.entries, self._limits, background=options["background"])
+        self._recorder = Recorder(
+            self.name, python, self.entries.volatile, self._limits, self._arrivals
+        )
         all_functions[id(self)] = self
 
     # ----- calling -----
@@ -101,7 +70,7 @@ class Function(Arriving, Decorated):
                 return self._eager(take_apart(args, kwargs))
             if audit.is_due(self.options["audit"]):
                 return audit.serve(self, take_apart(args, kwargs))
-        recent = self._recent  # other threads may set it meanwhile
+        recent = self.entries.recent  # other threads may set it meanwhile
         if recent is not None and not kwargs:
             result = self._again(recent, args)
             if result is not NOTHING:
@@ -117,11 +86,11 @@ class Function(Arriving, Decorated):
         self._check_signature(call)
         entry = self.entries.serving(call)
         if entry is not None and entry.compiling is not None:
-            self._look_after(entry)
+            self._arrivals.look_after(entry)
             entry = self.entries.serving(call)
         if entry is None:
-            with self._lock:
-                entry = self.entries.serving(call) or self._new_entry(call)
+            with self._limits.lock:
+                entry = self.entries.serving(call) or self._limits.admit(call)
         return entry
 
     def _check_signature(self, call: Call) -> None:
@@ -169,8 +138,7 @@ class Function(Arriving, Decorated):
     def _eager(self, call: Call) -> Any:
         """Runs Python."""
         self._check_signature(call)
-        args, kwargs = given(call)
-        return self.python(*args, **kwargs)
+        return run(self.python, call)
 
     def _in_segments(self, call: Call) -> Any:
         """Runs Python, and its ops in native code between two looks at values."""
@@ -206,7 +174,7 @@ class Function(Arriving, Decorated):
             except GuardMiss as miss:
                 path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
             except ExtentsMiss as reason:
-                self._part(entry, numbers=False, why=str(reason))
+                self._limits.part(entry, numbers=False, why=str(reason))
                 return self(*call.given[0], **call.given[1])
             except EntryMiss as other:
                 if changed is None and isinstance(other, StateMiss):
@@ -223,7 +191,7 @@ class Function(Arriving, Decorated):
                 self._served(entry, call, path)
                 return result
         count = len(entry.parts)
-        with self._lock:
+        with self._limits.lock:
             if failure is None and len(entry.parts) > count:  # another thread has recorded
                 return self._run(entry, call)
             result = NOTHING if entry.compiling is not None else self._afresh(entry, call, changed)
@@ -238,204 +206,65 @@ class Function(Arriving, Decorated):
     def _afresh(self, entry: Entry, call: Call, changed: StateMiss | None) -> Any:
         """Serves a call that no path is for."""
         if changed is not None and not entry.segments:
-            self._changed(entry, changed)
-        return self._in_segments(call) if entry.segments else self._record(entry, call)
+            self._limits.changed(entry, changed)
+        if entry.segments:
+            return self._in_segments(call)
+        return self._recorder.record(entry, call)
+
+    def _meanwhile(self, entry: Entry, call: Call) -> Any:
+        """Serves a call that no path is for, while one is compiled that may be."""
+        if context.checker is None:
+            return self._eager(call)
+        self.wait()  # who checks results looks into the graph
+        return self._run(entry, call)
 
     def _served(self, entry: Entry, call: Call, path: Way) -> None:
         """Counts a call that ran from a graph, and has the next one look there first."""
         entry.last, entry.used = path, self.calls
-        if (recent := self._recent) is not None:
+        if (recent := self.entries.recent) is not None:
             recent.used = self.calls - 1
-        self._recent = entry if path.checks_types and entry.has_shortcut(call) else None
+        quick = path.checks_types and entry.has_shortcut(call)
+        self.entries.recent = entry if quick else None
         self.from_graph += 1
         entry.info.hits += 1
 
-    # ----- recording -----
+    def wait(self, timeout: float | None = None) -> None:
+        """Waits until what is compiled in the background is ready.
 
-    def _new_entry(self, call: Call) -> Entry:
-        self.entries.sweep()
-        names = leaf_names(self.python, call)
-        change = nearest_change(self.entries.known(), call.key, names)
-        why = change.text
-        key, pattern, family = self.entries.place(
-            call, self.options["input_signature"], numbers=not asks_types(self.python)
-        )
-        line = user_line() or defined_at(self.python)
-        entry = Entry(TraceInfo(describe(call, names), why, line), call.key, pattern, family)
-        entry.names = names
-        if config().debug:
-            sys.stderr.write(f"# {self.name}: recording, {why} ({entry.info.line})\n")
-        policy = self.options["on_limit"]
-        if len(self.entries) >= self.options["max_traces"] and policy == "replace":
-            self._replace()
-        elif len(self.entries) >= self.options["max_traces"] and policy != "grow":
-            if self.limit is None:
-                self._limit(
-                    entry,
-                    f"{len(self.entries)} traces were made, the last change: {why}",
-                    "max_traces",
-                )
-                self.limit = entry.segments
-            entry.segments = self.limit
-            return entry
-        self.entries.add(key, entry)
-        if change.kind not in ("number", "extent"):
-            self._tell(change)
-        elif (reason := family.refusal(numbers=change.kind == "number")) is not None:
-            self._tell(Change(change.kind, change.where, f"{change.text} ({reason})"))
-        return entry
+        Args:
+            timeout: Seconds, at most, for each path; None: as long as it takes.
 
-    def _tell(self, change: Change) -> None:
-        """Tells why there is one more recording."""
-        infos = [entry.info for entry in self.entries.values()]
-        spent = sum(info.seconds for info in infos)
-        self.retraces.note(self.name, self.python, change, self.recordings + 1, spent)
-
-    def _replace(self) -> None:
-        """Drops the trace that was not used for the longest time; tells it the first time."""
-        oldest = min(self.entries.values(), key=lambda entry: entry.used)
-        self.entries.drop(oldest)
-        self._recent = None
-        if not self.replaced:
-            message = (
-                f"{self.name} keeps {self.options['max_traces']} traces: one that was not used for "
-                f"long ({oldest.info.key}) makes room for a new one, from now on without a word. "
-                "Raise max_traces if they come again."
-            )
-            self.retraces.events.append(message)
-            warn_user(message, FunctionWarning)
-        self.replaced += 1
-
-    def _changed(self, entry: Entry, miss: StateMiss) -> None:
-        """Python state is not as in any path: a new recording, if earlier ones were of any use."""
-        info, what = entry.info, miss.reason()
-        self.entries.volatile.places.update(miss.places())
-        info.again.append(what)
-        entry.unserved = entry.unserved + 1 if entry.hits == info.hits else 1
-        entry.hits = info.hits
-        if entry.unserved >= self.options["max_traces"] and self.options["on_limit"] != "grow":
-            self._limit(entry, f"{what}, and so on at each call", "max_traces")
-
-    def _limit(self, entry: Entry, what: str, option: str) -> None:
-        """Applies `on_limit` when there are too many traces or paths."""
-        message = f"{what}; {option}={self.options[option]} is reached"
-        if self.options["on_limit"] == "error":
-            raise TraceError(
-                f"{self.name}: {message}",
-                "fewer traces",
-                f"pass tensors, or df.function({option}=...)",
-            )
-        self._give_up(entry, f"limit: {message}", f"raise {option}, or pass on_limit='grow'")
-
-    def _give_up(self, entry: Entry, reason: str, remedy: str) -> None:
-        """Python runs at every call of this signature from now on, and the user is told once."""
-        if self.options["strict"]:
-            expected = "a function that can be compiled whole"
-            raise TraceError(f"{self.name}: {reason}", expected, remedy)
-        entry.segments = reason
-        warn_user(
-            f"{self.name} runs in segments, with Python in between: {reason}. "
-            f"To compile it whole, {remedy}.",
-            FunctionWarning,
-        )
-
-    def _record(self, entry: Entry, call: Call) -> Any:
-        started = time.perf_counter()
-        trace = Trace(self.name, self.entries.volatile)
-        if not entry.pattern.shapes:
-            trace.crossings = Crossings(entry.sites, sys._getframe(), self.python)
-        tensors = trace.arguments(
-            call.tensors, entry.shapes(call), [entry.names[k] for k in call.places]
-        )
-        numbers = {
-            k: trace.scalars.argument(call.leaves[k], entry.names[k]) for k in entry.pattern.numbers
-        }
-        args, kwargs = call.arguments(tensors, numbers)
-        leaves = tree.flatten((args, kwargs))[0]
-        kept = {id(x) for x in (*call.by_identity(), *named(self.python))}
-        names = dict(zip(entry.names, leaves, strict=False))
-        again, result = None, None
-        try:
-            with using(trace=trace), recording_guesses(trace.scalars.guesses), breakpoints.noted:
-                with outlets.noted, trace.watch(self.python, names):
-                    result = self.python(*args, **kwargs)
-                if not unchanged((args, kwargs), call.spec, leaves):
-                    trace.refuse(*CHANGES_ARGUMENTS)
-                trace.watched(args, kwargs, result)
-                self._keep(entry, call, trace, result, kept)
-        except NumericsError:
-            trace.restore()
-            raise
-        except Exception as error:
-            again = cause_of(error, trace, entry.pattern, (args, kwargs))
-            if again is None:
-                raise
-            trace.restore(python=True)
-        finally:
-            if trace.refusals:  # a tape from outside may have been told to watch an argument
-                for x, alias in zip(call.tensors, tensors, strict=True):
-                    x.record = x.record or alias.record
-            trace.release()
-            if not unchanged((args, kwargs), call.spec, leaves):
-                own = dict(zip(map(id, leaves), tree.flatten(call.given)[0], strict=True))
-                written((args, kwargs), call.given, lambda x: own.get(id(x), value_of(x)))
-        if again is not None:
-            result = self._eager(call)  # which raises eager's own error, if it is the program's
-            if again != "state":  # else numbers of the state have no stand-ins any more
-                self._part(entry, numbers=again == "numbers", why="Python code does not take them")
-            return result
-        self._tell_decided(entry, call, trace)
-        entry.key = call.key
-        self.recordings += 1
-        entry.info.seconds += time.perf_counter() - started
-        return tree.tree_map(value_of, result) if trace.scalars.used else result
-
-    def _tell_decided(self, entry: Entry, call: Call, trace: Trace) -> None:
-        """Tells that Python decided by a number otherwise than in the paths before."""
-        if entry.paths and (why := trace.scalars.decided()):
-            known = {line for path in entry.paths[:-1] for line in path.decided}
-            fresh = [line for line in why if line not in known] or why
-            self._tell(decided(change_of(entry.key, call.key, entry.names), fresh[0]))
-
-    def _part(self, entry: Entry, *, numbers: bool, why: str) -> None:
-        """Numbers, or extents, of such calls cannot vary: each value has a trace from now on."""
-        with self._lock:
-            entry.family.refuse(numbers=numbers, why=why)
-            self.retraces.events.append(str(entry.family.refusal(numbers=numbers)))
-            self.entries.drop(entry)
-            self._recent = None
-
-    def _keep(
-        self, entry: Entry, call: Call, trace: Trace, result: Any, arguments: set[int]
-    ) -> None:
-        """Makes a path of a finished recording, or says why it cannot be one."""
-        entry.stopped = trace.stopped
-        if trace.stopped is not None:  # the next call shall stop there too
-            return
-        leaves = tree.flatten(result)[0]
-        trace.check_state()
-        if trace.custom_rules and any(map(is_tracked, leaves)):
-            reason = f"custom_gradient of {trace.custom_rules[0]} is differentiated from outside"
-            trace.refuse(reason, "ask for gradients inside the function")
-        if made := [type(x).__name__ for x in leaves if opaque(x, arguments)]:
-            reason = f"it returns a {made[0]}, which only Python can make"
-            trace.refuse(reason, instead_of(made[0]))
-        news = trace.news()
-        if (refusal := leading(trace.refusals)) is not None:
-            self._give_up(entry, refusal.reason, refusal.remedy)
-        elif news is not None:
-            entry.creations += 1
-            if entry.creations >= MAX_CREATIONS * (1 + trace.states.learned):
-                self._give_up(entry, f"every call {news}", SETTING)
-        elif not trace.disturbed():
-            entry.creations = 0
-            bounded = self.options["on_limit"] != "grow"
-            if len(entry.parts) >= self.options["max_paths"] and bounded:
-                self._limit(entry, f"{len(entry.parts)} paths were recorded", "max_paths")
-            if entry.segments is None:
-                self._add_path(entry, call, trace, result)
+        Example:
+            >>> import dualflow as df
+            >>> f = df.function(lambda x: x * 2.0, background=True)
+            >>> f(df.asarray([1.0])).tolist()  # in Python
+            [2.0]
+            >>> f.wait()
+            >>> f(df.asarray([1.0])).tolist()  # from the graph
+            [2.0]
+        """
+        self._arrivals.wait(timeout)
 
     # ----- looking inside -----
+
+    @property
+    def recordings(self) -> int:
+        """How many calls were recorded."""
+        return self._limits.recordings
+
+    @property
+    def replaced(self) -> int:
+        """How many traces made room for others."""
+        return self._limits.replaced
+
+    @property
+    def retraces(self) -> Retraces:
+        """What people were told of recordings."""
+        return self._limits.retraces
+
+    def look_round(self) -> None:
+        """Takes over what was compiled in the background and is ready."""
+        self._arrivals.look_round()
 
     @property
     def mode(self) -> str:
@@ -444,11 +273,11 @@ class Function(Arriving, Decorated):
         "compiled", "interpreted", "compiling" (in the background), "segments (why)",
         "eager (asked for)", or "not called yet".
         """
-        self._look_round()
+        self.look_round()
         if self._is_off():
             return "eager (asked for)"
         reasons = [e.segments for e in list(self.entries.values()) if e.segments] + (
-            [self.limit] if self.limit else []
+            [self._limits.reached] if self._limits.reached else []
         )
         if reasons:
             return f"segments ({reasons[0]})"

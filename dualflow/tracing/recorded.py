@@ -181,7 +181,7 @@ def entry_check(trace: Trace) -> Check:
         constants.update(zip(names, things, strict=True))
         guards.append(Guard(differs.format(*names), names[0], told=told))
 
-    for variable, grad in trace.grads.items():
+    for variable, grad in trace.variables.grads.items():
         sign, now = ("not ", "there") if grad is None else ("", "None")
         told = partial("the .grad of {} is {} now".format, variable.label(), now)
         guard(f"{{}}._grad is {sign}None", told, variable)
@@ -208,7 +208,7 @@ def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell | StateCell]
         if isinstance(cell, TensorCell | VariableCell | StateCell):
             tensor = cell.before if isinstance(cell, StateCell) else cell.tensor
             if isinstance(cell, VariableCell):
-                tensor = trace.before.get(cell.variable, tensor)
+                tensor = trace.variables.before.get(cell.variable, tensor)
             if tensor.record is None and is_inexact(tensor):
                 found.append(cell)
     return found
@@ -216,21 +216,21 @@ def unwatched_cells(trace: Trace) -> list[TensorCell | VariableCell | StateCell]
 
 def written_by(trace: Trace, outputs: Outputs) -> list[tuple[VariableCell | GradCell, int]]:
     """What a call assigns when it is done: cells, each with the output that it is given."""
-    pairs = [(v, grad) for v, grad in trace.grads.items() if grad is not None]
+    pairs = [(v, grad) for v, grad in trace.variables.grads.items() if grad is not None]
     owners = {id(grad): v for v, grad in pairs if v._grad is grad}
     gone = {id(grad) for v, grad in pairs if v._grad is not grad}
     writes: list[tuple[VariableCell | GradCell, int]] = []
-    for variable in trace.written:
+    for variable in trace.variables.written:
         if id(variable) not in gone:
             owner = owners.get(id(variable))
             cell = VariableCell(variable) if owner is None else GradCell(owner)
-            writes.append((cell, outputs.index(trace, trace.held(variable))))
+            writes.append((cell, outputs.index(trace, trace.variables.held(variable))))
     return writes
 
 
 def replaced_by(trace: Trace, outputs: Outputs) -> list[tuple[GradCell, int | None]]:
     """Which gradients are other Variables after a call: the output that each holds, or none."""
-    changed = [v for v, grad in trace.grads.items() if v._grad is not grad]
+    changed = [v for v, grad in trace.variables.grads.items() if v._grad is not grad]
     return [
         (GradCell(v), None if v._grad is None else outputs.index(trace, v._grad.tensor))
         for v in changed

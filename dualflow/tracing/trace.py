@@ -16,14 +16,12 @@ import numpy as np
 from dualflow.core.context import context
 from dualflow.core.number import Number, plain, value_of
 from dualflow.core.op import Op, Symbol, argument_types, array_types, registry, values
-from dualflow.core.record import INEXACT, clock, hang
+from dualflow.core.record import clock, hang
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
-from dualflow.core.variable import Variable
 from dualflow.tracing.attrs import agreed, at_hint, has_dim, make_plain, settled, varying_types
 from dualflow.tracing.captured import Captured
-from dualflow.tracing.cells import Cell, GradCell, NumberCell, TensorCell, VariableCell, read_of
-from dualflow.tracing.created import Created
+from dualflow.tracing.cells import Cell, NumberCell, TensorCell, read_of
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.guards.hook import Watch
@@ -34,10 +32,11 @@ from dualflow.tracing.refusal import Refusal
 from dualflow.tracing.scalars import Scalars
 from dualflow.tracing.settings import Settings
 from dualflow.tracing.states import States, Volatile
+from dualflow.tracing.variables import Variables
 from jit.dims import symbol
 from jit.errors import TraceError
 from jit.ir.graph import Graph, Node, Value
-from jit.types import TensorType, kind
+from jit.types import TensorType
 
 NOTHING_VARIES: Mapping[int, Sequence[int | str]] = {}
 
@@ -58,10 +57,8 @@ class Trace:
         refusals: Why no graph can do what the call did.
         unrecorded: Nodes that ran inside `no_grad`, through which no gradient may flow.
         custom_rules: Functions with a gradient of their own, which the graph does not show.
-        written: The Variables from outside that were assigned.
-        grads: The Variables whose `.grad` was touched, and what it was at first.
+        variables: What it reads of Variables, and what it leaves in them.
         settings: What the recording relies on in Modules, optimisers and Variables.
-        before: The value of each Variable that was read or assigned, before the call.
         check: What asks whether Python state is as it was, once the call is over.
         equals: The arguments that may come as other objects.
         scalars: The Python numbers and extents that may be others in later calls.
@@ -83,10 +80,7 @@ class Trace:
         self.start = next(clock)
         self.unrecorded: set[Node] = set()
         self.custom_rules: list[str] = []
-        self.written: dict[Variable, None] = {}
-        self.grads: dict[Variable, Variable | None] = {}
         self.settings = Settings()
-        self.before: dict[Variable, Tensor] = {}
         self.check: Check | None = None
         self.equals = Equals((), {})
         self.scalars = Scalars(user_line)
@@ -98,11 +92,10 @@ class Trace:
         self.existed = self._reach.existed
         self._varies = False
         self._records: list[Any] = []
-        self._created = Created()
-        self._variables: dict[Variable, Value] = {}
-        # By id of a Variable: the tensor that it holds, and what reading it gives in the graph.
-        self._held: dict[int, tuple[Tensor, Tensor | None]] = {}
-        self._changed: list[Variable] = []
+        self.variables = told = Variables(self)  # what they tell this thread goes straight there
+        self.read, self.wrote, self.created = told.read, told.wrote, told.created
+        self.asked_trainable, self.changed = told.asked_trainable, told.changed
+        self.touched_grad = told.touched_grad
         self._symbols: list[Symbol] = []
         self._captured: dict[int, tuple[Any, Value]] = {}
         self._arrays = Captured(lambda cell, x: self.symbol(self.input(x.type, None, cell)))
@@ -249,115 +242,21 @@ class Trace:
 
     # ----- state -----
 
-    def read(self, variable: Variable) -> Tensor:
-        """What reading a Variable gives: an input of the graph at first, later what was assigned.
-
-        The Variable keeps its own tensor: other threads may read it, or record it themselves.
-        """
-        tensor = variable.tensor
-        held, alias = self._held.get(id(variable), (None, None))
-        if held is tensor and alias is not None:
-            return alias
-        if variable in self.written or self.made(variable):
-            alias = self._settle(variable, tensor) if kind(tensor.dtype) in INEXACT else tensor
-        else:
-            self.settings.saw_variable(variable)
-            self.before.setdefault(variable, tensor)
-            symbol = self.symbol(self._variable_input(variable))
-            alias = Tensor(tensor.raw, symbol, tensor.record)
-        if held is None or held is tensor:  # else another thread changed it: `disturbed` tells
-            self._held[id(variable)] = (tensor, alias)
-        return alias
-
-    def _variable_input(self, variable: Variable) -> Value:
-        """The graph's input for the value of a Variable before the call."""
-        value = self._variables.get(variable)
-        if value is None:
-            owner = next((v for v, grad in self.grads.items() if grad is variable), None)
-            cell = VariableCell(variable) if owner is None else GradCell(owner)
-            value = self.input(self.before[variable].type, variable.name, cell)
-            self._variables[variable] = value
-        return value
-
-    def _settle(self, variable: Variable, tensor: Tensor) -> Tensor:
-        """An assigned value is read: assigning cut its history, and so must the graph."""
-        value = self.value_of(tensor)
-        if tensor.record is not None and not self.made(variable):
-            op, inputs = registry["assigned"], [self._variable_input(variable), value]
-        elif value.node in self.unrecorded:
-            return tensor
-        else:
-            op, inputs = registry["stop_gradient"], [value]
-        (settled,) = self.graph.add(op, inputs, {}, (value.type,), user_line())
-        return Tensor(tensor.raw, self.symbol(settled), tensor.record)
-
-    def forget_aliases(self) -> None:
-        """What is read of assigned Variables from now on is told anew in the graph."""
-        for variable in self.written:
-            self._held[id(variable)] = (self.held(variable), None)
-
     def publish(self, tensor: Tensor) -> None:
         """A tensor without data will be assigned: a symbolic trace puts everything back."""
 
-    def wrote(self, variable: Variable, before: Tensor, after: Tensor) -> None:
-        """A Variable was assigned."""
-        if self.made(variable):
-            return
-        held = self._held.get(id(variable), (before, None))[0]
-        self.settings.saw_variable(variable)
-        self.before.setdefault(variable, before)
-        self.written[variable] = None
-        if held is before:
-            self._held[id(variable)] = (after, None)
-
-    def created(self, variable: Variable) -> None:
-        """A Variable was made while recording."""
-        self._created.add(variable)
-        self._held.pop(id(variable), None)
-
-    def made(self, variable: Variable) -> bool:
-        """Whether the Variable was made in this recording."""
-        return self._created.has(variable)
-
-    def survivors(self) -> list[Variable]:
-        """Variables made while recording that Python still holds: the next call must see them."""
-        grads = {id(v._grad) for v in self.grads}
-        return [v for v in self._created.alive() if id(v) not in grads]
-
     def news(self) -> str | None:
         """What makes the next call another than this one, such as state created; or None."""
-        if survivors := self.survivors():
+        if survivors := self.variables.survivors():
             return f"creates {survivors[0].label()}"
         news = self.states.news(self.settings, self.check, self._reach)
-        return news or (f"switches {self._changed[0].label()}" if self._changed else None)
+        switched = self.variables.switched
+        return news or (f"switches {switched[0].label()}" if switched else None)
 
     def did_something(self, *passing: Any) -> bool:
         """Whether a call with these arguments, run again, would do twice what outlives it."""
         self.watched(*passing)
         return bool(self.refusals) or self.news() is not None
-
-    def held(self, variable: Variable) -> Tensor:
-        """What the recording has left in a Variable; another thread may have assigned it since."""
-        return self._held[id(variable)][0]
-
-    def disturbed(self) -> bool:
-        """Whether another thread has assigned a Variable in between: this was no call by itself."""
-        return any(self._held[id(v)][0] is not v.tensor for v in self.before)
-
-    def asked_trainable(self, variable: Variable) -> None:
-        """Python decides by a Variable's trainability."""
-        if not self.made(variable):
-            self.settings.saw_variable(variable)
-
-    def changed(self, variable: Variable) -> None:
-        """Trainability, dtype or device of a Variable changes, maybe only for a while."""
-        if not self.made(variable):
-            self._changed.append(variable)
-
-    def touched_grad(self, variable: Variable) -> None:
-        """`.grad` of a Variable is read or set."""
-        if not self.made(variable):
-            self.grads.setdefault(variable, variable._grad)
 
     def relies_on(self, owner: Any, attribute: str) -> None:
         """What is recorded holds while `owner.attribute` equals what it is now."""
@@ -378,10 +277,8 @@ class Trace:
 
     def check_state(self) -> None:
         """Refuses at the end what a graph, which reads once and writes once, cannot do."""
-        for variable, grad in self.grads.items():
-            new = variable._grad
-            if new is not None and new is not grad and not self.made(new):
-                self.refuse(f"the .grad of {variable.label()} is made another Variable", "copy it")
+        if (variable := self.variables.foreign_grad()) is not None:
+            self.refuse(f"the .grad of {variable.label()} is made another Variable", "copy it")
         if not self._arrays.same():
             self.refuse("a NumPy array changes while the call uses it", "use a Variable for it")
 
@@ -479,10 +376,7 @@ class Trace:
         self.states.restore()
         if python:
             self._reach.undo()
-        for variable, tensor in self.before.items():
-            variable.tensor = tensor
-        for variable, grad in self.grads.items():
-            variable._grad = grad
+        self.variables.restore()
 
     def release(self) -> None:
         """Lets go of the tensors of the recording; those that live on become plain ones."""
@@ -495,6 +389,7 @@ class Trace:
         for record in self._records:
             make_plain(record)
         self.crossings = None  # which knows frames
-        for kept in (self._records, self._captured, self._arrays, self._held):
+        for kept in (self._records, self._captured, self._arrays):
             kept.clear()
+        self.variables.release()
         self.states.close()

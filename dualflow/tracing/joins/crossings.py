@@ -133,7 +133,7 @@ class Crossings:
             return
         if crossing.site in self._sites.blocked:
             return
-        trace.forget_aliases()
+        trace.variables.forget_aliases()
         self.found.append(crossing)
         visits = self._visits[crossing.key] = self._visits.get(crossing.key, 0) + 1
         self.loops = self.loops or visits > LOOPS
@@ -147,7 +147,7 @@ class Crossings:
         return True
 
     def _crossing(self, trace: Trace, asked: Value, answer: Any, node: int) -> Crossing:
-        if trace.grads or mode() != self._mode:
+        if trace.variables.grads or mode() != self._mode:
             raise Opaque
         around = self._frames()
         codes = [frame.f_code for frame in around]
@@ -160,7 +160,8 @@ class Crossings:
             self._plant(trace, around)
             state, entries = self._state(trace, around, places)
             self._sites.learn(site, entries, around)
-        written = tuple((id(v), state.part(trace.held(v))) for v in trace.written)
+        variables = trace.variables
+        written = tuple((id(v), state.part(variables.held(v))) for v in variables.written)
         tracked = [k for k, x in enumerate(state.tensors.values()) if x.record is not None]
         return Crossing(
             key=(site, entries, written),
@@ -172,7 +173,7 @@ class Crossings:
             tensors=tuple(state.tensors),
             tracked=tuple(tracked),
             numbers=tuple(state.numbers),
-            kept=(*state.kept, *codes, *trace.written),
+            kept=(*state.kept, *codes, *variables.written),
             place=line_of(around[0]),
         )
 

@@ -1,0 +1,99 @@
+"""Arrivals: paths of a function on their way from a recording to calls that they serve."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from dualflow.core.context import using
+from dualflow.tracing.background import Compiling
+from dualflow.tracing.entries import Entries, Entry
+from dualflow.tracing.gradient import unsettled, watched
+from dualflow.tracing.limits import Limits
+from dualflow.tracing.path import Path
+from dualflow.tracing.recorded import Recorded, recorded
+from dualflow.tracing.signature import Call
+from dualflow.tracing.trace import Trace
+from jit.errors import DualflowError
+
+
+class Arrivals:
+    """The paths of one function that are being compiled, in the background or at once.
+
+    Args:
+        entries: Who gets them.
+        limits: Is told of what cannot be compiled.
+        background: Whether a thread compiles them.
+    """
+
+    def __init__(self, entries: Entries, limits: Limits, *, background: bool) -> None:
+        self._entries = entries
+        self._limits = limits
+        self._background = background
+
+    def add(self, entry: Entry, call: Call, trace: Trace, result: Any) -> None:
+        """Makes a path of a recording; where extents vary it must be right for all of them."""
+        fixed = trace.fixed
+        if entry.pattern.shapes and fixed is None:
+            node = unsettled(trace.graph)
+            fixed = node and f"{node.op.name} at {node.source} adds in another order then"
+        if fixed is not None:
+            self._limits.part(entry, numbers=False, why=fixed)
+            return
+        self._entries.recent = None
+        with using(trace=None):
+            if entry.join(trace, result):
+                return
+            found = recorded(trace, result)
+            inputs = [*call.tensors, *[cell.holder.tensor for cell in found.cells]]
+            foreseen = watched(inputs) if self._background else ()
+            make = partial(path_of, found, foreseen)
+            entry.compiling = Compiling(make, background=self._background)
+        self.look_after(entry)
+
+    def look_after(self, entry: Entry) -> None:
+        """Takes a path over that is compiled now."""
+        with self._limits.lock:
+            compiling = entry.compiling
+            if compiling is None or compiling.pending:
+                return
+            entry.compiling = None
+            if compiling.outcome is None:  # its thread is gone: the next call is recorded again
+                return
+            made, seconds = compiling.outcome
+            if isinstance(made, Path):
+                entry.add(made)
+                entry.info.seconds += seconds * compiling.background
+                self._entries.recent = None
+            elif isinstance(made, DualflowError) and entry.pattern.shapes:
+                self._limits.part(entry, numbers=False, why=str(made))
+            elif compiling.background:
+                reason = f"compiling it failed: {made!r}"
+                self._limits.give_up(entry, reason, "leave background=True out")
+            else:
+                raise made
+
+    def look_round(self) -> None:
+        """Takes over what is ready; who only looks is told of no failure."""
+        for entry in list(self._entries.values()):
+            compiling = entry.compiling
+            if compiling is not None and compiling.outcome and compiling.outcome.is_path:
+                self.look_after(entry)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Waits until what is compiled in the background is ready.
+
+        Args:
+            timeout: Seconds, at most, for each path; None: as long as it takes.
+        """
+        for entry in list(self._entries.values()):
+            if (compiling := entry.compiling) is not None:
+                compiling.wait(timeout)
+                self.look_after(entry)
+
+
+def path_of(found: Recorded, foreseen: tuple[bool, ...]) -> Path:
+    """The path of a recording, and the gradients that are foreseen."""
+    path = Path(found)
+    path.foresee(foreseen)
+    return path

@@ -1,0 +1,217 @@
+"""Recorder: calls that are recorded while Python runs, and what becomes of the recordings."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dualflow.core import tree
+from dualflow.core.context import using
+from dualflow.core.number import value_of
+from dualflow.tracing import breakpoints, outlets
+from dualflow.tracing.arrivals import Arrivals
+from dualflow.tracing.decorated import named
+from dualflow.tracing.entries import Entry
+from dualflow.tracing.joins.crossings import Crossings
+from dualflow.tracing.limits import Limits
+from dualflow.tracing.path import instead_of, opaque
+from dualflow.tracing.recorded import is_tracked
+from dualflow.tracing.refusal import leading
+from dualflow.tracing.signature import Call, given, unchanged, written
+from dualflow.tracing.states import Volatile
+from dualflow.tracing.trace import Trace
+from jit.dims import recording_guesses
+from jit.errors import NumericsError
+
+MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
+CHANGES_ARGUMENTS = (
+    "it changes a list or dict that was passed to it",
+    "return what is new",
+    "effect",
+)
+SETTING = "create and set state outside, or keep what changes in a df.Variable"
+
+
+class Recording:
+    """One call that is recorded.
+
+    Args:
+        name: Of the function.
+        python: The function.
+        entry: Whose call it is.
+        call: The arguments.
+        volatile: Which state differs from call to call.
+
+    Attributes:
+        trace: What is recorded.
+    """
+
+    def __init__(
+        self, name: str, python: Callable[..., Any], entry: Entry, call: Call, volatile: Volatile
+    ) -> None:
+        self.trace = trace = Trace(name, volatile)
+        self._python = python
+        self._entry = entry
+        self._call = call
+        names, pattern = entry.names, entry.pattern
+        self._tensors = trace.arguments(
+            call.tensors, entry.shapes(call), [names[k] for k in call.places]
+        )
+        numbers = {k: trace.scalars.argument(call.leaves[k], names[k]) for k in pattern.numbers}
+        self._arguments = call.arguments(self._tensors, numbers)
+        self._leaves = tree.flatten(self._arguments)[0]
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """A `with` block in which ops are recorded."""
+        trace = self.trace
+        with using(trace=trace), recording_guesses(trace.scalars.guesses), breakpoints.noted:
+            yield
+
+    def run(self) -> Any:
+        """Runs Python."""
+        trace, entry, (args, kwargs) = self.trace, self._entry, self._arguments
+        if not entry.pattern.shapes:
+            trace.crossings = Crossings(entry.sites, sys._getframe(), self._python)
+        names = dict(zip(entry.names, self._leaves, strict=False))
+        with outlets.noted, trace.watch(self._python, names):
+            result = self._python(*args, **kwargs)
+        if not self._is_unchanged():
+            trace.refuse(*CHANGES_ARGUMENTS)
+        trace.watched(args, kwargs, result)
+        return result
+
+    def _is_unchanged(self) -> bool:
+        return unchanged(self._arguments, self._call.spec, self._leaves)
+
+    def cause_of(self, error: Exception) -> str | None:
+        """What of the recording may cause an error that Python does not have; None: it is Python's.
+
+        A call that did something which lasts is not made again.
+        """
+        trace, passing = self.trace, self._arguments
+        cause = trace.states.may_cause(error)
+        if cause is None and (other := self._entry.pattern.may_cause(error)) is not None:
+            cause = None if trace.did_something(*passing) else other
+        planted = trace.crossings is not None and trace.crossings.may_cause(error)
+        if cause is None and planted and not trace.did_something(*passing):
+            cause = "state"
+        return cause
+
+    def close(self) -> None:
+        """Gives the caller's own arguments what became of their copies, and lets go of all."""
+        call = self._call
+        if self.trace.refusals:  # a tape from outside may have been told to watch an argument
+            for x, alias in zip(call.tensors, self._tensors, strict=True):
+                x.record = x.record or alias.record
+        self.trace.release()
+        if not self._is_unchanged():
+            own = dict(zip(map(id, self._leaves), tree.flatten(call.given)[0], strict=True))
+            written(self._arguments, call.given, lambda x: own.get(id(x), value_of(x)))
+
+
+class Recorder:
+    """Records the calls of one function.
+
+    Args:
+        name: Of the function.
+        python: The function.
+        volatile: Which state differs from call to call.
+        limits: Says when there are too many recordings.
+        arrivals: Makes paths of them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        python: Callable[..., Any],
+        volatile: Volatile,
+        limits: Limits,
+        arrivals: Arrivals,
+    ) -> None:
+        self._name = name
+        self._python = python
+        self._volatile = volatile
+        self._limits = limits
+        self._arrivals = arrivals
+
+    def record(self, entry: Entry, call: Call) -> Any:
+        """Serves a call by Python, and makes a path of it if that can be."""
+        started = time.perf_counter()
+        recording = Recording(self._name, self._python, entry, call, self._volatile)
+        trace = recording.trace
+        arguments = {id(x) for x in (*call.by_identity(), *named(self._python))}
+        again, result = None, None
+        try:
+            with recording.in_force():
+                result = recording.run()
+                self._keep(entry, call, trace, result, arguments)
+        except NumericsError:
+            trace.restore()
+            raise
+        except Exception as error:
+            again = recording.cause_of(error)
+            if again is None:
+                raise
+            trace.restore(python=True)
+        finally:
+            recording.close()
+        if again is not None:
+            result = run(self._python, call)  # raises eager's own error, if it is the program's
+            if again != "state":  # else numbers of the state have no stand-ins any more
+                why = "Python code does not take them"
+                self._limits.part(entry, numbers=again == "numbers", why=why)
+            return result
+        self._limits.tell_decided(entry, call, trace)
+        entry.key = call.key
+        self._limits.recordings += 1
+        entry.info.seconds += time.perf_counter() - started
+        return tree.tree_map(value_of, result) if trace.scalars.used else result
+
+    def _keep(
+        self, entry: Entry, call: Call, trace: Trace, result: Any, arguments: set[int]
+    ) -> None:
+        """Makes a path of a finished recording, or says why it cannot be one."""
+        entry.stopped = trace.stopped
+        if trace.stopped is not None:  # the next call shall stop there too
+            return
+        refuse_result(trace, result, arguments)
+        news = trace.news()
+        if (refusal := leading(trace.refusals)) is not None:
+            self._limits.give_up(entry, refusal.reason, refusal.remedy)
+        elif news is not None:
+            entry.creations += 1
+            if entry.creations >= MAX_CREATIONS * (1 + trace.states.learned):
+                self._limits.give_up(entry, f"every call {news}", SETTING)
+        elif not trace.variables.disturbed():
+            entry.creations = 0
+            self._limits.check_paths(entry)
+            if entry.segments is None:
+                self._arrivals.add(entry, call, trace, result)
+
+
+def refuse_result(trace: Trace, result: Any, arguments: set[int]) -> None:
+    """Refuses what no path can return or assign.
+
+    Args:
+        trace: The finished recording.
+        result: What the call returned.
+        arguments: Ids of what may be returned as it is.
+    """
+    leaves = tree.flatten(result)[0]
+    trace.check_state()
+    if trace.custom_rules and any(map(is_tracked, leaves)):
+        reason = f"custom_gradient of {trace.custom_rules[0]} is differentiated from outside"
+        trace.refuse(reason, "ask for gradients inside the function")
+    if made := [type(x).__name__ for x in leaves if opaque(x, arguments)]:
+        reason = f"it returns a {made[0]}, which only Python can make"
+        trace.refuse(reason, instead_of(made[0]))
+
+
+def run(python: Callable[..., Any], call: Call) -> Any:
+    """Calls Python with the arguments of a call."""
+    args, kwargs = given(call)
+    return python(*args, **kwargs)
