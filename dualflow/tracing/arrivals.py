@@ -65,13 +65,14 @@ class Arrivals:
                 entry.add(made)
                 entry.info.seconds += seconds * compiling.background
                 self._entries.recent = None
-            elif isinstance(made, DualflowError) and entry.pattern.shapes:
-                self._limits.part(entry, numbers=False, why=str(made))
-            elif compiling.background:
-                reason = f"compiling it failed: {made!r}"
-                self._limits.give_up(entry, reason, "leave background=True out")
-            else:
-                raise made
+                return
+        if isinstance(made, DualflowError) and entry.pattern.shapes:
+            self._limits.part(entry, numbers=False, why=str(made))
+        elif compiling.background:
+            reason = f"compiling it failed: {made!r}"
+            self._limits.give_up(entry, reason, "leave background=True out")
+        else:
+            raise made
 
     def look_round(self) -> None:
         """Takes over what is ready; who only looks is told of no failure."""

@@ -18,7 +18,7 @@ from dualflow.tracing.explain import Explanation, all_functions, counted, explai
 from dualflow.tracing.ledger import EffectError
 from dualflow.tracing.limits import Limits
 from dualflow.tracing.numerics import Checker, NotFinite
-from dualflow.tracing.parameters import by_place, names_by_place
+from dualflow.tracing.parameters import by_place, describe, leaf_names, names_by_place
 from dualflow.tracing.path import EntryMiss, ExtentsMiss, StateMiss
 from dualflow.tracing.recorder import Recorder, run
 from dualflow.tracing.retraces import Retraces
@@ -89,8 +89,10 @@ class Function(Decorated):
             self._arrivals.look_after(entry)
             entry = self.entries.serving(call)
         if entry is None:
+            names = leaf_names(self.python, call)
+            told = describe(call, names)
             with self._limits.lock:
-                entry = self.entries.serving(call) or self._limits.admit(call)
+                entry = self.entries.serving(call) or self._limits.admit(call, names, told)
         return entry
 
     def _check_signature(self, call: Call) -> None:
@@ -156,7 +158,7 @@ class Function(Decorated):
             miss: What was found there.
         """
         tried: set[Way] = set()
-        numbers = entry.numbers(call)
+        known, numbers = len(entry.parts), entry.numbers(call)
         if path is not None and miss is not None:
             tried.add(path)
             path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
@@ -169,8 +171,8 @@ class Function(Decorated):
             tried.add(path)
             try:
                 path.admit(call.leaves)
-                run = path.call if checker is None else partial(checker.follow, path)
-                result = run(call.tensors, numbers)
+                follow = path.call if checker is None else partial(checker.follow, path)
+                result = follow(call.tensors, numbers)
             except GuardMiss as miss:
                 path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
             except ExtentsMiss as reason:
@@ -190,30 +192,47 @@ class Function(Decorated):
             else:
                 self._served(entry, call, path)
                 return result
-        count = len(entry.parts)
-        with self._limits.lock:
-            if failure is None and len(entry.parts) > count:  # another thread has recorded
-                return self._run(entry, call)
-            result = NOTHING if entry.compiling is not None else self._afresh(entry, call, changed)
-        if result is NOTHING:
-            result = self._meanwhile(entry, call)
+        result = self._otherwise(entry, call, changed, None if failure else known)
         if failure is not None:
             told = f"{self.name}: the graph failed where Python did not: {failure!r}"
             audit.failed(told)
             warn_user(told, FunctionWarning)
         return result
 
-    def _afresh(self, entry: Entry, call: Call, changed: StateMiss | None) -> Any:
-        """Serves a call that no path is for."""
-        if changed is not None and not entry.segments:
-            self._limits.changed(entry, changed)
-        if entry.segments:
-            return self._in_segments(call)
-        return self._recorder.record(entry, call)
+    def _otherwise(
+        self, entry: Entry, call: Call, changed: StateMiss | None, known: int | None
+    ) -> Any:
+        """Serves a call that no path is for.
+
+        Nothing of this waits for another thread, which may wait for what the caller holds.
+
+        Args:
+            entry: The paths.
+            call: The arguments.
+            changed: What of Python state is in none of the paths as it is now.
+            known: How many paths there were when they were tried; None if one has failed.
+        """
+        with self._limits.lock:
+            more = known is not None and len(entry.parts) > known  # another thread has recorded
+            mine = not more and entry.compiling is None and self._recorder.begin()
+        if more:
+            return self._run(entry, call)
+        if not mine:
+            return self._meanwhile(entry, call)
+        try:
+            if changed is not None and not entry.segments:
+                self._limits.changed(entry, changed)
+            if not entry.segments:
+                return self._recorder.record(entry, call)
+        finally:
+            self._recorder.end()
+        return self._in_segments(call)
 
     def _meanwhile(self, entry: Entry, call: Call) -> Any:
-        """Serves a call that no path is for, while one is compiled that may be."""
-        if context.checker is None:
+        """Serves a call while another one is recorded, or a path compiled that may be for it."""
+        if context.checker is None or entry.compiling is None:
+            if isinstance(context.checker, Checker):
+                raise NotFinite  # op by op
             return self._eager(call)
         self.wait()  # who checks results looks into the graph
         return self._run(entry, call)

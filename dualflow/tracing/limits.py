@@ -11,7 +11,7 @@ from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing.entries import Entries, Entry
 from dualflow.tracing.explain import TraceInfo
-from dualflow.tracing.parameters import asks_types, defined_at, describe, leaf_names
+from dualflow.tracing.parameters import asks_types, defined_at
 from dualflow.tracing.path import StateMiss
 from dualflow.tracing.retraces import Change, Retraces, change_of, decided, nearest_change
 from dualflow.tracing.signature import Call
@@ -30,7 +30,8 @@ class Limits:
         entries: Its traces.
 
     Attributes:
-        lock: Held while traces are added and dropped; never while code of the user's runs.
+        lock: Held while traces are added and dropped; not while code of the user's runs, which may
+            wait for a thread that waits for us.
         reached: Why calls of new kinds run in segments; None as long as they are recorded.
         retraces: What people were told of recordings.
         recordings: How many there were.
@@ -51,19 +52,22 @@ class Limits:
 
     # ----- kinds of calls -----
 
-    def admit(self, call: Call) -> Entry:
-        """Makes an entry for a call of a new kind."""
+    def admit(self, call: Call, names: list[str], told: str) -> Entry:
+        """Makes an entry for a call of a new kind.
+
+        Args:
+            call: The call.
+            names: What people call the leaves of its arguments.
+            told: The arguments in words.
+        """
         entries, policy = self._entries, self._options["on_limit"]
         entries.sweep()
-        names = leaf_names(self._python, call)
         change = nearest_change(entries.known(), call.key, names)
         key, pattern, family = entries.place(
             call, self._options["input_signature"], numbers=not asks_types(self._python)
         )
         line = user_line() or defined_at(self._python)
-        entry = Entry(
-            TraceInfo(describe(call, names), change.text, line), call.key, pattern, family
-        )
+        entry = Entry(TraceInfo(told, change.text, line), call.key, pattern, family)
         entry.names = names
         if config().debug:
             sys.stderr.write(f"# {self._name}: recording, {change.text} ({entry.info.line})\n")

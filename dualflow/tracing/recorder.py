@@ -137,6 +137,19 @@ class Recorder:
         self._volatile = volatile
         self._limits = limits
         self._arrivals = arrivals
+        self._busy = False
+
+    def begin(self) -> bool:
+        """Whether a call may be recorded: one at a time, as its stand-ins lie in Python's state.
+
+        The caller holds the lock, and calls `end` afterwards.
+        """
+        busy, self._busy = self._busy, True
+        return not busy
+
+    def end(self) -> None:
+        """Other calls may be recorded now."""
+        self._busy = False
 
     def record(self, entry: Entry, call: Call) -> Any:
         """Serves a call by Python, and makes a path of it if that can be."""

@@ -78,12 +78,13 @@ class States:
 
     Attributes:
         learned: Whether it came out that more places want one.
+        writes: Whether later calls write some places.
     """
 
     def __init__(self, volatile: Volatile, trace: Trace) -> None:
         self._volatile = volatile
         self._trace = trace
-        self.learned = False
+        self.learned = self.writes = False
         self._over = False
         self._planted: dict[Key, Planted] = {}
 
@@ -210,7 +211,7 @@ class States:
             return False
         if reach.effects.line(guard) is None:  # somebody else changed it
             return False
-        told = f"sets {guard.place}"
+        told, self.writes = f"sets {guard.place}", True
         plain = self._trace.ledger.note(place.write, value, told, keeps=True)
         if type(value) is Number:
             place.write(plain)
@@ -225,6 +226,7 @@ class States:
             if not self._is_sure(planted):
                 return f"changes {planted.label}"
             act, told = planted.place.write, f"sets {planted.label}"
+            self.writes = True
             self._trace.ledger.note(act, planted.left, told, keeps=True)
         return None
 

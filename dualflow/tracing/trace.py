@@ -250,6 +250,9 @@ class Trace:
         if survivors := self.variables.survivors():
             return f"creates {survivors[0].label()}"
         news = self.states.news(self.settings, self.check, self._reach)
+        if self._reach.locks and (self.states.writes or self.variables.written):
+            what = f"it changes state while it has a lock, {self._reach.locks[0]}"
+            self.refuse(what, "take the lock around the call", "effect")
         switched = self.variables.switched
         return news or (f"switches {switched[0].label()}" if switched else None)
 

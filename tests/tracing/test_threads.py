@@ -127,6 +127,73 @@ def test_tapes_and_explanations_while_others_work():
     at_once(differentiate, differentiate, look, lambda: [f(df.ones(k)) for k in range(1, 40)])
 
 
+def test_code_that_is_recorded_may_wait_for_a_thread_that_calls():
+    """A thread with a lock of the user's calls what another one records, which wants that lock."""
+    lock, held, inside = threading.RLock(), threading.Event(), threading.Event()
+
+    def python(x):
+        if not inside.is_set():
+            inside.set()
+        with lock:
+            return x * 2.0
+
+    f = df.function(python)
+
+    def holder():
+        with lock:
+            held.set()
+            assert inside.wait(60)
+            assert f(vector(3)).tolist() == [6.0]  # the other one is inside, and waits for us
+
+    def caller():
+        assert held.wait(60)
+        assert f(vector(1)).tolist() == [2.0]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        at_once(holder, caller)
+
+
+def test_recorded_code_may_call_by_another_thread():
+    f = df.function(lambda x: x * 2.0, strict=True)
+
+    def python(x):
+        if context.trace is not None:
+            at_once(lambda: found.append(g(x.detach().numpy() * 1.0).tolist()))
+        return f(x) + 1.0
+
+    found: list[list[float]] = []
+    g = df.function(python)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert g(vector(1)).tolist() == [3.0]
+    assert found in ([[3.0]], [])  # nothing is recorded where compilation is off
+
+
+@pytest.mark.parametrize("kind", [threading.Lock, threading.RLock, threading.Condition])
+def test_what_a_lock_protects_is_counted_rightly(kind):
+    class Box:
+        count = 0
+
+    box, lock = Box(), kind()
+
+    def python(x):
+        with lock:
+            box.count += 1
+        return x * 2.0
+
+    f = df.function(python)
+
+    def work():
+        for k in range(25):
+            assert f(vector(k)).tolist() == [2.0 * k]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        at_once(*[work] * 4)
+    assert box.count == 100
+
+
 # ----- laws: whatever threads do at the same time, each call gives what Python gives -----
 
 

@@ -24,6 +24,7 @@ ATTRIBUTES = frozenset(
         "IMPORT_FROM",
     )
 )
+ENTERING = ("BEFORE_WITH", "LOAD_SPECIAL")
 ITEM_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE")
 # How many low bits of an argument are flags, not the index of a name.
 SHIFTS = {"LOAD_GLOBAL": 1}
@@ -138,6 +139,11 @@ def line_of_name(code: CodeType, name: str, prefixes: tuple[str, ...] = ("LOAD",
         if instruction.argval == name and instruction.opname.startswith(prefixes):
             return line
     return None
+
+
+def enters(code: CodeType) -> bool:
+    """Whether `code` has a `with` statement."""
+    return any(x.opname in ENTERING for x in listing(code))
 
 
 def line_of_item_store(code: CodeType) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 import types
 import weakref
 from collections import deque
@@ -21,6 +22,7 @@ from dualflow.core.context import Counted
 from dualflow.core.source import OURS
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards import contents, holders, policy
+from dualflow.tracing.guards.bytecode import enters
 from dualflow.tracing.guards.check import LENIENT, PLAIN, Guard, Origin
 from dualflow.tracing.guards.grown import Way
 from dualflow.tracing.guards.objects import Attributes, Classes, attributes_in
@@ -29,6 +31,7 @@ from dualflow.tracing.guards.places import Closure, Contents, Place
 MOST_BYTES = 1 << 16  # of an array that is compared at each call
 MOST_GUARDS = 5000
 BYTES = (bytearray,)
+LOCKS = (type(threading.Lock()), type(threading.RLock()))
 STATELESS = (
     *PLAIN,
     Tensor,
@@ -104,6 +107,8 @@ class Follower:
         self.objects: dict[int, Attributes] = {}
         self.functions: dict[int, list[types.FunctionType]] = {}  # by id of their code
         self.ran: set[int] = set()  # ids of code
+        self.users: set[types.CodeType] = set()  # of it, what is not of the standard library
+        self.locks: list[str] = []  # that it takes
         self.classes = Classes(self)
         self._shared: dict[int, str] = {}
         self._weak: dict[int, str] = {}
@@ -331,6 +336,8 @@ class Follower:
             self.generators[id(value)] = (value, holders.random_state(value), place)
         elif package in OURS:
             return
+        elif isinstance(value, LOCKS) and origin.code in self.users and enters(origin.code):
+            self.locks.append(f"{place} at {origin.line}")
         elif own is not None or any("__slots__" in base.__dict__ for base in cls.__mro__):
             self.attributes(value, place, origin)
         elif hasattr(cls, "__next__") or isinstance(value, types.GeneratorType):

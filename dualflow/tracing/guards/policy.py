@@ -63,6 +63,7 @@ REFLECTING = frozenset(
     "attrgetter methodcaller asdict astuple deepcopy copy __getstate__ __reduce_ex__".split()
 )
 NAMING = frozenset(("getattr", "hasattr", "setattr", "delattr"))  # are given a name
+TAKING = frozenset(("acquire", "__enter__"))  # of locks
 MUTATING = frozenset(
     "append extend insert pop popitem popleft appendleft extendleft remove clear sort reverse "
     "update setdefault add discard __setitem__ __delitem__ difference_update rotate "

@@ -24,7 +24,7 @@ from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.guards.check import PLAIN, Check, Guard, Origin
 from dualflow.tracing.guards.effects import Effects
 from dualflow.tracing.guards.equals import Equals, by_value
-from dualflow.tracing.guards.follow import Counting, Follower, Plant
+from dualflow.tracing.guards.follow import LOCKS, Counting, Follower, Plant
 from dualflow.tracing.guards.grown import Grown
 from dualflow.tracing.guards.holders import random_state
 from dualflow.tracing.guards.hook import Watch
@@ -130,7 +130,10 @@ class Reach:
             follower.origins[name] = code
         if new or whole:
             follower.more_names(new)
-        self._globals(code, names.globals, frame.f_globals, library=policy.is_library(module))
+        library = policy.is_library(module)
+        if not library:
+            follower.users.add(code)
+        self._globals(code, names.globals, frame.f_globals, library=library)
         package = frame.f_globals.get("__package__") or ""
         for name, dots in names.imports:
             full = f"{package.rsplit('.', dots - 1)[0]}.{name}".rstrip(".") if dots else name
@@ -209,6 +212,9 @@ class Reach:
         """Code calls a C function."""
         if function.__name__ in policy.MUTATING:
             self.effects.mutated(function.__self__, function.__name__, frame)
+        lock = function.__self__ if function.__name__ in policy.TAKING else None
+        if isinstance(lock, LOCKS) and self.existed(lock):
+            self._follower.locks.append(f"one at {users_line(frame)}")
         if (why := policy.impure(function)) is not None:
             self._impure(why, frame)
 
@@ -234,6 +240,11 @@ class Reach:
     def existed(self, thing: Any) -> bool:
         """Whether something was there before the call, so that guards look after it."""
         return self._follower.reached(thing) and not self._is_made(thing)
+
+    @property
+    def locks(self) -> list[str]:
+        """Locks from before the call that code takes, in words."""
+        return self._follower.locks
 
     # ----- when it is over -----
 
