@@ -42,12 +42,12 @@ class Arrivals:
             return
         self._entries.recent = None
         with using(trace=None):
-            if entry.join(trace, result):
-                return
-            found = recorded(trace, result)
-            inputs = [*call.tensors, *[cell.holder.tensor for cell in found.cells]]
-            foreseen = watched(inputs) if self._background else ()
-            make = partial(path_of, found, foreseen)
+            make = entry.join(trace, result)
+            if make is None:
+                found = recorded(trace, result)
+                inputs = [*call.tensors, *[cell.holder.tensor for cell in found.cells]]
+                foreseen = watched(inputs) if self._background else ()
+                make = partial(path_of, found, foreseen)
             entry.compiling = Compiling(make, background=self._background)
         self.look_after(entry)
 
@@ -61,7 +61,7 @@ class Arrivals:
             if compiling.outcome is None:  # its thread is gone: the next call is recorded again
                 return
             made, seconds = compiling.outcome
-            if isinstance(made, Path):
+            if not isinstance(made, Exception):
                 entry.add(made)
                 entry.info.seconds += seconds * compiling.background
                 self._entries.recent = None

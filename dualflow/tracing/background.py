@@ -15,6 +15,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import NamedTuple
 
+from dualflow.tracing.joins.joined import Joined
 from dualflow.tracing.path import Path
 from jit.progress import telling
 
@@ -31,13 +32,13 @@ class Outcome(NamedTuple):
         seconds: What it took.
     """
 
-    made: Path | Exception
+    made: Path | Joined | Exception
     seconds: float
 
     @property
     def is_path(self) -> bool:
         """Whether calls can use it."""
-        return isinstance(self.made, Path)
+        return not isinstance(self.made, Exception)
 
 
 class Compiling:
@@ -53,7 +54,7 @@ class Compiling:
             in a forked process.
     """
 
-    def __init__(self, make: Callable[[], Path], *, background: bool) -> None:
+    def __init__(self, make: Callable[[], Path | Joined], *, background: bool) -> None:
         self.background = background
         self.outcome: Outcome | None = None
         self._thread: threading.Thread | None = None
@@ -78,7 +79,7 @@ class Compiling:
             self._thread.join(timeout)
 
 
-def work(compiling: weakref.ref[Compiling], make: Callable[[], Path]) -> None:
+def work(compiling: weakref.ref[Compiling], make: Callable[[], Path | Joined]) -> None:
     """What a thread does: `make`, as long as somebody wants it."""
 
     def ask(*_: object) -> None:
@@ -92,11 +93,11 @@ def work(compiling: weakref.ref[Compiling], make: Callable[[], Path]) -> None:
             owner.outcome = outcome
 
 
-def done(make: Callable[[], Path]) -> Outcome:
+def done(make: Callable[[], Path | Joined]) -> Outcome:
     """What comes of `make`."""
     started = time.perf_counter()
     try:
-        made: Path | Exception = make()
+        made: Path | Joined | Exception = make()
     except Exception as error:
         made = error
     return Outcome(made, time.perf_counter() - started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dualflow.tracing.background import Compiling
@@ -65,32 +66,29 @@ class Entry:
         return [part for path in list(self.paths) for part in path.parts]
 
     def add(self, path: Way) -> None:
-        """One more path, which the next call tries first."""
-        self.paths.append(path)
+        """One more path, or one that has learned more; the next call tries it first."""
+        self.paths = [*[x for x in self.paths if x is not path], path]
+        self.info.stretches = self.info.stretches or isinstance(path, Joined)
         self.last, self.info.paths = path, len(self.parts)
 
-    def join(self, trace: Trace, result: Any) -> bool:
-        """Makes stretches of a finished recording where ways join, which is what it says.
+    def join(self, trace: Trace, result: Any) -> Callable[[], Joined] | None:
+        """Makes stretches of a finished recording, if ways join.
 
         Args:
             trace: The recording.
             result: What the call returned.
+
+        Returns:
+            What compiles them; None where a path of its own is to be made.
         """
-        if trace.ledger.effects or trace.states.any:  # which no stretch can hand over
-            return False
         joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
         known = sum(isinstance(path, Path) for path in self.paths)
         crossings = trace.crossings
         if joined is None and not (
             crossings is not None and crossings.found and (crossings.loops or known >= SINGLE)
         ):
-            return False
-        new = joined or Joined(self.sites)
-        new.add(trace, result)
-        self.paths = [x for x in self.paths if x is not new]
-        self.add(new)
-        self.info.stretches = True
-        return True
+            return None
+        return (joined or Joined(self.sites)).add(trace, result)
 
     def find(self, prefix: tuple[bool | int, ...], tried: set[Way]) -> Way | None:
         """A path not tried yet whose first answers are these, the one that served most calls."""

@@ -45,6 +45,7 @@ class Effect:
         leaves: Its leaves, as they were while recording.
         told: What it does, in words, with the line.
         keeps: Whether the value outlives the call, so that gradients may flow through it.
+        crossing: How many crossings came before.
     """
 
     act: Callable[[Any], None]
@@ -52,16 +53,28 @@ class Effect:
     leaves: list[Any]
     told: str
     keeps: bool
+    crossing: int
 
 
 class Ledger:
-    """The entries of one recording, in program order."""
+    """The entries of one recording, in program order.
+
+    Attributes:
+        crossing: How many crossings there were so far.
+    """
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
+        self.crossing = 0
 
     def note(
-        self, act: Callable[[Any], None], value: Any, told: str, *, keeps: bool = False
+        self,
+        act: Callable[[Any], None],
+        value: Any,
+        told: str,
+        *,
+        keeps: bool = False,
+        crossing: int | None = None,
     ) -> Any:
         """Adds an entry.
 
@@ -70,12 +83,14 @@ class Ledger:
             value: Of this call; `replayable`.
             told: The same in words.
             keeps: Whether the value outlives the call.
+            crossing: How many crossings came before; None: all that there were.
 
         Returns:
             The value without what belongs to the recording.
         """
         leaves, spec = tree.flatten(value)
-        self.effects.append(Effect(act, spec, leaves, told, keeps))
+        crossing = self.crossing if crossing is None else crossing
+        self.effects.append(Effect(act, spec, leaves, told, keeps, crossing))
         return tree.unflatten(spec, map(without_symbol, leaves))
 
     def leaves(self) -> list[tuple[Any, bool]]:
@@ -91,22 +106,32 @@ class Ledger:
         """
         if not self.effects:
             return build
-        steps: list[tuple[Callable[[Any], None], tree.TreeSpec | None, int, int]] = []
-        start = count
-        for effect in self.effects:
-            spec, end = None if effect.spec.is_leaf() else effect.spec, start + len(effect.leaves)
-            steps.append((effect.act, spec, start, end))
-            start = end
+        do = doing(self.effects)
 
         def finish(leaves: list[Any]) -> Any:
-            try:
-                for act, spec, first, end in steps:
-                    act(leaves[first] if spec is None else tree.unflatten(spec, leaves[first:end]))
-            except Exception as error:
-                raise EffectError(error) from error
+            do(leaves[count:])
             return build(leaves[:count])
 
         return finish
+
+
+def doing(effects: Sequence[Effect]) -> Callable[[list[Any]], None]:
+    """What does some entries, given all leaves of them."""
+    steps: list[tuple[Callable[[Any], None], tree.TreeSpec | None, int, int]] = []
+    start = 0
+    for effect in effects:
+        spec, end = None if effect.spec.is_leaf() else effect.spec, start + len(effect.leaves)
+        steps.append((effect.act, spec, start, end))
+        start = end
+
+    def do(leaves: list[Any]) -> None:
+        try:
+            for act, spec, first, end in steps:
+                act(leaves[first] if spec is None else tree.unflatten(spec, leaves[first:end]))
+        except Exception as error:
+            raise EffectError(error) from error
+
+    return do
 
 
 def current() -> Ledger | None:

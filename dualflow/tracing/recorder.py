@@ -74,8 +74,7 @@ class Recording:
     def run(self) -> Any:
         """Runs Python."""
         trace, entry, (args, kwargs) = self.trace, self._entry, self._arguments
-        if not entry.pattern.shapes:
-            trace.crossings = Crossings(entry.sites, sys._getframe(), self._python)
+        trace.crossings = Crossings(entry.sites, sys._getframe(), self._python)
         names = dict(zip(entry.names, self._leaves, strict=False))
         with outlets.noted, trace.watch(self._python, names):
             result = self._python(*args, **kwargs)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
 from typing import Any
 
@@ -22,7 +22,7 @@ from dualflow.core.number import ARITHMETIC, COMPARISONS, UNARY, Number, value_o
 from dualflow.tracing.leftover import make_plain
 from jit.dims import Dim, Guess
 
-NAME = re.compile(r"\b[nct]\d+\b")  # of numbers and constants, in lines
+NAME = re.compile(r"\b[ncst]\d+\b")  # of numbers and constants, in lines
 EXTENT = re.compile(r"\bd\d+\b")  # in what was guessed
 LONGEST = 60  # characters of a number's description
 MOST = 5000  # lines of a prologue; what comes later is fixed
@@ -235,6 +235,7 @@ class Scalars:
         lines: slice,
         inputs: Sequence[tuple[str, Any]],
         results: Sequence[str],
+        extents: Mapping[str, tuple[int, int]] | None = None,
     ) -> Prologue | None:
         """The prologue of a part of the recording.
 
@@ -243,10 +244,11 @@ class Scalars:
             lines: Which lines belong to it.
             inputs: The numbers that its graph takes, with their dtypes.
             results: The numbers that it gives.
+            extents: Where it finds extents, (tensor, axis); None: in the arguments of the call.
         """
         source = [f"{', '.join(roots)}, = numbers"] if roots else []
-        source += [f"{name} = {read}" for name, read in self._states.items()]
-        for name, (k, axis) in self._extents.items():
+        source += [f"{name} = {x}" for name, x in self._states.items() if name not in roots]
+        for name, (k, axis) in (self._extents if extents is None else extents).items():
             source.append(f"{name} = tensors[{k}].raw.shape[{axis}]")
             source.append(f"if {name} < 2: return")
         source += [f"if ({g.text}) is not {g.answer}: return" for g in self.guesses]

@@ -13,7 +13,7 @@ from typing import Any
 
 from dualflow.core.context import Epoch
 from dualflow.core.variable import Variable
-from dualflow.tracing.guards.places import Item, Key
+from dualflow.tracing.guards.places import MISSING, Item, Key, Untold
 
 PLAIN = (bool, int, float, complex, str, bytes)
 
@@ -31,7 +31,7 @@ class Settings:
         # By id, with a weak reference: a recording keeps no Module alive that it was made for.
         self._modules: dict[int, tuple[weakref.ref[Any], dict[str, Any]]] = {}
         self._kinds: dict[Variable, tuple[Any, ...]] = {}
-        self.epoch = 0
+        self.epoch, self._start = 0, Epoch.number
 
     def rely_on(self, owner: Any, attribute: str) -> None:
         """The recording holds while `owner.attribute` equals what it is now."""
@@ -67,13 +67,18 @@ class Settings:
 
     def changed(self) -> str | None:
         """Which setting is not what it was when it was met; None if all are."""
+        modules = (f"{name} of {type(module).__name__}" for module, name in self._moved())
+        return self._others() or next(modules, None)
+
+    def _others(self) -> str | None:
+        """The same of what is no Module."""
         for (owner, attribute), value in self._values.items():
             if getattr(owner, attribute) != value:
                 return f"a setting of {type(owner).__name__}"
         for variable, was in self._kinds.items():
             if kind_of(variable) != was:
                 return f"dtype, device or trainability of {variable.label()}"
-        return next((f"{name} of {type(module).__name__}" for module, name in self._moved()), None)
+        return None
 
     def _moved(self) -> Iterator[tuple[Any, str]]:
         """Modules with their attributes that are not what they were."""
@@ -92,6 +97,21 @@ class Settings:
     def places(self) -> list[Key]:
         """Where attributes of Modules are not what they were."""
         return [(id(vars(module)), name) for module, name in self._moved() if module is not None]
+
+    def moved(self) -> Iterator[tuple[Key, Any]]:
+        """What of Modules is not as it was when it was met: where, and what is there now.
+
+        Raises:
+            Untold: Something else is not.
+        """
+        if self._start == Epoch.number:
+            return
+        for module, name in self._moved():
+            if module is None:
+                raise Untold
+            yield (id(vars(module)), name), attributes_of(module).get(name, MISSING)
+        if self._others():
+            raise Untold
 
     def place(self, module: Any, name: str) -> Setting:
         """Where a Module keeps an attribute."""

@@ -9,7 +9,7 @@ place, and writes what the recording has left there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -117,6 +117,11 @@ class States:
         place.write(stand_in)
         self._planted[place.key] = Planted(place, label, value, stand_in)
         return places.kind(value)
+
+    def now(self) -> list[tuple[Key, bool, Any]]:
+        """The places: whether the stand-in is still there, and what is there now."""
+        found = [(p.place.key, p.stand_in, places.now(p.place)) for p in self._planted.values()]
+        return [(key, now is stand_in, now) for key, stand_in, now in found]
 
     def _tensor(self, place: Place, tensor: Tensor) -> Tensor:
         """What stands for a tensor: an input of the graph."""
@@ -249,9 +254,24 @@ class States:
             known = reach.effects.grew(holder, len(items)) and not reach.equals()
             if not known or not replayable(items) or not all(map(reach.fresh, items)):
                 return reach.told(guard)
-            told = f"appends to {guard.place}"
-            holder[len(before) :] = self._trace.ledger.note(holder.extend, items, told, keeps=True)
+            told, start = f"appends to {guard.place}", len(before)
+            for crossing, count in self._growth(holder, len(items)):
+                new = holder[start : start + count]
+                holder[start : start + count] = self._trace.ledger.note(
+                    holder.extend, new, told, keeps=True, crossing=crossing
+                )
+                start += count
         return None
+
+    def _growth(self, holder: list[Any], total: int) -> Iterator[tuple[int, int]]:
+        """How many items a list has got after so many crossings."""
+        crossings = self._trace.crossings
+        counts = [x.grown.get(id(holder), 0) for x in crossings.found] if crossings else []
+        done = 0
+        for crossing, count in enumerate([*counts, total]):
+            if count > done:
+                yield crossing, count - done
+                done = count
 
 
 def lasting(value: Any) -> bool:

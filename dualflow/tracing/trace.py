@@ -8,7 +8,7 @@ cannot be replayed. With symbolic arguments the same trace only infers types.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.attrs import agreed, at_hint, has_dim, make_plain, settled, varying_types
 from dualflow.tracing.captured import Captured
-from dualflow.tracing.cells import Cell, NumberCell, TensorCell, read_of
+from dualflow.tracing.cells import Cell, NumberCell, StateCell, TensorCell, read_of
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.guards.hook import Watch
@@ -65,6 +65,7 @@ class Trace:
         fixed: Why extents that vary are fixed after all; None if they are not.
         ledger: What the call does besides computing.
         crossings: Notes where ways may join; None where they shall not.
+        extents: By name of an extent that varies the argument and the axis where it is found.
         existed: Tells whether something was there before the call.
     """
 
@@ -89,6 +90,7 @@ class Trace:
         self.ledger = Ledger()
         self.fixed: str | None = None
         self.crossings: Crossings | None = None
+        self.extents: dict[str, tuple[Tensor, int]] = {}
         self.existed = self._reach.existed
         self._varies = False
         self._records: list[Any] = []
@@ -186,8 +188,10 @@ class Trace:
         if not self.owns(tensor):
             return None
         value = tensor.symbol.value
-        cell = value.index - len(self.graph.inputs) + len(self.cells)
-        return value if value.node is not None or cell < 0 else read_of(self.cells[cell])
+        k = value.index - len(self.graph.inputs) + len(self.cells)
+        if value.node is not None or k < 0 or isinstance(self.cells[k], StateCell):
+            return value
+        return read_of(self.cells[k])
 
     def value_of(self, x: Any, dtype: Any = None) -> Value:
         """The Value of an op's argument: recorded before, captured now, or a constant."""
@@ -253,6 +257,8 @@ class Trace:
         if self._reach.locks and (self.states.writes or self.variables.written):
             what = f"it changes state while it has a lock, {self._reach.locks[0]}"
             self.refuse(what, "take the lock around the call", "effect")
+        if self.crossings is not None:
+            self.crossings.check_grown(self._reach)
         switched = self.variables.switched
         return news or (f"switches {switched[0].label()}" if switched else None)
 
@@ -296,7 +302,8 @@ class Trace:
             scalar = (TensorType((), value.type.dtype),)
             value = self.append(registry["reshape"], [value], {"shape": ()}, scalar)[0]
         if self.crossings is not None:
-            self.crossings.note(self, value, answer, len(self.graph.nodes))
+            with context.aside():  # what looks at the state is no code of the user's
+                self.crossings.note(self, value, answer, len(self.graph.nodes))
         self.graph.guard(value, answer, user_line())
         self.answers.append(answer)
 
@@ -334,6 +341,21 @@ class Trace:
         """Notes in a `with` block what a call can read; `arguments` are its leaves by name."""
         return self._reach.watch(python, arguments)
 
+    def changes(self, read: Collection[int]) -> list[tuple[Any, Any]]:
+        """What of Python's state is not as it was before the call: where, and what is there now.
+
+        Args:
+            read: Ids of lists that are not only appended to.
+
+        Raises:
+            Untold: Nobody can say.
+        """
+        return self._reach.moved.found(read)
+
+    def growth(self) -> dict[int, int]:
+        """How many items lists have got so far, by id."""
+        return self._reach.effects.growth()
+
     def watched(self, *passing: Any) -> None:
         """The call is over; `passing` are trees of arguments and results."""
         self.states.lift()
@@ -368,6 +390,9 @@ class Trace:
                     self.scalars.extent(name, (k, axis), names[k])
             value = self.graph.input(type_, f"x{k}")
             aliases.setdefault(id(x), Tensor(x.raw, self.symbol(value), x.record))
+            for axis, name in enumerate(varying.get(k, ())):
+                if isinstance(name, str):
+                    self.extents.setdefault(name, (aliases[id(x)], axis))
         return [aliases[id(x)] for x in tensors]
 
     def placeholder(self, type_: TensorType, name: str | None) -> Tensor:

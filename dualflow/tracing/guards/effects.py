@@ -43,6 +43,10 @@ class Effects:
         """Whether code that ran has appended so many items, and not another thread."""
         return self._grown[id(container)] == count
 
+    def growth(self) -> dict[int, int]:
+        """How many items lists have got so far, by id."""
+        return dict(self._grown)
+
     def line(self, guard: Guard) -> str | None:
         """Where what a guard is about was changed, as far as the code tells."""
         if guard.owner in self._mutated:

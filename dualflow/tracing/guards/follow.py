@@ -12,7 +12,7 @@ import threading
 import types
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from dualflow.tracing.guards.bytecode import enters
 from dualflow.tracing.guards.check import LENIENT, PLAIN, Guard, Origin
 from dualflow.tracing.guards.grown import Way
 from dualflow.tracing.guards.objects import Attributes, Classes, attributes_in
-from dualflow.tracing.guards.places import Closure, Contents, Place
+from dualflow.tracing.guards.places import Closure, Contents, Key, Place
 
 MOST_BYTES = 1 << 16  # of an array that is compared at each call
 MOST_GUARDS = 5000
@@ -68,6 +68,10 @@ class Counting(Protocol):
 
     def place(self, module: Any, name: str) -> Place:
         """Where it keeps an attribute."""
+        ...
+
+    def moved(self) -> Iterator[tuple[Key, Any]]:
+        """What of them is not as it was: where, and what is there now."""
         ...
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dualflow.tracing.guards import policy
 from dualflow.tracing.guards.check import Origin
-from dualflow.tracing.guards.places import ClassAttribute, Item, Slot
+from dualflow.tracing.guards.places import ClassAttribute, Item, Key, Slot
 
 if TYPE_CHECKING:
     from dualflow.tracing.guards.follow import Follower
@@ -117,6 +117,16 @@ class Attributes:
                     self.read[name] = value
                     where = Slot(slot, thing)
                     self._follower.visit(f"{get}({k})", value, place, origin, self._id, where)
+
+    def appeared(self) -> Iterator[tuple[Key, Any]]:
+        """The attributes that were not there before and that code may read."""
+        if self.passing or self._dict.keys() <= self.before:
+            return
+        follower = self._follower
+        everything = self._whole or follower.whole
+        for name in self._dict.keys() - self.before:
+            if everything or name in follower.names:
+                yield (id(self._dict), name), self._dict[name]
 
     def finish(self) -> None:
         """Guards that no attribute appears which would be found first, or was looked for."""

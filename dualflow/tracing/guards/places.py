@@ -12,6 +12,10 @@ Key = tuple[Hashable, ...]
 MISSING = object()
 
 
+class Untold(Exception):  # noqa: N818 - what changes is like no other change
+    """Something has changed of which nobody can say how."""
+
+
 class Place(Protocol):
     """Where a value is kept."""
 

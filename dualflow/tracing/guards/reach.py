@@ -28,6 +28,7 @@ from dualflow.tracing.guards.follow import LOCKS, Counting, Follower, Plant
 from dualflow.tracing.guards.grown import Grown
 from dualflow.tracing.guards.holders import random_state
 from dualflow.tracing.guards.hook import Watch
+from dualflow.tracing.guards.moved import Moved
 from dualflow.tracing.guards.objects import Attributes, attributes_in
 from dualflow.tracing.guards.places import Contents, Item, restore
 
@@ -47,6 +48,7 @@ class Reach:
     Attributes:
         effects: What the code may have changed.
         given: Which arrays were given to ops.
+        moved: What it has changed so far.
         grown: Lists that code only appends to: what would guard them, and what they held before.
     """
 
@@ -58,6 +60,7 @@ class Reach:
         self.effects = Effects()
         self._codes: dict[int, types.CodeType] = {}
         self.given = Given(self._codes)
+        self.moved = Moved(self._follower, self.effects, settings, self._is_local)
         self._made: dict[int, Any] = {}
         self._refused: set[str] = set()
         self._numpy = ""
@@ -204,6 +207,10 @@ class Reach:
         except TypeError:
             self._made[id(value)] = lambda: value
 
+    def _is_local(self, key: int) -> bool:
+        """Whether an object of this id was passed on inside of the call that has made it."""
+        return key in self._passing and not self._follower.has(key)
+
     def _is_made(self, value: Any) -> bool:
         made = self._made.get(id(value))
         return made is not None and made() is value
@@ -283,6 +290,10 @@ class Reach:
                     follower.refuse_value(*follower.long[id(where.holder)])
             left.append(guard)
         return left
+
+    def grown_lists(self) -> set[int]:
+        """Ids of the lists that code only appends to."""
+        return {id(guard.where.holder) for guard, _ in self.grown}  # type: ignore[union-attr]
 
     def fresh(self, value: Any) -> bool:
         """Whether nobody else has the lists and dicts in a value, which the call has made."""

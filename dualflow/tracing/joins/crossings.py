@@ -7,19 +7,21 @@ counter, becomes a number that may vary: it is planted in the frame in place of 
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from dualflow.core.context import context
 from dualflow.core.source import is_users, line_of
+from dualflow.tracing.guards.places import Untold
 from dualflow.tracing.joins import frames
 from dualflow.tracing.joins.frames import Opaque
 from dualflow.tracing.joins.keys import State
 from jit.ir.graph import Value
 
 if TYPE_CHECKING:
+    from dualflow.tracing.guards.reach import Reach
     from dualflow.tracing.trace import Trace
 
 Site = tuple[tuple[int, int], ...]  # code and instruction of every frame
@@ -33,6 +35,7 @@ class Crossing:
     """A question that Python asks, and the state in which it does.
 
     Attributes:
+        number: Among those of the recording, from 0 on.
         key: Equal for states that are alike.
         site: Where in the program it is.
         asked: What is asked.
@@ -42,10 +45,13 @@ class Crossing:
         tensors: What is handed over, in the order of the slots.
         tracked: The slots through which gradients may flow.
         numbers: Names of the numbers that are handed over.
+        extents: By name of an extent the slot and the axis where it is found.
+        grown: How many items each list has got so far, by id.
         kept: Things that the key knows by identity.
         place: The user's line.
     """
 
+    number: int
     key: Hashable
     site: Site
     asked: Value
@@ -55,6 +61,8 @@ class Crossing:
     tensors: tuple[Value, ...]
     tracked: tuple[int, ...]
     numbers: tuple[str, ...]
+    extents: dict[str, tuple[int, int]]
+    grown: dict[int, int]
     kept: tuple[Any, ...]
     place: str
 
@@ -67,12 +75,14 @@ class Sites:
         varying: Variables whose numbers differ from visit to visit.
         blocked: Sites at which ways do not join: what goes on needs more than the state shows.
         plants: Whether numbers may be planted; not where Python code wants plain ones.
+        read: Ids of lists that are appended to, but not only.
     """
 
     varying: dict[tuple[int, str], CodeType] = field(default_factory=dict)
     blocked: dict[Site, None] = field(default_factory=dict)
     seen: dict[Site, list[tuple[Any, ...]]] = field(default_factory=dict)
     plants: bool = True
+    read: set[int] = field(default_factory=set)
 
     def open(self, crossings: list[Crossing]) -> list[Crossing]:
         """Those at which ways may join."""
@@ -129,14 +139,21 @@ class Crossings:
         """
         try:
             crossing = self._crossing(trace, asked, answer, node)
-        except Opaque:
+        except (Opaque, Untold):
             return
         if crossing.site in self._sites.blocked:
             return
         trace.variables.forget_aliases()
         self.found.append(crossing)
+        trace.ledger.crossing = len(self.found)
         visits = self._visits[crossing.key] = self._visits.get(crossing.key, 0) + 1
         self.loops = self.loops or visits > LOOPS
+
+    def check_grown(self, reach: Reach) -> None:
+        """Forgets all, where something else was done to lists than to append to them."""
+        if other := reach.moved.grown.keys() - reach.grown_lists():
+            self._sites.read.update(other)
+            self.found.clear()
 
     def may_cause(self, error: Exception) -> bool:
         """Whether an error may be there because a number was planted; none are from now on."""
@@ -150,21 +167,14 @@ class Crossings:
         if trace.variables.grads or mode() != self._mode:
             raise Opaque
         around = self._frames()
-        codes = [frame.f_code for frame in around]
         site = tuple((id(frame.f_code), frame.f_lasti) for frame in around)
-        places = self._places(around)
-        self._plant(trace, around)
-        state, entries = self._state(trace, around, places)
-        if self._sites.learn(site, entries, around):
-            self.learned = True
-            self._plant(trace, around)
-            state, entries = self._state(trace, around, places)
-            self._sites.learn(site, entries, around)
-        variables = trace.variables
-        written = tuple((id(v), state.part(variables.held(v))) for v in variables.written)
+        state, entries = self._seen(trace, around, site)
+        outside = around_frames(trace, state, self._sites.read)
+        carriers = {name: state.slot_of(x) for name, (x, _) in trace.extents.items()}
         tracked = [k for k, x in enumerate(state.tensors.values()) if x.record is not None]
         return Crossing(
-            key=(site, entries, written),
+            number=len(self.found),
+            key=(site, context.recording, entries, outside, *carriers.values()),
             site=site,
             asked=asked,
             answer=answer,
@@ -173,9 +183,25 @@ class Crossings:
             tensors=tuple(state.tensors),
             tracked=tuple(tracked),
             numbers=tuple(state.numbers),
-            kept=(*state.kept, *codes, *variables.written),
+            extents={name: (slot, trace.extents[name][1]) for name, slot in carriers.items()},
+            grown=trace.growth(),
+            kept=(*state.kept, *[x.f_code for x in around], *trace.variables.written),
             place=line_of(around[0]),
         )
+
+    def _seen(
+        self, trace: Trace, around: list[FrameType], site: Site
+    ) -> tuple[State, tuple[Any, ...]]:
+        """What the frames hold, once all numbers vary that are known to."""
+        places = self._places(around)
+        self._plant(trace, around)
+        state, entries = self._state(trace, around, places)
+        if self._sites.learn(site, entries, around):
+            self.learned = True
+            self._plant(trace, around)
+            state, entries = self._state(trace, around, places)
+            self._sites.learn(site, entries, around)
+        return state, entries
 
     def _frames(self) -> list[FrameType]:
         """From the one that asks to the one that the recording calls."""
@@ -226,6 +252,24 @@ class Crossings:
                     frames.plant(frame, found)
 
 
+def around_frames(trace: Trace, state: State, read: Collection[int]) -> tuple[Any, ...]:
+    """What makes a state beside the frames: Variables that were assigned, Python's own values.
+
+    Args:
+        trace: The recording.
+        state: Gives slots.
+        read: Ids of lists that are not only appended to.
+
+    Raises:
+        Untold: Nobody can say what has changed.
+    """
+    variables = trace.variables
+    written = tuple((id(v), state.part(variables.held(v))) for v in variables.written)
+    planted = tuple((key, same, state.part(now)) for key, same, now in trace.states.now())
+    changes = tuple((key, state.part(now)) for key, now in trace.changes(read))
+    return written, planted, changes
+
+
 def may_be_planted(frame: FrameType, name: str) -> bool:
     """Whether a variable is the user's, and of this call: not one of a function around."""
     code = frame.f_code
@@ -233,8 +277,8 @@ def may_be_planted(frame: FrameType, name: str) -> bool:
 
 
 def mode() -> tuple[Any, ...]:
-    """What of this thread's state decides how ops are recorded."""
-    return context.recording, len(context.tapes), context.device, context.checker is None
+    """What of this thread's state no way changes where it joins others."""
+    return len(context.tapes), context.device, context.checker is None
 
 
 def differing(a: tuple[Any, ...], b: tuple[Any, ...]) -> list[Where]:

@@ -7,16 +7,19 @@ needs anything else from before, such as the records of a tape, ways cannot join
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from dualflow.core import tree
+from dualflow.core.number import Number
 from dualflow.tracing.cells import Cell, NumberCell
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.joins.crossings import Crossing, Site
+from dualflow.tracing.ledger import Effect
 from dualflow.tracing.recorded import (
     Computed,
     Constant,
@@ -33,7 +36,7 @@ from dualflow.tracing.trace import Trace
 from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
 
-NUMBER = re.compile(r"\b[nt]\d+\b")
+NUMBER = re.compile(r"\b[nst]\d+\b")
 NO_CHECK = Check((), {})
 Leaf = int | Constant | Computed
 
@@ -47,12 +50,14 @@ class Piece:
         target: The crossing at which it ends; None for the end of the call.
         signature: What Python decided on the way: equal for stretches that do the same.
         number: Of the stretch.
+        effects: What is done on the way besides computing.
     """
 
     source: Crossing | None
     target: Crossing | None
     signature: Hashable
     number: int
+    effects: list[Effect]
 
 
 class Cut:
@@ -74,9 +79,11 @@ class Cut:
         self._arguments = len(trace.graph.inputs) - len(trace.cells)
         self._ends(result)
         self._crossings = list(crossings)
+        self._effects = self._effects_of_stretches()
         bad = self._not_handed_over()
         self.hidden: list[Site] = [self._crossings[k - 1].site for k in sorted(bad)]
         self._crossings = [x for k, x in enumerate(crossings, 1) if k not in bad]
+        self._effects = self._effects_of_stretches()
         self.pieces = [self._piece(k) for k in range(len(self._crossings) + 1)]
 
     def _ends(self, result: Any) -> None:
@@ -89,8 +96,39 @@ class Cut:
         self._written = written_by(trace, outputs)
         self._replaced = replaced_by(trace, outputs)
         self._outputs = outputs.values
-        self._results = [x.index for x in self._leaves if isinstance(x, Computed)]
+        self._results = [
+            trace.scalars.result_at(x.index) for x in self._leaves if isinstance(x, Computed)
+        ]
+        self._given_to_effects(outputs)
         self._arguments = len(trace.graph.inputs) - len(trace.cells)
+
+    def _given_to_effects(self, outputs: Outputs) -> None:
+        """What becomes of the leaves that entries of the ledger are given: for each its own."""
+        trace = self._trace
+        self._kinds: dict[int, tuple[Any, bool]] = {}
+        for effect in trace.ledger.effects:
+            for x in effect.leaves:
+                kind: Any = Constant(x)
+                if returned(trace, x):
+                    kind = trace.value_of(x)
+                elif type(x) is Number:
+                    kind = x.name if x.owner is trace.scalars else Constant(x.value)
+                self._kinds[id(x)] = kind, effect.keeps and is_tracked(x)
+
+    def _effects_of_stretches(self) -> list[list[Effect]]:
+        """The entries of the ledger, for each stretch."""
+        starts = [x.number for x in self._crossings]
+        found: list[list[Effect]] = [[] for _ in range(len(starts) + 1)]
+        for effect in self._trace.ledger.effects:
+            found[bisect_left(starts, effect.crossing)].append(effect)
+        return found
+
+    def _given_in(self, stretch: int) -> list[tuple[Any, bool]]:
+        """What the entries of a stretch are given, and whether gradients flow through it.
+
+        That is a value of the graph, the name of a number, or a Constant.
+        """
+        return [self._kinds[id(x)] for effect in self._effects[stretch] for x in effect.leaves]
 
     # ----- where it can be cut -----
 
@@ -123,11 +161,15 @@ class Cut:
         for k, crossing in enumerate(self._crossings):
             yield from ((x, made[x], k) for x in crossing.tensors if x in made)
         yield from ((x, made[x], stretch) for x in self._outputs if x in made)
+        for k in range(len(self._effects)):
+            yield from ((x, made[x], k) for x, _ in self._given_in(k) if x in made)
 
     def _uses_of_numbers(self) -> Iterator[tuple[str, int, int]]:
         """The same for numbers."""
         scalars = self._trace.scalars
         made = dict.fromkeys(scalars.roots, 0)
+        for k, crossing in enumerate(self._crossings):  # where Python's own are read until then
+            made.update({x: k for x in crossing.numbers if x[0] == "s" and x not in made})
         starts = [x.line for x in self._crossings]
         stretch = 0
         for k, line in enumerate(scalars.lines):
@@ -136,22 +178,22 @@ class Cut:
             target, is_definition, rest = line.partition(" = ")
             defines = bool(is_definition) and NUMBER.fullmatch(target) is not None
             for name in NUMBER.findall(rest if defines else line):
-                yield name, made[name], stretch
+                if name in made:
+                    yield name, made[name], stretch
             if defines:
                 made[target] = stretch
         for k, crossing in enumerate(self._crossings):
             yield from ((name, made[name], k) for name in crossing.numbers)
-        yield from (
-            (scalars.result_at(k), made[scalars.result_at(k)], len(starts)) for k in self._results
-        )
-        yield from self._numbers_in_graph(made)
+        used = [(name, len(starts)) for name in self._results]
+        used += [(x, k) for k in range(len(self._effects)) for x, _ in self._given_in(k)]
+        used += self._numbers_in_graph()
+        yield from ((x, made[x], k) for x, k in used if x in made)
 
-    def _numbers_in_graph(self, made: dict[str, int]) -> Iterator[tuple[str, int, int]]:
+    def _numbers_in_graph(self) -> Iterator[tuple[str, int]]:
         for stretch in range(len(self._crossings) + 1):
             for cell in self._cells(stretch):
                 if isinstance(cell, NumberCell):
-                    name, _ = self._trace.scalars.input_at(cell.index)
-                    yield name, made[name], stretch
+                    yield self._trace.scalars.input_at(cell.index)[0], stretch
 
     # ----- stretches -----
 
@@ -176,22 +218,30 @@ class Cut:
         source = self._source(stretch)
         return self._trace.graph.inputs[: self._arguments] if source is None else source.tensors
 
-    def _wanted(self, stretch: int) -> list[Value]:
-        """The values that a stretch gives."""
+    def _handed(self, stretch: int) -> list[Value]:
+        """The values that a stretch gives to what comes next."""
         target = self._target(stretch)
         if target is None:
             return self._outputs
         given = set(self._given(stretch))
         return [target.asked, *[x for x in target.tensors if x not in given]]
 
+    def _wanted(self, stretch: int) -> list[Value]:
+        """The values that a stretch gives, and those that its entries of the ledger are given."""
+        handed = self._handed(stretch)
+        values = dict.fromkeys(x for x, _ in self._given_in(stretch) if isinstance(x, Value))
+        return [*handed, *[x for x in values if x not in handed]]
+
     def _cells(self, stretch: int) -> list[Cell]:
         """What a stretch reads of state from outside."""
         inputs, found = self._trace.graph.inputs, dict[int, None]()
+        given = set(self._given(stretch))
         for x in (
             *[x for node in self._range(stretch) for x in node.inputs],
             *self._wanted(stretch),
         ):
-            if x.node is None and x.index >= self._arguments and inputs[x.index] is x:
+            outside = x.node is None and x.index >= self._arguments and inputs[x.index] is x
+            if outside and x not in given:
                 found[x.index - self._arguments] = None
         return [self._trace.cells[k] for k in found]
 
@@ -200,7 +250,9 @@ class Cut:
         scalars = self._trace.scalars
         roots = scalars.roots if source is None else source.numbers
         told = scalars.told(scalars.lines[self._lines(stretch)], roots)
-        return Piece(source, target, (self._answers(stretch), told), stretch)
+        guesses = tuple(str(guess) for guess in scalars.guesses)
+        signature = self._answers(stretch), told, guesses
+        return Piece(source, target, signature, stretch, self._effects[stretch])
 
     def _answers(self, stretch: int) -> tuple[bool | int, ...]:
         return tuple(
@@ -215,13 +267,17 @@ class Cut:
         """What a path is made of, for one stretch."""
         graph, cells, unrecorded = self._graph(piece.number)
         end = piece.target is None
-        leaves = self._leaves if end else self._handed(piece)
+        leaves = list(self._leaves) if end else self._handed_leaves(piece)
+        tracked = list(self._tracked) if end else self._tracked_slots(piece)
+        self._add_effects(piece.number, leaves, tracked)
         return Recorded(
             graph=graph,
             cells=cells,
             leaves=leaves,
-            build=self._build if end else list,
-            tracked=self._tracked if end else self._tracked_slots(piece),
+            build=list,
+            bare=self.result if end else None,
+            effects=[effect.told for effect in piece.effects],
+            tracked=tracked,
             written=self._written if end else [],
             replaced=self._replaced if end else [],
             answers=self._answers(piece.number),
@@ -233,15 +289,42 @@ class Cut:
             unrecorded=unrecorded,
         )
 
-    def _handed(self, piece: Piece) -> list[Leaf]:
+    def result(self, leaves: list[Any]) -> Any:
+        """What the call returns, of all leaves of the last stretch."""
+        return self._build(leaves[: len(self._leaves)])
+
+    def count(self, piece: Piece) -> int:
+        """How many leaves of a stretch are not given to entries of the ledger."""
+        return len(self._leaves if piece.target is None else self._handed_leaves(piece))
+
+    def _add_effects(self, stretch: int, leaves: list[Leaf], tracked: list[int]) -> None:
+        """Adds the leaves that entries of the ledger are given."""
+        wanted, numbers = self._wanted(stretch), len(self._numbers(stretch))
+        for x, flows in self._given_in(stretch):
+            if flows:
+                tracked.append(len(leaves))
+            if isinstance(x, Value):
+                leaves.append(wanted.index(x))
+            elif isinstance(x, str):
+                leaves.append(Computed(numbers))
+                numbers += 1
+            else:
+                leaves.append(x)
+
+    def _numbers(self, stretch: int) -> Sequence[str]:
+        """Names of the numbers that a stretch gives."""
+        target = self._target(stretch)
+        return self._results if target is None else target.numbers
+
+    def _handed_leaves(self, piece: Piece) -> list[Leaf]:
         """The leaves of a stretch that ends at a crossing: what is asked, tensors, numbers."""
         assert piece.target is not None
-        count = len(self._wanted(piece.number))
+        count = len(self._handed(piece.number))
         return [*range(count), *map(Computed, range(len(piece.target.numbers)))]
 
     def _tracked_slots(self, piece: Piece) -> list[int]:
         assert piece.target is not None
-        wanted = self._wanted(piece.number)
+        wanted = self._handed(piece.number)
         tracked = {piece.target.tensors[k] for k in piece.target.tracked}
         return [k for k, x in enumerate(wanted) if k and x in tracked]
 
@@ -276,17 +359,14 @@ class Cut:
         return new_of[x]
 
     def _prologue(self, piece: Piece, cells: Sequence[Cell]) -> Any:
-        scalars, source, target = self._trace.scalars, piece.source, piece.target
+        scalars, source = self._trace.scalars, piece.source
         own = [c for c in self._cells(piece.number) if isinstance(c, NumberCell)]
         assert len(own) == sum(isinstance(c, NumberCell) for c in cells)
-        results = (
-            [scalars.result_at(k) for k in range(len(self._results))]
-            if target is None
-            else target.numbers
-        )
+        more = [x for x, _ in self._given_in(piece.number) if isinstance(x, str)]
         return scalars.part(
             scalars.roots if source is None else source.numbers,
             self._lines(piece.number),
             [scalars.input_at(c.index) for c in own],
-            results,
+            [*self._numbers(piece.number), *more],
+            None if source is None else source.extents,
         )

@@ -6,17 +6,20 @@ before has done nothing, and is recorded from the top.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.guards.check import Check
+from dualflow.tracing.guards.places import Key
 from dualflow.tracing.joins.crossings import Crossing, Sites
 from dualflow.tracing.joins.cut import Cut, Piece
+from dualflow.tracing.ledger import doing
 from dualflow.tracing.path import Accept, EntryMiss, Path, StateMiss
-from dualflow.tracing.recorded import entry_check
+from dualflow.tracing.recorded import Recorded, entry_check
+from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
 from jit.errors import GuardMiss
 
@@ -36,33 +39,44 @@ class Crossroads:
 
 
 class Stretch:
-    """A compiled piece of a recording.
+    """A piece of a recording; it is compiled after it was found.
 
     Args:
+        cut: The recording.
+        piece: The piece.
+        target: Where it ends; None at the end of the call.
+
+    Attributes:
         path: Runs it.
         signature: What Python decides on the way.
         key: Of the crossing where it ends.
-        target: Where it ends; None at the end of the call.
+        target: Where that leads to.
         routes: For each slot there where its tensor comes from: k for what the path gives, -1 - k
             for what it was given.
-        count: How many tensors the path gives.
+        tensors: How many tensors the path gives.
+        count: How many leaves it gives, before those of its effects.
+        act: Does what it does besides computing, at the end of the call.
+        result: Makes the result of the call, at its end.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        signature: Hashable,
-        key: Hashable,
-        target: Crossroads | None,
-        routes: Sequence[int],
-        count: int,
-    ) -> None:
-        self.path = path
-        self.signature = signature
-        self.key = key
+    path: Path
+
+    def __init__(self, cut: Cut, piece: Piece, target: Crossroads | None) -> None:
+        self.signature = piece.signature
+        self.key = None if piece.target is None else piece.target.key
         self.target = target
-        self.routes = routes
-        self.count = count
+        self.routes, self.tensors = ([], 0)
+        if piece.target is not None:
+            self.routes, self.tensors = routed(cut.given(piece), piece.target)
+        self.count = cut.count(piece)
+        self.act = doing(piece.effects) if piece.effects else None
+        self.result = cut.result
+        self._recorded: Recorded | None = cut.recorded(piece)
+
+    def compile(self) -> None:
+        """Makes its path."""
+        assert self._recorded is not None
+        self.path, self._recorded = Path(self._recorded), None
 
 
 class Joined:
@@ -80,7 +94,7 @@ class Joined:
     def __init__(self, sites: Sites) -> None:
         self.hits = 0
         self.decided: list[str] = []
-        self.checks: list[Check] = []
+        self.checks: list[tuple[Check, Settings]] = []
         self._guards: set[Hashable] = set()
         self._equals: list[Any] = []
         self._sites = sites
@@ -89,26 +103,40 @@ class Joined:
     def _clear(self) -> None:
         self._start = Crossroads()
         self._nodes: dict[Any, Crossroads] = {}
+        self._new: list[tuple[list[Stretch], Stretch]] = []  # ways that are not compiled yet
 
     # ----- growing -----
 
-    def add(self, trace: Trace, result: Any) -> None:
+    def add(self, trace: Trace, result: Any) -> Callable[[], Joined]:
         """Learns the way of a recording.
 
         Args:
             trace: The finished recording.
             result: What the call returned.
+
+        Returns:
+            What compiles it, so that calls can go this way.
         """
-        self._learn_guards(entry_check(trace))
+        self._learn_guards(entry_check(trace), trace.settings)
         if trace.equals:
             self._equals.append(trace.equals)
         self.decided += [x for x in trace.scalars.decided() if x not in self.decided]
         assert trace.crossings is not None
         if trace.crossings.learned:  # its own states were not told apart rightly
             self._clear()
-            return
+            return self._compiled
         while not self._add(Cut(trace, result, self._sites.open(trace.crossings.found))):
             self._clear()
+        return self._compiled
+
+    def _compiled(self) -> Joined:
+        """Compiles what was learned last; itself."""
+        new, self._new = self._new, []
+        for _, way in new:
+            way.compile()
+        for ways, way in new:
+            ways.append(way)
+        return self
 
     def _add(self, cut: Cut) -> bool:
         """Learns the pieces of a recording; whether it was cut at no wrong place."""
@@ -124,18 +152,13 @@ class Joined:
         node = self._start if piece.source is None else self._node(piece.source)
         answer = None if piece.source is None else piece.source.answer
         ways = node.ways.setdefault(answer, [])
-        for way in ways:
+        for way in (*ways, *[new for there, new in self._new if there is ways]):
             if way.signature == piece.signature:
                 if way.key != (piece.target and piece.target.key):  # no state tells them apart
                     self._block(way.key, piece.target)
                 return
-        path = Path(cut.recorded(piece))
-        if piece.target is None:
-            ways.append(Stretch(path, piece.signature, None, None, (), 0))
-            return
-        routes, count = routed(cut.given(piece), piece.target)
-        target = self._node(piece.target)
-        ways.append(Stretch(path, piece.signature, piece.target.key, target, routes, count))
+        target = None if piece.target is None else self._node(piece.target)
+        self._new.append((ways, Stretch(cut, piece, target)))
 
     def _block(self, key: Any, target: Crossing | None) -> None:
         if key is not None:
@@ -149,20 +172,20 @@ class Joined:
             node = self._nodes[crossing.key] = Crossroads(crossing.place, crossing.kept)
         return node
 
-    def _learn_guards(self, check: Check) -> None:
+    def _learn_guards(self, check: Check, settings: Settings) -> None:
         """Guards that are not known yet: all of all recordings must hold, as ways mix."""
         new = [
             g for g in check.guards if (key := check.identity(g)) is None or key not in self._guards
         ]
         self._guards.update(check.identity(g) for g in new)
         if new:
-            self.checks.append(check.only(new))
+            self.checks.append((check.only(new), settings))
 
     # ----- running -----
 
     def holds(self) -> bool:
         """Whether Python state is as it was in all recordings."""
-        return all(check.missed() < 0 for check in self.checks)
+        return all(check.missed() < 0 for check, _ in self.checks)
 
     def admit(self, leaves: Sequence[Any]) -> None:
         """Looks at arguments that are not the recorded objects, but equal them.
@@ -193,18 +216,27 @@ class Joined:
         Raises:
             EntryMiss: Nobody was there before, or state has changed; nothing was done.
         """
-        for check in self.checks:
+        for check, settings in self.checks:
             if (missed := check.missed()) >= 0:
-                raise StateMiss(partial(check.reason, missed), check.places)
+                raise StateMiss(
+                    partial(check.reason, missed),
+                    partial(places_of, check, settings),
+                )
         node, answer, tensors, numbers = self._start, None, arguments, given
+        waiting: list[tuple[Any, list[Any]]] = []  # what is done when all guards have held
         while True:
             way, made = step(node, answer, tensors, numbers, accept)
+            if way.act is not None:
+                waiting.append((way.act, made[way.count :]))
             if way.target is None:
-                self.hits += 1
-                return made
+                break
             node, answer = way.target, made[0].raw.item()
             tensors = [made[k] if k >= 0 else tensors[-1 - k] for k in way.routes]
-            numbers = made[way.count :]
+            numbers = made[way.tensors : way.count]
+        self.hits += 1
+        for act, leaves in waiting:
+            act(leaves)
+        return way.result(made)
 
     # ----- looking inside -----
 
@@ -232,7 +264,12 @@ class Joined:
         """The guards on values, in words, and the questions at which ways join or part."""
         nodes = list(self._nodes.values())
         asked = [f"{x.place}: {' or '.join(map(str, x.ways))}" for x in nodes if x.ways]
-        return [*asked, *[text for check in self.checks for text in check.texts()]]
+        return [*asked, *[text for check, _ in self.checks for text in check.texts()]]
+
+
+def places_of(check: Check, settings: Settings) -> set[Key]:
+    """Where Python keeps values that are others than recorded."""
+    return {*check.places(), *settings.places()}
 
 
 def step(

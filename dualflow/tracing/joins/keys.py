@@ -1,9 +1,10 @@
 """Keys: when two states of a program are alike, so that it goes on in the same way from both.
 
-Plain values count by value; what existed before the call by identity, since the guards look after
-what is in it; lists, tuples, dicts and simple objects that the call has made by what they hold. A
-tensor that was computed counts by its type, and so does a number that may vary: they are handed
-over in *slots*. A state with anything else in it is like no other.
+Plain values count by value; what existed before the call by identity, since guards look after
+what is in it, and `guards.moved` tells what the call has changed; lists, tuples, dicts and simple
+objects that the call has made by what they hold. A tensor that was computed counts by its type, and
+so does a number that may vary: they are handed over in *slots*. A state with anything else in it is
+like no other.
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ from dualflow.core.number import Number
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.decorated import Decorated
+from dualflow.tracing.guards.places import MISSING
 from dualflow.tracing.joins.frames import UNSET, Opaque
 from jit.ir.graph import Value
 
 MOST = 500  # things in a state
 MOST_BYTES = 1024  # of a tensor that counts by its values
-LOOKED_INTO = 64  # items of a container that existed before
-CONTAINERS = (list, dict, set, deque)
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, type(Ellipsis))
 LASTING = (
     type,
@@ -102,7 +102,7 @@ class State:
             return self._tensor(x)
         if kind is Number:
             return self._number(x)
-        if x is UNSET:
+        if x is UNSET or x is MISSING:
             return "unset"
         if kind in PLAIN:
             return kind.__name__, repr(x) if kind in (float, complex) else x
@@ -113,10 +113,6 @@ class State:
         if not isinstance(x, LASTING) and not self._existed(x):
             return kind, self._inside(x, kind)
         self.kept.append(x)
-        if (
-            isinstance(x, CONTAINERS) and len(x) <= LOOKED_INTO
-        ):  # to be sure that nobody has changed it
-            return id(x), self._inside(x, kind)
         return "is", id(x)
 
     def _tensor(self, x: Tensor) -> Hashable:
@@ -129,13 +125,19 @@ class State:
             return "is", id(kept)
         self.tensors.setdefault(value, x)
         slot = list(self.tensors).index(value)
-        return "slot", slot, x.raw.shape, x.raw.dtype.str, x.record is not None
+        return "slot", slot, str(x.type), x.record is not None
+
+    def slot_of(self, x: Tensor) -> int:
+        """The slot of a tensor that was computed, or is an argument; it gets one."""
+        value = self._value_of(x)
+        self.tensors.setdefault(value, x)
+        return list(self.tensors).index(value)
 
     def _number(self, x: Number) -> Hashable:
         if x.owner is not self._owner or not self._owner.live:
             return self.part(x.value)
         if x.dim is not None:
-            raise Opaque
+            return "extent", str(x.dim)
         self.numbers.setdefault(x.name, x)
         return "number", list(self.numbers).index(x.name), type(x.value).__name__
 

@@ -1,0 +1,98 @@
+"""Moved: what of Python's state the code of a recording has changed so far.
+
+Two states of a program are alike only if this is, too. Whatever code changes it can name, and what
+it can name was taken down before it ran: so it is enough to look at the guards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from dualflow.tracing.guards import places
+from dualflow.tracing.guards.check import Check, Guard
+from dualflow.tracing.guards.effects import Effects
+from dualflow.tracing.guards.follow import Counting, Follower
+from dualflow.tracing.guards.places import Contents, Key, Untold
+
+GROWN = "grown"  # instead of the items of a list that was only appended to
+
+
+class Moved:
+    """The changes of one recording.
+
+    Args:
+        follower: Has the guards.
+        effects: Knows which methods were called.
+        settings: Looks at objects that count their changes.
+        is_local: Tells ids of objects that the call has made.
+
+    Attributes:
+        grown: Lists that were appended to, by id; nothing but that may happen to them.
+    """
+
+    def __init__(
+        self,
+        follower: Follower,
+        effects: Effects,
+        settings: Counting,
+        is_local: Callable[[int], bool],
+    ) -> None:
+        self.grown: dict[int, list[Any]] = {}
+        self._follower = follower
+        self._effects = effects
+        self._settings = settings
+        self._is_local = is_local
+        self._checks: list[Check] = []
+        self._known = 0
+
+    def found(self, read: Collection[int]) -> list[tuple[Key, Any]]:
+        """Where things are not as they were, and what is there now, in an order of its own.
+
+        Args:
+            read: Ids of lists that are not only appended to.
+
+        Raises:
+            Untold: Nobody can say what has changed.
+        """
+        self._look_at_new_guards()
+        changes = dict(self._settings.moved())
+        for check in self._checks:
+            if check.missed() >= 0:
+                for guard, before in check.missing():
+                    key, value = self._change(guard, before, read)
+                    changes[key] = value
+        for attributes in self._follower.objects.values():
+            changes.update(attributes.appeared())
+        if any(x.tobytes() != was for x, _, _, was in self._arrays()):
+            raise Untold
+        return sorted(changes.items(), key=lambda change: tuple(map(str, change[0])))
+
+    def _look_at_new_guards(self) -> None:
+        new = self._follower.guards[self._known :]
+        self._known += len(new)
+        new = [g for g in new if g.owner is None or not self._is_local(g.owner)]
+        if new:
+            constants = self._follower.constants
+            names = {name for guard in new for name in guard.constants()}
+            self._checks.append(Check(new, {name: constants[name] for name in names}))
+
+    def _change(self, guard: Guard, before: Any, read: Collection[int]) -> tuple[Key, Any]:
+        where = guard.where
+        if where is None:
+            raise Untold
+        if not isinstance(where, Contents):
+            return where.key, places.now(where)
+        holder, key = where.holder, ("items", id(where.holder))
+        if isinstance(holder, dict):
+            return key, tuple(holder.items())
+        new = holder[len(before) :]
+        same = len(holder) > len(before) and all(map(lambda a, b: a is b, holder, before))
+        same = same and type(holder) is list and id(holder) not in read
+        if same and self._effects.grew(holder, len(new)):
+            self.grown[id(holder)] = holder
+            return key, GROWN
+        return key, tuple(holder)
+
+    def _arrays(self) -> Iterator[tuple[Any, ...]]:
+        return (kept for kept in self._follower.arrays.values() if kept[3] is not None)
