@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dualflow.autodiff.sweep import Sweep
 from dualflow.core import tree
 from dualflow.core.context import context, using
 from dualflow.core.op import Op, bind
-from dualflow.core.record import INEXACT
+from dualflow.core.record import INEXACT, clock
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.ulp import FARTHEST, ulp_distance
@@ -34,6 +35,7 @@ from jit.types import kind
 if TYPE_CHECKING:
     from dualflow.tracing.function import Function
 
+NEAR = 64  # roundings of the largest element
 EXPECTED = "the same bits from both"
 REMEDY = "df.function(mode='eager') for Python's answer; if nothing unguarded changed, report this"
 
@@ -63,9 +65,10 @@ class Foreseen(Exception):  # noqa: N818 - stops a call before it writes
         self.outcome = outcome
 
 
-def stop(made: list[Any], outcome: Callable[[], Outcome]) -> None:
-    """Accepts nothing."""
-    raise Foreseen(outcome())
+def stop(made: list[Any], outcome: Callable[[], Outcome] | None) -> None:
+    """Accepts no end of a call."""
+    if outcome is not None:
+        raise Foreseen(outcome())
 
 
 class Audit(Unrecorded):
@@ -96,7 +99,7 @@ class Audit(Unrecorded):
         Raises:
             AuditError: They differ. State is what Python left.
         """
-        held = {variable: variable.tensor for variable in path.variables}
+        held, start = {variable: variable.tensor for variable in path.variables}, next(clock)
         try:
             path.call(tensors, numbers, stop)
         except Foreseen as foreseen:
@@ -105,6 +108,8 @@ class Audit(Unrecorded):
             raise AssertionError("a path has written what was not accepted")
         result = self._in_python()
         error = next(self._differences(outcome, result), None)
+        if error is None and outcome.tracked:
+            error = next(self._of_gradients(outcome, result, held, start), None)
         if error is not None and not self._disturbed(held):
             raise error
         path.hits += 1
@@ -138,6 +143,29 @@ class Audit(Unrecorded):
                 x, y = self._grad(outcome, variable), variable._grad
                 name = f"the .grad of {variable.label()} after the call"
                 yield from self._between(name, x, None if y is None else y.tensor)
+
+    def _of_gradients(
+        self, outcome: Outcome, result: Any, held: dict[Variable, Tensor], start: int
+    ) -> Iterator[AuditError]:
+        """What differs of the gradients that a tape outside would get."""
+        leaves = tree.flatten(result)[0]
+        if max(outcome.tracked) >= len(leaves):  # what was appended somewhere is not at hand
+            return
+        sources = {f"argument {k}": x for k, x in enumerate(self._call.tensors)}
+        sources |= {variable.label(): x for variable, x in held.items()}
+        sources = {name: x for name, x in sources.items() if x.record is not None}
+        records = {x.record for x in sources.values()}
+        with using(trace=None, recording=False, checker=None):
+            gs = [pattern(x) for x in outcome.tracked.values()]
+            targets = [leaves[k] for k in outcome.tracked]
+            found, wanted = (
+                Sweep(ys, lambda record: record.tick > start).run(gs, records)
+                for ys in ([*outcome.tracked.values()], targets)
+            )
+        for name, x in sources.items():
+            a, b = found.get(x.record), wanted.get(x.record)
+            if not near(a, b):
+                yield from self._between(f"the gradient of {name}", a, b)
 
     def _grad(self, outcome: Outcome, variable: Variable) -> Output | Tensor | None:
         """The `.grad` that the graph would have left."""
@@ -240,6 +268,21 @@ def difference(x: Any, y: Any) -> str | None:
     far = "NaN on one side" if distance[worst] == FARTHEST else f"{distance[worst]} ULP apart"
     where = f" at {list(at)}, {len(places)} of {x.size} differ" if at else ""
     return f"the graph gives {x[at]!s}, Python {y[at]!s}{where}, {far}"
+
+
+def near(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether two gradients differ by no more than the order in which things are added."""
+    if a is None or b is None or a.type != b.type or not a.size:
+        return False
+    x, y = a.raw, b.raw
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return False
+    return bool(abs(x - y).max() <= NEAR * np.finfo(x.dtype).eps * abs(y).max())
+
+
+def pattern(x: Tensor) -> Tensor:
+    """A cotangent with values that are all different."""
+    return Tensor(np.linspace(0.5, 1.5, x.size).reshape(x.shape).astype(x.dtype))
 
 
 def shown(spec: tree.TreeSpec) -> str:

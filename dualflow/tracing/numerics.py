@@ -125,7 +125,7 @@ class Checker(Unrecorded):
 
 
 def accept(made: list[Any], outcome: Any) -> None:
-    """Looks at what a compiled call gives: it must be finite."""
+    """Looks at what a compiled call, or a stretch of one, gives: it must be finite."""
     if not finite(made):
         raise NotFinite
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
@@ -31,8 +31,9 @@ from dualflow.tracing.scalars import Prologue
 from jit.dims import free_symbols, recording_guesses
 from jit.errors import TraceError
 
-# Is given what a graph has computed, and what tells the outcome of the call; it may raise.
-Accept: TypeAlias = Callable[[list[Any], Callable[[], "Outcome"]], None]
+# Is given what a graph has computed, and what tells the outcome of the call, None in the middle of
+# one; it may raise.
+Accept: TypeAlias = Callable[[list[Any], "Callable[[], Outcome] | None"], None]
 KEPT = 64  # shapes for which there is a quickest way
 PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
 
@@ -81,11 +82,13 @@ class Outcome:
         result: With an `Output` in the place of each tensor.
         written: The Variables that it assigns.
         replaced: The Variables whose `.grad` is another one afterwards, or None.
+        tracked: By leaf of the result a tensor through which gradients flow.
     """
 
     result: Any
     written: dict[Variable, Output]
     replaced: dict[Variable, Output | None]
+    tracked: dict[int, Tensor] = field(default_factory=dict)
 
 
 class Path:
@@ -287,7 +290,16 @@ class Path:
         """Runs the path for a call through which gradients flow."""
         made, attrs = gradient.forward(inputs)
         if accept is not None:
-            accept(made, partial(self._outcome, made, computed))
+
+            def outcome() -> Outcome:
+                return replace(self._outcome(made, computed), tracked=hung())
+
+            def hung() -> dict[int, Tensor]:
+                tensors = {k: Tensor(made[self._leaves[k]]) for k in self._tracked}  # type: ignore[index]
+                gradient.hang(inputs, attrs, list(tensors.values()))
+                return tensors
+
+            accept(made, outcome)
         results = self._finish(made, computed)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         return self._build(results)

@@ -13,6 +13,7 @@ import pytest
 import dualflow as df
 from dualflow.errors import AuditError
 from dualflow.tracing import segments
+from dualflow.tracing.gradient import Pair
 from dualflow.tracing.path import Path
 from tests.modes import bits
 from tests.tracing.both import agree, vector
@@ -381,3 +382,45 @@ def test_another_thread_that_assigns_in_between_is_no_difference(monkeypatch):
     (entry,) = g.entries.values()
     monkeypatch.setattr(entry.paths[0], "_missed", lambda: -1)
     assert g(vector(2)).tolist() == [14.0]
+
+
+# ----- gradients -----
+
+
+def test_the_backward_graph_is_audited(monkeypatch):
+    w = df.Variable([0.5, -1.0], name="w")
+    f = df.function(lambda x: df.tanh(w * x).sum(), audit=1.0)
+
+    def slope(x):
+        with df.GradientTape() as tape:
+            y = f(x)
+        return tape.gradient(y, w)
+
+    for k in range(3):
+        slope(vector(k, 1.0))
+    assert (f.from_graph, f.audited) == (2, 2)
+    backward = Pair.run_backward
+    monkeypatch.setattr(
+        Pair, "run_backward", lambda *a: [g if g is None else g * 1.0001 for g in backward(*a)]
+    )
+    with pytest.raises(AuditError, match=r": the gradient of Variable 'w': the graph gives"):
+        slope(vector(3.0, 1.0))
+
+
+def test_the_backward_graphs_of_stretches_are_audited():
+    w = df.Variable([0.5, -1.0, 2.0, 1.0], name="w")
+
+    def python(x):
+        y = w * x
+        for k in range(4):
+            y = y * y if x[k] > 0 else df.sin(y)
+        return y.sum()
+
+    f = df.function(python, audit=1.0)
+    for x in np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32):
+        with df.GradientTape() as tape:
+            y = f(df.asarray(x))
+        with df.GradientTape() as other:
+            z = python(df.asarray(x))
+        assert tape.gradient(y, w).tolist() == other.gradient(z, w).tolist()
+    assert f.audited == f.from_graph >= 10

@@ -205,3 +205,26 @@ def test_r41_overflow_and_ranges():
         big = df.full((4,), 2e38)
         assert (big * 1.0).tolist() == big.tolist(), "a sum that overflows is no fault"
         assert df.asarray([1, 2]).sum().item() == 3
+
+
+@graphs_only
+def test_r41_what_a_stretch_makes_and_a_later_one_hides_is_found():
+    def f(x):
+        total = x.sum() * 0.0
+        for k in range(6):
+            y = df.log(x[k])
+            if x[k] > 1.0:
+                total = total * 0.5
+            total = total + df.where(x[k] > 0, y, 0.0)
+        return total
+
+    g = df.function(f)
+    rng = np.random.default_rng(0)
+    calls = [df.asarray(rng.uniform(0.5, 1.5, 6).astype(np.float32)) for _ in range(40)]
+    for x in calls:
+        g(x)
+    assert any(trace.stretches for trace in g.explain().traces)
+    with df.check_numerics():
+        for x in calls:
+            g(x)
+    assert "log (forward) made -inf" in message(g, df.asarray([1.1, 0.7, 0.0, 1.2, 0.9, 1.3]))

@@ -211,7 +211,7 @@ class Joined:
         Args:
             arguments: Its tensor arguments.
             given: Those of its Python numbers that vary.
-            accept: Looks at what the last stretch has computed; it may raise.
+            accept: Looks at what each stretch has computed; it may raise.
 
         Raises:
             EntryMiss: Nobody was there before, or state has changed; nothing was done.
@@ -272,6 +272,12 @@ def places_of(check: Check, settings: Settings) -> set[Key]:
     return {*check.places(), *settings.places()}
 
 
+def in_the_middle(accept: Accept, made: list[Any], outcome: Any) -> None:
+    """Looks at what a stretch has computed from which others lead on."""
+    del outcome  # that of the call is not known yet
+    accept(made, None)
+
+
 def step(
     node: Crossroads, answer: Any, tensors: Sequence[Tensor], numbers: Any, accept: Accept | None
 ) -> tuple[Stretch, Any]:
@@ -283,7 +289,8 @@ def step(
     ways = node.ways.get(answer, ())
     for k, way in enumerate(ways):
         try:
-            made = way.path.call(tensors, numbers, None if way.target else accept)
+            look = partial(in_the_middle, accept) if way.target and accept else accept
+            made = way.path.call(tensors, numbers, look)
         except (GuardMiss, EntryMiss):
             continue
         if k:  # the next call is likely to come this way too
