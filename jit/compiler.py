@@ -20,10 +20,12 @@ from jit.errors import DeviceError, NoNativeCode
 from jit.interpreted import Interpreted
 from jit.ir.graph import Graph, Node
 from jit.ir.op import OpDef
+from jit.ir.printer import is_graph
 from jit.passes.algebra import Algebra
 from jit.passes.base import GraphPass, PassRecord, Stages, run_passes
 from jit.passes.cleanup import CommonSubexpressions, DeadCode
 from jit.passes.fold import FoldConstants
+from jit.passes.outline import Outline
 from jit.passes.reroll import Reroll
 from jit.progress import compilation
 from jit.report import Cost, Part, Watched, counted
@@ -209,6 +211,8 @@ def is_foldable(node: Node) -> bool:
     from jit.forms.exact import is_computed_alike
 
     types = [value.type for value in node.inputs]
+    if any(map(is_graph, node.attrs.values())):
+        return False
     return is_computed_alike(node.op, types, node.attrs) is not False
 
 
@@ -226,6 +230,13 @@ def can_repeat(body: Graph) -> bool:
     return is_repeatable(body)
 
 
+def is_product(node: Node) -> bool:
+    """Whether a node reads its operands from memory in any case."""
+    from jit.forms.native import is_product
+
+    return is_product(node)
+
+
 def pipeline(
     ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False
 ) -> tuple[GraphPass, ...]:
@@ -238,5 +249,11 @@ def pipeline(
         CommonSubexpressions(),  # what the rules made equal
         DeadCode(),  # what the rules left unused
     )
+    if not native:
+        return passes
     # First of all, so that one iteration goes through the others, not all of them.
-    return (Reroll(passes, costs, can_repeat), *passes) if native else passes
+    return (
+        Reroll(passes, costs, can_repeat),
+        Outline(passes, is_product, costs, can_repeat),
+        *passes,
+    )

@@ -6,9 +6,11 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from jit.calls import Calls
 from jit.dims import Extent, same, symbol
 from jit.forms import nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of
@@ -84,6 +86,7 @@ class Planner:
             owners = [self.placement.base(x) for x in forms.outputs]
             self.slot_of.update(zip(owners, places.outputs, strict=True))
         self.program = Program(name, self.slots, inputs)
+        self._calls = Calls(self.slots)
         self.plan = Plan(self.program, [])
         steps = chained(fuse(maker.tasks()), self.placement)
         self.outside = self._needed_outside(steps)
@@ -213,6 +216,8 @@ class Planner:
                 )
             case nodes.Loop():
                 self._loop(form)
+            case nodes.Call():
+                self._call(form)
             case nodes.Scan():
                 nest = ScanNest(task, self.extractor, self.placement.base, self.target.lanes(4))
                 self._add_launch(nest.build(self._label([task])), [task])
@@ -231,6 +236,12 @@ class Planner:
         inner = Planner(self.program.name, form.program, self.target, places)
         before, repeat = places.repeated(inner.program)
         self.program.steps += [*before, repeat]
+
+    def _call(self, form: nodes.Call) -> None:
+        """Launches of the body, which is planned once for all who call it."""
+        given, results = [[self.slot(x) for x in xs] for xs in (form.inputs, form.outputs)]
+        body = planned(form.program, self.target)
+        self.program.steps += self._calls.launches(body, given, results)
 
     def _shape_if_other(self, value: FormValue) -> tuple[Extent, ...] | None:
         """The shape of a value where it is not that of its memory."""
@@ -293,6 +304,16 @@ class Planner:
     def _source(self, tasks: Sequence[Task]) -> str | None:
         return next((node.source for node in self._origins(tasks) if node.source), None)
 
+
+def planned(body: FormProgram, target: Target) -> Program:
+    """The launches of a body that is called."""
+    plans = _plans.setdefault(body, {})
+    if target not in plans:
+        plans[target] = plan("part", body, target).program
+    return plans[target]
+
+
+_plans: WeakKeyDictionary[FormProgram, dict[Target, Program]] = WeakKeyDictionary()
 
 # Kernels by likeness and target: each with the numbers of its values and sizes.
 _kernels: dict[Hashable, tuple[Naive, tuple[int, ...], tuple[str | int, ...]]] = {}

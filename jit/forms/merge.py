@@ -17,7 +17,8 @@ from jit.forms.index import Load
 from jit.forms.nodes import Form, FormValue
 from jit.forms.program import FormProgram
 
-KEPT = (nodes.Source, nodes.Extern, nodes.Loop, nodes.Guard)  # a host step may do something besides
+# Steps of their own; one that the host does may do something besides.
+KEPT = (nodes.Source, nodes.Extern, nodes.Loop, nodes.Call, nodes.Guard)
 
 
 def merged(program: FormProgram) -> FormProgram:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement
 from jit.forms.program import FormProgram
 from jit.ir.builtin import guard
+from jit.ir.call import Body, call
 from jit.ir.graph import Graph, Node
 from jit.ir.loop import COUNTER, loop
 from jit.ir.printer import attr_leaves, static_dims
@@ -45,6 +47,15 @@ def lower_for_code(graph: Graph) -> FormProgram:
     Raises:
         NoNativeCode: A node that only Python can compute depends on sizes that vary.
     """
+    if not isinstance(graph, Body):
+        return all_lowered(graph)
+    if (known := _bodies.get(graph)) is None:
+        known = _bodies[graph] = all_lowered(graph)
+    return known
+
+
+def all_lowered(graph: Graph) -> FormProgram:
+    """As `lower_for_code`, made anew."""
     form = FormBuilder()
     inputs = [form.source(value.type) for value in graph.inputs]
     values = dict(zip(graph.inputs, inputs, strict=True))
@@ -67,6 +78,9 @@ def lowered(form: FormBuilder, node: Node, xs: Sequence[FormValue]) -> tuple[For
         attrs, types = dict(node.attrs), tuple([value.type for value in node.outputs])
         program = lower_for_code(attrs.pop("body"))
         return form.emit(nodes.Loop(tuple(xs), types, program, **attrs))
+    if node.op is call:
+        types = tuple([value.type for value in node.outputs])
+        return form.emit(nodes.Call(tuple(xs), types, lower_for_code(node.attrs["body"])))
     start = len(form.forms)
     results = node.op.lower(form, *xs, **node.attrs)
     if all(map(has_code, form.forms[start:])):
@@ -74,6 +88,9 @@ def lowered(form: FormBuilder, node: Node, xs: Sequence[FormValue]) -> tuple[For
     del form.forms[start:]
     types = tuple([value.type for value in node.outputs])
     return form.emit(nodes.Extern(tuple(xs), types, node.op.name, host_step(node)))
+
+
+_bodies: WeakKeyDictionary[Body, FormProgram] = WeakKeyDictionary()
 
 
 def has_code(form: Form) -> bool:
@@ -104,12 +121,22 @@ def host_step(node: Node) -> Callable[..., Any]:
 
 def is_computed(node: Node) -> bool:
     """Whether a node is more than a view, a constant, or a number of each index."""
+    kinds = (nodes.Source, nodes.View, nodes.Constant, nodes.Index)
+    return not all(isinstance(each, kinds) for each in forms_alone(node))
+
+
+def is_product(node: Node) -> bool:
+    """Whether a node multiplies matrices, or what is like it, whose operands lie in memory."""
+    return any(isinstance(each, nodes.Contract) for each in forms_alone(node))
+
+
+def forms_alone(node: Node) -> list[Form]:
+    """The forms of a node, whatever it reads."""
     form = FormBuilder()
     xs = [form.source(value.type) for value in node.inputs]
     with allowing_guesses():
         lowered(form, node, xs)
-    kinds = (nodes.Source, nodes.View, nodes.Constant, nodes.Index)
-    return not all(isinstance(each, kinds) for each in form.forms)
+    return form.forms
 
 
 def is_repeatable(body: Graph) -> bool:

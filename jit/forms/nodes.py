@@ -164,6 +164,13 @@ class Loop(Form):
 
 
 @dataclass(frozen=True, eq=False)
+class Call(Form):
+    """`program`, which others run too, runs once."""
+
+    program: Any
+
+
+@dataclass(frozen=True, eq=False)
 class Guard(Form):
     """The program goes on only if the one number in inputs[0] is `expected`.
 

@@ -19,7 +19,7 @@ from jit.types import TensorType
 UNPRINTED = ("inputs", "types", "host")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FormProgram:
     """Forms in the order in which they run; `forms` holds the sources as well.
 

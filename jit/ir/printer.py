@@ -72,7 +72,8 @@ def format_node(
     if left:
         text = f"{left} = {text}"
     if attrs:
-        text += f" {{{attrs}}}" + " of" * len(bodies)
+        text += f" {{{attrs}}}"
+    text += " of" * len(bodies)
     if source and node.source:
         text += f"  # {' '.join(node.source.split())}"
     for body in bodies:
@@ -109,7 +110,7 @@ def format_static(value: Any) -> str:
 
 
 def is_graph(value: Any) -> TypeGuard[Graph]:
-    """Whether an attr is a graph: the body of a loop."""
+    """Whether an attr is a graph: the body of a loop or a call."""
     from jit.ir.graph import Graph
 
     return isinstance(value, Graph)

@@ -19,6 +19,7 @@ from jit import dims
 from jit.dims import Dim
 from jit.errors import GraphError
 from jit.ir.builtin import builtin_ops
+from jit.ir.call import call
 from jit.ir.graph import Graph, Value
 from jit.ir.loop import loop_ops
 from jit.ir.op import OpDef
@@ -52,12 +53,12 @@ def parse(text: str, ops: Mapping[str, OpDef]) -> Graph:
 
     Args:
         text: What `str(graph)` gives.
-        ops: Op records by name; `constant`, `guard`, `loop` and `row` are always known.
+        ops: Op records by name; `constant`, `guard`, `call`, `loop` and `row` are always known.
 
     Raises:
         GraphError: The text is not that of a graph; the message shows the line.
     """
-    return _Reader(text, {**ops, **builtin_ops, **loop_ops}).graph
+    return _Reader(text, {**ops, **builtin_ops, **loop_ops, "call": call}).graph
 
 
 class _Reader:

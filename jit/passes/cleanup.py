@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jit.ir.call import Body
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.printer import format_static
 from jit.passes.base import GraphPass
@@ -63,12 +64,17 @@ def _key(node: Node, numbers: dict[Value, int]) -> Any:
     inputs = [numbers[value] for value in node.inputs]
     if node.op.commutative:
         inputs[:2] = sorted(inputs[:2])
-    attrs = [(name, _attr_key(attr)) for name, attr in sorted(node.attrs.items())]
+    attrs = [(name, attr_key(attr)) for name, attr in sorted(node.attrs.items())]
     return node.op, tuple(inputs), tuple(attrs)
 
 
-def _attr_key(attr: Any) -> str:
-    """Text, since 1 == 1.0 == True and 0.0 == -0.0 where attrs are compared by Python."""
+def attr_key(attr: Any) -> str:
+    """An attr as a key.
+
+    Text, since 1 == 1.0 == True and 0.0 == -0.0 where attrs are compared by Python.
+    """
+    if isinstance(attr, Body):
+        return f"body {id(attr)}"
     if isinstance(attr, np.ndarray):
         return f"{attr.dtype}{attr.shape}{hashlib.sha256(attr.tobytes()).hexdigest()}"
     return format_static(attr)

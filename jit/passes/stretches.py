@@ -96,17 +96,23 @@ class Sequence:
         self.last_use.update(dict.fromkeys(graph.outputs, math.inf))
         self._words = _numbered([_word(node) for node in self.nodes])
         self._next = _next_alike(self._words)
+        self._spans = Spans(self._words)
         self._attrs: dict[int, tuple[tuple[str, ...], tuple[int, ...]]] = {}
         self._passed: dict[int, int] = {}  # up to where a period was tried
 
     def stretch(self, start: int) -> Stretch | None:
         """What repeats from node `start` on, with the shortest period that pays."""
         for period in self._periods(start):
-            if start > self._passed.get(period, -1):
+            if start > self._passed.get(period, -1) and self._may_pay(start, period):
                 made = self.matched(start, period)
                 if made.pays:
                     return made
         return None
+
+    def _may_pay(self, start: int, period: int) -> bool:
+        """Whether there are enough iterations as far as words tell, which says at once."""
+        spared = max((FEWEST - 1) * period, -(-SPARED // period) * period)
+        return self._spans.same(start, start + period, spared)
 
     def _periods(self, start: int) -> Iterator[int]:
         at = start
@@ -187,6 +193,30 @@ class Sequence:
                 _open(attr, text, ints)
             known = self._attrs[at] = tuple(text), tuple(ints)
         return known
+
+
+class Spans:
+    """Compares parts of a list of numbers, in a time that does not depend on their length.
+
+    By sums that hold all numbers before a place: parts that differ may be taken for the same, once
+    in 2**61 times.
+    """
+
+    FACTOR, MODULUS = 0x1B873593CC9E2D51, (1 << 61) - 1
+
+    def __init__(self, numbers: list[int]) -> None:
+        self._sums, self._powers = [0], [1]
+        for number in numbers:
+            self._sums.append((self._sums[-1] * self.FACTOR + number + 1) % self.MODULUS)
+            self._powers.append(self._powers[-1] * self.FACTOR % self.MODULUS)
+
+    def same(self, a: int, b: int, length: int) -> bool:
+        """Whether the parts of this length from `a` and from `b` on, which is later, are equal."""
+        sums, end = self._sums, b + length
+        if end >= len(sums):
+            return False
+        apart = sums[a + length] - sums[end] - (sums[a] - sums[b]) * self._powers[length]
+        return apart % self.MODULUS == 0
 
 
 def is_constant(value: Value) -> bool:

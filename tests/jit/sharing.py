@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -27,6 +28,7 @@ def sharing(item: int | None = None) -> Iterator[None]:
             for module in (nests, folds, scans, scatters):
                 patch.setattr(module, "ITEM", item)
             patch.setattr(products, "ROWS", 4)
+            patch.setattr(planner, "_plans", WeakKeyDictionary())
             patch.setattr(planner, "_kernels", {})  # those that were written have usual items
         yield
     threads.set_num_threads(count)

@@ -219,7 +219,7 @@ def test_the_search_takes_linear_time(build, monkeypatch):
         return repeats(self, *args)
 
     monkeypatch.setattr(stretches.Sequence, "_repeats", counted)
-    for count in (COUNT, 4 * COUNT):
+    for count in (8 * COUNT, 32 * COUNT):
         looked.append(None)
         Reroll().run(build(count))
     first = looked.index(None, 1)
