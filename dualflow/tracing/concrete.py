@@ -65,9 +65,11 @@ class ConcreteFunction:
         trace.graph.outputs = outputs.values
         self._cells = trace.cells
         tracked = [k for k, value in enumerate(outputs.values) if is_inexact(value.type)]
-        self._gradient = CallGradient(trace.graph, tracked, trace.unrecorded) if tracked else None
         self._custom_rules = trace.custom_rules
-        self._executable = jit.compile(trace.graph, ops=registry)
+        self._executable = run = jit.compile(trace.graph, ops=registry)
+        self._gradient = (
+            CallGradient(trace.graph, tracked, trace.unrecorded, run) if tracked else None
+        )
         self.graph = self._executable.graph
 
     def __call__(self, *args: Any) -> Any:

@@ -6,8 +6,11 @@ primal inputs; the replay is recorded, so gradients of every order follow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
+from weakref import ref
 
 import jit
 from dualflow.autodiff.sweep import Sweep, Watch, pull_definition
@@ -16,6 +19,7 @@ from dualflow.core.op import bind, registry, wrap
 from dualflow.core.record import Leaf, hang, new_record
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.numerics import Checker, finite
+from dualflow.tracing.residuals import Joint, split
 from dualflow.tracing.trace import Trace
 from jit.dims import (
     Dim,
@@ -31,6 +35,8 @@ from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
 from jit.types import TensorType, kind
 
+PATIENCE = 2  # calls without gradients after which none are expected
+
 
 class CallGradient:
     """The op of a compiled call, as records see it.
@@ -39,18 +45,27 @@ class CallGradient:
         graph: The recorded graph.
         tracked: Which of its outputs gradients flow back from.
         unrecorded: Nodes through which none flow.
+        plain: Computes the graph, for calls after which nobody asks for gradients.
     """
 
     differentiable = True
     vjps = None
     jvp = None
 
-    def __init__(self, graph: Graph, tracked: list[int], unrecorded: set[Node]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        tracked: list[int],
+        unrecorded: set[Node],
+        plain: Callable[[list[Any]], list[Any]],
+    ) -> None:
         self.name = f"call of {graph.name}"
         self.graph = graph
         self.tracked = tracked
         self.unrecorded = unrecorded
+        self._plain = plain
         self._pairs: dict[tuple[bool, ...], Pair] = {}
+        self._unasked: deque[ref[Residuals]] | None = None  # since gradients were asked for
 
     def wanted(self, inputs: list[Tensor]) -> bool:
         """Whether somebody watches an input of the call."""
@@ -69,9 +84,22 @@ class CallGradient:
 
     def forward(self, inputs: list[Tensor]) -> tuple[list[Any], dict[str, Any]]:
         """The outputs of the call, and the residuals as attrs of its record."""
-        pair = self.pair(watched(inputs))
-        outputs, residuals = pair.run_forward([x.raw for x in inputs])
+        pair, residuals = self.pair(watched(inputs)), Residuals()
+        arrays = [x.raw for x in inputs]
+        if self._expects_to_be_asked():
+            outputs, residuals.arrays = pair.run_forward(arrays)
+        else:
+            outputs = self._plain(arrays)
+        if self._unasked is not None:
+            self._unasked.append(ref(residuals))
         return outputs, {"pair": pair, "residuals": residuals}
+
+    def _expects_to_be_asked(self) -> bool:
+        """Whether gradients were asked for lately, or may still be of all the last calls."""
+        unasked = self._unasked
+        if unasked is None:
+            return False
+        return len(unasked) < PATIENCE or all(made() is not None for made in unasked)
 
     def hang(self, inputs: list[Tensor], attrs: dict[str, Any], outputs: list[Tensor]) -> None:
         """Records the call on those of its tracked outputs that a watched input reaches."""
@@ -100,7 +128,7 @@ class CallGradient:
         """Cotangents of the inputs."""
         symbolic = any(x.raw is None for x in args)
         if isinstance(context.trace, Checker) and not context.recording and not symbolic:
-            found = self._backward(g, attrs)
+            found = self._backward(g, args, attrs)
             if finite([x.raw for x in found if x is not None]):
                 return found
         if context.recording or context.trace is not None or symbolic:
@@ -108,12 +136,16 @@ class CallGradient:
             if given is not None:  # nothing comes from the others: they are no way to any input
                 g = tuple(x for k, x in enumerate(g) if k in given)
             return pull_definition(self, g, args, {"given": given}, needed)
-        return self._backward(g, attrs)
+        return self._backward(g, args, attrs)
 
-    def _backward(self, g: Any, attrs: dict[str, Any]) -> list[Any]:
+    def _backward(self, g: Any, args: tuple[Any, ...], attrs: dict[str, Any]) -> list[Any]:
         """Cotangents of the inputs, by the compiled backward graph."""
+        pair, residuals = attrs["pair"], attrs["residuals"]
+        self._unasked = deque(maxlen=PATIENCE)
+        if residuals.arrays is None:
+            residuals.arrays = pair.run_forward([x.raw for x in args])[1]
         cotangents = list(g) if isinstance(g, tuple) else [g]
-        return attrs["pair"].run_backward(attrs["residuals"], [c.raw for c in cotangents])
+        return pair.run_backward(residuals.arrays, [c.raw for c in cotangents])
 
 
 def watched(inputs: Sequence[Tensor]) -> tuple[bool, ...]:
@@ -121,8 +153,25 @@ def watched(inputs: Sequence[Tensor]) -> tuple[bool, ...]:
     return tuple(x.record is not None and is_inexact(x.type) for x in inputs)
 
 
+class Residuals:
+    """What the backward graph needs of one call.
+
+    Attributes:
+        arrays: None while nobody has asked: then they are computed from the inputs.
+    """
+
+    __slots__ = ("__weakref__", "arrays")
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - a form of sweep must not hold it
+
+    def __init__(self) -> None:
+        self.arrays: list[Any] | None = None
+
+
 class Pair:
-    """Forward and backward executables for one choice of inputs that need gradients."""
+    """Forward and backward executables for one choice of inputs that need gradients.
+
+    They are compiled when first used, but where extents vary: then compiling them tells which.
+    """
 
     def __init__(self, call: CallGradient, needed: tuple[bool, ...]) -> None:
         self.guesses: list[Guess] = []
@@ -135,10 +184,29 @@ class Pair:
                 )
             self.needed = needed
             self.outputs = len(call.graph.outputs)
-            forward, backward = split(joint.graph, len(call.graph.inputs), self.outputs)
-            self.forward = jit.compile(forward, ops=registry)
-            self.backward = jit.compile(backward, ops=registry)
-        self.reach = joint.reach
+            self.reach = joint.reach
+            self._joint = joint
+            if any(map(free_symbols, self._shapes)):
+                self.compile()
+
+    def compile(self) -> tuple[jit.Executable, jit.Executable]:
+        """The executables, compiled."""
+        return self._compiled
+
+    @cached_property
+    def _compiled(self) -> tuple[jit.Executable, jit.Executable]:
+        forward, backward = split(self._joint)
+        return jit.compile(forward, ops=registry), jit.compile(backward, ops=registry)
+
+    @property
+    def forward(self) -> jit.Executable:
+        """Computes outputs and residuals."""
+        return self._compiled[0]
+
+    @property
+    def backward(self) -> jit.Executable:
+        """Computes gradients, of residuals and cotangents."""
+        return self._compiled[1]
 
     def fits(self, inputs: list[Tensor]) -> bool:
         """Whether what was guessed of extents holds for these inputs."""
@@ -158,19 +226,6 @@ class Pair:
         return [wrap(next(found)) if outputs else None for outputs in self.reach]
 
 
-class Joint:
-    """A graph that computes outputs and gradients.
-
-    Attributes:
-        graph: Inputs: primals, then cotangents of the tracked outputs.
-        reach: For each primal the tracked outputs that it reaches; none, and it has no gradient.
-    """
-
-    def __init__(self, graph: Graph, reach: list[frozenset[int]]) -> None:
-        self.graph = graph
-        self.reach = reach
-
-
 def differentiate(call: CallGradient, needed: tuple[bool, ...]) -> Joint:
     """Records the graph again on symbolic tensors, and the sweep back from its tracked outputs."""
     trace = Trace(call.graph.name, closed=True)
@@ -180,6 +235,7 @@ def differentiate(call: CallGradient, needed: tuple[bool, ...]) -> Joint:
     with using(trace=trace, recording=True, tapes=(Watch(),)):
         outputs = replay(call.graph, inputs, call.unrecorded)
         targets = [outputs[k] for k in call.tracked]
+        swept = len(trace.graph.nodes)
         cotangents = [trace.placeholder(t.type, f"g{k}") for k, t in enumerate(targets)]
     with using(trace=trace, recording=False):
         wanted = {x.record for x in inputs if x.record is not None}
@@ -191,7 +247,8 @@ def differentiate(call: CallGradient, needed: tuple[bool, ...]) -> Joint:
     graph.outputs = [trace.value_of(y) for y in outputs]
     graph.outputs += [g for g in gradients if g is not None]
     trace.release()
-    return Joint(graph, [frozenset() if g is None else origin[g] for g in gradients])
+    reach = [frozenset() if g is None else origin[g] for g in gradients]
+    return Joint(graph, len(inputs), len(outputs), swept, reach)
 
 
 def origins(graph: Graph, cotangents: list[Value]) -> dict[Value, frozenset[int]]:
@@ -248,41 +305,6 @@ def at_sizes(attr: Any, sizes: dict[str, int]) -> Any:
     if isinstance(attr, dict):
         return {name: at_sizes(inner, sizes) for name, inner in attr.items()}
     return tuple([at_sizes(x, sizes) for x in attr]) if type(attr) is tuple else attr
-
-
-def split(joint: Graph, primals: int, outputs: int) -> tuple[Graph, Graph]:
-    """A joint graph as a forward graph, whose further outputs are residuals, and a backward graph.
-
-    Args:
-        joint: Inputs: primals, then cotangents; outputs: the call's, then gradients.
-        primals: How many inputs are primals.
-        outputs: How many outputs are the call's.
-    """
-    late: set[Value] = set(joint.inputs[primals:])
-    backward_nodes: dict[Node, None] = {}
-    for node in joint.nodes:
-        if any(v in late for v in node.inputs):
-            late.update(node.outputs)
-            backward_nodes[node] = None
-    gradients = joint.outputs[outputs:]
-    read = [v for node in backward_nodes for v in node.inputs] + gradients
-    read += [v for v in joint.inputs[:primals] if free_symbols(v.type.shape)]  # they tell the sizes
-    constants = {v for node in joint.nodes if node.op is builtin.constant for v in node.outputs}
-    residuals = list(dict.fromkeys(v for v in read if v not in late and v not in constants))
-    forward = Graph(f"{joint.name}_forward")
-    names: dict[Value, Value] = {v: forward.input(v.type, v.name) for v in joint.inputs[:primals]}
-    for node in joint.nodes:
-        if not any(v in late for v in node.outputs):
-            forward.append_copy(node, names)
-    forward.outputs = [names[v] for v in (*joint.outputs[:outputs], *residuals)]
-    backward = Graph(f"{joint.name}_backward")
-    names = {v: backward.input(v.type, None) for v in residuals}
-    names |= {v: backward.input(v.type, v.name) for v in joint.inputs[primals:]}
-    for node in joint.nodes:
-        if node in backward_nodes or node.op is builtin.constant:
-            backward.append_copy(node, names)
-    backward.outputs = [names[v] for v in gradients]
-    return forward, backward
 
 
 def unsettled(graph: Graph) -> Node | None:

@@ -146,7 +146,7 @@ class Path:
     def _call_gradient(self, recorded: Recorded) -> CallGradient:
         slots = [self._leaves[k] for k in self._tracked]
         tracked = [slot for slot in slots if isinstance(slot, int)]
-        return CallGradient(recorded.graph, tracked, recorded.unrecorded)
+        return CallGradient(recorded.graph, tracked, recorded.unrecorded, self._run)
 
     @property
     def parts(self) -> list[Path]:
@@ -165,7 +165,7 @@ class Path:
         """
         if self._gradient is not None and any(needed):
             with suppress(TraceError):  # a call tells
-                self._gradient.pair(needed)
+                self._gradient.pair(needed).compile()
 
     def admit(self, leaves: Sequence[Any]) -> None:
         """Looks at arguments that are not the recorded objects, but equal them.

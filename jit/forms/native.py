@@ -18,7 +18,7 @@ from jit.forms import nodes
 from jit.forms.forms import FormBuilder
 from jit.forms.merge import merged
 from jit.forms.nodes import Form, FormValue
-from jit.forms.placement import Placement
+from jit.forms.placement import Placement, cost_of
 from jit.forms.program import FormProgram
 from jit.ir.builtin import guard
 from jit.ir.call import Body, call
@@ -128,6 +128,20 @@ def is_computed(node: Node) -> bool:
 def is_product(node: Node) -> bool:
     """Whether a node multiplies matrices, or what is like it, whose operands lie in memory."""
     return any(isinstance(each, nodes.Contract) for each in forms_alone(node))
+
+
+def price(node: Node) -> int | None:
+    """Additions that an element of an elementwise node takes; None for one that is not.
+
+    To read elsewhere costs nothing, where no table says where.
+    """
+    forms = [form for form in forms_alone(node) if not isinstance(form, nodes.Source)]
+    free = (nodes.View, nodes.Index, nodes.Constant)
+    if not all(isinstance(form, (nodes.Pointwise, *free)) for form in forms):
+        return None
+    if any(isinstance(form, nodes.View) and len(form.inputs) > 1 for form in forms):
+        return None
+    return sum(cost_of(form) for form in forms if isinstance(form, nodes.Pointwise))
 
 
 def forms_alone(node: Node) -> list[Form]:

@@ -101,7 +101,7 @@ class Placement:
             if isinstance(form, nodes.Pointwise):
                 value = form.outputs[0]
                 inner = {x for y in form.inputs for x, _ in underlying(y)} - self.memory
-                cost = COSTS.get(form.scalar.name, 1) + sum(costs.get(x, 0) for x in inner)
+                cost = cost_of(form) + sum(costs.get(x, 0) for x in inner)
                 costs[value] = cost
                 shared = readers[value] > 1 or (value in repeated and cost >= 4)
                 if (cost > CHEAP and shared) or cost > LARGEST:
@@ -115,6 +115,11 @@ class Placement:
             for x in form.inputs:
                 found.setdefault(x, set()).add(form)
         return found
+
+
+def cost_of(form: nodes.Pointwise) -> int:
+    """What a scalar instruction costs, in additions."""
+    return COSTS.get(form.scalar.name, 1)
 
 
 def is_number(form: Form) -> bool:
