@@ -7,6 +7,7 @@ from typing import Any
 
 from dualflow.core.context import using
 from dualflow.tracing.background import Compiling
+from dualflow.tracing.cells import GradCell
 from dualflow.tracing.entries import Entries, Entry
 from dualflow.tracing.gradient import unsettled, watched
 from dualflow.tracing.limits import Limits
@@ -45,8 +46,7 @@ class Arrivals:
             make = entry.join(trace, result)
             if make is None:
                 found = recorded(trace, result)
-                inputs = [*call.tensors, *[cell.holder.tensor for cell in found.cells]]
-                foreseen = watched(inputs) if self._background else ()
+                foreseen = foreseen_of(call, found) if self._background else ()
                 make = partial(path_of, found, foreseen)
             entry.compiling = Compiling(make, background=self._background)
         self.look_after(entry)
@@ -91,6 +91,12 @@ class Arrivals:
             if (compiling := entry.compiling) is not None:
                 compiling.wait(timeout)
                 self.look_after(entry)
+
+
+def foreseen_of(call: Call, found: Recorded) -> tuple[bool, ...]:
+    """For which inputs of a path the next call may want gradients: never for gradients."""
+    cells = [not isinstance(x, GradCell) and any(watched([x.holder.tensor])) for x in found.cells]
+    return (*watched(call.tensors), *cells)
 
 
 def path_of(found: Recorded, foreseen: tuple[bool, ...]) -> Path:

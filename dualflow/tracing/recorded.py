@@ -82,7 +82,9 @@ def recorded(trace: Trace, result: Any) -> Recorded:
     lasting = [True] * len(leaves) + [keeps for _, keeps in trace.ledger.leaves()]
     leaves += [x for x, _ in trace.ledger.leaves()]
     tracked = [
-        k for k, x in enumerate(leaves) if lasting[k] and returned(trace, x) and is_tracked(x)
+        k
+        for k, x in enumerate(leaves)
+        if lasting[k] and returned(trace, x) and is_tracked(x, trace.start)
     ]
     outputs = Outputs()
     slots: list[int | Constant | Computed] = [leaf_of(trace, outputs, x) for x in leaves]
@@ -154,13 +156,18 @@ def returned(trace: Trace, x: Any) -> bool:
     return x.__class__ is Tensor and trace.owns(x)
 
 
-def is_tracked(x: Any) -> bool:
-    """Whether gradients can flow back from `x`: it has records, and nobody has released them."""
+def is_tracked(x: Any, start: int) -> bool:
+    """Whether gradients can flow back from `x`: it has records, and the call released none of them.
+
+    Args:
+        x: Of the recording.
+        start: The tick at which the recording began; what came before is for its inputs to tell.
+    """
     if x.__class__ is not Tensor or x.record is None:
         return False
     try:
         with using(trace=None):
-            Sweep([x], lambda record: True)
+            Sweep([x], lambda record: record.tick > start)
     except TapeError:
         return False
     return True

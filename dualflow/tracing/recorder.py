@@ -215,7 +215,7 @@ def refuse_result(trace: Trace, result: Any, arguments: set[int]) -> None:
     """
     leaves = tree.flatten(result)[0]
     trace.check_state()
-    if trace.custom_rules and any(map(is_tracked, leaves)):
+    if trace.custom_rules and any(is_tracked(x, trace.start) for x in leaves):
         reason = f"custom_gradient of {trace.custom_rules[0]} is differentiated from outside"
         trace.refuse(reason, "ask for gradients inside the function")
     if made := [type(x).__name__ for x in leaves if opaque(x, arguments)]:

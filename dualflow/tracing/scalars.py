@@ -40,7 +40,7 @@ class Scalars:
     """The numbers of one recording.
 
     Attributes:
-        made: All numbers, where some of them come from Python's state.
+        made: All numbers, for Python may have kept any of them somewhere.
         guesses: What was guessed of extents that vary.
         why: What was decided or fixed, and where, of numbers and of extents that users read.
     """
@@ -90,15 +90,14 @@ class Scalars:
         name = f"n{len(self._roots)}"
         self._roots.append(name)
         self._labels[name] = label
-        return Number(value, self, name)
+        return self._number(value, name)
 
     def state(self, value: float, read: Callable[[], Any], label: str) -> Number:
         """A number that Python keeps somewhere, and how each call reads it."""
         name = f"s{len(self._states)}"
         self._states[name] = f"{self._constant(read)}()"
         self._labels[name] = label
-        self.made.append(Number(value, self, name))
-        return self.made[-1]
+        return self._number(value, name)
 
     @property
     def states(self) -> list[str]:
@@ -117,19 +116,24 @@ class Scalars:
 
     def of_dim(self, dim: int | Dim, value: int) -> int | Number:
         """An extent as Python sees it."""
-        return Number(value, self, f"({dim})", dim) if isinstance(dim, Dim) else dim
+        return self._number(value, f"({dim})", dim) if isinstance(dim, Dim) else dim
 
     def vary(self, value: float) -> Number:
         """A number that was plain so far, and may be another one where ways join."""
         name, self._planted = f"t{len(self._lines)}", True
         self._lines.append(f"{name} = {self._constant(value)}")
         self._labels[name] = repr(value)
-        return Number(value, self, name)
+        return self._number(value, name)
 
     def begin(self) -> int:
         """Where a stretch begins, which checks by itself all that it relies on: lines so far."""
         self._checked.clear()
         return len(self._lines)
+
+    def _number(self, value: float, name: str, dim: Dim | None = None) -> Number:
+        """A number under its name in the prologue."""
+        self.made.append(Number(value, self, name, dim))
+        return self.made[-1]
 
     # ----- what becomes of them -----
 
@@ -149,10 +153,7 @@ class Scalars:
         self._labels[name] = f"({text.format(*map(self._told, operands))})"[:LONGEST]
         if operation is ARITHMETIC["pow"]:  # whether it is an int depends on values
             self._lines.append(f"if type({name}) is not {self._constant(type(value))}: return")
-        result = Number(value, self, name)
-        if self._states:
-            self.made.append(result)
-        return result
+        return self._number(value, name)
 
     def decide(self, operation: Operation, *operands: Any) -> bool:
         """The answer of a comparison."""

@@ -92,7 +92,9 @@ class Cut:
         leaves, spec = tree.flatten(result)
         self._leaves: list[Leaf] = [leaf_of(trace, outputs, x) for x in leaves]
         self._build = builder(spec)
-        self._tracked = [k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x)]
+        self._tracked = [
+            k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x, trace.start)
+        ]
         self._written = written_by(trace, outputs)
         self._replaced = replaced_by(trace, outputs)
         self._outputs = outputs.values
@@ -113,7 +115,7 @@ class Cut:
                     kind = trace.value_of(x)
                 elif type(x) is Number:
                     kind = x.name if x.owner is trace.scalars else Constant(x.value)
-                self._kinds[id(x)] = kind, effect.keeps and is_tracked(x)
+                self._kinds[id(x)] = kind, effect.keeps and is_tracked(x, trace.start)
 
     def _effects_of_stretches(self) -> list[list[Effect]]:
         """The entries of the ledger, for each stretch."""
