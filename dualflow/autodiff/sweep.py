@@ -65,15 +65,27 @@ class Sweep:
             self.records.append(node)
             stack.extend(node.inputs)
 
-    def run(self, cotangents: list[Tensor], wanted: set[Any]) -> dict[Any, Tensor]:
-        """Cotangents of the wanted records (leaves among them) that are reached."""
+    def run(
+        self, cotangents: list[Tensor], wanted: set[Any], before: dict[Any, Tensor] | None = None
+    ) -> dict[Any, Tensor]:
+        """Cotangents of the wanted records (leaves among them) that are reached.
+
+        Args:
+            cotangents: One for each target.
+            wanted: Records.
+            before: What has arrived at some of them; it is added to.
+        """
+        if before:
+            return self.pull_all(cotangents, wanted, before)
         eager = not context.recording and (context.trace is None or context.trace.runs)
         return (run_eagerly[-1] if eager else op_by_op)(self, cotangents, wanted)
 
-    def pull_all(self, cotangents: list[Tensor], wanted: set[Any]) -> dict[Any, Tensor]:
+    def pull_all(
+        self, cotangents: list[Tensor], wanted: set[Any], before: dict[Any, Tensor] | None = None
+    ) -> dict[Any, Tensor]:
         """The same, record by record."""
         needed = self._needed(wanted)
-        sums: dict[Any, Tensor] = {}
+        sums = dict(before or {})
         for target, g in zip(self.targets, cotangents, strict=True):
             if target.record is not None:
                 accumulate(sums, target.record, g)
@@ -93,40 +105,29 @@ class Sweep:
     def _pull(
         self, record: Record, sums: dict[Any, Tensor], needed: set[Record], wanted: set[Any]
     ) -> None:
-        y, g = self._outputs_of(record, sums, wanted)
-        if g is None:
-            return
-        inputs = record.inputs
+        inputs, op = record.inputs, record.op
         assert inputs is not None
+        ys, gs = self._outputs_of(record, sums, wanted)
+        if all(g is None for g in gs):
+            return
         flags = tuple(leads(x, needed, wanted) for x in inputs)
-        attrs = record.attrs
-        if record.types is not None and (connects := getattr(record.op, "connects", None)):
-            # Of several outputs some have a cotangent: the op knows which inputs these miss.
-            given = {k for k, y in self.outputs[record].items() if y.record in sums}
-            flags = tuple(flag and connects(attrs, j, given) for j, flag in enumerate(flags))
-            attrs = {**attrs, "given": given}
-        cotangents = pull(record.op, g, y, inputs, attrs, flags)
+        if (pull_into := getattr(op, "pull_into", None)) is not None:  # it stands for many
+            pull_into(sums, gs, record, flags)
+            return
+        y, g = (ys[0], gs[0]) if record.types is None else (tuple(ys), filled(gs, record.types))
+        cotangents = pull(op, g, y, inputs, record.attrs, flags)
         for x, flag, cotangent in zip(inputs, flags, cotangents, strict=True):
             if flag and cotangent is not None:
                 accumulate(sums, x.record, fitted(cotangent, x))
 
     def _outputs_of(
         self, record: Record, sums: dict[Any, Tensor], wanted: set[Any]
-    ) -> tuple[Any, Any]:
-        """Outputs and their cotangents; of several outputs, those without a cotangent get zeros."""
+    ) -> tuple[list[Any], list[Any]]:
+        """Outputs and their cotangents, None for those that nobody has, or uses."""
         tensors = self.outputs[record]
-        if record.types is None:
-            y = tensors[0]
-            return y, (sums.get(y.record) if y.record in wanted else sums.pop(y.record, None))
-        ys = tuple(tensors.get(k) for k in range(len(record.types)))
-        gs = [None if y is None else sums.get(y.record) for y in ys]
-        if all(g is None for g in gs):
-            return ys, None
-        full = functions["full"]
-        return ys, tuple(
-            full(t.shape, 0, dtype=t.dtype) if g is None else g
-            for g, t in zip(gs, record.types, strict=True)
-        )
+        ys = [tensors.get(k) for k in range(1 if record.types is None else len(record.types))]
+        keys = [None if y is None else y.record for y in ys]
+        return ys, [sums.get(key) if key in wanted else sums.pop(key, None) for key in keys]
 
     def release(self) -> None:
         """Drops the inputs of all visited records, and with them the memory they hold."""
@@ -146,6 +147,14 @@ def released(record: Record) -> TapeError:
         f"the record of {record.op.name} was released by an earlier gradient call",
         "one gradient call for a record",
         "GradientTape(persistent=True), or backward(retain_graph=True)",
+    )
+
+
+def filled(cotangents: list[Any], types: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Those of several outputs, zeros where there is none."""
+    return tuple(
+        functions["full"](t.shape, 0, dtype=t.dtype) if g is None else g
+        for g, t in zip(cotangents, types, strict=True)
     )
 
 

@@ -9,8 +9,9 @@ from dualflow.core.context import using
 from dualflow.tracing.background import Compiling
 from dualflow.tracing.cells import GradCell
 from dualflow.tracing.entries import Entries, Entry
-from dualflow.tracing.gradient import unsettled, watched
+from dualflow.tracing.gradient import watched
 from dualflow.tracing.limits import Limits
+from dualflow.tracing.pair import unsettled
 from dualflow.tracing.path import Path
 from dualflow.tracing.recorded import Recorded, recorded
 from dualflow.tracing.signature import Call

@@ -11,7 +11,8 @@ from dualflow.core.context import using
 from dualflow.core.convert import as_tensor
 from dualflow.core.op import registry, wrap
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.gradient import CallGradient, is_inexact
+from dualflow.tracing.gradient import CallGradient
+from dualflow.tracing.pair import is_inexact
 from dualflow.tracing.recorded import Outputs
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.trace import Trace
@@ -112,7 +113,7 @@ class ConcreteFunction:
             )
         arrays, attrs = gradient.forward(inputs)
         outputs = list(map(wrap, arrays))
-        gradient.hang(inputs, attrs, [outputs[k] for k in gradient.tracked])
+        gradient.hang(inputs, attrs, [outputs[k] for k in gradient.slots])
         return outputs
 
     def __repr__(self) -> str:

@@ -8,34 +8,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
-import jit
-from dualflow.autodiff.sweep import Sweep, Watch, pull_definition
+from dualflow.autodiff.sweep import Sweep, Watch
 from dualflow.core.context import context, using
-from dualflow.core.op import bind, registry, wrap
-from dualflow.core.record import Leaf, hang, new_record
+from dualflow.core.op import registry
+from dualflow.core.record import Record, hang, new_record
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.numerics import Checker, finite
-from dualflow.tracing.residuals import Joint, split
-from dualflow.tracing.trace import Trace
-from jit.dims import (
-    Dim,
-    Guess,
-    allowing_guesses,
-    evaluate,
-    free_symbols,
-    recording_guesses,
-    solve,
-)
+from dualflow.tracing.pair import Asked, Pair, is_inexact
+from dualflow.tracing.replay import replay
 from jit.errors import TraceError
-from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
-from jit.types import TensorType, kind
 
 PATIENCE = 2  # calls without gradients after which none are expected
+Sums = dict[Any, Tensor]  # what has arrived, by record
 
 
 class CallGradient:
@@ -43,9 +31,14 @@ class CallGradient:
 
     Args:
         graph: The recorded graph.
-        tracked: Which of its outputs gradients flow back from.
+        tracked: Which of its outputs gradients flow back from, as the results need them.
         unrecorded: Nodes through which none flow.
         plain: Computes the graph, for calls after which nobody asks for gradients.
+        target: What it is compiled for; None is the default.
+
+    Attributes:
+        slots: `tracked`, as given.
+        tracked: The same, each once, but for those that are an input.
     """
 
     differentiable = True
@@ -55,36 +48,74 @@ class CallGradient:
     def __init__(
         self,
         graph: Graph,
-        tracked: list[int],
+        tracked: Sequence[int],
         unrecorded: set[Node],
         plain: Callable[[list[Any]], list[Any]],
+        target: str | None = None,
     ) -> None:
         self.name = f"call of {graph.name}"
         self.graph = graph
-        self.tracked = tracked
         self.unrecorded = unrecorded
+        self.target = target
         self._plain = plain
-        self._pairs: dict[tuple[bool, ...], Pair] = {}
+        self._alias_of = {slot: alias_of(graph, graph.outputs[slot]) for slot in tracked}
+        self.slots = tracked
+        self.tracked = [slot for slot, alias in self._alias_of.items() if alias is None]
+        self._pairs: dict[Asked, Pair] = {}
+        self._given: dict[Any, tuple[int, ...]] = {}  # by sources: what was asked for last time
         self._unasked: deque[ref[Residuals]] | None = None  # since gradients were asked for
 
     def wanted(self, inputs: list[Tensor]) -> bool:
         """Whether somebody watches an input of the call."""
         return new_record(self, tuple(inputs), {}) is not None
 
-    def pair(self, needed: tuple[bool, ...]) -> Pair:
-        """The executables for a choice of inputs that are watched.
+    def pair(self, asked: Asked) -> Pair:
+        """The executables for some gradients.
 
         Raises:
             TraceError: They would not be right for all extents.
         """
-        pair = self._pairs.get(needed)
+        pair = self._pairs.get(asked)
         if pair is None:
-            pair = self._pairs[needed] = Pair(self, needed)
+            pair = self._pairs[asked] = Pair(self, asked)
         return pair
 
+    def expected(self, inputs: Sequence[Tensor]) -> Pair:
+        """The executables for the gradients that the next calls will be asked for.
+
+        Raises:
+            TraceError: They would not be right for all extents.
+        """
+        sources = sources_of(inputs)
+        return self.pair(Asked(sources, self._given.get(sources, self._all)))
+
+    def foresee(self, needed: Sequence[bool]) -> None:
+        """Compiles gradients before a call wants them.
+
+        Args:
+            needed: For each input of the graph, whether it is watched.
+
+        Raises:
+            TraceError: They would not be right for all extents.
+        """
+        sources = tuple([k if flag else None for k, flag in enumerate(needed)])
+        self.pair(Asked(sources, self._all)).compile()
+
+    @property
+    def _all(self) -> tuple[int, ...]:
+        return tuple(range(len(self.tracked)))
+
     def forward(self, inputs: list[Tensor]) -> tuple[list[Any], dict[str, Any]]:
-        """The outputs of the call, and the residuals as attrs of its record."""
-        pair, residuals = self.pair(watched(inputs)), Residuals()
+        """The outputs of the call, and attrs for its record: the residuals.
+
+        Where one tape stands in another, gradients of gradients will be asked for: then the graph
+        is replayed at once, and the attrs are its outputs, each with the records of its ops.
+        """
+        if len(context.tapes) > 1:
+            arrays = self._plain([x.raw for x in inputs])  # which looks at the guards
+            return arrays, {"replayed": replay(self.graph, inputs, self.unrecorded)}
+        pair = self.expected(inputs)
+        residuals = Residuals(pair)
         arrays = [x.raw for x in inputs]
         if self._expects_to_be_asked():
             outputs, residuals.arrays = pair.run_forward(arrays)
@@ -92,7 +123,7 @@ class CallGradient:
             outputs = self._plain(arrays)
         if self._unasked is not None:
             self._unasked.append(ref(residuals))
-        return outputs, {"pair": pair, "residuals": residuals}
+        return outputs, {"sources": pair.asked.sources, "residuals": residuals}
 
     def _expects_to_be_asked(self) -> bool:
         """Whether gradients were asked for lately, or may still be of all the last calls."""
@@ -102,9 +133,38 @@ class CallGradient:
         return len(unasked) < PATIENCE or all(made() is not None for made in unasked)
 
     def hang(self, inputs: list[Tensor], attrs: dict[str, Any], outputs: list[Tensor]) -> None:
-        """Records the call on those of its tracked outputs that a watched input reaches."""
+        """Records the call on those of its tracked outputs that a watched input reaches.
+
+        An output that is an input has the input's record, and one tensor has one record.
+        """
+        if (replayed := attrs.get("replayed")) is not None:
+            for slot, y in zip(self.slots, outputs, strict=True):
+                y.record = replayed[slot].record
+            return
+        results = list(zip(self.slots, outputs, strict=True))
+        own = {slot: y for slot, y in reversed(results) if self._alias_of[slot] is None}
+        self._hang_aliases("before", inputs, results)
+        if own:
+            self._hang(inputs, attrs, [own[slot] for slot in self.tracked])
+        self._hang_aliases("after", inputs, results)
+        for slot, y in results:
+            if (alias := self._alias_of[slot]) is None:
+                y.record = own[slot].record
+            elif alias.when == "same":
+                y.record = inputs[alias.source].record
+
+    def _hang_aliases(
+        self, when: str, inputs: list[Tensor], results: list[tuple[int, Tensor]]
+    ) -> None:
+        """Gives outputs that are inputs read on their own the records of that."""
+        for slot, y in results:
+            alias = self._alias_of[slot]
+            if alias is not None and alias.when == when:
+                hang(registry["identity"], (inputs[alias.source],), {}, [y])
+
+    def _hang(self, inputs: list[Tensor], attrs: dict[str, Any], outputs: list[Tensor]) -> None:
         hang(self, tuple(inputs), attrs, outputs)
-        reach = attrs["pair"].reach
+        reach = self.pair(Asked(attrs["sources"], self._all)).reach
         for k, y in enumerate(outputs):
             sources = [x.record for x, reached in zip(inputs, reach, strict=True) if k in reached]
             if not sources:
@@ -112,40 +172,121 @@ class CallGradient:
             elif y.record is not None:
                 y.record.rooted = any(record.rooted for record in sources)
 
-    def connects(self, attrs: dict[str, Any], source: int, given: set[int]) -> bool:
-        """Whether an input reaches one of the tracked outputs that have a cotangent."""
-        return not attrs["pair"].reach[source].isdisjoint(given)
-
-    def definition(self, *inputs: Tensor, given: set[int] | None = None, **attrs: Any) -> Any:
-        """The tracked outputs (those `given` cotangents), by replaying the graph as ops."""
+    def definition(self, *inputs: Tensor, given: Sequence[int] | None = None, **attrs: Any) -> Any:
+        """The tracked outputs (those `given`), by replaying the graph as ops."""
         outputs = replay(self.graph, list(inputs), self.unrecorded)
-        kept = [outputs[k] for j, k in enumerate(self.tracked) if given is None or j in given]
-        return tuple(kept) if len(kept) > 1 else kept[0]
+        kept = [self.tracked[k] for k in (self._all if given is None else given)]
+        return tuple([outputs[k] for k in kept]) if len(kept) > 1 else outputs[kept[0]]
 
-    def pullback(
-        self, g: Any, y: Any, args: tuple[Any, ...], attrs: dict[str, Any], needed: Any
-    ) -> list[Any]:
-        """Cotangents of the inputs."""
+    # ----- the sweep back -----
+
+    def pull_into(
+        self,
+        sums: Sums,
+        cotangents: Sequence[Tensor | None],
+        record: Record,
+        needed: Sequence[bool],
+    ) -> None:
+        """Adds the cotangents of the inputs to what has arrived there, one after the other.
+
+        Args:
+            sums: What has arrived, by record.
+            cotangents: Of the tracked outputs; None for those that nobody used.
+            record: Of the call.
+            needed: For which of its inputs.
+        """
+        args = record.inputs
+        assert args is not None
+        given = tuple([k for k, g in enumerate(cotangents) if g is not None])
+        gs = [g for g in cotangents if g is not None]
+        wanted = {k: x.record for k, (x, flag) in enumerate(zip(args, needed)) if flag}
+        checks = isinstance(context.trace, Checker)
         symbolic = any(x.raw is None for x in args)
-        if isinstance(context.trace, Checker) and not context.recording and not symbolic:
-            found = self._backward(g, args, attrs)
-            if finite([x.raw for x in found if x is not None]):
-                return found
-        if context.recording or context.trace is not None or symbolic:
-            given = attrs.get("given")
-            if given is not None:  # nothing comes from the others: they are no way to any input
-                g = tuple(x for k, x in enumerate(g) if k in given)
-            return pull_definition(self, g, args, {"given": given}, needed)
-        return self._backward(g, args, attrs)
+        if not (context.recording or (context.trace is not None and not checks) or symbolic):
+            found = self._by_graph(sums, given, gs, record, wanted)
+            if found is not None and not (checks and not finite([x.raw for x in found.values()])):
+                sums.update(found)
+                return
+        before = {key: sums[key] for key in wanted.values() if key in sums}
+        targets, start = self._by_ops(args, given)
+        sweep = Sweep(targets, lambda inner: inner.tick > start)
+        sums.update(sweep.run(gs, set(wanted.values()), before))
 
-    def _backward(self, g: Any, args: tuple[Any, ...], attrs: dict[str, Any]) -> list[Any]:
-        """Cotangents of the inputs, by the compiled backward graph."""
-        pair, residuals = attrs["pair"], attrs["residuals"]
+    def _by_graph(
+        self,
+        sums: Sums,
+        given: tuple[int, ...],
+        cotangents: list[Tensor],
+        record: Record,
+        wanted: dict[int, Any],
+    ) -> Sums | None:
+        """The new sums, by the compiled backward graph; None where there can be none."""
+        sources, residuals = record.attrs["sources"], record.attrs["residuals"]
+        args = record.inputs or ()
+        try:
+            pair = self.pair(Asked(sources, given))
+        except TraceError:
+            return None
+        if not pair.fits(args):
+            return None
+        self._given[sources] = given
         self._unasked = deque(maxlen=PATIENCE)
-        if residuals.arrays is None:
-            residuals.arrays = pair.run_forward([x.raw for x in args])[1]
-        cotangents = list(g) if isinstance(g, tuple) else [g]
-        return pair.run_backward(residuals.arrays, [c.raw for c in cotangents])
+        reached = {k: wanted[k] for k in pair.reached if k in wanted}
+        before = {k: sums[key].raw for k, key in reached.items() if key in sums}
+        raws = [g.raw for g in cotangents]
+        found = pair.run_backward(residuals.of(pair, args), raws, before)
+        return {key: found[k] for k, key in reached.items()}
+
+    def _by_ops(self, args: tuple[Any, ...], given: Sequence[int]) -> tuple[list[Tensor], int]:
+        """The outputs that have a cotangent, op by op, and the tick after which their records come.
+
+        Tapes see them.
+        """
+        watch = Watch()
+        tapes = (*context.tapes, watch) if context.recording else (watch,)
+        with using(recording=True, tapes=tapes):
+            start = Record(self, (), {}, rooted=False).tick
+            made = self.definition(*args, given=given)
+        return list(made) if isinstance(made, tuple) else [made], start
+
+
+class Alias(NamedTuple):
+    """An output that is an input of the call.
+
+    Attributes:
+        source: The number of the input.
+        when: "same", if it has the record of the input, else when it was read, which gives it a
+            record of its own: "before" everything else that reads the input, or "after".
+    """
+
+    source: int
+    when: str
+
+
+def alias_of(graph: Graph, value: Value) -> Alias | None:
+    """The input that a value is: as it came, read from a Variable, or from one assigned there.
+
+    None for other values, and for one that is read in between: the order of sums tells.
+    """
+    identity, assigned = registry["identity"], registry["assigned"]
+    read = value.node if value.node is not None and value.node.op is identity else None
+    value = value if read is None else read.inputs[0]
+    while value.node is not None and value.node.op is assigned:
+        value = value.node.inputs[0]
+    if value.node is not None:
+        return None
+    source = graph.inputs.index(value)
+    if read is None:
+        return Alias(source, "same")
+    same, before, after = {value}, False, False
+    for node in graph.nodes:
+        if node.op is assigned and node.inputs[0] in same:
+            same.update(node.outputs)
+        elif node is read:
+            before, after = after, False
+        elif not same.isdisjoint(node.inputs):
+            after = True
+    return None if before and after else Alias(source, "after" if before else "before")
 
 
 def watched(inputs: Sequence[Tensor]) -> tuple[bool, ...]:
@@ -153,174 +294,36 @@ def watched(inputs: Sequence[Tensor]) -> tuple[bool, ...]:
     return tuple(x.record is not None and is_inexact(x.type) for x in inputs)
 
 
+def sources_of(inputs: Sequence[Tensor]) -> tuple[int | None, ...]:
+    """For each input that is watched the first one that has the same record."""
+    first: dict[Any, int] = {}
+    return tuple(
+        [
+            first.setdefault(x.record, k) if x.record is not None and is_inexact(x.type) else None
+            for k, x in enumerate(inputs)
+        ]
+    )
+
+
 class Residuals:
     """What the backward graph needs of one call.
+
+    Args:
+        pair: For the gradients that were expected.
 
     Attributes:
         arrays: None while nobody has asked: then they are computed from the inputs.
     """
 
-    __slots__ = ("__weakref__", "arrays")
+    __slots__ = ("__weakref__", "arrays", "pair")
     __hash__ = None  # pyright: ignore[reportAssignmentType] - a form of sweep must not hold it
 
-    def __init__(self) -> None:
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
         self.arrays: list[Any] | None = None
 
-
-class Pair:
-    """Forward and backward executables for one choice of inputs that need gradients.
-
-    They are compiled when first used, but where extents vary: then compiling them tells which.
-    """
-
-    def __init__(self, call: CallGradient, needed: tuple[bool, ...]) -> None:
-        self.guesses: list[Guess] = []
-        self._shapes = [value.type.shape for value in call.graph.inputs]
-        with recording_guesses(self.guesses):
-            joint = differentiate(call, needed)
-            if (node := unsettled(joint.graph)) is not None:
-                raise TraceError(
-                    f"{node.op.name}: the order of its sums depends on extents", "numbers", ""
-                )
-            self.needed = needed
-            self.outputs = len(call.graph.outputs)
-            self.reach = joint.reach
-            self._joint = joint
-            if any(map(free_symbols, self._shapes)):
-                self.compile()
-
-    def compile(self) -> tuple[jit.Executable, jit.Executable]:
-        """The executables, compiled."""
-        return self._compiled
-
-    @cached_property
-    def _compiled(self) -> tuple[jit.Executable, jit.Executable]:
-        forward, backward = split(self._joint)
-        return jit.compile(forward, ops=registry), jit.compile(backward, ops=registry)
-
-    @property
-    def forward(self) -> jit.Executable:
-        """Computes outputs and residuals."""
-        return self._compiled[0]
-
-    @property
-    def backward(self) -> jit.Executable:
-        """Computes gradients, of residuals and cotangents."""
-        return self._compiled[1]
-
-    def fits(self, inputs: list[Tensor]) -> bool:
-        """Whether what was guessed of extents holds for these inputs."""
-        if not self.guesses:
-            return True
-        sizes = solve(self._shapes, [x.raw.shape for x in inputs])
-        return all(guess.holds(sizes) for guess in self.guesses)
-
-    def run_forward(self, arrays: list[Any]) -> tuple[list[Any], list[Any]]:
-        """Outputs and residuals."""
-        values = self.forward(arrays)
-        return values[: self.outputs], values[self.outputs :]
-
-    def run_backward(self, residuals: list[Any], cotangents: list[Any]) -> list[Any]:
-        """One cotangent per input, None where no gradient was needed or none arrives."""
-        found = iter(self.backward([*residuals, *cotangents]))
-        return [wrap(next(found)) if outputs else None for outputs in self.reach]
-
-
-def differentiate(call: CallGradient, needed: tuple[bool, ...]) -> Joint:
-    """Records the graph again on symbolic tensors, and the sweep back from its tracked outputs."""
-    trace = Trace(call.graph.name, closed=True)
-    inputs = [trace.placeholder(v.type, v.name) for v in call.graph.inputs]
-    for x, flag in zip(inputs, needed, strict=True):
-        x.record = Leaf() if flag else None
-    with using(trace=trace, recording=True, tapes=(Watch(),)):
-        outputs = replay(call.graph, inputs, call.unrecorded)
-        targets = [outputs[k] for k in call.tracked]
-        swept = len(trace.graph.nodes)
-        cotangents = [trace.placeholder(t.type, f"g{k}") for k, t in enumerate(targets)]
-    with using(trace=trace, recording=False):
-        wanted = {x.record for x in inputs if x.record is not None}
-        found = Sweep(targets, lambda record: True).run(cotangents, wanted)
-    graph = trace.graph
-    arrived = [found.get(x.record) for x in inputs]
-    gradients = [None if g is None else trace.value_of(g) for g in arrived]
-    origin = origins(graph, [trace.value_of(g) for g in cotangents])
-    graph.outputs = [trace.value_of(y) for y in outputs]
-    graph.outputs += [g for g in gradients if g is not None]
-    trace.release()
-    reach = [frozenset() if g is None else origin[g] for g in gradients]
-    return Joint(graph, len(inputs), len(outputs), swept, reach)
-
-
-def origins(graph: Graph, cotangents: list[Value]) -> dict[Value, frozenset[int]]:
-    """For every value that depends on cotangents, which of them these are."""
-    found = {value: frozenset({k}) for k, value in enumerate(cotangents)}
-    for node in graph.nodes:
-        met = frozenset().union(*(found.get(v, ()) for v in node.inputs))
-        if met:
-            found.update(dict.fromkeys(node.outputs, met))
-    return found
-
-
-def replay(graph: Graph, inputs: list[Tensor], unrecorded: set[Node]) -> list[Tensor]:
-    """Runs a graph as ops in the current context: recorded, traced or just computed.
-
-    Args:
-        graph: What to run.
-        inputs: One tensor for each input.
-        unrecorded: Nodes to run without recording.
-    """
-    tensors: dict[Value, Tensor] = dict(zip(graph.inputs, inputs, strict=True))
-    recording, sizes = context.recording, sizes_of(graph, inputs)
-    for node in graph.live_nodes():
-        if node.op is builtin.constant:
-            tensors[node.outputs[0]] = Tensor(node.attrs["value"])
-            continue
-        if node.op is builtin.guard:  # without a trace the path was chosen already
-            if context.trace is not None:
-                context.trace.ask(tensors[node.inputs[0]], node.attrs["expected"])
-            continue
-        context.recording = recording and node not in unrecorded
-        try:
-            attrs = node.attrs if sizes is None else at_sizes(node.attrs, sizes)
-            out = bind(node.op, tuple(tensors[v] for v in node.inputs), attrs)  # type: ignore[arg-type]
-        finally:
-            context.recording = recording
-        tensors.update(zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True))
-    return [tensors[v] for v in graph.outputs]
-
-
-def sizes_of(graph: Graph, inputs: list[Tensor]) -> dict[str, int] | None:
-    """The sizes of a graph's symbols for these inputs; None where it, or they, have none."""
-    shapes = [value.type.shape for value in graph.inputs]
-    varies = any(free_symbols(shape) for shape in shapes)
-    if not varies or any(x.raw is None for x in inputs):
-        return None
-    return solve(shapes, [x.raw.shape for x in inputs])
-
-
-def at_sizes(attr: Any, sizes: dict[str, int]) -> Any:
-    """An attr, or a dict of them, with numbers in place of extents."""
-    if isinstance(attr, Dim):
-        return evaluate(attr, sizes)
-    if isinstance(attr, dict):
-        return {name: at_sizes(inner, sizes) for name, inner in attr.items()}
-    return tuple([at_sizes(x, sizes) for x in attr]) if type(attr) is tuple else attr
-
-
-def unsettled(graph: Graph) -> Node | None:
-    """A node that adds in another order when an extent is a symbol, so that bits may differ."""
-    from jit.forms.exact import forms_of, is_settled  # loaded when something is compiled
-
-    for node in graph.nodes:
-        types = [value.type for value in node.inputs]
-        symbolic = any(free_symbols(type_.shape) for type_ in types)
-        if symbolic and node.op is not builtin.guard:
-            with allowing_guesses():
-                if not all(map(is_settled, forms_of(node.op, types, node.attrs))):
-                    return node
-    return None
-
-
-def is_inexact(type_: TensorType) -> bool:
-    """Whether values of this type can have gradients."""
-    return kind(type_.dtype) in ("floating", "complex")
+    def of(self, pair: Pair, inputs: Sequence[Tensor]) -> list[Any]:
+        """The arrays for some gradients; they are made where others were expected."""
+        if self.arrays is None or self.pair is not pair:
+            self.pair, self.arrays = pair, pair.run_forward([x.raw for x in inputs])[1]
+        return self.arrays

@@ -23,7 +23,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.cells import NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
-from dualflow.tracing.gradient import CallGradient, watched
+from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
 from dualflow.tracing.parts import VALUES
 from dualflow.tracing.recorded import Computed, Constant, Recorded
@@ -165,7 +165,7 @@ class Path:
         """
         if self._gradient is not None and any(needed):
             with suppress(TraceError):  # a call tells
-                self._gradient.pair(needed).compile()
+                self._gradient.foresee(needed)
 
     def admit(self, leaves: Sequence[Any]) -> None:
         """Looks at arguments that are not the recorded objects, but equal them.
@@ -238,7 +238,7 @@ class Path:
     def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
         """Gradients may ask more of extents than the call itself."""
         try:
-            fits = gradient.pair(watched(inputs)).fits(inputs)
+            fits = gradient.expected(inputs).fits(inputs)
         except TraceError as error:
             raise ExtentsMiss(str(error)) from None
         if not fits:
