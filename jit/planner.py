@@ -88,7 +88,9 @@ class Planner:
         self.program = Program(name, self.slots, inputs)
         self._calls = Calls(self.slots)
         self.plan = Plan(self.program, [])
-        steps = chained(fuse(maker.tasks()), self.placement)
+        steps: list[Step] = [*fuse(maker.tasks())]
+        if not target.is_gpu:  # the matrices between products are too large for a GPU's registers
+            steps = chained(steps, self.placement)  # type: ignore[arg-type]
         self.outside = self._needed_outside(steps)
         self.guards = 0
         for step in each("planning launches", steps):
@@ -156,8 +158,7 @@ class Planner:
             kind = BlockNest
         elif group.folded:
             kind = RowNest if group.order.inner else ColumnNest
-        lanes = self.target.lanes(4)
-        nest = kind(group, set(stored), self.extractor, self.placement.base, lanes)
+        nest = kind(group, set(stored), self.extractor, self.placement.base, self.target)
         return nest.build(label)  # type: ignore[attr-defined]
 
     def _product(self, group: Group, stored: set[FormValue], label: str) -> Naive:
@@ -173,7 +174,7 @@ class Planner:
         nest = ChainNest(chain, stored, extractor, base, self.target, panels)
         for task in panels.made():
             self.placement.memory.update(task.outputs)
-            pack = MapNest(started(task), {*task.outputs}, extractor, base, self.target.lanes(4))  # type: ignore[arg-type]
+            pack = MapNest(started(task), {*task.outputs}, extractor, base, self.target)  # type: ignore[arg-type]
             self._add_launch(pack.build("pack"), [task], label="pack")
         self._add_launch(nest.build(self._label(chain.tasks)), chain.tasks)
 
@@ -219,11 +220,11 @@ class Planner:
             case nodes.Call():
                 self._call(form)
             case nodes.Scan():
-                nest = ScanNest(task, self.extractor, self.placement.base, self.target.lanes(4))
+                nest = ScanNest(task, self.extractor, self.placement.base, self.target)
                 self._add_launch(nest.build(self._label([task])), [task])
             case nodes.Scatter():
-                lanes, label = self.target.lanes(4), self._label([task])
-                made = scatter_kernels(task, self.extractor, self.placement.base, lanes, label)
+                given = self.extractor, self.placement.base, self.target
+                made = scatter_kernels(task, *given, self._label([task]))
                 for naive in made:
                     self._add_launch(naive, [task])
             case _:

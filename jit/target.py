@@ -25,6 +25,11 @@ class Target:
     registers: int
     hurry: bool = False
 
+    @property
+    def is_gpu(self) -> bool:
+        """Whether a thread is cheap, so that it takes as little as a vector."""
+        return self.triple == NVIDIA
+
     def lanes(self, itemsize: int) -> int:
         """How many elements of this size a vector holds."""
         return max(1, self.vector_bytes // itemsize)
@@ -34,6 +39,15 @@ class Target:
         """Tells this target from others, in the keys of caches."""
         hurry = " hurry" if self.hurry else ""
         return f"{self.triple} {self.cpu} {self.features} {self.vector_bytes}{hurry}"
+
+
+NVIDIA = "nvptx64-nvidia-cuda"
+PTX = "+ptx80"  # the language's version: of the first drivers that know sm_90
+
+
+def gpu(architecture: str) -> Target:
+    """An NVIDIA GPU, such as "sm_90"; a vector is what a thread loads or stores at once."""
+    return Target(NVIDIA, architecture, PTX, 16, 64)
 
 
 # Forced targets for tests and for comparing: the features that each name switches on.

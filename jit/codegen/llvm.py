@@ -18,6 +18,7 @@ from jit.loops.ir import (
     Alloc,
     Buffer,
     Check,
+    Exchange,
     For,
     If,
     Kernel,
@@ -27,7 +28,9 @@ from jit.loops.ir import (
     Operand,
     Statement,
     Store,
+    Sync,
     Var,
+    VType,
 )
 
 if TYPE_CHECKING:
@@ -49,10 +52,14 @@ def emit(kernel: Kernel, target: Target) -> str:
     Raises:
         KernelError: An instruction is not a direct one.
     """
-    return _Function(kernel).text(target)
+    if target.is_gpu:
+        from jit.codegen.ptx import PtxCode  # which builds on what stands below
+
+        return PtxCode(kernel).text(target)
+    return Code(kernel).text(target)
 
 
-class _Function:
+class Code:
     """The text of a function in the making."""
 
     def __init__(self, kernel: Kernel) -> None:
@@ -72,7 +79,13 @@ class _Function:
             If: self._if,
             Alloc: self._alloc,
             Check: self._check,
+            Sync: self._sync,
+            Exchange: self._exchange,
         }
+        self.start(kernel)
+
+    def start(self, kernel: Kernel) -> None:
+        """Parameters, and all items."""
         for index, buffer in enumerate(kernel.buffers):
             self.pointers[buffer] = self._parameter(index, "ptr")
         for index, size in enumerate(kernel.sizes, start=len(kernel.buffers)):
@@ -86,14 +99,14 @@ class _Function:
             [
                 f'target triple = "{target.triple}"',
                 f"define void @{ENTRY}(ptr %slots, ptr %record, i64 %begin, i64 %end) nounwind {{",
-                "start:",
-                *self.allocas,
-                *flat(self.lines),
-                "ret void",
-                "}",
+                *self.lines_of_body(),
                 "",
             ]
         )
+
+    def lines_of_body(self) -> list[str]:
+        """What stands in the function, up to its closing brace."""
+        return ["start:", *self.allocas, *flat(self.lines), "ret void", "}"]
 
     # ----- names -----
 
@@ -161,7 +174,11 @@ class _Function:
         type_ = load.var.type
         masked = load.mask is not None
         template = spell.load(
-            type_.dtype.char, type_.lanes, gathers=load.index.type.lanes > 1, masked=masked
+            type_.dtype.char,
+            type_.lanes,
+            gathers=load.index.type.lanes > 1,
+            masked=masked,
+            aligned=self._alignment(load.buffer, load.index, type_),
         )
         alone = load.mask is not None and type_.lanes == 1  # then it may read element 0
         operands = [self.pointers[load.buffer], self._operand(load.index)]
@@ -180,7 +197,11 @@ class _Function:
         type_ = store.value.type
         masked = store.mask is not None
         template = spell.store(
-            type_.dtype.char, type_.lanes, scatters=store.index.type.lanes > 1, masked=masked
+            type_.dtype.char,
+            type_.lanes,
+            scatters=store.index.type.lanes > 1,
+            masked=masked,
+            aligned=self._alignment(store.buffer, store.index, type_),
         )
         operands = [self.pointers[store.buffer], self._operand(store.index)]
         if store.index.type.lanes == 1 and (store.mask is None or type_.lanes > 1):
@@ -212,8 +233,23 @@ class _Function:
         operands = [self._operand(x) for x in (check.condition, check.mask) if x is not None]
         self.lines.append(template.format(failed, *operands))
         with self._branch(failed):
-            # Several threads may store the same: atomic, at no cost.
-            self.lines.append("store atomic i64 1, ptr %slots unordered, align 8")
+            self._failed()
+
+    def _failed(self) -> None:
+        # Several threads may store the same: atomic, at no cost.
+        self.lines.append("store atomic i64 1, ptr %slots unordered, align 8")
+
+    def _alignment(self, buffer: Buffer, index: Operand, type_: VType) -> int | None:
+        """What the address of some lanes is a multiple of, beyond the size of an element."""
+        return None
+
+    # ----- threads: a CPU's kernels have one -----
+
+    def _sync(self, sync: Sync) -> None:
+        raise TypeError(sync)
+
+    def _exchange(self, s: Exchange) -> None:
+        raise TypeError(s)
 
     # ----- control -----
 

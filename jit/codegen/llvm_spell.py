@@ -286,14 +286,14 @@ SHAPES: dict[str, Callable[[str, int, int, Immediates], str]] = {
 
 
 @cache
-def load(char: str, lanes: int, *, gathers: bool, masked: bool) -> str:
+def load(char: str, lanes: int, *, gathers: bool, masked: bool, aligned: int | None = None) -> str:
     """The template of a load: `{1}` buffer, `{2}` index, `{3}` mask, `{4}` other.
 
     Lanes outside of the mask touch no memory outside of the buffer: one alone, or one of those
-    gathered, reads element 0.
+    gathered, reads element 0. `aligned` is what the address is a multiple of.
     """
     type_, bits = MEMORY[char], vector("i1", lanes)
-    data, align = vector(type_, lanes), f"align {BYTES[type_]}"
+    data, align = vector(type_, lanes), f"align {aligned or BYTES[type_]}"
     in_row = lanes > 1 and not gathers
     index = vector("i64", lanes) if gathers else "i64"
     lines, at = [], "{2}"
@@ -329,11 +329,13 @@ def _named_last(read: str, data: str, char: str, lanes: int, *, select: bool) ->
 
 
 @cache
-def store(char: str, lanes: int, *, scatters: bool, masked: bool) -> str:
+def store(
+    char: str, lanes: int, *, scatters: bool, masked: bool, aligned: int | None = None
+) -> str:
     """The template of a store: `{1}` buffer, `{2}` index, `{3}` value, `{4}` mask."""
     type_, one = MEMORY[char], VALUE[char]
     data, bits = vector(type_, lanes), vector("i1", lanes)
-    align, value = f"align {BYTES[type_]}", "{3}"
+    align, value = f"align {aligned or BYTES[type_]}", "{3}"
     lines = []
     if one != type_:
         lines.append(f"{{0}}.m = zext {bits} {{3}} to {data}")

@@ -46,9 +46,9 @@ class RowPasses(RowNest):
         chain: Chain,
         stored: set[FormValue],
         writer: Elements,
-        lanes: int,
+        target: Target,
     ) -> None:
-        super().__init__(chain.rows, stored, writer.extractor, writer.base, lanes)
+        super().__init__(chain.rows, stored, writer.extractor, writer.base, target)
         self.w = writer
         self.turned = chain.turned
         self.outer = []
@@ -122,7 +122,7 @@ class ChainNest:
         rows = max(1, min(MOST_ROWS, ROOM // self.stride) // self.height)
         self.tile = rows * self.height
         self._number = 0
-        self.passes = RowPasses(chain, stored, self.w, target.lanes(4))
+        self.passes = RowPasses(chain, stored, self.w, target)
 
     # ----- structure -----
 

@@ -12,6 +12,7 @@ from jit.loops.direct import is_direct
 from jit.loops.ir import (
     Buffer,
     Check,
+    Exchange,
     For,
     If,
     Kernel,
@@ -183,6 +184,8 @@ class _Expansion:
                 return replace(statement, condition=new(condition))
             case Check(condition=condition, mask=mask):
                 return replace(statement, condition=new(condition), mask=mask and new(mask))
+            case Exchange(value=value, thread=thread):
+                return replace(statement, value=new(value), thread=new(thread))
             case _:
                 return statement
 

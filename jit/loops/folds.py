@@ -132,7 +132,7 @@ class RowNest(FoldNest):
         self.length = product([group.extents[k] for k in order.inner])
         self.inner_at = [self.domain.indices[k] for k in order.inner]
         row = extent_hint(self.length) * extent_hint(product([x.extent for x in self.outer]))
-        each = max(1, ITEM * 8 // (max(8, self.cost) * max(1, row)))
+        each = max(1, self.share(ITEM * 8) // (max(8, self.cost) * max(1, row)))
         if self.columns:
             each = COLUMN_BLOCK
             self._start_columns()
@@ -352,15 +352,19 @@ class ColumnNest(FoldNest):
         self.first = w.let("multiply", number, index(self.tile))
         end = w.let("add", self.first, index(self.tile))
         with self.at(self.rows, rows):
-            if decide(self.tile - 1, "<", width) is not False:
+            if self.tile == 1:
+                self._levels(masked=False)
+            elif decide(self.tile - 1, "<", width) is not False:
                 with w.when(w.let("less_equal", end, w.at(width))):
                     self._levels(masked=False)
-            if not (isinstance(width, int) and width % self.tile == 0):
+            if self.tile > 1 and not (isinstance(width, int) and width % self.tile == 0):
                 with w.when(w.let("greater", end, w.at(width))):
                     self._levels(masked=True)
         return self.finish(name)
 
     def _tile(self) -> int:
+        if self.target.is_gpu:
+            return 1
         wide = self.lanes * (4 if self.cost <= UNROLLED else 2)
         width = self.last.extent
         if isinstance(width, int) and width < wide:

@@ -12,6 +12,10 @@ from jit.target import Target
 
 def scheduled(kernel: Kernel, target: Target) -> Kernel:
     """`kernel` with its lanes as vectors, short loops over registers unrolled, and tidied up."""
+    if target.is_gpu:
+        from jit.loops import gpu  # which needs what stands below
+
+        return gpu.scheduled(kernel, target)
     kernel = simplify(kernel)
     most = target.lanes(itemsize(kernel))
     lanes = {s.var.hint: wide(s, most) for s in loops(kernel, LANE)}

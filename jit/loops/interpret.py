@@ -7,7 +7,7 @@ outside of a buffer, reading what was never written, two lanes that store to one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -57,14 +57,23 @@ def interpret(
     """
     if items is None:
         items = range(evaluate(kernel.grid, {n.hint: v for n, v in zip(kernel.sizes, sizes)}))
-    run = _Run(kernel, arrays, sizes)
+    run = runner(kernel)(kernel, arrays, sizes)
     with np.errstate(all="ignore"):
         for item in items:
             run.item(item)
     return run.holds
 
 
-class _Run:
+def runner(kernel: Kernel) -> type[Run]:
+    """What runs a kernel."""
+    if kernel.threads == 1:
+        return Run
+    from jit.loops.interpret_threads import ThreadsRun  # which builds on what stands below
+
+    return ThreadsRun
+
+
+class Run:
     """The values and the memory of a kernel while it runs.
 
     Attributes:
@@ -83,7 +92,7 @@ class _Run:
             Store: self._store,
             For: self._for,
             If: self._if,
-            Alloc: self._alloc,
+            Alloc: self.alloc,
             Check: self._check,
         }
 
@@ -94,28 +103,38 @@ class _Run:
 
     def _body(self, body: tuple[Statement, ...]) -> None:
         for statement in body:
-            try:
-                self.rules[type(statement)](statement)
-            except _Refused as why:
-                text = format_statement(self.kernel, statement)
-                raise KernelError(f"kernel {self.kernel.name}: `{text}` {why}") from None
+            self.statement(statement)
 
-    def _value(self, x: Operand) -> Array:
+    def statement(self, statement: Statement) -> None:
+        """Runs a statement."""
+        try:
+            self.rules[type(statement)](statement)
+        except Refused as why:
+            self.refuse(statement, str(why))
+
+    def refuse(self, statement: Statement, why: str) -> NoReturn:
+        """Says what is wrong with a statement."""
+        text = format_statement(self.kernel, statement)
+        raise KernelError(f"kernel {self.kernel.name}: `{text}` {why}") from None
+
+    def value(self, x: Operand) -> Array:
+        """An operand's lanes."""
         if isinstance(x, Lit):
             return np.full(x.type.lanes, x.value, x.type.dtype)
         return self.values[x]
 
-    def _number(self, x: Operand) -> int:
-        return int(self._value(x)[0])
+    def number_of(self, x: Operand) -> int:
+        """A scalar operand."""
+        return int(self.value(x)[0])
 
     def _lanes(self, x: Operand | None, type: VType, default: object) -> Array:
         """An operand that may be missing."""
-        return np.full(type.lanes, default, type.dtype) if x is None else self._value(x)
+        return np.full(type.lanes, default, type.dtype) if x is None else self.value(x)
 
     # ----- statements -----
 
     def _let(self, let: Let) -> None:
-        args = [self._value(x) for x in let.args]
+        args = [self.value(x) for x in let.args]
         type_ = let.var.type
         if let.op in MOVES:
             result = MOVES[let.op](args, type_.lanes, let.immediates)
@@ -128,57 +147,58 @@ class _Run:
 
     def _load(self, load: Load) -> None:
         type_ = load.var.type
-        at, mask = self._place(load, type_)
+        at, mask = self.place(load, type_)
         at = at[mask]
         written = self.written.get(load.buffer)
         if written is not None and not written[at].all():
-            raise _Refused("reads an element that was never written")
+            raise Refused("reads an element that was never written")
         result = self._lanes(load.other, type_, 0).copy()
         result[mask] = self.memory[load.buffer][at]
         self.values[load.var] = result
 
     def _store(self, store: Store) -> None:
-        at, mask = self._place(store, store.value.type)
+        at, mask = self.place(store, store.value.type)
         at = at[mask]
         if len(set(at.tolist())) < len(at):
-            raise _Refused("stores several lanes to one element")
-        self.memory[store.buffer][at] = self._value(store.value)[mask]
+            raise Refused("stores several lanes to one element")
+        self.memory[store.buffer][at] = self.value(store.value)[mask]
         if store.buffer in self.written:
             self.written[store.buffer][at] = True
 
-    def _place(self, access: Load | Store, type_: VType) -> tuple[Array, Array]:
+    def place(self, access: Load | Store, type_: VType) -> tuple[Array, Array]:
         """The index and the mask of each lane; those of the mask are inside of the buffer."""
-        at = self._value(access.index)
+        at = self.value(access.index)
         if len(at) == 1:
             at = at + np.arange(type_.lanes)
         mask = self._lanes(access.mask, VType(np.dtype(bool), type_.lanes), default=True)
         size = len(self.memory[access.buffer])
         outside = mask & ((at < 0) | (at >= size))
         if outside.any():
-            raise _Refused(f"reaches element {at[outside][0]} of {size}")
+            raise Refused(f"reaches element {at[outside][0]} of {size}")
         return at, mask
 
     def _for(self, loop: For) -> None:
-        for k in range(self._number(loop.start), self._number(loop.stop), loop.step):
+        for k in range(self.number_of(loop.start), self.number_of(loop.stop), loop.step):
             self.values[loop.var] = np.array([k], int64)
             self._body(loop.body)
 
     def _if(self, when: If) -> None:
-        if self._value(when.condition)[0]:
+        if self.value(when.condition)[0]:
             self._body(when.body)
 
-    def _alloc(self, alloc: Alloc) -> None:
+    def alloc(self, alloc: Alloc) -> None:
+        """Makes room."""
         buffer = alloc.buffer
         self.memory[buffer] = np.zeros(buffer.size, buffer.dtype)
         self.written[buffer] = np.zeros(buffer.size, bool)
 
     def _check(self, check: Check) -> None:
-        holds = self._value(check.condition)
+        holds = self.value(check.condition)
         mask = self._lanes(check.mask, check.condition.type, default=True)
         self.holds &= bool((holds | ~mask).all())
 
 
-class _Refused(Exception):  # noqa: N818 - becomes a KernelError where the statement is known
+class Refused(Exception):  # noqa: N818 - becomes a KernelError where the statement is known
     """What is wrong with a statement."""
 
 
@@ -197,14 +217,14 @@ MOVES: dict[str, Callable[[list[Array], int, tuple[int, ...]], Array]] = {
 
 def _demand_divisor(a: Array, b: Array) -> None:
     if (b == 0).any():
-        raise _Refused("divides by 0")
+        raise Refused("divides by 0")
     if b.dtype.kind == "i" and ((b == -1) & (a == np.iinfo(a.dtype).min)).any():
-        raise _Refused("divides the least integer by -1")
+        raise Refused("divides the least integer by -1")
 
 
 def _demand_count(a: Array, b: Array) -> None:
     if ((b < 0) | (b >= 8 * b.dtype.itemsize)).any():
-        raise _Refused("shifts by a count that is not within the width")
+        raise Refused("shifts by a count that is not within the width")
 
 
 DEMANDS: dict[str, Callable[[Array, Array], None]] = {

@@ -1,11 +1,15 @@
 """Kernel: the loops of one launch, as data.
 
 A kernel runs once for each *item* of its grid; items are independent, so threads share them out.
+On a GPU several threads may run an item together: each runs the whole body, with a number of its
+own; memory of scope `shared` is one for all of them, other local memory one for each.
+
 Values are assigned once (`Var`); memory is in buffers, which are flat: an index counts elements.
 What a loop accumulates lives in a small buffer of scope `register`, which code generation keeps in
 machine registers. The text of a kernel (`str(kernel)`) is this grammar, where `x*` is a list:
 
-    kernel    = "kernel" NAME "(" param* ")" "grid" extent "as" VAR "{" statement... "}"
+    kernel    = "kernel" NAME "(" param* ")" "grid" extent "as" VAR threads? "{" statement... "}"
+    threads   = "threads" INT "as" VAR
     param     = NAME ":" DTYPE "[]" ("in" | "out" | "inout") | NAME ":" "size"
     statement = VAR ":" type "=" OP "(" operand* ")" immediates?      values, one line each
               | VAR ":" type "=" "load" place                         lanes in a row, or at indices
@@ -14,10 +18,12 @@ machine registers. The text of a kernel (`str(kernel)`) is this grammar, where `
               | "if" operand "{" statement... "}"
               | "alloc" NAME ":" DTYPE "[" INT "]" scope
               | "check" operand ("where" operand)?                    false: the launch has failed
+              | "sync" INT                                            threads wait for each other
+              | VAR ":" type "=" "exchange" "(" operand "," operand ")"
     place     = NAME "[" operand "]" ("where" operand ("else" operand)?)?
     type      = DTYPE ("x" INT)?                                      lanes of a vector
     operand   = VAR | NUMBER (":" type)?                              type: if nothing else tells it
-    scope     = "register" | "stack"
+    scope     = "register" | "stack" | "shared"
 
 `OP` is a scalar instruction (`jit.forms.scalar`) applied to each lane, or one of `EXTRAS`. All
 operands of an instruction have as many lanes; `splat` widens a scalar. Indices and sizes are int64.
@@ -70,6 +76,7 @@ class VType:
 INDEX, TRUTH = VType(int64), VType(bool_)
 # How the hints of loops begin that schedules spread over lanes, and that they write out.
 LANE, TILE = "lane", "tile"
+WARP = 32  # threads that a GPU runs in step
 
 
 class Var:
@@ -108,7 +115,8 @@ class Buffer:
     Attributes:
         name: As printed; unique in a kernel.
         dtype: Of the elements.
-        scope: "param", "register" (every index is constant once loops are unrolled) or "stack".
+        scope: "param", "register" (every index is constant once loops are unrolled), "stack", or
+            "shared" (one for all threads of an item, from its start to its end).
         access: Of a parameter: "in", "out", "inout"; of others "inout". No two parameters overlap
             unless both are "in".
         size: How many elements; of parameters the caller knows.
@@ -186,7 +194,26 @@ class Check:
     mask: Operand | None = None
 
 
-Statement: TypeAlias = "Let | Load | Store | For | If | Alloc | Check"
+@dataclass(frozen=True, eq=False, slots=True)
+class Sync:
+    """Each `threads` neighbours wait for each other: what one has stored, the others load then."""
+
+    threads: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Exchange:
+    """var = `value` as thread number `thread` has it, of the 32 neighbours (modulo 32).
+
+    All 32 get here together.
+    """
+
+    var: Var
+    value: Operand
+    thread: Operand
+
+
+Statement: TypeAlias = "Let | Load | Store | For | If | Alloc | Check | Sync | Exchange"
 BLOCKS = (For, If)  # what has a body
 
 
@@ -201,6 +228,9 @@ class Kernel:
         grid: How many items there are.
         item: The number of the item that the body computes.
         body: Statements, run for each item.
+        threads: How many threads run an item together.
+        thread: The number of a thread, if there are several.
+        items: How many items of the naive kernel one is.
     """
 
     name: str
@@ -209,6 +239,9 @@ class Kernel:
     grid: Extent
     item: Var
     body: tuple[Statement, ...] = field(repr=False)
+    threads: int = 1
+    thread: Var | None = None
+    items: int = 1
 
     def __str__(self) -> str:
         from jit.loops.text import format_kernel  # the printer imports the classes above
@@ -245,5 +278,7 @@ def operands(statement: Statement) -> tuple[Operand, ...]:
             return (condition,)
         case Check(condition=condition, mask=mask):
             return tuple(x for x in (condition, mask) if x is not None)
+        case Exchange(value=value, thread=thread):
+            return value, thread
         case _:
             return ()

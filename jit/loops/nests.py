@@ -32,6 +32,7 @@ from jit.forms.tasks import Task
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, Kernel, Operand, Var, index
 from jit.loops.walk import Loop, collapsed
+from jit.target import Target
 from jit.types import product
 
 ITEM = 16384  # elements of an item of the grid: enough work to hand to another thread
@@ -62,7 +63,7 @@ class Nest:
         stored: The values of the group that somebody outside of it needs.
         extractor: Elements of values.
         base: The value that owns a value's memory.
-        lanes: How many elements a vector holds.
+        target: The machine.
     """
 
     def __init__(
@@ -71,11 +72,12 @@ class Nest:
         stored: set[FormValue],
         extractor: Extractor,
         base: Callable[[FormValue], FormValue],
-        lanes: int,
+        target: Target,
     ) -> None:
         self.group = group
         self.stored = stored
-        self.lanes = lanes
+        self.target = target
+        self.lanes = target.lanes(4)
         self.w = Elements(extractor, base)
         self.domain = Domain.of(group.extents)
         self.item = Var(INDEX, "item")
@@ -93,6 +95,10 @@ class Nest:
         kinds = [(k in order.inner, k in order.outer) for k in range(len(group.extents))]
         self.loops = collapsed(group.extents, kinds, every)
         self.cost = sum(COSTS.get(x.name, 1) for x in walk(*every) if isinstance(x, Apply)) + 1
+
+    def share(self, usual: int) -> int:
+        """How much an item takes: `usual`, or the least where threads are cheap."""
+        return 1 if self.target.is_gpu else usual
 
     # ----- loops -----
 
@@ -184,7 +190,7 @@ class MapNest(Nest):
     def build(self, name: str) -> Naive:
         """The kernel."""
         outer, last = self.loops[:-1], self.loops[-1:]
-        grain = max(self.lanes, ITEM // max(1, self.cost // 8))
+        grain = max(self.lanes, self.share(ITEM // max(1, self.cost // 8)))
         if not last:
             self.grid = 1
             self._body()
@@ -208,7 +214,9 @@ class MapNest(Nest):
             start, stop = index(0), w.at(extent)
         else:
             start = w.let("multiply", block, index(grain))
-            stop = w.least_of(w.let("add", start, index(grain)), w.at(extent))
+            stop = w.let("add", start, index(grain))
+            if not (isinstance(extent, int) and extent % grain == 0):
+                stop = w.least_of(stop, w.at(extent))
         with self.at(outer, rest), w.loop(start, stop, hint="lane") as i:
             with self.at([last], [i]):
                 self._body()

@@ -17,6 +17,7 @@ from jit.loops.ir import (
     Alloc,
     Buffer,
     Check,
+    Exchange,
     For,
     If,
     Kernel,
@@ -26,6 +27,7 @@ from jit.loops.ir import (
     Operand,
     Statement,
     Store,
+    Sync,
     Var,
     VType,
     walk,
@@ -39,6 +41,8 @@ METHODS: dict[type, str] = {
     If: "when",
     Alloc: "alloc",
     Check: "check",
+    Sync: "sync",
+    Exchange: "exchange",
 }
 REGROUPED = ("add", "subtract", "multiply")
 
@@ -227,6 +231,15 @@ class Rewrite:
                 return
             mask = None
         self.body.append(Check(condition, mask))
+
+    def sync(self, s: Sync) -> None:
+        """Copies a wait."""
+        self.body.append(s)
+
+    def exchange(self, s: Exchange) -> None:
+        """Copies an exchange."""
+        var = self.env[s.var] = Var(s.var.type, s.var.hint)
+        self.body.append(Exchange(var, self.operand(s.value), self.operand(s.thread)))
 
     def _optional(self, x: Operand | None) -> Any:
         return None if x is None else self.operand(x)

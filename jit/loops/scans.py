@@ -24,6 +24,7 @@ from jit.loops.folds import UNROLLED, FoldNest
 from jit.loops.ir import Buffer, Kernel, Operand, VType, index
 from jit.loops.nests import ITEM, Naive
 from jit.loops.walk import Loop
+from jit.target import Target
 from jit.types import product
 
 ROWS = 4  # rows that walk together
@@ -38,7 +39,7 @@ class ScanNest(FoldNest):
         task: The scan; its elements are those of its operands.
         extractor: Elements of values.
         base: The value that owns a value's memory.
-        lanes: How many elements a vector holds.
+        target: The machine.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ScanNest(FoldNest):
         task: WholeTask,
         extractor: Extractor,
         base: Callable[[FormValue], FormValue],
-        lanes: int,
+        target: Target,
     ) -> None:
         assert isinstance(task.form, nodes.Scan)
         self.form = task.form
@@ -60,7 +61,7 @@ class ScanNest(FoldNest):
             task.form, task.outputs, domain, elements, combiner=self.form.combiner, axes=axes
         )
         group = Group(domain.extents, axes, [self.task], {self.task: 0})
-        super().__init__(group, set(task.outputs), extractor, base, lanes)
+        super().__init__(group, set(task.outputs), extractor, base, target)
         self.is_empty = domain.is_empty
 
     def build(self, name: str) -> Naive:
@@ -80,8 +81,9 @@ class ScanNest(FoldNest):
 
     def _rows(self, kept: Sequence[Loop]) -> None:
         w, total = self.w, product([loop.extent for loop in kept])
-        each = max(1, ITEM // (max(1, self.cost) * max(1, extent_hint(self.length))))
-        several = self.is_cheap and extent_hint(total) >= MANY_ROWS
+        size = max(1, self.cost) * max(1, extent_hint(self.length))
+        each = max(1, self.share(ITEM) // size)
+        several = self.is_cheap and extent_hint(total) >= MANY_ROWS and not self.target.is_gpu
         if several:
             each = -(-each // ROWS) * ROWS
         self.grid = -(-total // each)
@@ -110,9 +112,10 @@ class ScanNest(FoldNest):
 
     def _columns(self, outer: Sequence[Loop], last: Loop) -> None:
         w, width = self.w, last.extent
+        tile = tile_of(width, self.target)
         narrow = isinstance(width, int) and width <= 4 * self.lanes and self.is_cheap
-        tile = tile_of(width, self.lanes)
-        rooms = self._room(-(-tile // self.lanes) * self.lanes, "register" if narrow else "stack")
+        size = tile if tile == 1 else -(-tile // self.lanes) * self.lanes
+        rooms = self._room(size, "register" if narrow or tile == 1 else "stack")
         count = -(-width // tile)
         extents = [loop.extent for loop in outer]
         self.grid = product([*extents, count])
@@ -159,11 +162,16 @@ class ScanNest(FoldNest):
             self.store(value, own, w.cast(x, value.dtype))
 
 
-def tile_of(width: Extent, lanes: int) -> int:
-    """How many indices of a loop an item takes: all of them, or equal shares of whole vectors."""
+def tile_of(width: Extent, target: Target) -> int:
+    """How many indices of a loop an item takes: all of them, or equal shares of whole vectors.
+
+    One, where threads are cheap.
+    """
+    if target.is_gpu:
+        return 1
     if not isinstance(width, int):
         return TILE
-    count = max(1, -(-width // TILE))
+    lanes, count = target.lanes(4), max(1, -(-width // TILE))
     return width if count == 1 else -(-width // (count * lanes)) * lanes
 
 

@@ -50,6 +50,7 @@ from jit.loops.ir import Operand, index
 from jit.loops.nests import ITEM, MapNest, Naive, Nest
 from jit.loops.scans import tile_bounds, tile_of
 from jit.loops.walk import Loop, collapsed
+from jit.target import Target
 from jit.types import TensorType, int64, product
 
 PARTS = 8  # of a region
@@ -59,7 +60,7 @@ Base = Callable[[FormValue], FormValue]
 
 
 def scatter_kernels(
-    task: WholeTask, extractor: Extractor, base: Base, lanes: int, name: str
+    task: WholeTask, extractor: Extractor, base: Base, target: Target, name: str
 ) -> list[Naive]:
     """The kernels of a scatter, in their order; none if there is nothing to do.
 
@@ -67,7 +68,7 @@ def scatter_kernels(
         task: The scatter.
         extractor: Elements of values.
         base: The value that owns a value's memory.
-        lanes: How many elements a vector holds.
+        target: The machine.
         name: Of the kernels.
     """
     form, (out,) = task.form, task.outputs
@@ -77,7 +78,7 @@ def scatter_kernels(
     def filled(value: FormValue, element: Expression) -> list[Naive]:
         domain = Domain.of(value.shape)
         own = MapTask(form, (value,), domain, (narrowed(element, value.dtype),))
-        nest = MapNest(group_of(own), {value}, extractor, base, lanes)
+        nest = MapNest(group_of(own), {value}, extractor, base, target)
         return [] if domain.is_empty else [nest.build(name)]
 
     places = Places.of(form)
@@ -88,7 +89,7 @@ def scatter_kernels(
     total = out
     if form.combine == "add" and accumulator(out.dtype) != out.dtype:
         total = FormValue(TensorType(out.shape, accumulator(out.dtype)), form, 1)
-    nest = ScatterNest(form, places, (into, y), total, extractor, base, lanes)
+    nest = ScatterNest(form, places, (into, y), total, extractor, base, target)
     if nest.regions is not None:
         return [nest.build(name)]
     kernels = [*filled(total, into), nest.build(name)]
@@ -243,7 +244,7 @@ class ScatterNest(Nest):
         total: What is updated: the result, or what it is rounded from.
         extractor: Elements of values.
         base: The value that owns a value's memory.
-        lanes: How many elements a vector holds.
+        target: The machine.
     """
 
     def __init__(
@@ -254,12 +255,12 @@ class ScatterNest(Nest):
         total: FormValue,
         extractor: Extractor,
         base: Base,
-        lanes: int,
+        target: Target,
     ) -> None:
         self.form, self.places, self.total = form, places, total
         self.into, self.y = (narrowed(x, total.dtype) for x in elements)
         task = MapTask(form, (total,), places.domain, (self.y,))
-        super().__init__(group_of(task), {total}, extractor, base, lanes)
+        super().__init__(group_of(task), {total}, extractor, base, target)
         names = [name for name, _ in places.domain.loops]
         position = Coordinate(linear(places.shape, places.at), int64)
         guard = Inside((*places.where, *places.unproven))
@@ -385,11 +386,11 @@ class ScatterNest(Nest):
         """The kernel."""
         w = self.w
         width = self.lane.extent if self.lane else 1
-        tile = tile_of(width, self.lanes)
+        tile = tile_of(width, self.target)
         blocks = [Loop(("block",), (-(-width // tile),)), Loop(("part",), (PARTS,))]
         size = tile * extent_hint(product([loop.extent for loop in self.turns]))
         whole = self.regions is not None
-        each = 1 if whole else max(1, ITEM // (max(1, self.cost) * max(1, size)))
+        each = 1 if whole else max(1, self.share(ITEM) // (max(1, self.cost) * max(1, size)))
         with self.items([*self.outer, *blocks[: 1 + (self.split is not None)]], each):
             if self.split is not None:
                 self.part = self._split_at(w.loops["part"])

@@ -11,6 +11,7 @@ from jit.loops.fold import DIVISIONS
 from jit.loops.ir import (
     Alloc,
     Buffer,
+    Exchange,
     For,
     If,
     Kernel,
@@ -53,7 +54,7 @@ def without_dead(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
     used: set[Operand] = set()
 
     def live(s: Statement) -> Statement | None:
-        if isinstance(s, Let | Load):
+        if isinstance(s, Let | Load | Exchange):
             return s if s.var in used else None
         if isinstance(s, For | If):
             inner = block(s.body)
@@ -128,6 +129,8 @@ class _Hoist:
                 self.owners.pop()
                 self.blocks[-2].append(replace(s, body=tuple(self.blocks.pop())))
             else:
+                if isinstance(s, Exchange):
+                    self.depth[s.var] = len(self.blocks) - 1
                 self.blocks[-1].append(s)
 
     def _place(self, s: Let | Load, at: int) -> None:

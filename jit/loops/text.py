@@ -14,6 +14,7 @@ from jit.loops.ir import (
     Alloc,
     Buffer,
     Check,
+    Exchange,
     For,
     If,
     Kernel,
@@ -23,6 +24,7 @@ from jit.loops.ir import (
     Operand,
     Statement,
     Store,
+    Sync,
     Var,
     VType,
 )
@@ -45,6 +47,8 @@ def format_kernel(kernel: Kernel, *, named: bool = True) -> str:
     name = f" {kernel.name}" if named else ""
     grid = f"grid {kernel.grid} " if named else ""
     item = printer.names[kernel.item]
+    if kernel.thread is not None:
+        item += f" threads {kernel.threads} as {printer.names[kernel.thread]}"
     params = ", ".join(printer.params)
     return "\n".join([f"kernel{name}({params}) {grid}as {item} {{", *printer.lines, "}"])
 
@@ -104,6 +108,8 @@ class _Printer:
             If: self._if,
             Alloc: self._alloc,
             Check: self._check,
+            Sync: lambda sync: f"sync {sync.threads}",
+            Exchange: self._exchange,
         }
         self.params = [
             f"{self.name(b, b.name, 'b')}: {NAMES[b.dtype.char]}[] {b.access}"
@@ -111,6 +117,8 @@ class _Printer:
         ]
         self.params += [f"{self.name(n, n.hint, 'n')}: size" for n in kernel.sizes]
         self.name(kernel.item, kernel.item.hint, "i")
+        if kernel.thread is not None:
+            self.name(kernel.thread, kernel.thread.hint, "t")
 
     def name(self, what: Var | Buffer, hint: str, default: str) -> str:
         """What a value or buffer is called from here on: its hint, with a number if that is taken.
@@ -183,6 +191,10 @@ class _Printer:
     def _check(self, check: Check) -> str:
         mask = f" where {self._lanes(check.mask)}" if check.mask is not None else ""
         return f"check {self._lanes(check.condition)}{mask}"
+
+    def _exchange(self, s: Exchange) -> str:
+        value, thread = self._operand(s.value, typed=True), self._operand(s.thread, typed=False)
+        return f"{self._define(s.var)} = exchange({value}, {thread})"
 
     # ----- operands -----
 

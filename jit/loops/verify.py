@@ -12,9 +12,11 @@ from jit.loops.ir import (
     EXTRAS,
     INDEX,
     TRUTH,
+    WARP,
     Alloc,
     Buffer,
     Check,
+    Exchange,
     For,
     If,
     Kernel,
@@ -24,6 +26,7 @@ from jit.loops.ir import (
     Operand,
     Statement,
     Store,
+    Sync,
     Var,
     VType,
     operands,
@@ -33,7 +36,7 @@ from jit.loops.writer import Writer
 from jit.types import bool_, int64, kind
 
 ACCESSES = ("in", "out", "inout")
-ROOMS = ("register", "stack")
+ROOMS = ("register", "stack", "shared")
 
 
 def verify(kernel: Kernel) -> None:
@@ -80,13 +83,16 @@ class _Verifier:
             If: self._if,
             Alloc: self._alloc,
             Check: _check,
+            Sync: self._sync,
+            Exchange: self._exchange,
         }
         for buffer in kernel.buffers:
             self._assign(buffer, buffer.name)
             _demand(buffer.scope == "param", "parameter {} has scope {}", buffer.name, buffer.scope)
             _demand(buffer.access in ACCESSES, "parameter {}: {!r}", buffer.name, buffer.access)
             _demand(buffer.dtype.char in NAMES, "{} is of {}", buffer.name, buffer.dtype)
-        for var in (*kernel.sizes, kernel.item):
+        self._threads(kernel)
+        for var in (*kernel.sizes, kernel.item, *([kernel.thread] if kernel.thread else [])):
             self._assign(var, var.hint)
             _demand(var.type == INDEX, "{} is {}, not {}", var.hint, var.type, INDEX)
         missing = {s.name for s in free_symbols(kernel.grid)} - {n.hint for n in kernel.sizes}
@@ -114,13 +120,30 @@ class _Verifier:
             else:
                 _demand(x in self.scope, "{} is not assigned before, or not in a block around", x)
         self.rules[type(statement)](statement)
-        if isinstance(statement, Let | Load):
+        if isinstance(statement, Let | Load | Exchange):
             self._assign(statement.var, "the value")
 
     def _assign(self, what: Var | Buffer, name: str) -> None:
         _demand(what not in self.assigned, "{} is assigned twice", name)
         self.assigned.add(what)
         self.scope.add(what)
+
+    # ----- threads -----
+
+    def _threads(self, kernel: Kernel) -> None:
+        several = kernel.threads > 1
+        _demand(kernel.threads >= 1, "it has {} threads", kernel.threads)
+        _demand(several == (kernel.thread is not None), "threads have no number, or need none")
+
+    def _sync(self, sync: Sync) -> None:
+        whole = sync.threads in (WARP, self.kernel.threads)
+        fits = self.kernel.threads % sync.threads == 0
+        _demand(whole and fits, "{} of {} threads wait", sync.threads, self.kernel.threads)
+
+    def _exchange(self, s: Exchange) -> None:
+        _demand(self.kernel.threads % WARP == 0, "there are {} threads", self.kernel.threads)
+        _demand(s.thread.type == INDEX, "a thread's number is {}, not {}", s.thread.type, INDEX)
+        _demand(s.value.type == s.var.type, "it gives {}, not {}", s.value.type, s.var.type)
 
     # ----- statements -----
 

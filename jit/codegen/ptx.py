@@ -1,0 +1,134 @@
+"""Kernels for NVIDIA GPUs as LLVM IR text; it differs from a CPU's in where things are.
+
+A kernel becomes `ptx_kernel void entry(buffers, sizes, status)`: the address of each buffer, each
+size, and the address of the status word, an i32; a check that fails stores 1 there. An item of the
+grid is a block of threads.
+"""
+
+from __future__ import annotations
+
+from jit.codegen import llvm_spell as spell
+from jit.codegen.llvm import ENTRY, Code
+from jit.loops.affine import Forms
+from jit.loops.ir import WARP, Alloc, Buffer, Exchange, Kernel, Operand, Sync, Var, VType
+from jit.target import Target
+
+ALIGNMENT = 16  # bytes that addresses of buffers are multiples of; what a thread accesses at once
+STATUS = "%status"
+
+
+class PtxCode(Code):
+    """The text of a function in the making."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.forms = Forms(kernel)
+        self.parameters: list[str] = []
+        self.globals: list[str] = []
+        super().__init__(kernel)
+
+    def text(self, target: Target) -> str:
+        """The module."""
+        return "\n".join(
+            [
+                f'target triple = "{target.triple}"',
+                *self.globals,
+                f"define ptx_kernel void @{ENTRY}({', '.join(self.parameters)}) nounwind "
+                f'"nvvm.maxntid"="{self.kernel.threads}" {{',
+                *self.lines_of_body(),
+                "",
+            ]
+        )
+
+    # ----- where things are -----
+
+    def start(self, kernel: Kernel) -> None:
+        """Parameters, and the numbers of block and thread."""
+        for index, buffer in enumerate(kernel.buffers):
+            self.pointers[buffer] = self._pointer(f"%a{index}", buffer)
+        for index, size in enumerate(kernel.sizes):
+            self.names[size] = f"%n{index}"
+            self.parameters.append(f"i64 %n{index}")
+        self.parameters.append(f"ptr addrspace(1) align 4 {STATUS}.g")
+        self.lines.append(f"{STATUS} = addrspacecast ptr addrspace(1) {STATUS}.g to ptr")
+        self._number(kernel.item, "ctaid")
+        if kernel.thread is not None:
+            self._number(kernel.thread, "tid")
+        self._body(kernel.body)
+
+    def _pointer(self, name: str, buffer: Buffer) -> str:
+        read = " readonly" if buffer.access == "in" else ""
+        kind = "ptr addrspace(1)"
+        self.parameters.append(f"{kind} noalias{read} align {ALIGNMENT} {name}.g")
+        self.lines.append(f"{name} = addrspacecast {kind} {name}.g to ptr")
+        return name
+
+    def _number(self, var: Var, register: str) -> None:
+        name = self._define(var)
+        self.lines += [
+            f"{name}.r = call i32 @llvm.nvvm.read.ptx.sreg.{register}.x()",
+            f"{name} = zext i32 {name}.r to i64",
+        ]
+
+    def _alloc(self, alloc: Alloc) -> None:
+        buffer = alloc.buffer
+        if buffer.scope != "shared":
+            return super()._alloc(alloc)
+        name, type_ = self._fresh("@s"), spell.MEMORY[buffer.dtype.char]
+        room = f"[{buffer.size} x {type_}] undef, align {ALIGNMENT}"
+        self.globals.append(f"{name} = internal addrspace(3) global {room}")
+        pointer = self.pointers[buffer] = self._fresh("%b")
+        self.lines.append(f"{pointer} = addrspacecast ptr addrspace(3) {name} to ptr")
+        return None
+
+    def _failed(self) -> None:
+        self.lines.append(f"store i32 1, ptr {STATUS}, align 4")
+
+    def _alignment(self, buffer: Buffer, index: Operand, type_: VType) -> int | None:
+        """What the address of lanes in a row is surely a multiple of, in bytes."""
+        if type_.lanes == 1 or index.type.lanes > 1 or buffer.scope in ("register", "stack"):
+            return None
+        width = min(ALIGNMENT, type_.lanes * type_.dtype.itemsize)
+        return width if self.forms.multiple(index, type_.lanes) else None
+
+    # ----- threads -----
+
+    def _sync(self, sync: Sync) -> None:
+        if sync.threads == WARP:
+            self.lines.append("call void @llvm.nvvm.bar.warp.sync(i32 -1)")
+        else:
+            self.lines.append("call void @llvm.nvvm.barrier.cta.sync.aligned.all(i32 0)")
+
+    def _exchange(self, s: Exchange) -> None:
+        """The value in pieces of 32 bits, each by the machine's instruction."""
+        type_, value = spell.VALUE[s.value.type.dtype.char], self._operand(s.value)
+        name = self._define(s.var)
+        self.lines.append(f"{name}.t = trunc i64 {self._operand(s.thread)} to i32")
+        if type_ == "float":
+            return self._shuffled(name, "f32", "float", value, name)
+        bits = 64 if type_ == "double" else spell.BYTES.get(type_, 1) * 8 if type_ != "i1" else 1
+        if type_ == "double":
+            self.lines.append(f"{name}.w = bitcast double {value} to i64")
+            value = f"{name}.w"
+        if bits == 64:
+            return self._halves(name, value, type_)
+        self.lines.append(f"{name}.w = zext i{bits} {value} to i32")
+        self._shuffled(name, "i32", "i32", f"{name}.w", f"{name}.v")
+        self.lines.append(f"{name} = trunc i32 {name}.v to i{bits}")
+        return None
+
+    def _halves(self, name: str, value: str, type_: str) -> None:
+        self.lines.append(f"{name}.p = bitcast i64 {value} to <2 x i32>")
+        pair = "poison"
+        for k in (0, 1):
+            self.lines.append(f"{name}.x{k} = extractelement <2 x i32> {name}.p, i64 {k}")
+            self._shuffled(name, "i32", "i32", f"{name}.x{k}", f"{name}.y{k}")
+            self.lines.append(
+                f"{name}.q{k} = insertelement <2 x i32> {pair}, i32 {name}.y{k}, i64 {k}"
+            )
+            pair = f"{name}.q{k}"
+        self.lines.append(f"{name} = bitcast <2 x i32> {pair} to {type_}")
+
+    def _shuffled(self, name: str, kind: str, type_: str, value: str, result: str) -> None:
+        given = f"i32 -1, {type_} {value}, i32 {name}.t, i32 {WARP - 1}"
+        self.lines.append(f"{result} = call {type_} @llvm.nvvm.shfl.sync.idx.{kind}({given})")
