@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from jit.dims import Extent
+from jit.errors import ScheduleError
 from jit.loops.elements import Elements
 from jit.loops.heuristics import loops, trips
-from jit.loops.ir import INDEX, LANE, TILE, TRUTH, For, If, Kernel, Load, Operand, Store, Var
+from jit.loops.ir import (
+    INDEX,
+    LANE,
+    TILE,
+    TRUTH,
+    WARP,
+    Alloc,
+    For,
+    If,
+    Kernel,
+    Load,
+    Operand,
+    Store,
+    Var,
+    index,
+)
 from jit.loops.rewrite import Rewrite
 from jit.loops.schedule import hoist, simplify, split, written_out
 from jit.loops.schedule_vectorize import vectorize
+from jit.loops.spread import spread
 from jit.target import Target
 
 BLOCK = 128  # threads that are launched together, where items ask for fewer
@@ -19,13 +37,27 @@ SHORT = 32  # turns of loops over registers that are written out
 
 
 def scheduled(kernel: Kernel, target: Target) -> Kernel:
-    """`kernel` shared out among threads: an item each, with vectors where it is one of them."""
+    """`kernel` shared out among threads.
+
+    A thread takes an item; where lanes go along a row, a warp does.
+    """
     kernel = simplify(kernel)
-    (first, *others) = loops(kernel, "") or (None,)
-    if first is not None and not others and first.var.hint.startswith(LANE):
-        kernel = in_vectors(kernel, first, target)
+    every = loops(kernel, "")
+    lanes = [s for s in every if s.var.hint.startswith(LANE)]
+    if len(every) == 1 and lanes:
+        kernel = in_vectors(kernel, lanes[0], target)
+    elif max(map(turns, lanes), default=0) >= WARP:
+        with suppress(ScheduleError):
+            kernel = simplify(spread(kernel))
+    kernel = packed(kernel, BLOCK // kernel.threads)
     short = {s.var.hint for s in loops(kernel, "") if is_short(s)}
-    return hoist(written_out(packed(kernel, BLOCK), *short))
+    return hoist(written_out(kernel, *short))
+
+
+def turns(loop: For) -> int:
+    """How many turns a loop has; a warp's, if that is not known."""
+    found = trips(loop)
+    return WARP if found is None else found
 
 
 def in_vectors(kernel: Kernel, loop: For, target: Target) -> Kernel:
@@ -52,7 +84,7 @@ def is_short(loop: For) -> bool:
 
 
 def packed(kernel: Kernel, count: int) -> Kernel:
-    """Several items side by side become one, whose threads they are.
+    """Several items side by side become one, whose threads are those of all of them.
 
         kernel k(...) grid n as item {          kernel k(...) grid (n + 127)//128 as item
           store Y[item] = 0               ->      threads 128 as thread {
@@ -61,22 +93,61 @@ def packed(kernel: Kernel, count: int) -> Kernel:
                                                 }
 
     Args:
-        kernel: Its items have a thread each.
+        kernel: Its items have a thread each, or a warp.
         count: How many become one.
     """
-    rewrite = Rewrite(kernel)
+    rewrite = _Pack(kernel, count)
     item, thread = Var(INDEX, kernel.item.hint), Var(INDEX, "thread")
-    at = rewrite.index("add", rewrite.index("multiply", item, count), thread)
+    rewrite.number, own = thread, index(0)
+    if kernel.thread is not None:
+        own = rewrite.index("rest", thread, kernel.threads)
+        rewrite.number = rewrite.index("quotient", thread, kernel.threads)
+        rewrite.env[kernel.thread] = own
+    at = rewrite.index("add", rewrite.index("multiply", item, count), rewrite.number)
     rewrite.env[kernel.item] = at
     if isinstance(kernel.grid, int) and kernel.grid % count == 0:
         rewrite.copy(kernel.body)
     else:
         inside = rewrite.value("less", (at, extent(rewrite, kernel.grid)), TRUTH)
         rewrite.body.append(If(inside, rewrite.block(kernel.body)))
-    grid = -(-kernel.grid // count)
+    grid, threads = -(-kernel.grid // count), kernel.threads * count
     body = tuple(rewrite.body)
-    threads = {"threads": count, "thread": thread, "items": count}
-    return replace(kernel, grid=grid, item=item, body=body, **threads)
+    return replace(
+        kernel, grid=grid, item=item, body=body, threads=threads, thread=thread, items=count
+    )
+
+
+class _Pack(Rewrite):
+    """Items side by side: each has a part of what was one item's shared memory.
+
+    Attributes:
+        number: Of the item among them.
+    """
+
+    number: Operand
+
+    def __init__(self, kernel: Kernel, count: int) -> None:
+        super().__init__(kernel)
+        self.count = count
+
+    def alloc(self, s: Alloc) -> None:
+        """Memory of threads, or a part for each item."""
+        shared = s.buffer.scope == "shared"
+        self.allocate(s.buffer, s.buffer.size * (self.count if shared else 1))
+
+    def load(self, s: Load) -> None:
+        """A load from the item's part."""
+        super().load(replace(s, index=self._place(s)))
+
+    def store(self, s: Store) -> None:
+        """A store to the item's part."""
+        super().store(replace(s, index=self._place(s)))
+
+    def _place(self, s: Load | Store) -> Operand:
+        if s.buffer.scope != "shared":
+            return s.index
+        start = self.index("multiply", self.number, s.buffer.size)
+        return self.index("add", start, self.operand(s.index))
 
 
 def extent(rewrite: Rewrite, x: Extent) -> Operand:

@@ -115,9 +115,7 @@ class _Hoist:
     def _write(self, body: tuple[Statement, ...]) -> None:
         for s in body:
             if isinstance(s, Let):
-                self._place(
-                    s, self._home(s, crossing=True) if _is_safe(s) else len(self.blocks) - 1
-                )
+                self._place(s, self._home(s, crossing=True) if is_safe(s) else len(self.blocks) - 1)
             elif isinstance(s, Load):
                 self._load(s)
             elif isinstance(s, For | If):
@@ -180,7 +178,7 @@ class _Hoist:
         return let.var
 
 
-def _is_safe(let: Let) -> bool:
+def is_safe(let: Let) -> bool:
     """Whether an instruction may run where it did not: divisors must not be 0."""
     if let.op not in DIVISIONS or let.var.type.dtype.kind == "f":
         return True
