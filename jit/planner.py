@@ -23,6 +23,7 @@ from jit.forms.program import FormProgram
 from jit.forms.tasks import MapTask, ProductTask, Task, TaskMaker, WholeTask
 from jit.loops.chains import ChainNest
 from jit.loops.folds import BlockNest, ColumnNest, RowNest
+from jit.loops.gpu_products import GpuProductNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.panels import Panels
 from jit.loops.products import ProductNest
@@ -163,6 +164,8 @@ class Planner:
 
     def _product(self, group: Group, stored: set[FormValue], label: str) -> Naive:
         given = group, stored, self.extractor, self.placement.base, self.target
+        if self.target.is_gpu:
+            return GpuProductNest(*given).build(label)
         nest = ProductNest(*given)
         if streams(nest):
             nest = StreamNest(*given)

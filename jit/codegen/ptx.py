@@ -78,7 +78,7 @@ class PtxCode(Code):
         room = f"[{buffer.size} x {type_}] undef, align {ALIGNMENT}"
         self.globals.append(f"{name} = internal addrspace(3) global {room}")
         pointer = self.pointers[buffer] = self._fresh("%b")
-        self.lines.append(f"{pointer} = addrspacecast ptr addrspace(3) {name} to ptr")
+        self.allocas.append(f"{pointer} = addrspacecast ptr addrspace(3) {name} to ptr")
         return None
 
     def _failed(self) -> None:

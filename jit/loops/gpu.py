@@ -42,6 +42,8 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
     A thread takes an item; where lanes go along a row, a warp does.
     """
     kernel = simplify(kernel)
+    if kernel.threads > 1:
+        return tidied(kernel)
     every = loops(kernel, "")
     lanes = [s for s in every if s.var.hint.startswith(LANE)]
     if len(every) == 1 and lanes:
@@ -49,7 +51,11 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
     elif max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
             kernel = simplify(spread(kernel))
-    kernel = packed(kernel, BLOCK // kernel.threads)
+    return tidied(packed(kernel, BLOCK // kernel.threads))
+
+
+def tidied(kernel: Kernel) -> Kernel:
+    """Short loops written out, and what does not change in loops before them."""
     short = {s.var.hint for s in loops(kernel, "") if is_short(s)}
     return hoist(written_out(kernel, *short))
 

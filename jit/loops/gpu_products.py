@@ -1,0 +1,319 @@
+"""Products on a GPU: a block of threads computes a tile of the result, through shared memory.
+
+    for each chain of inner indices:
+        for each part of it:
+            the threads bring the part's rows and columns into shared memory, together
+            for each inner index of the part: a thread's register tile of fused multiply-adds
+        add to totals
+    the epilogue on the thread's totals, and stores
+
+Each sum is the chain of fused multiply-adds that the canonical order asks for. Rows and columns
+behind the last one are those of the last one again, and are not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from jit.dims import same
+from jit.forms.contraction import Letter, size_of, step_of
+from jit.forms.expression import Access, linear, walk
+from jit.forms.placement import extent_hint
+from jit.loops.elements import decoded
+from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Sync, Var, VType, index
+from jit.loops.nests import Naive
+from jit.loops.products import ProductNest
+from jit.types import product
+
+DEPTH = 16  # inner indices of a part
+PADDING = 4  # elements behind each inner index in shared memory: neighbours are in other banks
+FEW = 200  # blocks of the grid: with fewer, some of the machine has nothing to do
+
+
+@dataclass(frozen=True)
+class Block:
+    """How a tile of the result is shared out: threads x elements of each, along rows and columns.
+
+    Attributes:
+        threads: Along rows, along columns.
+        each: Rows and columns of a thread.
+    """
+
+    threads: tuple[int, int]
+    each: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the tile."""
+        return self.threads[0] * self.each[0], self.threads[1] * self.each[1]
+
+    @property
+    def count(self) -> int:
+        """How many threads there are."""
+        return self.threads[0] * self.threads[1]
+
+
+BLOCKS = (
+    Block((16, 16), (8, 8)),
+    Block((16, 16), (4, 8)),
+    Block((16, 16), (4, 4)),
+    Block((8, 16), (4, 4)),
+    Block((8, 16), (4, 2)),
+    Block((8, 16), (2, 2)),
+    Block((32, 4), (4, 1)),
+    Block((4, 32), (1, 4)),
+)
+
+
+def chosen(rows: int, columns: int, outer: int, itemsize: int) -> Block:
+    """The block that takes least: what it computes in vain counts, and idle multiprocessors."""
+
+    def cost(block: Block) -> float:
+        height, width = block.shape
+        tiles = -(-rows // height) * -(-columns // width) * outer
+        m, n = block.each
+        # A thread's loads beside its multiply-adds, for an inner index.
+        step = m * n * (itemsize // 4) + 1.5 * (m + n) + 4
+        waves = max(1.0, tiles * block.count / (FEW * 256))
+        return waves * step * (1 if block.count == 256 else 0.9)
+
+    return min(BLOCKS, key=cost)
+
+
+class GpuProductNest(ProductNest):
+    """The kernel of a contraction and maps of its result; arguments as for `ProductNest`."""
+
+    def build(self, name: str) -> Naive:
+        """The kernel."""
+        w, c = self.w, self.c
+        last = c.result.loops[-1][0] if c.result.loops else ""
+        names = [{x.name for x in c.free(k)} for k in (0, 1)]
+        self.operands = (1, 0) if last in names[0] and last not in names[1] else (0, 1)
+        self.letters = tuple([c.free(k) for k in self.operands])
+        self.sizes = [size_of(x) for x in self.letters]
+        outer = [x.extent for x in c.batch]
+        hints = [max(1, extent_hint(x)) for x in (*self.sizes, product(outer))]
+        self.tile = chosen(hints[0], hints[1], hints[2], c.dtype.itemsize)
+        self.thread = Var(INDEX, "thread")
+        counts = [-(-x // y) for x, y in zip(self.sizes, self.tile.shape)]
+        self.grid = product([*outer, *counts])
+        *at, row, column = decoded(w, self.item, [*outer, *counts])
+        self.first = [
+            w.let("multiply", x, index(n)) for x, n in zip((row, column), self.tile.shape)
+        ]
+        across = index(self.tile.threads[1])
+        self.place = [w.let("quotient", self.thread, across), w.let("rest", self.thread, across)]
+        with self.bound(c.batch, at):
+            self._sums()
+        buffers, threads = tuple(w.buffers.values()), self.tile.count
+        sizes = tuple(self._sizes().values())
+        body = tuple(w.body)
+        kernel = Kernel(name, buffers, sizes, self.grid, self.item, body, threads, self.thread)
+        return Naive(kernel, tuple(w.buffers), tuple(w.sizes), 0.0)
+
+    # ----- sums -----
+
+    @property
+    def vector(self) -> int:
+        """How many columns of a thread lie side by side."""
+        return min(16 // self.c.dtype.itemsize, self.tile.each[1])
+
+    def _sums(self) -> None:
+        w, (m, n) = self.w, self.tile.each
+        self.rooms = [
+            self.alloc(name, DEPTH * self._stride(side), "shared")
+            for side, name in enumerate(("rows", "columns"))
+        ]
+        acc = self.alloc("acc", m * n, "register")
+        if self.cut is None:
+            self._fill(acc, 0.0)
+            self._chain(acc, index(0), index(1))
+            self._epilogue_of(acc)
+            return
+        totals = self.alloc("totals", m * n, "register")
+        self._fill(totals, -0.0)
+        with self._chains() as (first, last):
+            self._fill(acc, 0.0)
+            self._chain(acc, first, last)
+            for k in range(0, m * n, self.vector):
+                old = w.load(totals, index(k), self.vector)
+                new = w.load(acc, index(k), self.vector)
+                w.store(totals, index(k), w.let("add", old, new))
+        self._epilogue_of(totals)
+
+    def _fill(self, room: Buffer, value: float) -> None:
+        for k in range(0, room.size, self.vector):
+            self.w.store(room, index(k), self.w.number(value, VType(room.dtype, self.vector)))
+
+    def _chain(self, acc: Buffer, first: Operand, last: Operand) -> None:
+        """The parts of a chain: whole ones, and what is left."""
+        w = self.w
+        head, count = self._split_letters(first, last)
+        with self.every(head, "k"):
+            if isinstance(count, int):
+                whole: Operand = index(count // DEPTH * DEPTH)
+                rest: Operand | None = index(count % DEPTH) if count % DEPTH else None
+            else:
+                turns = w.let("quotient", count, index(DEPTH))
+                whole = w.let("multiply", turns, index(DEPTH))
+                rest = w.let("rest", count, index(DEPTH))
+            if not (isinstance(count, int) and count < DEPTH):
+                with w.loop(index(0), whole, DEPTH, hint=self.hint("part")) as start:
+                    self._part(acc, first, last, start, None)
+            if rest is not None:
+                with w.when(w.let("less", index(0), rest)):
+                    self._part(acc, first, last, whole, rest)
+
+    def _split_letters(self, first: Operand, last: Operand) -> tuple[list[Letter], int | Operand]:
+        """Letters that are walked one index after the other, and how many indices are left.
+
+        Those are one letter's, if parts are whole in it, or all of a chain.
+        """
+        w, turns = self.w, self.turns
+        self.head: list[Letter] = []
+        if self.cut is None and turns:
+            extent = turns[-1].extent
+            if isinstance(extent, int) and extent % DEPTH == 0:
+                self.head = turns[:-1]
+                return self.head, extent
+        size = size_of(turns)
+        assert isinstance(size, int)
+        if self.cut is None:
+            return [], size
+        extent = self.cut.extent
+        if isinstance(extent, int) and extent % self.chain == 0:
+            return [], self.chain * size
+        return [], w.let("multiply", w.let("subtract", last, first), index(size))
+
+    @contextmanager
+    def _inner_at(self, first: Operand, position: Operand) -> Iterator[None]:
+        """Gives the inner letters the values of a position in the chain."""
+        w = self.w
+        letters = [x for x in self.turns if x not in self.head]
+        if self.cut is None:
+            with self.bound(letters, decoded(w, position, [x.extent for x in letters])):
+                yield
+            return
+        at, *rest = decoded(w, position, [self.cut.extent, *(x.extent for x in letters)])
+        with self.bound([self.cut, *letters], [w.let("add", first, at), *rest]):
+            yield
+
+    def _part(
+        self, acc: Buffer, first: Operand, last: Operand, start: Operand, rest: Operand | None
+    ) -> None:
+        """Some inner indices: all of a part, or `rest` of them."""
+        w, sync = self.w, Sync(self.tile.count)
+        w.body.append(sync)
+        for side in (0, 1):
+            self._bring(side, first, start, rest)
+        w.body.append(sync)
+        if rest is None:
+            with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
+                self._multiply(acc, k)
+        else:
+            with w.loop(index(0), rest, hint=self.hint("rest")) as k:
+                self._multiply(acc, k)
+
+    # ----- shared memory -----
+
+    def _stride(self, side: int) -> int:
+        return self.tile.shape[side] + PADDING
+
+    def _bring(self, side: int, first: Operand, start: Operand, rest: Operand | None) -> None:
+        """Rows or columns of a part, all threads together."""
+        w, size = self.w, self.tile.shape[side]
+        count = size * DEPTH
+        along_inner = self._runs_inside(side)
+        turns = -(-count // self.tile.count)
+        with w.loop(index(0), index(turns), hint=self.hint(TILE)) as turn, ExitStack() as stack:
+            at = w.let("add", w.let("multiply", turn, index(self.tile.count)), self.thread)
+            if count % self.tile.count:
+                stack.enter_context(w.when(w.let("less", at, index(count))))
+            if along_inner:
+                k, m = w.let("rest", at, index(DEPTH)), w.let("quotient", at, index(DEPTH))
+            else:
+                k, m = w.let("quotient", at, index(size)), w.let("rest", at, index(size))
+            if rest is not None:
+                stack.enter_context(w.when(w.let("less", k, rest)))
+            value = self._element_at(side, m, first, w.let("add", start, k))
+            place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
+            w.store(self.rooms[side], place, value)
+
+    def _runs_inside(self, side: int) -> bool:
+        """Whether neighbours in memory are neighbours in the last inner letter."""
+        letters, inner = self.letters[side], self.c.inner
+        accesses = [x for x in walk(self.c.elements[self.operands[side]]) if isinstance(x, Access)]
+        if not accesses or not inner:
+            return False
+        place = linear(accesses[0].value.shape, accesses[0].at)
+        steps = [step_of(place, x) for x in (inner[-1], *letters[-1:])]
+        return same(steps[0] or 0, 1) and not (len(steps) > 1 and same(steps[1] or 0, 1))
+
+    def _element_at(self, side: int, m: Operand, first: Operand, position: Operand) -> Operand:
+        """An element of a row or a column at an inner position; of the last one, behind it."""
+        w, letters = self.w, self.letters[side]
+        at = w.let("add", self.first[side], m)
+        size = self.sizes[side]
+        if not (isinstance(size, int) and size % self.tile.shape[side] == 0):
+            at = w.least_of(at, w.at(size - 1))
+        extents = [x.extent for x in letters]
+        with self.bound(letters, decoded(w, at, extents)), self._inner_at(first, position):
+            return w.cast(w.emit(self.c.elements[self.operands[side]]), self.c.dtype)
+
+    # ----- register tiles -----
+
+    def _multiply(self, acc: Buffer, k: Operand) -> None:
+        """One inner index: a multiply-add for each element of the thread."""
+        w, (m, n), vector = self.w, self.tile.each, self.vector
+        rows = self._fragment(0, k)
+        columns = self._fragment(1, k)
+        for i in range(m):
+            factor = w.splat(rows[i], vector)
+            for j in range(0, n, vector):
+                at = index(i * n + j)
+                old = w.load(acc, at, vector)
+                w.store(acc, at, self._fma(factor, columns[j // vector], old))
+
+    def _fragment(self, side: int, k: Operand) -> list[Operand]:
+        """The thread's rows, one by one, or its columns, in vectors."""
+        w, each = self.w, self.tile.each[side]
+        width = min(16 // self.c.dtype.itemsize, each)
+        begin = w.let("multiply", k, index(self._stride(side)))
+        found: list[Operand] = []
+        for j in range(0, each, width):
+            at = w.let("add", begin, self._offset(side, j, width))
+            found.append(w.load(self.rooms[side], at, width))
+        if side == 1 or width == 1:
+            return found
+        return [w.let("extract", x, immediates=(k,)) for x in found for k in range(width)]
+
+    def _offset(self, side: int, j: int, width: int) -> Operand:
+        """Where element `j` of a thread is in the tile: neighbours in groups of `width`."""
+        w = self.w
+        group, within = divmod(j, width)
+        start = group * self.tile.threads[side] * width + within
+        return w.let("add", w.let("multiply", self.place[side], index(width)), index(start))
+
+    # ----- results -----
+
+    def _epilogue_of(self, sums: Buffer) -> None:
+        """The group's maps and stores, for each element of the thread."""
+        w, c, (m, n) = self.w, self.c, self.tile.each
+        size = 16 // c.dtype.itemsize
+        for i in range(m):
+            with ExitStack() as stack:
+                self._enter(stack, 0, self._offset(0, i, min(size, m)))
+                for j in range(n):
+                    with ExitStack() as inner:
+                        self._enter(inner, 1, self._offset(1, j, min(size, n)))
+                        self._finish(w.load(sums, index(i * n + j)))
+
+    def _enter(self, stack: ExitStack, side: int, offset: Operand) -> None:
+        """Binds the letters of a row or a column, if there is such a one."""
+        w, size, letters = self.w, self.sizes[side], self.letters[side]
+        at = w.let("add", self.first[side], offset)
+        if not (isinstance(size, int) and size % self.tile.shape[side] == 0):
+            stack.enter_context(w.when(w.let("less", at, w.at(size))))
+        stack.enter_context(self.bound(letters, decoded(w, at, [x.extent for x in letters])))
