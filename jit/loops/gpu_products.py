@@ -223,23 +223,24 @@ class GpuProductNest(ProductNest):
 
     def _bring(self, side: int, first: Operand, start: Operand, rest: Operand | None) -> None:
         """Rows or columns of a part, all threads together."""
-        w, size = self.w, self.tile.shape[side]
-        count = size * DEPTH
+        w, size, threads = self.w, self.tile.shape[side], self.tile.count
         along_inner = self._runs_inside(side)
-        turns = -(-count // self.tile.count)
-        with w.loop(index(0), index(turns), hint=self.hint(TILE)) as turn, ExitStack() as stack:
-            at = w.let("add", w.let("multiply", turn, index(self.tile.count)), self.thread)
-            if count % self.tile.count:
-                stack.enter_context(w.when(w.let("less", at, index(count))))
-            if along_inner:
-                k, m = w.let("rest", at, index(DEPTH)), w.let("quotient", at, index(DEPTH))
-            else:
-                k, m = w.let("quotient", at, index(size)), w.let("rest", at, index(size))
-            if rest is not None:
-                stack.enter_context(w.when(w.let("less", k, rest)))
-            value = self._element_at(side, m, first, w.let("add", start, k))
-            place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
-            w.store(self.rooms[side], place, value)
+        fast, slow = (DEPTH, size) if along_inner else (size, DEPTH)
+        one = w.let("rest", self.thread, index(fast))
+        other = w.let("quotient", self.thread, index(fast))
+        step = threads // fast  # of the slow index: threads together are some turns of the fast one
+        with ExitStack() as stack:
+            if slow < step:
+                stack.enter_context(w.when(w.let("less", other, index(slow))))
+            for start_of_turn in range(0, slow, step):
+                turn = w.let("add", other, index(start_of_turn))
+                k, m = (one, turn) if along_inner else (turn, one)
+                with ExitStack() as inner:
+                    if rest is not None:
+                        inner.enter_context(w.when(w.let("less", k, rest)))
+                    value = self._element_at(side, m, first, w.let("add", start, k))
+                    place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
+                    w.store(self.rooms[side], place, value)
 
     def _runs_inside(self, side: int) -> bool:
         """Whether neighbours in memory are neighbours in the last inner letter."""
