@@ -100,9 +100,22 @@ class Forms:
         return None if gap is None else max(0, -(-gap // loop.step))
 
     def multiple(self, x: Operand, of: int) -> bool:
-        """Whether `x` is surely divisible; products with a multiple are."""
-        form = self.of(x)
-        return form.constant % of == 0 and all(f % of == 0 for f in form.terms.values())
+        """Whether `x` is surely divisible; products with a multiple are, and turns of loops."""
+        return self.divides(of, self.of(x))
+
+    def divides(self, of: int, form: Form) -> bool:
+        """Whether every term of a form is a multiple."""
+        terms = form.terms.items()
+        return form.constant % of == 0 and all(self.divides_term(of, *term) for term in terms)
+
+    def divides_term(self, of: int, atom: Atom, factor: int) -> bool:
+        """Whether a term is a multiple: by its factor, or by the steps of a loop."""
+        if factor % of == 0:
+            return True
+        loop = self.made.get(atom) if isinstance(atom, Var) else None
+        if not isinstance(loop, For) or loop.step * factor % of:
+            return False
+        return self.divides(of, self.of(loop.start).scaled(factor))
 
     def interval(self, x: Operand, turns: dict[Var, int]) -> tuple[int, int] | None:
         """Least and greatest value of an index, if loops with constant bounds tell.

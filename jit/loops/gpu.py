@@ -8,8 +8,9 @@ from typing import Any
 
 from jit.dims import Extent
 from jit.errors import ScheduleError
+from jit.loops.affine import Forms
 from jit.loops.elements import Elements
-from jit.loops.heuristics import loops, trips
+from jit.loops.heuristics import is_function, loops, trips
 from jit.loops.ir import (
     INDEX,
     LANE,
@@ -20,19 +21,23 @@ from jit.loops.ir import (
     For,
     If,
     Kernel,
+    Let,
     Load,
     Operand,
     Store,
     Var,
     index,
+    walk,
 )
 from jit.loops.rewrite import Rewrite
-from jit.loops.schedule import hoist, simplify, split, written_out
+from jit.loops.schedule import hoist, simplify, split, unroll, written_out
 from jit.loops.schedule_vectorize import vectorize
 from jit.loops.spread import spread
 from jit.target import Target
 
 BLOCK = 128  # threads that are launched together, where items ask for fewer
+AHEAD = (8, 6, 4, 3, 2)  # turns at once
+FUNCTION, MOST = 20, 240  # statements that an elementary function counts for; of all turns at once
 SHORT = 32  # turns of loops over registers that are written out
 
 
@@ -50,14 +55,31 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
         kernel = in_vectors(kernel, lanes[0], target)
     elif max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
-            kernel = simplify(spread(kernel))
+            kernel = ahead(simplify(spread(kernel)))
     return tidied(packed(kernel, BLOCK // kernel.threads))
 
 
 def tidied(kernel: Kernel) -> Kernel:
     """Short loops written out, and what does not change in loops before them."""
-    short = {s.var.hint for s in loops(kernel, "") if is_short(s)}
+    forms = Forms(kernel)
+    short = {s.var.hint for s in loops(kernel, "") if is_short(s) or forms.trip(s) == 1}
     return hoist(written_out(kernel, *short))
+
+
+def ahead(kernel: Kernel) -> Kernel:
+    """Several turns of a warp's loops at once, so that loads do not wait for each other."""
+    forms = Forms(kernel)
+    for loop in loops(kernel, ""):
+        body = [*walk(loop.body)]
+        trip = forms.trip(loop)
+        reads = any(isinstance(s, Load) and s.buffer.scope == "param" for s in body)
+        if trip is None or loop.step != WARP or not reads or any(isinstance(s, For) for s in body):
+            continue
+        size = sum(FUNCTION if isinstance(s, Let) and is_function(s) else 1 for s in body)
+        fitting = [n for n in AHEAD if trip % n == 0 and n * size <= MOST]
+        if fitting:
+            kernel = unroll(kernel, loop.var.hint, factor=fitting[0])
+    return kernel
 
 
 def turns(loop: For) -> int:

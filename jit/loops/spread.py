@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from jit.loops.affine import Form, Forms, encounters, from_data, is_written_once
+from jit.loops.affine import Forms, encounters, from_data, is_written_once
 from jit.loops.ir import (
     INDEX,
     LANE,
@@ -142,27 +142,14 @@ class Homes:
         if loop is None or at.type != INDEX:
             return None
         form = self.forms.of(at)
-        if form.terms.get(loop.var) != 1 or not self._is_multiple(self.forms.of(loop.start)):
+        if form.terms.get(loop.var) != 1 or not self.forms.multiple(loop.start, WARP):
             return None
-        left = [x for x in form.terms.items() if x[0] is not loop.var and not self._turns(*x)]
+        others = [x for x in form.terms.items() if x[0] is not loop.var]
+        left = [x for x in others if not self.forms.divides_term(WARP, *x)]
         inner = {s.var for s in walk(loop.body) if isinstance(s, For | Let | Load)}
         if any(isinstance(x, tuple) or x in inner for x, _ in left):
             return None
         return form.constant % WARP, frozenset(left)
-
-    def _is_multiple(self, form: Form) -> bool:
-        """Whether an index is surely a multiple of the number of threads."""
-        return form.constant % WARP == 0 and all(self._turns(*x) for x in form.terms.items())
-
-    def _turns(self, atom: object, factor: int) -> bool:
-        """Whether a term is a multiple of the number of threads: such are turns of other loops."""
-        if factor % WARP == 0:
-            return True
-        made = self.forms.made.get(atom) if isinstance(atom, Var) else None
-        if not isinstance(made, For):
-            return False
-        steps = made.step * factor % WARP == 0
-        return steps and self._is_multiple(self.forms.of(made.start).scaled(factor))
 
     def _may_ask(self, access: _Access) -> bool:
         """Whether all threads can get to a load together: its loop has one turn for each."""

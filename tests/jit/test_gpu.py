@@ -1,0 +1,170 @@
+"""Kernels for NVIDIA GPUs, without one: each becomes a cubin, and computes the bits of the CPU.
+
+The interpreter runs what a GPU would: thread by thread, and it refuses races.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dualflow.core import doors
+from jit.codegen.llvm import emit
+from jit.errors import KernelError
+from jit.forms import contraction
+from jit.loops.expand import expand
+from jit.loops.heuristics import scheduled
+from jit.loops.verify import verify
+from jit.runtime import cubin
+from jit.runtime.cubin import linker
+from jit.runtime.gpu_code import gpu_code
+from jit.target import gpu
+from tests.gpu.workloads import WORKLOADS
+from tests.jit.examples import EXAMPLES, example
+from tests.jit.stages import Stages, bits
+from tests.ops import laws
+from tests.samples import SAMPLES
+
+SM90, SM80 = gpu("sm_90"), gpu("sm_80")
+ELF = b"\x7fELF"
+# What the interpreter takes more than a second for.
+LONG = ("two_layers", "convolution", "convolution_backward", "attention", "attention_backward")
+FEW = ("tanh", "power", "astype", "sum", "mean", "concat", "take", "at.add")
+needs_linker = pytest.mark.skipif(linker() is None, reason="nvidia-nvjitlink is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _told(monkeypatch):
+    """The one warning about float64 is not what this is about."""
+    monkeypatch.setattr(doors, "_told", {"before"})
+
+
+def check_cubins(made):
+    """Every kernel, as it is scheduled and expanded, is valid and becomes machine code."""
+    for kernel in made.kernels:
+        direct = expand(scheduled(kernel, made.target))
+        verify(direct)
+        assert direct.threads > 1
+        assert gpu_code(kernel, made.target).image.startswith(ELF)
+
+
+def check_bits(made, inputs):
+    """The interpreter gives what the machine code of this machine gives."""
+    assert list(map(bits, made.run("direct", inputs))) == list(
+        map(bits, made.run("native", inputs))
+    )
+
+
+@needs_linker
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("program", EXAMPLES)
+def test_examples_cubin(program, large):
+    check_cubins(Stages(example(program, large=large).graph, SM90))
+
+
+@needs_linker
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workloads_cubin(name):
+    check_cubins(Stages(WORKLOADS[name].graph(large=True), SM90))
+
+
+@needs_linker
+def test_other_machines_cubin():
+    check_cubins(Stages(example("softmax").graph, SM80))
+
+
+@pytest.mark.parametrize(
+    "program", [pytest.param(x, marks=[pytest.mark.slow] * (x in LONG)) for x in EXAMPLES]
+)
+def test_examples(program):
+    call = example(program)
+    check_bits(Stages(call.graph, SM90), call.inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workloads(name):
+    work = WORKLOADS[name]
+    check_bits(Stages(work.graph(large=False), SM90), work.arrays(large=False))
+
+
+@needs_linker
+@pytest.mark.parametrize(
+    "op", [pytest.param(x, marks=[pytest.mark.slow] * (x not in FEW)) for x in sorted(SAMPLES)]
+)
+def test_samples_cubin(op):
+    for case in laws.cases(op, None, *laws.HALVES):
+        call = laws.traced(op, case.number, case.dtype)
+        made = Stages(call.graph, SM90)
+        check_cubins(made)
+        check_bits(made, call.inputs)
+
+
+def test_chains_of_products(monkeypatch):
+    """Sums of several chains of the canonical order, with a rest."""
+    from jit import planner
+
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", 8)
+    monkeypatch.setattr(planner, "_kernels", {})
+    work = WORKLOADS["product_small"]
+    check_bits(Stages(work.graph(large=False), SM90), work.arrays(large=False))
+
+
+# ----- code -----
+
+
+def test_floats_are_rounded_as_ieee_says():
+    """No contraction, no flushing of small numbers, no approximate division."""
+    (kernel,) = Stages(WORKLOADS["chain"].graph(large=True), SM90).kernels
+    text = cubin.ptx(emit(expand(scheduled(kernel, SM90)), SM90), SM90).decode()
+    assert "mul.rn.f32" in text
+    assert "add.rn.f32" in text
+    assert "div.rn.f32" in text
+    for word in (".ftz", ".approx", "mul.f32", "add.f32", "mad.f32"):
+        assert word not in text, word
+
+
+def test_threads_load_sixteen_bytes():
+    for name in ("add", "chain", "bias"):
+        (kernel,) = Stages(WORKLOADS[name].graph(large=True), SM90).kernels
+        text = cubin.ptx(emit(expand(scheduled(kernel, SM90)), SM90), SM90).decode()
+        assert "ld.global.nc.v4.b32" in text
+        assert "st.global.v4.b32" in text
+
+
+@needs_linker
+def test_nvjitlink_says_what_is_wrong():
+    with pytest.raises(KernelError, match="nvJitLink refuses a kernel"):
+        cubin.cubin(b".version 8.0\n.target sm_90\nnonsense", SM90)
+
+
+def test_without_nvjitlink_the_driver_takes_ptx(monkeypatch):
+    monkeypatch.setattr(cubin, "linker", lambda: None)
+    cubin.version.cache_clear()
+    (kernel,) = Stages(WORKLOADS["add"].graph(large=False), SM90).kernels
+    code = gpu_code(kernel, SM90)
+    cubin.version.cache_clear()
+    assert b".target sm_90" in code.image
+    assert f".entry {code.symbol}(".encode() in code.image
+
+
+def test_blocks_of_a_launch():
+    (kernel,) = Stages(WORKLOADS["add"].graph(large=True), SM90).kernels
+    code = gpu_code(kernel, SM90)
+    assert code.threads == (128, 1, 1)
+    assert code.blocks(()) == (np.prod(WORKLOADS["add"].large[0]) // 4 // 128, 1, 1)
+    assert code is gpu_code(kernel, SM90)
+
+
+# ----- text -----
+
+
+@pytest.mark.parametrize("name", ["bias", "rows", "columns", "product_small"])
+def test_schedules(name, golden):
+    (kernel,) = Stages(WORKLOADS[name].graph(large=False), SM90).kernels
+    golden(f"gpu/{name}", f"{kernel}\n\nbecomes\n\n{scheduled(kernel, SM90)}")
+
+
+def test_a_kernel_down_to_llvm(golden):
+    (kernel,) = Stages(laws.traced("exp", 0, None).graph, SM90).kernels
+    golden("gpu/llvm", emit(expand(scheduled(kernel, SM90)), SM90))
