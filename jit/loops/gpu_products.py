@@ -7,13 +7,15 @@
         add to totals
     the epilogue on the thread's totals, and stores
 
+Where parts are whole, the next one is loaded while one is computed.
+
 Each sum is the chain of fused multiply-adds that the canonical order asks for. Rows and columns
 behind the last one are those of the last one again, and are not stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -29,6 +31,7 @@ from jit.types import product
 
 DEPTH = 16  # inner indices of a part
 PADDING = 4  # elements behind each inner index in shared memory: neighbours are in other banks
+SHARED = 48 << 10  # bytes of a block that need not be asked for
 FEW = 200  # blocks of the grid: with fewer, some of the machine has nothing to do
 
 
@@ -79,11 +82,22 @@ def chosen(rows: int, columns: int, outer: int, itemsize: int) -> Block:
         waves = max(1.0, tiles * block.count / (FEW * 256))
         return waves * step * (1 if block.count == 256 else 0.9)
 
-    return min(BLOCKS, key=cost)
+    return min([block for block in BLOCKS if fits(block, itemsize)], key=cost)
+
+
+def fits(block: Block, itemsize: int) -> bool:
+    """Whether two parts find room in shared memory."""
+    return 2 * DEPTH * itemsize * (sum(block.shape) + 2 * PADDING) <= SHARED
 
 
 class GpuProductNest(ProductNest):
-    """The kernel of a contraction and maps of its result; arguments as for `ProductNest`."""
+    """The kernel of a contraction and maps of its result; arguments as for `ProductNest`.
+
+    Attributes:
+        halves: Where the current part begins in each of the rooms, if they hold two.
+    """
+
+    halves: Sequence[Operand] = ()
 
     def build(self, name: str) -> Naive:
         """The kernel."""
@@ -121,27 +135,99 @@ class GpuProductNest(ProductNest):
         return min(16 // self.c.dtype.itemsize, self.tile.each[1])
 
     def _sums(self) -> None:
-        w, (m, n) = self.w, self.tile.each
+        m, n = self.tile.each
+        parts = self._whole_parts()
+        count = 1 if parts is None else 2
         self.rooms = [
-            self.alloc(name, DEPTH * self._stride(side), "shared")
+            self.alloc(name, count * DEPTH * self._stride(side), "shared")
             for side, name in enumerate(("rows", "columns"))
         ]
         acc = self.alloc("acc", m * n, "register")
-        if self.cut is None:
-            self._fill(acc, 0.0)
+        self._fill(acc, 0.0)
+        totals = acc
+        if self.cut is not None:
+            totals = self.alloc("totals", m * n, "register")
+            self._fill(totals, -0.0)
+        if parts is not None:
+            self._ahead(acc, totals, parts)
+        elif self.cut is None:
             self._chain(acc, index(0), index(1))
-            self._epilogue_of(acc)
-            return
-        totals = self.alloc("totals", m * n, "register")
-        self._fill(totals, -0.0)
-        with self._chains() as (first, last):
-            self._fill(acc, 0.0)
-            self._chain(acc, first, last)
-            for k in range(0, m * n, self.vector):
-                old = w.load(totals, index(k), self.vector)
-                new = w.load(acc, index(k), self.vector)
-                w.store(totals, index(k), w.let("add", old, new))
+        else:
+            with self._chains() as (first, last):
+                self._chain(acc, first, last)
+                self._add_chain(acc, totals)
         self._epilogue_of(totals)
+
+    def _add_chain(self, acc: Buffer, totals: Buffer) -> None:
+        """Adds a chain's sums to the totals, and starts anew."""
+        w = self.w
+        for k in range(0, acc.size, self.vector):
+            old, new = (w.load(room, index(k), self.vector) for room in (totals, acc))
+            w.store(totals, index(k), w.let("add", old, new))
+        self._fill(acc, 0.0)
+
+    # ----- parts that are loaded while the ones before are computed -----
+
+    def _whole_parts(self) -> int | None:
+        """How many parts the inner indices are, if no part ends in the middle of anything."""
+        extents = [x.extent for x in self.c.inner]
+        total = product(extents)
+        if not isinstance(total, int) or total == 0 or total % DEPTH:
+            return None
+        last = extents[-1]
+        chain = self.chain * size_of(self.turns) if self.cut is not None else DEPTH
+        assert isinstance(last, int)
+        fits = chain % DEPTH == 0 and (len(extents) == 1 or last % DEPTH == 0)
+        return total // DEPTH if fits else None
+
+    def _ahead(self, acc: Buffer, totals: Buffer, parts: int) -> None:
+        """Every part, from one half of the shared memory, while the next one comes to the other."""
+        w, sync = self.w, Sync(self.tile.count)
+        half = [DEPTH * self._stride(side) for side in (0, 1)]
+        for side in (0, 1):
+            for place, value in self._elements_of(side, index(0)):
+                self._put(side, place, value)
+        w.body.append(sync)
+        with w.loop(index(0), index(parts), hint=self.hint("part")) as part:
+            next_one = w.let("add", part, index(1))
+            start = w.let("multiply", w.least_of(next_one, index(parts - 1)), index(DEPTH))
+            coming = [self._elements_of(side, start) for side in (0, 1)]
+            odd = w.let("rest", part, index(2))
+            self.halves = [w.let("multiply", odd, index(size)) for size in half]
+            with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
+                self._multiply(acc, k)
+            if totals is not acc:
+                with w.when(self._ends_chain(w.let("multiply", next_one, index(DEPTH)))):
+                    self._add_chain(acc, totals)
+            even = w.let("subtract", index(1), odd)
+            for side in (0, 1):
+                other = w.let("multiply", even, index(half[side]))
+                for place, value in coming[side]:
+                    self._put(side, w.let("add", other, place), value)
+            w.body.append(sync)
+
+    def _ends_chain(self, position: Operand) -> Operand:
+        """Whether a chain ends before a position within all inner letters."""
+        w, turns = self.w, size_of(self.turns)
+        assert self.cut is not None
+        assert isinstance(turns, int)
+        assert isinstance(self.cut.extent, int)
+        within = w.let("rest", position, index(self.cut.extent * turns))
+        rest = w.let("rest", within, index(self.chain * turns))
+        return w.let("equal", rest, index(0))
+
+    def _elements_of(self, side: int, start: Operand) -> list[tuple[Operand, Operand]]:
+        """What the thread brings of a part: where in shared memory it belongs, and what it is."""
+        w, inner = self.w, self.c.inner
+        at = decoded(w, start, [x.extent for x in inner])
+        found: list[tuple[Operand, Operand]] = []
+        for k, m in self._places(side):
+            last = w.let("add", at[-1], k)
+            with self.bound(inner, [*at[:-1], last]):
+                value = self._element_at(side, m)
+            place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
+            found.append((place, value))
+        return found
 
     def _fill(self, room: Buffer, value: float) -> None:
         for k in range(0, room.size, self.vector):
@@ -223,24 +309,46 @@ class GpuProductNest(ProductNest):
 
     def _bring(self, side: int, first: Operand, start: Operand, rest: Operand | None) -> None:
         """Rows or columns of a part, all threads together."""
-        w, size, threads = self.w, self.tile.shape[side], self.tile.count
-        along_inner = self._runs_inside(side)
-        fast, slow = (DEPTH, size) if along_inner else (size, DEPTH)
+        w = self.w
+        for k, m in self._places(side):
+            with ExitStack() as stack:
+                if rest is not None:
+                    stack.enter_context(w.when(w.let("less", k, rest)))
+                with self._inner_at(first, w.let("add", start, k)):
+                    value = self._element_at(side, m)
+                place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
+                self._put(side, place, value)
+
+    def _put(self, side: int, place: Operand, value: Operand) -> None:
+        """Stores what the thread brings, if no other one brings it."""
+        w, (fast, slow) = self.w, self._fast_and_slow(side)
+        with ExitStack() as stack:
+            if self.tile.count > fast * slow:
+                first = w.let("less", self.thread, index(fast * slow))
+                stack.enter_context(w.when(first))
+            w.store(self.rooms[side], place, value)
+
+    def _fast_and_slow(self, side: int) -> tuple[int, int]:
+        """How many indices of a part neighbouring threads go along, and how many others."""
+        size = self.tile.shape[side]
+        return (DEPTH, size) if self._runs_inside(side) else (size, DEPTH)
+
+    def _places(self, side: int) -> list[tuple[Operand, Operand]]:
+        """The inner index and the row or column of each element that the thread brings.
+
+        Neighbouring threads take neighbours in memory. If there are more threads than elements,
+        some bring the same.
+        """
+        w, (fast, slow), along_inner = self.w, self._fast_and_slow(side), self._runs_inside(side)
         one = w.let("rest", self.thread, index(fast))
         other = w.let("quotient", self.thread, index(fast))
-        step = threads // fast  # of the slow index: threads together are some turns of the fast one
-        with ExitStack() as stack:
-            if slow < step:
-                stack.enter_context(w.when(w.let("less", other, index(slow))))
-            for start_of_turn in range(0, slow, step):
-                turn = w.let("add", other, index(start_of_turn))
-                k, m = (one, turn) if along_inner else (turn, one)
-                with ExitStack() as inner:
-                    if rest is not None:
-                        inner.enter_context(w.when(w.let("less", k, rest)))
-                    value = self._element_at(side, m, first, w.let("add", start, k))
-                    place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
-                    w.store(self.rooms[side], place, value)
+        step = (
+            self.tile.count // fast
+        )  # of the slow index: threads together are some turns of the fast one
+        if step > slow:
+            other = w.let("rest", other, index(slow))
+        turns = [w.let("add", other, index(at)) for at in range(0, slow, step)]
+        return [(one, turn) if along_inner else (turn, one) for turn in turns]
 
     def _runs_inside(self, side: int) -> bool:
         """Whether neighbours in memory are neighbours in the last inner letter."""
@@ -252,15 +360,14 @@ class GpuProductNest(ProductNest):
         steps = [step_of(place, x) for x in (inner[-1], *letters[-1:])]
         return same(steps[0] or 0, 1) and not (len(steps) > 1 and same(steps[1] or 0, 1))
 
-    def _element_at(self, side: int, m: Operand, first: Operand, position: Operand) -> Operand:
-        """An element of a row or a column at an inner position; of the last one, behind it."""
+    def _element_at(self, side: int, m: Operand) -> Operand:
+        """An element of a row or a column; of the last one, if there is none so far behind."""
         w, letters = self.w, self.letters[side]
         at = w.let("add", self.first[side], m)
         size = self.sizes[side]
         if not (isinstance(size, int) and size % self.tile.shape[side] == 0):
             at = w.least_of(at, w.at(size - 1))
-        extents = [x.extent for x in letters]
-        with self.bound(letters, decoded(w, at, extents)), self._inner_at(first, position):
+        with self.bound(letters, decoded(w, at, [x.extent for x in letters])):
             return w.cast(w.emit(self.c.elements[self.operands[side]]), self.c.dtype)
 
     # ----- register tiles -----
@@ -282,6 +389,8 @@ class GpuProductNest(ProductNest):
         w, each = self.w, self.tile.each[side]
         width = min(16 // self.c.dtype.itemsize, each)
         begin = w.let("multiply", k, index(self._stride(side)))
+        if self.halves:
+            begin = w.let("add", self.halves[side], begin)
         found: list[Operand] = []
         for j in range(0, each, width):
             at = w.let("add", begin, self._offset(side, j, width))

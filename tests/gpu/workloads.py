@@ -157,12 +157,12 @@ WORKLOADS = {
     "everything": Workload(everything, [(5000,)], [(1 << 26,)]),
     "softmax": Workload(softmax, [(3, 70)], [(1 << 14, 4096)]),
     "normed": Workload(normed, [(3, 96), (96,), (96,)], [(1 << 15, 1024), (1024,), (1024,)]),
-    "product": Workload(product, [(9, 21), (21, 70), (70,)], [(4096, 4096)] * 2 + [(4096,)]),
+    "product": Workload(product, [(3, 32), (32, 5), (5,)], [(4096, 4096)] * 2 + [(4096,)]),
     "product_small": Workload(product, [(3, 19), (19, 2), (2,)], [(64, 1000), (1000, 100), (100,)]),
     "turned_product": Workload(turned_product, [(18, 5), (7, 18)], [(2048, 2048)] * 2),
     "batched": Workload(batched, [(2, 5, 8), (2, 7, 8)], [(96, 1024, 64)] * 2),
     "convolution": Workload(
-        convolution, [(1, 4, 5, 2), (3, 3, 2, 3)], [(32, 56, 56, 128), (3, 3, 128, 128)]
+        convolution, [(1, 2, 3, 16), (3, 3, 16, 3)], [(32, 56, 56, 128), (3, 3, 128, 128)]
     ),
     "running": Workload(running, [(4, 9)], [(4096, 4096)]),
     "gather": Workload(gather, [(6, 5), (9,)], [(50_000, 768), (1 << 14,)], (6, 50_000)),
