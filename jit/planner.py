@@ -22,7 +22,7 @@ from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
 from jit.forms.tasks import MapTask, ProductTask, Task, TaskMaker, WholeTask
 from jit.loops.chains import ChainNest
-from jit.loops.folds import BlockNest, ColumnNest, RowNest
+from jit.loops.folds import BlockNest, ColumnNest, PartsNest, RowNest
 from jit.loops.gpu_products import GpuProductNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.panels import Panels
@@ -89,7 +89,7 @@ class Planner:
         self.program = Program(name, self.slots, inputs)
         self._calls = Calls(self.slots)
         self.plan = Plan(self.program, [])
-        steps: list[Step] = [*fuse(maker.tasks())]
+        steps: list[Step] = [*fuse(maker.tasks(), many=target.is_gpu)]
         if not target.is_gpu:  # the matrices between products are too large for a GPU's registers
             steps = chained(steps, self.placement)  # type: ignore[arg-type]
         self.outside = self._needed_outside(steps)
@@ -155,7 +155,9 @@ class Planner:
 
     def _nest(self, group: Group, stored: set[FormValue], label: str) -> Naive:
         kind: type[Nest] = MapNest
-        if group.is_split:
+        if group.is_parts:
+            kind = PartsNest
+        elif group.is_split:
             kind = BlockNest
         elif group.folded:
             kind = RowNest if group.order.inner else ColumnNest

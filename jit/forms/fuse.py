@@ -28,6 +28,7 @@ from jit.types import TensorType, product
 
 MOST = 400  # additions of a group for an index: larger kernels take too long to compile
 RECENT = 8  # of the groups that read a value, so many are looked at: graphs may be large
+FEW_COLUMNS = 1 << 17  # where there are many threads, they share out the rows of so few columns
 FEW_ROWS = 8  # fewer rows than this, and long: blocks of a row are shared out among threads
 
 
@@ -42,6 +43,7 @@ class Group:
         levels: For each task how many folds of the group it waits for.
         is_product: The first task is a contraction, the others are maps of its result.
         is_split: Rows are few and long: their blocks are folded, each by itself.
+        is_parts: Columns are folded, each block of rows by itself, and nothing else is done.
     """
 
     extents: tuple[Extent, ...]
@@ -50,6 +52,7 @@ class Group:
     levels: dict[Task, int] = field(default_factory=dict)
     is_product: bool = False
     is_split: bool = False
+    is_parts: bool = False
 
     def __post_init__(self) -> None:
         self._values: dict[FormValue, Task] = {}
@@ -87,15 +90,21 @@ class Group:
         return not same_all(task.domain.extents, self.extents)
 
 
-def fuse(tasks: Iterable[Task]) -> list[Group | WholeTask]:
-    """The steps of a program, in an order in which they can run."""
-    return list(Fusion(tasks).steps())
+def fuse(tasks: Iterable[Task], *, many: bool = False) -> list[Group | WholeTask]:
+    """The steps of a program, in an order in which they can run.
+
+    Args:
+        tasks: What is computed.
+        many: There are so many threads that folds over rows are shared out among them.
+    """
+    return list(Fusion(tasks, many=many).steps())
 
 
 class Fusion:
     """Groups in the making; a step is a group or a task that is computed by itself."""
 
-    def __init__(self, tasks: Iterable[Task]) -> None:
+    def __init__(self, tasks: Iterable[Task], *, many: bool) -> None:
+        self._many = many
         self._step_of: dict[FormValue, Group | WholeTask] = {}
         self._waits: Waits[Group | WholeTask] = Waits()
         self._readers: dict[FormValue, dict[Group, None]] = {}
@@ -123,8 +132,9 @@ class Fusion:
             del self._waiting[x]
         for x in [x for x in task.reads() if x in self._waiting]:
             self._place_columns(x)
-        part, rest = in_parts(task)
-        if self._home(part, self._needed(part)) is None:
+        alone = self._many and has_few_columns(task)
+        part, rest = in_parts(task, alone=alone)
+        if not alone and self._home(part, self._needed(part)) is None:
             self._place(task)
         else:
             self._place(part)
@@ -203,9 +213,9 @@ def started(task: Task) -> Group | WholeTask:
             return task
         domain = Domain.of(task.form.types[0].shape)
         return Group(domain.extents, None, [task], {task: 0}, is_product=True)
-    folded = task.axes if isinstance(task, FoldTask | BlockTask) else None
-    split = isinstance(task, BlockTask)
-    return Group(task.domain.extents, folded, [task], {task: 0}, is_split=split)
+    folded = task.axes if isinstance(task, FoldTask | BlockTask | ColumnTask) else None
+    split, parts = isinstance(task, BlockTask), isinstance(task, ColumnTask)
+    return Group(task.domain.extents, folded, [task], {task: 0}, is_split=split, is_parts=parts)
 
 
 def join(group: Group, task: Task) -> None:
@@ -231,6 +241,9 @@ def fits(group: Group, task: Task) -> bool:
     if group.cost + task.cost > MOST:
         return False
     whole = same_all(task.domain.extents, group.extents)
+    alone = isinstance(task, ColumnTask) and task.alone
+    if group.is_parts or alone:
+        return group.is_parts and alone and whole and group.folded == task.axes
     if group.is_product or group.is_split:
         related = not group.values().keys().isdisjoint(task.reads())
         if not (whole and isinstance(task, MapTask) and (related or group.is_split)):
@@ -305,13 +318,20 @@ def is_of_columns(task: FoldTask) -> bool:
     return isinstance(rows, int) and 2 * COLUMN_BLOCK <= rows <= COLUMN_BLOCK**2
 
 
-def in_parts(task: FoldTask) -> tuple[ColumnTask, FoldTask]:
+def has_few_columns(task: FoldTask) -> bool:
+    """Whether a thread for each column would not be enough."""
+    order, extents = Order.of(len(task.domain.extents), task.axes), task.domain.extents
+    return extent_hint(product([extents[k] for k in order.kept])) <= FEW_COLUMNS
+
+
+def in_parts(task: FoldTask, *, alone: bool = False) -> tuple[ColumnTask, FoldTask]:
     """A fold over columns as a part for each block of rows, and the fold of the parts."""
     extents, order = task.domain.extents, Order.of(len(task.domain.extents), task.axes)
     rows = product([extents[k] for k in order.outer])
     assert isinstance(rows, int)
     parts = memory_for(task, (-(-rows // COLUMN_BLOCK), *(extents[k] for k in order.kept)))
-    part = ColumnTask(task.form, parts, task.domain, task.elements, combiner=task.combiner)
+    given = task.form, parts, task.domain, task.elements
+    part = ColumnTask(*given, combiner=task.combiner, axes=task.axes, alone=alone)
     part.extractor = task.extractor
     return part, rest_of(task, parts, frozenset({0}))
 

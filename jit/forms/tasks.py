@@ -114,9 +114,13 @@ class ColumnTask(Task):
 
     Attributes:
         combiner: How.
+        axes: The loops of the rows.
+        alone: The group holds nothing but such tasks, and goes column by column.
     """
 
     combiner: Combiner = field(kw_only=True)
+    axes: frozenset[int] = frozenset()
+    alone: bool = False
 
 
 @dataclass(eq=False)

@@ -30,7 +30,7 @@ from jit.loops.ir import (
     walk,
 )
 from jit.loops.rewrite import Rewrite
-from jit.loops.schedule import hoist, simplify, split, unroll, written_out
+from jit.loops.schedule import hoist, simplify, split, unrolled, written_out
 from jit.loops.schedule_vectorize import vectorize
 from jit.loops.spread import spread
 from jit.target import Target
@@ -55,8 +55,8 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
         kernel = in_vectors(kernel, lanes[0], target)
     elif max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
-            kernel = ahead(simplify(spread(kernel)))
-    return tidied(packed(kernel, BLOCK // kernel.threads))
+            kernel = simplify(spread(kernel))
+    return tidied(packed(unrolled(kernel, ahead), BLOCK // kernel.threads))
 
 
 def tidied(kernel: Kernel) -> Kernel:
@@ -66,20 +66,14 @@ def tidied(kernel: Kernel) -> Kernel:
     return hoist(written_out(kernel, *short))
 
 
-def ahead(kernel: Kernel) -> Kernel:
-    """Several turns of a warp's loops at once, so that loads do not wait for each other."""
-    forms = Forms(kernel)
-    for loop in loops(kernel, ""):
-        body = [*walk(loop.body)]
-        trip = forms.trip(loop)
-        reads = any(isinstance(s, Load) and s.buffer.scope == "param" for s in body)
-        if trip is None or loop.step != WARP or not reads or any(isinstance(s, For) for s in body):
-            continue
-        size = sum(FUNCTION if isinstance(s, Let) and is_function(s) else 1 for s in body)
-        fitting = [n for n in AHEAD if trip % n == 0 and n * size <= MOST]
-        if fitting:
-            kernel = unroll(kernel, loop.var.hint, factor=fitting[0])
-    return kernel
+def ahead(loop: For, trip: int) -> int:
+    """How many turns of an innermost loop run at once, so that loads do not wait for each other."""
+    body = [*walk(loop.body)]
+    reads = any(isinstance(s, Load) and s.buffer.scope == "param" for s in body)
+    if not reads or any(isinstance(s, For) for s in body):
+        return 1
+    size = sum(FUNCTION if isinstance(s, Let) and is_function(s) else 1 for s in body)
+    return next((n for n in AHEAD if trip % n == 0 and n * size <= MOST), 1)
 
 
 def turns(loop: For) -> int:

@@ -51,6 +51,7 @@ __all__ = [
     "simplify",
     "split",
     "unroll",
+    "unrolled",
     "vectorize",
     "written_out",
 ]
@@ -100,6 +101,10 @@ class _Unroll(Rewrite):
             why = f"{s.var.hint} has {'an unknown number of' if trip is None else trip} turns"
             expected = "a constant number" + (f", a multiple of {factor}" if factor else "")
             raise refusal("unroll", self.kernel, s, why, expected)
+        return self.several(s, trip, factor)
+
+    def several(self, s: For, trip: int, factor: int) -> None:
+        """A loop with `factor` turns in one."""
         start = self.operand(s.start)
         if factor == trip:
             return self._turns(s, start, trip)
@@ -111,6 +116,26 @@ class _Unroll(Rewrite):
         for turn in range(count):
             self.env[s.var] = self.index("add", base, turn * s.step)
             self.copy(s.body)
+
+
+def unrolled(kernel: Kernel, factor_of: Callable[[For, int], int]) -> Kernel:
+    """Each loop with as many turns in one as `factor_of(loop, turns)` says, which divides them."""
+    rewrite = _UnrollEach(kernel, factor_of)
+    rewrite.copy(kernel.body)
+    return replace(kernel, body=tuple(rewrite.body))
+
+
+class _UnrollEach(_Unroll):
+    def __init__(self, kernel: Kernel, factor_of: Callable[[For, int], int]) -> None:
+        super().__init__(kernel, (), None)
+        self.factor_of = factor_of
+
+    def loop(self, s: For) -> None:
+        trip = self.forms.trip(s)
+        factor = 1 if trip is None else self.factor_of(s, trip)
+        if trip is None or factor == 1:
+            return Rewrite.loop(self, s)
+        return self.several(s, trip, factor)
 
 
 def split(kernel: Kernel, loop: str, factor: int, tail: str = "guard") -> Kernel:

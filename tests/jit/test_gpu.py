@@ -8,20 +8,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import dualflow as df
+from dualflow.bench.programs import WORKLOADS as WORKLOADS_OF_BENCH
+from dualflow.bench.runner import seeded
 from dualflow.core import doors
+from jit import planner
 from jit.codegen.llvm import emit
 from jit.errors import KernelError
 from jit.forms import contraction
+from jit.loops import gpu_products
 from jit.loops.expand import expand
+from jit.loops.gpu_products import BLOCKS
 from jit.loops.heuristics import scheduled
 from jit.loops.verify import verify
 from jit.runtime import cubin
 from jit.runtime.cubin import linker
 from jit.runtime.gpu_code import gpu_code
 from jit.target import gpu
-from tests.gpu.workloads import WORKLOADS
+from tests.gpu.workloads import WORKLOADS, Workload, product
 from tests.jit.examples import EXAMPLES, example
 from tests.jit.stages import Stages, bits
+from tests.jit.test_programs import DATA, MOST, STEPS, watching
 from tests.ops import laws
 from tests.samples import SAMPLES
 
@@ -29,7 +36,7 @@ SM90, SM80 = gpu("sm_90"), gpu("sm_80")
 ELF = b"\x7fELF"
 # What the interpreter takes more than a second for.
 LONG = ("two_layers", "convolution", "convolution_backward", "attention", "attention_backward")
-FEW = ("tanh", "power", "astype", "sum", "mean", "concat", "take", "at.add")
+FEW = ("tanh", "power", "astype", "sum", "take", "at.add")
 needs_linker = pytest.mark.skipif(linker() is None, reason="nvidia-nvjitlink is not installed")
 
 
@@ -55,11 +62,21 @@ def check_bits(made, inputs):
     )
 
 
+def named(names, slow):
+    """Parameters, some of them slow."""
+    return [pytest.param(x, marks=[pytest.mark.slow] * (x in slow)) for x in names]
+
+
 @needs_linker
-@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("program", EXAMPLES)
-def test_examples_cubin(program, large):
-    check_cubins(Stages(example(program, large=large).graph, SM90))
+def test_examples_cubin(program):
+    check_cubins(Stages(example(program).graph, SM90))
+
+
+@needs_linker
+@pytest.mark.parametrize("program", named(EXAMPLES, LONG))
+def test_large_examples_cubin(program):
+    check_cubins(Stages(example(program, large=True).graph, SM90))
 
 
 @needs_linker
@@ -73,9 +90,7 @@ def test_other_machines_cubin():
     check_cubins(Stages(example("softmax").graph, SM80))
 
 
-@pytest.mark.parametrize(
-    "program", [pytest.param(x, marks=[pytest.mark.slow] * (x in LONG)) for x in EXAMPLES]
-)
+@pytest.mark.parametrize("program", named(EXAMPLES, LONG))
 def test_examples(program):
     call = example(program)
     check_bits(Stages(call.graph, SM90), call.inputs)
@@ -89,9 +104,7 @@ def test_workloads(name):
 
 
 @needs_linker
-@pytest.mark.parametrize(
-    "op", [pytest.param(x, marks=[pytest.mark.slow] * (x not in FEW)) for x in sorted(SAMPLES)]
-)
+@pytest.mark.parametrize("op", named(sorted(SAMPLES), SAMPLES.keys() - {*FEW}))
 def test_samples_cubin(op):
     for case in laws.cases(op, None, *laws.HALVES):
         call = laws.traced(op, case.number, case.dtype)
@@ -100,13 +113,30 @@ def test_samples_cubin(op):
         check_bits(made, call.inputs)
 
 
-def test_chains_of_products(monkeypatch):
-    """Sums of several chains of the canonical order, with a rest."""
-    from jit import planner
+@needs_linker
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKLOADS_OF_BENCH)
+def test_training_steps_cubin(name):
+    training, data = seeded(WORKLOADS_OF_BENCH[name].make), DATA[name]()
+    with watching() as found:
+        step = df.function(training.step, strict=True)
+        for _ in range(STEPS):
+            for arguments in data:
+                step(*arguments)
+    different = {str(each.graph): each for each in found if each.inputs is not None}
+    assert different
+    for each in [*different.values()][:MOST]:
+        check_cubins(Stages(each.graph, SM90))
 
-    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", 8)
+
+@pytest.mark.parametrize("inner", [19, 32])
+@pytest.mark.parametrize("block", BLOCKS[4:], ids=lambda block: str(block.shape))
+def test_products(monkeypatch, block, inner):
+    """Sums of several chains of the canonical order, with a rest and without."""
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", 16)
     monkeypatch.setattr(planner, "_kernels", {})
-    work = WORKLOADS["product_small"]
+    monkeypatch.setattr(gpu_products, "BLOCKS", (block,))
+    work = Workload(product, [(3, inner), (inner, 2), (2,)], [])
     check_bits(Stages(work.graph(large=False), SM90), work.arrays(large=False))
 
 
