@@ -15,6 +15,7 @@ from dualflow.autodiff.functional import grad, hessian, jacobian, jvp, value_and
 from dualflow.autodiff.tape import GradientTape
 from dualflow.core import tree
 from dualflow.core.context import no_grad
+from dualflow.core.devices import device
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.arrange import (
@@ -278,6 +279,7 @@ __all__ = [
     "cumulative_sum",
     "custom_gradient",
     "data",
+    "device",
     "divide",
     "e",
     "einsum",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dualflow.autodiff.sweep import Sweep, fitted
+from dualflow.core.devices import beside
 from dualflow.core.record import Pick, Record
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -70,7 +71,8 @@ def jvp_of(record: Record, given: tuple[Tensor | None, ...], y: Any) -> Any:
         ]
         return terms[0] if len(terms) == 1 else terms[0] + terms[1]
     if callable(op.jvp):
-        return op.jvp(given, y, *inputs, **attrs)
+        with beside(*inputs):
+            return op.jvp(given, y, *inputs, **attrs)
     if op.definition is not None:
         return push_definition(op, given, inputs, attrs)
     raise TapeError(
@@ -99,7 +101,8 @@ def push_definition(
             args[k] = x
         return op.definition(*args, **attrs)
 
-    return jvp(of_moving, [inputs[k] for k in moving], [given[k] for k in moving])[1]
+    with beside(*inputs):
+        return jvp(of_moving, [inputs[k] for k in moving], [given[k] for k in moving])[1]
 
 
 def zeros(x: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import beside
 from dualflow.core.op import Op
 from dualflow.core.record import INEXACT, Leaf, Pick, Record
 from dualflow.core.registry import functions
@@ -78,7 +79,8 @@ class Sweep:
         if before:
             return self.pull_all(cotangents, wanted, before)
         eager = not context.recording and (context.trace is None or context.trace.runs)
-        return (run_eagerly[-1] if eager else op_by_op)(self, cotangents, wanted)
+        with beside(*cotangents):
+            return (run_eagerly[-1] if eager else op_by_op)(self, cotangents, wanted)
 
     def pull_all(
         self, cotangents: list[Tensor], wanted: set[Any], before: dict[Any, Tensor] | None = None

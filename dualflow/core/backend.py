@@ -1,42 +1,24 @@
-"""The one switch between array modules: NumPy on the CPU, CuPy on a GPU (imported when used)."""
+"""Devices: their names, the array module of each, and the only moves between them."""
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from jit.errors import DeviceError
+from jit.runtime.cuda import cupy
 
-INSTALL_HINT = "pip install dualflow[gpu], on a machine with an NVIDIA GPU"
+ON_CPU = nullcontext()
+_names: dict[int, str] = {}  # of GPUs, by their numbers
 
 
 def array_module(array: Any) -> Any:
     """The module whose functions take `array`: numpy or cupy."""
-    if isinstance(array, np.ndarray | np.generic):
-        return np
-    return cupy()
-
-
-def cupy() -> Any:
-    """The cupy module.
-
-    Raises:
-        DeviceError: CuPy is not installed or finds no GPU.
-    """
-    try:
-        module = importlib.import_module("cupy")
-        count = module.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        raise DeviceError(
-            f"no GPU can be used here: {error}", "CuPy and a GPU", INSTALL_HINT
-        ) from None
-    if count == 0:
-        raise DeviceError(
-            "CuPy is installed, but there is no GPU", "at least one GPU", INSTALL_HINT
-        )
-    return module
+    return np if isinstance(array, np.ndarray | np.generic) else cupy()
 
 
 def canonical_device(device: str | None) -> str:
@@ -63,12 +45,25 @@ def canonical_device(device: str | None) -> str:
 
 def device_of(array: Any) -> str:
     """Where an array lies."""
-    return "cpu" if isinstance(array, np.ndarray) else f"gpu:{array.device.id}"
+    if isinstance(array, np.ndarray | np.generic):
+        return "cpu"
+    number = array.data.device_id
+    return _names.get(number) or _names.setdefault(number, f"gpu:{number}")
+
+
+def number_of(device: str) -> int:
+    """Which GPU a canonical name means."""
+    return int(device.partition(":")[2])
 
 
 def module_for(device: str) -> Any:
     """The array module that creates arrays on a canonical device."""
     return np if device == "cpu" else cupy()
+
+
+def active(device: str) -> Any:
+    """A `with` block in which CuPy works on a device; other GPUs are not touched by accident."""
+    return ON_CPU if device == "cpu" else cupy().cuda.Device(number_of(device))
 
 
 def to_device(array: Any, device: str) -> Any:
@@ -78,5 +73,28 @@ def to_device(array: Any, device: str) -> Any:
     module = cupy()
     if device == "cpu":
         return module.asnumpy(array)
-    with module.cuda.Device(int(device.partition(":")[2])):
+    with active(device):
         return module.asarray(array)
+
+
+def on_host(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """`evaluate` of an op that CuPy has no function for: arrays on a GPU go through the host."""
+
+    def run(xp: Any, *arrays: Any, **attrs: Any) -> Any:
+        if xp is np:
+            return evaluate(np, *arrays, **attrs)
+        return through_host(partial(evaluate, **attrs), arrays, device_of(arrays[0]))
+
+    return run
+
+
+def through_host(function: Callable[..., Any], arrays: Sequence[Any], device: str) -> Any:
+    """What a function of NumPy arrays gives, for arrays on a GPU: what CuPy cannot do.
+
+    The arrays are copied to the host, and the results back.
+    """
+    given = [to_device(x, "cpu") if hasattr(x, "dtype") else x for x in arrays]
+    out = function(np, *given)
+    if isinstance(out, tuple):
+        return tuple([to_device(np.asarray(y), device) for y in out])
+    return to_device(np.asarray(out), device)

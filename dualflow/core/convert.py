@@ -65,7 +65,7 @@ def from_data(x: Any, dtype: Any = None) -> Tensor:
     if isinstance(x, np.ndarray | np.generic):
         return Tensor(place(np.array(known_dtype(np.asarray(x)), dtype=target)))
     if hasattr(x, "__cuda_array_interface__"):
-        return Tensor(backend.cupy().array(x, dtype=target))
+        return Tensor(on_gpu(x, target, copy=True))
     if hasattr(x, "__array__"):
         return Tensor(place(np.array(known_dtype(np.asarray(x)), dtype=target)))
     raise DTypeError(
@@ -125,6 +125,35 @@ def known_dtype(array: Any) -> Any:
             f"an array of dtype {array.dtype} cannot become a tensor", f"one of {', '.join(dtypes)}"
         )
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def on_gpu(x: Any, dtype: Any = None, *, copy: bool = False) -> Any:
+    """An array of CuPy's on the GPU where another library has put `x`.
+
+    Args:
+        x: Something with a `__cuda_array_interface__`.
+        dtype: The dtype wanted; its own when None.
+        copy: False shares its memory.
+    """
+    if context.trace is not None:  # its memory may change before the next call
+        context.trace.refuse(
+            f"an array of {type(x).__module__.partition('.')[0]} on the GPU is read",
+            "make it a tensor outside of the function",
+        )
+    module = backend.cupy()
+    array = x if isinstance(x, module.ndarray) else module.asarray(x)
+    if copy or dtype not in (None, array.dtype):
+        with backend.active(backend.device_of(array)):
+            array = array.astype(dtype or array.dtype)
+    return known_dtype(array)
+
+
+def shared(x: Any) -> Any:
+    """An array whose memory is that of `x`, which is none of ours; None if there is no such."""
+    if isinstance(x, np.ndarray):
+        return x
+    others = not isinstance(x, Tensor) and hasattr(x, "__cuda_array_interface__")
+    return on_gpu(x) if others else None
 
 
 def place(array: Any) -> Any:

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from dualflow.core.backend import canonical_device
-from dualflow.core.context import using
+from dualflow.core.backend import canonical_device, device_of
+from dualflow.core.context import context, using
 from dualflow.core.convert import SCALARS, as_tensor
+from dualflow.core.devices import beside
 from dualflow.core.doors import ACCEPTS, binary_door, meet, unary_door
 from dualflow.core.op import Lowering, Op, TypesOnly, bind, symbolic
 from dualflow.core.registry import api, functions, refused
@@ -301,20 +302,24 @@ def as_tensors(operands: tuple[Any, ...]) -> tuple[Tensor, ...]:
     for x in operands:
         if isinstance(x, Tensor):
             met.setdefault(kind(x.dtype), x.dtype)
-    return tuple(
-        functions["asarray"](x, dtype=met.get(kind(weak_dtype(x, None))))
-        if isinstance(x, SCALARS)
-        else as_tensor(x)
-        for x in operands
-    )
+
+    def tensor(x: Any) -> Tensor:
+        if not isinstance(x, SCALARS):
+            return as_tensor(x)
+        with beside(*operands):
+            return functions["asarray"](x, dtype=met.get(kind(weak_dtype(x, None))))
+
+    return tuple(map(tensor, operands))
 
 
 def evaluate_definition(definition: Callable[..., Any]) -> Callable[..., Any]:
     """`evaluate` of a composite: the definition on concrete tensors, unrecorded."""
 
     def evaluate(xp: Any, *arrays: Any, **attrs: Any) -> Any:
-        with using(trace=None, recording=False):
-            out = definition(*map(Tensor, map(xp.asarray, arrays)), **attrs)
+        given = list(map(xp.asarray, arrays))
+        place = device_of(given[0]) if given else context.device
+        with using(trace=None, recording=False, device=place):
+            out = definition(*map(Tensor, given), **attrs)
         return tuple(y.raw for y in out) if isinstance(out, tuple) else out.raw
 
     return evaluate

@@ -15,6 +15,7 @@ from numpy import asarray, ndarray
 
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor, read
+from dualflow.core.devices import beside
 from dualflow.core.kernels import computed, computer_of_one, is_plain, of_numpy
 from dualflow.core.op import Op, bind
 from dualflow.core.record import NO_ATTRS, new_record
@@ -213,7 +214,10 @@ def in_dtype(name: str, args: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[An
             raise DTypeError(
                 f"{name}: {x} does not fit {dtype}", f"a number within {dtype}", "a wider dtype"
             )
-        out.append(x if keep_scalars else functions["full"]((), x, dtype=dtype))
+        if not keep_scalars:
+            with beside(*args):
+                x = functions["full"]((), x, dtype=dtype)
+        out.append(x)
     return tuple(out)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dualflow.core.backend import array_module, device_of, module_for
-from dualflow.core.context import context
+from dualflow.core.backend import active, device_of, module_for, to_device
+from dualflow.core.context import context, using
 from dualflow.core.kernels import computed
 from dualflow.core.leaks import leaked
 from dualflow.core.record import NO_ATTRS, hang
@@ -21,9 +21,10 @@ from dualflow.core.source import shortened
 from dualflow.core.tensor import Tensor
 from jit.errors import DeviceError, DualflowError, GraphError
 from jit.ir.op import OpDef
-from jit.types import TensorType
+from jit.types import TensorType, bfloat16
 
 registry: dict[str, Op] = {}
+BFLOAT16 = type(bfloat16)  # its dtype object is of a class of its own
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -108,11 +109,31 @@ def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
 
 def values(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
     """What `op` gives for arrays and weak Python scalars, as tensors without records."""
-    xp = module_of(op, arrays)
-    outs = computed(op, arrays, attrs) if xp is np else None
+    place = place_of(op, arrays)
+    if place != "cpu":
+        return values_on(place, op, arrays, attrs)
+    outs = computed(op, arrays, attrs)
     if outs is None:
-        outs = evaluated(op, arrays, attrs, xp)
-    return [wrap(y, xp) for y in outs]
+        outs = evaluated(op, arrays, attrs, np)
+    return [wrap(y) for y in outs]
+
+
+def values_on(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
+    """The same on a GPU."""
+    if is_for_host(arrays, attrs):
+        given = [to_device(x, "cpu") if hasattr(x, "dtype") else x for x in arrays]
+        with using(device="cpu"):
+            return [Tensor(to_device(y.raw, place)) for y in values(op, given, attrs)]
+    xp = module_for(place)
+    with active(place):
+        return [wrap(y, xp) for y in evaluated(op, arrays, attrs, xp)]
+
+
+def is_for_host(arrays: list[Any], attrs: dict[str, Any]) -> bool:
+    """Whether CuPy lacks code: it has few functions of bfloat16."""
+    return any(getattr(x, "dtype", None) == bfloat16 for x in arrays) or any(
+        x.__class__ is BFLOAT16 and x == bfloat16 for x in attrs.values()
+    )
 
 
 def evaluated(op: Op, arrays: list[Any], attrs: dict[str, Any], xp: Any) -> tuple[Any, ...]:
@@ -129,32 +150,42 @@ def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
-def module_of(op: Op, arrays: list[Any]) -> Any:
-    """numpy, or cupy; all arrays must lie on one device."""
+def place_of(op: Op, arrays: list[Any]) -> str:
+    """The one device that all arrays lie on; where there are none, the one in force."""
     first = None
     for array in arrays:
         if array.__class__ is np.ndarray:
             place = "cpu"
-        elif hasattr(array, "device"):
+        elif hasattr(array, "dtype"):
             place = device_of(array)
         else:
             continue
-        if first is not None and place != first:
-            raise DeviceError(
-                f"{op.name}: tensors on {first} and {place} met",
-                "all tensors on one device",
-                f'move one of them: x.to("{first}")',
-            )
-        first = place
-    if first is None:  # an op that creates
-        return module_for(context.device)
-    return np if first == "cpu" else array_module(next(a for a in arrays if hasattr(a, "device")))
+        if first is None:
+            first = place
+        elif place != first:
+            raise met_apart(op, arrays)
+    return context.device if first is None else first  # without arrays: an op that creates
+
+
+def met_apart(op: Op, arrays: list[Any]) -> DeviceError:
+    """The error of arrays on several devices: nothing moves unless it is told to."""
+    given = [(k, x) for k, x in enumerate(arrays, 1) if hasattr(x, "dtype")]
+    told = [
+        f"argument {k}, {TensorType(x.shape, x.dtype)}, lies on {device_of(x)}" for k, x in given
+    ]
+    gpu = next(device_of(x) for _, x in given if device_of(x) != "cpu")
+    return DeviceError(
+        f"{op.name}: {'; '.join(told)}",
+        "all tensors on one device",
+        f'x.to("{gpu}") for the others, or model.to("{gpu}") for all Variables of a model',
+    )
 
 
 def wrap(array: Any, xp: Any = np) -> Tensor:
     """A Tensor of an op's result; NumPy gives scalars where it should give 0-d arrays."""
     tensor = new_tensor(Tensor)
-    tensor.raw = array if array.__class__ is np.ndarray else xp.asarray(array)
+    known = array.__class__ is np.ndarray or hasattr(array, "__cuda_array_interface__")
+    tensor.raw = array if known else xp.asarray(array)
     tensor.record = tensor.symbol = None
     return tensor
 

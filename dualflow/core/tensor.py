@@ -292,6 +292,11 @@ class Tensor(Methods, NumPyProtocols):
     def __dlpack_device__(self) -> Any:
         return self.concrete("__dlpack__()").__dlpack_device__()
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The memory on a GPU, for others to read; a tensor on the CPU has no such attribute."""
+        return self.concrete("__cuda_array_interface__").__cuda_array_interface__
+
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
             "a Tensor cannot be changed; y = x.at[index].set(value) gives a changed copy"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualflow.core.context import Epoch, context, no_grad
+from dualflow.core.context import Epoch, context, no_grad, using
 from dualflow.core.convert import as_tensor, from_data, read
 from dualflow.core.record import Leaf, note_cut
 from dualflow.core.registry import functions
 from dualflow.core.source import user_frame
 from dualflow.core.tensor import Tensor
-from jit.errors import DTypeError, ShapeError
+from jit.errors import DeviceError, DTypeError, ShapeError
 from jit.types import TensorType, format_shape, kind
 
 if TYPE_CHECKING:
@@ -120,9 +120,16 @@ class Variable(Tensor):
             ShapeError: The shape differs.
             DTypeError: The dtype differs; nothing is narrowed silently.
         """
-        with no_grad():
+        place = self.device
+        with no_grad() if place == context.device else using(recording=False, device=place):
             tensor = as_tensor(
                 value, None if isinstance(value, Tensor | np.ndarray) else self.dtype
+            )
+        if tensor.device != place:
+            raise DeviceError(
+                f"assign: {self.label()} lies on {place}, the value on {tensor.device}",
+                f"a value on {place}",
+                f'{self.name or "v"}.assign(value.to("{place}"))',
             )
         if tensor.dtype != self.dtype:
             raise DTypeError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from dualflow import random
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import beside
 from dualflow.core.tensor import Tensor
 from dualflow.ops.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from dualflow.ops.attention import scaled_dot_product_attention
@@ -106,5 +107,6 @@ def dropout(
         return x
     if p == 1:
         return where(False, x, 0)  # noqa: FBT003 - a condition, not a switch
-    kept = random.bernoulli(x.shape, 1 - p, generator=generator)
+    with beside(x):
+        kept = random.bernoulli(x.shape, 1 - p, generator=generator)
     return where(kept, x * (1 / (1 - p)), 0)

@@ -10,6 +10,7 @@ import math
 
 from dualflow import random
 from dualflow.core.context import no_grad
+from dualflow.core.devices import placed
 from dualflow.core.variable import Variable
 from dualflow.ops.basic import full
 from jit.errors import ShapeError
@@ -53,6 +54,7 @@ def fans(variable: Variable) -> tuple[int, int]:
     return shape[1] * field, shape[0] * field
 
 
+@placed
 def uniform_(
     variable: Variable, a: float = 0.0, b: float = 1.0, generator: random.Generator | None = None
 ) -> Variable:
@@ -62,6 +64,7 @@ def uniform_(
     )
 
 
+@placed
 def normal_(
     variable: Variable,
     mean: float = 0.0,
@@ -75,6 +78,7 @@ def normal_(
     )
 
 
+@placed
 def constant_(variable: Variable, val: float) -> Variable:
     """Fills with one number."""
     return _assign(variable, full(variable.shape, val, dtype=variable.dtype))

@@ -238,7 +238,7 @@ class Module(Counted):
                     f"model.to({str(x.dtype)!r}), or value.astype({str(own[name].dtype)!r})",
                 )
         for name, x in values.items():
-            own[name].assign(astype(x, own[name].dtype))
+            own[name].assign(astype(x, own[name].dtype).to(own[name].device))
         return Mismatch(missing, unexpected)
 
     # ----- people -----

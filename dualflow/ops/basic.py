@@ -9,11 +9,12 @@ import numpy as np
 from dualflow.core import backend
 from dualflow.core.axes import canonical_shape
 from dualflow.core.context import context
-from dualflow.core.convert import as_tensor, from_data, held
+from dualflow.core.convert import as_tensor, from_data, held, shared
 from dualflow.core.define import creation
 from dualflow.core.doors import fits
 from dualflow.core.number import Number
 from dualflow.core.op import Op, bind, wrap
+from dualflow.core.record import hang
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
 from jit.errors import DTypeError
@@ -54,6 +55,18 @@ _extent = Op(
     evaluate=lambda xp, *, extent: xp.asarray(extent, int64),
     infer=lambda *, extent: TensorType((), int64),
     lower=lambda form, *, extent: form.index((), lambda: extent, int64),
+)
+
+# Applied by `to_device` only: no graph moves values, but gradients go back where values came from.
+_to_device = Op(
+    name="to_device",
+    evaluate=lambda xp, x, *, device: backend.to_device(x, device),
+    infer=lambda x, *, device: x,
+    lower=lambda form, x, *, device: form.extern(
+        "to_device", (x,), TensorType(x.shape, x.dtype), lambda a: backend.to_device(a, device)
+    ),
+    vjps=(lambda g, y, x, *, device: to_device(g, x.device),),
+    jvp="linear",
 )
 
 functions["identity"] = lambda x: bind(_identity, (as_tensor(x),))
@@ -121,7 +134,8 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
         obj: A number, nested lists, a NumPy or CuPy array, a Tensor or a Variable. Python floats
             make float32, Python ints int64; arrays keep their dtype.
         dtype: The dtype wanted instead.
-        copy: False shares the memory of a NumPy array, which must then not be written to any more.
+        copy: False shares the memory of a NumPy array, or of an array on a GPU, whose library has a
+            `__cuda_array_interface__`; nobody may write to it any more.
 
     Returns:
         Tensor.
@@ -134,9 +148,9 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
         >>> df.asarray([1.0, 2.0]).dtype
         dtype('float32')
     """
-    shared = copy is False and context.trace is None and isinstance(obj, np.ndarray)
-    if shared and obj.dtype in known_dtypes and dtype in (None, obj.dtype):
-        return Tensor(obj)
+    own = shared(obj) if copy is False and context.trace is None else None
+    if own is not None and own.dtype in known_dtypes and dtype in (None, own.dtype):
+        return Tensor(own)
     if isinstance(obj, Tensor | np.ndarray):
         return as_tensor(obj, dtype)
     return from_data(obj, dtype)
@@ -157,4 +171,10 @@ def to_device(x: Any, device: str, /) -> Tensor:
         DeviceError: There is no such device.
     """
     x, target = as_tensor(x), backend.canonical_device(device)
-    return x if x.device == target else Tensor(backend.to_device(x.concrete("to_device"), target))
+    if x.device == target:
+        return x
+    if context.trace is not None:
+        context.trace.escape(x, "to_device")
+    y = Tensor(backend.to_device(x.concrete("to_device") if x.raw is None else x.raw, target))
+    hang(_to_device, (x,), {"device": target}, [y])
+    return y

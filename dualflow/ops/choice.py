@@ -10,6 +10,7 @@ import numpy as np
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast, elementwise
+from dualflow.core.devices import beside
 from dualflow.core.doors import DTYPES_OF, WEAK, fits, in_dtype, meet
 from dualflow.core.op import Op, bind, wrap
 from dualflow.core.record import NO_ATTRS, new_record
@@ -84,7 +85,8 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
             return y
         except (ValueError, OverflowError):  # shapes that do not broadcast, too large numbers
             pass
-    return bind(_where, (condition, *meet("where", (x1, x2), "any")))
+    with beside(condition, x1, x2):
+        return bind(_where, (condition, *meet("where", (x1, x2), "any")))
 
 
 def _plain(x1: Any, x2: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from dualflow.core.axes import canonical_shape
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import creation
+from dualflow.core.devices import beside, placed
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
@@ -113,7 +114,8 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None) -> Tensor:
         [5.0, 5.0]
     """
     x = x if isinstance(x, Tensor) else as_tensor(x)
-    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype)
+    with beside(x):
+        return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype)
 
 
 @api
@@ -323,6 +325,7 @@ def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = float32)
 
 
 @api
+@placed
 def tril(x: Any, /, *, k: int = 0) -> Tensor:
     """The lower triangle of matrices, with zeros above it.
 
@@ -346,6 +349,7 @@ def tril(x: Any, /, *, k: int = 0) -> Tensor:
 
 
 @api
+@placed
 def triu(x: Any, /, *, k: int = 0) -> Tensor:
     """The upper triangle of matrices, with zeros below it.
 
@@ -421,6 +425,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
 
 
 @api
+@placed
 def one_hot(x: Any, /, num_classes: int | Dim, *, dtype: Any = float32) -> Tensor:
     """Rows with a 1 at the place that an integer names, and zeros elsewhere.
 

@@ -14,8 +14,10 @@ from typing import Any, Never
 import numpy as np
 
 from dualflow.core.axes import canonical_axis
+from dualflow.core.backend import on_host
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast
+from dualflow.core.devices import placed
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
@@ -148,10 +150,16 @@ FOLDS = {"add": "add", "min": "minimum", "max": "maximum"}
 
 def _scatter_evaluate(xp: Any, x: Any, v: Any, *indices: Any, axes: Axes, combine: str) -> Any:
     check_bounds(xp, x.shape, indices, axes)
+    if combine != "set":
+        return _fold(xp, x, v, *indices, axes=axes, combine=combine)
     y = x.copy()
-    if combine == "set":
-        y[key_of(indices, axes)] = v
-        return y
+    y[key_of(indices, axes)] = v
+    return y
+
+
+@on_host  # CuPy folds in no fixed order, and few dtypes
+def _fold(xp: Any, x: Any, v: Any, *indices: Any, axes: Axes, combine: str) -> Any:
+    y = x.copy()
     # In one dimension NumPy folds several times faster, in the same order.
     flat = flat_positions(xp, x.shape, indices, axes)
     getattr(xp, FOLDS[combine]).at(y.reshape(-1), xp.ravel(flat), xp.ravel(v))
@@ -254,6 +262,7 @@ def scatter(combine: str, x: Tensor, v: Tensor, indices: tuple[Tensor, ...], axe
 
 
 @api
+@placed
 def take(x: Any, indices: Any, /, axis: int | None = None, **foreign: Never) -> Tensor:
     """The slices of `x` at `indices` along one axis.
 
@@ -285,6 +294,7 @@ def take(x: Any, indices: Any, /, axis: int | None = None, **foreign: Never) -> 
 
 
 @api
+@placed
 def take_along_axis(x: Any, indices: Any, /, axis: int = -1, **foreign: Never) -> Tensor:
     """For each position of `indices` the element of `x` that it names along one axis.
 

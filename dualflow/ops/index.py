@@ -15,6 +15,7 @@ import numpy as np
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.define import broadcast
+from dualflow.core.devices import beside
 from dualflow.core.record import new_record
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -293,7 +294,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
             if x.record is not None:
                 y.record = new_record(BASIC_INDEX, (x,), {"index": index})
             return y
-    return Plan(x, index).read(x)
+    with beside(x):
+        return Plan(x, index).read(x)
 
 
 class BasicIndex:
@@ -373,7 +375,10 @@ class Place:
 
     def _changed(self, combine: str, v: Any) -> Tensor:
         x = as_tensor(self.x)
-        value = suited(x, v)
+        with beside(x):
+            return self._combined(combine, x, suited(x, v))
+
+    def _combined(self, combine: str, x: Tensor, value: Tensor) -> Tensor:
         if combine == "set" and value.ndim == 0 and is_mask_of(x, self.index):
             mask = as_tensor(self.index)
             mask = reshape(mask, (*mask.shape, *(1,) * (x.ndim - mask.ndim)))

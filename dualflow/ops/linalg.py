@@ -11,6 +11,7 @@ from dualflow.core.axes import canonical_axis
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import attach, broadcast, conjugated
+from dualflow.core.devices import placed
 from dualflow.core.doors import DTYPES_OF, meet
 from dualflow.core.hints import name_of, other_operand
 from dualflow.core.kernels import computed
@@ -257,6 +258,7 @@ def outer(x1: Any, x2: Any, /) -> Tensor:
 # ----- diagonals -----
 
 
+@placed
 def diagonal_of(x: Tensor, offset: int, axis1: int, axis2: int) -> Tensor:
     """Elements whose index along `axis2` is `offset` more than along `axis1`; the last axis."""
     down, right = max(-offset, 0), max(offset, 0)

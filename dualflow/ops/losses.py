@@ -7,6 +7,7 @@ from typing import Any
 
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
@@ -270,6 +271,7 @@ def softmax_loss(x: Any, labels: Any) -> Tensor:
 
 
 @api
+@placed
 def nll_loss(
     x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
@@ -315,6 +317,7 @@ def weighted(losses: Tensor, labels: Tensor, valid: Tensor, weight: Any, reducti
 
 
 @api
+@placed
 def cross_entropy(
     x: Any,
     target: Any,

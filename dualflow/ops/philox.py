@@ -8,11 +8,13 @@ depends on (key, call, i) and on nothing else: not on the shape, nor on who comp
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.axes import canonical_shape
+from dualflow.core.backend import to_device
 from dualflow.core.op import Op, bind
 from dualflow.core.tensor import Tensor
 from jit.errors import DTypeError
@@ -118,3 +120,9 @@ def random_bits(state: Tensor, shape: Any) -> Tensor:
         Tensor of uint32; element i, in row-major order, is word i % 4 of block i // 4.
     """
     return bind(_random_bits, (state,), {"shape": canonical_shape("random_bits", shape)})
+
+
+@cache
+def one_call(device: str) -> Tensor:
+    """What is added to a state on a device: the next call gets other words."""
+    return Tensor(to_device(np.array([0, 1], UINT64), device))

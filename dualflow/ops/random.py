@@ -1,9 +1,8 @@
 """Random numbers: a generator whose state is a Variable, and samplers that transform its bits.
 
 Each call of a sampler takes the generator's state and moves it on by one, with an ordinary write
-to a
-Variable: recording, rollback and both modes need nothing special. The default generator starts from
-seed 0 in every process.
+to a Variable: recording, rollback and both modes need nothing special. The default generator
+starts from seed 0 in every process.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.axes import canonical_shape
-from dualflow.core.context import using
+from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import creation
 from dualflow.core.doors import fits
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
-from dualflow.core.variable import Variable
+from dualflow.core.variable import Variable, convert
 from dualflow.ops.choice import minimum, where
 from dualflow.ops.elementwise import astype
-from dualflow.ops.philox import UINT64, random_bits
+from dualflow.ops.philox import UINT64, one_call, random_bits
 from dualflow.ops.power import sqrt
 from dualflow.ops.shape import reshape
 from dualflow.ops.special import cos, log, log1p, sin
@@ -59,8 +58,10 @@ class Generator:
 
     def take(self) -> Tensor:
         """The state for one call; the next call gets another."""
+        if self.state.device != context.device:  # it is where it was used last
+            convert(self.state, context.device)
         state = self.state.read_value()
-        self.state.assign(state + ONE_CALL)
+        self.state.assign(state + one_call(context.device))
         return state
 
     def __repr__(self) -> str:
@@ -72,7 +73,6 @@ def start(seed: int) -> np.ndarray[Any, Any]:
     return np.array([int(seed) % 2**64, 0], np.uint64)
 
 
-ONE_CALL = Tensor(np.array([0, 1], UINT64))
 with using(trace=None):  # whoever imports this, and when
     default_generator = Generator(0)
 
@@ -117,7 +117,8 @@ def set_state(state: Any) -> None:
         >>> bool((x == df.random.normal(2)).all())
         True
     """
-    default_generator.state.assign(state)
+    own = default_generator.state
+    own.assign(functions["to_device"](state, own.device) if isinstance(state, Tensor) else state)
 
 
 def bits_of(generator: Generator | None, shape: Any) -> Tensor:

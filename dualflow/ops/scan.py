@@ -7,6 +7,7 @@ from typing import Any, Never
 from dualflow.core.axes import canonical_axis
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
+from dualflow.core.devices import placed
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, functions, refused
 from dualflow.core.tensor import Tensor
@@ -94,6 +95,7 @@ def linear_recurrence(a: Tensor, b: Tensor, axis: int, *, reverse: bool) -> Tens
     return b
 
 
+@placed
 def shifted(x: Tensor, axis: int, distance: int, fill: float, *, reverse: bool) -> Tensor:
     """x[i + distance] at i, and `fill` where there is none; x[i - distance] when `reverse`."""
     extent = x.shape[axis]
@@ -129,6 +131,7 @@ def running_product(
 # ----- the public functions -----
 
 
+@placed
 def _cumulative(
     name: str,
     run: Any,

@@ -9,6 +9,7 @@ import numpy as np
 
 from dualflow.core.axes import canonical_axis
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, refused
@@ -151,6 +152,7 @@ _searchsorted = Op(
 
 
 @api
+@placed
 def searchsorted(x1: Any, x2: Any, /, side: str = "left", *, sorter: Any = None) -> Tensor:
     """Where to insert values into sorted ones so that they stay sorted.
 

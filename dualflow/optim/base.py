@@ -9,13 +9,15 @@ neither records again nor goes stale. Other settings are part of the recording, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Self
 
+from dualflow.core.backend import canonical_device
 from dualflow.core.context import Epoch, context, no_grad
 from dualflow.core.convert import as_tensor, read
+from dualflow.core.devices import beside
 from dualflow.core.source import warn_user
 from dualflow.core.tensor import Tensor
-from dualflow.core.variable import Variable, clear_grads
+from dualflow.core.variable import Variable, clear_grads, convert
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.create import zeros_like
 from dualflow.ops.elementwise import astype
@@ -27,20 +29,24 @@ class ParamGroup(MutableMapping[str, Any]):
     """Parameters that share settings; reads and writes like PyTorch's dict.
 
     `group["lr"]` is a Tensor, the value at this moment; `group["lr"] = 0.1` sets it.
+
+    Attributes:
+        rate: The Variable that holds it.
     """
 
     def __init__(self, owner: Optimizer, params: list[Variable], settings: dict[str, Any]) -> None:
         self._owner = owner
-        self._rate = Variable(float(settings["lr"]), float64, trainable=False, name="lr")
+        with beside(*params):
+            self.rate = Variable(float(settings["lr"]), float64, trainable=False, name="lr")
         self._settings = {**settings, "params": params}
 
     def __getitem__(self, key: str) -> Any:
-        return read(self._rate) if key == "lr" else self._settings[key]
+        return read(self.rate) if key == "lr" else self._settings[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == "lr":
             with no_grad():
-                self._rate.assign(as_tensor(value, float64))
+                self.rate.assign(as_tensor(value, float64).to(self.rate.device))
             return
         self._settings[key] = value
         self._owner.changed()
@@ -130,9 +136,20 @@ class Optimizer:
         added = ParamGroup(self, params, {**self.defaults, **settings})
         self.param_groups.append(added)
         self.changed()
-        with no_grad():
-            for parameter in params:
+        for parameter in params:
+            with no_grad(), beside(parameter):
                 self.state[parameter] = self.init_state(parameter, added)
+
+    def to(self, device: str) -> Self:
+        """Moves learning rates and state to a device, in place; parameters move with their model.
+
+        Args:
+            device: Such as `"gpu"`: where the parameters lie.
+        """
+        rates = [group.rate for group in self.param_groups]
+        for variable in [*rates, *[v for state in self.state.values() for v in state.values()]]:
+            convert(variable, canonical_device(device))
+        return self
 
     def changed(self) -> None:
         """Something changed that is no Variable: steps that were recorded before do not hold."""
@@ -280,7 +297,7 @@ class Optimizer:
             for p, k in zip(group["params"], old["params"], strict=True):
                 writes += self._writes(p, state_dict["state"].get(k, {}))
         for variable, value in writes:
-            variable.assign(value)
+            variable.assign(value.to(variable.device))
         for group, old in zip(self.param_groups, saved, strict=True):
             group.update({k: v for k, v in old.items() if k != "params"})
 

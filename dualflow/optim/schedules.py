@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dualflow.core.context import no_grad
+from dualflow.core.devices import beside
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.elementwise import astype
@@ -31,7 +32,8 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.count = Variable(0, int64, trainable=False, name="count")
+        with beside(optimizer.lr):
+            self.count = Variable(0, int64, trainable=False, name="count")
         self.base_lrs = [float(group["lr"]) for group in optimizer.param_groups]
         self._set()
 

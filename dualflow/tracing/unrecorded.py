@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.context import using
+from dualflow.core.convert import place
 from dualflow.core.tensor import Tensor
 
 
@@ -27,7 +28,7 @@ class Unrecorded:
     def capture_array(self, array: Any) -> Tensor:
         """A NumPy array that an op was given, as it is now."""
         with using(trace=None):
-            return Tensor(np.array(array))
+            return Tensor(place(np.array(array)))
 
     def _nothing(self, *args: Any) -> None:
         """Python runs at every call: nothing has to be noted."""

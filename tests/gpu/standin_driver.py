@@ -1,0 +1,318 @@
+"""The stand-in's `cupy.cuda`: devices, memory, streams, graphs, and launches that are recorded.
+
+A launch runs at once, unless its stream captures: then the graph runs it, with the parameters that
+it was captured with. What a function of a loaded module does is told by `functions`, by its name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+Launch = tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+class State:
+    """What the machine of the stand-in is, and what was asked of it.
+
+    Attributes:
+        devices: How many there are.
+        device: The active one.
+        capacity: Bytes of memory of each device; asking for more fails.
+        counts: How often something was done.
+        log: Launches and graphs in order.
+        functions: What the functions of loaded modules do, by name: given their parameters.
+    """
+
+    def __init__(self) -> None:
+        self.devices, self.device = 1, 0
+        self.capacity = 1 << 40
+        self.counts: Counter[str] = Counter()
+        self.log: list[tuple[Any, ...]] = []
+        self.functions: dict[str, Callable[[list[int]], None]] = {}
+        self.parameters: dict[str, int] = {}
+        self.stream: Any = None
+
+    def count(self, what: str) -> None:
+        self.counts[what] += 1
+
+
+state = State()
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's, which is no subclass of a CUDA error either."""
+
+    __module__ = "cupy.cuda.memory"
+
+
+class Memory:
+    """A block of a device."""
+
+    def __init__(self, block: np.ndarray[Any, Any], device: int) -> None:
+        self.block, self.device_id = block, device
+        self.ptr, self.size = block.ctypes.data, block.nbytes
+
+    def view(self, address: int, size: int) -> Any:
+        start = address - self.ptr
+        return self.block.reshape(-1).view(np.uint8)[start : start + size]
+
+
+def memory_of(host: np.ndarray[Any, Any], device: int) -> Memory:
+    """The block that a new array of NumPy's is."""
+    memory = Memory.__new__(Memory)
+    memory.device_id, memory.size = device, host.nbytes
+    order = sorted(range(host.ndim), key=lambda k: -host.strides[k])
+    flat = host.transpose(order)
+    memory.block = np.ndarray((host.nbytes,), np.uint8, _bytes(flat))
+    memory.ptr = host.ctypes.data
+    memory.owner = host  # type: ignore[attr-defined]
+    return memory
+
+
+def _bytes(flat: np.ndarray[Any, Any]) -> Any:
+    return (ctypes.c_uint8 * max(flat.nbytes, 1)).from_address(flat.ctypes.data)
+
+
+class MemoryPointer:
+    """A place in a block."""
+
+    def __init__(self, mem: Memory, address: int) -> None:
+        self.mem, self.ptr = mem, address
+
+    @property
+    def device_id(self) -> int:
+        return self.mem.device_id
+
+    def __add__(self, offset: int) -> MemoryPointer:
+        return MemoryPointer(self.mem, self.ptr + offset)
+
+
+def alloc(size: int) -> MemoryPointer:
+    """New memory on the active device, aligned as CUDA's is, filled with garbage."""
+    if size > state.capacity:
+        raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
+    raw = np.full(size + 512, 0xA5, np.uint8)
+    start = -raw.ctypes.data % 512
+    memory = Memory(raw[start : start + max(size, 1)], state.device)
+    state.count("allocated")
+    return MemoryPointer(memory, memory.ptr)
+
+
+class Pool:
+    """A memory pool, which hands out new memory always."""
+
+    def malloc(self, size: int) -> MemoryPointer:
+        return alloc(size)
+
+    def free_all_blocks(self) -> None:
+        state.count("pools freed")
+
+    def used_bytes(self) -> int:
+        return 0
+
+
+class Device:
+    """A device; a `with` block in which it is active."""
+
+    def __init__(self, id: int | None = None) -> None:
+        self.id = state.device if id is None else int(id)
+        self._before: list[int] = []
+
+    def __enter__(self) -> Device:
+        self._before.append(state.device)
+        state.device = self.id
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        state.device = self._before.pop()
+
+    def synchronize(self) -> None:
+        state.count("synchronised")
+
+    @property
+    def compute_capability(self) -> str:
+        return "90"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and self.id == other.id
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Event:
+    def __init__(self, **flags: Any) -> None:
+        self.at = 0
+
+    def record(self, stream: Any = None) -> None:
+        del stream
+        self.at = next(clock)
+
+    def synchronize(self) -> None:
+        pass
+
+
+clock = itertools.count()
+
+
+class Stream:
+    """A stream; the null stream cannot capture."""
+
+    null: Stream
+
+    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
+        self.is_null, self.non_blocking = null, non_blocking
+        self.ptr = 0 if null else id(self)
+        self.captured: list[Launch] | None = None
+        if not null:
+            streams[self.ptr] = self
+
+    def __enter__(self) -> Stream:
+        self._outer, state.stream = state.stream, self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        state.stream = self._outer
+
+    def begin_capture(self, mode: Any = None) -> None:
+        del mode
+        if self.is_null:
+            raise RuntimeError("cudaErrorStreamCaptureImplicit")
+        self.captured = []
+
+    def end_capture(self) -> Graph:
+        launches, self.captured = self.captured, None
+        assert launches is not None
+        state.count("captured")
+        return Graph(launches)
+
+    def synchronize(self) -> None:
+        state.count("synchronised")
+
+    def record(self, event: Event | None = None) -> Event:
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        del event
+        state.count("waited")
+
+
+streams: dict[int, Stream] = {}
+Stream.null = streams[0] = Stream(null=True)
+
+
+class Graph:
+    """What a stream has captured."""
+
+    def __init__(self, launches: list[Launch]) -> None:
+        self.launches = launches
+
+    def launch(self, stream: Any = None) -> None:
+        del stream
+        state.count("replayed")
+        state.log.append(("graph", len(self.launches)))
+        for launch in self.launches:
+            run(launch)
+
+
+class Function:
+    def __init__(self, ptr: int) -> None:
+        self.ptr = ptr
+
+
+class Module:
+    """A loaded image."""
+
+    def load(self, image: bytes) -> None:
+        self.image = image
+        state.count("loaded")
+
+    def get_function(self, name: str) -> Function:
+        found = [ptr for ptr, known in names.items() if known == name]
+        if not found:
+            found = [next(numbers)]
+            names[found[0]] = name
+        return Function(found[0])
+
+
+numbers = itertools.count(1000, 16)
+names: dict[int, str] = {}
+
+
+def launch_kernel(f: int, *rest: int) -> None:
+    """`cupy.cuda.driver.launchKernel`: reads the parameters as CUDA does, when it is called."""
+    gx, gy, gz, bx, by, bz, _shared, stream, parameters, _extra = rest
+    if min(gx, gy, gz, bx, by, bz) < 1 or bx * by * bz > 1024:
+        raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+    count = state.parameters[names[f]]
+    pointers = (ctypes.c_void_p * count).from_address(parameters)
+    words = tuple([ctypes.c_int64.from_address(p or 0).value for p in pointers])
+    launch = f, (gx, gy, gz), (bx, by, bz), words
+    captured = streams[stream].captured
+    if captured is not None:
+        captured.append(launch)
+        return
+    state.count("launched")
+    run(launch)
+
+
+def run(launch: Launch) -> None:
+    function, grid, block, words = launch
+    state.log.append(("launch", names[function], grid, block))
+    state.functions[names[function]](list(words))
+
+
+def memcpy(target: int, source: int, size: int, kind: int = 0, stream: int = 0) -> None:
+    """Any copy: all memory is the host's."""
+    state.count({1: "to device", 2: "to host"}.get(kind, "copied"))
+    launch_free = streams[stream].captured is None
+    assert launch_free, "a copy in a capture is not what the stand-in records"
+    ctypes.memmove(target, source, size)
+
+
+def memset(target: int, value: int, size: int, stream: int = 0) -> None:
+    del stream
+    ctypes.memset(target, value, size)
+
+
+def cuda_of() -> Any:
+    """The namespace `cupy.cuda`."""
+    pool = Pool()
+    runtime = SimpleNamespace(
+        getDeviceCount=lambda: state.devices,
+        getDevice=lambda: state.device,
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 13000,
+        memcpyAsync=memcpy,
+        memcpy=memcpy,
+        memsetAsync=memset,
+        memcpyHostToDevice=1,
+        memcpyDeviceToHost=2,
+        memcpyDeviceToDevice=3,
+        deviceSynchronize=lambda: state.count("synchronised"),
+        getDeviceProperties=lambda number: {"name": b"stand-in", "multiProcessorCount": 4},
+    )
+    return SimpleNamespace(
+        alloc=alloc,
+        Device=Device,
+        Event=Event,
+        Stream=Stream,
+        Graph=Graph,
+        MemoryPool=Pool,
+        MemoryPointer=MemoryPointer,
+        runtime=runtime,
+        driver=SimpleNamespace(launchKernel=launch_kernel),
+        function=SimpleNamespace(Module=Module),
+        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        get_current_stream=lambda: state.stream or Stream.null,
+        get_default_memory_pool=lambda: pool,
+        get_elapsed_time=lambda start, stop: float(stop.at - start.at),
+    )

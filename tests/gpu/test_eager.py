@@ -1,0 +1,176 @@
+"""Tensors on a device: where they are made, what moves them, what is refused, who may read them."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from dualflow import nn
+from dualflow.core import backend
+from dualflow.errors import DeviceError
+from jit.runtime import cuda
+from tests.gpu import cupy_names, standin
+
+
+def test_a_device_holds_for_a_block_and_for_a_function(machine):
+    with df.device("gpu"):
+        assert df.zeros(2).device == df.asarray([1.0]).device == df.arange(3).device == "gpu:0"
+        with df.device("gpu:1"):
+            assert df.randn(2).device == "gpu:1"
+        assert df.Variable([1.0]).device == "gpu:0"
+        assert df.asarray(np.ones(2)).device == "gpu:0"
+    assert df.zeros(2).device == "cpu"
+
+    @df.device("gpu:1")
+    def made():
+        return df.eye(2)
+
+    assert made().device == "gpu:1"
+    assert made.__name__ == "made"
+
+
+def test_each_creation_function_takes_a_device(machine):
+    x = df.ones(2)
+    made = [df.full((2,), 1.0, device="cuda:1"), df.zeros_like(x, device="gpu:1")]
+    assert {y.device for y in made} == {"gpu:1"}
+    assert df.zeros_like(made[0]).device == "gpu:1"
+    assert df.asarray([1.0], device="cpu").device == "cpu"
+
+
+def test_only_what_is_asked_for_moves(machine):
+    x = df.asarray([[1.0, 2.0], [3.0, 4.0]]).to("gpu")
+    assert x.to("gpu:0") is x
+    before = dict(machine.counts)
+    y = df.tanh(x @ x.T + 1.0).sum(axis=0)
+    assert dict(machine.counts) == before
+    assert y.to("cpu").device == "cpu"
+    assert machine.counts["to host"] == before.get("to host", 0) + 1
+
+
+@pytest.mark.parametrize("other", ["cpu", "gpu:1"])
+def test_two_devices_do_not_meet(other, machine):
+    x, y = df.ones((2, 3)).to("gpu:0"), df.ones(3).to(other)
+    with pytest.raises(DeviceError) as told:
+        x + y
+    message = str(told.value)
+    assert f"add: argument 1, float32[2,3], lies on gpu:0; argument 2, float32[3], lies on {other}"
+    assert "argument 1, float32[2,3], lies on gpu:0" in message
+    assert f"argument 2, float32[3], lies on {other}" in message
+    assert 'x.to("gpu:' in message
+
+
+def test_numbers_go_anywhere_and_arrays_do_not(machine):
+    x = df.ones(3, device="gpu")
+    assert (x * 2 + 1.5).tolist() == [3.5] * 3
+    assert df.where(x > 0, 1.0, 2.0).device == "gpu:0"
+    assert x[[0, 2]].device == x.at[1].set(5.0).device == "gpu:0"
+    with pytest.raises(DeviceError):
+        x + np.ones(3, np.float32)
+
+
+def test_assigning_does_not_move(machine):
+    w = df.Variable([1.0, 2.0], name="w")
+    with pytest.raises(DeviceError, match="Variable 'w' lies on cpu, the value on gpu:0"):
+        w.assign(df.zeros(2, device="gpu"))
+    v = df.Variable(df.zeros(2, device="gpu"))
+    assert v.assign([3.0, 4.0]).device == v.assign(np.ones(2, np.float32)).device == "gpu:0"
+
+
+def test_values_come_out(machine):
+    x = df.asarray([[1.5, 2.0]], device="gpu")
+    assert x.tolist() == [[1.5, 2.0]]
+    assert type(x.numpy()) is np.ndarray
+    assert x[0, 0].item() == float(x[0, 0]) == 1.5
+    assert bool(x[0, 1] == 2.0)
+    assert int(x.sum()) == 3
+    assert "device=gpu:0" in repr(x)
+    assert np.array(x).tolist() == x.tolist()
+    assert f"{x[0, 0]:.2f}" == "1.50"
+    assert (x == df.ones((1, 2), device="gpu")).tolist() == [[False, False]]
+
+
+def test_pickles_are_read_anywhere(machine):
+    v = df.Variable(df.ones(2, device="gpu"), name="v")
+    tensor, variable = pickle.loads(pickle.dumps((v + 1.0, v)))
+    assert (tensor.device, variable.device, variable.name) == ("cpu", "cpu", "v")
+    assert tensor.tolist() == [2.0, 2.0]
+
+
+def test_memory_is_shared_with_other_libraries(machine):
+    theirs = standin.module.asarray(np.arange(3, dtype=np.float32))
+    shared, copied = df.asarray(theirs, copy=False), df.asarray(theirs)
+    theirs.set(np.array([7.0, 8.0, 9.0]))
+    assert shared.tolist() == [7.0, 8.0, 9.0]
+    assert copied.tolist() == [0.0, 1.0, 2.0]
+    assert shared.__cuda_array_interface__["data"][0] == theirs.data.ptr
+    assert shared.__dlpack_device__() == (2, 0)
+    assert standin.module.from_dlpack(theirs).data.ptr == theirs.data.ptr
+    assert not hasattr(df.ones(2), "__cuda_array_interface__")
+
+
+def test_gradients_go_back_where_values_came_from(machine):
+    w = df.Variable([1.0, 2.0])
+    with df.GradientTape() as tape:
+        loss = (w.to("gpu") ** 2).sum()
+    g = tape.gradient(loss, w)
+    assert (loss.device, g.device, g.tolist()) == ("gpu:0", "cpu", [2.0, 4.0])
+    v = df.Variable(df.ones(2, device="gpu"))
+    (v * 3.0).sum().backward()
+    assert (v.grad.device, v.grad.tolist()) == ("gpu:0", [3.0, 3.0])
+
+
+def test_a_model_moves_and_learns(machine):
+    def losses(device):
+        df.random.seed(3)
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.25), nn.Linear(8, 3))
+        model.to(device)
+        optimizer = df.optim.Adam(model.parameters(), 1e-2)
+        x, y = df.ones((5, 4), device=device), df.zeros(5, dtype=df.int64, device=device)
+        told = []
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            told.append(loss.item())
+        assert {v.device for v in model.parameters()} == {backend.canonical_device(device)}
+        return told
+
+    assert losses("gpu") == pytest.approx(losses("cpu"), rel=1e-5)
+
+
+def test_random_numbers_are_those_of_the_cpu(machine):
+    df.random.seed(5)
+    wanted = [df.random.uniform(7).tolist(), df.random.normal(5).tolist()]
+    for device in ("gpu:0", "gpu:1"):
+        df.random.seed(5)
+        with df.device(device):
+            assert df.random.uniform(7).tolist() == wanted[0]
+        assert df.random.normal(5).tolist() == wanted[1]  # the stream goes on, wherever it is asked
+    df.random.set_state(df.random.get_state().to("gpu:1"))
+
+
+def test_devices_that_are_not_there(machine):
+    with pytest.raises(DeviceError, match=r"gpu:0 to gpu:1"):
+        df.device("gpu:2")
+
+
+def test_a_driver_that_is_too_old(machine, monkeypatch):
+    def count():
+        raise RuntimeError("cudaErrorInsufficientDriver")
+
+    monkeypatch.setattr(standin.cuda.runtime, "getDeviceCount", count)
+    monkeypatch.setattr(standin.cuda.runtime, "driverGetVersion", lambda: 12020)
+    monkeypatch.setattr(cuda, "_ready", None)
+    with pytest.raises(DeviceError, match=r"knows CUDA up to 12\.2, CuPy is made for CUDA 13\.0"):
+        df.device("gpu")
+
+
+def test_the_names_that_the_stand_in_has_are_those_of_cupy():
+    cupy = pytest.importorskip("cupy", exc_type=ImportError)
+    listed = cupy_names.listed(cupy)
+    if listed.split("\n")[0] == cupy_names.FILE.read_text(encoding="utf-8").split("\n")[0]:
+        assert listed == cupy_names.FILE.read_text(encoding="utf-8")
