@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 Pairs: TypeAlias = "tuple[tuple[int, int], ...]"
 
 COMPILATIONS, TIMES = 1, 2  # levels of JIT_DEBUG
-TARGETS = {"cpu": "compiled", "interpreter": "interpreted"}  # a target and how its code runs
+TARGETS = {
+    "cpu": "compiled",
+    "gpu": "compiled",
+    "interpreter": "interpreted",
+}  # a target and how its code runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +121,8 @@ def compile(
 
     Args:
         graph: Stays as it is.
-        target: What to run it on: "cpu", or "interpreter", node by node through `evaluate`; by
-            default what JIT_TARGET says.
+        target: What to run it on: "cpu", "gpu:0" (and so on), or "interpreter", node by node
+            through `evaluate`; by default what JIT_TARGET says.
         ops: Op records by name that passes may bring into the graph beside those it has.
         xp: The array module of the interpreter; anything but NumPy is interpreted.
         donate: Pairs (input, output) that calls will offer: the output may take the memory of the
@@ -130,7 +134,8 @@ def compile(
         GraphError: The graph is not valid (checked under JIT_CHECK=1).
     """
     target = target or config().target
-    if target not in TARGETS:
+    name, _, number = target.partition(":")
+    if name not in TARGETS or (number and not (name == "gpu" and number.isdigit())):
         raise DeviceError(
             f"jit.compile: there is no target {target!r}",
             f"one of {', '.join(map(repr, TARGETS))}",
@@ -139,12 +144,13 @@ def compile(
     start = time.perf_counter()
     given, stages = len(graph.nodes), Stages(graph.name)
     with collector_paused(), compilation(graph.name):
-        native = target == "cpu" and xp is np
+        gpu = int(number or 0) if name == "gpu" else None
+        native = name != "interpreter" and config().target != "interpreter" and xp is np
         graph, passes = run_passes(graph, pipeline(ops, native=native), stages)
         optimised = time.perf_counter()
-        code = (made_native(graph, donate, stages, hurry=hurry) if native else None) or Interpreted(
-            graph, xp
-        )
+        code = made_native(graph, donate, stages, hurry=hurry, gpu=gpu) if native else None
+        if code is None:
+            code = Interpreted(graph, xp if gpu is None else array_module_of(gpu))
     seconds = {"passes": optimised - start, "code": time.perf_counter() - optimised}
     mode = TARGETS["interpreter" if isinstance(code, Interpreted) else "cpu"]
     debug = config().debug
@@ -155,12 +161,22 @@ def compile(
     return made
 
 
-def made_native(graph: Graph, donate: Pairs, stages: Stages, *, hurry: bool) -> NativeCode | None:
-    """Machine code for this computer; None for what only the interpreter can run."""
+def array_module_of(gpu: int) -> ModuleType:
+    """The array module of a GPU, which must be there."""
+    del gpu
+    from jit.runtime.cuda import cupy
+
+    return cupy()
+
+
+def made_native(
+    graph: Graph, donate: Pairs, stages: Stages, *, hurry: bool, gpu: int | None
+) -> NativeCode | None:
+    """Machine code for this computer, or its GPU; None for what only the interpreter can run."""
     from jit.native import NativeCode  # LLVM is loaded when something is compiled
 
     try:
-        return NativeCode(graph, donate, stages, hurry=hurry)
+        return NativeCode(graph, donate, stages, hurry=hurry, gpu=gpu)
     except NoNativeCode as reason:
         if config().debug >= COMPILATIONS:
             sys.stderr.write(f"# {graph.name}: interpreted, because of {reason}\n")

@@ -83,6 +83,10 @@ class DeviceError(DualflowError, RuntimeError):
     """A device does not exist, or tensors of two devices met."""
 
 
+class OutOfMemoryError(DualflowError, MemoryError):
+    """A device has not enough free memory for what was asked of it."""
+
+
 class GraphError(DualflowError, RuntimeError):
     """A Graph breaks its own rules: the verifier or the parser found it."""
 

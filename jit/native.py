@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from jit.dims import Extent, evaluate, solve
 from jit.errors import LaunchFailed
 from jit.forms.native import lower_for_code
@@ -15,13 +17,18 @@ from jit.ir.graph import Graph
 from jit.ordering import ordered
 from jit.passes.base import Stages
 from jit.planner import plan
+from jit.progress import each
 from jit.report import Cost, Part
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
+from jit.runtime.cuda import cupy, gpu_target
 from jit.runtime.executable import Executable
+from jit.runtime.gpu import GpuExecutable
+from jit.runtime.gpu_code import gpu_code
 from jit.runtime.library import library
-from jit.runtime.program import HostStep, Launch, Repeat, Step
-from jit.runtime.timing import timed
+from jit.runtime.program import HostStep, Launch, Program, Repeat, Step
+from jit.runtime.timing import Timing, timed
+from jit.target import Target
 
 LOOPS = 4  # the level of JIT_DEBUG from which forms and launches are shown
 
@@ -35,6 +42,7 @@ class NativeCode:
             can take the memory of the input.
         stages: Where forms and launches are shown.
         hurry: It will run a few times only.
+        gpu: The number of the GPU that it is for; None: this computer's processor.
 
     Attributes:
         kernels: What a call launches.
@@ -46,20 +54,27 @@ class NativeCode:
         NoNativeCode: Only the interpreter can run it.
     """
 
-    def __init__(self, graph: Graph, donate: Pairs, stages: Stages, *, hurry: bool = False) -> None:
-        target = replace(host_target(), hurry=hurry)
+    def __init__(
+        self,
+        graph: Graph,
+        donate: Pairs,
+        stages: Stages,
+        *,
+        hurry: bool = False,
+        gpu: int | None = None,
+    ) -> None:
+        target = replace(host_target(), hurry=hurry) if gpu is None else gpu_target(gpu)
+        self._gpu = gpu
         forms = lower_for_code(graph)
         stages.show("forms", forms, LOOPS)
         self.graph, self.plan = graph, plan(graph.name, forms, target)
         program = self.plan.program
         program.steps = ordered(program, donate)
         stages.show("launches", program, LOOPS)
-        launches = list(program.launches())
-        kernels = [launch.kernel for launch in launches]
-        before = counts()
-        addresses = dict(zip(kernels, library().addresses(kernels, target)))
-        self.found = {way: count - before[way] for way, count in counts().items()}
-        self._run = Executable(program, addresses)
+        if gpu is None:
+            self._run, self.found = for_host(program, target)
+        else:
+            self._run, self.found = for_gpu(program, target, gpu)
         self._reshaped = [(k, type_) for k, type_ in enumerate(self.plan.outputs) if type_]
         self.kernels = [part for step in program.steps for part in launched(step)]
         self.host_steps = [part_of(step) for step in program.steps if isinstance(step, HostStep)]
@@ -90,7 +105,7 @@ class NativeCode:
             DualflowError: As a call does.
         """
         try:
-            results, timings = timed(self._run, arrays)
+            results, timings = self._timed(arrays)
         except LaunchFailed:
             return self.interpreted(arrays), []
         sizes = self._sizes(arrays)
@@ -100,6 +115,10 @@ class NativeCode:
             operations = sum(int(evaluate(number, sizes)) for s in steps for number in work_of(s))
             costs.append(Cost(part_of(first), timing.seconds, len(steps), timing.bytes, operations))
         return self._shaped(results, arrays), costs
+
+    def _timed(self, arrays: list[Any]) -> tuple[list[Any], list[Timing]]:
+        run = self._run
+        return timed(run, arrays) if isinstance(run, Executable) else run.timed(arrays)
 
     def _shaped(self, results: list[Any], arrays: Sequence[Any]) -> list[Any]:
         for k, type_ in self._reshaped:
@@ -124,7 +143,23 @@ class NativeCode:
     @cached_property
     def interpreted(self) -> Interpreted:
         """The same graph, run node by node."""
-        return Interpreted(self.graph)
+        return Interpreted(self.graph, np if self._gpu is None else cupy())
+
+
+def for_host(program: Program, target: Target) -> tuple[Executable, dict[str, int]]:
+    """A program for this computer's processor, and how many kernels were found in which way."""
+    kernels = [launch.kernel for launch in program.launches()]
+    before = counts()
+    addresses = dict(zip(kernels, library().addresses(kernels, target)))
+    found = {way: count - before[way] for way, count in counts().items()}
+    return Executable(program, addresses), found
+
+
+def for_gpu(program: Program, target: Target, gpu: int) -> tuple[GpuExecutable, dict[str, int]]:
+    """A program for a GPU, and how many kernels it has."""
+    kernels = dict.fromkeys([launch.kernel for launch in program.launches()])
+    codes = {kernel: gpu_code(kernel, target) for kernel in each("compiling kernels", [*kernels])}
+    return GpuExecutable(program, codes, gpu), {"for the GPU": len({*codes.values()})}
 
 
 def counts() -> dict[str, int]:

@@ -246,10 +246,13 @@ class Family:
         op: The op.
         attrs: Its static arguments.
         orders: For each array which axes of the argument its axes are; None where they are its own.
+        target: What kernels are for; None is the default.
     """
 
-    def __init__(self, op: OpDef, attrs: Attrs, orders: tuple[Order, ...]) -> None:
-        self.op, self.attrs, self.orders = op, attrs, orders
+    def __init__(
+        self, op: OpDef, attrs: Attrs, orders: tuple[Order, ...], target: str | None = None
+    ) -> None:
+        self.op, self.attrs, self.orders, self.target = op, attrs, orders, target
         self._natures: dict[Hashable, str] = {}
         self._kernels: dict[Hashable, Executable | None] = {}
 
@@ -283,8 +286,8 @@ class Family:
         """Arrays of any number of dimensions, with the kernel for one; results in their order."""
         flat = [x.reshape(-1) if x.ndim else x for x in arrays]
         shape, order = next((x.shape, o) for x, o in zip(arrays, self.orders) if x.ndim)
-        family = family_of(self.op, flat, self.attrs) or Family(
-            self.op, self.attrs, (None,) * len(flat)
+        family = family_of(self.op, flat, self.attrs, target=self.target) or Family(
+            self.op, self.attrs, (None,) * len(flat), self.target
         )
         kernel = family.kernel(flat, 1)
         results = [shape] * len(kernel.graph.outputs)
@@ -324,7 +327,7 @@ class Family:
                 given = symbolic(arrays, pattern, int(min(least, SMALL)) + 1)
                 types = list(map(in_order, given, self.orders))
                 settled = all(map(is_settled, forms_of(self.op, types, self.attrs)))
-                kernel = jit.compile(self._graph(given, types), hurry=hurry)
+                kernel = jit.compile(self._graph(given, types), self.target, hurry=hurry)
         except DualflowError:
             if least == math.inf:
                 raise
@@ -349,19 +352,24 @@ class Family:
 
 
 def family_of(
-    op: OpDef, arrays: Sequence[Array], attrs: Attrs, orders: tuple[Order, ...] | None = None
+    op: OpDef,
+    arrays: Sequence[Array],
+    attrs: Attrs,
+    orders: tuple[Order, ...] | None = None,
+    target: str | None = None,
 ) -> Family | None:
     """The family that has the kernel for a call.
 
     A composite whose attrs change all the time has none: the ops that it is made of compute it.
     """
     orders = orders or (None,) * len(arrays)
-    variants = families.setdefault((op, *[(x.dtype, x.ndim) for x in arrays], orders), {})
+    kinds = [(x.dtype, x.ndim) for x in arrays]
+    variants = families.setdefault((op, *kinds, orders, target), {})
     words = spelled(attrs)
     if words not in variants:
         if len(variants) >= MANY and getattr(op, "definition", None) is not None:
             return None
-        variants[words] = Family(op, attrs, orders)
+        variants[words] = Family(op, attrs, orders, target)
     return variants[words]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from dualflow.core.backend import active, device_of, module_for, to_device
 from dualflow.core.context import context, using
+from dualflow.core.gpu_kernels import computed_on
 from dualflow.core.kernels import computed
 from dualflow.core.leaks import leaked
 from dualflow.core.record import NO_ATTRS, hang
@@ -120,13 +121,21 @@ def values(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
 
 def values_on(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
     """The same on a GPU."""
-    if is_for_host(arrays, attrs):
-        given = [to_device(x, "cpu") if hasattr(x, "dtype") else x for x in arrays]
-        with using(device="cpu"):
-            return [Tensor(to_device(y.raw, place)) for y in values(op, given, attrs)]
     xp = module_for(place)
     with active(place):
-        return [wrap(y, xp) for y in evaluated(op, arrays, attrs, xp)]
+        outs = computed_on(place, op, arrays, attrs)
+        if outs is None and is_for_host(arrays, attrs):
+            return through_cpu(place, op, arrays, attrs)
+        if outs is None:
+            outs = evaluated(op, arrays, attrs, xp)
+        return [wrap(y, xp) for y in outs]
+
+
+def through_cpu(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
+    """The same by the CPU: arrays are copied there, and the results back."""
+    given = [to_device(x, "cpu") if hasattr(x, "dtype") else x for x in arrays]
+    with using(device="cpu"):
+        return [Tensor(to_device(y.raw, place)) for y in values(op, given, attrs)]
 
 
 def is_for_host(arrays: list[Any], attrs: dict[str, Any]) -> bool:

@@ -134,7 +134,9 @@ class Path:
         ]
         self._gifts = Gifts(self.cells, arguments, self._written)
         with recording_guesses(recorded.guesses):
-            self.executable = jit.compile(recorded.graph, ops=registry, donate=self._gifts.pairs)
+            self.executable = jit.compile(
+                recorded.graph, recorded.target, ops=registry, donate=self._gifts.pairs
+            )
         self._prologue = recorded.finish()
         self._states, self._settings = recorded.states, recorded.settings
         self._run = self.executable.run
@@ -146,7 +148,9 @@ class Path:
     def _call_gradient(self, recorded: Recorded) -> CallGradient:
         slots = [self._leaves[k] for k in self._tracked]
         tracked = [slot for slot in slots if isinstance(slot, int)]
-        return CallGradient(recorded.graph, tracked, recorded.unrecorded, self._run)
+        return CallGradient(
+            recorded.graph, tracked, recorded.unrecorded, self._run, recorded.target
+        )
 
     @property
     def parts(self) -> list[Path]:

@@ -47,6 +47,7 @@ class Recorded:
         effects: What is done besides computing, in words.
         states: What people call the numbers that Python keeps somewhere.
         settings: What it relies on in dualflow's own objects.
+        target: What the graph is compiled for: where its tensors lie; None is the default.
     """
 
     graph: Graph
@@ -67,6 +68,7 @@ class Recorded:
     states: Sequence[str] = ()
     settings: Settings = field(default_factory=Settings)
     bare: Callable[[list[Any]], Any] | None = None
+    target: str | None = None
 
 
 def recorded(trace: Trace, result: Any) -> Recorded:
@@ -106,6 +108,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         finish=trace.scalars.finish,
         states=trace.scalars.states,
         settings=trace.settings,
+        target=trace.target,
         check=check,
         equals=trace.equals,
         unrecorded=trace.unrecorded,

@@ -44,7 +44,8 @@ class Shortcut:
         self._others = others
         self._numbers = [(k, type(call.leaves[k])) for k in pattern.numbers]
         self._tensors = None if len(call.places) == len(call.leaves) else call.places
-        self._mode = call.key[2]
+        self._mode = call.key[2][:3]
+        self._kinds = [x.raw.__class__ for x in call.tensors]  # of arrays: the CPU's, or a GPU's
         first = call.tensors[0].raw if call.tensors else None
         varies = first is not None and call.places[0] in pattern.shapes
         self._first = None if first is None or varies else (first.shape, first.dtype)
@@ -107,8 +108,10 @@ class Shortcut:
                 for x, (_, kind) in zip(numbers, self._numbers):
                     if type(x) is not kind:
                         return None
-        for x in tensors:
+        for x, kind in zip(tensors, self._kinds):
             if x.__class__ is not Tensor or (x.record is not None and recording):
+                return None
+            if x.raw.__class__ is not kind:
                 return None
         if self._first is not None:
             raw = tensors[0].raw

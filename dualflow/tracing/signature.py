@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core import tree
+from dualflow.core.backend import device_of
 from dualflow.core.context import context
 from dualflow.core.convert import from_data
 from dualflow.core.tensor import Tensor
@@ -110,6 +111,7 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     leaves, structure = leaves_of(args, kwargs)
     tensors: list[Tensor] = []
     parts: list[Any] = []
+    places: list[str] = []  # of tensors that are not on the CPU
     arrays = False
     recording = context.recording
     for k, x in enumerate(leaves):
@@ -119,13 +121,15 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         if x.__class__ is Tensor:
             tensors.append(x)
             data = x if x.raw is None else x.raw
+            if data.__class__ is not np.ndarray and x.raw is not None:
+                places.append(device_of(data))
             who = watched(x) if recording and x.record is not None else ""
             parts.append((data.dtype, data.shape, who, 0))
         else:
             parts.append(part_of(x))
     if len({*tensors}) < len(tensors):
         mark_repeated(leaves, parts)
-    mode = (recording, bool(context.tapes), context.device)
+    mode = (recording, bool(context.tapes), context.device, *places)
     return Call((structure, tuple(parts), mode), tensors, leaves, (args, kwargs), arrays)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.backend import to_device
 from dualflow.core.context import context
 from dualflow.core.number import Number, plain, value_of
 from dualflow.core.op import Op, Symbol, argument_types, array_types, registry, values
@@ -28,6 +29,7 @@ from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.reach import Reach
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.ledger import Ledger
+from dualflow.tracing.placed import Placed
 from dualflow.tracing.refusal import Refusal
 from dualflow.tracing.scalars import Scalars
 from dualflow.tracing.settings import Settings
@@ -41,7 +43,7 @@ from jit.types import TensorType
 NOTHING_VARIES: Mapping[int, Sequence[int | str]] = {}
 
 
-class Trace:
+class Trace(Placed):
     """One recording.
 
     Args:
@@ -125,6 +127,7 @@ class Trace:
             if types is None:
                 attrs = {name: at_hint(attr) for name, attr in attrs.items()}
             outputs = self._evaluate(op, args, attrs)
+            self.saw(outputs)
             found = tuple(y.type for y in outputs)
             types = found if types is None else agreed(self, op, types, found)
         for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):
@@ -209,10 +212,10 @@ class Trace:
             )
         known = self._captured.get(id(x))
         if known is None:
-            constant = self._closed and isinstance(x.raw, np.ndarray)
-            value = (
-                self.graph.constant(x.raw) if constant else self.input(x.type, None, TensorCell(x))
-            )
+            if self._closed:
+                value = self.graph.constant(to_device(x.raw, "cpu"))
+            else:
+                value = self.input(x.type, None, TensorCell(x))
             known = self._captured[id(x)] = (x, value)
         return known[1]
 
@@ -220,9 +223,8 @@ class Trace:
         key = (type(x), repr(x), dtype)
         value = self._constants.get(key)
         if value is None:
-            value = self._constants[key] = self.graph.constant(
-                context.run(np.asarray, x, dtype), user_line()
-            )
+            array = context.run(np.asarray, x, dtype)
+            value = self._constants[key] = self.graph.constant(array, user_line())
         return value
 
     def _number(self, x: Number, array: Any) -> Value:
@@ -247,7 +249,7 @@ class Trace:
     # ----- state -----
 
     def publish(self, tensor: Tensor) -> None:
-        """A tensor without data will be assigned: a symbolic trace puts everything back."""
+        """A tensor without data will be assigned: symbolic traces put everything back."""
 
     def news(self) -> str | None:
         """What makes the next call another than this one, such as state created; or None."""
@@ -291,7 +293,7 @@ class Trace:
         if not self._arrays.same():
             self.refuse("a NumPy array changes while the call uses it", "use a Variable for it")
 
-    # ----- what Python asks -----
+    # ----- what Python asks, and its state -----
 
     def ask(self, tensor: Tensor, answer: bool | int) -> None:  # noqa: FBT001
         """Python decides by a value: the path holds as long as the answer is the same."""
@@ -334,8 +336,6 @@ class Trace:
                 f"a gradient goes back through work done before the call, at {user_line()}",
                 "compute what you differentiate inside the function",
             )
-
-    # ----- Python state -----
 
     def watch(self, python: Any, arguments: dict[str, Any]) -> Watch:
         """Notes in a `with` block what a call can read; `arguments` are its leaves by name."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import ModuleType
 from typing import Any
 
-from jit.errors import DeviceError
+from jit.errors import DeviceError, OutOfMemoryError
+from jit.target import Target, gpu
 
 INSTALL_HINT = "pip install dualflow[gpu], on a machine with an NVIDIA GPU"
 _ready: ModuleType | None = None  # the module that was found to work
+_forked = False  # whether a parent of this process has used it
+_pools: dict[ModuleType, Any] = {}
 
 
 def cupy() -> Any:
@@ -25,6 +29,12 @@ def cupy() -> Any:
 
 def _checked() -> Any:
     global _ready
+    if _forked:
+        raise DeviceError(
+            "this process was forked from one that uses the GPU, and cannot use it",
+            "processes that start afresh",
+            'multiprocessing.get_context("spawn"), or workers that compute on the CPU',
+        )
     try:
         module = importlib.import_module("cupy")
     except Exception as error:
@@ -67,3 +77,90 @@ def versions(module: Any) -> tuple[int, int]:
 def version(number: int) -> str | None:
     """`13020` as "13.2"."""
     return f"{number // 1000}.{number % 1000 // 10}" if number else None
+
+
+def _after_fork() -> None:
+    global _ready, _forked
+    _forked = _forked or _ready is not None
+    _ready = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def gpu_target(number: int) -> Target:
+    """What code for a GPU is made for."""
+    return gpu(f"sm_{cupy().cuda.Device(number).compute_capability}")
+
+
+# ----- memory -----
+
+
+def pool() -> Any:
+    """The memory of compiled code: eager code never uses it, so no graph is in its way."""
+    module = cupy()
+    if module not in _pools:
+        _pools[module] = module.cuda.MemoryPool()
+    return _pools[module]
+
+
+def allocate(size: int, what: str, source: Any) -> Any:
+    """Memory on the active device.
+
+    Args:
+        size: In bytes.
+        what: What it is for, in words.
+        source: A pool.
+
+    Raises:
+        OutOfMemoryError: There is none, even after pools have given back what they do not use.
+    """
+    try:
+        return source.malloc(max(size, 1))
+    except MemoryError:
+        free_unused()
+    try:
+        return source.malloc(max(size, 1))
+    except MemoryError:
+        raise out_of_memory(what, size) from None
+
+
+def free_unused() -> None:
+    """Gives the device back what lies unused in pools."""
+    for each in (cupy().cuda.get_default_memory_pool(), pool()):
+        each.free_all_blocks()
+
+
+def out_of_memory(what: str, size: int | None = None) -> OutOfMemoryError:
+    """The error: who asked, for how much, and what holds the memory of the device."""
+    module = cupy()
+    device = module.cuda.Device().id
+    eager, compiled = module.cuda.get_default_memory_pool().used_bytes(), pool().used_bytes()
+    free, total = module.cuda.runtime.memGetInfo()
+    needs = "more memory" if size is None else amount(size)
+    return OutOfMemoryError(
+        f"{what} needs {needs}, and gpu:{device} has {amount(free)} of {amount(total)} left: "
+        f"tensors hold {amount(eager)}, compiled functions {amount(compiled)}",
+        "enough free memory",
+        "smaller batches; let go of tensors that are not needed; other programs may hold the rest",
+    )
+
+
+def amount(size: int) -> str:
+    """Bytes for people."""
+    for unit, bytes_ in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def failed(error: Exception, label: str, source: str | None) -> DeviceError:
+    """The error of a launch that the GPU did not do, at the user's line."""
+    told = DeviceError(
+        f"{label}: the GPU reports {error}",
+        "a launch that succeeds",
+        "JIT_DEBUG=2, which waits for each launch, names the one at fault",
+    )
+    told.pin(source)
+    return told

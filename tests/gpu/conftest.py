@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.gpu import standin_kernels
 from tests.gpu.standin import Installed
 
 
@@ -13,6 +14,16 @@ def machine():
     from dualflow.core.variable import convert
     from dualflow.ops.random import default_generator
 
-    with Installed(devices=2) as state:
+    with Installed(devices=2) as state, standin_kernels.installed():
         yield state
         convert(default_generator.state, "cpu")
+
+
+@pytest.fixture
+def by_cupy(machine, monkeypatch):
+    """The same, where no op has a kernel: eager execution is by CuPy's functions alone."""
+    from dualflow.core import gpu_kernels
+
+    monkeypatch.setattr(gpu_kernels, "calls", {})
+    monkeypatch.setattr(gpu_kernels, "has_kernel", lambda *args: False)
+    return machine

@@ -297,6 +297,7 @@ def cuda_of() -> Any:
         memcpyHostToDevice=1,
         memcpyDeviceToHost=2,
         memcpyDeviceToDevice=3,
+        memGetInfo=lambda: (state.capacity, 80 * 10**9),
         deviceSynchronize=lambda: state.count("synchronised"),
         getDeviceProperties=lambda number: {"name": b"stand-in", "multiProcessorCount": 4},
     )
@@ -316,3 +317,6 @@ def cuda_of() -> Any:
         get_default_memory_pool=lambda: pool,
         get_elapsed_time=lambda start, stop: float(stop.at - start.at),
     )
+
+
+__name__ = "cupy"  # to a recording: whose code it skips

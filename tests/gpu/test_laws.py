@@ -1,4 +1,4 @@
-"""The laws of ops on a device: each sample gives what it gives on the CPU, and so do gradients.
+"""The laws of ops by CuPy's functions: a sample gives what the CPU gives, and so do gradients.
 
 The device in force is the CPU's throughout: an op computes where its tensors lie, and what it makes
 for itself it makes there.
@@ -67,13 +67,13 @@ def check(ours, theirs, case, rtol=64):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_results(name, machine):
+def test_results(name, by_cupy):
     for dtype, count in ((None, MOST), ("bfloat16", 1)):
         for case in list(laws.cases(name, dtype))[:count]:
             check(on(DEVICE, case), on("cpu", case), case)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients(name, machine):
+def test_gradients(name, by_cupy):
     for case in list(laws.differentiable(name, None))[:1]:
         check(derived(DEVICE, case), derived("cpu", case), case, 1e3)

@@ -289,6 +289,7 @@ class Cut:
             check=NO_CHECK,
             equals=Equals((), {}),
             unrecorded=unrecorded,
+            target=self._trace.target,
         )
 
     def result(self, leaves: list[Any]) -> Any:

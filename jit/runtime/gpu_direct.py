@@ -1,0 +1,145 @@
+"""Direct: the quickest way to call one or two launches on a GPU, for ops that are applied alone.
+
+Everything is laid out before; a call sets addresses in a block of parameters and hands it to the
+driver. Memory is that of eager code: CuPy's current allocator.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jit.runtime.cuda import allocate, cupy, failed
+from jit.runtime.gpu_frame import SHORTEST, function
+from jit.runtime.gpu_table import ARENA, LEDGER, Table
+
+Shapes = Sequence[tuple[int, ...]]
+ALIGNED = 16  # what addresses of arrays are multiples of
+
+
+class Allocator:
+    """CuPy's current allocator, as a pool."""
+
+    @staticmethod
+    def malloc(size: int) -> Any:
+        """New memory on the active device."""
+        return cupy().cuda.alloc(size)
+
+
+def direct(
+    table: Table, device: int, inputs: Shapes, outputs: Shapes
+) -> Callable[..., list[Any] | None] | None:
+    """`direct(*arrays)`: a list of the results; None where an array does not fit.
+
+    Args:
+        table: What is launched.
+        device: The number of the GPU.
+        inputs: The shapes in which arrays come: as many elements each as the program's.
+        outputs: The shapes of the results, likewise.
+
+    Returns:
+        None if a call needs more: host steps, checks, constants, results that are arguments.
+    """
+    program = table.program
+    simple = len(table.stretches) == 1 and len(table.rows) < SHORTEST
+    roles = {program.slots[slot].role for slot in program.outputs}
+    whole = len({*program.outputs}) == len(program.outputs) and roles <= {"temporary"}
+    if not (simple and whole) or any(slot.role == "constant" for slot in program.slots):
+        return None
+    call = Direct(table, device, inputs, outputs)
+    if cupy().cuda.runtime.getDeviceCount() == 1:
+        return call
+
+    def on_device(*arrays: Any) -> list[Any] | None:
+        with cupy().cuda.Device(device):
+            return call(*arrays)
+
+    return on_device
+
+
+class Direct:
+    """One or two launches."""
+
+    def __init__(self, table: Table, device: int, inputs: Shapes, outputs: Shapes) -> None:
+        program = table.program
+        self.name, self.device = program.name, device
+        types = [program.slots[slot].type for slot in (*program.inputs, *program.outputs)]
+        count = len(program.inputs)
+        self._inputs = [(tuple(s), t.dtype) for s, t in zip(inputs, types[:count])]
+        self._outputs = [
+            (tuple(shape), t.dtype, math.prod(shape) * t.dtype.itemsize)
+            for shape, t in zip(outputs, types[count:])
+        ]
+        self._arena = table.arena if table.offsets else 0
+        self._words = (ctypes.c_int64 * max(len(table.index), 1))(*table.offset.tolist())
+        first = ctypes.addressof(self._words)
+        count = len(self._words)
+        self._pointers = (ctypes.c_void_p * count)(*[first + 8 * k for k in range(count)])
+        at = ctypes.addressof(self._pointers)
+        self._launches = [
+            (function(device, row.code), *row.blocks, *row.code.threads, row.code.shared)
+            for row in table.rows
+        ]
+        self._at = [at + 8 * row.start for row in table.rows]
+        self._set_places(table)
+        self._lock = threading.Lock()
+
+    def _set_places(self, table: Table) -> None:
+        """For each array of a call which words are its address; for the arena, with offsets."""
+        program = table.program
+        index, offset = table.index.tolist(), table.offset.tolist()
+        bases = [table.base_of[slot] for slot in (*program.inputs, *program.outputs)]
+        self._places = [[k for k, x in enumerate(index) if x == base] for base in bases]
+        status = [k for k, x in enumerate(index) if x == ARENA and offset[k] == table.ledger]
+        inside = [k for k, x in enumerate(index) if x == ARENA and offset[k] != table.ledger]
+        self._inside = [(k, offset[k]) for k in inside]
+        # No launch reports failure, so all may have one word for that.
+        self._status = allocate(LEDGER, "a status word", Allocator)
+        for k in status:
+            self._words[k] = self._status.ptr
+
+    def __call__(self, *arrays: Any) -> list[Any] | None:
+        """The results."""
+        module = cupy()
+        ndarray, alloc = module.ndarray, module.cuda.alloc
+        addresses = []
+        for array, (shape, dtype) in zip(arrays, self._inputs, strict=True):
+            if array.__class__ is not ndarray or array.shape != shape or array.dtype != dtype:
+                return None
+            data = array.data
+            if not array.flags.c_contiguous or data.ptr % ALIGNED or data.device_id != self.device:
+                return None
+            addresses.append(data.ptr)
+        results, arena = [], None
+        try:
+            for shape, dtype, size in self._outputs:
+                memory = alloc(size or 1)
+                addresses.append(memory.ptr)
+                results.append(ndarray(shape, dtype, memory))
+            arena = alloc(self._arena) if self._arena else None
+        except MemoryError:
+            return self._with_more_memory(arrays)
+        stream, words = module.cuda.get_current_stream().ptr, self._words
+        with self._lock:
+            for address, places in zip(addresses, self._places):
+                for k in places:
+                    words[k] = address
+            if arena is not None:
+                for k, offset in self._inside:
+                    words[k] = arena.ptr + offset
+            for launch, at in zip(self._launches, self._at):
+                try:
+                    module.cuda.driver.launchKernel(*launch, stream, at, 0)
+                except RuntimeError as error:
+                    raise failed(error, self.name, None) from error
+        return results
+
+    def _with_more_memory(self, arrays: Sequence[Any]) -> list[Any] | None:
+        """Tries again when pools have given back what they do not use, or says who holds it."""
+        needed = sum(size for *_, size in self._outputs) + self._arena
+        room = allocate(needed, self.name, Allocator)
+        del room  # the pool keeps it for what follows
+        return self(*arrays)

@@ -1,0 +1,153 @@
+"""Frames: the memory of one call at a time on a GPU, and its launches as CUDA graphs.
+
+The launches between two host steps are captured once for the addresses that they are called with,
+and replayed when these come again. Capturing runs nothing, and nothing is allocated in it: all
+memory is there before. Graphs and arena come from a pool of their own, which eager code never uses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from jit.runtime.cuda import allocate, cupy, failed, pool
+from jit.runtime.gpu_code import GpuCode
+from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
+from jit.runtime.program import Launch
+
+SHORTEST = 3  # launches of a stretch that is captured
+KEPT = 8  # graphs of a stretch, for as many sets of addresses
+
+_functions: dict[tuple[int, bytes], Any] = {}  # by device and image: kept as long as the process
+
+
+def function(device: int, code: GpuCode) -> int:
+    """The driver's handle of a kernel on the active device, which loads it when it is new there."""
+    key = device, code.image or code.symbol.encode()
+    found = _functions.get(key)
+    if found is None:
+        module = cupy().cuda.function.Module()
+        module.load(code.image)
+        found = _functions[key] = module, module.get_function(code.symbol)
+    return found[1].ptr
+
+
+class Frame:
+    """What one call at a time uses.
+
+    Args:
+        table: What is launched.
+        device: The number of the GPU.
+
+    Attributes:
+        bases: The address of each base; those of inputs and outputs are set by the call.
+        arena: The memory of temporaries.
+    """
+
+    def __init__(self, table: Table, device: int) -> None:
+        self.table, self.device = table, device
+        self.bases = np.zeros(table.bases, np.int64)
+        self.arena = allocate(table.arena, f"the temporaries of {table.program.name}", pool())
+        self.bases[ARENA] = self.arena.ptr
+        cupy().cuda.runtime.memsetAsync(
+            self.arena.ptr + table.ledger, 0, table.ledger_bytes, current().ptr
+        )
+        self.words = np.zeros(len(table.index), np.int64)
+        first = self.words.ctypes.data
+        self.pointers = np.arange(len(self.words), dtype=np.int64) * 8 + first
+        self._launches = [self._prepared(row) for row in table.rows]
+        self._graphs: list[OrderedDict[bytes, Any]] = [OrderedDict() for _ in table.stretches]
+        self._key = b""
+        self._stream: Any = None
+
+    def _prepared(self, row: Row) -> tuple[int, ...]:
+        """The arguments of the driver's call, but for the stream."""
+        handle = function(self.device, row.code)
+        return (handle, *row.blocks, *row.code.threads, row.code.shared)
+
+    def begin(self, stream: Any) -> None:
+        """Takes over the addresses in `bases`; work of before, on another stream, is waited for."""
+        key = self.bases.tobytes()
+        if key != self._key:
+            self.words[:] = words_of(self.table, self.bases)
+            self._key = key
+        if self._stream is not None and self._stream.ptr != stream.ptr:
+            stream.wait_event(self._stream.record())
+        self._stream = stream
+
+    def run(self, number: int, stretch: Stretch, stream: Any) -> None:
+        """The launches of a stretch: as a graph, if their addresses have come before."""
+        graphs, key = self._graphs[number], self._key
+        if len(stretch.rows) < SHORTEST:
+            self._launch(stretch, stream.ptr)
+        elif key in graphs:
+            graph = graphs[key] = graphs.pop(key) or self._captured(stretch)
+            graph.launch(stream)
+        else:
+            graphs[key] = None  # if they come again, they are captured
+            if len(graphs) > KEPT:
+                graphs.popitem(last=False)
+            self._launch(stretch, stream.ptr)
+
+    def _launch(self, stretch: Stretch, stream: int) -> None:
+        launch = cupy().cuda.driver.launchKernel
+        rows, pointers = self.table.rows, self.pointers.ctypes.data
+        for k in stretch.rows:
+            try:
+                launch(*self._launches[k], stream, pointers + 8 * rows[k].start, 0)
+            except RuntimeError as error:
+                raise failed(error, rows[k].launch.label, rows[k].launch.source) from error
+
+    def _captured(self, stretch: Stretch) -> Any:
+        """The stretch as a graph; nothing is run."""
+        stream = cupy().cuda.Stream(non_blocking=True)
+        with capturing(stream) as end:
+            self._launch(stretch, stream.ptr)
+            return end()
+
+    def timed(self, stretch: Stretch, stream: Any) -> list[float]:
+        """The seconds of each launch of a stretch, one after the other."""
+        seconds = []
+        for k in stretch.rows:
+            stream.synchronize()
+            start = time.perf_counter()
+            self._launch(Stretch(range(k, k + 1), None), stream.ptr)
+            wait(stream, self.table.rows[k].launch)
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+
+def wait(stream: Any, launch: Launch) -> None:
+    """Waits for a launch; what goes wrong in it is told at its line."""
+    try:
+        stream.synchronize()
+    except RuntimeError as error:
+        raise failed(error, launch.label, launch.source) from error
+
+
+@contextmanager
+def capturing(stream: Any) -> Iterator[Callable[[], Any]]:
+    """A block in which a stream captures; what it gives ends the capture and gives the graph."""
+    stream.begin_capture()
+    open_ = True
+
+    def end() -> Any:
+        nonlocal open_
+        open_ = False
+        return stream.end_capture()
+
+    try:
+        yield end
+    finally:
+        if open_:
+            stream.end_capture()
+
+
+def current() -> Any:
+    """The stream that work goes to."""
+    return cupy().cuda.get_current_stream()

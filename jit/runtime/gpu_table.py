@@ -1,0 +1,214 @@
+"""The launch table of a GPU: for some sizes, which kernel with which parameters, in order.
+
+A parameter is a word: a place in one of a few *bases* (the arena of temporaries, an input, an
+output, a constant), or a number. Bases are all that changes from call to call, so the words of a
+call are `bases[index] + offset`, at once for all launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from jit.dims import evaluate
+from jit.ir.loop import COUNTER
+from jit.loops.ir import Kernel
+from jit.runtime.gpu_code import GpuCode
+from jit.runtime.memory import layout, timeline, unfolded
+from jit.runtime.program import GuardStep, HostStep, Launch, Move, Program, Repeat, Slot
+from jit.runtime.tables import byte_size, ends_early, shape_of
+
+Words: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+Place: TypeAlias = "tuple[int, int]"  # number of a base, bytes from its start
+
+NOTHING, ARENA = 0, 1  # bases: of plain numbers, and of what lies in the arena
+ALIGNMENT = 256  # of places in the arena
+LEDGER = 16  # bytes of the status word, and of each scalar that a guard asks
+
+
+@dataclass(frozen=True)
+class Row:
+    """A launch.
+
+    Attributes:
+        code: Which kernel.
+        blocks: How many blocks.
+        start: Its first word.
+        launch: What it is of.
+    """
+
+    code: GpuCode
+    blocks: tuple[int, int, int]
+    start: int
+    launch: Launch
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Python asks whether all checks have held, and what guards have seen."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Launches without Python in between.
+
+    Attributes:
+        rows: Which launches.
+        then: What Python does afterwards; None at the end.
+    """
+
+    rows: range
+    then: HostStep | Ask | None
+
+
+class Table:
+    """A program for some sizes.
+
+    Args:
+        program: What runs.
+        sizes: The value of each symbol.
+        codes: The code of each kernel.
+
+    Attributes:
+        rows: All launches; those of repeated steps again and again.
+        stretches: The same with what Python does in between.
+        arena: How many bytes the arena has.
+        base_of: The number of the base of each slot that has one of its own.
+        guards: Steps that are asked all at once, in order.
+        ledger: Where the status word lies in the arena, and behind it the scalars of guards.
+        ledger_bytes: How many bytes they are.
+        offsets: The places of slots in the arena.
+        times: When slots are in use.
+    """
+
+    def __init__(
+        self, program: Program, sizes: Mapping[str, int], codes: Mapping[Kernel, GpuCode]
+    ) -> None:
+        self.program, self.sizes, self._codes = program, sizes, codes
+        self.guards = [step for step in program.steps if isinstance(step, GuardStep)]
+        self._lay_out()
+        self.rows: list[Row] = []
+        self._index: list[int] = []
+        self._offset: list[int] = []
+        self._moved: dict[int, Place] = {}
+        self.stretches: list[Stretch] = []
+        self._write()
+
+    # ----- memory -----
+
+    def _lay_out(self) -> None:
+        """Gives every slot a base, or a place in the arena."""
+        program = self.program
+        own = [k for k, slot in enumerate(program.slots) if slot.role in ("input", "constant")]
+        outputs = [k for k in program.outputs if k not in own]
+        self.base_of = {slot: n for n, slot in enumerate(dict.fromkeys([*own, *outputs]), 2)}
+        self.times = timeline(program)
+        repeats = [step for step in program.steps if isinstance(step, Repeat)]
+        inner = {step: [range(k, k + 1) for k in range(len(step.steps))] for step in repeats}
+        asked = [g.slot for g in self.guards if g.slot not in self.base_of]
+        bytes_of = {
+            slot: byte_size(program, slot, self.sizes)
+            for slot in self.times.births
+            if slot not in self.base_of and slot not in asked
+        }
+        found = layout(unfolded(program, self.times, inner), bytes_of)
+        self.offsets = dict(found.offsets)
+        self.ledger = -(-found.size // ALIGNMENT) * ALIGNMENT
+        for number, slot in enumerate(dict.fromkeys(asked)):
+            self.offsets[slot] = self.ledger + LEDGER * (number + 1)
+        self.ledger_bytes = LEDGER * (1 + len(set(asked)))
+        self.arena = self.ledger + self.ledger_bytes
+
+    @property
+    def bases(self) -> int:
+        """How many bases there are."""
+        return 2 + len(self.base_of)
+
+    def place(self, slot: int) -> Place:
+        """Where a slot lies at this moment of writing the table."""
+        if slot in self._moved:
+            return self._moved[slot]
+        if slot in self.base_of:
+            return self.base_of[slot], 0
+        return ARENA, self.offsets[slot]
+
+    def slot(self, number: int) -> Slot:
+        """A slot of the program."""
+        return self.program.slots[number]
+
+    def shape(self, slot: int) -> tuple[int, ...]:
+        """The shape of a slot."""
+        return shape_of(self.program, slot, self.sizes)
+
+    def bytes_of(self, slot: int) -> int:
+        """How many bytes a slot has."""
+        return byte_size(self.program, slot, self.sizes)
+
+    @cached_property
+    def may_fail(self) -> int:
+        """The last time at which a run may end early: by then nothing of others is written."""
+        return max([at for at, x in enumerate(self.program.steps) if ends_early(x)], default=-1)
+
+    @cached_property
+    def asked_after(self) -> int:
+        """The last guard, or launch that may report failure; -1 if there is none."""
+        steps = enumerate(self.program.steps)
+        failing = [at for at, x in steps if ends_early(x) and not isinstance(x, HostStep)]
+        return max(failing, default=-1)
+
+    # ----- launches -----
+
+    def _write(self) -> None:
+        start = 0
+        for at, step in enumerate(self.program.steps):
+            if isinstance(step, Launch):
+                self._launch(step, self.sizes)
+            elif isinstance(step, Repeat):
+                self._repeat(step)
+            python = step if isinstance(step, HostStep) else None
+            if at == self.asked_after:
+                python = Ask()
+            if python is not None:
+                self.stretches.append(Stretch(range(start, len(self.rows)), python))
+                start = len(self.rows)
+        self.stretches.append(Stretch(range(start, len(self.rows)), None))
+        self.index = np.array(self._index, np.int64)
+        self.offset = np.array(self._offset, np.int64)
+
+    def _launch(self, launch: Launch, sizes: Mapping[str, int]) -> None:
+        code = self._codes[launch.kernel]
+        numbers = [int(evaluate(extent, sizes)) for extent in launch.sizes]
+        blocks = code.blocks(numbers)
+        if 0 in blocks:
+            return
+        self.rows.append(Row(code, blocks, len(self._index), launch))
+        places = [self.place(slot) for slot in launch.buffers]
+        places += [(NOTHING, number) for number in numbers]
+        for base, offset in (*places, (ARENA, self.ledger)):
+            self._index.append(base)
+            self._offset.append(offset)
+
+    def _repeat(self, step: Repeat) -> None:
+        """Launches again and again, each with the places of its turn."""
+        self._move(step.before)
+        for turn in range(step.count):
+            if turn:
+                self._move(step.between)
+            sizes = {**self.sizes, COUNTER: self._moved[step.counter][1]}
+            for launch in step.steps:
+                self._launch(launch, sizes)
+
+    def _move(self, moves: Sequence[Move]) -> None:
+        for move in moves:
+            by = int(evaluate(move.by, self.sizes))
+            base, offset = (NOTHING, 0) if move.source is None else self.place(move.source)
+            self._moved[move.slot] = base, offset + by
+
+
+def words_of(table: Table, bases: Words) -> Words:
+    """The parameters of all launches, for the addresses of the bases."""
+    return bases[table.index] + table.offset

@@ -1,0 +1,66 @@
+"""What kernels do on the stand-in: the machine code of this computer's processor runs them.
+
+`installed` puts it in the place of code for a GPU. A naive kernel says what is computed, for any
+target; the blocks of a launch are checked to cover its grid, and run as one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from jit import native
+from jit.dims import evaluate
+from jit.loops.ir import Kernel
+from jit.runtime.cpu import host_target
+from jit.runtime.gpu_code import GpuCode
+from jit.runtime.library import content_key, library
+from jit.target import Target
+from tests.gpu.standin_driver import state
+
+THREADS = 4
+Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+def code(kernel: Kernel, target: Target) -> GpuCode:
+    """Code by its name only; what the name does is told to the stand-in's driver."""
+    assert target.is_gpu
+    symbol = f"s_{content_key(kernel, target)[:16]}"
+    if symbol not in state.functions:
+        state.functions[symbol] = partial(run, kernel)
+        state.parameters[symbol] = len(kernel.buffers) + len(kernel.sizes) + 1
+    sizes = tuple([size.hint for size in kernel.sizes])
+    return GpuCode(symbol, symbol.encode(), (THREADS, 1, 1), -(-kernel.grid // THREADS), sizes)
+
+
+def run(kernel: Kernel, words: list[int]) -> None:
+    """Runs a kernel with the parameters of a launch."""
+    count = len(kernel.buffers)
+    *sizes, status = words[count:]
+    assert all(address % 16 == 0 for address in words[:count]), "an address is not aligned"
+    items = int(evaluate(kernel.grid, {n.hint: v for n, v in zip(kernel.sizes, sizes)}))
+    slots = np.array([0, *words[:count], *sizes], np.int64)
+    record = np.arange(1, len(slots), dtype=np.int64)
+    address = library().address(kernel, host_target())
+    Native(int(address))(slots.ctypes.data, record.ctypes.data, 0, items)
+    if slots[0]:
+        ctypes.c_int32.from_address(status).value = 1
+
+
+@contextmanager
+def installed() -> Iterator[Any]:
+    """A block in which kernels for a GPU are those of the stand-in."""
+    before = native.gpu_code
+    native.gpu_code = code
+    try:
+        yield
+    finally:
+        native.gpu_code = before
+
+
+__name__ = "cupy"  # to a recording: whose code it skips
