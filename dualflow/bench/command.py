@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("static", "digits", "dynamic")
-ALONE = ("micro", "kernels")  # tables of figures; nothing may disturb them
+ALONE = ("micro", "kernels", "gpu")  # tables of figures; nothing may disturb them
 SECONDS = {"static": 5, "digits": 15, "dynamic": 40}  # with the usual settings
 FOLDER = "bench-results"
 WIDTH = 80
@@ -25,6 +25,7 @@ the same code, step by step in turn, and compares answers, time and memory.
             compilation, each with its goal
   kernels   kernels of the compiler in GFLOP/s and GB/s, beside what this
             machine can do
+  gpu       steps on a GPU in both modes, beside PyTorch and JAX where they are
 """
 EPILOG = """\
 Exit status: 0 when every check passed, 1 when one failed, 2 for wrong usage.
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=program,
         metavar="PROGRAM",
-        help="static, digits, dynamic (all three by default), or micro, or kernels",
+        help="static, digits, dynamic (all three by default), or micro, kernels, or gpu",
     )
     add("--batch", type=positive, metavar="N", help="batch size of static and digits (64)")
     add(
@@ -112,6 +113,10 @@ def figures(name: str, arguments: argparse.Namespace) -> int:
         from dualflow.bench import micro
 
         return micro.main(check=arguments.check)
+    if name == "gpu":
+        from dualflow.bench import gpu
+
+        return gpu.main(path=arguments.json, quick=arguments.quick)
     from dualflow.bench import kernels
 
     return kernels.main(quick=arguments.quick)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,15 @@ def module_for(device: str) -> Any:
 
 def active(device: str) -> Any:
     """A `with` block in which CuPy works on a device; other GPUs are not touched by accident."""
-    return ON_CPU if device == "cpu" else cupy().cuda.Device(number_of(device))
+    if device == "cpu" or count_of_devices(cupy()) == 1:
+        return ON_CPU
+    return cupy().cuda.Device(number_of(device))
+
+
+@cache
+def count_of_devices(module: Any) -> int:
+    """How many GPUs CuPy sees."""
+    return module.cuda.runtime.getDeviceCount()
 
 
 def to_device(array: Any, device: str) -> Any:

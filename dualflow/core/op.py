@@ -25,6 +25,7 @@ from jit.ir.op import OpDef
 from jit.types import TensorType, bfloat16
 
 registry: dict[str, Op] = {}
+CUDA = "__cuda_array_interface__"  # what classes of arrays on a GPU have
 BFLOAT16 = type(bfloat16)  # its dtype object is of a class of its own
 
 
@@ -193,7 +194,7 @@ def met_apart(op: Op, arrays: list[Any]) -> DeviceError:
 def wrap(array: Any, xp: Any = np) -> Tensor:
     """A Tensor of an op's result; NumPy gives scalars where it should give 0-d arrays."""
     tensor = new_tensor(Tensor)
-    known = array.__class__ is np.ndarray or hasattr(array, "__cuda_array_interface__")
+    known = array.__class__ is np.ndarray or hasattr(array.__class__, CUDA)
     tensor.raw = array if known else xp.asarray(array)
     tensor.record = tensor.symbol = None
     return tensor

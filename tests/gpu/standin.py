@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 import ml_dtypes
 import numpy as np
 
+from dualflow.core import backend
 from tests.gpu import cupy_names
 from tests.gpu.standin_driver import MemoryPointer, cuda_of, memory_of, state
 
@@ -299,6 +300,7 @@ class Installed:
         self.before = sys.modules.get("cupy"), state.devices
         state.devices, state.device = self.devices, 0
         state.counts.clear()
+        backend.count_of_devices.cache_clear()
         sys.modules["cupy"] = module
         return state
 

@@ -1,0 +1,102 @@
+"""`python -m tests.gpu.run --out FILE`: the tests marked `gpu` on this machine's GPU, in parallel.
+
+Each process takes a few tests, so that one that ends a process, or spoils the GPU's context, takes
+few others with it. The file tells which device, when, from which commit, and what came of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+from dualflow.bench.gpu import commit, device_name
+
+TESTS = "tests/gpu/test_device.py"
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.MULTILINE)
+
+
+def collected() -> list[str]:
+    """The names of all tests."""
+    command = [sys.executable, "-m", "pytest", TESTS, "-m", "gpu", "--collect-only", "-q"]
+    out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return [line for line in out.splitlines() if "::" in line]
+
+
+def run(tests: list[str], log: str, seconds: float) -> tuple[Counter[str], list[list[str]]]:
+    """The outcome of some tests in a process of their own."""
+    command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-q", "--tb=line", "-rfE"]
+    environment = {**os.environ, "DUALFLOW_GPU_LOG": log, "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        ran = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+            env={**environment, "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return Counter(failed=len(tests)), [[test, "took too long"] for test in tests]
+    failed = [list(map(str, found)) for found in FAILED.findall(ran.stdout)]
+    counts = Counter(
+        {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped)", ran.stdout)}
+    )
+    if not counts:  # the process ended early
+        tail = (ran.stderr or ran.stdout)[-300:]
+        return Counter(failed=len(tests)), [[test, tail] for test in tests]
+    return counts, failed
+
+
+def main() -> int:
+    """Runs all, writes the file, and prints what failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="a JSON file")
+    parser.add_argument("--jobs", type=int, default=8)
+    parser.add_argument("--each", type=int, default=12, help="tests of a process")
+    parser.add_argument("--seconds", type=float, default=220.0, help="after which no more start")
+    parser.add_argument("-k", default="", help="only tests with this in their names")
+    arguments = parser.parse_args()
+    started, tests = time.perf_counter(), [x for x in collected() if arguments.k in x]
+    count = -(-len(tests) // arguments.each)
+    shards = [tests[k::count] for k in range(count)]
+    with tempfile.NamedTemporaryFile(suffix=".log") as log:
+
+        def one(shard: list[str]) -> tuple[Counter[str], list[list[str]]]:
+            left = arguments.seconds - (time.perf_counter() - started)
+            if left < 1:
+                return Counter({"not run": len(shard)}), []
+            return run(shard, log.name, left)
+
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            outcomes = list(pool.map(one, shards))
+        lines = [json.loads(line) for line in Path(log.name).read_text().splitlines()]
+    near = Counter(f"{what}: {how}" for _, what, how in lines)
+    result = {
+        "device": device_name(),
+        "date": f"{datetime.now():%Y-%m-%d %H:%M}",
+        "commit": commit(),
+        "tests": dict(sum([counts for counts, _ in outcomes], Counter())),
+        "results beside the CPU's": dict(sorted(near.items())),
+        "failed": sorted([name, why] for _, failed in outcomes for name, why in failed),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({key: x for key, x in result.items() if key != "failed"}, indent=1))
+    for name, why in result["failed"]:
+        print(name, why[:200])
+    return 1 if result["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
