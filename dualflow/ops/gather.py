@@ -27,7 +27,8 @@ from dualflow.ops.create import arange, ones_like, zeros_like
 from dualflow.ops.elementwise import astype
 from dualflow.ops.reduce import sum
 from dualflow.ops.shape import reshape
-from jit.errors import AxisError, DTypeError, IndexError, ShapeError
+from jit.dims import hint
+from jit.errors import AxisError, DTypeError, IndexError, ShapeError, TraceError
 from jit.types import TensorType, format_shape, int64, kind, same_shape
 
 Axes = tuple[int, ...]
@@ -70,11 +71,20 @@ def check_bounds(xp: Any, shape: tuple[int, ...], indices: Any, axes: Axes) -> N
 
 def out_of_bounds(index: Any, axis: int, extent: Any) -> IndexError:
     """The error of every index, static or computed, that is not within its axis."""
+    extent = shown(extent)
     return IndexError(
         f"index {index} is out of bounds for axis {axis} with extent {extent}",
         f"-{extent} to {extent - 1}" if extent != 0 else "none: the axis is empty",
         "check x.shape",
     )
+
+
+def shown(extent: Any) -> Any:
+    """An extent as errors tell it: its number, as eager would, where a call has told it."""
+    try:
+        return hint(extent)
+    except TraceError:
+        return extent
 
 
 def load_map(form: Any, extents: Any, indices: Any, axes: Axes) -> Any:

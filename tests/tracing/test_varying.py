@@ -413,3 +413,7 @@ def test_r5_gradients_from_outside_of_programs(name, order):
         wanted, found = (slope(call, x, order).numpy() for call in (f.python, f))
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
     assert len(f.entries) <= 4
+
+
+def test_an_index_out_of_range_names_the_extent_that_came():
+    agree(lambda: (lambda x, k: x[k] * 2, []), [(vector(*range(n)), 2) for n in (5, 4, 6, 2, 3, 1)])
