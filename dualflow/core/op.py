@@ -20,8 +20,9 @@ from dualflow.core.leaks import leaked
 from dualflow.core.record import NO_ATTRS, hang
 from dualflow.core.source import shortened
 from dualflow.core.tensor import Tensor
-from jit.errors import DeviceError, DualflowError, GraphError
+from jit.errors import DeviceError, DualflowError, GraphError, OutOfMemoryError
 from jit.ir.op import OpDef
+from jit.runtime.cuda import out_of_memory
 from jit.types import TensorType, bfloat16
 
 registry: dict[str, Op] = {}
@@ -122,6 +123,15 @@ def values(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
 
 def values_on(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
     """The same on a GPU."""
+    try:
+        return computed_there(place, op, arrays, attrs)
+    except MemoryError as error:
+        own = isinstance(error, OutOfMemoryError)
+        raise (error if own else out_of_memory(op.name)) from None
+
+
+def computed_there(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
+    """The same, where there is memory enough: by a kernel, by CuPy, or by the CPU."""
     xp = module_for(place)
     with active(place):
         outs = computed_on(place, op, arrays, attrs)

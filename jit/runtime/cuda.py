@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
@@ -87,6 +88,24 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Thread(threading.local):
+    """What the driver knows of a thread."""
+
+    bound = False
+
+
+_thread = _Thread()
+
+
+def bind() -> None:
+    """Lets this thread call the driver, which knows no GPU before the runtime is used."""
+    if not _thread.bound:
+        runtime = cupy().cuda.runtime
+        runtime.setDevice(runtime.getDevice())
+        runtime.free(0)
+        _thread.bound = True
 
 
 def gpu_target(number: int) -> Target:

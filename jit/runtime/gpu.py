@@ -19,7 +19,7 @@ from jit.dims import free_symbols, solve
 from jit.errors import DeviceError, DTypeError, GraphError, GuardMiss, LaunchFailed
 from jit.loops.ir import Kernel
 from jit.runtime.binding import Pairs, Shapes
-from jit.runtime.cuda import allocate, cupy, pool
+from jit.runtime.cuda import allocate, bind, cupy, pool
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_direct import direct
 from jit.runtime.gpu_frame import KEPT, Frame, current
@@ -73,6 +73,7 @@ class GpuExecutable:
             GuardMiss: A guard saw another answer; nothing outside was changed.
             LaunchFailed: A check did not hold; nothing outside was changed.
         """
+        bind()
         module = cupy()
         if module.cuda.runtime.getDevice() == self.device:
             return self._run(arrays, donate)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jit.runtime.cuda import allocate, cupy, failed
+from jit.runtime.cuda import allocate, bind, cupy, failed
 from jit.runtime.gpu_frame import SHORTEST, function
 from jit.runtime.gpu_table import ARENA, LEDGER, Table
 
@@ -103,6 +103,7 @@ class Direct:
 
     def __call__(self, *arrays: Any) -> list[Any] | None:
         """The results."""
+        bind()
         module = cupy()
         ndarray, alloc = module.ndarray, module.cuda.alloc
         addresses = []

@@ -289,6 +289,8 @@ def cuda_of() -> Any:
     runtime = SimpleNamespace(
         getDeviceCount=lambda: state.devices,
         getDevice=lambda: state.device,
+        setDevice=lambda number: setattr(state, "device", number),
+        free=lambda ptr: None,
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
         memcpyAsync=memcpy,
