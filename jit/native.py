@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from jit.dims import Extent, evaluate, solve
+from jit.dims import Extent, Guess, evaluate, guessing, note, recording_guesses, solve
 from jit.errors import LaunchFailed
 from jit.forms.native import lower_for_code
+from jit.forms.program import FormProgram
 from jit.interpreted import Interpreted
 from jit.ir.graph import Graph
 from jit.ordering import ordered
 from jit.passes.base import Stages
 from jit.planner import plan
+from jit.plans import Plan, keep, kernels_of, plan_key, recall
 from jit.progress import each
 from jit.report import Cost, Part
 from jit.runtime.binding import Pairs, Shapes
@@ -26,7 +29,7 @@ from jit.runtime.executable import Executable
 from jit.runtime.gpu import GpuExecutable
 from jit.runtime.gpu_code import gpu_code
 from jit.runtime.library import library
-from jit.runtime.program import HostStep, Launch, Program, Repeat, Step
+from jit.runtime.program import HostStep, Launch, Repeat, Step
 from jit.runtime.timing import Timing, timed
 from jit.target import Target
 
@@ -67,18 +70,21 @@ class NativeCode:
         self._gpu = gpu
         forms = lower_for_code(graph)
         stages.show("forms", forms, LOOPS)
-        self.graph, self.plan = graph, plan(graph.name, forms, target)
-        program = self.plan.program
-        program.steps = ordered(program, donate)
-        stages.show("launches", program, LOOPS)
+        self.graph, self._given = graph, (graph.name, forms, donate, target)
         if gpu is None:
-            self._run, self.found = for_host(program, target)
+            plan, self._run, self.found = for_host(*self._given, stages)
         else:
-            self._run, self.found = for_gpu(program, target, gpu)
-        self._reshaped = [(k, type_) for k, type_ in enumerate(self.plan.outputs) if type_]
+            plan, self._run, self.found = for_gpu(*self._given, stages, gpu)
+        program = plan.program
+        self._reshaped = [(k, type_) for k, type_ in enumerate(plan.outputs) if type_]
         self.kernels = [part for step in program.steps for part in launched(step)]
         self.host_steps = [part_of(step) for step in program.steps if isinstance(step, HostStep)]
         self.foreign_calls = self._run.foreign_calls
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The launches with all of their kernels, for those who look at them: it is made again."""
+        return planned(*self._given)
 
     def __call__(self, arrays: list[Any], donate: Pairs = ()) -> list[Any]:
         """The outputs of the graph.
@@ -146,20 +152,44 @@ class NativeCode:
         return Interpreted(self.graph, np if self._gpu is None else cupy())
 
 
-def for_host(program: Program, target: Target) -> tuple[Executable, dict[str, int]]:
+def for_host(
+    name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages
+) -> tuple[Plan, Executable, dict[str, int]]:
     """A program for this computer's processor, and how many kernels were found in which way."""
-    kernels = [launch.kernel for launch in program.launches()]
-    before = counts()
-    addresses = dict(zip(kernels, library().addresses(kernels, target)))
+    before, key = counts(), plan_key(forms, donate, target)
+    known = recall(key, target) if key else None
+    if known is None:
+        made = planned(name, forms, donate, target)
+        stages.show("launches", made.program, LOOPS)
+        kernels = kernels_of(made.program)
+        known = made, dict(zip(kernels, library().addresses(kernels, target), strict=True))
+        if key:
+            keep(key, made, target)
+    made, addresses = known
     found = {way: count - before[way] for way, count in counts().items()}
-    return Executable(program, addresses), found
+    return made, Executable(made.program, addresses), found
 
 
-def for_gpu(program: Program, target: Target, gpu: int) -> tuple[GpuExecutable, dict[str, int]]:
+def for_gpu(
+    name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages, gpu: int
+) -> tuple[Plan, GpuExecutable, dict[str, int]]:
     """A program for a GPU, and how many kernels it has."""
-    kernels = dict.fromkeys([launch.kernel for launch in program.launches()])
-    codes = {kernel: gpu_code(kernel, target) for kernel in each("compiling kernels", [*kernels])}
-    return GpuExecutable(program, codes, gpu), {"for the GPU": len({*codes.values()})}
+    made = planned(name, forms, donate, target)
+    stages.show("launches", made.program, LOOPS)
+    kernels = kernels_of(made.program)
+    codes = {kernel: gpu_code(kernel, target) for kernel in each("compiling kernels", kernels)}
+    return made, GpuExecutable(made.program, codes, gpu), {"for the GPU": len({*codes.values()})}
+
+
+def planned(name: str, forms: FormProgram, donate: Pairs, target: Target) -> Plan:
+    """The launches that compute forms, in the order that suits what is donated."""
+    guesses: list[Guess] = []
+    with recording_guesses(guesses) if guessing() else nullcontext():
+        made = plan(name, forms, target)
+        made.program.steps = ordered(made.program, donate)
+    for guess in guesses:
+        note(guess)
+    return Plan(made.program, made.outputs, guesses)
 
 
 def counts() -> dict[str, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from jit.dims.algebra import Atom, Dim, Extent, Symbol, same, symbol
 from jit.dims.binding import evaluate, free_symbols, hint, rewrite, solve, substitute
-from jit.dims.guesses import Guess, allowing_guesses, recording_guesses
+from jit.dims.guesses import Guess, allowing_guesses, guessing, note, recording_guesses
 from jit.dims.ranges import bounds, decide
 from jit.dims.text import parse
 
@@ -26,7 +26,9 @@ __all__ = [
     "decide",
     "evaluate",
     "free_symbols",
+    "guessing",
     "hint",
+    "note",
     "parse",
     "recording_guesses",
     "rewrite",

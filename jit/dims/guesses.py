@@ -85,6 +85,13 @@ def guess(left: Extent, relation: str, right: Extent) -> bool:
     return answer
 
 
+def note(made: Guess) -> None:
+    """Records, as if it was asked here, what was guessed of the same question before."""
+    sink = _sink.get()
+    if sink is not None and all(known.text != made.text for known in sink):
+        sink.append(made)
+
+
 def guessing() -> bool:
     """Whether guesses are recorded here, as for a call of which the extents are known."""
     return _sink.get() is not None

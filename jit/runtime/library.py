@@ -187,12 +187,40 @@ class Library:
         with self.lock:
             if len(found) < len(wanted):
                 found = self._bring(wanted, target)
-            for key, code in found.items():
-                self._recent[key] = code
-                self._recent.move_to_end(key)
-            while len(self._recent) > RECENT:
-                self._recent.popitem(last=False)
+            self._use(found)
         return [Address(found[key]) for key in keys]
+
+    def known(self, names: Mapping[str, str]) -> list[Address] | None:
+        """Where code of before begins, in memory or from the disk; None if some is not there.
+
+        Args:
+            names: The name of each kernel, for people, by the key of its code.
+        """
+        start, disk, read = time.perf_counter(), disk_cache(), dict[str, bytes]()
+        with self.lock:
+            found = {key: code for key in names if (code := self._codes.get(key)) is not None}
+            self.tallies["in memory"].add(len(found), start)
+            for key in [key for key in names if key not in found]:
+                start = time.perf_counter()
+                code = disk.get(key) if disk else None
+                if code is None:
+                    return None
+                read[key] = code
+                self._count("from disk", names[key], start)
+            try:
+                found |= self._link(read) if read else {}
+            except RuntimeError:  # it is no object file that links
+                return None
+            self._use(found)
+        return [Address(found[key]) for key in names]
+
+    def _use(self, codes: Mapping[str, Code]) -> None:
+        """Keeps the codes that were used last."""
+        for key, code in codes.items():
+            self._recent[key] = code
+            self._recent.move_to_end(key)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
 
     def _bring(self, kernels: Mapping[str, Kernel], target: Target) -> dict[str, Code]:
         """Finds or makes the code of kernels by their keys, and links it."""
@@ -208,7 +236,7 @@ class Library:
                 code = self._compile(key, kernels[key], target)
             else:
                 stored.append(key)
-                self._count("from disk", kernels[key], start)
+                self._count("from disk", kernels[key].name, start)
             codes[key] = code
         try:
             return found | self._link(codes) if codes else found
@@ -224,7 +252,7 @@ class Library:
         code = cpu.assemble(self._text(key, kernel, target), target, effort(kernel, target))
         if disk := disk_cache():
             disk.put(key, code)
-        self._count("compiled", kernel, start)
+        self._count("compiled", kernel.name, start)
         return code
 
     def _text(self, key: str, kernel: Kernel, target: Target) -> str:
@@ -245,12 +273,12 @@ class Library:
         self.tallies["linked"].add(len(codes), start)
         return made
 
-    def _count(self, way: str, kernel: Kernel, since: float) -> None:
+    def _count(self, way: str, name: str, since: float) -> None:
         """Counts, and tells: levels 1 and 2 of JIT_DEBUG."""
         self.tallies[way].add(1, since)
         if config().debug >= TOLD[way]:
             spent = 1e3 * (time.perf_counter() - since)
-            sys.stderr.write(f"# kernel {kernel.name}: {way}, {spent:.1f} ms\n")
+            sys.stderr.write(f"# kernel {name}: {way}, {spent:.1f} ms\n")
 
     def _show(self, key: str, kernel: Kernel, target: Target) -> None:
         """The stages of a kernel: levels 4 to 6 of JIT_DEBUG, and JIT_DUMP."""
