@@ -182,17 +182,17 @@ from dualflow.ops.statistics import (
     std,
     var,
 )
-from dualflow.tracing.decorator import function
-from dualflow.tracing.explain import status
+from dualflow.tracing import lazily
 from dualflow.tracing.modes import set_mode
-from dualflow.tracing.numerics import check_numerics
 from dualflow.tracing.progress import show_progress
-from dualflow.tracing.spec import TensorSpec
-from dualflow.tracing.sweeps import compile_repeated_sweeps
 from jit.types import dtypes
 
 if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow import comparison, compat, data, errors, linalg, nn, optim, random, testing
+    from dualflow.tracing.decorator import function
+    from dualflow.tracing.explain import status
+    from dualflow.tracing.numerics import check_numerics
+    from dualflow.tracing.spec import TensorSpec
 
 __version__ = "0.1.0"
 
@@ -215,13 +215,16 @@ SUBMODULES = (
     "testing",
 )  # loaded when first used
 
-compile_repeated_sweeps()
+lazily.compile_repeated_sweeps()
 show_progress()
 
 
 def __getattr__(name: str) -> Any:
     if name in SUBMODULES:
         return importlib.import_module(f"dualflow.{name}")
+    if name in lazily.NAMES:
+        found = globals()[name] = getattr(importlib.import_module(lazily.NAMES[name]), name)
+        return found
     raise AttributeError(names.missing_function(name))
 
 

@@ -21,17 +21,12 @@ from jit.interpreted import Interpreted
 from jit.ir.graph import Graph, Node
 from jit.ir.op import OpDef
 from jit.ir.printer import is_graph
-from jit.passes.algebra import Algebra
-from jit.passes.base import GraphPass, PassRecord, Stages, run_passes
-from jit.passes.cleanup import CommonSubexpressions, DeadCode
-from jit.passes.fold import FoldConstants
-from jit.passes.outline import Outline
-from jit.passes.reroll import Reroll
 from jit.progress import compilation
 from jit.report import Cost, Part, Watched, counted
 
 if TYPE_CHECKING:
     from jit.native import NativeCode
+    from jit.passes.base import GraphPass, PassRecord, Stages
 
 Pairs: TypeAlias = "tuple[tuple[int, int], ...]"
 
@@ -133,6 +128,8 @@ def compile(
         DeviceError: There is no such target.
         GraphError: The graph is not valid (checked under JIT_CHECK=1).
     """
+    from jit.passes.base import Stages, run_passes  # loaded when something is compiled
+
     target = target or config().target
     name, _, number = target.partition(":")
     if name not in TARGETS or (number and not (name == "gpu" and number.isdigit())):
@@ -257,6 +254,12 @@ def pipeline(
     ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False
 ) -> tuple[GraphPass, ...]:
     """The passes over graphs, in the order in which `compile` runs them."""
+    from jit.passes.algebra import Algebra
+    from jit.passes.cleanup import CommonSubexpressions, DeadCode
+    from jit.passes.fold import FoldConstants
+    from jit.passes.outline import Outline
+    from jit.passes.reroll import Reroll
+
     passes = (
         DeadCode(),
         FoldConstants(foldable=is_foldable) if native else FoldConstants(),

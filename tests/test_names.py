@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from functools import reduce
 
 import pytest
@@ -141,3 +143,19 @@ def test_the_page_shows_every_name():
         for row in names.rows(table):
             assert all(f"`{name}`" in page for name in row.foreign)
             assert row.ours in page
+
+
+def test_import_loads_no_tracing_and_no_passes_until_they_are_used():
+    script = """
+import sys
+import dualflow as df
+heavy = ["dualflow.tracing.trace", "dualflow.tracing.sweeps", "jit.passes.rewrite"]
+print([name for name in heavy if name in sys.modules])
+w = df.Variable([1.0, 2.0])
+(w * w).sum().backward()
+print(w.grad.tolist(), heavy[1] in sys.modules, heavy[0] in sys.modules, df.function is df.function)
+from dualflow import *
+print(function is df.function, TensorSpec is df.TensorSpec)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.stdout.splitlines() == ["[]", "[2.0, 4.0] True True True", "True True"], ran.stderr

@@ -14,7 +14,7 @@ from typing import Any
 from numpy import ndarray
 
 import jit
-from dualflow.autodiff.sweep import Sweep, op_by_op, run_eagerly
+from dualflow.autodiff.sweep import Sweep, op_by_op
 from dualflow.core.context import context, using
 from dualflow.core.kernels import spelled
 from dualflow.core.op import Op, registry, wrap
@@ -75,11 +75,6 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
             form.compiled = compiled(outline)
         form.hopeless = form.compiled is None
     return found
-
-
-def compile_repeated_sweeps() -> None:
-    """From now on eager sweeps that keep coming are compiled."""
-    run_eagerly.append(run_sweep)
 
 
 def forget() -> None:
