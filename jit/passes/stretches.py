@@ -8,7 +8,8 @@ iterations differs only in
 * inputs that are constants;
 * integers in attrs, such as where a slice begins, a constant number apart.
 
-The walk is linear: a place that a period cannot pass is met once for each period.
+The walk is linear: a place that a period cannot pass is met once for each period. Of iterations
+after the second only those nodes are looked at of which arrays do not tell that they repeat.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from heapq import merge
 from operator import sub
 from typing import Any, NamedTuple
 
 from jit.ir.builtin import constant
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.printer import format_static
+from jit.passes.arrays import References, Spans
 
 WINDOW = 8  # nodes that are compared to find out where a stretch may begin again
 TRIES = 4  # periods that are tried at a place
 FEWEST = 8  # iterations
+LOOKED_AT = 2  # iterations of which every node is looked at
 SPARED = 128  # nodes that a loop has to do without
 
 
@@ -60,6 +65,16 @@ class Stretch:
         """The number of the node behind the last iteration."""
         return self.start + self.count * self.period
 
+    def moving(self, at: int, end: int) -> Iterator[int]:
+        """The nodes in `at .. end` that read rows, or have integers, that move."""
+        numbers = {number for number, ints in self.ints.items() if ints is not None}
+        numbers.update(number for (number, _), apart in self.apart.items() if apart)
+        places = [
+            range(at + (number + self.start - at) % self.period, end, self.period)
+            for number in numbers
+        ]
+        return merge(*places)
+
     @property
     def pays(self) -> bool:
         """Whether there is enough of it."""
@@ -82,7 +97,7 @@ class Sequence:
         self.nodes = [node for node in live if node.op is not constant]
         values = [node.attrs["value"] for node in self.constants]
         numbers = _numbered([(x.dtype, x.shape, x.tobytes()) for x in values])
-        self._known: dict[Value, object] = {
+        self._known: dict[Value, Any] = {
             node.outputs[0]: number for node, number in zip(self.constants, numbers, strict=True)
         }
         self.place: dict[Value, int] = {}
@@ -95,8 +110,8 @@ class Sequence:
                 self.place[value] = number
         self.last_use.update(dict.fromkeys(graph.outputs, math.inf))
         self._words = _numbered([_word(node) for node in self.nodes])
-        self._next = _next_alike(self._words)
         self._spans = Spans(self._words)
+        self._next = self._spans.next_alike(WINDOW)
         self._attrs: dict[int, tuple[tuple[str, ...], tuple[int, ...]]] = {}
         self._passed: dict[int, int] = {}  # up to where a period was tried
 
@@ -124,29 +139,32 @@ class Sequence:
 
     def matched(self, start: int, period: int) -> Stretch:
         """As many iterations of `period` nodes as there are."""
-        made, words = Stretch(start, period), self._words
-        at, number, first, end = start, 0, start, len(self.nodes) - period
-        while at < end and words[at] == words[at + period]:
-            if not self._repeats(made, at, number, first):
-                break
-            at, number = at + 1, number + 1
-            if number == period:
-                number, first = 0, at
+        made, end = Stretch(start, period), start + self._spans.common(start, start + period)
+        at = next(self._ends(made, end), end)
         made.count = (at + period - start) // period
-        same_word = at < end and words[at] == words[at + period]
-        self._passed[period] = max(start, at - period if same_word else at)
+        self._passed[period] = max(start, at if at == end else at - period)
         return made
 
-    def _repeats(self, made: Stretch, at: int, number: int, first: int) -> bool:
-        """Whether a node may be followed by the one a period later.
+    def _ends(self, made: Stretch, end: int) -> Iterator[int]:
+        """The nodes before `end` that are not followed by one that is alike a period later."""
+        start, period = made.start, made.period
+        bulk = min(start + LOOKED_AT * period, end)
+        for at in range(start, bulk):
+            if not self._repeats(made, at):
+                yield at
+        for at in merge(self._references.odd(start, period, bulk, end), made.moving(bulk, end)):
+            if not self._repeats(made, at):
+                yield at
 
-        Args:
-            made: So far.
-            at: The node.
-            number: Its number in its iteration.
-            first: The first node of that iteration.
-        """
+    @cached_property
+    def _references(self) -> References:
+        return References(self.nodes, self.place, self._known)
+
+    def _repeats(self, made: Stretch, at: int) -> bool:
+        """Whether a node may be followed by the one a period later, after all before it."""
         start, period, place = made.start, made.period, self.place
+        number = (at - start) % period
+        first = at - number  # the first node of its iteration
         earlier, later = self.nodes[at], self.nodes[at + period]
         if (earlier.attrs or later.attrs) and not self._attrs_repeat(made, at, number):
             return False
@@ -195,30 +213,6 @@ class Sequence:
         return known
 
 
-class Spans:
-    """Compares parts of a list of numbers, in a time that does not depend on their length.
-
-    By sums that hold all numbers before a place: parts that differ may be taken for the same, once
-    in 2**61 times.
-    """
-
-    FACTOR, MODULUS = 0x1B873593CC9E2D51, (1 << 61) - 1
-
-    def __init__(self, numbers: list[int]) -> None:
-        self._sums, self._powers = [0], [1]
-        for number in numbers:
-            self._sums.append((self._sums[-1] * self.FACTOR + number + 1) % self.MODULUS)
-            self._powers.append(self._powers[-1] * self.FACTOR % self.MODULUS)
-
-    def same(self, a: int, b: int, length: int) -> bool:
-        """Whether the parts of this length from `a` and from `b` on, which is later, are equal."""
-        sums, end = self._sums, b + length
-        if end >= len(sums):
-            return False
-        apart = sums[a + length] - sums[end] - (sums[a] - sums[b]) * self._powers[length]
-        return apart % self.MODULUS == 0
-
-
 def is_constant(value: Value) -> bool:
     """Whether a value is known."""
     return value.node is not None and value.node.op is constant
@@ -246,6 +240,9 @@ def _type_word(value: Value) -> Any:
 
 
 def _word(node: Node) -> Any:
+    if len(node.outputs) == 1:
+        type_ = node.outputs[0].type
+        return node.op, len(node.inputs), type_.shape, type_.dtype
     return node.op, len(node.inputs), *[_type_word(value) for value in node.outputs]
 
 
@@ -253,14 +250,3 @@ def _numbered(words: list[Any]) -> list[int]:
     """Small numbers, equal for equal words."""
     numbers: dict[Any, int] = {}
     return [numbers.setdefault(word, len(numbers)) for word in words]
-
-
-def _next_alike(words: list[int]) -> list[int]:
-    """For each place the next one from which on WINDOW words are the same; -1 if there is none."""
-    found = [-1] * len(words)
-    seen: dict[tuple[int, ...], int] = {}
-    for at in range(len(words) - WINDOW, -1, -1):
-        window = tuple(words[at : at + WINDOW])
-        found[at] = seen.get(window, -1)
-        seen[window] = at
-    return found

@@ -14,6 +14,7 @@ from jit.ir.interpret import Program
 from jit.ir.loop import loop
 from jit.native import NativeCode
 from jit.passes import stretches
+from jit.passes.reroll import Reroll
 from jit.runtime.program import Launch, Repeat
 from jit.runtime.tables import ends_early
 from jit.types import TensorType, float32, int64
@@ -130,6 +131,29 @@ def test_random_loops_one_after_the_other_have_the_bits_of_the_unrolled_ones(dat
     picked = data.draw(st.lists(st.sampled_from(maker.kept), max_size=2))
     maker.graph.outputs = [*maker.states, *picked]
     agree(maker.graph)
+
+
+@given(data=st.data())
+def test_arrays_tell_of_random_loops_what_a_look_at_each_node_tells(data):
+    maker = Maker(data.draw)
+    for _ in range(data.draw(st.integers(1, 2))):
+        maker.run()
+    maker.graph.outputs = maker.states
+    nodes = maker.graph.nodes
+    if data.draw(st.booleans()):  # one iteration is another
+        at = data.draw(st.integers(0, len(nodes) - 1))
+        node = nodes[at]
+        attrs = {**node.attrs, "start": 0} if "start" in node.attrs else node.attrs
+        same = (
+            [x for x in maker.graph.inputs if x.type == node.inputs[0].type] if node.inputs else []
+        )
+        node.inputs, node.attrs = (*same[:1], *node.inputs[1:]) if same else node.inputs, attrs
+    found = []
+    for looked_at in (stretches.LOOKED_AT, COUNT):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stretches, "LOOKED_AT", looked_at)
+            found.append(str(Reroll().run(maker.graph)))
+    assert found[0] == found[1]
 
 
 def recurrent(count, width=WIDTH):
