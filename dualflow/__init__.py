@@ -16,20 +16,29 @@ from dualflow.autodiff.tape import GradientTape
 from dualflow.core import tree
 from dualflow.core.context import no_grad
 from dualflow.core.devices import device
+from dualflow.core.inspection import (
+    __array_namespace_info__,
+    broadcast_shapes,
+    can_cast,
+    finfo,
+    iinfo,
+    isdtype,
+    result_type,
+)
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.arrange import (
     concat,
+    diff,
     flip,
-    repeat,
     roll,
     split,
     stack,
-    tile,
     unstack,
 )
 from dualflow.ops.basic import (
     asarray,
+    from_dlpack,
     full,
     stop_gradient,
 )
@@ -127,9 +136,20 @@ from dualflow.ops.reduce import (
     prod,
     sum,
 )
+from dualflow.ops.repeating import (
+    repeat,
+    tile,
+)
 from dualflow.ops.scan import (
     cumulative_prod,
     cumulative_sum,
+)
+from dualflow.ops.sets import (
+    isin,
+    unique_all,
+    unique_counts,
+    unique_inverse,
+    unique_values,
 )
 from dualflow.ops.shape import (
     broadcast_arrays,
@@ -188,13 +208,14 @@ from dualflow.tracing.progress import show_progress
 from jit.types import dtypes
 
 if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
-    from dualflow import comparison, compat, data, errors, linalg, nn, optim, random, testing
+    from dualflow import comparison, compat, data, errors, fft, linalg, nn, optim, random, testing
     from dualflow.tracing.decorator import function
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
     from dualflow.tracing.spec import TensorSpec
 
 __version__ = "0.1.0"
+__array_api_version__ = "2025.12"
 
 bool, bfloat16 = dtypes["bool"], dtypes["bfloat16"]
 int8, int16, int32, int64 = (dtypes[f"int{n}"] for n in (8, 16, 32, 64))
@@ -208,6 +229,7 @@ SUBMODULES = (
     "comparison",
     "data",
     "errors",
+    "fft",
     "linalg",
     "nn",
     "optim",
@@ -237,6 +259,8 @@ __all__ = [
     "Tensor",
     "TensorSpec",
     "Variable",
+    "__array_api_version__",
+    "__array_namespace_info__",
     "__version__",
     "abs",
     "acos",
@@ -264,7 +288,9 @@ __all__ = [
     "bitwise_xor",
     "bool",
     "broadcast_arrays",
+    "broadcast_shapes",
     "broadcast_to",
+    "can_cast",
     "ceil",
     "check_numerics",
     "clip",
@@ -283,6 +309,7 @@ __all__ = [
     "custom_gradient",
     "data",
     "device",
+    "diff",
     "divide",
     "e",
     "einsum",
@@ -295,12 +322,15 @@ __all__ = [
     "expand_dims",
     "expm1",
     "eye",
+    "fft",
+    "finfo",
     "flip",
     "float16",
     "float32",
     "float64",
     "floor",
     "floor_divide",
+    "from_dlpack",
     "full",
     "full_like",
     "function",
@@ -309,13 +339,16 @@ __all__ = [
     "greater_equal",
     "hessian",
     "hypot",
+    "iinfo",
     "imag",
     "inf",
     "int16",
     "int32",
     "int64",
     "int8",
+    "isdtype",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "jacobian",
@@ -369,6 +402,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "result_type",
     "roll",
     "round",
     "searchsorted",
@@ -403,6 +437,10 @@ __all__ = [
     "uint32",
     "uint64",
     "uint8",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
     "unstack",
     "value_and_grad",
     "var",

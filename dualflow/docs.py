@@ -50,7 +50,8 @@ def _met(a: str, b: str) -> str:
 SECTIONS = {
     "df": ("dualflow", "Names and arguments of the array API standard, then of NumPy and SciPy."),
     "df.nn.functional": ("dualflow.nn.functional", "PyTorch's names, with `axis` for `dim`."),
-    "df.linalg": ("dualflow.linalg", "The standard's extension, as far as it is here."),
+    "df.linalg": ("dualflow.linalg", "The standard's extension."),
+    "df.fft": ("dualflow.fft", "The standard's extension."),
     "df.random": ("dualflow.random", "Shapes come first. [More](numerics.md#random-numbers)"),
 }
 

@@ -1,9 +1,39 @@
-"""Linear algebra: `df.linalg`, the array API's extension as far as it is here."""
+"""Linear algebra: `df.linalg`, the array API's extension."""
 
 from __future__ import annotations
 
+from dualflow.ops.decompositions import cholesky, eig, eigh, eigvals, eigvalsh
 from dualflow.ops.einsum import tensordot
 from dualflow.ops.linalg import diagonal, matmul, outer, trace, vecdot
+from dualflow.ops.norms import cross, matrix_norm, vector_norm
 from dualflow.ops.shape import matrix_transpose
+from dualflow.ops.singular import matrix_rank, pinv, qr, svd, svdvals
+from dualflow.ops.solving import det, inv, matrix_power, slogdet, solve
 
-__all__ = ["diagonal", "matmul", "matrix_transpose", "outer", "tensordot", "trace", "vecdot"]
+__all__ = [
+    "cholesky",
+    "cross",
+    "det",
+    "diagonal",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "inv",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_rank",
+    "matrix_transpose",
+    "outer",
+    "pinv",
+    "qr",
+    "slogdet",
+    "solve",
+    "svd",
+    "svdvals",
+    "tensordot",
+    "trace",
+    "vecdot",
+    "vector_norm",
+]

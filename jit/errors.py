@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 # Tells the user's source line that is running; set by who knows which frames are the user's.
 locate: Callable[[], str | None] | None = None
 
@@ -61,6 +63,10 @@ class AxisError(DualflowError, ValueError, IndexError):
 
 class IndexError(DualflowError, IndexError):
     """An index is outside of the dimension that it indexes."""
+
+
+class LinAlgError(DualflowError, np.linalg.LinAlgError):
+    """A matrix has no inverse or no such decomposition, or an iteration did not converge."""
 
 
 class NumericsError(DualflowError, FloatingPointError):

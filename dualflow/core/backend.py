@@ -106,3 +106,31 @@ def through_host(function: Callable[..., Any], arrays: Sequence[Any], device: st
     if isinstance(out, tuple):
         return tuple([to_device(np.asarray(y), device) for y in out])
     return to_device(np.asarray(out), device)
+
+
+def exported(
+    array: Any,
+    stream: Any,
+    version: tuple[int, int] | None,
+    device: tuple[Any, int] | None,
+    copy: bool | None,  # noqa: FBT001 - the protocol's words, passed on
+) -> Any:
+    """A DLPack capsule of the values of a tensor, which nobody may change through it.
+
+    Version 1 of the protocol can say so, and shares memory; before it, values are copied.
+    """
+    if not isinstance(array, np.ndarray):
+        return array.__dlpack__(stream=stream, max_version=version, dl_device=device, copy=copy)
+    if version is None or version[0] < 1:
+        array = array if copy is False else array.copy()
+    elif not copy:
+        array = array.view()
+        array.flags.writeable = False
+    return array.__dlpack__(stream=stream, max_version=version, dl_device=device, copy=copy)
+
+
+def imported(x: Any, copy: bool | None) -> Any:  # noqa: FBT001 - the protocol's word
+    """The array that an object of another library offers by DLPack, sharing its memory."""
+    on_gpu = x.__dlpack_device__()[0] == 2
+    module = cupy() if on_gpu else np
+    return module.from_dlpack(x) if copy is None else module.from_dlpack(x, copy=copy)

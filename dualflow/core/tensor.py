@@ -255,6 +255,11 @@ class Tensor(Methods, NumPyProtocols):
             return functions["to_device"](self, target)
         return self.astype(as_dtype(target))
 
+    def to_device(self, device: str, /, *, stream: Any = None) -> Tensor:
+        """The tensor on a device, by the array API's name; `stream` is CuPy's affair."""
+        del stream
+        return functions["to_device"](self, device)
+
     def detach(self) -> Tensor:
         """The same values, without history: no gradient flows back."""
         return functions["stop_gradient"](self)
@@ -286,11 +291,23 @@ class Tensor(Methods, NumPyProtocols):
             backend.to_device(array, "cpu"), dtype=dtype, copy=True if copy is None else copy
         )
 
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.concrete("__dlpack__()").__dlpack__(**kwargs)
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return functions["namespace"](api_version)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[Any, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        array = self.concrete("__dlpack__()")
+        return backend.exported(array, stream, max_version, dl_device, copy)
 
     def __dlpack_device__(self) -> Any:
-        return self.concrete("__dlpack__()").__dlpack_device__()
+        array = self.raw if self.raw is not None else self.concrete("__dlpack_device__()")
+        return array.__dlpack_device__()
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tensors joined, taken apart and repeated: concat, stack, split, flip, roll, repeat, tile."""
+"""Tensors joined, taken apart, turned round: concat, stack, split, flip, roll; differences."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.create import zeros_like
-from dualflow.ops.shape import broadcast_to, expand_dims, ordered_axes, reshape
+from dualflow.ops.elementwise import subtract
+from dualflow.ops.shape import expand_dims, ordered_axes, reshape
 from dualflow.ops.slicing import part, region
-from jit.dims import Dim
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, format_extent, format_shape, product
+from jit.types import TensorType, format_extent, format_shape
 
 # ----- concat -----
 
@@ -308,76 +308,50 @@ def roll(x: Any, /, shift: Any, axis: Any = None, **foreign: Never) -> Tensor:
     return x
 
 
-# ----- repeating -----
+# ----- differences -----
 
 
 @api
-def repeat(x: Any, repeats: int, /, axis: int | None = None, **foreign: Never) -> Tensor:
-    """Each element of `x`, several times in a row.
+def diff(
+    x: Any,
+    /,
+    *,
+    axis: int = -1,
+    n: int = 1,
+    prepend: Any = None,
+    append: Any = None,
+    **foreign: Never,
+) -> Tensor:
+    """The differences of neighbours along an axis.
 
     Args:
-        x: Tensor of any shape.
-        repeats: How often, 0 or more.
-        axis: The axis along which to repeat; None repeats the elements of the flattened tensor.
+        x: Tensor with one dimension or more; numbers.
+        axis: The axis.
+        n: How many times differences are taken.
+        prepend: Tensor that is put in front of `x` along the axis first.
+        append: Tensor that is put behind it.
 
     Returns:
-        Tensor whose extent along `axis` is `repeats` times as large.
+        Tensor whose extent along `axis` is `n` less, but not below 0.
 
     Raises:
         AxisError: `x` has no such axis.
-        ShapeError: `repeats` is negative, or not one number.
+        ShapeError: `n` is negative, or what is put in front or behind does not suit.
 
     Example:
         >>> import dualflow as df
-        >>> df.repeat(df.asarray([1, 2]), 2).tolist()
-        [1, 1, 2, 2]
+        >>> df.diff(df.asarray([1, 4, 9])).tolist()
+        [3, 5]
     """
     if foreign:
-        raise refused("repeat", foreign)
+        raise refused("diff", foreign)
     x = as_tensor(x)
-    if isinstance(repeats, tuple | list) or getattr(repeats, "ndim", 0):
-        raise ShapeError(
-            "repeat: a number of repeats for each element",
-            "one number",
-            "df.take(x, indices) with repeated indices",
-        )
-    (count,) = canonical_shape("repeat", repeats)
-    if axis is None:
-        x, axis = reshape(x, (-1,)), 0
-    axis = canonical_axis("repeat", axis, x.ndim)
-    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
-    copies = broadcast_to(expand_dims(x, axis + 1), (*before, count, *after))
-    return reshape(copies, (*before[:-1], before[-1] * count, *after))
-
-
-@api
-def tile(x: Any, repetitions: Any, /) -> Tensor:
-    """Copies of `x` side by side.
-
-    Args:
-        x: Tensor of any shape.
-        repetitions: How many copies along each axis, counted from the right; axes that are not
-            there are put in front.
-
-    Returns:
-        Tensor whose extents are those of `x` times the repetitions.
-
-    Raises:
-        ShapeError: A number is negative.
-
-    Example:
-        >>> import dualflow as df
-        >>> df.tile(df.asarray([1, 2]), (2, 2)).tolist()
-        [[1, 2, 1, 2], [1, 2, 1, 2]]
-    """
-    x = as_tensor(x)
-    counts: tuple[int | Dim, ...] = canonical_shape("tile", repetitions)
-    ndim = max(x.ndim, len(counts))
-    counts = (1,) * (ndim - len(counts)) + counts
-    extents = (1,) * (ndim - x.ndim) + tuple(x.shape)
-    pairs = list(zip(counts, extents))
-    copies = broadcast_to(
-        reshape(x, tuple(d for _, extent in pairs for d in (1, extent))),
-        tuple(d for pair in pairs for d in pair),
-    )
-    return reshape(copies, tuple(product(pair) for pair in pairs))
+    axis = canonical_axis("diff", axis, x.ndim)
+    (times,) = canonical_shape("diff", n)
+    parts = [as_tensor(p) for p in (prepend, x, append) if p is not None]
+    x = concat(parts, axis=axis) if len(parts) > 1 else x
+    for _ in range(int(times)):
+        count = x.shape[axis] - 1 if x.shape[axis] != 0 else 0
+        start = 1 if x.shape[axis] != 0 else 0
+        x = subtract(part(x, axis, start, count), part(x, axis, 0, count))
+    return x

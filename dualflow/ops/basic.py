@@ -178,3 +178,37 @@ def to_device(x: Any, device: str, /) -> Tensor:
     y = Tensor(backend.to_device(x.concrete("to_device") if x.raw is None else x.raw, target))
     hang(_to_device, (x,), {"device": target}, [y])
     return y
+
+
+@api
+def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Tensor:
+    """A tensor of the values of another library's array, by the DLPack protocol.
+
+    Args:
+        x: An array with `__dlpack__` and `__dlpack_device__`: NumPy's, CuPy's, PyTorch's.
+        device: Where the tensor lies; where `x` lies when None.
+        copy: None and False share its memory, which must then not be written to any more.
+
+    Returns:
+        Tensor of its shape and dtype.
+
+    Raises:
+        DTypeError: `x` does not have the protocol, or its dtype is none of ours.
+
+    Example:
+        >>> import dualflow as df
+        >>> import numpy as np
+        >>> df.from_dlpack(np.arange(3)).tolist()
+        [0, 1, 2]
+    """
+    if isinstance(x, Tensor):
+        tensor = as_tensor(x)
+    elif isinstance(x, np.ndarray):
+        tensor = asarray(x, copy=bool(copy))
+    elif hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
+        tensor = asarray(backend.imported(x, copy), copy=False)
+    else:
+        raise DTypeError(
+            f"from_dlpack: {type(x).__name__} has no __dlpack__", "an array", "df.asarray(x)"
+        )
+    return tensor if device is None else to_device(tensor, device)

@@ -292,12 +292,18 @@ def linspace(
 
 
 FALSE = False  # the weakest zero: any dtype takes it
+FAR = 2**62  # a diagonal beyond all matrices
 
 
 def _below(x: Tensor, k: int) -> Tensor:
     """Bools in the shape of the matrices: column - row <= k."""
     rows, columns = x.shape[-2:]
-    return reshape(arange(rows), (rows, 1)) + k >= arange(columns)
+    return reshape(arange(rows), (rows, 1)) + within(k) >= arange(columns)
+
+
+def within(k: int) -> int:
+    """The number of a diagonal, so small that int64 holds it plus that of a row."""
+    return builtins.max(-FAR, builtins.min(k, FAR))
 
 
 @api
@@ -320,7 +326,7 @@ def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = float32)
         [[1.0, 0.0], [0.0, 1.0]]
     """
     rows, columns = canonical_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
-    on = equal(reshape(arange(rows), (rows, 1)) + k, arange(columns))
+    on = equal(reshape(arange(rows), (rows, 1)) + within(k), arange(columns))
     return astype(on, dtype or float32)
 
 
@@ -387,7 +393,7 @@ def _matrices(name: str, x: Any) -> Tensor:
 
 
 @api
-def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
+def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
     """The coordinates of a grid's points, one tensor for each axis.
 
     Args:
@@ -421,7 +427,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Tensor]:
         reshape(x, tuple(x.shape[0] if k == place else 1 for k in range(len(xs))))
         for x, place in zip(xs, places, strict=True)
     ]
-    return list(broadcast_arrays(*grid))
+    return broadcast_arrays(*grid)
 
 
 @api

@@ -245,13 +245,14 @@ _astype = Op(
 
 
 @api
-def astype(x: Any, dtype: Any, /, *, copy: bool = True) -> Tensor:
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> Tensor:
     """The values of `x` in another dtype.
 
     Args:
         x: Tensor of any shape and dtype.
         dtype: The dtype wanted: `df.float32`, `np.float32` or `"float32"`.
         copy: Accepted for the array API's sake; tensors are immutable, so it makes no difference.
+        device: Where the result lies; where `x` does when None.
 
     Returns:
         Tensor of the shape of `x`. Floats become integers by dropping the fraction.
@@ -265,6 +266,8 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True) -> Tensor:
         [1, -1]
     """
     x, dtype = as_tensor(x), as_dtype(dtype)
+    if device is not None:
+        x = functions["to_device"](x, device)
     if x.dtype == dtype:
         return x
     plain = x.dtype not in COMPLEX and not (dtype.kind == "u" and flows(x.dtype))

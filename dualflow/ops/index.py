@@ -21,7 +21,7 @@ from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import maximum, minimum, where
 from dualflow.ops.gather import as_index, gather, index_place, nonzero, out_of_bounds, scatter
-from dualflow.ops.shape import broadcast_to, inverse, permute_dims, reshape
+from dualflow.ops.shape import broadcast_to, expand_dims, inverse, permute_dims, reshape
 from dualflow.ops.slicing import is_plain, place, put_region, region, resolve
 from jit.dims import Dim
 from jit.errors import DTypeError, IndexError, ShapeError
@@ -207,6 +207,31 @@ def expanded(x: Tensor, index: Any) -> list[Any]:
     return entries
 
 
+def opened(x: Tensor, index: Any) -> tuple[Tensor, Any]:
+    """`x` with an axis of extent 1 for each single bool in the index, which masks that axis."""
+    given = index if isinstance(index, tuple) else (index,)
+    if not any(map(is_single_bool, given)):
+        return x, index
+    holes = [k for k, item in enumerate(given) if item is Ellipsis]
+    items: list[Any] = []
+    for k, item in enumerate(given):
+        if is_single_bool(item):
+            behind = given[k + 1 :] if holes and holes[0] < k else None
+            used = items if behind is None else [readable(other) for other in behind]
+            axes = sum(map(width, used))
+            x = expand_dims(x, axes if behind is None else x.ndim - axes)
+            item = reshape(as_tensor(item), (1,))
+        items.append(item if item is Ellipsis else readable(item))
+    return x, tuple(items)
+
+
+def is_single_bool(item: Any) -> bool:
+    """Whether an item is one bool, or a tensor or array of one bool without dimensions."""
+    if isinstance(item, Tensor | np.ndarray):
+        return kind(item.dtype) == "bool" and item.ndim == 0
+    return isinstance(item, bool | np.bool)
+
+
 def readable(item: Any) -> Any:
     """One item: None, a slice, an int or Dim, or a tensor of integers or bools."""
     if item is None or isinstance(item, slice | Dim):
@@ -219,7 +244,7 @@ def readable(item: Any) -> Any:
             return array if is_mask(array) else integers(item, array)
     raise IndexError(
         f"an index of type {type(item).__name__}",
-        "ints, slices, ..., None, tensors of integers, or of bools with one dimension or more",
+        "ints, slices, ..., None, bools, tensors of integers or bools",
         "x[int(i)], or df.where(condition, x, y) for a choice",
     )
 
@@ -295,6 +320,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
                 y.record = new_record(BASIC_INDEX, (x,), {"index": index})
             return y
     with beside(x):
+        x, index = opened(x, index)
         return Plan(x, index).read(x)
 
 
@@ -383,7 +409,9 @@ class Place:
             mask = as_tensor(self.index)
             mask = reshape(mask, (*mask.shape, *(1,) * (x.ndim - mask.ndim)))
             return where(mask, value, x)  # its shape depends on no value
-        return Plan(x, self.index).write(x, value, combine)
+        wide, index = opened(x, self.index)
+        changed = Plan(wide, index).write(wide, value, combine)
+        return changed if wide is x else reshape(changed, x.shape)
 
 
 def is_mask_of(x: Tensor, index: Any) -> bool:

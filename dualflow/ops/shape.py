@@ -179,14 +179,14 @@ def broadcast_to(x: Any, /, shape: Any) -> Tensor:
 
 
 @api
-def broadcast_arrays(*arrays: Any) -> list[Tensor]:
+def broadcast_arrays(*arrays: Any) -> tuple[Tensor, ...]:
     """All `arrays` stretched to their common shape.
 
     Args:
         *arrays: Tensors whose shapes broadcast; each keeps its dtype.
 
     Returns:
-        List of tensors of one shape.
+        Tuple of tensors of one shape.
 
     Raises:
         ShapeError: Two extents differ and neither is 1.
@@ -199,7 +199,7 @@ def broadcast_arrays(*arrays: Any) -> list[Tensor]:
     """
     tensors = [as_tensor(x) for x in arrays]
     shape = broadcast("broadcast_arrays", *(x.shape for x in tensors)) if tensors else ()
-    return [x if same_shape(x.shape, shape) else broadcast_to(x, shape) for x in tensors]
+    return tuple(x if same_shape(x.shape, shape) else broadcast_to(x, shape) for x in tensors)
 
 
 # ----- the order of dimensions -----

@@ -20,17 +20,14 @@ from jit.errors import DTypeError, ShapeError
 from jit.types import TensorType, bfloat16, float32, format_shape, int64, kind
 
 
-def _argsort_type(x: TensorType, *, axis: int) -> TensorType:
-    if kind(x.dtype) == "complex":
-        raise DTypeError(
-            "argsort: complex numbers have no order", "real numbers or bools", "df.abs(x)"
-        )
-    return x.with_dtype(int64)
-
-
 def _order(xp: Any, x: Any, *, axis: int) -> Any:
-    """A stable order. bfloat16 goes through float32: its own comparison knows no place for NaN."""
-    return xp.argsort(x.astype(float32) if x.dtype == bfloat16 else x, axis, kind="stable")
+    """A stable order."""
+    return xp.argsort(comparable(x), axis, kind="stable")
+
+
+def comparable(x: Any) -> Any:
+    """`x` as NumPy orders it: the comparison of bfloat16 knows no place for NaN."""
+    return x.astype(float32) if x.dtype == bfloat16 else x
 
 
 def _argsort_lower(form: Any, x: Any, *, axis: int) -> Any:
@@ -41,9 +38,14 @@ def _argsort_lower(form: Any, x: Any, *, axis: int) -> Any:
 _argsort = Op(
     name="argsort",
     evaluate=_order,
-    infer=_argsort_type,
+    infer=lambda x, *, axis: x.with_dtype(int64),
     lower=_argsort_lower,
 )
+
+
+def argsorted(x: Tensor, axis: int) -> Tensor:
+    """The order of `x` along an axis; complex numbers by their real parts, then the others."""
+    return bind(_argsort, (x,), {"axis": axis})
 
 
 @api
@@ -74,9 +76,13 @@ def argsort(
         raise refused("argsort", foreign)
     x = as_tensor(x)
     axis = canonical_axis("argsort", axis, x.ndim)
+    if kind(x.dtype) == "complex":
+        raise DTypeError(
+            "argsort: complex numbers have no order", "real numbers or bools", "df.abs(x)"
+        )
     if not descending:
-        return bind(_argsort, (x,), {"axis": axis})
-    backwards = bind(_argsort, (flip(x, axis),), {"axis": axis})
+        return argsorted(x, axis)
+    backwards = argsorted(flip(x, axis), axis)
     return x.shape[axis] - 1 - flip(backwards, axis)
 
 
@@ -145,7 +151,7 @@ def _searchsorted_lower(form: Any, x1: Any, x2: Any, *, side: str) -> Any:
 
 _searchsorted = Op(
     name="searchsorted",
-    evaluate=lambda xp, x1, x2, *, side: xp.searchsorted(x1, x2, side),
+    evaluate=lambda xp, x1, x2, *, side: xp.searchsorted(comparable(x1), comparable(x2), side),
     infer=_searchsorted_type,
     lower=_searchsorted_lower,
 )

@@ -24,7 +24,12 @@ def _root(x: Any) -> Any:
 
 # ----- exponentials and logarithms -----
 exp = _function("exp", lambda y, x: y, "e to the power of each element.")
-expm1 = _function("expm1", lambda y, x: y + 1, "exp(x) - 1, accurate for small elements.")
+expm1 = _function(
+    "expm1",
+    lambda y, x: y + 1,
+    "exp(x) - 1, accurate for small elements.",
+    evaluate=lambda xp, x: special.expm1(x),
+)
 log = _function("log", lambda y, x: 1 / x, "Natural logarithm of each element.")
 log1p = _function("log1p", lambda y, x: 1 / (1 + x), "log(1 + x), accurate for small elements.")
 log2 = _function("log2", lambda y, x: (1 / math.log(2)) / x, "Logarithm to base 2 of each element.")

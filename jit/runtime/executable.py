@@ -215,6 +215,8 @@ class Rest:
             return array
         binding = self.binding
         shape = shape_of(binding.program, slot, binding.sizes)
+        if 0 in shape:  # then no step writes it, and it has no place
+            return np.empty(shape, binding.dtype(slot))
         offset = self.start + binding.layout.offsets[slot]
         return np.ndarray(shape, binding.dtype(slot), self.memory, offset)
 

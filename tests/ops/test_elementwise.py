@@ -185,3 +185,24 @@ def test_one_symbolic_argument_makes_the_result_symbolic(name, place):
     y = functions[name](*args)
     assert y.raw is None
     assert y.type == TensorType((2,), df.float32)
+
+
+def test_infinities_of_complex_expm1_are_those_of_the_standard():
+    """NumPy gives NaN for some of them."""
+    inf, nan = math.inf, math.nan
+    cases = {
+        complex(inf, 0): complex(inf, 0),
+        complex(-inf, inf): complex(-1, 0),
+        complex(-inf, nan): complex(-1, 0),
+        complex(inf, nan): complex(inf, nan),
+        complex(nan, 0): complex(nan, 0),
+        complex(-inf, 2): complex(-1, 0),
+    }
+    x = np.array(list(cases))
+    wanted = np.array(list(cases.values()))
+    for f in (df.expm1, df.function(df.expm1)):
+        y = f(df.asarray(x)).numpy()
+        np.testing.assert_array_equal(y.real, wanted.real)
+        np.testing.assert_array_equal(y.imag, wanted.imag)
+    near = np.array([1e-12 + 1e-12j])
+    np.testing.assert_allclose(df.expm1(df.asarray(near)).numpy(), near, rtol=1e-11)

@@ -28,9 +28,9 @@ def rows(x: Any, num_classes: int, *, dtype: Any = F) -> Any:
     return np.where(inside[..., None], np.eye(num_classes)[np.where(inside, x, 0)], 0).astype(dtype)
 
 
-def grid(*arrays: Any, indexing: str = "xy") -> list[Any]:
+def grid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
     """NumPy's meshgrid."""
-    return list(np.meshgrid(*arrays, indexing=indexing))
+    return tuple(np.meshgrid(*arrays, indexing=indexing))
 
 
 def single(x: Any, *, dtype: Any = None) -> Any:

@@ -75,6 +75,9 @@ MASKS = [
     (Ellipsis, bools(5)),
     [True, False, True],
     (MASK, I[:2]),
+    True,
+    (0, np.array(False)),
+    (..., np.array(True), 1),
 ]
 
 SAMPLES: dict[str, list[Sample]] = {
@@ -115,7 +118,6 @@ REFUSED: dict[str, list[Refused]] = {
         wrong((Ellipsis, Ellipsis), "two ellipses"),
         wrong(np.array([0.5]), "indices of dtype float64"),
         wrong(bools(4), "a mask of shape (4,) for extents (3,)"),
-        wrong(True, "an index of type bool"),
         wrong("a", "an index of type str"),
         wrong(0, "too many indices: 1 for a tensor with 0 dimensions", x=normal()),
     ],

@@ -78,8 +78,8 @@ SAMPLES: dict[str, list[Sample]] = {
         exact(integers(3), (2, 3)),
     ],
     "broadcast_arrays": [
-        exact(normal(2, 1), normal(3), reference=lambda *xs: list(np.broadcast_arrays(*xs))),
-        exact(normal(2), reference=lambda *xs: list(np.broadcast_arrays(*xs))),
+        exact(normal(2, 1), normal(3), reference=lambda *xs: tuple(np.broadcast_arrays(*xs))),
+        exact(normal(2), reference=lambda *xs: tuple(np.broadcast_arrays(*xs))),
     ],
     "permute_dims": [
         exact(X, (2, 0, 1), reference=np.transpose),
@@ -119,7 +119,15 @@ SAMPLES: dict[str, list[Sample]] = {
         exact(X, (1, -2), (0, 2)),
         exact(EMPTY, 1, 0),
     ],
-    "repeat": [exact(X, 2), exact(X, 3, 1), exact(X, 0, axis=-1), exact(integers(3), 2)],
+    "repeat": [
+        exact(X, 2),
+        exact(X, 3, axis=1),
+        exact(X, 0, axis=-1),
+        exact(integers(3), 2),
+        exact(X, np.array([2, 0, 1]), axis=1),
+        exact(normal(2), [3]),
+        exact(normal(0), integers(0)),
+    ],
     "tile": [
         exact(X, 2),
         exact(X, (2, 1, 1, 3)),
@@ -197,8 +205,9 @@ REFUSED: dict[str, list[Refused]] = {
     ],
     "repeat": [
         Refused((X, -1), "ShapeError", "repeat: shape (-1,) has a negative extent"),
-        Refused((X, [1, 2]), "ShapeError", "one number"),
-        Refused((X, 2, 3), "AxisError", "repeat: axis 3"),
+        Refused((X, [1, 2]), "ShapeError", "repeat: (2,) numbers for an extent of 24"),
+        Refused((normal(2), [1, -2]), "ShapeError", "repeat: a negative number"),
+        Refused((X, 2), "AxisError", "repeat: axis 3", {"axis": 3}),
     ],
     "tile": [Refused((X, (-1,)), "ShapeError", "negative extent")],
     "pad": [

@@ -1,0 +1,406 @@
+"""Singular values and orthogonal factors: svd, qr, and what follows from them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from dualflow.core.convert import as_tensor
+from dualflow.core.inspection import finfo, real_dtype
+from dualflow.core.op import bind
+from dualflow.core.registry import api
+from dualflow.core.tensor import Tensor
+from dualflow.ops.arrange import concat
+from dualflow.ops.basic import full
+from dualflow.ops.choice import where
+from dualflow.ops.create import eye, tril, triu
+from dualflow.ops.elementwise import astype, imag, real
+from dualflow.ops.linalg import diagonal, matmul
+from dualflow.ops.matrices import (
+    adjoint,
+    all_of,
+    check_matrices,
+    diagonal_matrix,
+    gaps,
+    matrices,
+    on_host,
+    skew,
+)
+from dualflow.ops.reduce import max, sum
+from dualflow.ops.shape import broadcast_to, expand_dims
+from dualflow.ops.slicing import part
+from dualflow.ops.solving import solved
+from jit.types import TensorType, bool_, int64, kind
+
+# ----- singular values -----
+
+
+class SVDResult(NamedTuple):
+    """What `svd` gives."""
+
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+def _least(x: TensorType) -> Any:
+    """The smaller extent of matrices."""
+    rows, columns = x.shape[-2:]
+    return rows if rows < columns else columns
+
+
+def _svd_type(*, full: bool) -> Any:
+    def infer(x: TensorType) -> tuple[TensorType, ...]:
+        check_matrices("svd", x)
+        batch, (rows, columns), least = x.shape[:-2], x.shape[-2:], _least(x)
+        return (
+            x.with_shape((*batch, rows, rows if full else least)),
+            TensorType((*batch, least), real_dtype(x.dtype)),
+            x.with_shape((*batch, columns if full else least, columns)),
+        )
+
+    return infer
+
+
+def _inverse(s: Tensor) -> Tensor:
+    """1 / s, and 0 for 0."""
+    return where(s == 0, 0, 1 / where(s == 0, 1, s))
+
+
+def _rest(q: Tensor, x: Tensor) -> Tensor:
+    """The part of the columns of `x` that is orthogonal to those of `q`."""
+    return x - matmul(q, matmul(adjoint(q), x))
+
+
+def _svd_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
+    u, s, vh = all_of(_svd, y, args)
+    g_u, g_s, g_v = g[0], g[1], adjoint(g[2])
+    v, across, down = adjoint(vh), expand_dims(s, -2), expand_dims(s, -1)
+    turned_u, turned_v = matmul(adjoint(u), g_u), matmul(vh, g_v)
+    apart = gaps(s * s)
+    inner = diagonal_matrix(g_s) + apart * skew(turned_u) * across
+    inner = inner + down * (apart * skew(turned_v))
+    if kind(u.dtype) == "complex":
+        inner = inner + diagonal_matrix(1j * (imag(diagonal(turned_u)) * _inverse(s)))
+    flow = matmul(u, matmul(inner, vh))
+    rows, columns = args[0].shape[-2:]
+    if rows > columns:
+        flow = flow + matmul(_rest(u, g_u) * _inverse(across), vh)
+    if columns > rows:
+        flow = flow + matmul(u, adjoint(_rest(v, g_v) * _inverse(across)))
+    return [flow]
+
+
+def _svd_jvp(tangents: Any, y: Any, x: Any) -> Any:
+    u, s, vh = all_of(_svd, y, (x,))
+    (t,), v = tangents, adjoint(vh)
+    across, down = expand_dims(s, -2), expand_dims(s, -1)
+    inner = matmul(adjoint(u), matmul(t, v))
+    apart = gaps(s * s)
+    left, right = inner * across, down * inner
+    turn_u, turn_v = apart * (left + adjoint(left)), apart * (right + adjoint(right))
+    if kind(u.dtype) == "complex":
+        turn_u = turn_u + diagonal_matrix(1j * (imag(diagonal(inner)) * _inverse(s)))
+    t_u, t_v = matmul(u, turn_u), matmul(v, turn_v)
+    rows, columns = x.shape[-2:]
+    if rows > columns:
+        t_u = t_u + _rest(u, matmul(t, v)) * _inverse(across)
+    if columns > rows:
+        t_v = t_v + _rest(v, matmul(adjoint(t), u)) * _inverse(across)
+    return t_u, real(diagonal(inner)), adjoint(t_v)
+
+
+_svd = on_host(
+    "svd",
+    lambda xp, x: tuple(xp.linalg.svd(x, full_matrices=False)),
+    _svd_type(full=False),
+    pullback=_svd_pullback,
+    jvp=_svd_jvp,
+)
+_full_svd = on_host("full_svd", lambda xp, x: tuple(xp.linalg.svd(x)), _svd_type(full=True))
+
+
+@api
+def svd(x: Any, /, *, full_matrices: bool = True) -> SVDResult:
+    """Singular values and vectors: `x` is `U * S @ Vh`, where columns and rows have length 1.
+
+    Args:
+        x: Tensor of shape (..., m, n); floating or complex numbers.
+        full_matrices: Also vectors that belong to no singular value, so that U and Vh are square.
+            No gradient flows through them unless `x` is square, too.
+
+    Returns:
+        Named tuple of `U`, of shape (..., m, m); `S`, real, of shape (..., k), in falling order,
+        k being the smaller of m and n; and `Vh`, of shape (..., n, n). Without full matrices the
+        shapes are (..., m, k) and (..., k, n).
+
+    Raises:
+        ShapeError: There are fewer than two dimensions.
+        LinAlgError: The iteration did not converge.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.svd(df.asarray([[3.0, 0.0], [0.0, 4.0]])).S.tolist()
+        [4.0, 3.0]
+    """
+    (x,) = matrices("svd", x)
+    check_matrices("svd", x.type)
+    full = full_matrices and x.shape[-1] != x.shape[-2]
+    return SVDResult(*bind(_full_svd if full else _svd, (x,)))
+
+
+def _svdvals_type(x: TensorType) -> TensorType:
+    check_matrices("svdvals", x)
+    return TensorType((*x.shape[:-2], _least(x)), real_dtype(x.dtype))
+
+
+def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
+    u, _, vh = bind(_svd, (x,))
+    return matmul(u * expand_dims(g, -2), vh)
+
+
+def _svdvals_jvp(tangents: Any, y: Any, x: Any) -> Any:
+    u, _, vh = bind(_svd, (x,))
+    return real(diagonal(matmul(adjoint(u), matmul(tangents[0], adjoint(vh)))))
+
+
+_svdvals = on_host(
+    "svdvals",
+    lambda xp, x: xp.linalg.svd(x, compute_uv=False),
+    _svdvals_type,
+    vjps=(_svdvals_vjp,),
+    jvp=_svdvals_jvp,
+)
+
+
+@api
+def svdvals(x: Any, /) -> Tensor:
+    """The singular values of each matrix.
+
+    Args:
+        x: Tensor of shape (..., m, n); floating or complex numbers.
+
+    Returns:
+        Tensor of real numbers of shape (..., k), in falling order, k being the smaller of m and n.
+
+    Raises:
+        ShapeError: There are fewer than two dimensions.
+        LinAlgError: The iteration did not converge.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.svdvals(df.asarray([[3.0, 0.0], [0.0, 4.0]])).tolist()
+        [4.0, 3.0]
+    """
+    return bind(_svdvals, matrices("svdvals", x))
+
+
+# ----- orthogonal and triangular -----
+
+
+class QRResult(NamedTuple):
+    """What `qr` gives."""
+
+    Q: Tensor
+    R: Tensor
+
+
+def _qr_type(*, complete: bool) -> Any:
+    def infer(x: TensorType) -> tuple[TensorType, TensorType]:
+        check_matrices("qr", x)
+        batch, (rows, columns) = x.shape[:-2], x.shape[-2:]
+        inner = rows if complete else _least(x)
+        return x.with_shape((*batch, rows, inner)), x.with_shape((*batch, inner, columns))
+
+    return infer
+
+
+def _square(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Wide matrices cut behind their square part."""
+    rows, columns = x.shape[-2:]
+    return part(x, x.ndim - 1, 0, rows), part(x, x.ndim - 1, rows, columns - rows)
+
+
+def _qr_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
+    q, r = all_of(_qr, y, args)
+    rows, columns = args[0].shape[-2:]
+    if rows >= columns:
+        return [_qr_flow(g[0], g[1], q, r)]
+    # Of a wide matrix [X Y] the factors are those of X; R ends in Q^H Y.
+    _, behind = _square(args[0])
+    g_front, g_behind = _square(g[1])
+    g_q = g[0] + matmul(behind, adjoint(g_behind))
+    flow = _qr_flow(g_q, g_front, q, _square(r)[0])
+    return [concat([flow, matmul(q, g_behind)], axis=-1)]
+
+
+def _qr_flow(g_q: Tensor, g_r: Tensor, q: Tensor, r: Tensor) -> Tensor:
+    """(gQ + Q M) R^-H, M being Hermitian with the upper triangle of gR R^H - Q^H gQ."""
+    upper = triu(matmul(g_r, adjoint(r)) - matmul(adjoint(q), g_q))
+    whole = upper + adjoint(upper)
+    mirrored = where(eye(whole.shape[-1], dtype=bool_), whole * 0.5, whole)
+    return adjoint(solved(r, adjoint(g_q + matmul(q, mirrored))))
+
+
+def _qr_jvp(tangents: Any, y: Any, x: Any) -> Any:
+    q, r = all_of(_qr, y, (x,))
+    rows, columns = x.shape[-2:]
+    if rows >= columns:
+        return _qr_tangents(tangents[0], q, r)
+    front, behind = _square(tangents[0])
+    t_q, t_r = _qr_tangents(front, q, _square(r)[0])
+    t_behind = matmul(adjoint(t_q), _square(x)[1]) + matmul(adjoint(q), behind)
+    return t_q, concat([t_r, t_behind], axis=-1)
+
+
+def _qr_tangents(t: Tensor, q: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    scaled = adjoint(solved(adjoint(r), adjoint(t)))  # t R^-1
+    inner = matmul(adjoint(q), scaled)
+    below = tril(inner, k=-1)
+    turn = below - adjoint(below)
+    if kind(q.dtype) == "complex":
+        turn = turn + diagonal_matrix(1j * imag(diagonal(inner)))
+    return matmul(q, turn) + _rest(q, scaled), matmul(inner - turn, r)
+
+
+_qr = on_host(
+    "qr",
+    lambda xp, x: tuple(xp.linalg.qr(x)),
+    _qr_type(complete=False),
+    pullback=_qr_pullback,
+    jvp=_qr_jvp,
+)
+_complete_qr = on_host(
+    "complete_qr",
+    lambda xp, x: tuple(xp.linalg.qr(x, mode="complete")),
+    _qr_type(complete=True),
+)
+
+
+@api
+def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
+    """Each matrix as a product of one with orthogonal columns of length 1, and a triangle.
+
+    Args:
+        x: Tensor of shape (..., m, n); floating or complex numbers.
+        mode: "reduced", or "complete" for a square Q; through that, no gradient flows if there are
+            more rows than columns.
+
+    Returns:
+        Named tuple of `Q`, of shape (..., m, k), and `R`, the upper triangle of shape (..., k, n):
+        k is the smaller of m and n, or m when complete.
+
+    Raises:
+        ShapeError: There are fewer than two dimensions.
+        ValueError: There is no such mode.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.qr(df.ones((3, 2))).Q.shape
+        (3, 2)
+    """
+    if mode not in ("reduced", "complete"):
+        raise ValueError(f'qr: mode={mode!r}, which is neither "reduced" nor "complete"')
+    (x,) = matrices("qr", x)
+    check_matrices("qr", x.type)
+    complete = mode == "complete" and x.shape[-2] > x.shape[-1]
+    return QRResult(*bind(_complete_qr if complete else _qr, (x,)))
+
+
+# ----- what is made of singular values -----
+
+
+def _tolerance(rtol: Any, x: Tensor, largest: Tensor) -> Tensor:
+    """Below which singular values count as 0."""
+    real_type = real_dtype(x.dtype)
+    if rtol is None:
+        rows, columns = x.shape[-2:]
+        rtol = (rows if rows > columns else columns) * finfo(real_type).eps
+    return largest * astype(as_tensor(rtol), real_type)
+
+
+@api
+def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
+    """How many singular values of each matrix are not 0.
+
+    Args:
+        x: Tensor of shape (..., m, n); floating or complex numbers.
+        rtol: Singular values up to this times the largest count as 0; a number, or a tensor of
+            shape (...). The larger of m and n times the rounding of the dtype when None.
+
+    Returns:
+        Tensor of int64 of shape (...).
+
+    Raises:
+        ShapeError: There are fewer than two dimensions.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.matrix_rank(df.ones((3, 3))).item()
+        1
+    """
+    (x,) = matrices("matrix_rank", x)
+    s = svdvals(x)
+    if s.shape[-1] == 0:
+        return sum(astype(s, int64), axis=-1)
+    bound = _tolerance(rtol, x, max(s, axis=-1))
+    return sum(astype(s > expand_dims(bound, -1), int64), axis=-1)
+
+
+def _pinv_type(x: TensorType, rtol: TensorType) -> TensorType:
+    check_matrices("pinv", x)
+    return x.with_shape((*x.shape[:-2], x.shape[-1], x.shape[-2]))
+
+
+def _pinv_evaluate(xp: Any, x: Any, rtol: Any) -> Any:
+    u, s, vh = xp.linalg.svd(x, full_matrices=False)
+    large = s > rtol[..., None] * xp.max(s, axis=-1, keepdims=True, initial=0)
+    inverse = xp.where(large, 1 / xp.where(large, s, 1), 0).astype(s.dtype)
+    vectors = xp.conj(xp.swapaxes(vh, -1, -2)) * inverse[..., None, :]
+    return xp.matmul(vectors, xp.conj(xp.swapaxes(u, -1, -2)))
+
+
+def _pinv_vjp(g: Any, y: Any, x: Any, rtol: Any) -> Any:
+    """Of constant rank: -Y^H g Y^H, and what moves the spaces that `x` maps between."""
+    yh, gh = adjoint(y), adjoint(g)
+    left, right = matmul(gh, matmul(y, yh)), matmul(matmul(yh, y), gh)
+    left = left - matmul(x, matmul(y, left))
+    right = right - matmul(matmul(right, y), x)
+    return left + right - matmul(yh, matmul(g, yh))
+
+
+def _pinv_jvp(tangents: Any, y: Any, x: Any, rtol: Any) -> Any:
+    yh, th = adjoint(y), adjoint(tangents[0])
+    left, right = matmul(matmul(y, yh), th), matmul(th, matmul(yh, y))
+    left = left - matmul(matmul(left, x), y)
+    right = right - matmul(y, matmul(x, right))
+    return left + right - matmul(y, matmul(tangents[0], y))
+
+
+_pinv = on_host("pinv", _pinv_evaluate, _pinv_type, vjps=(_pinv_vjp, None), jvp=_pinv_jvp)
+
+
+@api
+def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
+    """The pseudoinverse of each matrix: it solves equations in the sense of least squares.
+
+    Args:
+        x: Tensor of shape (..., m, n); floating or complex numbers.
+        rtol: Singular values up to this times the largest count as 0; a number, or a tensor of
+            shape (...). The larger of m and n times the rounding of the dtype when None.
+
+    Returns:
+        Tensor of shape (..., n, m). Its gradient holds while the rank stays as it is.
+
+    Raises:
+        ShapeError: There are fewer than two dimensions.
+        LinAlgError: The iteration did not converge.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.pinv(df.asarray([[2.0], [0.0]])).tolist()
+        [[0.5, 0.0]]
+    """
+    (x,) = matrices("pinv", x)
+    check_matrices("pinv", x.type)
+    ones = full(x.shape[:-2], 1, dtype=real_dtype(x.dtype))
+    return bind(_pinv, (x, broadcast_to(_tolerance(rtol, x, ones), x.shape[:-2])))

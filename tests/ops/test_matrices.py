@@ -1,0 +1,90 @@
+"""Matrix decompositions where derivatives are delicate: equal values, missing results, symmetry."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from tests.samples.sample import normal
+
+linalg = df.linalg
+
+
+def test_equal_singular_values_have_gradients_where_something_has():
+    """Of a multiple of an orthogonal matrix the sum of singular values rises along the matrix."""
+    q = np.linalg.qr(normal(3, 3))[0].astype(np.float64)
+    g = df.grad(lambda x: linalg.svdvals(x).sum())(df.asarray(2 * q))
+    np.testing.assert_allclose(g.numpy(), q, atol=1e-12)
+
+
+def test_equal_eigenvalues_have_gradients_where_something_has():
+    x = df.eye(3, dtype=df.float64)
+
+    def function(x):
+        w, v = linalg.eigh(x)
+        return ((v * df.exp(w)[None, :]) @ v.mT).sum()  # the exponential, by one way to choose v
+
+    g = df.grad(lambda x: linalg.eigvalsh(x).sum())(x)
+    np.testing.assert_allclose(g.numpy(), np.eye(3))
+    assert np.isfinite(df.grad(function)(x).numpy()).all()
+
+
+def test_results_that_nobody_kept_are_computed_anew():
+    x = df.asarray(normal(3, 3).astype(np.float64))
+    both = df.grad(lambda x: (lambda q, r: (q * q[::-1]).sum())(*linalg.qr(x)))(x)
+    alone = df.grad(lambda x: (lambda q: (q * q[::-1]).sum())(linalg.qr(x).Q))(x)
+    np.testing.assert_array_equal(both.numpy(), alone.numpy())
+
+
+def test_the_gradient_of_a_symmetric_matrix_is_symmetric():
+    x = normal(3, 3)
+    x = df.asarray(x @ x.T + 3 * np.eye(3, dtype=np.float32))
+    for function in (linalg.cholesky, linalg.eigvalsh):
+        g = df.grad(lambda x, function=function: (function(x) ** 2).sum())(x).numpy()
+        np.testing.assert_allclose(g, g.T, rtol=1e-4, atol=1e-4)
+
+
+def test_norms_at_zero_have_the_gradient_zero():
+    for norm in (linalg.vector_norm, linalg.matrix_norm):
+        assert not df.grad(norm)(df.zeros((2, 2))).numpy().any()
+
+
+@pytest.mark.parametrize("function", [linalg.inv, linalg.cholesky, linalg.slogdet, linalg.svd])
+def test_half_precision_is_computed_in_float32(function):
+    x = normal(3, 3)
+    x = (x @ x.T + 3 * np.eye(3)).astype(np.float16)
+    found = df.tree.flatten(function(df.asarray(x)))[0]
+    wide = df.tree.flatten(function(df.asarray(x.astype(np.float32))))[0]
+    for ours, theirs in zip(found, wide, strict=True):
+        assert ours.dtype == df.float16
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy().astype(np.float16))
+
+
+def test_a_failure_in_a_compiled_call_is_eagers():
+    """The call that fails runs again from the top, so that the error names the user's line."""
+    f = df.function(lambda x: linalg.inv(x) * 2)
+    good, bad = df.eye(2), df.zeros((2, 2))
+    f(good), f(good)
+    with pytest.raises(df.errors.LinAlgError, match=r"inv: singular matrix[\s\S]*test_matrices.py"):
+        f(bad)
+    with pytest.raises(np.linalg.LinAlgError):
+        f(bad)
+    assert f(good).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+
+
+def test_a_transform_of_a_batch_of_unknown_size_is_recorded_twice_at_most():
+    f = df.function(lambda x: df.fft.irfft(df.fft.rfft(x) * 2))
+    for n in (2, 3, 4, 5):
+        x = df.asarray(normal(n, 8))
+        np.testing.assert_allclose(f(x).numpy(), 2 * x.numpy(), rtol=1e-5, atol=1e-6)
+    assert len(f.explain().traces) <= 2
+
+
+def test_matrices_without_elements():
+    """What a step of the host reads may be empty, and then no other step has written it."""
+    x = df.zeros((0, 0))
+    for function in (linalg.cholesky, linalg.eigvalsh):
+        f = df.function(function, strict=True)
+        assert [f(x).shape for _ in range(2)] == [function(x).shape] * 2
+        assert f.from_graph == 1
