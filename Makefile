@@ -15,7 +15,7 @@ NO_JIT := --ignore tests/jit
 # What `make bench` and the tests pass on: make bench ARGS=digits, make test ARGS="-k matmul"
 ARGS ?=
 
-.PHONY: help bench test test-full fuzz golden clean
+.PHONY: help bench test test-full array-api fuzz golden clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -32,10 +32,14 @@ test: $(VENV)/.dev ## lint, types, and the test suite
 	$(PY) -m basedpyright
 	$(PYTEST) -n $(WORKERS) $(ARGS)
 
-test-full: $(VENV)/.dev ## the suite with its slow tests, then with compilation off, then audited
+test-full: $(VENV)/.dev ## the suite with its slow tests, then with compilation off, then audited; array-api
 	$(PYTEST) -n $(WORKERS) -m "" $(ARGS)
 	DUALFLOW_MODE=eager $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
 	DUALFLOW_MODE=audit $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
+	@$(MAKE) -s --no-print-directory array-api ARGS=
+
+array-api: $(VENV)/.dev ## the public conformance suite of the array API standard, in both modes
+	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.array_api $(ARGS)
 
 fuzz: $(VENV)/.dev ## the property-based tests with many random examples
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -n $(WORKERS) -m hypothesis --timeout 3600 $(ARGS)
