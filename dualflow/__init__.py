@@ -13,6 +13,7 @@ from dualflow import names
 from dualflow.autodiff.custom import custom_gradient
 from dualflow.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
 from dualflow.autodiff.tape import GradientTape
+from dualflow.autodiff.vmap import vmap
 from dualflow.core import tree
 from dualflow.core.context import no_grad
 from dualflow.core.devices import device
@@ -446,6 +447,7 @@ __all__ = [
     "var",
     "vecdot",
     "vjp",
+    "vmap",
     "where",
     "zeros",
     "zeros_like",

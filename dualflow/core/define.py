@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.backend import canonical_device, device_of
+from dualflow.core.batching import aligned
 from dualflow.core.context import context, using
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.devices import beside
@@ -80,6 +81,7 @@ def elementwise(
         lower=lambda form, *xs: form.pointwise(name, *xs),
         vjps=flows if any(flows) else None,
         jvp=jvp if jvp is not None else jvp_of_partials(partials),
+        batch=aligned(),
         commutative=commutative,
     )
     if count == 1:

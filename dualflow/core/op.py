@@ -43,6 +43,8 @@ class Op(OpDef):
         jvp: `(tangents, y, *args, **attrs) -> tangent`, a tangent of None being zero; or the word
             "linear" (in all arguments together) or "bilinear".
         definition: A composite's meaning, written in ops; rules that are not given follow from it.
+        batch: The rule for a batch of arguments, see `dualflow.core.batching`; None: a composite's
+            follows from its definition, all others are applied to each example by itself.
         quiet: `evaluate` is one NumPy step, run with floating-point warnings off.
         differentiable: Whether gradients flow through it.
     """
@@ -51,6 +53,7 @@ class Op(OpDef):
     pullback: Callable[..., Any] | None = None
     jvp: Callable[..., Any] | str | None = None
     definition: Callable[..., Any] | None = None
+    batch: Callable[..., Any] | None = None
     quiet: bool = True
     differentiable: bool = field(init=False)
 
@@ -67,7 +70,8 @@ class Op(OpDef):
 def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any:
     """Applies `op` to tensors (and weak Python scalars): computes it, or hands it to who traces.
 
-    A symbolic argument (one without data) belongs to its owner, whatever the current trace.
+    A symbolic argument (one without data) belongs to its owner, whatever the current trace; of
+    several owners the innermost binds.
 
     Returns:
         A Tensor, or a tuple of them where the op has several outputs.
@@ -75,14 +79,25 @@ def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any
     owner = context.trace
     for x in args:
         if x.__class__ is Tensor and x.raw is None:
-            owner = x.symbol.owner
-            if owner is None:
-                raise leaked(op.name, x)
+            owner = innermost(op.name, args)
             break
     try:
         return evaluate(op, args, attrs) if owner is None else owner.bind(op, args, attrs)
     except DualflowError as error:
         raise shortened(error) from None
+
+
+def innermost(name: str, args: tuple[Any, ...]) -> Any:
+    """The owner of the symbolic arguments; of batches in batches, that of the inner ones."""
+    owner, level = None, -1
+    for x in args:
+        if x.__class__ is Tensor and x.raw is None:
+            if x.symbol.owner is None:
+                raise leaked(name, x)
+            depth = getattr(x.symbol.owner, "level", 0)
+            if depth > level:
+                owner, level = x.symbol.owner, depth
+    return owner
 
 
 def argument_types(args: tuple[Any, ...]) -> tuple[TensorType, ...]:

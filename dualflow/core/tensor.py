@@ -148,6 +148,12 @@ class Tensor(Methods, NumPyProtocols):
         Args:
             how: What the user wrote, such as `.numpy()`; it stands in messages.
         """
+        if self.raw is None and hasattr(self.symbol.owner, "level"):
+            raise TraceError(
+                f"{how} asks for the value of one example, of many that are computed at once",
+                "a function that vmap maps looks at no values",
+                "df.where for a choice, or a loop over the examples",
+            )
         if context.trace is not None:
             context.trace.escape(self, how)
         if context.tapes and self.record is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.batching import aligned
 from dualflow.core.define import composite, elementwise_type, finish, lower_definition
 from dualflow.core.doors import unary_door
 from dualflow.core.op import Op
@@ -44,6 +45,7 @@ def activation(
         lower=lower_definition(definition),
         vjps=(lambda g, y, x: g * derivative(y, x),),
         jvp=lambda tangents, y, x: tangents[0] * derivative(y, x),
+        batch=aligned(),
     )
     return finish(unary_door(op, partial(evaluate, np), accepts), op, None, doc, accepts, 1)
 
@@ -58,6 +60,7 @@ _relu = Op(
     infer=elementwise_type("relu", "real", "same"),
     lower=lambda form, x: form.pointwise("maximum", x, form.constant(0, x.dtype)),
     vjps=(_relu_flow,),
+    batch=aligned(),
     jvp=lambda tangents, y, x: _relu_flow(tangents[0], y, x),
 )
 relu = finish(

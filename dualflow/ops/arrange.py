@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, Never
 
 from dualflow.core.axes import canonical_axes, canonical_axis, canonical_shape
+from dualflow.core.batching import along_axes
 from dualflow.core.convert import as_tensor
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
@@ -85,6 +86,7 @@ _concat = Op(
     lower=_concat_lower,
     pullback=_concat_pullback,
     jvp=_concat_jvp,
+    batch=along_axes,
     joins=True,
 )
 

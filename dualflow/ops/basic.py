@@ -8,6 +8,7 @@ import numpy as np
 
 from dualflow.core import backend
 from dualflow.core.axes import canonical_shape
+from dualflow.core.batching import leading
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor, from_data, held, shared
 from dualflow.core.define import creation
@@ -27,12 +28,14 @@ _identity = Op(
     lower=lambda form, x: x,
     vjps=(lambda g, y, x: g,),
     jvp="linear",
+    batch=leading,
 )
 _stop_gradient = Op(
     name="stop_gradient",
     evaluate=lambda xp, x: x,
     infer=lambda x: x,
     lower=lambda form, x: x,
+    batch=leading,
 )
 # A Variable that is read after it was assigned: a gradient goes to the Variable, the first
 # argument, and not back into what was assigned.
@@ -43,6 +46,7 @@ _assigned = Op(
     lower=lambda form, old, new: new,
     vjps=(lambda g, y, old, new: g, None),
     jvp=lambda tangents, y, old, new: tangents[0],
+    batch=leading,
 )
 _full = Op(
     name="full",

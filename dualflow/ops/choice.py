@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.batching import aligned
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast, elementwise
@@ -49,6 +50,7 @@ _where = Op(
         lambda g, y, condition, a, b: where(condition, 0, g),
     ),
     jvp=_where_jvp,
+    batch=aligned(),
 )
 
 
@@ -170,6 +172,7 @@ _clip = Op(
     lower=_clip_lower,
     vjps=(_clip_vjp(0), _clip_vjp(1), _clip_vjp(2)),
     jvp=_clip_jvp,
+    batch=aligned(),
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.batching import one_by_one
 from dualflow.core.define import conjugated
 from dualflow.core.op import Op, bind
 from dualflow.core.tensor import Tensor
@@ -296,6 +297,15 @@ def conv_vjp_w(
     return permute_dims(dw, (1, 0, *range(2, dw.ndim)))
 
 
+def _conv_batch(op: Op, args: Any, batched: Any, attrs: Any) -> Any:
+    """Examples that share their weights are one long batch of images."""
+    x, w = args
+    if batched[1]:
+        return one_by_one(op, args, batched, attrs)
+    y = bind(op, (reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:])), w), attrs)
+    return reshape(y, (*x.shape[:2], *y.shape[1:]))
+
+
 _conv = Op(
     name="conv",
     evaluate=conv_evaluate,
@@ -303,6 +313,7 @@ _conv = Op(
     lower=conv_lower,
     vjps=(conv_vjp_x, conv_vjp_w),
     jvp="bilinear",
+    batch=_conv_batch,
 )
 
 

@@ -113,6 +113,14 @@ def _einsum_jvp(tangents: Any, y: Any, *xs: Any, spec: str) -> Any:
     return total
 
 
+def _einsum_batch(op: Op, args: Any, batched: Any, attrs: Any) -> Any:
+    """The examples have a letter of their own, in front."""
+    terms, out = terms_of(attrs["spec"])
+    letter = next(c for c in ascii_letters if c not in attrs["spec"])
+    terms = [letter + term if flag else term for term, flag in zip(terms, batched)]
+    return bind(op, args, {**attrs, "spec": f"{','.join(terms)}->{letter}{out}"})
+
+
 _einsum = Op(
     name="einsum",
     evaluate=_einsum_evaluate,
@@ -120,6 +128,7 @@ _einsum = Op(
     lower=_einsum_lower,
     pullback=_einsum_pullback,
     jvp=_einsum_jvp,
+    batch=_einsum_batch,
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.batching import leading
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated, elementwise
@@ -241,6 +242,7 @@ _astype = Op(
     lower=lambda form, x, *, dtype: form.pointwise("astype", x, dtype=dtype),
     vjps=(lambda g, y, x, *, dtype: g if flows(dtype) else None,),  # the sweep converts it
     jvp=lambda tangents, y, x, *, dtype: astype(tangents[0], dtype) if flows(dtype) else None,
+    batch=leading,
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.batching import along_axes
 from dualflow.core.inspection import complex_dtype, real_dtype
 from dualflow.core.op import Op, bind
 from dualflow.core.tensor import Tensor
@@ -42,6 +43,7 @@ def _transform(name: str, evaluate: Any, infer: Any, vjp: Any) -> Op:
         lower=_on_host(evaluate, infer),
         vjps=(vjp,),
         jvp="linear",
+        batch=along_axes,
     )
 
 

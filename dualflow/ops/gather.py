@@ -15,6 +15,7 @@ import numpy as np
 
 from dualflow.core.axes import canonical_axis
 from dualflow.core.backend import on_host
+from dualflow.core.batching import count, front_aligned, one_later, spread
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast
 from dualflow.core.devices import placed
@@ -26,7 +27,7 @@ from dualflow.ops.choice import where
 from dualflow.ops.create import arange, ones_like, zeros_like
 from dualflow.ops.elementwise import astype
 from dualflow.ops.reduce import sum
-from dualflow.ops.shape import reshape
+from dualflow.ops.shape import moveaxis, reshape
 from jit.dims import hint
 from jit.errors import AxisError, DTypeError, IndexError, ShapeError, TraceError
 from jit.types import TensorType, format_shape, int64, kind, same_shape
@@ -136,6 +137,58 @@ def _gather_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list
     return [flow] + [None] * len(indices)
 
 
+def _gather_batch(op: Op, args: Any, batched: Any, attrs: Any) -> Any:
+    x, *indices = args
+    axes = attrs["axes"]
+    if any(batched[1:]):
+        return Indexed(args, batched, axes).read()
+    y = gather(x, tuple(indices), one_later(axes))
+    return moveaxis(y, rank_of(indices, batched[1:]), 0) if in_front(axes) else y
+
+
+def in_front(axes: Axes) -> bool:
+    """Whether indices of these axes of a batch are put in front, before the examples."""
+    return axes != tuple(range(axes[0], axes[0] + len(axes)))
+
+
+def rank_of(indices: Any, batched: Any) -> int:
+    """How many dimensions the indices of an example have together."""
+    return max(index.ndim - flag for index, flag in zip(indices, batched))
+
+
+class Indexed:
+    """A batch of tensors with a batch of indices: the number of the example is one index more.
+
+    Args:
+        args: The tensors, and indices for each of `axes`.
+        batched: Which have the axis of examples in front; the tensors are repeated if they do not.
+        axes: Axes of an example.
+    """
+
+    def __init__(self, args: Any, batched: Any, axes: Axes) -> None:
+        x, *indices = args
+        n = count(args, batched)
+        self.x = spread(x, batched[0], n)
+        self.rank = rank_of(indices, batched[1:])
+        own = reshape(arange(n), (n, *(1,) * self.rank))
+        pairs = zip(indices, batched[1:])
+        self.indices = (own, *(front_aligned(i, self.rank) if flag else i for i, flag in pairs))
+        self.axes = (0, *one_later(axes))
+        self.place = index_place(axes)
+
+    def read(self) -> Tensor:
+        """The elements of each example at its indices."""
+        y = gather(self.x, self.indices, self.axes)
+        moved = tuple(range(1, 1 + self.rank))
+        return moveaxis(y, moved, tuple(k + self.place for k in moved))
+
+    def write(self, combine: str, v: Tensor) -> Tensor:
+        """Each example with its updates."""
+        moved = tuple(range(1, 1 + self.rank))
+        v = moveaxis(v, tuple(k + self.place for k in moved), moved)
+        return scatter(combine, self.x, v, self.indices, self.axes)
+
+
 _gather = Op(
     name="gather",
     evaluate=_gather_evaluate,
@@ -145,6 +198,7 @@ _gather = Op(
     ),
     pullback=_gather_pullback,
     jvp=lambda tangents, y, x, *indices, axes: gather(tangents[0], indices, axes),
+    batch=_gather_batch,
 )
 
 
@@ -248,6 +302,16 @@ def _scatter_jvp(
     return scatter(combine, t_x, t_v, indices, axes)
 
 
+def _scatter_batch(op: Op, args: Any, batched: Any, attrs: Any) -> Any:
+    n, axes, combine = count(args, batched), attrs["axes"], attrs["combine"]
+    (x, v, *indices), flags = args, batched[2:]
+    v = spread(v, batched[1], n)
+    if any(flags):
+        return Indexed((x, *indices), (batched[0], *flags), axes).write(combine, v)
+    v = moveaxis(v, 0, rank_of(indices, flags)) if in_front(axes) else v
+    return scatter(combine, spread(x, batched[0], n), v, tuple(indices), one_later(axes))
+
+
 _scatter = Op(
     name="scatter",
     evaluate=_scatter_evaluate,
@@ -257,6 +321,7 @@ _scatter = Op(
     ),
     pullback=_scatter_pullback,
     jvp=_scatter_jvp,
+    batch=_scatter_batch,
 )
 
 

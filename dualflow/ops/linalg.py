@@ -8,6 +8,7 @@ from numpy import matmul as numpy_matmul
 from numpy import ndarray
 
 from dualflow.core.axes import canonical_axis
+from dualflow.core.batching import aligned
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import attach, broadcast, conjugated
@@ -104,6 +105,7 @@ _matmul = Op(
         lambda g, y, a, b: matmul(conjugated(matrix_transpose(a)), g),
     ),
     jvp="bilinear",
+    batch=aligned(2),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.batching import leading
 from dualflow.core.convert import as_tensor
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
@@ -53,6 +54,7 @@ def on_host(name: str, evaluate: Callable[..., Any], infer: Callable[..., Any], 
         types = infer(*(TensorType(tuple(x.shape), x.dtype) for x in xs), **attrs)
         return form.extern(name, xs, types, lambda *arrays: checked(np, *arrays, **attrs))
 
+    rules = {"batch": leading} | rules
     return Op(name=name, evaluate=checked, infer=infer, lower=lower, **rules)
 
 

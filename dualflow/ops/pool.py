@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.batching import leading
 from dualflow.core.op import Op, bind
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import where
@@ -112,6 +113,7 @@ _windows = Op(
     jvp=lambda tangents, y, x, *, window, stride, padding, dilation, fill: windows(
         tangents[0], window, stride, padding, dilation
     ),
+    batch=leading,
 )
 
 
@@ -179,6 +181,7 @@ _fold = Op(
         ),
     ),
     jvp="linear",
+    batch=leading,
 )
 
 
@@ -272,6 +275,7 @@ _pool = Op(
     lower=_pool_lower,
     vjps=(_pool_vjp,),
     jvp=_pool_jvp,
+    batch=leading,
 )
 
 

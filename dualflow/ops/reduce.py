@@ -8,6 +8,7 @@ from typing import Any, Never
 import numpy as np
 
 from dualflow.core.axes import canonical_axes, canonical_axis
+from dualflow.core.batching import along_axes
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
@@ -47,6 +48,7 @@ _sum = Op(
     lower=lambda form, x, *, axes, keepdims: form.reduce("sum", x, axes, keepdims),
     vjps=(lambda g, y, x, *, axes, keepdims: spread(g, axes, x.shape),),
     jvp="linear",
+    batch=along_axes,
 )
 
 
@@ -146,6 +148,7 @@ _prod = Op(
     lower=lambda form, x, *, axes, keepdims: form.reduce("prod", x, axes, keepdims),
     vjps=(_prod_vjp,),
     jvp=_prod_jvp,
+    batch=along_axes,
 )
 
 
@@ -229,6 +232,7 @@ def _extreme(name: str) -> Op:
         lower=lambda form, x, *, axes, keepdims: form.reduce(name, x, axes, keepdims),
         vjps=(_extreme_vjp,),
         jvp=_extreme_jvp,
+        batch=along_axes,
     )
 
 
@@ -306,6 +310,7 @@ def _place(name: str) -> Op:
         ),
         infer=infer,
         lower=lower,
+        batch=along_axes,
     )
 
 
@@ -392,6 +397,7 @@ def _truth(name: str) -> Op:
         ),
         infer=infer,
         lower=lambda form, x, *, axes, keepdims: form.reduce(name, x, axes, keepdims),
+        batch=along_axes,
     )
 
 

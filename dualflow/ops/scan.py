@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Never
 
 from dualflow.core.axes import canonical_axis
+from dualflow.core.batching import along_axes
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
 from dualflow.core.devices import placed
@@ -43,6 +44,7 @@ def _scan(name: str, numpy: str, neutral: int, combine: str, **rules: Any) -> Op
         lower=lambda form, x, *, axis, exclusive, reverse: form.scan(
             combine, x, axis, reverse=reverse, exclusive=exclusive
         ),
+        batch=along_axes,
         **rules,
     )
 

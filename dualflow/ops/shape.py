@@ -7,6 +7,7 @@ from typing import Any, Never
 import numpy as np
 
 from dualflow.core.axes import canonical_axes, canonical_axis, canonical_shape, fill_in
+from dualflow.core.batching import front_aligned, of_shapes, one_later
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast
@@ -28,6 +29,7 @@ _reshape = Op(
     lower=lambda form, x, *, shape: form.reshape(x, shape),
     vjps=(lambda g, y, x, *, shape: reshape(g, x.shape),),
     jvp="linear",
+    batch=of_shapes,
 )
 
 
@@ -151,6 +153,11 @@ def _broadcast_lower(form: Any, x: Any, *, shape: tuple[int | Dim, ...]) -> Any:
     return form.view(x, shape, index_map)
 
 
+def _broadcast_batch(op: Op, args: Any, batched: Any, attrs: Any) -> Any:
+    (x,), shape = args, attrs["shape"]
+    return bind(op, (front_aligned(x, len(shape)),), {"shape": (x.shape[0], *shape)})
+
+
 _broadcast_to = Op(
     name="broadcast_to",
     evaluate=lambda xp, x, *, shape: xp.broadcast_to(x, shape),
@@ -158,6 +165,7 @@ _broadcast_to = Op(
     lower=_broadcast_lower,
     vjps=(lambda g, y, x, *, shape: g,),  # the sweep sums what was stretched
     jvp="linear",
+    batch=_broadcast_batch,
 )
 
 
@@ -219,6 +227,7 @@ _permute_dims = Op(
     ),
     vjps=(lambda g, y, x, *, axes: permute_dims(g, inverse(axes)),),
     jvp="linear",
+    batch=lambda op, args, batched, attrs: bind(op, args, {"axes": (0, *one_later(attrs["axes"]))}),
 )
 
 

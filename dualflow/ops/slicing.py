@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.axes import canonical_pairs
+from dualflow.core.batching import of_shapes
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.doors import plain_scalar
 from dualflow.core.op import Op, bind
@@ -72,6 +73,7 @@ _slice = Op(
     lower=_slice_lower,
     vjps=(lambda g, y, x, *, starts, shape, steps: place(g, x.shape, starts, steps),),
     jvp="linear",
+    batch=of_shapes,
 )
 
 
@@ -143,6 +145,7 @@ _pad = Op(
     jvp=lambda tangents, y, x, *, shape, starts, steps, value: place(
         tangents[0], shape, starts, steps
     ),
+    batch=of_shapes,
 )
 
 
@@ -233,6 +236,7 @@ _put_slice = Op(
         lambda g, y, x, v, *, starts, steps: region(g, starts, v.shape, steps),
     ),
     jvp=_put_jvp,
+    batch=of_shapes,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, NamedTuple
 
+from dualflow.core.batching import aligned
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast, conjugated
 from dualflow.core.doors import meet
@@ -95,6 +96,7 @@ _solve = on_host(
     _solve_type,
     pullback=_solve_pullback,
     jvp=_solve_jvp,
+    batch=aligned(2),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Never
 import numpy as np
 
 from dualflow.core.axes import canonical_axis
+from dualflow.core.batching import along_axes, one_by_one
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
 from dualflow.core.doors import meet
@@ -40,6 +41,7 @@ _argsort = Op(
     evaluate=_order,
     infer=lambda x, *, axis: x.with_dtype(int64),
     lower=_argsort_lower,
+    batch=along_axes,
 )
 
 
@@ -154,6 +156,9 @@ _searchsorted = Op(
     evaluate=lambda xp, x1, x2, *, side: xp.searchsorted(comparable(x1), comparable(x2), side),
     infer=_searchsorted_type,
     lower=_searchsorted_lower,
+    batch=lambda op, args, batched, attrs: (
+        one_by_one(op, args, batched, attrs) if batched[0] else bind(op, args, attrs)
+    ),
 )
 
 

@@ -76,6 +76,8 @@ class Function(Decorated):
             if result is not NOTHING:
                 return result
         call = take_apart(args, kwargs)
+        if any(x.raw is None for x in call.tensors):  # a batch of examples: vmap applies the ops
+            return self.python(*args, **kwargs)
         entry = self._entry_of(call)
         if entry.segments is not None:
             return self._in_segments(call)

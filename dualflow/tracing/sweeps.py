@@ -111,6 +111,7 @@ class Outline:
         tensors: All that the rules of the ops may look at, each once; then the cotangents.
         wanted: The records that are wanted and met, in order.
         words: The form.
+        symbolic: Whether a tensor has no array.
         regular: Whether the words say all.
     """
 
@@ -123,7 +124,9 @@ class Outline:
         self._asked = wanted
         self._places: dict[int, int] = {}
         self._numbers: dict[Any, int] = {}
-        self.regular = all(map(self._note, self.records)) and self._targets(cotangents)
+        self.symbolic = False
+        noted = all(map(self._note, self.records)) and not self.symbolic
+        self.regular = noted and self._targets(cotangents)
 
     def _note(self, record: Record) -> bool:
         """Appends what a record is; whether words can say it."""
@@ -151,6 +154,9 @@ class Outline:
         place = self._places[id(x)] = len(self.tensors)
         self.tensors.append(x)
         array, record = x.raw, x.record
+        if array is None:  # it stands for a batch of examples
+            self.symbolic = True
+            return place
         number = None if record is None else self._numbers.get(record)
         mark = self.wanted.setdefault(record, len(self.wanted)) if record in self._asked else None
         self.words += (array.dtype, array.shape, number, mark)
