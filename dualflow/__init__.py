@@ -10,8 +10,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dualflow import names
-from dualflow.autodiff.custom import custom_gradient
-from dualflow.autodiff.functional import grad, hessian, jacobian, jvp, value_and_grad, vjp
+from dualflow.autodiff.custom import custom_gradient, custom_jvp
+from dualflow.autodiff.functional import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from dualflow.autodiff.tape import GradientTape
 from dualflow.autodiff.vmap import vmap
 from dualflow.core import tree
@@ -308,6 +308,7 @@ __all__ = [
     "cumulative_prod",
     "cumulative_sum",
     "custom_gradient",
+    "custom_jvp",
     "data",
     "device",
     "diff",
@@ -339,6 +340,7 @@ __all__ = [
     "greater",
     "greater_equal",
     "hessian",
+    "hvp",
     "hypot",
     "iinfo",
     "imag",

@@ -175,12 +175,16 @@ def jvp(
     return y, tree.unflatten(spec, out)
 
 
-def jacobian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+def jacobian(
+    function: Callable[..., Any], argnums: int = 0, *, chunk: int | None = None
+) -> Callable[..., Any]:
     """The matrix of all first derivatives, as a function: shape `y.shape + x.shape`.
 
     Args:
         function: Takes tensors and returns one tensor.
         argnums: Which positional argument to differentiate by.
+        chunk: How many rows are computed at a time, which bounds the memory; as many as take some
+            32 MB when None.
 
     Example:
         >>> import dualflow as df
@@ -193,21 +197,47 @@ def jacobian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., An
             changed, sources = _watched(args, (argnums,))
             tape.watch(sources)
             y = function(*changed, **kwargs)
-        return tape.jacobian(y, sources[0], unconnected_gradients="zero")
+        return tape.jacobian(y, sources[0], unconnected_gradients="zero", chunk=chunk)
 
     return matrix
 
 
-def hessian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+def hessian(
+    function: Callable[..., Any], argnums: int = 0, *, chunk: int | None = None
+) -> Callable[..., Any]:
     """The matrix of all second derivatives of a scalar function, as a function.
 
     Args:
         function: Takes tensors and returns a scalar tensor.
         argnums: Which positional argument to differentiate by.
+        chunk: As for `jacobian`.
 
     Example:
         >>> import dualflow as df
         >>> df.hessian(lambda x: (x * x * x).sum())(df.asarray([1.0, 2.0])).tolist()
         [[6.0, 0.0], [0.0, 12.0]]
     """
-    return jacobian(grad(function, argnums), argnums)
+    return jacobian(grad(function, argnums), argnums, chunk=chunk)
+
+
+def hvp(
+    function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[Any, ...]:
+    """The product of the matrix of second derivatives with a direction, without that matrix.
+
+    Args:
+        function: Takes tensors and returns a scalar tensor.
+        primals: Where to evaluate it.
+        tangents: The direction: one tensor of the same shape for each primal.
+
+    Returns:
+        A tuple with the part of each primal: the derivative of the gradient in that direction.
+
+    Example:
+        >>> import dualflow as df
+        >>> f = lambda x: (x * x * x).sum()
+        >>> df.hvp(f, [df.asarray([1.0, 2.0])], [df.asarray([1.0, 1.0])])[0].tolist()
+        [6.0, 12.0]
+    """
+    gradient = grad(function, tuple(range(len(primals))))
+    return tuple(jvp(gradient, primals, tangents)[1])

@@ -13,6 +13,7 @@ from typing import Any
 
 from dualflow.autodiff.reasons import explain_unconnected
 from dualflow.autodiff.sweep import Sweep, start_cotangent
+from dualflow.autodiff.vmap import vmap
 from dualflow.core import tree
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
@@ -23,7 +24,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.errors import UnconnectedWarning
 from jit.errors import DTypeError, TapeError
-from jit.types import format_shape, kind
+from jit.types import format_shape, kind, product
 
 MAX_CUTS = 8  # explanations name so many places
 # Tapes that may still ask for gradients, by id.
@@ -282,17 +283,33 @@ class GradientTape:
             warn_user(f"gradient is None: {reason}", UnconnectedWarning)
         return None
 
-    def jacobian(self, target: Any, sources: Any, unconnected_gradients: str = "warn") -> Any:
+    def jacobian(
+        self,
+        target: Any,
+        sources: Any,
+        unconnected_gradients: str = "warn",
+        *,
+        chunk: int | None = None,
+    ) -> Any:
         """Derivatives of every element of `target`, of shape `target.shape + source.shape`.
 
         Args:
             target: One tensor.
             sources: Tensors or Variables, in any nest.
             unconnected_gradients: As for `gradient`.
+            chunk: How many elements of the target are differentiated at a time, in one sweep; with
+                1 each has a sweep of its own. As many as take some 32 MB when None.
         """
-        return self._rows(as_tensor(target), sources, unconnected_gradients, batch=False)
+        return self._rows(as_tensor(target), sources, unconnected_gradients, chunk, batch=False)
 
-    def batch_jacobian(self, target: Any, source: Any, unconnected_gradients: str = "warn") -> Any:
+    def batch_jacobian(
+        self,
+        target: Any,
+        source: Any,
+        unconnected_gradients: str = "warn",
+        *,
+        chunk: int | None = None,
+    ) -> Any:
         """Per-example derivatives of `target` (n, a...) by `source` (n, b...): (n, a..., b...).
 
         Args:
@@ -300,24 +317,34 @@ class GradientTape:
                 other.
             source: Tensor with the same first dimension.
             unconnected_gradients: As for `gradient`.
+            chunk: As for `jacobian`; it counts elements of an example.
         """
-        return self._rows(as_tensor(target), source, unconnected_gradients, batch=True)
+        return self._rows(as_tensor(target), source, unconnected_gradients, chunk, batch=True)
 
-    def _rows(self, target: Tensor, sources: Any, policy: str, *, batch: bool) -> Any:
-        """One sweep per element of the target (per element of an example, when batched)."""
+    def _rows(
+        self, target: Tensor, sources: Any, policy: str, chunk: int | None, *, batch: bool
+    ) -> Any:
+        """One row per element of the target (per element of an example, when batched)."""
         persistent, self.persistent = self.persistent, True
         shape = target.shape[1:] if batch else target.shape
-        size = 1
-        for extent in shape:
-            size *= int(extent)
+        size = int(product(shape))
         one_hot = functions["reshape"](functions["eye"](size, dtype=target.dtype), (size, *shape))
+        given, spec = tree.flatten(sources)
+
+        def row(g: Tensor) -> Any:
+            return self.gradient(
+                target, sources, functions["broadcast_to"](g, target.shape), policy
+            )
+
+        where = 1 if batch else 0
         try:
-            rows = [
-                self.gradient(
-                    target, sources, functions["broadcast_to"](one_hot[k], target.shape), policy
-                )
-                for k in range(size)
-            ]
+            if not size:
+                found = [
+                    functions["zeros"]((*target.shape[:where], 0, *x.shape[where:]), dtype=x.dtype)
+                    for x in given
+                ]
+            else:
+                found = mapped_rows(row, one_hot, where, chunk or rows_at_a_time(given, target))
         finally:
             self.persistent = persistent
         if not persistent:
@@ -325,25 +352,32 @@ class GradientTape:
             if self.recording:
                 self._stop()
             open_tapes.pop(id(self), None)
-        where = 1 if batch else 0
+        return tree.unflatten(spec, [apart(y, where, shape) for y in found])
 
-        def joined(*parts: Any) -> Any:
-            if parts[0] is None:
-                return None
-            stacked = functions["stack"](list(parts), axis=where)
-            batch_shape = stacked.shape[:where]
-            return functions["reshape"](
-                stacked, (*batch_shape, *shape, *stacked.shape[where + 1 :])
-            )
 
-        leaves = [tree.flatten(row)[0] for row in rows]
-        given, spec = tree.flatten(sources)
-        if not rows:
-            zeros = functions["zeros"]
-            skip = 1 if batch else 0
-            nothing = [zeros((*target.shape, *x.shape[skip:]), dtype=x.dtype) for x in given]
-            return tree.unflatten(spec, nothing)
-        return tree.unflatten(spec, [joined(*parts) for parts in zip(*leaves, strict=True)])
+def rows_at_a_time(sources: list[Any], target: Tensor) -> int:
+    """How many rows of a Jacobian take some 32 MB."""
+    largest = max([int(x.size) for x in (*sources, target)])
+    return max(1, 2**22 // max(1, largest))
+
+
+def mapped_rows(row: Any, one_hot: Tensor, where: int, chunk: int) -> list[Any]:
+    """The rows of a Jacobian, joined along axis `where`; so many in one sweep."""
+    if chunk > 1:
+        return tree.flatten(vmap(row, out_axes=where, chunk=chunk)(one_hot))[0]
+    rows = [tree.flatten(row(one_hot[k]))[0] for k in range(int(one_hot.shape[0]))]
+    stack = functions["stack"]
+    return [
+        None if parts[0] is None else stack(list(parts), axis=where)
+        for parts in zip(*rows, strict=True)
+    ]
+
+
+def apart(y: Tensor | None, where: int, shape: Any) -> Tensor | None:
+    """Rows with the dimensions of the target that they are for."""
+    if y is None:
+        return None
+    return functions["reshape"](y, (*y.shape[:where], *shape, *y.shape[where + 1 :]))
 
 
 def release_unless_wanted(sweep: Sweep) -> None:

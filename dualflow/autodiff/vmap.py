@@ -96,6 +96,8 @@ class Batch:
 
     def leave(self, y: Any, axis: int | None) -> Any:
         """A result, with the axis of examples at `axis`."""
+        if y is None:
+            return None
         y = as_tensor(y)
         if axis is None:
             if self.owns(y):
@@ -196,7 +198,7 @@ def in_chunks(
     places = axes_of(out_axes, results[0])
     parts, form = [tree.flatten(result)[0] for result in results], tree.flatten(results[0])[1]
     joined = [
-        ys[0] if axis is None else functions["concat"](list(ys), axis=axis)
+        ys[0] if axis is None or ys[0] is None else functions["concat"](list(ys), axis=axis)
         for ys, axis in zip(zip(*parts, strict=True), places, strict=True)
     ]
     return tree.unflatten(form, joined)

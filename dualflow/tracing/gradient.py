@@ -201,7 +201,7 @@ class CallGradient:
         gs = [g for g in cotangents if g is not None]
         wanted = {k: x.record for k, (x, flag) in enumerate(zip(args, needed)) if flag}
         checks = isinstance(context.trace, Checker)
-        symbolic = any(x.raw is None for x in args)
+        symbolic = any(x.raw is None for x in (*args, *gs))
         if not (context.recording or (context.trace is not None and not checks) or symbolic):
             found = self._by_graph(sums, given, gs, record, wanted)
             if found is not None and not (checks and not finite([x.raw for x in found.values()])):

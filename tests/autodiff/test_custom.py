@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import dualflow as df
@@ -102,3 +103,68 @@ def test_backward_inside_a_compiled_call(mode):
     run = in_mode(mode, step)
     for _ in range(3):
         assert run().item() == 400.0
+
+
+# ----- tangents -----
+
+
+@df.custom_jvp
+def sine_but_times_hundred(x):
+    """sin(x) with a derivative of 100 cos(x)."""
+    return df.sin(x), lambda t: 100.0 * t * df.cos(x)
+
+
+def test_tangents_of_the_users_own_serve_every_mode_and_order(mode):
+    x = df.asarray([0.5, -1.0])
+    f = sine_but_times_hundred
+    slope = 100.0 * df.cos(x)
+    calls = {
+        "forward": lambda x: df.jvp(f, [x], [df.ones_like(x)])[1],
+        "reverse": df.grad(lambda x: f(x).sum()),
+        "batch": df.vmap(df.grad(f)),
+    }
+    for name, call in calls.items():
+        run = in_mode(mode, call)
+        for _ in range(3):
+            np.testing.assert_allclose(run(x).numpy(), slope.numpy(), rtol=1e-6, err_msg=name)
+    curvature = in_mode(mode, df.grad(lambda x: df.grad(lambda x: f(x).sum())(x).sum()))
+    along = in_mode(mode, lambda x: df.hvp(lambda x: f(x).sum(), [x], [df.ones_like(x)])[0])
+    for _ in range(3):
+        for run in (curvature, along):
+            np.testing.assert_allclose(run(x).numpy(), (-100.0 * df.sin(x)).numpy(), rtol=1e-6)
+
+
+def test_the_transpose_of_a_rule_is_the_forward_mode(mode):
+    push = in_mode(mode, lambda x: df.jvp(cube_but_times_hundred, [x], [df.asarray(3.0)])[1])
+    for _ in range(3):
+        assert push(df.asarray(2.0)).item() == 1200.0
+
+
+def test_tangents_of_several_arguments_and_results():
+    @df.custom_jvp
+    def rotated(a, b, label="x"):
+        return (a + b, a - b), lambda ta, tb: (2 * ta + tb, ta - 3 * tb)
+
+    a, b, zero = df.asarray(2.0), df.asarray(3.0), df.asarray(0.0)
+    for k, (ta, tb) in enumerate([(zero + 1, zero), (zero, zero + 1)]):
+        tangents = df.jvp(rotated, [a, b], [ta, tb])[1]
+        assert tuple(t.item() for t in tangents) == [(2.0, 1.0), (1.0, -3.0)][k]
+    pull = df.vjp(rotated, a, b)[1]
+    assert [g.item() for g in pull((zero + 1, zero))] == [2.0, 1.0]
+    assert [g.item() for g in pull((zero, zero + 1))] == [1.0, -3.0]
+
+
+def test_a_push_that_gives_too_few_tangents():
+    @df.custom_jvp
+    def both(a):
+        return (a, a), lambda t: t
+
+    with pytest.raises(TapeError, match="both gave 1 tangents for 2 results"):
+        df.jvp(both, [df.asarray(1.0)], [df.asarray(1.0)])
+    with pytest.raises(TapeError, match="custom_jvp: bare returned a Tensor"):
+        df.custom_jvp(bare)(df.ones(2))
+
+
+def bare(x):
+    """A function without a rule."""
+    return x

@@ -78,3 +78,50 @@ def test_jacobian_of_nothing_has_its_shape():
         z = x[:0].sum(axis=1)
     assert tape.jacobian(z, [x])[0].shape == (0, 4, 3)
     assert tape.batch_jacobian(y, x).shape == (4, 0, 3)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, None])
+def test_rows_at_a_time_change_nothing_but_the_time(chunk):
+    x = df.asarray(np.random.default_rng(1).normal(size=(4,)))
+    a = df.asarray(np.random.default_rng(2).normal(size=(5, 4)))
+
+    def f(x):
+        return df.tanh(a @ x)
+
+    wanted = df.jacobian(f, chunk=1)(x).numpy()
+    np.testing.assert_allclose(df.jacobian(f, chunk=chunk)(x).numpy(), wanted, rtol=1e-12)
+    compiled = df.function(df.jacobian(f, chunk=chunk))
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(x).numpy(), wanted, rtol=1e-12)
+    hessian = df.hessian(lambda x: f(x).sum(), chunk=chunk)(x)
+    np.testing.assert_allclose(hessian.numpy(), hessian.numpy().T, rtol=1e-10, atol=1e-12)
+
+
+def test_one_sweep_serves_many_rows():
+    sweeps = 0
+
+    @df.custom_gradient
+    def counted(x):
+        def rule(g):
+            nonlocal sweeps
+            sweeps += 1
+            return 2 * g
+
+        return 2 * x, rule
+
+    x = df.ones(6)
+    assert df.jacobian(counted, chunk=4)(x).tolist() == (2 * df.eye(6)).tolist()
+    assert sweeps == 2
+
+
+def test_products_with_the_hessian_need_no_hessian():
+    x = df.asarray(np.random.default_rng(1).normal(size=(4,)))
+    t = df.asarray(np.random.default_rng(2).normal(size=(4,)))
+
+    def f(x):
+        return df.tanh(x * x.sum()).sum()
+
+    (found,) = df.hvp(f, [x], [t])
+    np.testing.assert_allclose(found.numpy(), (df.hessian(f)(x) @ t).numpy(), rtol=1e-10)
+    both = df.hvp(lambda x, y: (x * x * y).sum(), [x, t], [t, x])
+    np.testing.assert_allclose(both[0].numpy(), (2 * t * t + 2 * x * x).numpy(), rtol=1e-10)
