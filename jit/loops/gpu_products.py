@@ -2,102 +2,43 @@
 
     for each chain of inner indices:
         for each part of it:
-            the threads bring the part's rows and columns into shared memory, together
+            the threads bring the next part's rows and columns into shared memory, together
             for each inner index of the part: a thread's register tile of fused multiply-adds
         add to totals
     the epilogue on the thread's totals, and stores
 
-Where parts are whole, the next one is loaded while one is computed.
-
-Each sum is the chain of fused multiply-adds that the canonical order asks for. Rows and columns
-behind the last one are those of the last one again, and are not stored.
+Each sum is the chain of fused multiply-adds that the canonical order asks for. Where the result is
+so small that its tiles leave much of the machine idle, several teams of threads compute chains of
+a tile side by side, which are added in their order. Rows and columns behind the last one are those
+of the last one again, and are not stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
-from jit.dims import same
-from jit.forms.contraction import Letter, size_of, step_of
+from jit.dims import Extent, same
+from jit.forms.contraction import size_of, step_of
 from jit.forms.expression import Access, linear, walk
 from jit.forms.placement import extent_hint
 from jit.loops.elements import decoded
+from jit.loops.gpu_tiles import DEPTH, PADDING, chosen, teams_of
 from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Sync, Var, VType, index
 from jit.loops.nests import Naive
 from jit.loops.products import ProductNest
 from jit.types import product
-
-DEPTH = 16  # inner indices of a part
-PADDING = 4  # elements behind each inner index in shared memory: neighbours are in other banks
-SHARED = 48 << 10  # bytes of a block that need not be asked for
-FEW = 200  # blocks of the grid: with fewer, some of the machine has nothing to do
-
-
-@dataclass(frozen=True)
-class Block:
-    """How a tile of the result is shared out: threads x elements of each, along rows and columns.
-
-    Attributes:
-        threads: Along rows, along columns.
-        each: Rows and columns of a thread.
-    """
-
-    threads: tuple[int, int]
-    each: tuple[int, int]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the tile."""
-        return self.threads[0] * self.each[0], self.threads[1] * self.each[1]
-
-    @property
-    def count(self) -> int:
-        """How many threads there are."""
-        return self.threads[0] * self.threads[1]
-
-
-BLOCKS = (
-    Block((16, 16), (8, 8)),
-    Block((16, 16), (4, 8)),
-    Block((16, 16), (4, 4)),
-    Block((8, 16), (4, 4)),
-    Block((8, 16), (4, 2)),
-    Block((8, 16), (2, 2)),
-    Block((32, 4), (4, 1)),
-    Block((4, 32), (1, 4)),
-)
-
-
-def chosen(rows: int, columns: int, outer: int, itemsize: int) -> Block:
-    """The block that takes least: what it computes in vain counts, and idle multiprocessors."""
-
-    def cost(block: Block) -> float:
-        height, width = block.shape
-        tiles = -(-rows // height) * -(-columns // width) * outer
-        m, n = block.each
-        # A thread's loads beside its multiply-adds, for an inner index.
-        step = m * n * (itemsize // 4) + 1.5 * (m + n) + 4
-        waves = max(1.0, tiles * block.count / (FEW * 256))
-        return waves * step * (1 if block.count == 256 else 0.9)
-
-    return min([block for block in BLOCKS if fits(block, itemsize)], key=cost)
-
-
-def fits(block: Block, itemsize: int) -> bool:
-    """Whether two parts find room in shared memory."""
-    return 2 * DEPTH * itemsize * (sum(block.shape) + 2 * PADDING) <= SHARED
 
 
 class GpuProductNest(ProductNest):
     """The kernel of a contraction and maps of its result; arguments as for `ProductNest`.
 
     Attributes:
-        halves: Where the current part begins in each of the rooms, if they hold two.
+        halves: Where the current part begins in each of the rooms, which hold two.
+        thread: The number of a thread; among those of its team: `member`.
     """
 
-    halves: Sequence[Operand] = ()
+    halves: Sequence[Operand]
 
     def build(self, name: str) -> Naive:
         """The kernel."""
@@ -110,22 +51,34 @@ class GpuProductNest(ProductNest):
         outer = [x.extent for x in c.batch]
         hints = [max(1, extent_hint(x)) for x in (*self.sizes, product(outer))]
         self.tile = chosen(hints[0], hints[1], hints[2], c.dtype.itemsize)
-        self.thread = Var(INDEX, "thread")
         counts = [-(-x // y) for x, y in zip(self.sizes, self.tile.shape)]
         self.grid = product([*outer, *counts])
+        tiles, chains = extent_hint(self.grid), extent_hint(self._chain_count())
+        self.teams = teams_of(self.tile, tiles, chains, c.dtype.itemsize)
+        self._number_threads()
         *at, row, column = decoded(w, self.item, [*outer, *counts])
         self.first = [
             w.let("multiply", x, index(n)) for x, n in zip((row, column), self.tile.shape)
         ]
-        across = index(self.tile.threads[1])
-        self.place = [w.let("quotient", self.thread, across), w.let("rest", self.thread, across)]
         with self.bound(c.batch, at):
             self._sums()
-        buffers, threads = tuple(w.buffers.values()), self.tile.count
+        buffers, threads = tuple(w.buffers.values()), self.tile.count * self.teams
         sizes = tuple(self._sizes().values())
         body = tuple(w.body)
         kernel = Kernel(name, buffers, sizes, self.grid, self.item, body, threads, self.thread)
         return Naive(kernel, tuple(w.buffers), tuple(w.sizes), 0.0)
+
+    def _number_threads(self) -> None:
+        """Which team a thread belongs to, and where it is in the tile."""
+        w, count = self.w, index(self.tile.count)
+        self.thread = Var(INDEX, "thread")
+        self.team, self.member = index(0), self.thread
+        if self.teams > 1:
+            self.team = w.let("quotient", self.thread, count)
+            self.member = w.let("rest", self.thread, count)
+        across = index(self.tile.threads[1])
+        self.place = [w.let("quotient", self.member, across), w.let("rest", self.member, across)]
+        self.sync = Sync(self.tile.count * self.teams)
 
     # ----- sums -----
 
@@ -134,13 +87,16 @@ class GpuProductNest(ProductNest):
         """How many columns of a thread lie side by side."""
         return min(16 // self.c.dtype.itemsize, self.tile.each[1])
 
+    @property
+    def half(self) -> list[int]:
+        """The elements of a part: rows, columns."""
+        return [DEPTH * self._stride(side) for side in (0, 1)]
+
     def _sums(self) -> None:
         m, n = self.tile.each
-        parts = self._whole_parts()
-        count = 1 if parts is None else 2
         self.rooms = [
-            self.alloc(name, count * DEPTH * self._stride(side), "shared")
-            for side, name in enumerate(("rows", "columns"))
+            self.alloc(name, 2 * size * self.teams, "shared")
+            for name, size in zip(("rows", "columns"), self.half)
         ]
         acc = self.alloc("acc", m * n, "register")
         self._fill(acc, 0.0)
@@ -148,15 +104,21 @@ class GpuProductNest(ProductNest):
         if self.cut is not None:
             totals = self.alloc("totals", m * n, "register")
             self._fill(totals, -0.0)
+        parts = self._whole_parts() if self.teams == 1 else None
         if parts is not None:
-            self._ahead(acc, totals, parts)
-        elif self.cut is None:
-            self._chain(acc, index(0), index(1))
+            self._in_one_go(acc, totals, parts)
         else:
-            with self._chains() as (first, last):
-                self._chain(acc, first, last)
-                self._add_chain(acc, totals)
-        self._epilogue_of(totals)
+            self._by_chains(acc, totals)
+        with self._by_first_team():
+            self._epilogue_of(totals)
+
+    @contextmanager
+    def _by_first_team(self) -> Iterator[None]:
+        if self.teams == 1:
+            yield
+            return
+        with self.w.when(self.w.let("equal", self.team, index(0))):
+            yield
 
     def _add_chain(self, acc: Buffer, totals: Buffer) -> None:
         """Adds a chain's sums to the totals, and starts anew."""
@@ -166,64 +128,97 @@ class GpuProductNest(ProductNest):
             w.store(totals, index(k), w.let("add", old, new))
         self._fill(acc, 0.0)
 
-    # ----- parts that are loaded while the ones before are computed -----
+    # ----- all chains in one go, where no part ends in the middle of anything -----
 
     def _whole_parts(self) -> int | None:
-        """How many parts the inner indices are, if no part ends in the middle of anything."""
-        extents = [x.extent for x in self.c.inner]
-        total = product(extents)
-        if not isinstance(total, int) or total == 0 or total % DEPTH:
+        """How many parts the inner indices are; None if some part is not whole."""
+        total, segment = product([x.extent for x in self.c.inner]), self._segment
+        if not isinstance(total, int) or not isinstance(segment, int) or total == 0:
             return None
-        last = extents[-1]
-        chain = self.chain * size_of(self.turns) if self.cut is not None else DEPTH
-        assert isinstance(last, int)
-        fits = chain % DEPTH == 0 and (len(extents) == 1 or last % DEPTH == 0)
-        return total // DEPTH if fits else None
+        whole = segment % DEPTH == 0 and self._length % DEPTH == 0 and self._starts_whole
+        return total // DEPTH if whole else None
 
-    def _ahead(self, acc: Buffer, totals: Buffer, parts: int) -> None:
-        """Every part, from one half of the shared memory, while the next one comes to the other."""
-        w, sync = self.w, Sync(self.tile.count)
-        half = [DEPTH * self._stride(side) for side in (0, 1)]
-        for side in (0, 1):
-            for place, value in self._elements_of(side, index(0)):
-                self._put(side, place, value)
-        w.body.append(sync)
-        with w.loop(index(0), index(parts), hint=self.hint("part")) as part:
-            next_one = w.let("add", part, index(1))
-            start = w.let("multiply", w.least_of(next_one, index(parts - 1)), index(DEPTH))
-            coming = [self._elements_of(side, start) for side in (0, 1)]
-            odd = w.let("rest", part, index(2))
-            self.halves = [w.let("multiply", odd, index(size)) for size in half]
+    @property
+    def _length(self) -> int:
+        """The inner indices of a chain."""
+        turns = size_of(self.turns)
+        assert isinstance(turns, int)
+        return turns if self.cut is None else self.chain * turns
+
+    @property
+    def _segment(self) -> Extent:
+        """The inner indices that are cut into chains, each time anew."""
+        return self._length if self.cut is None else self.cut.extent * size_of(self.turns)
+
+    @property
+    def _starts_whole(self) -> bool:
+        """Whether no part goes over the end of the last inner letter."""
+        inner = self.c.inner
+        last = inner[-1].extent if inner else 1
+        return len(inner) <= 1 or (isinstance(last, int) and last % DEPTH == 0)
+
+    def _in_one_go(self, acc: Buffer, totals: Buffer, parts: int) -> None:
+        w = self.w
+        with self._parts(index(0), parts) as (part, _):
             with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
                 self._multiply(acc, k)
             if totals is not acc:
-                with w.when(self._ends_chain(w.let("multiply", next_one, index(DEPTH)))):
+                position = w.let("multiply", w.let("add", part, index(1)), index(DEPTH))
+                with w.when(self._ends_chain(position)):
                     self._add_chain(acc, totals)
+
+    @contextmanager
+    def _parts(self, first: Operand, count: int) -> Iterator[tuple[Operand, Operand]]:
+        """Every part from an inner index on, in one half of the rooms, and where it starts.
+
+        Meanwhile the next one comes to the other half.
+        """
+        w, half = self.w, self.half
+        begin = [w.let("multiply", self.team, index(2 * size)) for size in half]
+        for side in (0, 1):
+            for place, value in self._elements_of(side, first):
+                self._put(side, w.let("add", begin[side], place), value)
+        w.body.append(self.sync)
+        with w.loop(index(0), index(count), hint=self.hint("part")) as part:
+            start = w.let("add", first, w.let("multiply", part, index(DEPTH)))
+            following = w.let("add", start, index(DEPTH))
+            coming = [self._elements_of(side, following) for side in (0, 1)]
+            odd = w.let("rest", part, index(2))
+            offsets = [w.let("multiply", odd, index(size)) for size in half]
+            self.halves = [w.let("add", x, y) for x, y in zip(begin, offsets)]
+            yield part, start
             even = w.let("subtract", index(1), odd)
             for side in (0, 1):
-                other = w.let("multiply", even, index(half[side]))
+                other = w.let("add", begin[side], w.let("multiply", even, index(half[side])))
                 for place, value in coming[side]:
                     self._put(side, w.let("add", other, place), value)
-            w.body.append(sync)
+            w.body.append(self.sync)
 
     def _ends_chain(self, position: Operand) -> Operand:
         """Whether a chain ends before a position within all inner letters."""
-        w, turns = self.w, size_of(self.turns)
-        assert self.cut is not None
-        assert isinstance(turns, int)
-        assert isinstance(self.cut.extent, int)
-        within = w.let("rest", position, index(self.cut.extent * turns))
-        rest = w.let("rest", within, index(self.chain * turns))
-        return w.let("equal", rest, index(0))
+        w, segment = self.w, self._segment
+        assert isinstance(segment, int)
+        within = w.let("rest", position, index(segment))
+        return w.let("equal", w.let("rest", within, index(self._length)), index(0))
 
     def _elements_of(self, side: int, start: Operand) -> list[tuple[Operand, Operand]]:
-        """What the thread brings of a part: where in shared memory it belongs, and what it is."""
+        """What the thread brings of a part: where in the room it belongs, and what it is.
+
+        Behind the last inner index it is something that is there, which nobody reads.
+        """
         w, inner = self.w, self.c.inner
-        at = decoded(w, start, [x.extent for x in inner])
+        extents = [x.extent for x in inner]
+        total = product(extents)
+        whole = self._starts_whole and len(inner) > 1
+        at = decoded(w, w.least_of(start, w.at(total - DEPTH)), extents) if whole else []
         found: list[tuple[Operand, Operand]] = []
         for k, m in self._places(side):
-            last = w.let("add", at[-1], k)
-            with self.bound(inner, [*at[:-1], last]):
+            if whole:
+                values = [*at[:-1], w.let("add", at[-1], k)]
+            else:
+                position = w.least_of(w.let("add", start, k), w.at(total - 1))
+                values = decoded(w, position, extents)
+            with self.bound(inner, values):
                 value = self._element_at(side, m)
             place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
             found.append((place, value))
@@ -233,98 +228,95 @@ class GpuProductNest(ProductNest):
         for k in range(0, room.size, self.vector):
             self.w.store(room, index(k), self.w.number(value, VType(room.dtype, self.vector)))
 
-    def _chain(self, acc: Buffer, first: Operand, last: Operand) -> None:
-        """The parts of a chain: whole ones, and what is left."""
-        w = self.w
-        head, count = self._split_letters(first, last)
-        with self.every(head, "k"):
-            if isinstance(count, int):
-                whole: Operand = index(count // DEPTH * DEPTH)
-                rest: Operand | None = index(count % DEPTH) if count % DEPTH else None
-            else:
-                turns = w.let("quotient", count, index(DEPTH))
-                whole = w.let("multiply", turns, index(DEPTH))
-                rest = w.let("rest", count, index(DEPTH))
-            if not (isinstance(count, int) and count < DEPTH):
-                with w.loop(index(0), whole, DEPTH, hint=self.hint("part")) as start:
-                    self._part(acc, first, last, start, None)
-            if rest is not None:
-                with w.when(w.let("less", index(0), rest)):
-                    self._part(acc, first, last, whole, rest)
+    # ----- chain by chain, of several teams side by side -----
 
-    def _split_letters(self, first: Operand, last: Operand) -> tuple[list[Letter], int | Operand]:
-        """Letters that are walked one index after the other, and how many indices are left.
-
-        Those are one letter's, if parts are whole in it, or all of a chain.
-        """
-        w, turns = self.w, self.turns
-        self.head: list[Letter] = []
-        if self.cut is None and turns:
-            extent = turns[-1].extent
-            if isinstance(extent, int) and extent % DEPTH == 0:
-                self.head = turns[:-1]
-                return self.head, extent
-        size = size_of(turns)
-        assert isinstance(size, int)
+    def _chain_count(self) -> Extent:
+        """How many chains there are."""
         if self.cut is None:
-            return [], size
-        extent = self.cut.extent
-        if isinstance(extent, int) and extent % self.chain == 0:
-            return [], self.chain * size
-        return [], w.let("multiply", w.let("subtract", last, first), index(size))
+            return 1
+        return product([x.extent for x in self.before]) * -(-self.cut.extent // self.chain)
 
-    @contextmanager
-    def _inner_at(self, first: Operand, position: Operand) -> Iterator[None]:
-        """Gives the inner letters the values of a position in the chain."""
+    def _by_chains(self, acc: Buffer, totals: Buffer) -> None:
+        w, chains = self.w, self._chain_count()
+        if same(product([x.extent for x in self.c.inner]), 0):
+            return  # the sums of nothing
+        rounds = -(-chains // self.teams)
+        sums = None
+        if self.teams > 1:
+            sums = self.alloc("sums", self.tile.count * acc.size * self.teams, "shared")
+        with w.loop(index(0), w.at(rounds), hint="chain") as turn:
+            begin = w.let("multiply", turn, index(self.teams))
+            self._one_chain(acc, w.let("add", begin, self.team))
+            if sums is not None:
+                self._gather(acc, totals, sums, begin)
+            elif totals is not acc:
+                self._add_chain(acc, totals)
+
+    def _one_chain(self, acc: Buffer, number: Operand) -> None:
+        """The sums of a chain; of one behind the last, nothing."""
+        w, length = self.w, index(self._length)
+        first: Operand = index(0)
+        last: Operand = length
+        if self.cut is not None:
+            per = -(-self.cut.extent // self.chain)
+            segment = w.at(self._segment)
+            turn, chain = w.let("quotient", number, w.at(per)), w.let("rest", number, w.at(per))
+            start = w.let("multiply", turn, segment)
+            first = w.let("add", start, w.let("multiply", chain, length))
+            last = w.least_of(w.let("add", first, length), w.let("add", start, segment))
+            last = w.least_of(last, w.at(product([x.extent for x in self.c.inner])))
+        with self._parts(first, -(-self._length // DEPTH)) as (_, start):
+            left = w.let("subtract", last, start)
+            with w.when(w.let("greater_equal", left, index(DEPTH))):
+                with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
+                    self._multiply(acc, k)
+            with w.when(w.let("less", left, index(DEPTH))):
+                with w.loop(index(0), left, hint=self.hint("rest")) as k:
+                    self._multiply(acc, k)
+
+    def _gather(self, acc: Buffer, totals: Buffer, sums: Buffer, begin: Operand) -> None:
+        """The first team adds the chains of all teams to its totals, in their order."""
         w = self.w
-        letters = [x for x in self.turns if x not in self.head]
-        if self.cut is None:
-            with self.bound(letters, decoded(w, position, [x.extent for x in letters])):
-                yield
-            return
-        at, *rest = decoded(w, position, [self.cut.extent, *(x.extent for x in letters)])
-        with self.bound([self.cut, *letters], [w.let("add", first, at), *rest]):
-            yield
+        pieces = acc.size // self.vector
+        for k in range(pieces):
+            place = self._place_of_piece(w.let("multiply", self.team, index(pieces)), k)
+            w.store(sums, place, w.load(acc, index(k * self.vector), self.vector))
+        self._fill(acc, 0.0)
+        w.body.append(self.sync)
+        chains = w.at(self._chain_count())
+        with self._by_first_team():
+            for team in range(self.teams):
+                number = w.let("add", begin, index(team))
+                with w.when(w.let("less", number, chains)):
+                    for k in range(pieces):
+                        place = self._place_of_piece(index(team * pieces), k)
+                        new = w.load(sums, place, self.vector)
+                        old = w.load(totals, index(k * self.vector), self.vector)
+                        w.store(totals, index(k * self.vector), w.let("add", old, new))
 
-    def _part(
-        self, acc: Buffer, first: Operand, last: Operand, start: Operand, rest: Operand | None
-    ) -> None:
-        """Some inner indices: all of a part, or `rest` of them."""
-        w, sync = self.w, Sync(self.tile.count)
-        w.body.append(sync)
-        for side in (0, 1):
-            self._bring(side, first, start, rest)
-        w.body.append(sync)
-        if rest is None:
-            with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
-                self._multiply(acc, k)
-        else:
-            with w.loop(index(0), rest, hint=self.hint("rest")) as k:
-                self._multiply(acc, k)
+    def _place_of_piece(self, first: Operand, k: int) -> Operand:
+        """Where a vector of a thread's sums lies: neighbours are those of neighbouring threads."""
+        w = self.w
+        place = w.let("multiply", w.let("add", first, index(k)), index(self.tile.count))
+        return w.let("multiply", w.let("add", place, self.member), index(self.vector))
+
+    def _one_of(self, room: Buffer, k: int) -> Operand:
+        """An element of a register tile, which lies there in vectors."""
+        first = k // self.vector * self.vector
+        vector = self.w.load(room, index(first), self.vector)
+        return self.w.let("extract", vector, immediates=(k - first,)) if self.vector > 1 else vector
 
     # ----- shared memory -----
 
     def _stride(self, side: int) -> int:
         return self.tile.shape[side] + PADDING
 
-    def _bring(self, side: int, first: Operand, start: Operand, rest: Operand | None) -> None:
-        """Rows or columns of a part, all threads together."""
-        w = self.w
-        for k, m in self._places(side):
-            with ExitStack() as stack:
-                if rest is not None:
-                    stack.enter_context(w.when(w.let("less", k, rest)))
-                with self._inner_at(first, w.let("add", start, k)):
-                    value = self._element_at(side, m)
-                place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
-                self._put(side, place, value)
-
     def _put(self, side: int, place: Operand, value: Operand) -> None:
         """Stores what the thread brings, if no other one brings it."""
         w, (fast, slow) = self.w, self._fast_and_slow(side)
         with ExitStack() as stack:
             if self.tile.count > fast * slow:
-                first = w.let("less", self.thread, index(fast * slow))
+                first = w.let("less", self.member, index(fast * slow))
                 stack.enter_context(w.when(first))
             w.store(self.rooms[side], place, value)
 
@@ -340,8 +332,8 @@ class GpuProductNest(ProductNest):
         some bring the same.
         """
         w, (fast, slow), along_inner = self.w, self._fast_and_slow(side), self._runs_inside(side)
-        one = w.let("rest", self.thread, index(fast))
-        other = w.let("quotient", self.thread, index(fast))
+        one = w.let("rest", self.member, index(fast))
+        other = w.let("quotient", self.member, index(fast))
         step = (
             self.tile.count // fast
         )  # of the slow index: threads together are some turns of the fast one
@@ -389,8 +381,7 @@ class GpuProductNest(ProductNest):
         w, each = self.w, self.tile.each[side]
         width = min(16 // self.c.dtype.itemsize, each)
         begin = w.let("multiply", k, index(self._stride(side)))
-        if self.halves:
-            begin = w.let("add", self.halves[side], begin)
+        begin = w.let("add", self.halves[side], begin)
         found: list[Operand] = []
         for j in range(0, each, width):
             at = w.let("add", begin, self._offset(side, j, width))
@@ -410,7 +401,7 @@ class GpuProductNest(ProductNest):
 
     def _epilogue_of(self, sums: Buffer) -> None:
         """The group's maps and stores, for each element of the thread."""
-        w, c, (m, n) = self.w, self.c, self.tile.each
+        c, (m, n) = self.c, self.tile.each
         size = 16 // c.dtype.itemsize
         for i in range(m):
             with ExitStack() as stack:
@@ -418,7 +409,7 @@ class GpuProductNest(ProductNest):
                 for j in range(n):
                     with ExitStack() as inner:
                         self._enter(inner, 1, self._offset(1, j, min(size, n)))
-                        self._finish(w.load(sums, index(i * n + j)))
+                        self._finish(self._one_of(sums, i * n + j))
 
     def _enter(self, stack: ExitStack, side: int, offset: Operand) -> None:
         """Binds the letters of a row or a column, if there is such a one."""

@@ -14,19 +14,22 @@ from dualflow.bench.runner import seeded
 from dualflow.core import doors
 from jit import planner
 from jit.codegen.llvm import emit
+from jit.dims import symbol
 from jit.errors import KernelError
 from jit.forms import contraction
-from jit.loops import gpu_products
+from jit.loops import gpu_tiles
 from jit.loops.expand import expand
-from jit.loops.gpu_products import BLOCKS
+from jit.loops.gpu_tiles import BLOCKS
 from jit.loops.heuristics import scheduled
 from jit.loops.verify import verify
 from jit.runtime import cubin
 from jit.runtime.cubin import linker
 from jit.runtime.gpu_code import gpu_code
 from jit.target import gpu
+from jit.types import TensorType, float32
 from tests.gpu.workloads import WORKLOADS, Workload, product
 from tests.jit.examples import EXAMPLES, example
+from tests.jit.loops.whole import graph_of
 from tests.jit.stages import Stages, bits
 from tests.jit.test_programs import DATA, MOST, STEPS, watching
 from tests.ops import laws
@@ -129,15 +132,49 @@ def test_training_steps_cubin(name):
         check_cubins(Stages(each.graph, SM90))
 
 
-@pytest.mark.parametrize("inner", [19, 32])
+@pytest.mark.parametrize(("inner", "teams"), [(19, (2,)), (32, ())])
 @pytest.mark.parametrize("block", named(BLOCKS, BLOCKS[:-1]), ids=lambda block: str(block.shape))
-def test_products(monkeypatch, block, inner):
-    """Sums of several chains of the canonical order, with a rest and without."""
+def test_products(monkeypatch, block, inner, teams):
+    """Two chains of the canonical order: side by side, with a rest; and one after the other."""
     monkeypatch.setattr(contraction, "CONTRACT_BLOCK", 16)
     monkeypatch.setattr(planner, "_kernels", {})
-    monkeypatch.setattr(gpu_products, "BLOCKS", (block,))
+    monkeypatch.setattr(gpu_tiles, "BLOCKS", (block,))
+    monkeypatch.setattr(gpu_tiles, "TEAMS", teams)
     work = Workload(product, [(3, inner), (inner, 2), (2,)], [])
     check_bits(Stages(work.graph(large=False), SM90), work.arrays(large=False))
+
+
+SIZES = {
+    "add": [{"n": 131}, {"n": 4}, {"n": 3}],
+    "bias": [{"m": 3, "n": 10}, {"m": 2, "n": 4}],
+    "rows": [{"m": 5, "n": 100}, {"m": 3, "n": 33}],
+    "softmax": [{"m": 2, "n": 40}],
+    "columns": [{"m": 300, "n": 3}],
+    "turned_product": [{"k": 19, "m": 2, "n": 3}],
+}
+SHAPES = {
+    "add": ["n", "n"],
+    "bias": ["mn", "n"],
+    "rows": ["mn"],
+    "softmax": ["mn"],
+    "columns": ["mn"],
+    "turned_product": ["km", "nk"],
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_kernels_for_any_size(monkeypatch, name):
+    monkeypatch.setattr(gpu_tiles, "BLOCKS", BLOCKS[-1:])
+    monkeypatch.setattr(gpu_tiles, "TEAMS", ())
+    monkeypatch.setattr(planner, "_kernels", {})
+    types = [TensorType(tuple(map(symbol, shape)), float32) for shape in SHAPES[name]]
+    made = Stages(graph_of(WORKLOADS[name].build, types), SM90)
+    if linker() is not None:
+        check_cubins(made)
+    rng = np.random.default_rng(3)
+    for sizes in SIZES[name]:
+        shapes = [[sizes[d] for d in shape] for shape in SHAPES[name]]
+        check_bits(made, [rng.normal(size=shape).astype("f") for shape in shapes])
 
 
 # ----- code -----
