@@ -113,7 +113,7 @@ class Fusion:
         for task in tasks:
             for x in [x for x in task.reads() if x in self._waiting]:
                 self._place_columns(x)
-            if isinstance(task, FoldTask) and is_of_columns(task):
+            if isinstance(task, FoldTask) and is_of_columns(task, many=many):
                 self._waiting.update(dict.fromkeys(task.outputs, task))
             elif isinstance(task, FoldTask) and is_long(task):
                 for part in in_blocks(task):
@@ -132,9 +132,8 @@ class Fusion:
             del self._waiting[x]
         for x in [x for x in task.reads() if x in self._waiting]:
             self._place_columns(x)
-        alone = self._many and has_few_columns(task)
-        part, rest = in_parts(task, alone=alone)
-        if not alone and self._home(part, self._needed(part)) is None:
+        part, rest = in_parts(task, alone=self._many)
+        if not self._many and self._home(part, self._needed(part)) is None:
             self._place(task)
         else:
             self._place(part)
@@ -241,9 +240,10 @@ def fits(group: Group, task: Task) -> bool:
     if group.cost + task.cost > MOST:
         return False
     whole = same_all(task.domain.extents, group.extents)
-    alone = isinstance(task, ColumnTask) and task.alone
-    if group.is_parts or alone:
-        return group.is_parts and alone and whole and group.folded == task.axes
+    if isinstance(task, ColumnTask) and task.alone:
+        return group.is_parts and whole and group.folded == task.axes
+    if group.is_parts:
+        return False
     if group.is_product or group.is_split:
         related = not group.values().keys().isdisjoint(task.reads())
         if not (whole and isinstance(task, MapTask) and (related or group.is_split)):
@@ -309,31 +309,32 @@ def rest_of(task: FoldTask, parts: tuple[FormValue, ...], axes: frozenset[int]) 
     return FoldTask(task.form, task.outputs, domain, elements, combiner=task.combiner, axes=axes)
 
 
-def is_of_columns(task: FoldTask) -> bool:
-    """Whether a fold goes over leading loops that are long enough to be cut into parts."""
+def is_of_columns(task: FoldTask, *, many: bool = False) -> bool:
+    """Whether a fold goes over leading loops that are long enough to be cut into parts.
+
+    Where there are many threads, also whether there are so few columns that it is worth it.
+    """
     order, extents = Order.of(len(task.domain.extents), task.axes), task.domain.extents
     if order.inner or order.blocked != tuple(range(len(task.axes))):
         return False
     rows = product([extents[k] for k in order.outer])
+    if many:
+        columns = extent_hint(product([extents[k] for k in order.kept]))
+        return columns <= FEW_COLUMNS and extent_hint(rows) >= 2 * COLUMN_BLOCK
     return isinstance(rows, int) and 2 * COLUMN_BLOCK <= rows <= COLUMN_BLOCK**2
-
-
-def has_few_columns(task: FoldTask) -> bool:
-    """Whether a thread for each column would not be enough."""
-    order, extents = Order.of(len(task.domain.extents), task.axes), task.domain.extents
-    return extent_hint(product([extents[k] for k in order.kept])) <= FEW_COLUMNS
 
 
 def in_parts(task: FoldTask, *, alone: bool = False) -> tuple[ColumnTask, FoldTask]:
     """A fold over columns as a part for each block of rows, and the fold of the parts."""
     extents, order = task.domain.extents, Order.of(len(task.domain.extents), task.axes)
     rows = product([extents[k] for k in order.outer])
-    assert isinstance(rows, int)
     parts = memory_for(task, (-(-rows // COLUMN_BLOCK), *(extents[k] for k in order.kept)))
     given = task.form, parts, task.domain, task.elements
     part = ColumnTask(*given, combiner=task.combiner, axes=task.axes, alone=alone)
     part.extractor = task.extractor
-    return part, rest_of(task, parts, frozenset({0}))
+    rest = rest_of(task, parts, frozenset({0}))
+    rest.of_blocks = alone  # there may be more of them than a block has
+    return part, rest
 
 
 def has_rows_alone(group: Group, task: FoldTask) -> bool:

@@ -421,8 +421,9 @@ class ColumnNest(FoldNest):
     def _pass(self, folds: Sequence[FoldTask], maps: Sequence[Task], *, masked: bool) -> None:
         w = self.w
         totals = {task: self.room(task, self.tile, "total") for task in folds}
-        if isinstance(self.length, int) and self.length <= COLUMN_BLOCK:
-            self._block(folds, maps, totals, index(0), index(self.length), masked=masked)
+        known = isinstance(self.length, int) and self.length <= COLUMN_BLOCK
+        if known or any(task.of_blocks for task in folds):
+            self._block(folds, maps, totals, index(0), w.at(self.length), masked=masked)
         else:
             with w.loop(index(0), w.at(self.length), COLUMN_BLOCK, hint="block") as start:
                 stop = w.least_of(w.let("add", start, index(COLUMN_BLOCK)), w.at(self.length))

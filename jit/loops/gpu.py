@@ -37,6 +37,7 @@ from jit.target import Target
 
 BLOCK = 128  # threads that are launched together, where items ask for fewer
 AHEAD = (8, 6, 4, 3, 2)  # turns at once
+UNKNOWN = 4  # of loops whose number of turns is not known
 FUNCTION, MOST = 20, 240  # statements that an elementary function counts for; of all turns at once
 SHORT = 32  # turns of loops over registers that are written out
 
@@ -66,13 +67,15 @@ def tidied(kernel: Kernel) -> Kernel:
     return hoist(written_out(kernel, *short))
 
 
-def ahead(loop: For, trip: int) -> int:
+def ahead(loop: For, trip: int | None) -> int:
     """How many turns of an innermost loop run at once, so that loads do not wait for each other."""
     body = [*walk(loop.body)]
     reads = any(isinstance(s, Load) and s.buffer.scope == "param" for s in body)
     if not reads or any(isinstance(s, For) for s in body):
         return 1
     size = sum(FUNCTION if isinstance(s, Let) and is_function(s) else 1 for s in body)
+    if trip is None:
+        return UNKNOWN if UNKNOWN * size <= MOST else 1
     return next((n for n in AHEAD if trip % n == 0 and n * size <= MOST), 1)
 
 

@@ -118,24 +118,38 @@ class _Unroll(Rewrite):
             self.copy(s.body)
 
 
-def unrolled(kernel: Kernel, factor_of: Callable[[For, int], int]) -> Kernel:
-    """Each loop with as many turns in one as `factor_of(loop, turns)` says, which divides them."""
+def unrolled(kernel: Kernel, factor_of: Callable[[For, int | None], int]) -> Kernel:
+    """Each loop with as many turns in one as `factor_of(loop, turns)` says, which divides them.
+
+    Of an unknown number of turns those that are left over follow one by one.
+    """
     rewrite = _UnrollEach(kernel, factor_of)
     rewrite.copy(kernel.body)
     return replace(kernel, body=tuple(rewrite.body))
 
 
 class _UnrollEach(_Unroll):
-    def __init__(self, kernel: Kernel, factor_of: Callable[[For, int], int]) -> None:
+    def __init__(self, kernel: Kernel, factor_of: Callable[[For, int | None], int]) -> None:
         super().__init__(kernel, (), None)
         self.factor_of = factor_of
 
     def loop(self, s: For) -> None:
         trip = self.forms.trip(s)
-        factor = 1 if trip is None else self.factor_of(s, trip)
-        if trip is None or factor == 1:
+        factor = self.factor_of(s, trip)
+        if factor == 1:
             return Rewrite.loop(self, s)
-        return self.several(s, trip, factor)
+        if trip is not None:
+            return self.several(s, trip, factor)
+        start, stop = self.operand(s.start), self.operand(s.stop)
+        length = self.index("add", self.index("subtract", stop, start), s.step - 1)
+        empty = self.value("less", (length, index(0)), TRUTH)
+        length = self.value("where", (empty, index(0), length), INDEX)
+        turns = self.index("quotient", length, s.step * factor)
+        full = self.index("add", start, self.index("multiply", turns, s.step * factor))
+        var = Var(INDEX, s.var.hint)
+        body = self.within(lambda: self._turns(s, var, factor))
+        self.body.append(For(var, start, full, s.step * factor, body))
+        return Rewrite.loop(self, replace(s, start=full, stop=stop))
 
 
 def split(kernel: Kernel, loop: str, factor: int, tail: str = "guard") -> Kernel:

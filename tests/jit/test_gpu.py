@@ -149,7 +149,7 @@ SIZES = {
     "bias": [{"m": 3, "n": 10}, {"m": 2, "n": 4}],
     "rows": [{"m": 5, "n": 100}, {"m": 3, "n": 33}],
     "softmax": [{"m": 2, "n": 40}],
-    "columns": [{"m": 300, "n": 3}],
+    "columns": [{"m": 600, "n": 3}, {"m": 255, "n": 2}],
     "turned_product": [{"k": 19, "m": 2, "n": 3}],
 }
 SHAPES = {
@@ -162,12 +162,16 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", named(SIZES, ["turned_product"]))
 def test_kernels_for_any_size(monkeypatch, name):
     monkeypatch.setattr(gpu_tiles, "BLOCKS", BLOCKS[-1:])
     monkeypatch.setattr(gpu_tiles, "TEAMS", ())
     monkeypatch.setattr(planner, "_kernels", {})
-    types = [TensorType(tuple(map(symbol, shape)), float32) for shape in SHAPES[name]]
+    hint = {"m": 600, "n": 200, "k": 20}
+    types = [
+        TensorType(tuple([symbol(d, hint=hint[d]) for d in shape]), float32)
+        for shape in SHAPES[name]
+    ]
     made = Stages(graph_of(WORKLOADS[name].build, types), SM90)
     if linker() is not None:
         check_cubins(made)

@@ -9,6 +9,7 @@ from jit.errors import KernelError, ScheduleError
 from jit.loops.gpu import packed
 from jit.loops.interpret import interpret
 from jit.loops.ir import INDEX, WARP, Buffer, Exchange, Kernel, Sync, Var, VType, index
+from jit.loops.schedule import unrolled
 from jit.loops.spread import spread
 from jit.loops.verify import verify
 from jit.loops.writer import Writer
@@ -168,3 +169,26 @@ def test_turns_that_need_each_other_are_refused():
 
     with pytest.raises(ScheduleError, match="one turn may need what another one stores in z"):
         spread(naive(build))
+
+
+@pytest.mark.parametrize("bounds", [(0, 12), (0, 13), (3, 30), (9, 2), (5, 5)])
+@pytest.mark.parametrize("step", [1, 3])
+def test_several_turns_of_a_loop_at_once(bounds, step):
+    """The number of turns is known only when the kernel runs, or before."""
+    start, stop = Var(INDEX, "start"), Var(INDEX, "stop")
+
+    def build(ends):
+        w, item = Writer(), Var(INDEX, "item")
+        with w.loop(*ends, step, hint="k") as k:
+            w.store(Y, k, w.load(X, k))
+        return Kernel("k", (X, Y), (start, stop), 1, item, tuple(w.body))
+
+    found = []
+    for kernel in (build((start, stop)), build(tuple(map(index, bounds)))):
+        for factor in (1, 4):
+            made = unrolled(kernel, lambda loop, trip, n=factor: n if not (trip or 0) % n else 1)
+            verify(made)
+            y = np.full(40, -1, "f")
+            interpret(made, [np.arange(40, dtype="f"), y], bounds)
+            found.append(y.tolist())
+    assert all(each == found[0] for each in found)
