@@ -83,7 +83,8 @@ class CustomRule:
         """The tangents that belong to the user's cotangents."""
 
         def pulled(*gs: Tensor) -> list[Any]:
-            return self.pullback(gs if len(gs) > 1 else gs[0], y, args, {"rule": rule}, None)
+            g = gs[0] if len(gs) == 1 else gs
+            return self.pullback(g, y, args, {"rule": rule}, None)
 
         found = transposed(pulled, like, list(tangents))
         return tuple(found) if isinstance(y, tuple) else found[0]

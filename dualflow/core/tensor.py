@@ -103,7 +103,10 @@ class Tensor(Methods, NumPyProtocols):
     @property
     def device(self) -> str:
         """Where it lies: `"cpu"` or `"gpu:0"`."""
-        return context.device if self.raw is None else backend.device_of(self.raw)
+        if self.raw is None:
+            value = self.symbol.value  # of a batch of examples, all of them
+            return value.device if isinstance(value, Tensor) else context.device
+        return backend.device_of(self.raw)
 
     @property
     def T(self) -> Tensor:
