@@ -1,11 +1,10 @@
-"""What layers compute: softmax, normalisation, linear maps, embeddings, convolution, pooling.
+"""What layers compute: softmax, normalisation, linear maps, embeddings, convolution.
 
 Names and arguments are PyTorch's, with `axis` for `dim`.
 """
 
 from __future__ import annotations
 
-import math
 import operator
 from typing import Any
 
@@ -17,11 +16,9 @@ from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.conv import conv
-from dualflow.ops.create import ones_like
 from dualflow.ops.elementwise import astype
 from dualflow.ops.gather import as_index, gather
 from dualflow.ops.linalg import matmul
-from dualflow.ops.pool import pool
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.reduce import max, sum
 from dualflow.ops.shape import matrix_transpose, reshape
@@ -361,120 +358,3 @@ def _conv_function(rank: int) -> Any:
 
 
 conv1d, conv2d, conv3d = map(_conv_function, (1, 2, 3))
-
-# ----- pooling -----
-
-
-def _pooling(
-    name: str, rank: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any
-) -> Any:
-    """The input and the attrs of a pool, checked."""
-    x = as_tensor(x)
-    if x.ndim not in (rank + 1, rank + 2):
-        raise ShapeError(
-            f"{name}: a tensor of shape {format_shape(x.shape)}",
-            f"(batch, channels, {rank} extents), or without the batch",
-            "check the number of dimensions",
-        )
-    window, pads = each(name, kernel_size, rank), each(name, padding, rank)
-    if any(2 * p > k for p, k in zip(pads, window)):
-        raise ShapeError(
-            f"{name}: padding {padding} for a window of {kernel_size}",
-            "at most half of the window",
-            "df.pad",
-        )
-    return x, {
-        "window": window,
-        "stride": window if stride is None else each(name, stride, rank),
-        "padding": tuple((p, p) for p in pads),
-        "dilation": each(name, dilation, rank),
-    }
-
-
-POOL_DOC = """{what} of each window over {rank} spatial dimension{s}.
-
-Args:
-    x: Tensor of shape (N, C, {extents}), or without N.
-    kernel_size: Extent of the window: an int, or one for each spatial dimension.
-    stride: Step of the window; its extent when None.
-    padding: {padding} on both sides, at most half of the window.
-    {last}
-
-Returns:
-    Tensor with other spatial extents.{ties}
-
-Raises:
-    ShapeError: The number of dimensions is another, or the window does not fit.
-
-Example:
-    >>> import dualflow as df
-    >>> df.nn.functional.{name}(df.ones({x}), 2).shape
-    {y}
-"""
-
-
-def _documented(function: Any, name: str, rank: int, **words: str) -> Any:
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = POOL_DOC.format(
-        name=name,
-        rank=rank,
-        s="" if rank == 1 else "s",
-        extents=", ".join("DHW"[3 - rank :]),
-        x=(1, 2, *(8,) * rank),
-        y=(1, 2, *(4,) * rank),
-        **words,
-    )
-    return api(function)
-
-
-def _max_pool_function(rank: int) -> Any:
-    name = f"max_pool{rank}d"
-
-    def largest(
-        x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1
-    ) -> Tensor:
-        x, attrs = _pooling(name, rank, x, kernel_size, stride, padding, dilation)
-        return pool("max", x, **attrs)
-
-    return _documented(
-        largest,
-        name,
-        rank,
-        what="The largest element",
-        padding="How far windows reach beyond the edges",
-        last="dilation: Distance between the elements of the window.",
-        ties=" Of several largest elements the first has the gradient.",
-    )
-
-
-def _avg_pool_function(rank: int) -> Any:
-    name = f"avg_pool{rank}d"
-
-    def average(
-        x: Any,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        *,
-        count_include_pad: bool = True,
-    ) -> Tensor:
-        x, attrs = _pooling(name, rank, x, kernel_size, stride, padding, 1)
-        (x,) = meet(name, (x,), "floating")
-        total = pool("sum", x, **attrs)
-        if count_include_pad:
-            return total / math.prod(attrs["window"])
-        return total / pool("sum", ones_like(x), **attrs)
-
-    return _documented(
-        average,
-        name,
-        rank,
-        what="The mean",
-        padding="Zeros",
-        last="count_include_pad: Whether the zeros of the padding count as elements.",
-        ties="",
-    )
-
-
-max_pool1d, max_pool2d, max_pool3d = map(_max_pool_function, (1, 2, 3))
-avg_pool1d, avg_pool2d, avg_pool3d = map(_avg_pool_function, (1, 2, 3))

@@ -459,5 +459,10 @@ def rounding(dtype: np.dtype[Any]) -> float:
 
 
 def all_records() -> dict[str, Op]:
-    """Every record, without those that tests have made."""
-    return dict(registry)
+    """Every record but the composites of nn, which tests/reference compares with PyTorch."""
+    return {name: op for name, op in registry.items() if not belongs_to_nn(op)}
+
+
+def belongs_to_nn(op: Op) -> bool:
+    """Whether an op is defined in terms of others by a function of nn."""
+    return getattr(op.definition, "__module__", "").startswith("dualflow.nn")

@@ -1,11 +1,12 @@
-"""Modules made of modules: a chain, a list, a dict. Children are attributes: "0", "1", or keys."""
+"""Modules made of modules or parameters: a chain, lists, dicts; elements are attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from dualflow.nn.module import Module
+from dualflow.core.variable import Variable
+from dualflow.nn.module import Module, Parameter, members
 
 
 class Sequential(Module):
@@ -131,11 +132,108 @@ class ModuleDict(Module):
         return list(self.named_children())
 
 
+class ParameterList(Module):
+    """Parameters in a list; a plain list in an attribute is found just as well.
+
+    Args:
+        values: Parameters, or what they hold at first.
+    """
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        self.extend(values)
+
+    def append(self, value: Any) -> ParameterList:
+        """Adds a parameter at the end."""
+        name = str(len(self))
+        setattr(self, name, as_parameter(value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Adds parameters at the end."""
+        for value in values:
+            self.append(value)
+        return self
+
+    def __len__(self) -> int:
+        return len(own(self))
+
+    def __iter__(self) -> Iterator[Variable]:
+        return iter(own(self).values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        found = list(self)[index]
+        return ParameterList(found) if isinstance(found, list) else found
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        name = list(own(self))[index]
+        setattr(self, name, as_parameter(value))
+
+
+class ParameterDict(Module):
+    """Parameters under names; a plain dict in an attribute is found just as well.
+
+    Args:
+        values: Names, and parameters or what they hold at first.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        for name, value in (values or {}).items():
+            self[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        free(self, name)
+        setattr(self, name, as_parameter(value))
+
+    def __getitem__(self, name: str) -> Variable:
+        return own(self)[name]
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in own(self)
+
+    def __len__(self) -> int:
+        return len(own(self))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(own(self))
+
+    def keys(self) -> list[str]:
+        """The names."""
+        return list(own(self))
+
+    def values(self) -> list[Variable]:
+        """The parameters."""
+        return list(own(self).values())
+
+    def items(self) -> list[tuple[str, Variable]]:
+        """Names and parameters."""
+        return list(own(self).items())
+
+
+def own(container: Module) -> dict[str, Variable]:
+    """The Variables of a container by name."""
+    return {name: x for name, x in members(container) if isinstance(x, Variable)}
+
+
+def as_parameter(value: Any) -> Variable:
+    """A Variable as it is, anything else as a Parameter that holds it."""
+    return value if isinstance(value, Variable) else Parameter(value)
+
+
 def adopt(container: Module, name: str, module: Any) -> None:
     """Makes `module` the attribute `name` of a container."""
     title = type(container).__name__
     if not isinstance(module, Module):
         raise TypeError(f"{title}: element {name} is a {type(module).__name__}, not a Module")
-    if hasattr(type(container), name):
-        raise ValueError(f"{title}: {name!r} is the name of a method; give the module another")
+    free(container, name)
     setattr(container, name, module)
+
+
+def free(container: Module, name: str) -> None:
+    """Raises ValueError where an element's name is one of the container's own."""
+    if hasattr(type(container), name):
+        raise ValueError(
+            f"{type(container).__name__}: {name!r} is the name of a method; choose another name"
+        )

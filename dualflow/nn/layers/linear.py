@@ -62,6 +62,53 @@ class Linear(Module):
         return f"{self.in_features}, {self.out_features}{no_bias}"
 
 
+class Bilinear(Module):
+    """`x1 @ weight[k] @ x2 + bias[k]` for each output k.
+
+    Args:
+        in1_features: Length of the first input's last dimension.
+        in2_features: Length of the second input's last dimension.
+        out_features: Length of the output's last dimension.
+        bias: Add a bias.
+        dtype: Of the parameters.
+
+    Attributes:
+        weight: Shape (out_features, in1_features, in2_features), uniform within
+            `1 / sqrt(in1_features)`.
+        bias: Shape (out_features,), from the same distribution; or None.
+    """
+
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,  # noqa: FBT001, FBT002 - PyTorch's position
+        *,
+        dtype: Any = "float32",
+    ) -> None:
+        self.in1_features, self.in2_features = in1_features, in2_features
+        self.out_features = out_features
+        self.weight = Parameter(zeros((out_features, in1_features, in2_features), dtype=dtype))
+        self.bias = Parameter(zeros(out_features, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws new initial values."""
+        bound = 1.0 / math.sqrt(self.in1_features)
+        for parameter in (self.weight, self.bias):
+            if parameter is not None:
+                init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x1: Any, x2: Any) -> Tensor:
+        """(..., in1_features) and (..., in2_features) -> (..., out_features)."""
+        return F.bilinear(x1, x2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        no_bias = ", bias=False" if self.bias is None else ""
+        return f"{self.in1_features}, {self.in2_features}, {self.out_features}{no_bias}"
+
+
 def draw(weight: Parameter, bias: Parameter | None) -> None:
     """PyTorch's initial values of linear and convolution layers, uniform in `1 / sqrt(inputs)`."""
     init.kaiming_uniform_(weight, a=math.sqrt(5.0))

@@ -1,0 +1,235 @@
+"""Activations beyond those that the ops know by name; each a composite, hence one kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dualflow import random
+from dualflow.core.axes import canonical_axis
+from dualflow.core.convert import as_tensor
+from dualflow.core.define import composite
+from dualflow.core.tensor import Tensor
+from dualflow.ops.activation import elu, sigmoid, softplus
+from dualflow.ops.basic import stop_gradient
+from dualflow.ops.choice import clip, minimum, where
+from dualflow.ops.create import one_hot
+from dualflow.ops.elementwise import abs
+from dualflow.ops.neural import softmax
+from dualflow.ops.reduce import argmax
+from dualflow.ops.shape import moveaxis
+from dualflow.ops.special import exp, log, log1p, tanh
+from jit.errors import ShapeError
+from jit.types import format_shape
+
+# The fixed point of mean 0 and variance 1 (Klambauer and others, 2017).
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+@composite(accepts="real", public=False)
+def hardtanh(x: Any, /, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """Each element, or the bound that it exceeds.
+
+    Args:
+        x: Tensor of any shape.
+        min_val: Lower bound.
+        max_val: Upper bound.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.hardtanh(df.asarray([-3.0, 0.5])).tolist()
+        [-1.0, 0.5]
+    """
+    return clip(x, min_val, max_val)
+
+
+@composite(accepts="real", public=False)
+def relu6(x: Any, /) -> Tensor:
+    """Each element, but at least 0 and at most 6 (Krizhevsky, 2010)."""
+    return clip(x, 0, 6)
+
+
+@composite(accepts="floating", public=False)
+def hardsigmoid(x: Any, /) -> Tensor:
+    """`relu6(x + 3) / 6`: a sigmoid of three straight lines (Courbariaux and others, 2015)."""
+    return clip(x + 3, 0, 6) / 6
+
+
+@composite(accepts="floating", public=False)
+def hardswish(x: Any, /) -> Tensor:
+    """`x * hardsigmoid(x)` (Howard and others, 2019)."""
+    return x * (clip(x + 3, 0, 6) / 6)
+
+
+@composite(accepts="floating", public=False)
+def hardshrink(x: Any, /, lambd: float = 0.5) -> Tensor:
+    """Each element, or 0 where it is within `lambd` of 0."""
+    return where(abs(x) > lambd, x, 0)
+
+
+@composite(accepts="floating", public=False)
+def softshrink(x: Any, /, lambd: float = 0.5) -> Tensor:
+    """Each element moved towards 0 by `lambd`, and 0 where it is nearer."""
+    return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, 0 * x))
+
+
+@composite(accepts="floating", public=False)
+def softsign(x: Any, /) -> Tensor:
+    """`x / (1 + |x|)` of each element."""
+    return x / (1 + abs(x))
+
+
+@composite(accepts="floating", public=False)
+def tanhshrink(x: Any, /) -> Tensor:
+    """`x - tanh(x)` of each element."""
+    return x - tanh(x)
+
+
+@composite(accepts="floating", public=False, vjps=(lambda g, y, x: g * sigmoid(-x),))
+def logsigmoid(x: Any, /) -> Tensor:
+    """The logarithm of `sigmoid(x)`, without underflow."""
+    return minimum(x, 0) - log1p(exp(-abs(x)))
+
+
+@composite(accepts="floating", public=False)
+def selu(x: Any, /) -> Tensor:
+    """ELU with the scale that keeps mean 0 and variance 1 (Klambauer and others, 2017)."""
+    return SELU_SCALE * elu(x, SELU_ALPHA)
+
+
+@composite(accepts="floating", public=False)
+def celu(x: Any, /, alpha: float = 1.0) -> Tensor:
+    """Each element, or `alpha * (exp(x / alpha) - 1)` where it is negative (Barron, 2017)."""
+    return where(x > 0, x, alpha * elu(x / alpha))
+
+
+@composite(accepts="floating", public=False)
+def mish(x: Any, /) -> Tensor:
+    """`x * tanh(softplus(x))` of each element (Misra, 2019)."""
+    return x * tanh(softplus(x))
+
+
+@composite(accepts="real", public=False)
+def threshold(x: Any, /, threshold: float, value: float) -> Tensor:
+    """Each element, or `value` where it is not above `threshold`."""
+    return where(x > threshold, x, value)
+
+
+@composite(tensors=2, accepts="floating", public=False)
+def prelu(x: Any, weight: Any, /) -> Tensor:
+    """Each element, or `weight` times it where it is negative; `weight` broadcasts with `x`."""
+    return where(x > 0, x, x * weight)
+
+
+def glu(x: Any, axis: int = -1) -> Tensor:
+    """One half of `x` times the sigmoid of the other (Dauphin and others, 2017).
+
+    Args:
+        x: Tensor with an even extent along `axis`.
+        axis: The axis that is halved.
+
+    Returns:
+        Tensor with half that extent.
+
+    Raises:
+        ShapeError: The extent is odd.
+    """
+    x = as_tensor(x)
+    axis = canonical_axis("glu", axis, x.ndim)
+    half = x.shape[axis] // 2
+    if half * 2 != x.shape[axis]:
+        raise ShapeError(
+            f"glu: shape {format_shape(x.shape)} has an odd extent along axis {axis}",
+            "an even extent",
+            "another axis",
+        )
+    before = (slice(None),) * axis
+    return x[(*before, slice(None, half))] * sigmoid(x[(*before, slice(half, None))])
+
+
+def softmin(x: Any, axis: int = -1) -> Tensor:
+    """`softmax(-x)` along an axis: large where `x` is small."""
+    return softmax(-as_tensor(x), axis)
+
+
+def rrelu(
+    x: Any,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    *,
+    training: bool = False,
+    generator: random.Generator | None = None,
+) -> Tensor:
+    """Leaky relu with a random slope for each element; in evaluation with the mean slope.
+
+    Args:
+        x: Tensor of any shape, of floating numbers.
+        lower: The smallest slope.
+        upper: The largest slope.
+        training: Whether slopes are random.
+        generator: Where they come from; the default one when None.
+
+    Returns:
+        Tensor of the shape of `x`.
+    """
+    x = as_tensor(x)
+    if not training:
+        return where(x > 0, x, x * ((lower + upper) / 2))
+    slope = random.uniform(x.shape, lower, upper, dtype=x.dtype, generator=generator)
+    return where(x > 0, x, x * slope)
+
+
+def gumbel_softmax(
+    logits: Any,
+    tau: float = 1.0,
+    axis: int = -1,
+    *,
+    hard: bool = False,
+    generator: random.Generator | None = None,
+) -> Tensor:
+    """A sample from the classes as nearly one-hot numbers (Jang and others, 2017).
+
+    Args:
+        logits: Tensor of unnormalised log-probabilities.
+        tau: Temperature: the smaller, the nearer to one-hot.
+        axis: The axis of the classes.
+        hard: Return exactly one-hot numbers, with the gradients of the soft ones.
+        generator: Where the chances come from; the default one when None.
+
+    Returns:
+        Tensor of the shape of `logits`.
+    """
+    logits = as_tensor(logits)
+    axis = canonical_axis("gumbel_softmax", axis, logits.ndim)
+    # Not 0, whose logarithm is infinite: 1 - u lies in (0, 1].
+    u = 1 - random.uniform(logits.shape, dtype=logits.dtype, generator=generator)
+    noise = -log(-log(u * (1 - 1e-7) + 1e-10))
+    soft = softmax((logits + noise) / tau, axis)
+    if not hard:
+        return soft
+    place = one_hot(argmax(soft, axis=axis), soft.shape[axis], dtype=soft.dtype)
+    return stop_gradient(moveaxis(place, -1, axis) - soft) + soft
+
+
+__all__ = [
+    "celu",
+    "glu",
+    "gumbel_softmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "logsigmoid",
+    "mish",
+    "prelu",
+    "relu6",
+    "rrelu",
+    "selu",
+    "softmin",
+    "softshrink",
+    "softsign",
+    "tanhshrink",
+    "threshold",
+]
