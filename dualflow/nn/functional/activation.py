@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Never
 
 from dualflow import random
 from dualflow.core.axes import canonical_axis
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite
+from dualflow.core.registry import refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.activation import elu, sigmoid, softplus
 from dualflow.ops.basic import stop_gradient
@@ -123,7 +124,7 @@ def prelu(x: Any, weight: Any, /) -> Tensor:
     return where(x > 0, x, x * weight)
 
 
-def glu(x: Any, axis: int = -1) -> Tensor:
+def glu(x: Any, axis: int = -1, **foreign: Never) -> Tensor:
     """One half of `x` times the sigmoid of the other (Dauphin and others, 2017).
 
     Args:
@@ -136,6 +137,8 @@ def glu(x: Any, axis: int = -1) -> Tensor:
     Raises:
         ShapeError: The extent is odd.
     """
+    if foreign:
+        raise refused("glu", foreign)
     x = as_tensor(x)
     axis = canonical_axis("glu", axis, x.ndim)
     half = x.shape[axis] // 2
@@ -149,8 +152,10 @@ def glu(x: Any, axis: int = -1) -> Tensor:
     return x[(*before, slice(None, half))] * sigmoid(x[(*before, slice(half, None))])
 
 
-def softmin(x: Any, axis: int = -1) -> Tensor:
+def softmin(x: Any, axis: int = -1, **foreign: Never) -> Tensor:
     """`softmax(-x)` along an axis: large where `x` is small."""
+    if foreign:
+        raise refused("softmin", foreign)
     return softmax(-as_tensor(x), axis)
 
 
@@ -188,6 +193,7 @@ def gumbel_softmax(
     *,
     hard: bool = False,
     generator: random.Generator | None = None,
+    **foreign: Never,
 ) -> Tensor:
     """A sample from the classes as nearly one-hot numbers (Jang and others, 2017).
 
@@ -201,6 +207,8 @@ def gumbel_softmax(
     Returns:
         Tensor of the shape of `logits`.
     """
+    if foreign:
+        raise refused("gumbel_softmax", foreign)
     logits = as_tensor(logits)
     axis = canonical_axis("gumbel_softmax", axis, logits.ndim)
     # Not 0, whose logarithm is infinite: 1 - u lies in (0, 1].

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Never
 
 from dualflow.core.convert import as_tensor
 from dualflow.core.doors import meet
+from dualflow.core.registry import refused
 from dualflow.core.tensor import Tensor
 from dualflow.nn.functional.norm import vector_norm
 from dualflow.ops.activation import relu
@@ -18,7 +19,9 @@ from jit.errors import ShapeError
 from jit.types import format_shape
 
 
-def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Tensor:
+def cosine_similarity(
+    x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8, **foreign: Never
+) -> Tensor:
     """The cosine of the angle between vectors.
 
     Args:
@@ -36,13 +39,15 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Ten
         >>> df.nn.functional.cosine_similarity(x, df.asarray([[0.0, 2.0]])).item()
         0.0
     """
+    if foreign:
+        raise refused("cosine_similarity", foreign)
     x1, x2 = meet("cosine_similarity", (as_tensor(x1), as_tensor(x2)), "floating")
     sizes = [maximum(vector_norm(x, 2, axis), eps) for x in (x1, x2)]
     return sum(x1 * x2, axis=axis) / (sizes[0] * sizes[1])
 
 
 def pairwise_distance(
-    x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, *, keepdims: bool = False
+    x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, *, keepdims: bool = False, **foreign: Never
 ) -> Tensor:
     """The p-norm of the difference of vectors, which lie along the last axis.
 
@@ -56,6 +61,8 @@ def pairwise_distance(
     Returns:
         Tensor of distances.
     """
+    if foreign:
+        raise refused("pairwise_distance", foreign)
     x1, x2 = meet("pairwise_distance", (as_tensor(x1), as_tensor(x2)), "floating")
     return vector_norm(x1 - x2 + eps, p, -1, keepdims=keepdims)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Never
 
 import ml_dtypes
 
@@ -10,6 +10,7 @@ from dualflow.core.context import no_grad
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite
 from dualflow.core.doors import meet
+from dualflow.core.registry import refused
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.choice import maximum
@@ -262,7 +263,9 @@ def vector_norm(x: Any, p: float, axis: Any, *, keepdims: bool = False) -> Tenso
     return pow(sum(pow(abs(x), p), axis=axis, keepdims=keepdims), 1.0 / p)
 
 
-def normalize(x: Any, p: float = 2.0, axis: Any = 1, eps: float = 1e-12) -> Tensor:
+def normalize(
+    x: Any, p: float = 2.0, axis: Any = 1, eps: float = 1e-12, **foreign: Never
+) -> Tensor:
     """Vectors along an axis divided by their p-norm.
 
     Args:
@@ -279,6 +282,8 @@ def normalize(x: Any, p: float = 2.0, axis: Any = 1, eps: float = 1e-12) -> Tens
         >>> df.nn.functional.normalize(df.asarray([[3.0, 4.0]]), 1).sum().item()
         1.0
     """
+    if foreign:
+        raise refused("normalize", foreign)
     (x,) = meet("normalize", (as_tensor(x),), "floating")
     return x / maximum(vector_norm(x, p, axis, keepdims=True), eps)
 
