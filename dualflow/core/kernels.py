@@ -290,14 +290,14 @@ class Family:
             self.op, self.attrs, (None,) * len(flat), self.target
         )
         kernel = family.kernel(flat, 1)
-        results = [shape] * len(kernel.graph.outputs)
+        results = [shape if value.type.shape else () for value in kernel.graph.outputs]
         call = kernel.direct(flat, inputs=[x.shape for x in arrays], outputs=results)
         if call is None:
             call = in_python(kernel, shape)
         if order is None:
             return call
         back = inverse(order)
-        return lambda *laid: [y.transpose(back) for y in call(*laid) or ()] or None
+        return lambda *laid: [y.transpose(back) if y.ndim else y for y in call(*laid) or ()] or None
 
     def kernel(self, arrays: Sequence[Array], least: float) -> Executable:
         """The kernel for arrays of these shapes; extents above `least` are symbols, if they can."""
@@ -386,7 +386,8 @@ def in_python(kernel: Executable, shape: tuple[int, ...] | None = None) -> Call:
             return None
         if shape is None:
             return kernel(list(arrays))
-        return [y.reshape(shape) for y in kernel([x.reshape(-1) if x.ndim else x for x in arrays])]
+        found = kernel([x.reshape(-1) if x.ndim else x for x in arrays])
+        return [y.reshape(shape) if y.ndim else y for y in found]
 
     return call
 
