@@ -322,6 +322,39 @@ class Optimizer:
         return f"{type(self).__name__}({'; '.join(map(repr, self.param_groups))})"
 
 
+class RuleOptimizer(Optimizer):
+    """Base of optimisers that are one rule: new values from parameter, gradient and running ones.
+
+    A subclass names the running values and writes the rule as a composite, hence as one kernel.
+    """
+
+    def slots(self, group: ParamGroup) -> tuple[str, ...]:
+        """The names of the running values, which have the shape of the parameter, 0 at first."""
+        raise NotImplementedError(f"{type(self).__name__} defines no slots")
+
+    def rule(
+        self, p: Variable, g: Tensor, running: list[Variable], step: Variable, group: ParamGroup
+    ) -> tuple[Tensor, ...]:
+        """The new parameter, and new running values in the order of `slots`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no rule")
+
+    def init_state(self, parameter: Variable, group: ParamGroup) -> dict[str, Variable]:
+        """The number of steps, and the running values."""
+        running = {name: zeros_for(parameter) for name in self.slots(group)}
+        return {"step": step_count(), **running}
+
+    def update(
+        self, parameter: Variable, gradient: Tensor, state: dict[str, Variable], group: ParamGroup
+    ) -> None:
+        """One step by the rule."""
+        running = [v for name, v in state.items() if name != "step"]
+        step = state["step"].assign_add(1)
+        new, *moved = self.rule(parameter, gradient, running, step, group)
+        parameter.assign(new)
+        for variable, value in zip(running, moved, strict=True):
+            variable.assign(value)
+
+
 def zeros_for(parameter: Variable) -> Variable:
     """Zeros in the shape and dtype of a parameter, as state."""
     return Variable(zeros_like(parameter), trainable=False)
@@ -337,6 +370,13 @@ def non_negative(optimizer: str, **settings: float) -> None:
     for name, value in settings.items():
         if not value >= 0:
             raise ValueError(f"{optimizer}: {name}={value} is not a number >= 0")
+
+
+def shares(optimizer: str, **settings: float) -> None:
+    """Raises ValueError for a setting outside of [0, 1)."""
+    for name, value in settings.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{optimizer}: {name}={value} is not a number in [0, 1)")
 
 
 def fitting(parameter: Variable, gradient: Tensor) -> None:

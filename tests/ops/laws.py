@@ -459,10 +459,11 @@ def rounding(dtype: np.dtype[Any]) -> float:
 
 
 def all_records() -> dict[str, Op]:
-    """Every record but the composites of nn, which tests/reference compares with PyTorch."""
-    return {name: op for name, op in registry.items() if not belongs_to_nn(op)}
+    """Every record but the composites of nn and optim: tests/reference has PyTorch judge them."""
+    return {name: op for name, op in registry.items() if not belongs_to_libraries(op)}
 
 
-def belongs_to_nn(op: Op) -> bool:
-    """Whether an op is defined in terms of others by a function of nn."""
-    return getattr(op.definition, "__module__", "").startswith("dualflow.nn")
+def belongs_to_libraries(op: Op) -> bool:
+    """Whether an op is defined in terms of others by nn or optim."""
+    home = getattr(op.definition, "__module__", "")
+    return home.startswith(("dualflow.nn", "dualflow.optim"))
