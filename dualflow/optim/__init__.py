@@ -5,32 +5,61 @@ from __future__ import annotations
 from dualflow.optim.adafactor import Adafactor
 from dualflow.optim.adagrad import Adadelta, Adagrad
 from dualflow.optim.adam import Adam, AdamW
+from dualflow.optim.annealing import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    OneCycleLR,
+)
 from dualflow.optim.base import Optimizer
+from dualflow.optim.combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
 from dualflow.optim.lbfgs import LBFGS
 from dualflow.optim.lion import LAMB, Lion
 from dualflow.optim.muon import Muon
 from dualflow.optim.nadam import NAdam, RAdam
 from dualflow.optim.rmsprop import RMSprop
-from dualflow.optim.schedules import CosineAnnealingLR, LambdaLR, Schedule, StepLR
+from dualflow.optim.schedules import (
+    ConstantLR,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiplicativeLR,
+    MultiStepLR,
+    PolynomialLR,
+    Schedule,
+    StepLR,
+)
 from dualflow.optim.sgd import SGD
 
 __all__ = [
-    "LAMB",
-    "LBFGS",
-    "SGD",
     "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "ChainedScheduler",
+    "ConstantLR",
     "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LAMB",
+    "LBFGS",
     "LambdaLR",
+    "LinearLR",
     "Lion",
+    "MultiStepLR",
+    "MultiplicativeLR",
     "Muon",
     "NAdam",
+    "OneCycleLR",
     "Optimizer",
+    "PolynomialLR",
     "RAdam",
     "RMSprop",
+    "ReduceLROnPlateau",
+    "SGD",
     "Schedule",
+    "SequentialLR",
     "StepLR",
 ]

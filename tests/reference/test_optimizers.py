@@ -45,7 +45,9 @@ def test_the_same_steps_as_pytorch(name):
             found, _ = trained(name, settings, expected, "eager")
             for k, x in enumerate(found):
                 gap = distance(x, expected[f"out/{k}"])
-                assert gap <= BOUNDS.get(name, BOUND), f"{name}({settings}): parameter {k} differs by {gap:.1e}"
+                assert gap <= BOUNDS.get(name, BOUND), (
+                    f"{name}({settings}): parameter {k} differs by {gap:.1e}"
+                )
 
 
 def compared_in_both_modes(name, settings, expected):

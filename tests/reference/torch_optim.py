@@ -9,9 +9,18 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 
-from tests.reference.cases.optimizers import OPTIMIZERS, STEPS, starts
+from tests.reference.cases.optimizers import (
+    BASES,
+    LOSSES,
+    OPTIMIZERS,
+    RATES,
+    SCHEDULES,
+    STEPS,
+    starts,
+)
 
 
 class Lion(torch.optim.Optimizer):
@@ -89,5 +98,35 @@ def optimizers() -> dict[str, Any]:
     return found
 
 
+def schedule(name: str, settings: dict[str, Any], optimizer: torch.optim.Optimizer) -> Any:
+    """PyTorch's schedule, and those that it is made of."""
+    make = getattr(torch.optim.lr_scheduler, name)
+    parts = [schedule(*part, optimizer) for part in settings.get("schedulers", ())]
+    if name == "ChainedScheduler":
+        return make(parts)
+    others = {k: v for k, v in settings.items() if k != "schedulers"}
+    if name in ("OneCycleLR", "CyclicLR"):
+        others["cycle_momentum"] = False
+    return make(optimizer, *([parts] if parts else []), **others)
+
+
+def rates(name: str, settings: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """The learning rates of both groups, before each step and after the last one."""
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in BASES]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    plan = schedule(name, settings, optimizer)
+    found = [[group["lr"] for group in optimizer.param_groups]]
+    for k in range(RATES):
+        optimizer.step()
+        plan.step(*([LOSSES[k]] if name == "ReduceLROnPlateau" else []))
+        found.append([group["lr"] for group in optimizer.param_groups])
+    return np.array(found)
+
+
 def schedules() -> dict[str, Any]:
-    return {}
+    """The arrays of every schedule: `StepLR/0/rates`."""
+    return {
+        f"{name}/{number}/rates": rates(name, settings)
+        for name, cases in SCHEDULES.items()
+        for number, settings in enumerate(cases)
+    }
