@@ -10,7 +10,7 @@ from dualflow.core.context import Counted, context
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable, clear_grads, convert
-from dualflow.nn import summary
+from dualflow.nn import counting, summary
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.elementwise import astype
 from jit.errors import DTypeError, ShapeError
@@ -59,6 +59,38 @@ def _restored(value: Any, requires_grad: bool, name: str | None) -> Parameter:  
     return Parameter(value, requires_grad, name=name)
 
 
+class Hook(NamedTuple):
+    """A function that is called before or after a module's calls."""
+
+    function: Callable[..., Any]
+    before: bool
+
+
+class Handle:
+    """What a hook's registration returns."""
+
+    def __init__(self, module: Module, hook: Hook) -> None:
+        self._module, self._hook = module, hook
+        module._hooks = (*module._hooks, hook)
+
+    def remove(self) -> None:
+        """Ends the hook; once more does nothing."""
+        rest = [hook for hook in self._module._hooks if hook is not self._hook]
+        self._module._hooks = tuple(rest)
+
+
+def hooked(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call of `forward` with the hooks around it."""
+    for hook in module._hooks:
+        if hook.before and (given := hook.function(module, args)) is not None:
+            args = given if isinstance(given, tuple) else (given,)
+    result = module.forward(*args, **kwargs)
+    for hook in module._hooks:
+        if not hook.before and (other := hook.function(module, args, result)) is not None:
+            result = other
+    return result
+
+
 class Mismatch(NamedTuple):
     """Names that `load_state_dict(strict=False)` passed over."""
 
@@ -88,6 +120,7 @@ class Module(Counted):
     """
 
     training: bool = True
+    _hooks: tuple[Hook, ...] = ()
 
     # ----- calling -----
 
@@ -101,7 +134,40 @@ class Module(Counted):
         """Calls `forward`."""
         if context.trace is not None:
             context.trace.saw_module(self)
+        if self._hooks:
+            return hooked(self, args, kwargs)
         return self.forward(*args, **kwargs)
+
+    def register_forward_pre_hook(self, hook: Callable[[Module, Any], Any]) -> Handle:
+        """Calls `hook(module, args)` before each call of the module.
+
+        Args:
+            hook: What it returns, if anything, takes the place of the positional arguments.
+
+        Returns:
+            A handle, whose `remove()` ends it.
+        """
+        return Handle(self, Hook(hook, before=True))
+
+    def register_forward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> Handle:
+        """Calls `hook(module, args, result)` after each call of the module.
+
+        Args:
+            hook: What it returns, if anything, takes the place of the result.
+
+        Returns:
+            A handle, whose `remove()` ends it.
+
+        Example:
+            >>> import dualflow as df
+            >>> layer, seen = df.nn.Linear(3, 2), []
+            >>> handle = layer.register_forward_hook(lambda m, args, y: seen.append(y.shape))
+            >>> y = layer(df.ones((4, 3)))
+            >>> handle.remove()
+            >>> seen
+            [(4, 2)]
+        """
+        return Handle(self, Hook(hook, before=False))
 
     # ----- what belongs to it -----
 
@@ -246,6 +312,27 @@ class Module(Counted):
     def extra_repr(self) -> str:
         """The settings of a layer, for its line in the table that `print(model)` shows."""
         return ""
+
+    def summary(self, *inputs: Any) -> counting.Summary:
+        """Results, parameters, FLOPs and bytes of every module inside, for inputs like these.
+
+        Nothing is computed, and nothing that the module remembers changes.
+
+        Args:
+            *inputs: Tensors or arrays, `TensorSpec`s, or shapes of float32 tensors.
+
+        Returns:
+            A table that prints, with the figures in attributes.
+
+        Example:
+            >>> import dualflow as df
+            >>> print(df.nn.Linear(4, 8).summary((32, 4)))
+            module        result   parameters  FLOPs
+            Linear(4, 8)  (32, 8)          40  2.3 k
+            <BLANKLINE>
+            40 parameters, 160 B with buffers; 2.3 kFLOP a call, 1.02 kB of results
+        """
+        return counting.summarized(self, inputs)
 
     def __repr__(self) -> str:
         return summary.text(rows(self))

@@ -278,3 +278,120 @@ def test_a_tied_parameter_gets_one_update(mode):
     ones = np.ones((3, 1), "float32")
     expected = start - (ones @ (ones.T @ start.T) + start.T @ ones @ ones.T)
     np.testing.assert_allclose(one.weight.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Dropout1d", "Dropout2d", "Dropout3d"])
+def test_dropout_of_channels(name):
+    rank = int(name[-2])
+    y = getattr(nn, name)(0.25)(df.ones((50, 40, *(3,) * rank))).numpy()
+    channels = y.reshape(50 * 40, -1)
+    assert (channels == channels[:, :1]).all()
+    assert set(np.unique(y)) == {0.0, np.float32(1 / 0.75)}
+    assert abs((channels[:, 0] == 0).mean() - 0.25) < 0.05
+    assert getattr(nn, name)(0.5).eval()(df.ones((1, 2, *(3,) * rank))).numpy().min() == 1
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    df.random.seed(0)
+    x = df.random.normal((400, 500))
+    for layer in (nn.AlphaDropout(0.3), nn.FeatureAlphaDropout(0.3)):
+        y = layer(x).numpy()
+        assert abs(y.mean()) < 0.01
+        assert abs(y.std() - 1) < 0.01
+        _, counts = np.unique(y, return_counts=True)
+        assert abs(counts.max() / y.size - 0.3) < 0.03  # the one value that stands for dropped ones
+        assert layer.eval()(x) is x
+
+
+def test_random_slopes_and_samples():
+    x = df.asarray(np.full((100, 100), -1.0, "float32"))
+    y = nn.RReLU(0.1, 0.3)(x).numpy()
+    assert -0.3 < y.min() < -0.29
+    assert -0.11 < y.max() < -0.1
+    logits = df.Variable(np.zeros((300, 3), "float32"))
+    sample = df.nn.functional.gumbel_softmax(logits, tau=0.5, hard=True)
+    assert set(np.unique(sample.numpy())) == {0.0, 1.0}
+    assert (sample.numpy().sum(1) == 1).all()
+    np.testing.assert_allclose(sample.numpy().mean(0), 1 / 3, atol=0.1)
+    (sample * df.asarray([1.0, 2.0, 3.0])).sum().backward()
+    assert np.abs(logits.grad.numpy()).max() > 0
+
+
+def test_the_way_back_from_the_largest():
+    x = df.asarray(np.random.default_rng(0).uniform(1, 2, size=(2, 3, 6, 4)).astype("float32"))
+    y, at = nn.MaxPool2d(2, return_indices=True)(x)
+    back = nn.MaxUnpool2d(2)(y, at)
+    kept = back.numpy() != 0
+    np.testing.assert_array_equal(back.numpy()[kept], x.numpy()[kept])
+    assert kept.sum() == y.size
+    np.testing.assert_array_equal(nn.MaxPool2d(2)(back).numpy(), y.numpy())
+    assert nn.MaxUnpool2d(2)(y, at, output_size=(7, 5)).shape == (2, 3, 7, 5)
+
+
+def test_output_size_of_a_transposed_convolution():
+    layer = nn.ConvTranspose2d(1, 1, 3, stride=2, padding=1)
+    assert layer(df.ones((1, 1, 4, 4))).shape == (1, 1, 7, 7)
+    assert layer(df.ones((1, 1, 4, 4)), output_size=(8, 7)).shape == (1, 1, 8, 7)
+    with pytest.raises(ValueError, match="no output has the extents"):
+        layer(df.ones((1, 1, 4, 4)), output_size=(9, 7))
+
+
+def test_bags_in_one_row_are_those_in_rows():
+    for mode in ("mean", "sum", "max"):
+        layer = nn.EmbeddingBag(7, 3, mode=mode)
+        ids = np.array([1, 2, 6, 0, 3])
+        bags = layer(ids, np.array([0, 3])).numpy()
+        np.testing.assert_allclose(bags[0], layer(ids[None, :3]).numpy()[0], rtol=1e-6)
+        np.testing.assert_allclose(bags[1], layer(ids[None, 3:]).numpy()[0], rtol=1e-6)
+        assert (layer(ids, np.array([0, 3, 5])).numpy()[2] == 0).all()
+    weighted = nn.EmbeddingBag(7, 3, mode="sum")
+    y = weighted(ids[None], per_sample_weights=df.asarray([[0.0, 0.0, 2.0, 0.0, 0.0]]))
+    np.testing.assert_allclose(y.numpy()[0], 2 * weighted.weight.numpy()[6], rtol=1e-6)
+    frozen = nn.Embedding.from_pretrained(np.eye(3, dtype="float32"))
+    assert not frozen.weight.requires_grad
+    assert frozen([2]).tolist() == [[0.0, 0.0, 1.0]]
+
+
+def test_lists_and_dicts_of_parameters():
+    weights = nn.ParameterList([df.ones(2), df.zeros(3)])
+    weights.append(nn.Parameter([1.0]))
+    weights[0] = df.zeros(4)
+    assert [p.shape for p in weights] == [(4,), (3,), (1,)]
+    assert [name for name, _ in weights.named_parameters()] == ["0", "1", "2"]
+    assert len(weights[1:]) == 2
+    table = nn.ParameterDict({"a": df.ones(2)})
+    table["b"] = df.ones(1)
+    assert (list(table), "b" in table, len(table)) == (["a", "b"], True, 2)
+    del table["a"]
+    assert table.keys() == ["b"]
+    assert table.items() == [("b", table["b"])]
+    with pytest.raises(ValueError, match="'keys' is the name of a method"):
+        table["keys"] = df.ones(1)
+
+
+@graphs_only
+def test_lengths_are_data():
+    layer = nn.LSTM(3, 4, bidirectional=True, batch_first=True)
+    forward = df.function(lambda x, n: layer(nn.utils.rnn.pack_padded_sequence(x, n, True)))
+    x = df.asarray(np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32"))
+    for lengths in ([5, 2], [1, 5], [3, 3], [2, 4]):
+        packed, (h, _) = forward(x, df.asarray(lengths))
+        y, _ = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
+        for k, n in enumerate(lengths):
+            alone, (h_alone, _) = layer(x[k : k + 1, :n])
+            np.testing.assert_allclose(y.numpy()[k, :n], alone.numpy()[0], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(h.numpy()[:, k], h_alone.numpy()[:, 0], rtol=1e-5, atol=1e-6)
+            assert (y.numpy()[k, n:] == 0).all()
+    assert [t.paths for t in forward.explain().traces] == [1]
+
+
+def test_sequences_are_padded():
+    rnn = nn.utils.rnn
+    rows = [df.asarray([1.0, 2.0, 3.0]), df.asarray([4.0])]
+    packed = rnn.pack_sequence(rows)
+    assert packed.lengths.tolist() == [3, 1]
+    y, lengths = rnn.pad_packed_sequence(packed, batch_first=True, padding_value=-1.0)
+    assert y.tolist() == [[1.0, 2.0, 3.0], [4.0, -1.0, -1.0]]
+    assert lengths.tolist() == [3, 1]
+    with pytest.raises(df.errors.ShapeError, match="lengths of shape"):
+        rnn.pack_padded_sequence(df.ones((3, 2, 1)), df.asarray([1, 2, 3]))
