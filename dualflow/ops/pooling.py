@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
@@ -115,6 +116,7 @@ def documented(function: Any, name: str, rank: int, **words: str) -> Any:
 # ----- the largest -----
 
 
+@placed
 def flat_places(x: Tensor, attrs: dict[str, Any]) -> Tensor:
     """Where in the spatial dimensions of `x`, taken as one, the largest elements stand."""
     rank = len(attrs["window"])
@@ -198,6 +200,7 @@ def _avg_pool_function(rank: int) -> Any:
     )
 
 
+@placed
 def counted(x: Tensor, attrs: dict[str, Any], include_pad: bool) -> Tensor:  # noqa: FBT001
     """How many elements of each window count."""
     extents, pairs = x.shape[x.ndim - len(attrs["window"]) :], attrs["padding"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from dualflow.core.context import no_grad
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import beside
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.choice import clip, maximum, where
@@ -126,9 +127,10 @@ class ReduceLROnPlateau:
         groups = len(optimizer.param_groups)
         self.min_lrs = list(min_lr) if isinstance(min_lr, list | tuple) else [min_lr] * groups
         worst = math.inf if mode == "min" else -math.inf
-        self.best = Variable(worst, float64, trainable=False, name="best")
-        self.num_bad_epochs = Variable(0, int64, trainable=False, name="num_bad_epochs")
-        self.cooldown_counter = Variable(0, int64, trainable=False, name="cooldown_counter")
+        with beside(optimizer.lr):
+            self.best = Variable(worst, float64, trainable=False, name="best")
+            self.num_bad_epochs = Variable(0, int64, trainable=False, name="num_bad_epochs")
+            self.cooldown_counter = Variable(0, int64, trainable=False, name="cooldown_counter")
 
     @no_grad()
     def step(self, metrics: Any) -> None:

@@ -8,6 +8,7 @@ from dualflow import random
 from dualflow.core.axes import canonical_axis
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite
+from dualflow.core.devices import placed
 from dualflow.core.registry import refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.activation import elu, sigmoid, softplus
@@ -159,6 +160,7 @@ def softmin(x: Any, axis: int = -1, **foreign: Never) -> Tensor:
     return softmax(-as_tensor(x), axis)
 
 
+@placed
 def rrelu(
     x: Any,
     lower: float = 1.0 / 8,
@@ -186,6 +188,7 @@ def rrelu(
     return where(x > 0, x, x * slope)
 
 
+@placed
 def gumbel_softmax(
     logits: Any,
     tau: float = 1.0,

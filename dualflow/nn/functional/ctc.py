@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import concat, stack
@@ -79,6 +80,7 @@ def ctc_loss(
     return reshape(losses, ()) if single else losses
 
 
+@placed
 def in_rows(targets: Tensor, lengths: Tensor, count: Any) -> Tensor:
     """Labels of shape (N, S), whether they come so or all in one row."""
     if targets.ndim == 2 or count == 1:
@@ -89,6 +91,7 @@ def in_rows(targets: Tensor, lengths: Tensor, count: Any) -> Tensor:
     return take(targets, where(at < widest, at, widest - 1), axis=0)
 
 
+@placed
 def total(log_probs: Tensor, labels: Tensor, steps: Tensor, lengths: Tensor, blank: int) -> Tensor:
     """The logarithm of the sum over all alignments, for each example.
 

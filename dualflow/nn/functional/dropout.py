@@ -8,6 +8,7 @@ from typing import Any
 
 from dualflow import random
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.tensor import Tensor
 from dualflow.nn.functional.activation import SELU_ALPHA, SELU_SCALE
 from dualflow.ops.choice import where
@@ -56,6 +57,7 @@ def checked(name: str, x: Any, p: float) -> Tensor:
     return as_tensor(x)
 
 
+@placed
 def dropped(x: Tensor, p: float, shape: Any, generator: random.Generator | None) -> Tensor:
     """`x` in training, with one chance for each element of `shape`, which broadcasts with it."""
     if p == 0:
@@ -142,6 +144,7 @@ def feature_alpha_dropout(
     return replaced(x, p, channels(x, x.ndim - 2), generator) if training else x
 
 
+@placed
 def replaced(x: Tensor, p: float, shape: Any, generator: random.Generator | None) -> Tensor:
     """`x` with SELU's limit instead of dropped elements, brought back to mean 0 and variance 1."""
     if p == 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.tensor import Tensor
 from dualflow.nn.functional.activation import logsigmoid
@@ -273,6 +274,7 @@ def margin_ranking_loss(
     return reduced(relu(margin - target * (x1 - x2)), reduction)
 
 
+@placed
 def multi_margin_loss(
     x: Any,
     target: Any,
@@ -310,6 +312,7 @@ def multi_margin_loss(
     return reduced(sum(where(others, behind, 0), axis=-1) / classes, reduction)
 
 
+@placed
 def multilabel_margin_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     """How far wrong classes are within 1 of each right one, summed and divided by C.
 

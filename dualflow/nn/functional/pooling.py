@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import maximum, minimum, where
@@ -98,6 +99,7 @@ def _adaptive(rank: int, what: str) -> Callable[..., Tensor]:
     return pooled
 
 
+@placed
 def _along(x: Tensor, axis: int, size: int, what: str) -> Tensor:
     """One axis pooled to `size`."""
     if x.shape[axis] == size:
@@ -155,6 +157,7 @@ lp_pool1d, lp_pool2d, lp_pool3d = map(_lp_pool, (1, 2, 3))
 def _unpool(rank: int) -> Callable[..., Tensor]:
     name = f"max_unpool{rank}d"
 
+    @placed
     def unpooled(
         x: Any,
         indices: Any,

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import stop_gradient
@@ -64,6 +65,7 @@ def padded_embedding(ids: Any, weight: Any, padding_idx: int) -> Tensor:
     return where(expand_dims(ids == padding_idx, -1), stop_gradient(rows), rows)
 
 
+@placed
 def embedding_bag(
     ids: Any,
     weight: Any,

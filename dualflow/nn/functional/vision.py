@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import clip
 from dualflow.ops.create import arange
@@ -19,6 +20,7 @@ from jit.types import format_shape, int64, kind
 # ----- padding -----
 
 
+@placed
 def pad(x: Any, pad: Any, mode: str = "constant", value: float = 0.0) -> Tensor:
     """`x` with a frame around its last dimensions.
 
@@ -166,6 +168,7 @@ def channel_shuffle(x: Any, groups: int) -> Tensor:
 KINDS = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "trilinear": 3}
 
 
+@placed
 def interpolate(
     x: Any,
     size: Any = None,

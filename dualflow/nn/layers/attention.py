@@ -8,6 +8,7 @@ from operator import add, and_
 from typing import Any
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.tensor import Tensor
 from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn import init
@@ -176,7 +177,7 @@ class MultiheadAttention(Module):
                 mask = reshape(mask, (q.shape[0], self.num_heads, q.shape[1], k.shape[1]))
             masks.append(mask)
         if is_causal and key_padding_mask is not None:
-            masks.append(~causal_mask(q.shape[1], k.shape[1]))
+            masks.append(~causal(q, k))
         if key_padding_mask is not None:
             padding = as_tensor(key_padding_mask)
             masks.append(reshape(padding, (-1, 1, 1, padding.shape[-1])))
@@ -202,7 +203,7 @@ class MultiheadAttention(Module):
             return F.scaled_dot_product_attention(q, k, v, mask, is_causal=plain), None
         scores = matmul(q * (1 / math.sqrt(int(q.shape[-1]))), matrix_transpose(k))
         if plain:
-            mask = causal_mask(q.shape[2], k.shape[2])
+            mask = causal(q, k)
         if mask is not None:
             scores = where(mask, scores, -math.inf) if mask.dtype == bool_ else scores + mask
         weights = F.softmax(scores)
@@ -211,3 +212,9 @@ class MultiheadAttention(Module):
 
     def extra_repr(self) -> str:
         return f"{self.embed_dim}, {self.num_heads}"
+
+
+@placed
+def causal(q: Tensor, k: Tensor) -> Tensor:
+    """Bools of shape (L, S): whether the key is not after the query."""
+    return causal_mask(q.shape[-2], k.shape[-2])

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import beside
 from dualflow.core.tensor import Tensor
 from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn import init
@@ -43,7 +44,8 @@ class _Cell(Module):
 
     def start(self, x: Tensor) -> Tensor:
         """A state of zeros for a batch."""
-        return zeros((*x.shape[:-1], self.hidden_size), dtype=x.dtype)
+        with beside(x):
+            return zeros((*x.shape[:-1], self.hidden_size), dtype=x.dtype)
 
     def extra_repr(self) -> str:
         no_bias = ", bias=False" if self.bias_ih is None else ""

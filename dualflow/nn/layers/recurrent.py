@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import beside
 from dualflow.core.tensor import Tensor
 from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn import init
@@ -149,7 +150,8 @@ class RNNBase(Module):
         count = self.num_layers * (2 if self.bidirectional else 1)
         if hx is None:
             sizes = [self.proj_size or self.hidden_size, self.hidden_size][: self.states]
-            state = tuple(zeros((steps.shape[1], n), dtype=steps.dtype) for n in sizes)
+            with beside(steps):
+                state = tuple(zeros((steps.shape[1], n), dtype=steps.dtype) for n in sizes)
             return [state] * count
         given = [as_tensor(h) for h in (hx if self.states > 1 else (hx,))]
         given = [expand_dims(h, 1) if single else h for h in given]

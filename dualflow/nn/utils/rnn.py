@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import stack
 from dualflow.ops.choice import where
@@ -65,6 +66,7 @@ def pack_padded_sequence(
     return PackedSequence(data, lengths)
 
 
+@placed
 def pad_packed_sequence(
     sequence: PackedSequence,
     batch_first: bool = False,  # noqa: FBT001, FBT002 - PyTorch's position
