@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tests.reference.cases import MODULES, Case, translated
+from tests.reference.cases import MODULES, Case, settings_of, translated
 from tests.reference.torch_optim import optimizers, schedules
 
 FILE = Path(__file__).parent / "torch.npz"
@@ -110,6 +110,21 @@ def record(name: str, number: int, case: Case) -> dict[str, np.ndarray[Any, Any]
     return {f"{name}/{number}/{k}": x for k, x in found.items()}
 
 
+def about() -> dict[str, Any]:
+    """What was compared, of which versions, and what else PyTorch has: for docs/torch.md."""
+    bases = torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler
+    spaces = torch.nn, torch.optim, torch.optim.lr_scheduler
+    names = [
+        sorted(n for n, x in vars(space).items() if isinstance(x, type) and issubclass(x, base))
+        for space, base in zip(spaces, bases, strict=True)
+    ]
+    return {
+        "versions": {"PyTorch": torch.__version__, "NumPy": np.__version__},
+        "compared": settings_of(),
+        "theirs": dict(zip(("nn", "optim", "schedules"), names, strict=True)),
+    }
+
+
 def main() -> None:
     """Writes the file and tells its size."""
     torch.set_num_threads(1)
@@ -119,8 +134,7 @@ def main() -> None:
             arrays |= record(name, number, case)
     arrays |= optimizers()
     arrays |= schedules()
-    about = {"torch": torch.__version__, "numpy": np.__version__}
-    arrays["about"] = np.array(json.dumps(about))
+    arrays["about"] = np.array(json.dumps(about()))
     np.savez_compressed(FILE, **arrays)
     print(f"{FILE.name}: {len(arrays)} arrays, {FILE.stat().st_size / 1e6:.2f} MB", file=sys.stderr)
 

@@ -7,12 +7,14 @@ PyTorch, and the recorded graph, node by node, against that.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from jit.config import configure
 from tests.modes import graphs_only
-from tests.reference.cases import MODULES
+from tests.reference.cases import MODULES, settings_of
 from tests.reference.run import distance, reference, run
 
 BOUND = 2e-5  # float32, sums in another order
@@ -66,6 +68,8 @@ def test_machine_code_is_the_same(name):
 
 def test_the_reference_is_of_these_cases():
     """Whoever changes a case must run make_torch again."""
+    about = json.loads(str(reference()["about"][""]))
+    assert about["compared"] == settings_of(), "run `python -m tests.reference.make_torch`"
     numbered = {f"{name}/{k}" for name, cases in MODULES.items() for k in range(len(cases))}
     assert numbered <= set(reference())
     for name, cases in MODULES.items():
