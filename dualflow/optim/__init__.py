@@ -11,7 +11,9 @@ from dualflow.optim.annealing import (
     CyclicLR,
     OneCycleLR,
 )
+from dualflow.optim.averages import EMA, SWA, GradientAccumulation
 from dualflow.optim.base import Optimizer
+from dualflow.optim.clip import clip_by_global_norm, clip_by_norm, clip_by_value
 from dualflow.optim.combined import ChainedScheduler, ReduceLROnPlateau, SequentialLR
 from dualflow.optim.lbfgs import LBFGS
 from dualflow.optim.lion import LAMB, Lion
@@ -42,7 +44,9 @@ __all__ = [
     "CosineAnnealingLR",
     "CosineAnnealingWarmRestarts",
     "CyclicLR",
+    "EMA",
     "ExponentialLR",
+    "GradientAccumulation",
     "LAMB",
     "LBFGS",
     "LambdaLR",
@@ -59,7 +63,11 @@ __all__ = [
     "RMSprop",
     "ReduceLROnPlateau",
     "SGD",
+    "SWA",
     "Schedule",
     "SequentialLR",
     "StepLR",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "clip_by_value",
 ]
