@@ -119,7 +119,6 @@ def erf(x: Any) -> Any:
     return np.where(size < 0.5, near, far).astype(x.dtype)
 
 
-
 def expm1(x: Any) -> Any:
     """exp(x) - 1; NumPy's of complex numbers gets infinities wrong.
 
