@@ -1,18 +1,43 @@
-"""Datasets, loaders of batches, and small data to try things on."""
+"""Datasets, samplers, loaders of batches, readers of files, and small data to try things on."""
 
 from __future__ import annotations
 
-from dualflow.data.dataset import Dataset, Subset, TensorDataset, random_split
+from dualflow.data.dataset import (
+    ArrayDataset,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    in_memory,
+    random_split,
+)
+from dualflow.data.epoch import EpochTimes
 from dualflow.data.loader import DataLoader, collate
+from dualflow.data.samplers import (
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 from dualflow.data.toy import digits, random_trees
 
 __all__ = [
+    "ArrayDataset",
     "DataLoader",
     "Dataset",
+    "EpochTimes",
+    "IterableDataset",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
     "Subset",
+    "SubsetRandomSampler",
     "TensorDataset",
+    "WeightedRandomSampler",
     "collate",
     "digits",
+    "in_memory",
     "random_split",
     "random_trees",
 ]

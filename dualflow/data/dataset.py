@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
+from dualflow.ops.arrange import stack
 from dualflow.ops.gather import take
 from jit.errors import IndexError, ShapeError
 from jit.types import format_shape
@@ -33,6 +35,22 @@ class Dataset:
 
     def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no __getitem__")
+
+
+class IterableDataset:
+    """Base of datasets that are a stream. A subclass has `__iter__`, which starts it anew.
+
+    Example:
+        >>> import dualflow as df
+        >>> class Countdown(df.data.IterableDataset):
+        ...     def __iter__(self):
+        ...         return iter([3, 2, 1])
+        >>> [x.tolist() for x in df.data.DataLoader(Countdown(), batch_size=2)]
+        [[3, 2], [1]]
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError(f"{type(self).__name__} defines no __iter__")
 
 
 class TensorDataset(Dataset):
@@ -95,6 +113,62 @@ class Subset(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         return self.dataset[self.indices[index]]
+
+
+class ArrayDataset(Dataset):
+    """Examples in the rows of NumPy arrays, which stay where they are, such as on disk.
+
+    Rows are read when they are asked for: a memory-mapped array may be larger than the memory.
+
+    Args:
+        *arrays: NumPy arrays, or paths of `.npy` files, which are mapped into memory.
+
+    Example:
+        >>> import dualflow as df
+        >>> import numpy as np
+        >>> dataset = df.data.ArrayDataset(np.eye(3, dtype="float32"), np.arange(3))
+        >>> [x.tolist() for x in dataset[1]]
+        [[0.0, 1.0, 0.0], 1]
+    """
+
+    def __init__(self, *arrays: Any) -> None:
+        self.arrays = tuple(
+            np.load(x, mmap_mode="r") if isinstance(x, str | os.PathLike) else x for x in arrays
+        )
+        lengths = {len(array) for array in self.arrays}
+        if len(lengths) != 1:
+            raise ShapeError(
+                f"ArrayDataset: arrays of {sorted(lengths)} rows",
+                "at least one array, and the same number of rows in all",
+                "check len(x) of each",
+            )
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
+        return tuple(as_tensor(np.asarray(array[index])) for array in self.arrays)
+
+    def rows(self, indices: Any) -> tuple[Tensor, ...]:
+        """Many examples at once: a slice, or a tensor of integers."""
+        return self[indices if isinstance(indices, slice) else indices.numpy()]
+
+
+def in_memory(dataset: Any) -> TensorDataset:
+    """A dataset whose examples were all made once, and wait in memory.
+
+    Args:
+        dataset: Examples are tuples of what becomes tensors of equal shapes, or one such.
+
+    Example:
+        >>> import dualflow as df
+        >>> slow = df.data.Subset([(1.0, 0), (2.0, 1)], [1, 0])
+        >>> [x.tolist() for x in df.data.in_memory(slow).tensors]
+        [[2.0, 1.0], [1, 0]]
+    """
+    examples = [dataset[k] for k in range(len(dataset))]
+    columns = zip(*(x if isinstance(x, tuple | list) else (x,) for x in examples), strict=True)
+    return TensorDataset(*(stack([as_tensor(x) for x in column]) for column in columns))
 
 
 def random_split(dataset: Any, lengths: Sequence[int | float], seed: int = 0) -> list[Subset]:

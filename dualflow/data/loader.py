@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from dualflow.core import tree
+from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
+from dualflow.core.tensor import Tensor
+from dualflow.data.dataset import IterableDataset
+from dualflow.data.epoch import EpochTimes
+from dualflow.data.samplers import (
+    Listed,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    Source,
+)
+from dualflow.data.workers import KINDS, ahead
 from dualflow.ops.arrange import stack
-from dualflow.random import Generator, permutation
 
 
 class DataLoader:
@@ -18,15 +29,26 @@ class DataLoader:
 
     Each `for` over the loader is an epoch, with an order of its own when shuffling. With a seed the
     epochs of two loaders are the same, one by one; without, the order comes from `df.random`.
+    `state_dict` tells where the loader is, also in the middle of an epoch: after `load_state_dict`
+    the next `for` gives the batches that were still to come.
 
     Args:
-        dataset: Something with `len` and examples by index, such as `TensorDataset`.
+        dataset: Something with `len` and examples by index, such as `TensorDataset`, or an
+            `IterableDataset`.
         batch_size: Examples in a batch; the last one may be short.
         shuffle: A new random order for each epoch.
+        sampler: Says the order instead: a `Sampler`, or an iterable of numbers.
         drop_last: Leave a short last batch out.
         seed: Of the orders.
         generator: Draws the orders instead of a seed: NumPy's, or a `df.random.Generator`.
         collate_fn: Makes a batch of a list of examples; `collate` by default.
+        num_workers: How many workers make batches while the model works; 0: none.
+        workers: What they are: "threads", or "processes" where making an example takes Python long.
+        prefetch_factor: Batches that a worker is ahead.
+
+    Attributes:
+        epoch: How many epochs were finished.
+        times: Where the time of the last one went, an `EpochTimes`; None before.
 
     Example:
         >>> import dualflow as df
@@ -42,49 +64,161 @@ class DataLoader:
         batch_size: int = 1,
         *,
         shuffle: bool = False,
+        sampler: Any = None,
         drop_last: bool = False,
         seed: int | None = None,
-        generator: np.random.Generator | Generator | None = None,
+        generator: Source = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        num_workers: int = 0,
+        workers: str = "threads",
+        prefetch_factor: int = 2,
     ) -> None:
         if batch_size < 1:
             raise ValueError(
                 f"DataLoader: batch_size={batch_size}; at least one example makes a batch"
             )
+        if num_workers < 0 or prefetch_factor < 1 or workers not in KINDS:
+            raise ValueError(
+                f"DataLoader: num_workers={num_workers}, prefetch_factor={prefetch_factor}, "
+                f"workers={workers!r}; expected at least 0, at least 1, one of {', '.join(KINDS)}"
+            )
         if seed is not None and generator is not None:
             raise ValueError(
                 "DataLoader: a seed and a generator were given; one of them draws the order"
             )
+        if sampler is not None and (shuffle or seed is not None or generator is not None):
+            raise ValueError(
+                "DataLoader: a sampler says the order by itself, without shuffle, seed, generator"
+            )
+        if isinstance(dataset, IterableDataset) and (shuffle or sampler is not None):
+            raise ValueError("DataLoader: an IterableDataset has an order of its own")
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.collate_fn = collate_fn
-        self._generator = generator if seed is None else np.random.default_rng(seed)
+        self.num_workers, self.workers, self.prefetch_factor = num_workers, workers, prefetch_factor
+        self.epoch = 0
+        self.times: EpochTimes | None = None
+        self.sampler = self._sampler(sampler, seed, generator)
+        self._seed = 0 if seed is None else seed
+        self._position = 0  # batches of the epoch that were handed out
+        self._current: Tensor | None = None  # the order of the epoch
+        self._resumes = False
+
+    def _sampler(self, given: Any, seed: int | None, generator: Source) -> Sampler:
+        if isinstance(given, Sampler):
+            return given
+        if given is not None:
+            return Listed(given)
+        if self.shuffle:
+            return RandomSampler(self.dataset, seed=seed, generator=generator)
+        return SequentialSampler(self.dataset)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        full, rest = divmod(len(self.dataset), self.batch_size)
+        full, rest = divmod(len(self.sampler), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
-        size = self.batch_size
-        total = len(self.dataset)
-        order = self._order(total) if self.shuffle else None
-        rows = getattr(self.dataset, "rows", None) if self.collate_fn is None else None
-        for start in range(0, len(self) * size, size):
-            stop = min(start + size, total)
-            if rows is not None:
-                yield rows(slice(start, stop) if order is None else order[start:stop])
-            else:
-                chosen = range(start, stop) if order is None else order[start:stop].tolist()
-                yield (self.collate_fn or collate)([self.dataset[k] for k in chosen])
+        if context.trace is not None:  # recorded with all that follows; it has no place to go on
+            return map(self._fetcher(), self._tasks(self.sampler.order(), 0))
+        if not self._resumes:
+            self._position, self._current = 0, self.sampler.order()
+        self._resumes = False
+        return self._epoch(self._current, self._position)
 
-    def _order(self, total: int) -> Any:
-        """A permutation, as a tensor."""
-        if isinstance(self._generator, np.random.Generator):
-            return as_tensor(self._generator.permutation(total))
-        return permutation(total, generator=self._generator)
+    def _epoch(self, order: Tensor | None, start: int) -> Iterator[Any]:
+        """The batches from `start` on, while the loader keeps count."""
+        batches = self._batches(order, start)
+        waiting = working = 0.0
+        asked = time.perf_counter()
+        for number, batch in enumerate(batches, start + 1):
+            self._position = number
+            ready = time.perf_counter()
+            waiting += ready - asked
+            yield batch
+            asked = time.perf_counter()
+            working += asked - ready
+        self.times = EpochTimes(self._position - start, waiting, working)
+        self.epoch += 1
+        self._position, self._current = 0, None
+
+    def _batches(self, order: Tensor | None, start: int) -> Iterator[Any]:
+        fetch, tasks = self._fetcher(), self._tasks(order, start)
+        if not self.num_workers:
+            return map(fetch, tasks)
+        return ahead(
+            fetch,
+            tasks,
+            workers=self.num_workers,
+            kind=self.workers,
+            window=self.num_workers * self.prefetch_factor,
+            seeds=[self._seed, self.epoch, start],
+        )
+
+    def _tasks(self, order: Tensor | None, start: int) -> Iterator[Any]:
+        """Which examples make each batch: a slice, numbers, or the examples themselves."""
+        size = self.batch_size
+        if isinstance(self.dataset, IterableDataset):
+            examples = iter(self.dataset)
+            if start:  # what was taken before is made once more, and left
+                next(islice(examples, start * size - 1, None), None)
+            while batch := list(islice(examples, size)):
+                if len(batch) == size or not self.drop_last:
+                    yield batch
+            return
+        total = len(self.sampler)
+        for first in range(start * size, len(self) * size, size):
+            last = min(first + size, total)
+            yield slice(first, last) if order is None else order[first:last]
+
+    def _fetcher(self) -> Fetcher:
+        return Fetcher(self.dataset, self.collate_fn)
+
+    # ----- where it is -----
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is: the epoch, its order, the batches taken, and how orders are drawn.
+
+        In the body of a `for`, the batch of this round counts as taken.
+        """
+        return {
+            "epoch": self.epoch,
+            "position": self._position,
+            "order": self._current,
+            "sampler": self.sampler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where `state_dict` was taken, at the next `for`."""
+        self.epoch, self._position = state["epoch"], state["position"]
+        self._current = None if state["order"] is None else as_tensor(state["order"])
+        self._resumes = self._position > 0
+        self.sampler.load_state_dict(state["sampler"])
+
+
+class Fetcher:
+    """Makes batches of a dataset.
+
+    Args:
+        dataset: Where the examples are.
+        collate_fn: Makes a batch of a list of examples; None: `collate`, or the dataset's own way.
+    """
+
+    def __init__(self, dataset: Any, collate_fn: Callable[[list[Any]], Any] | None) -> None:
+        self.dataset, self.collate_fn = dataset, collate_fn
+
+    def __call__(self, task: Any) -> Any:
+        """The batch of some examples: a slice, a tensor of numbers, or the examples themselves."""
+        combine = self.collate_fn or collate
+        if isinstance(task, list):
+            return combine(task)
+        rows = getattr(self.dataset, "rows", None) if self.collate_fn is None else None
+        if rows is not None:
+            return rows(task)
+        chosen = range(task.start, task.stop) if isinstance(task, slice) else task.tolist()
+        return combine([self.dataset[k] for k in chosen])
 
 
 def collate(examples: list[Any]) -> Any:
