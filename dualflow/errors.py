@@ -24,6 +24,7 @@ __all__ = [
     "DTypeError",
     "DeviceError",
     "DualflowError",
+    "FileError",
     "FunctionWarning",
     "GraphError",
     "IndexError",
@@ -37,6 +38,10 @@ __all__ = [
     "TraceError",
     "UnconnectedWarning",
 ]
+
+
+class FileError(DualflowError, ValueError):
+    """A file is damaged, or not of the format that it should have."""
 
 
 class FunctionWarning(UserWarning):
