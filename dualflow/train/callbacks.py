@@ -1,0 +1,369 @@
+"""Callbacks: what happens around epochs and batches of `fit`, beside training."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from dualflow.core.source import warn_user
+from dualflow.io import Checkpoints, save_safetensors
+
+if TYPE_CHECKING:
+    from dualflow.train.model import Model
+
+Logs = dict[str, float]
+
+
+class Callback:
+    """Base of callbacks; a subclass overrides the moments that it is about.
+
+    Attributes:
+        model: The model in training.
+        params: "epochs" and "steps" (batches of an epoch, None if unknown).
+    """
+
+    model: Model
+    params: dict[str, Any]
+
+    def on_train_begin(self) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self) -> None:
+        """After the last one, or when training was stopped, or failed."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before an epoch; the first one is 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """After an epoch, and after its validation."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """After a step; `logs` are means over the epoch so far."""
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether `on_train_batch_end` does something: logs cost time."""
+        return type(self).on_train_batch_end is not Callback.on_train_batch_end
+
+
+class Callbacks:
+    """Callbacks in a row.
+
+    Args:
+        callbacks: They.
+        model: The model in training.
+        params: See `Callback`.
+    """
+
+    def __init__(self, callbacks: Iterable[Callback], model: Model, params: dict[str, Any]) -> None:
+        self.list = list(callbacks)
+        self.batchwise = [callback for callback in self.list if callback.wants_batches]
+        for callback in self.list:
+            callback.model, callback.params = model, params
+
+    def tell(self, moment: str, *args: Any) -> None:
+        """Calls the method of each that a moment has."""
+        for callback in self.list:
+            getattr(callback, moment)(*args)
+
+    def batch_end(self, batch: int, logs: Callable[[], Logs]) -> None:
+        """Calls those that want to know of batches."""
+        if self.batchwise:
+            known = logs()
+            for callback in self.batchwise:
+                callback.on_train_batch_end(batch, known)
+
+
+class Monitor:
+    """Watches one entry of the logs for its best value.
+
+    Args:
+        monitor: Its name.
+        mode: "min", "max", or "auto": "max" for accuracies and the like, else "min".
+        min_delta: A change that is smaller is none.
+    """
+
+    def __init__(self, monitor: str, mode: str = "auto", min_delta: float = 0.0) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode={mode!r}: auto, min or max")
+        grows = any(word in monitor for word in ("acc", "precision", "recall"))
+        self.sign = 1.0 if mode == "max" or (mode == "auto" and grows) else -1.0
+        self.monitor, self.min_delta = monitor, abs(min_delta)
+        self.best = -math.inf
+
+    def improved(self, logs: Logs) -> bool | None:
+        """Whether the value is better than all before; None if there is none, with a warning."""
+        if self.monitor not in logs:
+            warn_user(
+                f"{self.monitor!r} is not among the logs {', '.join(logs)}: "
+                "validation_data=... gives those that begin with val_",
+                UserWarning,
+            )
+            return None
+        value = self.sign * logs[self.monitor]
+        if value > self.best + self.min_delta or (self.best == -math.inf and value == value):
+            self.best = value
+            return True
+        return False
+
+
+class EarlyStopping(Callback):
+    """Ends training when a value does not get better any more.
+
+    Args:
+        monitor: The entry of the logs.
+        min_delta: A change that is smaller is none.
+        patience: Epochs without a better value before it ends.
+        mode: "min", "max" or "auto".
+        restore_best_weights: Go back to the weights of the best epoch at the end.
+
+    Attributes:
+        stopped_epoch: Where it ended training; None if it did not.
+        best_epoch: The epoch of the best value.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        mode: str = "auto",
+        *,
+        restore_best_weights: bool = False,
+    ) -> None:
+        self.monitor = Monitor(monitor, mode, min_delta)
+        self.patience = patience
+        self.restore_best_weights = restore_best_weights
+        self.stopped_epoch: int | None = None
+        self.best_epoch = 0
+        self._weights: dict[str, Any] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        better = self.monitor.improved(logs)
+        if better:
+            self.best_epoch = epoch
+            if self.restore_best_weights:
+                self._weights = self.model.net.state_dict()
+        elif better is not None and epoch - self.best_epoch >= max(self.patience, 1):
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self) -> None:
+        if self._weights is not None:
+            self.model.net.load_state_dict(self._weights)
+
+
+class ModelCheckpoint(Callback):
+    """Saves the weights after each epoch, or after those that are the best so far.
+
+    Args:
+        filepath: A safetensors file; `{epoch}` and the names of logs stand for their values.
+        monitor: The entry of the logs that says what is best.
+        save_best_only: Save only then.
+        mode: "min", "max" or "auto".
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        *,
+        save_best_only: bool = False,
+    ) -> None:
+        self.filepath, self.save_best_only = os.fspath(filepath), save_best_only
+        self.monitor = Monitor(monitor, mode)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if not self.save_best_only or self.monitor.improved(logs):
+            path = Path(self.filepath.format(epoch=epoch + 1, **logs))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_safetensors(path, self.model.net.state_dict())
+
+
+class BackupAndRestore(Callback):
+    """Saves the whole run as it goes, and puts it back when `fit` is called after a stop.
+
+    Weights, optimiser, metrics, random state and the place in the data: what follows is what would
+    have followed without the stop.
+
+    Args:
+        backup_dir: A folder for this run.
+        save_freq: "epoch", or every so many batches.
+        keep: How many checkpoints stay.
+    """
+
+    def __init__(
+        self,
+        backup_dir: str | os.PathLike[str],
+        save_freq: str | int = "epoch",
+        keep: int = 2,
+    ) -> None:
+        self.backup_dir, self.save_freq, self.keep = backup_dir, save_freq, keep
+        self._run: Checkpoints | None = None
+        self._step = self._epoch = 0
+
+    def on_train_begin(self) -> None:
+        training = self.model.training_state
+        parts = {"net": self.model.net, **training.parts()}
+        self._run = Checkpoints(self.backup_dir, keep=self.keep, **parts)
+        self._step = self._run.restore() or 0
+        if self._step:
+            extra = self._run.load(self._step)["extra"]
+            training.first_epoch, training.resumed = extra["epoch"], extra["within"]
+            training.history.load(extra["history"])
+
+    def _save(self, epoch: int, *, within: bool) -> None:
+        if self._run is not None:
+            history = self.model.training_state.history.state()
+            self._run.save(self._step, epoch=epoch, within=within, history=history)
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        self._step += 1
+        if isinstance(self.save_freq, int) and self._step % self.save_freq == 0:
+            self._save(self._epoch, within=True)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        self._save(epoch + 1, within=False)
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate before each epoch.
+
+    Args:
+        schedule: `(epoch, rate) -> rate`, or a schedule of `df.optim`, which then steps after each
+            epoch.
+    """
+
+    def __init__(self, schedule: Any) -> None:
+        self.schedule = schedule
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        if not hasattr(self.schedule, "step"):
+            optimizer = self.model.optimizer
+            optimizer.lr = self.schedule(epoch, float(optimizer.lr))
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if hasattr(self.schedule, "step"):
+            self.schedule.step()
+
+
+class ReduceLROnPlateau(Callback):
+    """Makes the learning rate smaller when a value does not get better any more.
+
+    Args:
+        monitor: The entry of the logs.
+        factor: What the rate is multiplied by.
+        patience: Epochs without a better value before it is.
+        mode: "min", "max" or "auto".
+        min_delta: A change that is smaller is none.
+        min_lr: The rate does not get smaller than this.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        min_lr: float = 0.0,
+    ) -> None:
+        if not 0 < factor < 1:
+            raise ValueError(f"ReduceLROnPlateau: factor={factor} is not between 0 and 1")
+        self.monitor = Monitor(monitor, mode, min_delta)
+        self.factor, self.patience, self.min_lr = factor, patience, min_lr
+        self._waited = 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        better = self.monitor.improved(logs)
+        if better is None:
+            return
+        self._waited = 0 if better else self._waited + 1
+        if self._waited >= max(self.patience, 1):
+            self._waited = 0
+            for group in self.model.optimizer.param_groups:
+                group["lr"] = max(float(group["lr"]) * self.factor, self.min_lr)
+
+
+class CSVLogger(Callback):
+    """Writes the logs of each epoch as a line of a CSV file.
+
+    Args:
+        filename: The file.
+        append: Go on with a file that is there.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], *, append: bool = False) -> None:
+        self.filename, self.append = filename, append
+        self._file: IO[str] | None = None
+        self._names: list[str] = []
+
+    def on_train_begin(self) -> None:
+        path = Path(self.filename)
+        goes_on = self.append and path.exists() and path.stat().st_size > 0
+        if goes_on:
+            with path.open(newline="") as file:
+                self._names = next(csv.reader(file))
+        self._file = path.open("a" if goes_on else "w", newline="")
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        assert self._file is not None
+        writer = csv.writer(self._file)
+        if not self._names:
+            self._names = ["epoch", *logs]
+            writer.writerow(self._names)
+        row = {"epoch": epoch, **logs}
+        writer.writerow([row.get(name, "") for name in self._names])
+        self._file.flush()
+
+    def on_train_end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class TerminateOnNaN(Callback):
+    """Ends training when the loss is no finite number any more.
+
+    Attributes:
+        stopped_batch: Where; None if it did not.
+    """
+
+    def __init__(self) -> None:
+        self.stopped_batch: int | None = None
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        if not math.isfinite(logs["loss"]):
+            self.stopped_batch = batch
+            self.model.stop_training = True
+            warn_user(
+                f"the loss is {logs['loss']} at batch {batch}: training ends. "
+                "df.check_numerics() finds the operation that it comes from",
+                UserWarning,
+            )
+
+
+class LambdaCallback(Callback):
+    """Calls functions at the moments that they are named after.
+
+    Args:
+        **moments: For instance `on_epoch_end=lambda epoch, logs: ...`.
+    """
+
+    def __init__(self, **moments: Callable[..., Any]) -> None:
+        for name, function in moments.items():
+            if not name.startswith("on_") or not hasattr(Callback, name):
+                raise TypeError(f"LambdaCallback: there is no moment {name!r}")
+            setattr(self, name, function)
+
+    @property
+    def wants_batches(self) -> bool:
+        return "on_train_batch_end" in vars(self)

@@ -1,0 +1,312 @@
+"""Model: Keras's `compile` and `fit` for any module, in both modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from dualflow.core import tree
+from dualflow.core.context import no_grad
+from dualflow.core.convert import as_tensor
+from dualflow.io import load, save
+from dualflow.io.files import FilePath
+from dualflow.nn.module import Module
+from dualflow.ops.arrange import concat
+from dualflow.optim import Optimizer
+from dualflow.train.batches import batches_of, given, held_out, length_of, pair_of
+from dualflow.train.callbacks import Callback, Callbacks, Logs
+from dualflow.train.history import History
+from dualflow.train.progress import progress
+from dualflow.train.state import TrainingState
+
+
+class Model(Module):
+    """A module that trains itself: `compile`, then `fit`, `evaluate`, `predict`.
+
+    Either it wraps a module, or a subclass defines `forward`. `train_step`, `test_step` and
+    `predict_step` may be overridden; `compile(mode=...)` says how they run.
+
+    Args:
+        module: The net; None in a subclass that is the net.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.asarray([[0.0], [1.0], [2.0], [3.0]])
+        >>> model = df.train.Model(df.nn.Linear(1, 1))
+        >>> model.compile(df.optim.SGD(model.parameters(), lr=0.1), "mse", mode="eager")
+        >>> history = model.fit(x, 2 * x + 1, epochs=60, shuffle=False)
+        >>> [round(x, 1) for x in model.predict([[10.0]]).flatten().tolist()]
+        [21.0]
+    """
+
+    module: Module | None = None
+    _state: TrainingState | None = None
+
+    def __init__(self, module: Module | None = None) -> None:
+        if module is not None:
+            self.module = module
+
+    @property
+    def net(self) -> Module:
+        """What is trained: the wrapped module, or the model itself."""
+        return self if self.module is None else self.module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the wrapped module computes."""
+        if self.module is None:
+            return super().forward(*args, **kwargs)
+        return self.module(*args, **kwargs)
+
+    # ----- how it trains -----
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        metrics: Sequence[Any] = (),
+        *,
+        mode: str = "compiled",
+    ) -> None:
+        """Says how to train.
+
+        Args:
+            optimizer: An optimiser over the parameters, a class of one, or its name in small
+                letters, such as "adam".
+            loss: A function or module `(y_pred, y_true) -> number`, or a word: "mse", "mae",
+                "cross_entropy" (logits and labels), "nll", "binary_cross_entropy_with_logits", and
+                Keras's "sparse_categorical_crossentropy", "categorical_crossentropy" and
+                "binary_crossentropy" (probabilities).
+            metrics: Metrics, functions `(y_pred, y_true) -> number`, or words such as "accuracy".
+            mode: "compiled", "eager", or "auto": the one that turns out to be faster here.
+
+        Raises:
+            ValueError: A word that is not known.
+        """
+        parts = TrainingState.made(self.net, optimizer, loss, metrics)
+        parts.run(mode, self.train_step, self.test_step, self.predict_step)
+        self._state = parts
+
+    @property
+    def training_state(self) -> TrainingState:
+        """Optimiser, loss, metrics and history.
+
+        Raises:
+            RuntimeError: `compile` was not called.
+        """
+        if self._state is None:
+            raise RuntimeError('first say how to train: model.compile("adam", "mse")')
+        return self._state
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimiser."""
+        return self.training_state.optimizer
+
+    @property
+    def history(self) -> History:
+        """The logs of the last `fit`."""
+        return self.training_state.history
+
+    @property
+    def stop_training(self) -> bool:
+        """Whether training ends after this batch; callbacks set it."""
+        return self.training_state.stop
+
+    @stop_training.setter
+    def stop_training(self, value: bool) -> None:
+        self.training_state.stop = value
+
+    # ----- steps -----
+
+    def train_step(self, x: Any, y: Any) -> Any:
+        """One step of learning on a batch.
+
+        Args:
+            x: Inputs.
+            y: Targets.
+
+        Returns:
+            The loss.
+        """
+        state = self.training_state
+        y_pred = self(x)
+        loss = state.loss_of(y_pred, y)
+        loss.backward()
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        state.track(loss, y_pred, y)
+        return loss
+
+    def test_step(self, x: Any, y: Any) -> Any:
+        """Loss and metrics of a batch, without learning."""
+        state = self.training_state
+        with no_grad():
+            y_pred = self(x)
+            loss = state.loss_of(y_pred, y)
+            state.track(loss, y_pred, y)
+        return loss
+
+    def predict_step(self, x: Any) -> Any:
+        """Predictions of a batch."""
+        with no_grad():
+            return self(x)
+
+    # ----- loops -----
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Iterable[Callback] = (),
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Trains.
+
+        Args:
+            x: Inputs, a dataset of pairs, or a `DataLoader` (any iterable) of batches of pairs.
+            y: Targets, where `x` are inputs.
+            batch_size: Examples in a batch, where no loader is given.
+            epochs: The number of the epoch to end before.
+            verbose: 0: nothing is shown. 1: a bar. 2: a line for each epoch. "auto": a bar in a
+                terminal or a notebook.
+            callbacks: See `df.train.callbacks`.
+            validation_split: The share of the examples, from the end, that validates.
+            validation_data: A pair `(x, y)`, a dataset or a loader that validates after each epoch.
+            shuffle: A new order for each epoch, where no loader is given.
+            initial_epoch: Where to begin counting.
+
+        Returns:
+            The logs of all epochs.
+        """
+        state = self.training_state
+        if validation_split:
+            (x, y), validation_data = held_out(x, y, validation_split)
+        loader = batches_of(x, y, batch_size, shuffle=shuffle)
+        validation = None if validation_data is None else pair_of(validation_data, batch_size)
+        state.begin(loader, initial_epoch)
+        params = {"epochs": epochs, "steps": length_of(loader)}
+        told = Callbacks([*callbacks, *progress(verbose)], self, params)
+        told.tell("on_train_begin")
+        try:
+            for epoch in range(state.first_epoch, epochs):
+                self._epoch(epoch, loader, validation, told)
+                if state.stop:
+                    break
+        finally:
+            self.train()
+            told.tell("on_train_end")
+        return state.history
+
+    def _epoch(self, epoch: int, loader: Any, validation: Any, told: Callbacks) -> None:
+        state = self.training_state
+        told.tell("on_epoch_begin", epoch)
+        self.train()
+        if not state.resumed:
+            state.reset()
+        state.resumed = False
+        for number, (x, y) in enumerate(loader):
+            state.steps["train"](x, y)
+            told.batch_end(number, state.logs)
+            if state.stop:
+                break
+        state.times = getattr(loader, "times", None)
+        logs = state.logs()
+        if validation is not None:
+            logs |= {f"val_{name}": value for name, value in self._tested(validation).items()}
+        state.history.add(epoch, logs)
+        told.tell("on_epoch_end", epoch, logs)
+
+    def _tested(self, loader: Any) -> Logs:
+        """Loss and metrics over all batches."""
+        state = self.training_state
+        state.reset()
+        was = self.training
+        self.eval()
+        try:
+            for x, y in loader:
+                state.steps["test"](x, y)
+            return state.logs()
+        finally:
+            self.train(was)
+
+    def evaluate(
+        self, x: Any, y: Any = None, *, batch_size: int = 32, return_dict: bool = False
+    ) -> Any:
+        """Loss and metrics, without learning.
+
+        Args:
+            x: Inputs, a dataset of pairs, or a loader of batches of pairs.
+            y: Targets, where `x` are inputs.
+            batch_size: Examples in a batch, where no loader is given.
+            return_dict: Give names, too.
+
+        Returns:
+            The loss; with metrics, a list of the loss and each of them; or a dict.
+        """
+        logs = self._tested(batches_of(x, y, batch_size, shuffle=False))
+        return given(logs, names=return_dict)
+
+    def predict(self, x: Any, *, batch_size: int = 32) -> Any:
+        """Predictions for inputs.
+
+        Args:
+            x: Inputs, a dataset, or a loader of batches; of pairs the first is taken.
+            batch_size: Examples in a batch, where no loader is given.
+
+        Returns:
+            Tensors with a row for each example, in the structure of what the net gives.
+        """
+        batches = batches_of(x, None, batch_size, shuffle=False)
+        inputs = (batch[0] if isinstance(batch, tuple | list) else batch for batch in batches)
+        parts = list(self._predicted(inputs))
+        return tree.tree_map(lambda *rows: concat(list(rows)), *parts)
+
+    def _predicted(self, inputs: Iterable[Any]) -> Iterator[Any]:
+        """Predictions for each batch, in evaluation."""
+        step = self.predict_step if self._state is None else self._state.steps["predict"]
+        was = self.training
+        self.eval()
+        try:
+            yield from map(step, inputs)
+        finally:
+            self.train(was)
+
+    # ----- one batch -----
+
+    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Any:
+        """One step of learning; gives loss and metrics of this batch, as `evaluate` does."""
+        return self._on_batch("train", x, y, return_dict=return_dict)
+
+    def test_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Any:
+        """Loss and metrics of one batch, as `evaluate` gives them."""
+        return self._on_batch("test", x, y, return_dict=return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Predictions of one batch."""
+        (y,) = self._predicted([as_tensor(x)])
+        return y
+
+    def _on_batch(self, kind: str, x: Any, y: Any, *, return_dict: bool) -> Any:
+        state = self.training_state
+        state.reset()
+        self.train(kind == "train")
+        state.steps[kind](as_tensor(x), as_tensor(y))
+        self.train()
+        return given(state.logs(), names=return_dict)
+
+    # ----- files -----
+
+    def save_weights(self, path: FilePath) -> None:
+        """Writes the weights of the net, under its own names, as safetensors or npz."""
+        save(path, self.net.state_dict())
+
+    def load_weights(self, path: FilePath) -> None:
+        """Reads the weights of the net from any file that `df.io.load` reads."""
+        self.net.load_state_dict(load(path))

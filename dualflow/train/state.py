@@ -1,0 +1,130 @@
+"""What `compile` makes of its words, and what changes while a model trains.
+
+It stands beside the module, not in its attributes: those are settings, and a recorded step looks at
+them again whenever one has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dualflow.core.context import no_grad
+from dualflow.core.convert import as_tensor
+from dualflow.data.epoch import EpochTimes
+from dualflow.nn.module import Module
+from dualflow.optim import Optimizer
+from dualflow.train import words
+from dualflow.train.history import History
+from dualflow.train.metrics import Mean, Metric
+from dualflow.train.modes import in_mode
+
+
+class TrainingState:
+    """Optimiser, loss, metrics, steps and history of a model.
+
+    Args:
+        optimizer: Over the parameters.
+        loss: `(y_pred, y_true) -> number`; None when steps are overridden.
+        metrics: What is measured beside the loss.
+
+    Attributes:
+        steps: How the steps run, by "train", "test" and "predict".
+        history: The logs of the last `fit`.
+        stop: Whether training ends after this batch.
+        first_epoch: Where `fit` begins.
+        resumed: Whether the first epoch goes on in its middle.
+        times: What the loader told of the last epoch.
+        loader: Where `fit` takes its batches.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, loss: words.Loss | None, metrics: list[Metric]
+    ) -> None:
+        self.optimizer, self.loss, self.metrics = optimizer, loss, metrics
+        self.mean = Mean("loss")
+        self.steps: dict[str, Callable[..., Any]] = {}
+        self.history = History()
+        self.stop = self.resumed = False
+        self.first_epoch = 0
+        self.times: EpochTimes | None = None
+        self.loader: Any = None
+
+    @classmethod
+    def made(cls, net: Module, optimizer: Any, loss: Any, metrics: Sequence[Any]) -> TrainingState:
+        """Of the arguments of `compile`."""
+        found = None if loss is None else words.loss_for(loss)
+        return cls(
+            words.optimizer_for(optimizer, net.parameters()),
+            found,
+            [words.metric_for(metric, found) for metric in metrics],
+        )
+
+    def run(
+        self,
+        mode: str,
+        train: Callable[..., Any],
+        test: Callable[..., Any],
+        predict: Callable[..., Any],
+    ) -> None:
+        """Says how the steps run."""
+        self.steps = {
+            "train": in_mode(mode, train),
+            "test": in_mode(mode, test),
+            "predict": in_mode(mode, predict),
+        }
+
+    def begin(self, loader: Any, first_epoch: int) -> None:
+        """`fit` begins."""
+        self.history, self.loader, self.first_epoch = History(), loader, first_epoch
+        self.stop = self.resumed = False
+
+    # ----- inside of steps -----
+
+    def loss_of(self, y_pred: Any, y_true: Any) -> Any:
+        """The loss of a batch.
+
+        Raises:
+            ValueError: `compile` was given none.
+        """
+        if self.loss is None:
+            raise ValueError("no loss: model.compile(optimizer, loss), or override train_step")
+        return self.loss(y_pred, y_true)
+
+    def track(self, loss: Any, y_pred: Any, y_true: Any) -> None:
+        """Adds a batch to the mean loss and to all metrics."""
+        with no_grad():
+            self.mean.add(loss, as_tensor(y_true).shape[0])
+            for metric in self.metrics:
+                metric.update_state(y_true, y_pred)
+
+    # ----- between steps -----
+
+    def all_metrics(self) -> list[Metric]:
+        """The mean loss and the metrics."""
+        return [self.mean, *self.metrics]
+
+    def logs(self) -> dict[str, float]:
+        """Loss and metrics so far."""
+        return {metric.name: float(metric.result()) for metric in self.all_metrics()}
+
+    def reset(self) -> None:
+        """An epoch begins."""
+        for metric in self.all_metrics():
+            metric.reset_state()
+
+    # ----- checkpoints -----
+
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the net."""
+        loader = {"loader": self.loader} if hasattr(self.loader, "load_state_dict") else {}
+        return {"optimizer": self.optimizer, "metrics": self, **loader}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the metrics have summed up."""
+        return {metric.name: metric.state_dict() for metric in self.all_metrics()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from sums that were saved."""
+        for metric in self.all_metrics():
+            metric.load_state_dict(state[metric.name])
