@@ -6,6 +6,7 @@ and the law tests. Nothing else in the tree lists ops.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from dualflow.core.leaks import leaked
 from dualflow.core.record import NO_ATTRS, hang
 from dualflow.core.source import shortened
 from dualflow.core.tensor import Tensor
+from jit.dims import Dim, free_symbols
 from jit.errors import DeviceError, DualflowError, GraphError, OutOfMemoryError
 from jit.ir.op import OpDef
 from jit.runtime.cuda import out_of_memory
@@ -28,6 +30,8 @@ from jit.types import TensorType, bfloat16
 registry: dict[str, Op] = {}
 CUDA = "__cuda_array_interface__"  # what classes of arrays on a GPU have
 BFLOAT16 = type(bfloat16)  # its dtype object is of a class of its own
+# Graphs that are built by hand, by the names of their open extents; the one built on last.
+homes: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -84,7 +88,20 @@ def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any
     try:
         return evaluate(op, args, attrs) if owner is None else owner.bind(op, args, attrs)
     except DualflowError as error:
-        raise shortened(error) from None
+        home = None if owner is not None or not homes else home_of(attrs)
+        if home is None:
+            raise shortened(error) from None
+    return home.bind(op, args, attrs)
+
+
+def home_of(attrs: dict[str, Any]) -> Any:
+    """The graph built by hand that an open extent among the attrs belongs to, or None."""
+    for attr in attrs.values():
+        extents = [x for x in (attr if isinstance(attr, tuple) else (attr,)) if isinstance(x, Dim)]
+        for known in free_symbols(extents):
+            if known.name in homes:
+                return homes[known.name]
+    return None
 
 
 def innermost(name: str, args: tuple[Any, ...]) -> Any:

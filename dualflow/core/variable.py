@@ -17,7 +17,7 @@ from dualflow.core.record import Leaf, note_cut
 from dualflow.core.registry import functions
 from dualflow.core.source import user_frame
 from dualflow.core.tensor import Tensor
-from jit.errors import DeviceError, DTypeError, ShapeError
+from jit.errors import DeviceError, DTypeError, ShapeError, TraceError
 from jit.types import TensorType, format_shape, kind
 
 if TYPE_CHECKING:
@@ -144,7 +144,13 @@ class Variable(Tensor):
                 "a value of the same shape",
                 "reshape the value, or make a new Variable",
             )
-        if tensor.raw is None and context.trace is not None:
+        if tensor.raw is None and context.trace is None:
+            raise TraceError(
+                f"assign: {self.label()} was given a symbolic tensor, which has no values",
+                "values; a graph built by hand sets variables of its own",
+                "df.graph.assign(variable, value) of a df.graph.GraphVariable",
+            )
+        if tensor.raw is None:
             context.trace.publish(tensor)
         if tensor.record is not None:
             note_cut("assign()")

@@ -14,7 +14,7 @@ from dualflow.core.convert import as_tensor, from_data, held, shared
 from dualflow.core.define import creation
 from dualflow.core.doors import fits
 from dualflow.core.number import Number
-from dualflow.core.op import Op, bind, wrap
+from dualflow.core.op import Op, bind, homes, wrap
 from dualflow.core.record import hang
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
@@ -122,7 +122,8 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
     lost = isinstance(value, complex) and kind(dtype) != "complex"
     if lost or (kind(dtype) == "integer" and isinstance(value, int) and not fits(value, dtype)):
         raise DTypeError(f"full: {value} does not fit {dtype}", "a wider dtype", "dtype=None")
-    if context.trace is None and context.device == "cpu":
+    known = not homes or all(isinstance(extent, int) for extent in extents)
+    if known and context.trace is None and context.device == "cpu":
         return wrap(np.full(extents, held(value, dtype), dtype))
     if type(value) is Number:
         return functions["broadcast_to"](as_tensor(value, dtype), extents)

@@ -1,0 +1,157 @@
+"""State of a graph: variables whose values a session keeps, and operations that change them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Never
+
+from dualflow.core.context import using
+from dualflow.core.convert import as_tensor, from_data
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
+from dualflow.graph.build import Graph, get_default_graph
+from dualflow.ops.elementwise import add, astype, subtract
+from jit.errors import DTypeError, ShapeError
+from jit.types import format_shape
+
+
+class GraphVariable(Variable):
+    """A variable of the default graph: a symbolic tensor, whose value each session keeps.
+
+    Args:
+        initial_value: What `global_variables_initializer()` sets it to.
+        dtype: The value's own when None.
+        name: For messages and the printed graph.
+        trainable: Whether optimisers change it.
+
+    Attributes:
+        initial: The initial value, a Tensor.
+        graph: The graph that it belongs to.
+    """
+
+    __slots__ = ("graph", "initial", "_learns")
+
+    def __init__(
+        self,
+        initial_value: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        *,
+        trainable: bool = True,
+    ) -> None:
+        with using(trace=None):
+            self.initial = from_data(initial_value, dtype)
+        self.graph = get_default_graph()
+        self.name = self.graph.unique(name or "Variable")
+        self.tensor = self.graph.source(self.initial.type, self.name)
+        self.leaf = self.tensor.record
+        self._grad, self.grad_of, self.born = None, None, None
+        self._learns = trainable
+        self.graph.variables.append(self)
+
+    @property
+    def trainable(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - fixed
+        """Whether optimisers change it."""
+        return self._learns and self.leaf is not None
+
+    @property
+    def symbol(self) -> Any:
+        return self.tensor.symbol
+
+    @property
+    def initializer(self) -> Operation:
+        """Sets it to its initial value."""
+        return Operation(self.graph, [(self, self.initial)], f"{self.name}/initializer")
+
+    def assign(self, value: Any) -> Any:
+        """An operation that sets the variable when it runs; its value is the new one."""
+        return assign(self, value)
+
+    def __setitem__(self, index: Any, value: Any) -> Never:
+        raise TypeError("a graph variable is set by assign(variable, value), which a session runs")
+
+    def __reduce__(self) -> Never:
+        raise TypeError("a graph variable belongs to its graph; save session.run(variable)")
+
+    def __deepcopy__(self, memo: Any) -> GraphVariable:
+        return self
+
+    def __repr__(self) -> str:
+        return f"GraphVariable({self.name!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """What a session can do besides computing: set variables, all at once.
+
+    Attributes:
+        graph: Whose variables.
+        updates: Variables, and tensors that they are set to; they are computed before any is set.
+        name: For messages.
+        value: What running it gives; None: nothing.
+    """
+
+    graph: Graph
+    updates: Sequence[tuple[GraphVariable, Tensor]]
+    name: str = "operation"
+    value: Tensor | None = None
+
+
+def assign(variable: GraphVariable, value: Any) -> Operation:
+    """An operation that sets a graph variable; running it gives the new value.
+
+    Args:
+        variable: What to set.
+        value: A symbolic tensor, or a value.
+
+    Raises:
+        ShapeError: The shape differs.
+        DTypeError: The dtype differs.
+    """
+    given = isinstance(value, Tensor)
+    tensor = as_tensor(value, None if given else variable.dtype)
+    if tensor.dtype != variable.dtype:
+        raise DTypeError(
+            f"assign: {variable.name} holds {variable.dtype}, the value is {tensor.dtype}",
+            f"a value of dtype {variable.dtype}",
+            f"value.astype({str(variable.dtype)!r})",
+        )
+    if tensor.shape != variable.shape:
+        raise ShapeError(
+            f"assign: {variable.name} has shape {format_shape(variable.shape)}, "
+            f"the value has {format_shape(tensor.shape)}",
+            "a value of the same shape",
+        )
+    return Operation(variable.graph, [(variable, tensor)], f"assign to {variable.name}", tensor)
+
+
+def assign_add(variable: GraphVariable, value: Any) -> Operation:
+    """An operation that adds to a graph variable."""
+    return assign(variable, add(variable, astype(as_tensor(value), variable.dtype)))
+
+
+def assign_sub(variable: GraphVariable, value: Any) -> Operation:
+    """An operation that subtracts from a graph variable."""
+    return assign(variable, subtract(variable, astype(as_tensor(value), variable.dtype)))
+
+
+def group(*operations: Operation, name: str = "group") -> Operation:
+    """Several operations as one: all values are computed before any variable is set.
+
+    Args:
+        *operations: They; of one graph.
+        name: For messages.
+    """
+    graph = operations[0].graph if operations else get_default_graph()
+    return Operation(graph, [update for each in operations for update in each.updates], name)
+
+
+def global_variables() -> list[GraphVariable]:
+    """The variables of the default graph."""
+    return list(get_default_graph().variables)
+
+
+def global_variables_initializer() -> Operation:
+    """An operation that sets all variables of the default graph to their initial values."""
+    return group(*(v.initializer for v in global_variables()), name="initializer")

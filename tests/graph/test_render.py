@@ -1,0 +1,91 @@
+"""One program in three forms: each runs, and all give the same numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+import dualflow as df
+import jit
+from dualflow.core.op import registry
+from jit.ir.text import parse
+from tests.modes import bits
+
+
+def two_layers(x, y, w1, w2):
+    h = df.nn.functional.relu(df.matmul(x, w1))
+    y_pred = df.matmul(h, w2)
+    return df.mean(df.sum((y_pred - y) ** 2, axis=1))
+
+
+def attention(x, w1, w2):
+    scores = df.nn.functional.softmax((x @ w1) @ df.permute_dims(x @ w2, (1, 0)), axis=-1)
+    return df.where(scores > 0.1, scores, df.zeros_like(scores)).sum()
+
+
+def pieces(x):
+    first, second = df.split(df.reshape(x, (2, 6)), 2, axis=1)
+    return df.concat([first, second[:, ::-1]], axis=0), df.sort(x, axis=-1)
+
+
+LARGE = df.zeros(200)
+CASES = [
+    (two_layers, [(4, 6), (4, 6), (6, 3), (3, 6)], ["w1", "w2"]),
+    (attention, [(5, 4), (4, 4), (4, 4)], ["x"]),
+    (pieces, [(3, 4)], []),
+]
+
+
+@pytest.mark.parametrize(("function", "shapes", "wrt"), CASES)
+def test_each_form_runs(function, shapes, wrt):
+    args = [df.randn(shape) for shape in shapes]
+    names = function.__code__.co_varnames[: len(args)]
+    sources = [args[names.index(name)] for name in wrt]
+    with df.GradientTape() as tape:
+        tape.watch(sources)
+        results = function(*args)
+    results = list(results) if isinstance(results, tuple) else [results]
+    wanted = results + (list(tape.gradient(results[0], sources)) if wrt else [])
+    for form in ("tape", "session"):
+        space = {}
+        exec(df.render(df.function(function), *args, as_=form, wrt=wrt), space)
+        found = space[function.__name__](*args)
+        found = list(found) if isinstance(found, tuple | list) else [found]
+        assert [bits(x) for x in found] == [bits(x) for x in wanted], form
+    graph = parse(df.render(function, *args, as_="ir", wrt=wrt), registry)
+    found = jit.compile(graph, ops=registry)([x.raw for x in args])
+    assert [bits(x) for x in found] == [bits(x) for x in wanted]
+
+
+def test_how_they_read(golden):
+    args = [df.TensorSpec(s) for s in ((64, 1000), (64, 10), (1000, 100), (100, 10))]
+    for form in ("tape", "session"):
+        golden(f"graph/render_{form}", df.render(two_layers, *args, as_=form, wrt=["w1", "w2"]))
+
+
+def test_variables_become_arguments():
+    net = df.nn.Linear(3, 2)
+    text = df.render(lambda x: net(x), df.ones((1, 3)), as_="tape")
+    assert text.splitlines()[3] == "def program(x, a1, a2):"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: df.render(two_layers, as_="onnx"), ValueError, "tape, session, ir"),
+        (lambda: df.render(attention, df.ones(1), wrt=["q"]), ValueError, "q; it has"),
+        (lambda: df.render(pieces, df.TensorSpec((None, 3))), df.errors.TraceError, "is open"),
+        (
+            lambda: df.render(lambda x: x + LARGE, df.ones(200), as_="tape"),
+            df.errors.TraceError,
+            "a constant of 200",
+        ),
+        (
+            lambda: df.render(lambda x, y: x * 2.0, df.ones(2), df.ones(2), wrt=["y"]),
+            df.errors.TraceError,
+            "does not depend on y",
+        ),
+    ],
+)
+def test_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
