@@ -1,0 +1,134 @@
+"""`tf.train`: optimisers whose `minimize` appends gradients and updates to the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import dualflow as df
+from dualflow.compat.translate import hints
+
+
+class Optimizer:
+    """Base of optimisers; a subclass says the updates of one variable.
+
+    Args:
+        learning_rate: The learning rate: a number, or a symbolic tensor.
+    """
+
+    def __init__(self, learning_rate: Any) -> None:
+        self.learning_rate = learning_rate
+
+    def updates(self, variable: Any, gradient: Any) -> list[Any]:
+        """Operations of one step, of which the last is the variable's own."""
+        raise NotImplementedError(f"{type(self).__name__} defines no updates")
+
+    def begin(self) -> list[Any]:
+        """Operations of one step that no variable has."""
+        return []
+
+    def compute_gradients(self, loss: Any, var_list: Any = None) -> list[tuple[Any, Any]]:
+        """Gradients and variables, in pairs.
+
+        Args:
+            loss: What to minimise.
+            var_list: Which variables; all trainable ones by default.
+        """
+        variables = [v for v in df.graph.global_variables() if v.trainable]
+        chosen = variables if var_list is None else list(var_list)
+        return list(zip(df.graph.gradients(loss, chosen), chosen, strict=True))
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
+        """An operation that takes a step.
+
+        Args:
+            grads_and_vars: Pairs; a gradient of None leaves its variable as it is.
+        """
+        steps = self.begin()
+        for gradient, variable in grads_and_vars:
+            if gradient is not None:
+                steps += self.updates(variable, gradient)
+        return df.graph.group(*steps, name=type(self).__name__)
+
+    def minimize(self, loss: Any, var_list: Any = None) -> Any:
+        """An operation that takes a step towards a smaller loss."""
+        return self.apply_gradients(self.compute_gradients(loss, var_list))
+
+
+class GradientDescentOptimizer(Optimizer):
+    """Subtracts the gradient times the learning rate."""
+
+    def updates(self, variable: Any, gradient: Any) -> list[Any]:
+        """One step."""
+        return [df.graph.assign_sub(variable, self.learning_rate * gradient)]
+
+
+class MomentumOptimizer(Optimizer):
+    """Gradient descent that keeps moving.
+
+    Args:
+        learning_rate: The learning rate.
+        momentum: How much of the movement is kept.
+    """
+
+    def __init__(self, learning_rate: Any, momentum: float) -> None:
+        super().__init__(learning_rate)
+        self.momentum = momentum
+
+    def updates(self, variable: Any, gradient: Any) -> list[Any]:
+        """One step."""
+        moved = slot(variable, "momentum")
+        new = self.momentum * moved + gradient
+        return [
+            df.graph.assign(moved, new),
+            df.graph.assign_sub(variable, self.learning_rate * new),
+        ]
+
+
+class AdamOptimizer(Optimizer):
+    """Adam (Kingma and Ba, 2015).
+
+    Args:
+        learning_rate: The learning rate.
+        beta1: How much of the mean of gradients is kept.
+        beta2: How much of the mean of their squares is kept.
+        epsilon: Added to the denominator.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(learning_rate)
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self._count: Any = None
+
+    def begin(self) -> list[Any]:
+        """Counts the step."""
+        self._count = df.graph.GraphVariable(0.0, "float32", "adam/step", trainable=False)
+        return [df.graph.assign_add(self._count, 1.0)]
+
+    def updates(self, variable: Any, gradient: Any) -> list[Any]:
+        """One step."""
+        mean, square = slot(variable, "m"), slot(variable, "v")
+        m = self.beta1 * mean + (1 - self.beta1) * gradient
+        v = self.beta2 * square + (1 - self.beta2) * gradient * gradient
+        step = self._count + 1.0
+        rate = self.learning_rate * df.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)
+        return [
+            df.graph.assign(mean, m),
+            df.graph.assign(square, v),
+            df.graph.assign_sub(variable, rate * m / (df.sqrt(v) + self.epsilon)),
+        ]
+
+
+def slot(variable: Any, name: str) -> Any:
+    """State of an optimiser for a variable: zeros at first."""
+    zeros = df.zeros(variable.shape, dtype=variable.dtype)
+    return df.graph.GraphVariable(zeros, name=f"{variable.name}/{name}", trainable=False)
+
+
+__getattr__ = hints("tensorflow_v1.train")
