@@ -39,7 +39,7 @@ class Checkpoints:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     run = df.io.Checkpoints(folder, model=model, optimizer=optimizer)
         ...     start = run.restore() or 0
-        ...     run.save(start + 100)
+        ...     path = run.save(start + 100)
         ...     run.restore()
         100
     """
