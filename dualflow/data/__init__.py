@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dualflow.data.binary import read_cifar, read_idx
 from dualflow.data.dataset import (
     ArrayDataset,
     Dataset,
@@ -12,6 +13,7 @@ from dualflow.data.dataset import (
     random_split,
 )
 from dualflow.data.epoch import EpochTimes
+from dualflow.data.images import ImageFolder, read_image
 from dualflow.data.loader import DataLoader, collate
 from dualflow.data.samplers import (
     RandomSampler,
@@ -20,13 +22,17 @@ from dualflow.data.samplers import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from dualflow.data.tables import read_csv
+from dualflow.data.text import Characters
 from dualflow.data.toy import digits, random_trees
 
 __all__ = [
     "ArrayDataset",
+    "Characters",
     "DataLoader",
     "Dataset",
     "EpochTimes",
+    "ImageFolder",
     "IterableDataset",
     "RandomSampler",
     "Sampler",
@@ -40,4 +46,8 @@ __all__ = [
     "in_memory",
     "random_split",
     "random_trees",
+    "read_cifar",
+    "read_csv",
+    "read_idx",
+    "read_image",
 ]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from dualflow import random
+from dualflow.core.files import FilePath
 from dualflow.core.source import warn_user
 from dualflow.errors import FileError
-from dualflow.io.files import FilePath
 from dualflow.io.nests import load_nest, save_nest
 
 NAME = re.compile(r"step-(\d+)\.ckpt")

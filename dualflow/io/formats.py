@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dualflow.io.files import FilePath, damaged, reading
+from dualflow.core.files import FilePath, damaged, reading
 from dualflow.io.keras_format import load_keras
 from dualflow.io.numpy_format import load_npz, save_npz
 from dualflow.io.safetensors_format import load_safetensors, save_safetensors

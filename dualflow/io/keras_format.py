@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.files import SLACK, FilePath, extra, reading
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.io.files import FilePath, extra, reading
-from dualflow.io.numpy_format import SLACK, member
+from dualflow.io.numpy_format import member
 from dualflow.ops.elementwise import astype
 from dualflow.ops.shape import permute_dims
 from jit.errors import ShapeError

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.files import FilePath, reading
 from dualflow.core.tensor import Tensor
-from dualflow.io.files import FilePath, reading
 from dualflow.io.safetensors_format import load_safetensors, save_safetensors
 
 NEST = "nest"  # the entry of the metadata that holds the text

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.files import SLACK, FilePath, damaged, reading
 from dualflow.core.tensor import Tensor
-from dualflow.io.files import FilePath, as_arrays, damaged, reading, replacing
+from dualflow.io.files import as_arrays, replacing
 from jit.errors import DTypeError
 from jit.types import dtypes, product
-
-SLACK = 16 * 2**20  # bytes that reading may take beside twice the file's size
 
 
 def save_npz(path: FilePath, tensors: Mapping[str, Any]) -> None:

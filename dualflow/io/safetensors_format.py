@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.files import FilePath, damaged, extra, reading
 from dualflow.core.tensor import Tensor
-from dualflow.io.files import FilePath, as_arrays, damaged, extra, reading, replacing
+from dualflow.io.files import as_arrays, replacing
 from jit.errors import DTypeError
 from jit.types import as_dtype
 

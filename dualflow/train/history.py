@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dualflow.io.files import extra
+from dualflow.core.files import extra
 
 # Colours that people tell apart who see few: one for training, one for validation.
 TRAINING, VALIDATION = "#0072B2", "#D55E00"

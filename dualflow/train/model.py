@@ -8,8 +8,8 @@ from typing import Any
 from dualflow.core import tree
 from dualflow.core.context import no_grad
 from dualflow.core.convert import as_tensor
+from dualflow.core.files import FilePath
 from dualflow.io import load, save
-from dualflow.io.files import FilePath
 from dualflow.nn.module import Module
 from dualflow.ops.arrange import concat
 from dualflow.optim import Optimizer

@@ -1,0 +1,63 @@
+"""What readers of files share: errors that name the file, and packages that may be missing."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from dualflow.errors import FileError
+from jit.errors import DualflowError
+
+FilePath = str | os.PathLike[str]
+SLACK = 16 * 2**20  # bytes that reading may take beside twice the size of a file
+
+
+@contextmanager
+def reading(path: FilePath, what: str) -> Iterator[None]:
+    """Turns whatever a parser raises in the `with` block into a `FileError` that names the file.
+
+    Args:
+        path: The file.
+        what: What it should be, such as "npz".
+    """
+    try:
+        yield
+    except (DualflowError, ImportError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # it is the system that cannot read
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise damaged(path, what, said[:200]) from error
+
+
+def damaged(path: FilePath, what: str, why: str) -> FileError:
+    """The error about a file that is not what it should be."""
+    return FileError(
+        f"{os.fspath(path)}: {why}",
+        f"a whole {what} file",
+        "save or copy it again; df.io.load(path) finds out the format by itself",
+    )
+
+
+def extra(module: str, name: str) -> Any:
+    """A module of an optional package.
+
+    Args:
+        module: Its name.
+        name: The extra of dualflow that installs it.
+
+    Raises:
+        ModuleNotFoundError: It is not installed; the message says how to.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError:
+        package = module.partition(".")[0]
+        raise ModuleNotFoundError(
+            f"the package {package} is needed here: pip install dualflow[{name}]", name=package
+        ) from None
