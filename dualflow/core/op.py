@@ -7,7 +7,7 @@ and the law tests. Nothing else in the tree lists ops.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,8 +30,9 @@ from jit.types import TensorType, bfloat16
 registry: dict[str, Op] = {}
 CUDA = "__cuda_array_interface__"  # what classes of arrays on a GPU have
 BFLOAT16 = type(bfloat16)  # its dtype object is of a class of its own
-# Graphs that are built by hand, by the names of their open extents; the one built on last.
-homes: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+# By the names of open extents, the graph built by hand that has them, the one built on last; a
+# plain dict, because every op asks whether it is empty.
+homes: dict[str, weakref.ref[Any]] = {}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -85,13 +86,23 @@ def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any
         if x.__class__ is Tensor and x.raw is None:
             owner = innermost(op.name, args)
             break
+    if owner is None and homes:
+        owner = home_of(attrs)
     try:
         return evaluate(op, args, attrs) if owner is None else owner.bind(op, args, attrs)
     except DualflowError as error:
-        home = None if owner is not None or not homes else home_of(attrs)
-        if home is None:
-            raise shortened(error) from None
-    return home.bind(op, args, attrs)
+        raise shortened(error) from None
+
+
+def claim(names: Iterable[str], graph: Any) -> None:
+    """What is computed of these open extents alone belongs to `graph`, as long as it is there."""
+
+    def forget(reference: weakref.ref[Any]) -> None:
+        for name in [name for name, known in homes.items() if known is reference]:
+            del homes[name]
+
+    if not all(name in homes and homes[name]() is graph for name in names):
+        homes.update(dict.fromkeys(names, weakref.ref(graph, forget)))
 
 
 def home_of(attrs: dict[str, Any]) -> Any:
@@ -100,7 +111,7 @@ def home_of(attrs: dict[str, Any]) -> Any:
         extents = [x for x in (attr if isinstance(attr, tuple) else (attr,)) if isinstance(x, Dim)]
         for known in free_symbols(extents):
             if known.name in homes:
-                return homes[known.name]
+                return homes[known.name]()
     return None
 
 

@@ -12,7 +12,7 @@ from dualflow.autodiff.sweep import Sweep, start_cotangent
 from dualflow.core import tree
 from dualflow.core.context import using
 from dualflow.core.convert import as_tensor
-from dualflow.core.op import Op, homes
+from dualflow.core.op import Op, claim
 from dualflow.core.record import Leaf, Pick, Record
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
@@ -44,8 +44,7 @@ class Writer(Trace):
 
     def claim(self) -> None:
         """What is computed of open extents alone belongs here: this graph was built on last."""
-        for name in self.extents:
-            homes[name] = self
+        claim(self.extents, self)
 
     def value_of(self, x: Any, dtype: Any = None) -> Value:
         """The Value of an op's argument.
