@@ -6,6 +6,7 @@ the file's size: a damaged or hostile file ends in a `df.errors.FileError`.
 
 from __future__ import annotations
 
+from dualflow.io.boards import EventWriter
 from dualflow.io.checkpoints import Checkpoints
 from dualflow.io.formats import load, save
 from dualflow.io.keras_format import load_keras, set_keras_weights
@@ -15,6 +16,7 @@ from dualflow.io.torch_format import load_torch
 
 __all__ = [
     "Checkpoints",
+    "EventWriter",
     "load",
     "load_keras",
     "load_npz",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dualflow.core.source import warn_user
-from dualflow.io import Checkpoints, save_safetensors
+from dualflow.io import Checkpoints, EventWriter, save_safetensors
 
 if TYPE_CHECKING:
     from dualflow.train.model import Model
@@ -349,6 +349,61 @@ class TerminateOnNaN(Callback):
                 "df.check_numerics() finds the operation that it comes from",
                 UserWarning,
             )
+
+
+class TensorBoard(Callback):
+    """Writes logs, the learning rate and the spread of weights for TensorBoard.
+
+    Args:
+        log_dir: A folder for this run.
+        histogram_freq: Epochs between histograms of all weights; 0: none.
+        write_graph: Write the graph of the compiled training step.
+        update_freq: "epoch", or every so many batches.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str] = "logs",
+        histogram_freq: int = 0,
+        update_freq: str | int = "epoch",
+        *,
+        write_graph: bool = False,
+    ) -> None:
+        self.log_dir, self.histogram_freq = log_dir, histogram_freq
+        self.update_freq, self.write_graph = update_freq, write_graph
+        self._writer: EventWriter | None = None
+        self._batches = 0
+
+    @property
+    def wants_batches(self) -> bool:
+        """Batches are told of when they are written."""
+        return isinstance(self.update_freq, int)
+
+    def on_train_begin(self) -> None:
+        self._writer = EventWriter(self.log_dir)
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        assert self._writer is not None
+        self._batches += 1
+        if isinstance(self.update_freq, int) and self._batches % self.update_freq == 0:
+            self._writer.scalars({f"batch/{k}": v for k, v in logs.items()}, self._batches)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        assert self._writer is not None
+        self._writer.scalars({f"epoch/{name}": value for name, value in logs.items()}, epoch)
+        self._writer.scalar("epoch/learning_rate", self.model.optimizer.lr, epoch)
+        if self.histogram_freq and epoch % self.histogram_freq == 0:
+            for name, weight in self.model.net.state_dict().items():
+                self._writer.histogram(name, weight, epoch)
+        graphs = getattr(self.model.training_state.steps["train"], "graphs", None)
+        if self.write_graph and graphs:
+            self._writer.graph(graphs[0])
+            self.write_graph = False
+        self._writer.flush()
+
+    def on_train_end(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 class LambdaCallback(Callback):
