@@ -67,7 +67,7 @@ $(VENV)/.bench: pyproject.toml $(VENV)/.made
 	@$(INSTALL)
 	@touch $@
 
-$(VENV)/.dev: EXTRAS := dev,bench,io,notebook
+$(VENV)/.dev: EXTRAS := dev,bench,io,notebook,tensorboard
 $(VENV)/.dev: pyproject.toml $(VENV)/.made
 	@echo "Installing the packages that dualflow and its tests need:"
 	@$(INSTALL)
