@@ -1,12 +1,13 @@
 """`import dualflow.compat.tensorflow as tf`: TensorFlow 2's names for dualflow.
 
-Tensors, the tape and `tf.function` are dualflow's own, which keep TensorFlow's contract. The static
-graphs of TensorFlow 1 and Keras are not here.
+Tensors, the tape and `tf.function` are dualflow's own, which keep TensorFlow's contract. Keras is
+`tf.keras`; the static graphs of TensorFlow 1 are `dualflow.compat.tensorflow_v1`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import dualflow as df
@@ -25,14 +26,14 @@ cast clip_by_value fill range reduce_sum reduce_mean reduce_prod reduce_max redu
 reduce_any reduce_all reduce_logsumexp sigmoid
 """
 GRAPHS = (
-    "it belongs to TensorFlow 1's graphs, which are not here; write it eagerly, under tf.function"
+    "it belongs to TensorFlow 1's graphs: import dualflow.compat.tensorflow_v1 as tf, "
+    "or write it eagerly, under tf.function"
 )
-KERAS = "Keras is not here; use df.nn, df.optim and df.data"
 LATER: dict[str, str] = dict.fromkeys(
     ("placeholder", "Session", "gradients", "global_variables_initializer"), GRAPHS
 )
 LATER |= dict.fromkeys(("compat", "Graph", "get_default_graph", "InteractiveSession"), GRAPHS)
-LATER |= dict.fromkeys(("keras", "losses", "optimizers", "layers"), KERAS)
+OF_KERAS = ("initializers", "losses", "metrics", "optimizers")  # TensorFlow has them twice
 
 globals().update(namespace("TensorFlow", SAME, RENAMED))
 globals().update(dtypes)
@@ -137,5 +138,15 @@ def function(
     return decorate if func is None else decorate(func)
 
 
-__getattr__ = hints("tensorflow", LATER)
+missing = hints("tensorflow", LATER)
+
+
+def __getattr__(name: str) -> Any:
+    """Keras and its parts, loaded when first asked for; hints for what is not here."""
+    if name != "keras" and name not in OF_KERAS:
+        return missing(name)
+    keras = import_module("dualflow.compat.tensorflow.keras")
+    return keras if name == "keras" else getattr(keras, name)
+
+
 __all__ = ["math", "nn", "random"]

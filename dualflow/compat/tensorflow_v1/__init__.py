@@ -84,8 +84,7 @@ def trainable_variables() -> list[Any]:
 
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0) -> Any:
     """Normal numbers within two standard deviations."""
-    low, high = mean - 2 * stddev, mean + 2 * stddev
-    return df.random.truncated_normal(shape, mean, stddev, low, high)
+    return df.random.truncated_normal(shape, mean, stddev)
 
 
 def zeros_initializer() -> Any:

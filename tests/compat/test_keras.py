@@ -1,0 +1,143 @@
+"""Keras programs as the lecture's slides write them, eager and compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dualflow as df
+import dualflow.compat.tensorflow as tf
+
+N, D, H = 32, 20, 10
+
+
+def data():
+    random = np.random.RandomState(0)
+    x = random.randn(N, D).astype(np.float32)
+    return tf.convert_to_tensor(x), tf.convert_to_tensor(np.tanh(x[:, ::-1] * 0.5))
+
+
+def net():
+    tf.random.set_seed(1)
+    model = tf.keras.Sequential()
+    model.add(tf.keras.layers.Dense(H, input_shape=(D,), activation=tf.nn.relu))
+    model.add(tf.keras.layers.Dense(D))
+    return model
+
+
+def test_a_loop_by_hand(mode):
+    x, y = data()
+    model, optimizer = net(), tf.optimizers.SGD(1e-1)
+    loss_of = tf.keras.losses.MeanSquaredError()
+
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            y_pred = model(x)
+            loss = loss_of(y, y_pred)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return y_pred, loss
+
+    run = tf.function(step) if mode == "compiled" else step
+    losses = [run(x, y)[1].item() for _ in range(30)]
+    assert losses[-1] < 0.8 * losses[0]
+    if mode == "compiled":
+        assert run.from_graph >= 28  # the optimiser's state was made in the first call
+    np.testing.assert_allclose(losses[0], np.mean((net()(x).numpy() - y.numpy()) ** 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_compile_and_fit(mode, named):
+    x, y = data()
+    model = net()
+    optimizer = "adam" if named else tf.keras.optimizers.SGD(learning_rate=0.5)
+    eager = {"run_eagerly": mode == "eager"}
+    model.compile(loss=tf.keras.losses.MeanSquaredError(), optimizer=optimizer, **eager)
+    history = model.fit(x, y, epochs=20, batch_size=N)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert model.evaluate(x, y) == pytest.approx(np.mean((model.predict(x) - y).numpy() ** 2), 1e-5)
+
+
+def test_classes_with_a_net_of_unknown_inputs():
+    x = np.concatenate([np.full((20, 3), -1.0), np.full((20, 3), 1.0)]).astype(np.float32)
+    y = np.repeat([0, 1], 20)
+    keras = tf.keras
+    model = keras.Sequential(
+        [keras.layers.Dense(8, "tanh"), keras.layers.Dropout(0.1), keras.layers.Dense(2, "softmax")]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(x, y, epochs=40, batch_size=10)
+    assert history.history["accuracy"][-1] == 1.0
+    assert model.predict(x).shape == (40, 2)
+
+
+class Small(tf.keras.Model):
+    """A model of one's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.flat = tf.keras.layers.Flatten()
+        self.dense = tf.keras.layers.Dense(1, kernel_initializer="he_normal")
+
+    def call(self, x):
+        return self.dense(self.flat(x))
+
+
+def test_a_model_of_ones_own():
+    x = np.random.RandomState(0).randn(16, 2, 3).astype(np.float32)
+    model = Small()
+    model.compile(tf.keras.optimizers.Adam(0.05), "mse")
+    losses = model.fit(x, x.sum(axis=(1, 2))[:, None], epochs=30).history["loss"]
+    assert losses[-1] < losses[0]
+    weights = model.get_weights()
+    assert [w.shape for w in weights] == [(6, 1), (1,)]
+    model.set_weights([np.zeros_like(w) for w in weights])
+    assert model.predict(x).numpy().any() == False  # noqa: E712 - NumPy's
+
+
+@pytest.mark.parametrize(
+    ("name", "y_true", "y_pred", "wanted"),
+    [
+        ("SparseCategoricalCrossentropy", [1], [[0.25, 0.75]], -np.log(0.75)),
+        ("CategoricalCrossentropy", [[0.0, 1.0]], [[0.25, 0.75]], -np.log(0.75)),
+        ("BinaryCrossentropy", [[1.0], [0.0]], [[0.75], [0.5]], -np.log(0.75 * 0.5) / 2),
+        ("MeanAbsoluteError", [[1.0, 3.0]], [[2.0, 1.0]], 1.5),
+    ],
+)
+def test_losses(name, y_true, y_pred, wanted):
+    loss = getattr(tf.keras.losses, name)()
+    assert loss(y_true, y_pred).item() == pytest.approx(wanted, rel=1e-5)
+    if "entropy" in name:
+        p = df.asarray(y_pred)
+        logits = df.log(p) if name != "BinaryCrossentropy" else df.log(p / (1.0 - p))
+        again = getattr(tf.keras.losses, name)(from_logits=True)
+        assert again(y_true, logits).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_learning_rates_and_initial_values():
+    optimizer = tf.keras.optimizers.Adam(0.5)
+    assert optimizer.learning_rate == 0.5
+    w = tf.Variable([1.0])
+    optimizer.apply_gradients([(tf.constant([1.0]), w)])
+    optimizer.learning_rate = 0.25
+    assert float(optimizer.lr) == 0.25
+    initial = tf.initializers.VarianceScaling(scale=2.0)((400, 300))
+    assert np.std(initial.numpy()) == pytest.approx(np.sqrt(2 / 400), rel=0.02)
+    bound = np.sqrt(6 / 700)
+    assert 0.99 * bound < np.abs(tf.initializers.GlorotUniform()((400, 300)).numpy()).max() <= bound
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "words"),
+    [
+        (lambda k: k.layers.Dense(1, "swoosh"), ValueError, "no activation 'swoosh'"),
+        (lambda k: k.losses.get("hinge"), ValueError, "loss 'hinge': mse"),
+        (lambda k: k.optimizers.get("ftrl"), ValueError, "optimizer 'ftrl'"),
+        (lambda k: k.initializers.get("x"), ValueError, "initializer 'x'"),
+        (lambda k: k.layers.GRUCell, AttributeError, "keras.layers has no GRUCell"),
+        (lambda k: k.Sequential([k.layers.Dense(1)]).fit([[1.0]], [1.0]), RuntimeError, "compile"),
+    ],
+)
+def test_refused(ask, error, words):
+    with pytest.raises(error, match=words):
+        ask(tf.keras)
