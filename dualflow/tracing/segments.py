@@ -224,6 +224,11 @@ class Segments(Unrecorded):
         if _thread._count():
             self.escape(tensor, "assign")
 
+    def created(self, variable: Any) -> None:
+        """A Variable was made; its value may be put off as well."""
+        if variable.tensor.raw is None:
+            self._tensors.append(weakref.ref(variable.tensor))
+
     def wrote(self, variable: Any, before: Tensor, after: Tensor) -> None:
         """A Variable was assigned."""
         if after.raw is None:

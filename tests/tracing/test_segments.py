@@ -188,3 +188,20 @@ def test_random_programs(steps, seed):
         wanted, found = eager(x), in_segments(python, (x,), {})
         for a, b in zip((*wanted, v), (*found, w), strict=True):
             assert a.numpy().tobytes() == b.numpy().tobytes()
+
+
+def test_a_variable_of_a_value_that_is_put_off_is_differentiated():
+    @df.function
+    def f(x):
+        x = x + float(np.random.rand())  # Python runs at each call
+        w = df.Variable(df.random.uniform((3,)) * 2.0)
+        with df.GradientTape() as tape:
+            loss = (x * w).sum()
+            return w.read_value(), tape.gradient(loss, w)
+
+    with pytest.warns(df.errors.FunctionWarning):
+        f(df.ones(3))
+    for _ in range(2):
+        w, slope = f(df.ones(3))
+        assert w.shape == (3,)
+        assert len(set(slope.tolist())) == 1
