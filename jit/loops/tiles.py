@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jit.dims import Extent, same
+from jit.errors import GraphError
 from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
 from jit.forms.expression import linear
 from jit.forms.placement import extent_hint
@@ -51,8 +52,15 @@ class Tiling:
 
 
 def choose(c: Contraction, target: Target) -> Tiling:
-    """The cheapest tiling of a contraction for a machine."""
-    return min(candidates(c, target), key=lambda tiling: tiling.cost)
+    """The cheapest tiling of a contraction for a machine.
+
+    Raises:
+        GraphError: Neither operand lies at sums of its indices, as with extents that are quotients.
+    """
+    found = min(candidates(c, target), key=lambda tiling: tiling.cost, default=None)
+    if found is None:
+        raise GraphError("no loops read either operand of a product", "extents that are numbers")
+    return found
 
 
 def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:

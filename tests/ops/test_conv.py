@@ -136,3 +136,13 @@ def test_half_precision(name):
     wide = F.conv2d(x, w, padding=1)
     assert np.allclose(y.astype("float64").raw, wide.raw, atol=0.3, rtol=0.05)
     assert F.max_pool2d(y, 2).dtype == y.dtype
+
+
+def test_a_channel_by_itself_where_extents_are_equal():
+    """Recorded ops are compiled for any extents: a number of groups may then divide a symbol."""
+    x, w = df.randn((2, 32, 32, 32)), df.randn((32, 1, 3, 3))
+
+    def convolve(x, w):
+        return df.nn.functional.conv2d(x, w, padding=1, groups=32)
+
+    assert np.array_equal(df.function(convolve)(x, w), convolve(x, w))
