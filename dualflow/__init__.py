@@ -209,7 +209,23 @@ from dualflow.tracing.progress import show_progress
 from jit.types import dtypes
 
 if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
-    from dualflow import comparison, compat, data, errors, fft, linalg, nn, optim, random, testing
+    from dualflow import (
+        comparison,
+        compat,
+        data,
+        errors,
+        fft,
+        graph,
+        io,
+        linalg,
+        models,
+        nn,
+        optim,
+        random,
+        testing,
+        train,
+    )
+    from dualflow.graph import render
     from dualflow.tracing.decorator import function
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
@@ -231,11 +247,15 @@ SUBMODULES = (
     "data",
     "errors",
     "fft",
+    "graph",
+    "io",
     "linalg",
+    "models",
     "nn",
     "optim",
     "random",
     "testing",
+    "train",
 )  # loaded when first used
 
 lazily.compile_repeated_sweeps()
@@ -337,6 +357,7 @@ __all__ = [
     "full_like",
     "function",
     "grad",
+    "graph",
     "greater",
     "greater_equal",
     "hessian",
@@ -349,6 +370,7 @@ __all__ = [
     "int32",
     "int64",
     "int8",
+    "io",
     "isdtype",
     "isfinite",
     "isin",
@@ -378,6 +400,7 @@ __all__ = [
     "meshgrid",
     "min",
     "minimum",
+    "models",
     "moveaxis",
     "multiply",
     "nan",
@@ -403,6 +426,7 @@ __all__ = [
     "real",
     "reciprocal",
     "remainder",
+    "render",
     "repeat",
     "reshape",
     "result_type",
@@ -432,6 +456,7 @@ __all__ = [
     "tensordot",
     "testing",
     "tile",
+    "train",
     "tree",
     "tril",
     "triu",

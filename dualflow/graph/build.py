@@ -79,7 +79,7 @@ class Writer(Trace):
             self._replayed[record] = self.append(record.op, inputs, record.attrs, types)
         return self._replayed[record]
 
-    def variables(self) -> dict[Value, Variable]:
+    def read_when_run(self) -> dict[Value, Variable]:
         """Inputs that are read of Variables."""
         return {value: variable for variable, value in self._read.items()}
 

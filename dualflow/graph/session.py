@@ -111,7 +111,7 @@ class Session:
     def _read(self, inputs: Iterable[Value], fed: Arrays) -> Arrays:
         """What each input of a part of the graph is: fed, or the value of a variable."""
         owned = {v.tensor.symbol.value: v for v in self.graph.variables}
-        outside = self.graph.trace.variables()
+        outside = self.graph.trace.read_when_run()
         arrays: Arrays = {}
         for value in inputs:
             if value in fed:

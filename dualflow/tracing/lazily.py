@@ -6,11 +6,12 @@ from typing import Any
 
 from dualflow.autodiff.sweep import run_eagerly
 
-# Public names and the modules that hold them.
+# Public names and the modules that hold them; `render` stands above `tracing`.
 NAMES = {
     "TensorSpec": "dualflow.tracing.spec",
     "check_numerics": "dualflow.tracing.numerics",
     "function": "dualflow.tracing.decorator",
+    "render": "dualflow.graph",
     "status": "dualflow.tracing.explain",
 }
 
