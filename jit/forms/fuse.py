@@ -11,7 +11,7 @@ waits for it. A task joins the latest group that it is related to, if
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -29,6 +29,7 @@ from jit.types import TensorType, product
 MOST = 400  # additions of a group for an index: larger kernels take too long to compile
 RECENT = 8  # of the groups that read a value, so many are looked at: graphs may be large
 FEW_COLUMNS = 1 << 17  # where there are many threads, they share out the rows of so few columns
+FEW_SUMS = 1 << 13  # likewise, where rows are folded one after the other
 FEW_ROWS = 8  # fewer rows than this, and long: blocks of a row are shared out among threads
 
 
@@ -115,13 +116,19 @@ class Fusion:
                 self._place_columns(x)
             if isinstance(task, FoldTask) and is_of_columns(task, many=many):
                 self._waiting.update(dict.fromkeys(task.outputs, task))
-            elif isinstance(task, FoldTask) and is_long(task):
-                for part in in_blocks(task):
-                    self._place(part)
+            elif isinstance(task, FoldTask) and many and has_few_rows(task):
+                for part in in_rows(task):
+                    self._place_fold(part)
+            elif isinstance(task, FoldTask):
+                self._place_fold(task)
             else:
                 self._place(task)
         for x in list(self._waiting):
             self._place_columns(x)
+
+    def _place_fold(self, task: FoldTask) -> None:
+        for part in in_blocks(task) if is_long(task) else [task]:
+            self._place(part)
 
     def _place_columns(self, value: FormValue) -> None:
         """A fold over rows waits until it is needed: a group of these rows may do a part of it."""
@@ -296,9 +303,9 @@ def in_blocks(task: FoldTask) -> tuple[BlockTask, FoldTask]:
     return part, rest
 
 
-def memory_for(task: FoldTask, shape: tuple[Extent, ...]) -> tuple[FormValue, ...]:
+def memory_for(task: FoldTask, shape: Sequence[Extent]) -> tuple[FormValue, ...]:
     """Values for the parts of a fold."""
-    types = [TensorType(shape, x.dtype) for x in task.elements]
+    types = [TensorType(tuple(shape), x.dtype) for x in task.elements]
     return tuple([nodes.Source((), (type_,)).outputs[0] for type_ in types])
 
 
@@ -322,6 +329,26 @@ def is_of_columns(task: FoldTask, *, many: bool = False) -> bool:
         columns = extent_hint(product([extents[k] for k in order.kept]))
         return columns <= FEW_COLUMNS and extent_hint(rows) >= 2 * COLUMN_BLOCK
     return isinstance(rows, int) and 2 * COLUMN_BLOCK <= rows <= COLUMN_BLOCK**2
+
+
+def has_few_rows(task: FoldTask) -> bool:
+    """Whether rows are folded one after the other, and there are too few sums for many threads."""
+    order, extents = Order.of(len(task.domain.extents), task.axes), task.domain.extents
+    rows = extent_hint(product([extents[k] for k in order.kept]))
+    return bool(order.inner and order.outer) and rows <= FEW_SUMS
+
+
+def in_rows(task: FoldTask) -> tuple[FoldTask, FoldTask]:
+    """A fold as one of each row, and the fold of what the rows give, one after the other."""
+    extents, order = task.domain.extents, Order.of(len(task.domain.extents), task.axes)
+    left = sorted((*order.kept, *order.outer))
+    parts = memory_for(task, [extents[k] for k in left])
+    given = task.form, parts, task.domain, task.elements
+    part = FoldTask(*given, combiner=task.combiner, axes=frozenset(order.inner))
+    part.extractor = task.extractor
+    rest = rest_of(task, parts, frozenset([left.index(k) for k in order.outer]))
+    rest.of_blocks = True
+    return part, rest
 
 
 def in_parts(task: FoldTask, *, alone: bool = False) -> tuple[ColumnTask, FoldTask]:

@@ -68,8 +68,7 @@ def bias(form: Any, x: Any, b: Any) -> Any:
 
 def transpose(form: Any, x: Any) -> Any:
     m, n = x.shape
-    turned = form.view(x, (n, m), lambda i, j: (j, i))
-    return form.pointwise("abs", turned)
+    return abs_of(form, form.view(x, (n, m), lambda i, j: (j, i)))
 
 
 def rows(form: Any, x: Any) -> Any:
@@ -78,6 +77,14 @@ def rows(form: Any, x: Any) -> Any:
 
 def columns(form: Any, x: Any) -> Any:
     return form.reduce("sum", x, (0,))
+
+
+def channels(form: Any, x: Any) -> Any:
+    return form.reduce("sum", x, (0, 2)), *form.reduce("logsumexp", (x, abs_of(form, x)), (0, 2))
+
+
+def abs_of(form: Any, x: Any) -> Any:
+    return form.pointwise("abs", x)
 
 
 def everything(form: Any, x: Any) -> Any:
@@ -154,6 +161,7 @@ WORKLOADS = {
     "transpose": Workload(transpose, [(5, 7)], [(8192, 8192)]),
     "rows": Workload(rows, [(5, 100)], [(1 << 16, 1024)]),
     "columns": Workload(columns, [(300, 37)], [(1 << 16, 1024)]),
+    "channels": Workload(channels, [(3, 4, 50)], [(64, 256, 56 * 56)]),
     "everything": Workload(everything, [(5000,)], [(1 << 26,)]),
     "softmax": Workload(softmax, [(3, 70)], [(1 << 14, 4096)]),
     "normed": Workload(normed, [(3, 96), (96,), (96,)], [(1 << 15, 1024), (1024,), (1024,)]),
