@@ -42,12 +42,15 @@ class Target:
 
 
 NVIDIA = "nvptx64-nvidia-cuda"
-PTX = "+ptx80"  # the language's version: of the first drivers that know sm_90
+# Versions of the language PTX: the first that knows a machine, as drivers refuse later ones.
+PTX, PTX_OF_BLACKWELL = "+ptx80", "+ptx88"
 
 
 def gpu(architecture: str) -> Target:
     """An NVIDIA GPU, such as "sm_90"; a vector is what a thread loads or stores at once."""
-    return Target(NVIDIA, architecture, PTX, 16, 64)
+    generation = int("".join(filter(str.isdigit, architecture)))
+    features = PTX if generation <= 90 else PTX_OF_BLACKWELL
+    return Target(NVIDIA, architecture, features, 16, 64)
 
 
 # Forced targets for tests and for comparing: the features that each name switches on.

@@ -39,6 +39,7 @@ BLOCK = 128  # threads that are launched together, where items ask for fewer
 AHEAD = (8, 6, 4, 3, 2)  # turns at once
 UNKNOWN = 4  # of loops whose number of turns is not known
 FUNCTION, MOST = 20, 240  # statements that an elementary function counts for; of all turns at once
+SHARED = 48 << 10  # bytes of a block that need not be asked for
 SHORT = 32  # turns of loops over registers that are written out
 
 
@@ -56,8 +57,17 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
         kernel = in_vectors(kernel, lanes[0], target)
     elif max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
-            kernel = simplify(spread(kernel))
-    return tidied(packed(unrolled(kernel, ahead), BLOCK // kernel.threads))
+            warps = simplify(spread(kernel))
+            kernel = warps if shared_bytes(warps) <= SHARED else kernel
+    kernel = unrolled(kernel, ahead)
+    count = min(BLOCK // kernel.threads, SHARED // max(1, shared_bytes(kernel)))
+    return tidied(packed(kernel, count))
+
+
+def shared_bytes(kernel: Kernel) -> int:
+    """How much memory the threads of an item share."""
+    rooms = [s.buffer for s in kernel.statements() if isinstance(s, Alloc)]
+    return sum(room.size * room.dtype.itemsize for room in rooms if room.scope == "shared")
 
 
 def tidied(kernel: Kernel) -> Kernel:

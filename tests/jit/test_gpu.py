@@ -21,7 +21,9 @@ from jit.loops import gpu_tiles
 from jit.loops.expand import expand
 from jit.loops.gpu_tiles import BLOCKS
 from jit.loops.heuristics import scheduled
+from jit.loops.ir import INDEX, Buffer, Kernel, Var, index
 from jit.loops.verify import verify
+from jit.loops.writer import Writer
 from jit.runtime import cubin
 from jit.runtime.cubin import linker
 from jit.runtime.gpu_code import gpu_code
@@ -35,7 +37,7 @@ from tests.jit.test_programs import DATA, MOST, STEPS, watching
 from tests.ops import laws
 from tests.samples import SAMPLES
 
-SM90, SM80 = gpu("sm_90"), gpu("sm_80")
+SM90 = gpu("sm_90")
 ELF = b"\x7fELF"
 # What the interpreter takes more than a second for.
 LONG = ("two_layers", "convolution", "convolution_backward", "attention", "attention_backward")
@@ -89,8 +91,26 @@ def test_workloads_cubin(name):
 
 
 @needs_linker
-def test_other_machines_cubin():
-    check_cubins(Stages(example("softmax").graph, SM80))
+@pytest.mark.parametrize("name", ["sm_80", "sm_89", "sm_100", "sm_120"])
+def test_other_machines_cubin(name):
+    check_cubins(Stages(example("softmax").graph, gpu(name)))
+
+
+def test_rooms_that_threads_share_fit_into_the_machine():
+    """Of 8 KB a block holds four; one of 64 KB is a thread's own."""
+    for size, threads in ((2048, 128), (1 << 14, 128)):
+        w, item = Writer(), Var(INDEX, "item")
+        room = w.alloc("room", float32, size, "stack")
+        x, y = Buffer("x", float32), Buffer("y", float32, access="out")
+        with w.loop(index(0), index(size), hint="lane") as t:
+            w.store(room, t, w.load(x, t))
+        with w.loop(index(0), index(size), hint="lane2") as t:
+            mirrored = w.load(room, w.let("subtract", index(size - 1), t))
+            w.store(y, w.let("add", w.let("multiply", item, index(size)), t), mirrored)
+        made = scheduled(Kernel("k", (x, y), (), 8, item, tuple(w.body)), SM90)
+        verify(made)
+        assert made.threads == threads
+        assert made.items == (4 if size == 2048 else 128)
 
 
 @pytest.mark.parametrize("program", named(EXAMPLES, LONG))
