@@ -26,6 +26,7 @@ from jit.loops.folds import BlockNest, ColumnNest, PartsNest, RowNest
 from jit.loops.gpu_products import GpuProductNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.panels import Panels
+from jit.loops.patches import PatchNest
 from jit.loops.products import ProductNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
@@ -154,7 +155,7 @@ class Planner:
         self._add_launch(naive, group.tasks, self._in_place(group))
 
     def _nest(self, group: Group, stored: set[FormValue], label: str) -> Naive:
-        kind: type[Nest] = MapNest
+        kind: type[Nest] = PatchNest if self.target.is_gpu else MapNest
         if group.is_parts:
             kind = PartsNest
         elif group.is_split:

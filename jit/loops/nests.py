@@ -195,7 +195,7 @@ class MapNest(Nest):
             self.grid = 1
             self._body()
         elif not outer or extent_hint(last[0].extent) > grain:
-            self._blocks(outer, last[0], grain)
+            self.blocks(outer, last[0], grain)
         else:
             with self.items(outer, max(1, grain // extent_hint(last[0].extent))):
                 with self.w.loop(index(0), self.w.at(last[0].extent), hint="lane") as i:
@@ -203,23 +203,27 @@ class MapNest(Nest):
                         self._body()
         return self.finish(name)
 
-    def _blocks(self, outer: Sequence[Loop], last: Loop, grain: int) -> None:
+    def blocks(self, outer: Sequence[Loop], last: Loop, grain: int) -> None:
         """The last loop is long: an item is a block of it."""
-        w, extent = self.w, last.extent
-        count = -(-extent // grain)
+        count = -(-last.extent // grain)
         self.grid = product([loop.extent for loop in outer]) * count
-        values = decoded(w, self.item, [*(loop.extent for loop in outer), count])
-        *rest, block = values
-        if isinstance(count, int) and count == 1:
+        extents = [loop.extent for loop in outer]
+        *rest, block = decoded(self.w, self.item, [*extents, count])
+        with self.at(outer, rest):
+            self.block(block, last, grain)
+
+    def block(self, number: Operand, last: Loop, grain: int) -> None:
+        """A block of the last loop."""
+        w, extent = self.w, last.extent
+        if isinstance(extent, int) and extent <= grain:
             start, stop = index(0), w.at(extent)
         else:
-            start = w.let("multiply", block, index(grain))
+            start = w.let("multiply", number, index(grain))
             stop = w.let("add", start, index(grain))
             if not (isinstance(extent, int) and extent % grain == 0):
                 stop = w.least_of(stop, w.at(extent))
-        with self.at(outer, rest), w.loop(start, stop, hint="lane") as i:
-            with self.at([last], [i]):
-                self._body()
+        with w.loop(start, stop, hint="lane") as i, self.at([last], [i]):
+            self._body()
 
     def _body(self) -> None:
         for task in self.group.tasks:

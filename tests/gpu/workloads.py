@@ -158,7 +158,7 @@ WORKLOADS = {
     "add": Workload(add, [(7, 9)] * 2, [(1 << 26,)] * 2),
     "chain": Workload(chain, [(131,)], [(1 << 26,)]),
     "bias": Workload(bias, [(5, 12), (12,)], [(1 << 14, 1 << 12), (1 << 12,)]),
-    "transpose": Workload(transpose, [(5, 7)], [(8192, 8192)]),
+    "transpose": Workload(transpose, [(20, 9)], [(8192, 8192)]),
     "rows": Workload(rows, [(5, 100)], [(1 << 16, 1024)]),
     "columns": Workload(columns, [(300, 37)], [(1 << 16, 1024)]),
     "channels": Workload(channels, [(3, 4, 50)], [(64, 256, 56 * 56)]),

@@ -165,6 +165,7 @@ def test_products(monkeypatch, block, inner, teams):
 
 
 SIZES = {
+    "transpose": [{"m": 5, "n": 10}, {"m": 9, "n": 3}],
     "add": [{"n": 131}, {"n": 4}, {"n": 3}],
     "bias": [{"m": 3, "n": 10}, {"m": 2, "n": 4}],
     "rows": [{"m": 5, "n": 100}, {"m": 3, "n": 33}],
@@ -173,6 +174,7 @@ SIZES = {
     "turned_product": [{"k": 19, "m": 2, "n": 3}],
 }
 SHAPES = {
+    "transpose": ["mn"],
     "add": ["n", "n"],
     "bias": ["mn", "n"],
     "rows": ["mn"],
