@@ -11,12 +11,14 @@ import importlib
 import inspect
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dualflow import names
+from dualflow.core.numpy_protocol import supported
 from jit.errors import DTypeError
 from jit.types import dtypes, promote, weak_dtype
 
@@ -66,7 +68,20 @@ def operations() -> str:
         lines += [f"## {prefix}\n", f"{about}\n", "| function | what it does |", "|---|---|"]
         lines += [row(name, function) for name, function in sorted(public(module).items())]
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *numpy_functions()])
+
+
+def numpy_functions() -> list[str]:
+    """The section on NumPy's own functions."""
+    names = supported()
+    listed = textwrap.fill(", ".join(f"`{name}`" for name in names), 98, break_on_hyphens=False)
+    return [
+        "## NumPy's functions\n",
+        f"These {len(names)} functions of `np` take tensors, and are recorded, differentiated and",
+        "compiled like ours. Of others an error says what to write.\n",
+        listed,
+        "",
+    ]
 
 
 def public(module: str) -> dict[str, Any]:

@@ -1,0 +1,390 @@
+"""NumPy functions that are spelled otherwise here, or are made of a few functions of ours.
+
+The table `OURS` maps NumPy's names to ours, or to functions of this module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.registry import functions
+
+# ----- axes and shapes -----
+
+
+def transpose(x: Any, axes: Any = None) -> Any:
+    """All axes, by default in reverse."""
+    return functions["permute_dims"](x, tuple(range(x.ndim))[::-1] if axes is None else axes)
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """Two axes in each other's place."""
+    axes = list(range(x.ndim))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return functions["permute_dims"](x, tuple(axes))
+
+
+def rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
+    """Turned by right angles in the plane of two axes."""
+    for _ in range(k % 4):
+        x = functions["flip"](swapaxes(x, *axes), axis=axes[0])
+    return x
+
+
+def ravel(x: Any) -> Any:
+    """All elements in a row."""
+    return functions["reshape"](x, (-1,))
+
+
+def squeeze(x: Any, axis: Any = None) -> Any:
+    """Without axes of extent one: those named, or all."""
+    axis = tuple(k for k, n in enumerate(x.shape) if n == 1) if axis is None else axis
+    return functions["squeeze"](x, axis=axis)
+
+
+def at_least(ndim: int) -> Callable[..., Any]:
+    """`atleast_1d` and `atleast_2d`: missing dimensions are put in front."""
+
+    def one(x: Any) -> Any:
+        x = functions["asarray"](x)
+        return functions["reshape"](x, (*(1,) * (ndim - x.ndim), *x.shape))
+
+    return lambda *xs: one(xs[0]) if len(xs) == 1 else tuple(map(one, xs))
+
+
+def as_tensors(arrays: Any) -> list[Any]:
+    """Each of a sequence of arrays as a tensor."""
+    return [functions["asarray"](x) for x in arrays]
+
+
+def stacked(axis: int, least: int) -> Callable[..., Any]:
+    """`vstack` and `hstack`: joined along an axis, vectors along their only one or as rows."""
+
+    def join(arrays: Any) -> Any:
+        tensors = as_tensors(arrays)
+        rows = [functions["reshape"](x, (1,) * (least - x.ndim) + x.shape) for x in tensors]
+        return functions["concat"](rows, axis=min(axis, rows[0].ndim - 1))
+
+    return join
+
+
+def column_stack(arrays: Any) -> Any:
+    """Vectors as columns, matrices side by side."""
+    columns = [x if x.ndim > 1 else x[:, None] for x in as_tensors(arrays)]
+    return functions["concat"](columns, axis=1)
+
+
+def dstack(arrays: Any) -> Any:
+    """Joined along the third axis."""
+    deep = [
+        x[None, :, None] if x.ndim == 1 else x[..., None] if x.ndim == 2 else x
+        for x in as_tensors(arrays)
+    ]
+    return functions["concat"](deep, axis=2)
+
+
+def append(x: Any, values: Any, axis: int | None = None) -> Any:
+    """Joined; without an axis all elements in a row."""
+    return functions["concat"](as_tensors([x, values]), axis=axis)
+
+
+def array_split(x: Any, sections: Any, axis: int = 0) -> Any:
+    """Pieces whose extents differ by one at most."""
+    if isinstance(sections, int):
+        extent = int(x.shape[axis])
+        each, longer = divmod(extent, sections)
+        sections = [k * each + min(k, longer) for k in range(1, sections)]
+    return functions["split"](x, list(sections), axis=axis)
+
+
+def diag(x: Any, k: int = 0) -> Any:
+    """A diagonal of a matrix, or the matrix with a vector on its diagonal."""
+    if x.ndim > 1:
+        return functions["diagonal"](x, offset=k)
+    n = x.shape[0] + abs(k)
+    wide = functions["pad"](x, ((max(k, 0), max(-k, 0)),))
+    return functions["eye"](n, k=k, dtype=x.dtype) * wide[None, :]
+
+
+# ----- all elements in a row by default -----
+
+
+def flat(name: str) -> Callable[..., Any]:
+    """A function of one axis, of all elements in a row by default."""
+
+    def along(x: Any, axis: int | None = None, **words: Any) -> Any:
+        x = ravel(x) if axis is None else x
+        return functions[name](x, axis=0 if axis is None else axis, **words)
+
+    return along
+
+
+def flatnonzero(x: Any) -> Any:
+    """Where the elements in a row are not zero."""
+    return functions["nonzero"](ravel(x))[0]
+
+
+def argwhere(x: Any) -> Any:
+    """The coordinates of the elements that are not zero, in rows."""
+    return functions["stack"](list(functions["nonzero"](x)), axis=-1)
+
+
+def unique(x: Any) -> Any:
+    """The different elements."""
+    return functions["unique_values"](x)
+
+
+# ----- numbers -----
+
+
+def rounded(x: Any, decimals: int = 0) -> Any:
+    """To so many decimals."""
+    scale = 10.0**decimals
+    return functions["round"](x) if decimals == 0 else functions["round"](x * scale) / scale
+
+
+def scaled(factor: float) -> Callable[..., Any]:
+    """A unit in another: degrees in radians."""
+    return lambda x: x * factor
+
+
+def divided(a: Any, b: Any) -> Any:
+    """Quotient, rounded down, and remainder."""
+    return functions["floor_divide"](a, b), functions["remainder"](a, b)
+
+
+def infinite(sign: int) -> Callable[..., Any]:
+    """Whether elements are infinite, and of that sign."""
+    return lambda x: functions["isinf"](x) & (x * sign > 0)
+
+
+def sinc(x: Any) -> Any:
+    """sin(pi x) / (pi x), 1 at 0."""
+    where, angle = functions["where"], math.pi * x
+    return where(x == 0, 1.0, functions["sin"](angle) / where(x == 0, 1.0, angle))
+
+
+def angle(z: Any) -> Any:
+    """The direction of complex numbers."""
+    return functions["atan2"](functions["imag"](z), functions["real"](z))
+
+
+def nan_to_num(x: Any, nan: float = 0.0) -> Any:
+    """Finite numbers in place of NaN and infinities: `nan`, and the largest that there are."""
+    limits = np.finfo(x.dtype)
+    finite = functions["clip"](x, float(limits.min), float(limits.max))
+    return functions["where"](functions["isnan"](x), nan, finite)
+
+
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Any:
+    """Whether elements agree within NumPy's bounds."""
+    return (functions["abs"](a - b) <= atol + rtol * functions["abs"](b)) | (a == b)
+
+
+# ----- folds -----
+
+
+def without_nan(name: str, neutral: float) -> Callable[..., Any]:
+    """A fold that leaves NaN out."""
+
+    def fold(x: Any, axis: Any = None, **words: Any) -> Any:
+        return functions[name](
+            functions["where"](functions["isnan"](x), neutral, x), axis=axis, **words
+        )
+
+    return fold
+
+
+def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The mean of what is not NaN."""
+    known = functions["astype"](~functions["isnan"](x), x.dtype)
+    count = functions["sum"](known, axis=axis, keepdims=keepdims)
+    return without_nan("sum", 0.0)(x, axis=axis, keepdims=keepdims) / count
+
+
+def ptp(x: Any, axis: Any = None) -> Any:
+    """The largest less the smallest."""
+    return functions["max"](x, axis=axis) - functions["min"](x, axis=axis)
+
+
+def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
+    """The mean, with weights."""
+    if weights is None:
+        return functions["mean"](x, axis=axis)
+    total = functions["sum"](weights, axis=axis)
+    return functions["sum"](x * weights, axis=axis) / total
+
+
+def median(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
+    """The element in the middle, or the mean of both."""
+    values = ravel(x) if axis is None else functions["moveaxis"](x, axis, -1)
+    ordered, n = functions["sort"](values), int(values.shape[-1])
+    middle = (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
+    if not keepdims:
+        return middle
+    return functions["expand_dims"](middle, tuple(range(x.ndim)) if axis is None else axis)
+
+
+def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    """The integral by the trapezoidal rule."""
+    y = functions["moveaxis"](y, axis, -1)
+    step = dx if x is None else functions["diff"](x)
+    return functions["sum"]((y[..., 1:] + y[..., :-1]) / 2 * step, axis=-1)
+
+
+# ----- products -----
+
+
+def dot(a: Any, b: Any) -> Any:
+    """The product over the last axis of `a` and the last but one of `b`."""
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return functions["multiply"](a, b)
+    if np.ndim(b) <= 2:
+        return functions["matmul"](a, b)
+    return functions["tensordot"](a, b, axes=((-1,), (-2,)))
+
+
+def inner(a: Any, b: Any) -> Any:
+    """The product over the last axes of both."""
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return functions["multiply"](a, b)
+    return functions["tensordot"](a, b, axes=((-1,), (-1,)))
+
+
+def vdot(a: Any, b: Any) -> Any:
+    """The product of all elements, the first conjugated."""
+    return functions["vecdot"](ravel(a), ravel(b))
+
+
+def kron(a: Any, b: Any) -> Any:
+    """Every element of one with all of the other."""
+    ndim = max(a.ndim, b.ndim)
+    a, b = (functions["reshape"](x, (*(1,) * (ndim - x.ndim), *x.shape)) for x in (a, b))
+    wide = functions["reshape"](a, tuple(d for n in a.shape for d in (n, 1)))
+    product = wide * functions["reshape"](b, tuple(d for n in b.shape for d in (1, n)))
+    return functions["reshape"](
+        product, tuple(m * n for m, n in zip(a.shape, b.shape, strict=True))
+    )
+
+
+def outer(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """`ufunc.outer`: of every element of one argument with every element of the other."""
+    if function is None:
+        return None
+
+    def pairs(a: Any, b: Any) -> Any:
+        return function(functions["reshape"](a, (*np.shape(a), *[1] * np.ndim(b))), b)
+
+    return pairs
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The norm of vectors, or of matrices where `ord` and two axes, or dimensions, say so."""
+    of_matrix = isinstance(ord, str) or (
+        ord is not None
+        and (len(axis) == 2 if isinstance(axis, tuple) else axis is None and x.ndim == 2)
+    )
+    if not of_matrix:
+        return functions["vector_norm"](
+            x, axis=axis, keepdims=keepdims, ord=2 if ord is None else ord
+        )
+    last = x if axis is None else functions["moveaxis"](x, axis, (-2, -1))
+    y = functions["matrix_norm"](last, ord=ord, keepdims=keepdims)
+    return y if axis is None or not keepdims else functions["moveaxis"](y, (-2, -1), axis)
+
+
+def hyperplanes(name: str) -> Callable[..., Any]:
+    """A transform of two axes, by that of several."""
+
+    def transform(x: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+        return functions[name](x, s=s, axes=axes, norm=norm or "backward")
+
+    return transform
+
+
+OURS: dict[str, str | Callable[..., Any]] = {
+    "true_divide": "divide",
+    "power": "pow",
+    "float_power": "pow",
+    "invert": "bitwise_invert",
+    "absolute": "abs",
+    "fabs": "abs",
+    "conjugate": "conj",
+    "left_shift": "bitwise_left_shift",
+    "right_shift": "bitwise_right_shift",
+    "mod": "remainder",
+    "rint": "round",
+    "fmax": "maximum",
+    "fmin": "minimum",
+    **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
+    "concatenate": "concat",
+    "amax": "max",
+    "amin": "min",
+    "round": rounded,
+    "around": rounded,
+    "exp2": lambda x: functions["pow"](2.0, x),
+    "deg2rad": scaled(math.pi / 180),
+    "radians": scaled(math.pi / 180),
+    "rad2deg": scaled(180 / math.pi),
+    "degrees": scaled(180 / math.pi),
+    "divmod": divided,
+    "isposinf": infinite(1),
+    "isneginf": infinite(-1),
+    "sinc": sinc,
+    "angle": angle,
+    "nan_to_num": nan_to_num,
+    "transpose": transpose,
+    "swapaxes": swapaxes,
+    "rot90": rot90,
+    "ravel": ravel,
+    "squeeze": squeeze,
+    "atleast_1d": at_least(1),
+    "atleast_2d": at_least(2),
+    "cumsum": flat("cumulative_sum"),
+    "cumprod": flat("cumulative_prod"),
+    "flatnonzero": flatnonzero,
+    "argwhere": argwhere,
+    "unique": unique,
+    "dot": dot,
+    "inner": inner,
+    "vdot": vdot,
+    "kron": kron,
+    "matvec": lambda a, b: functions["matmul"](a, b[..., None])[..., 0],
+    "vecmat": lambda a, b: functions["matmul"](functions["conj"](a)[..., None, :], b)[..., 0, :],
+    "vstack": stacked(0, 2),
+    "hstack": stacked(1, 1),
+    "column_stack": column_stack,
+    "dstack": dstack,
+    "append": append,
+    "array_split": array_split,
+    "vsplit": lambda x, sections: functions["split"](x, sections, axis=0),
+    "hsplit": lambda x, sections: functions["split"](x, sections, axis=min(1, x.ndim - 1)),
+    "diag": diag,
+    "flipud": lambda x: functions["flip"](x, axis=0),
+    "fliplr": lambda x: functions["flip"](x, axis=1),
+    "shape": lambda x: x.shape,
+    "ndim": lambda x: x.ndim,
+    "size": lambda x: x.size,
+    "copy": "identity",
+    "isclose": isclose,
+    "allclose": lambda *args, **words: bool(functions["all"](isclose(*args, **words))),
+    "array_equal": lambda a, b: a.shape == b.shape and bool(functions["all"](a == b)),
+    "nansum": without_nan("sum", 0.0),
+    "nanprod": without_nan("prod", 1.0),
+    "nanmax": without_nan("max", -math.inf),
+    "nanmin": without_nan("min", math.inf),
+    "nanmean": nanmean,
+    "ptp": ptp,
+    "average": average,
+    "median": median,
+    "trapezoid": trapezoid,
+    "linalg.norm": norm,
+    "fft.fft2": hyperplanes("fftn"),
+    "fft.ifft2": hyperplanes("ifftn"),
+    "fft.rfft2": hyperplanes("rfftn"),
+    "fft.irfft2": hyperplanes("irfftn"),
+}
