@@ -270,10 +270,11 @@ def integers(item: Any, array: Tensor) -> Tensor:
 def mask_entries(x: Tensor, mask: Tensor, axis: int) -> list[Any]:
     """The coordinates of a mask's true elements, for the axes that it covers."""
     covered = x.shape[axis : axis + mask.ndim]
-    if covered != mask.shape:
+    points_nowhere = [isinstance(m, int) and m == 0 for m in mask.shape]
+    if any(m != d and not none for m, d, none in zip(mask.shape, covered, points_nowhere)):
         raise IndexError(
             f"a mask of shape {format_shape(mask.shape)} for extents {format_shape(covered)}",
-            "equal extents",
+            "equal extents, or none",
             "check x.shape and mask.shape",
         )
     return list(nonzero(mask))

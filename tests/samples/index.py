@@ -78,6 +78,7 @@ MASKS = [
     True,
     (0, np.array(False)),
     (..., np.array(True), 1),
+    bools(0, 4),
 ]
 
 SAMPLES: dict[str, list[Sample]] = {
