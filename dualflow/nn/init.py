@@ -13,10 +13,17 @@ from dualflow.core.context import no_grad
 from dualflow.core.devices import placed
 from dualflow.core.variable import Variable
 from dualflow.ops.basic import full
+from dualflow.ops.create import arange, eye, zeros
+from dualflow.ops.elementwise import astype
+from dualflow.ops.linalg import matmul
+from dualflow.ops.power import sqrt, square
+from dualflow.ops.reduce import sum
+from dualflow.ops.shape import matrix_transpose, reshape
 from jit.errors import ShapeError
-from jit.types import format_shape
+from jit.types import float64, format_shape
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
+NEWTON_STEPS = 50  # a singular value grows by half each time until it is near 1
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -94,11 +101,77 @@ def ones_(variable: Variable) -> Variable:
     return constant_(variable, 1.0)
 
 
+@placed
+def eye_(variable: Variable) -> Variable:
+    """The identity: ones on the diagonal of a matrix, zeros elsewhere."""
+    rows, columns = (int(n) for n in variable.shape)
+    return _assign(variable, eye(rows, columns, dtype=variable.dtype))
+
+
+@placed
+def dirac_(variable: Variable, groups: int = 1) -> Variable:
+    """Filters that hand on their input channel: the identity of convolution.
+
+    Args:
+        variable: Weights (out, in / groups, ...).
+        groups: Within each group the first channels are handed on.
+    """
+    outputs, inputs, *window = (int(n) for n in variable.shape)
+    per_group = outputs // groups
+    count = min(per_group, inputs)
+    channel = arange(count)
+    center = tuple(n // 2 for n in window)
+    values = zeros(variable.shape, dtype=variable.dtype)
+    for group in range(groups):
+        values = values.at[(group * per_group + channel, channel, *center)].set(1.0)
+    return _assign(variable, values)
+
+
+@placed
+def trunc_normal_(
+    variable: Variable,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: random.Generator | None = None,
+) -> Variable:
+    """Draws from a normal distribution, as far as it lies between `a` and `b`."""
+    low, high = (a - mean) / std, (b - mean) / std
+    settings = {"dtype": variable.dtype, "generator": generator}
+    values = random.truncated_normal(variable.shape, mean, std, low, high, **settings)
+    return _assign(variable, values)
+
+
+@placed
+def orthogonal_(
+    variable: Variable, gain: float = 1.0, generator: random.Generator | None = None
+) -> Variable:
+    """A random matrix with orthogonal rows or columns, all of length `gain` (Saxe et al., 2014).
+
+    It is the orthogonal part of a normal matrix, found by the iteration of Newton and Schulz.
+
+    Args:
+        variable: What to fill; dimensions behind the first count as one.
+        gain: The length.
+        generator: Draws the numbers; the default one when None.
+    """
+    rows = int(variable.shape[0])
+    x = random.normal((rows, int(variable.size) // rows), dtype=float64, generator=generator)
+    tall = x.shape[0] > x.shape[1]
+    x = matrix_transpose(x) if tall else x
+    x = x / sqrt(sum(square(x)))
+    for _ in range(NEWTON_STEPS):
+        x = 1.5 * x - 0.5 * matmul(matmul(x, matrix_transpose(x)), x)
+    x = matrix_transpose(x) if tall else x
+    return _assign(variable, astype(reshape(gain * x, variable.shape), variable.dtype))
+
+
 def xavier_uniform_(
     variable: Variable, gain: float = 1.0, generator: random.Generator | None = None
 ) -> Variable:
     """Uniform with variance `2 gain^2 / (inputs + outputs)` (Glorot and Bengio, 2010)."""
-    bound = gain * math.sqrt(6.0 / sum(fans(variable)))
+    bound = gain * math.sqrt(6.0 / math.fsum(fans(variable)))
     return uniform_(variable, -bound, bound, generator)
 
 
@@ -106,7 +179,7 @@ def xavier_normal_(
     variable: Variable, gain: float = 1.0, generator: random.Generator | None = None
 ) -> Variable:
     """Normal with variance `2 gain^2 / (inputs + outputs)` (Glorot and Bengio, 2010)."""
-    return normal_(variable, 0.0, gain * math.sqrt(2.0 / sum(fans(variable))), generator)
+    return normal_(variable, 0.0, gain * math.sqrt(2.0 / math.fsum(fans(variable))), generator)
 
 
 def kaiming_uniform_(

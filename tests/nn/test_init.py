@@ -113,3 +113,31 @@ def test_new_values_inside_a_function():
     renew()
     np.testing.assert_array_equal(layer.weight.numpy(), expected)
     assert renew.explain().from_graph == 1
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (4, 9), (9, 4), (3, 2, 2, 2)])
+def test_orthogonal(shape):
+    x = nn.init.orthogonal_(nn.Parameter(df.zeros(shape)), gain=2.0).numpy().reshape(shape[0], -1)
+    short = x @ x.T if x.shape[0] <= x.shape[1] else x.T @ x
+    np.testing.assert_allclose(short, 4 * np.eye(len(short)), atol=1e-5)
+    other = nn.init.orthogonal_(nn.Parameter(df.zeros(shape)), gain=2.0).numpy()
+    assert not np.allclose(other.reshape(x.shape), x)
+
+
+def test_truncated_normal():
+    x = nn.init.trunc_normal_(nn.Parameter(df.zeros((200, 200))), 1.0, 0.5, 0.5, 2.0).numpy()
+    assert 0.5 <= x.min() < 0.51
+    assert 1.99 < x.max() <= 2.0
+
+
+def test_identities():
+    assert nn.init.eye_(nn.Parameter(df.ones((2, 3)))).tolist() == np.eye(2, 3).tolist()
+    conv = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+    nn.init.dirac_(conv.weight)
+    x = df.random.normal((2, 3, 4, 4))
+    np.testing.assert_array_equal(conv(x).numpy()[:, :3], x.numpy())
+    assert (conv(x).numpy()[:, 3:] == 0).all()
+    grouped = nn.Conv1d(4, 4, 3, padding=1, bias=False, groups=2)
+    nn.init.dirac_(grouped.weight, groups=2)
+    x = df.random.normal((2, 4, 5))
+    np.testing.assert_array_equal(grouped(x).numpy(), x.numpy())
