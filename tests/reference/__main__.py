@@ -15,7 +15,7 @@ import numpy as np
 
 from jit.config import configure
 from tests.reference.cases import KINDS, MODULES
-from tests.reference.run import distance, reference, run
+from tests.reference.run import distance, reference, run_twice
 from tests.reference.test_optimizers import trained
 
 
@@ -24,7 +24,7 @@ def module_row(name: str) -> tuple[float, float, bool]:
     worst, same = {"out": 0.0, "grad": 0.0}, True
     for number, case in enumerate(MODULES[name]):
         expected = reference()[f"{name}/{number}"]
-        eager, compiled = (run(name, case, expected, mode) for mode in ("eager", "compiled"))
+        eager, compiled = run_twice(name, case, expected)
         for key, value in expected.items():
             kind = "grad" if key.startswith("grad/") else "out"
             if key.startswith(("out/", "grad/", "after/")):

@@ -97,22 +97,41 @@ def restore(module: df.nn.Module, case: Case, state: Mapping[str, Any]) -> None:
     module.load_state_dict({k: x for k, x in state.items() if k not in case.kwargs}, strict=False)
 
 
-def run(name: str, case: Case, expected: Arrays, mode: str) -> Arrays:
-    """Results, gradients and changed buffers; compiled: those of a call of the graph.
+def run(name: str, case: Case, expected: Arrays) -> Arrays:
+    """Results, gradients and changed buffers of an eager call."""
+    state = state_of(expected)
+    return called(build(name, case, state), case, keys_of(expected))
+
+
+def run_twice(name: str, case: Case, expected: Arrays) -> tuple[Arrays, Arrays]:
+    """The same of a call that is recorded, hence eager, and of one from its graph.
 
     Raises:
-        AssertionError: A compiled call did not run from its graph.
+        AssertionError: The second did not run from the graph.
     """
-    state = {k.removeprefix("state/"): x for k, x in expected.items() if k.startswith("state/")}
+    state, keys = state_of(expected), keys_of(expected)
     module = build(name, case, state)
-    keys = [key for key in expected if key.startswith("grad/")]
-    step = df.function(step_of(module, case, keys), mode=mode)
-    inputs = tensors(case.inputs)
-    if mode == "compiled":
-        step(inputs)
-        restore(module, case, state)
-    results, grads = step(inputs)
-    assert mode != "compiled" or step.from_graph == 1, step.explain()
+    step = df.function(step_of(module, case, keys))
+    first = called(module, case, keys, step)
+    restore(module, case, state)
+    second = called(module, case, keys, step)
+    assert step.from_graph == 1, step.explain()
+    return first, second
+
+
+def state_of(expected: Arrays) -> Arrays:
+    """Parameters and buffers before the call."""
+    return {k.removeprefix("state/"): x for k, x in expected.items() if k.startswith("state/")}
+
+
+def keys_of(expected: Arrays) -> list[str]:
+    """The gradients that PyTorch has."""
+    return [key for key in expected if key.startswith("grad/")]
+
+
+def called(module: df.nn.Module, case: Case, keys: list[str], step: Any = None) -> Arrays:
+    """The arrays of one call."""
+    results, grads = (step or step_of(module, case, keys))(tensors(case.inputs))
     found = {f"out/{k}": y.numpy() for k, y in enumerate(results)}
     found |= {k: g.numpy() for k, g in zip(keys, grads, strict=True)}
     return found | {f"after/{n}": b.numpy() for n, b in module.named_buffers()}

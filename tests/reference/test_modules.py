@@ -15,11 +15,11 @@ import pytest
 from jit.config import configure
 from tests.modes import graphs_only
 from tests.reference.cases import MODULES, settings_of
-from tests.reference.run import distance, reference, run
+from tests.reference.run import distance, reference, run, run_twice
 
 BOUND = 2e-5  # float32, sums in another order
 # One of each family has its machine code compared by default; all of them under `slow`.
-FAMILIES = "GELU Conv2d GroupNorm AvgPool1d LSTMCell RMSNorm CTCLoss HuberLoss Bilinear".split()
+FAMILIES = "GELU GroupNorm RMSNorm HuberLoss LSTMCell".split()
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -31,7 +31,7 @@ def test_the_same_as_pytorch(name):
 def compared_with_pytorch(name):
     for number, case in enumerate(MODULES[name]):
         expected = reference()[f"{name}/{number}"]
-        found = run(name, case, expected, "eager")
+        found = run(name, case, expected)
         for key, value in expected.items():
             if key.startswith(("out/", "grad/", "after/")):
                 assert found[key].shape == value.shape, f"{name}({case.text()}): {key}"
@@ -42,15 +42,14 @@ def compared_with_pytorch(name):
 @graphs_only
 @pytest.mark.parametrize("name", MODULES)
 def test_graphs_are_the_same(name):
-    with configure(target="interpreter"):
+    with configure(target="interpreter", check=False):
         compared_in_both_modes(name)
 
 
 def compared_in_both_modes(name):
     for number, case in enumerate(MODULES[name]):
         expected = reference()[f"{name}/{number}"]
-        eager = run(name, case, expected, "eager")
-        compiled = run(name, case, expected, "compiled")
+        eager, compiled = run_twice(name, case, expected)
         assert eager.keys() == compiled.keys()
         for key, value in eager.items():
             told = f"{name}({case.text()}): {key}"
