@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
+from numpy import ndarray
+
 from dualflow.core.backend import ON_CPU, canonical_device
 from dualflow.core.context import context, using
 from dualflow.core.tensor import Tensor
@@ -72,6 +74,8 @@ def beside(*values: Any) -> Any:
     """A `with` block inside which new tensors lie where the first tensor among `values` does."""
     for x in values:
         if isinstance(x, Tensor):
+            if x.raw.__class__ is ndarray and context.device == "cpu":
+                return ON_CPU
             place = x.device
             return ON_CPU if place == context.device else using(device=place)
     return ON_CPU

@@ -130,6 +130,7 @@ class GpuBinding:
         constants: The slot and value of each.
         given: Number of an output to that of the input whose memory it may take.
         made: Outputs that are computed: position, base, shape, dtype, bytes.
+        passed: Outputs that are there already: position, slot, the first position of that slot.
     """
 
     def __init__(self, table: Table, donate: Pairs) -> None:
@@ -145,9 +146,12 @@ class GpuBinding:
         fit = [pair for pair in donate if self._alike(*pair)]
         self.given = donors(program, fit, table.times, table.may_fail)
         self.made: list[tuple[int, int, tuple[int, ...], np.dtype[Any], int]] = []
+        self.passed: list[tuple[int, int, int]] = []
         for position, slot in enumerate(program.outputs):
-            known = program.slots[slot].role in ("input", "constant")
-            if not known and program.outputs.index(slot) == position:
+            first = program.outputs.index(slot)
+            if program.slots[slot].role in ("input", "constant") or first < position:
+                self.passed.append((position, slot, first))
+            else:
                 shape, dtype = table.shape(slot), program.slots[slot].type.dtype
                 size = math.prod(shape) * dtype.itemsize
                 self.made.append((position, table.base_of[slot], shape, dtype, size))
@@ -201,14 +205,13 @@ class GpuRun:
     def __call__(self, arrays: list[Any], *, timed: bool = False) -> list[Any]:
         """The outputs."""
         free = {k for k in self.binding.given.values() if is_free(arrays, k)}
-        stream, program = current(), self.table.program
-        given = [self._fitted(k, array) for k, array in enumerate(arrays)]
-        for k, array in enumerate(given):
-            self._enter(k, array, stream)
-        self.held = dict(zip(program.inputs, given))
+        stream = current()
+        given = self._enter(arrays, stream)
+        self.held = dict(zip(self.table.program.inputs, given))
         try:
             results = self._outputs(arrays, free)
-            self.frame.begin(stream)
+            if self.frame.begin(stream):
+                self._watch_addresses()
             self._steps(stream, timed=timed)
             self._take_out(results, stream)
             self._pass_on(results)
@@ -218,14 +221,39 @@ class GpuRun:
 
     # ----- what comes in -----
 
-    def _fitted(self, number: int, array: Any) -> Any:
-        """An input as kernels can read it: CuPy's, in order, on this device; or the host's."""
-        _, shape, dtype = self.binding.inputs[number]
+    def _enter(self, arrays: list[Any], stream: Any) -> list[Any]:
+        """Sets the bases of inputs; the arrays whose memory they are."""
+        given, bases, nowhere = list[Any](), self.frame.bases, self.frame.arena.ptr
+        ndarray, device, copied = cupy().ndarray, self.device, self._copied
+        for k, (array, (base, shape, dtype)) in enumerate(
+            zip(arrays, self.binding.inputs, strict=True)
+        ):
+            data = array.data if array.__class__ is ndarray else None
+            if (
+                data is not None
+                and array.dtype == dtype
+                and array.shape == shape
+                and data.device_id == device
+                and data.ptr % ALIGNED == 0
+                and array.flags.c_contiguous
+                and k not in copied
+            ):
+                bases[base] = data.ptr or nowhere
+            else:
+                array = self._bring(k, array, stream)
+            given.append(array)
+        return given
+
+    def _bring(self, number: int, array: Any, stream: Any) -> Any:
+        """An input in order; what the host holds, or what always moves, is copied to one place."""
+        base, shape, dtype = self.binding.inputs[number]
         if array.dtype != dtype or array.shape != shape:
             given = f"argument {number} of {self.name} is {array.dtype}{list(array.shape)}"
             raise DTypeError(given, f"{dtype}{list(shape)}", "convert it first")
         if isinstance(array, np.ndarray | np.generic):
-            return np.ascontiguousarray(array).reshape(shape)
+            array = np.ascontiguousarray(array).reshape(shape)
+            self._copy(number, array.ctypes.data, array.nbytes, stream, "memcpyHostToDevice")
+            return array
         if array.data.device_id != self.device:
             raise DeviceError(
                 f"argument {number} of {self.name} lies on gpu:{array.data.device_id}",
@@ -233,18 +261,12 @@ class GpuRun:
                 f'x.to("gpu:{self.device}")',
             )
         if not array.flags.c_contiguous or array.data.ptr % ALIGNED:
-            return cupy().array(array, order="C", copy=True)
-        return array
-
-    def _enter(self, number: int, array: Any, stream: Any) -> None:
-        """Sets the base of an input; what the host holds, or what always moves, is copied."""
-        base = self.binding.inputs[number][0]
-        if isinstance(array, np.ndarray):
-            self._copy(number, array.ctypes.data, array.nbytes, stream, "memcpyHostToDevice")
-        elif number in self._copied:
+            array = cupy().array(array, order="C", copy=True)
+        if number in self._copied:
             self._copy(number, array.data.ptr, array.nbytes, stream, "memcpyDeviceToDevice")
         else:
-            self.frame.bases[base] = array.data.ptr or self.frame.arena.ptr
+            self.frame.bases[base] = array.data.ptr
+        return array
 
     def _copy(self, number: int, source: int, size: int, stream: Any, kind: str) -> None:
         place = self._staged.get(number)
@@ -277,7 +299,6 @@ class GpuRun:
                 results[position] = array = self._room(position, shape, dtype, size, in_turns)
                 address = array.data.ptr
             self.frame.bases[base] = address
-        self._watch_addresses()
         return results
 
     def _room(self, position: int, shape: Any, dtype: Any, size: int, in_turns: bool) -> Any:  # noqa: FBT001
@@ -322,16 +343,13 @@ class GpuRun:
 
     def _pass_on(self, results: list[Any]) -> None:
         """Results that are inputs, constants, or other results."""
-        program = self.table.program
-        for position, slot in enumerate(program.outputs):
-            first = program.outputs.index(slot)
-            if program.slots[slot].role == "input":
-                array = self.held[slot]
-                results[position] = cupy().asarray(array)
-            elif program.slots[slot].role == "constant":
+        for position, slot, first in self.binding.passed:
+            if slot in self.constants:
                 results[position] = self.constants[slot]
             elif first < position:
                 results[position] = results[first]
+            else:
+                results[position] = cupy().asarray(self.held[slot])
 
     # ----- what happens in between -----
 

@@ -70,15 +70,21 @@ class Frame:
         handle = function(self.device, row.code)
         return (handle, *row.blocks, *row.code.threads, row.code.shared)
 
-    def begin(self, stream: Any) -> None:
-        """Takes over the addresses in `bases`; work of before, on another stream, is waited for."""
+    def begin(self, stream: Any) -> bool:
+        """Takes over the addresses in `bases`; work of before, on another stream, is waited for.
+
+        Returns:
+            Whether they are others than those of the call before.
+        """
         key = self.bases.tobytes()
-        if key != self._key:
+        moved = key != self._key
+        if moved:
             self.words[:] = words_of(self.table, self.bases)
             self._key = key
         if self._stream is not None and self._stream.ptr != stream.ptr:
             stream.wait_event(self._stream.record())
         self._stream = stream
+        return moved
 
     def run(self, number: int, stretch: Stretch, stream: Any) -> None:
         """The launches of a stretch: as a graph, if their addresses have come before."""

@@ -17,7 +17,7 @@ from tests.samples import SAMPLES
 
 NAMES = sorted(SAMPLES)
 DEVICE = "gpu:1"
-MOST = 9  # samples of a function
+MOST = 5  # samples of a function
 LEAST = np.array([1e-2])  # below it rounding counts as if it were so large
 
 
