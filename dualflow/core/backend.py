@@ -85,7 +85,7 @@ def to_device(array: Any, device: str) -> Any:
         return module.asarray(array)
 
 
-def on_host(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+def by_host(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     """`evaluate` of an op that CuPy has no function for: arrays on a GPU go through the host."""
 
     def run(xp: Any, *arrays: Any, **attrs: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.backend import by_host
 from dualflow.core.batching import along_axes
 from dualflow.core.inspection import complex_dtype, real_dtype
 from dualflow.core.op import Op, bind
@@ -38,7 +39,7 @@ def _on_host(evaluate: Any, infer: Any) -> Any:
 def _transform(name: str, evaluate: Any, infer: Any, vjp: Any) -> Op:
     return Op(
         name=name,
-        evaluate=evaluate,
+        evaluate=by_host(evaluate),
         infer=infer,
         lower=_on_host(evaluate, infer),
         vjps=(vjp,),

@@ -14,7 +14,7 @@ from typing import Any, Never
 import numpy as np
 
 from dualflow.core.axes import canonical_axis
-from dualflow.core.backend import on_host
+from dualflow.core.backend import by_host
 from dualflow.core.batching import count, front_aligned, one_later, spread
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast
@@ -221,7 +221,7 @@ def _scatter_evaluate(xp: Any, x: Any, v: Any, *indices: Any, axes: Axes, combin
     return y
 
 
-@on_host  # CuPy folds in no fixed order, and few dtypes
+@by_host  # CuPy folds in no fixed order, and few dtypes
 def _fold(xp: Any, x: Any, v: Any, *indices: Any, axes: Axes, combine: str) -> Any:
     y = x.copy()
     # In one dimension NumPy folds several times faster, in the same order.

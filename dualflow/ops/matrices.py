@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.backend import by_host
 from dualflow.core.batching import leading
 from dualflow.core.convert import as_tensor
 from dualflow.core.doors import meet
@@ -55,7 +56,7 @@ def on_host(name: str, evaluate: Callable[..., Any], infer: Callable[..., Any], 
         return form.extern(name, xs, types, lambda *arrays: checked(np, *arrays, **attrs))
 
     rules = {"batch": leading} | rules
-    return Op(name=name, evaluate=checked, infer=infer, lower=lower, **rules)
+    return Op(name=name, evaluate=by_host(checked), infer=infer, lower=lower, **rules)
 
 
 def tuple_of(out: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from dualflow.core.axes import canonical_axis, canonical_shape
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.create import arange
@@ -23,6 +24,7 @@ from jit.types import format_extent, format_shape, int64, product
 
 
 @api
+@placed
 def repeat(x: Any, repeats: Any, /, *, axis: int | None = None, **foreign: Never) -> Tensor:
     """Each element of `x`, several times in a row.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.inspection import finfo, real_dtype
 from dualflow.core.op import bind
 from dualflow.core.registry import api
@@ -319,6 +320,7 @@ def _tolerance(rtol: Any, x: Tensor, largest: Tensor) -> Tensor:
 
 
 @api
+@placed
 def matrix_rank(x: Any, /, *, rtol: Any = None) -> Tensor:
     """How many singular values of each matrix are not 0.
 
@@ -380,6 +382,7 @@ _pinv = on_host("pinv", _pinv_evaluate, _pinv_type, vjps=(_pinv_vjp, None), jvp=
 
 
 @api
+@placed
 def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
     """The pseudoinverse of each matrix: it solves equations in the sense of least squares.
 

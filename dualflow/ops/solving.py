@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from dualflow.core.batching import aligned
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast, conjugated
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.inspection import real_dtype
 from dualflow.core.op import bind
@@ -247,6 +248,7 @@ def slogdet(x: Any, /) -> SlogdetResult:
 
 
 @api
+@placed
 def matrix_power(x: Any, n: int, /) -> Tensor:
     """Each matrix multiplied with itself.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dualflow.core.backend import on_host
+from dualflow.core.backend import by_host
 from dualflow.core.define import elementwise
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -116,6 +116,6 @@ erf = elementwise(
     "erf",
     lambda y, x: (2 / math.sqrt(math.pi)) * exp(-(x * x)),
     accepts="floating",
-    evaluate=on_host(lambda xp, x: special.erf(x)),  # NumPy has none
+    evaluate=by_host(lambda xp, x: special.erf(x)),  # NumPy has none
     doc="The error function of each element: the integral of 2/sqrt(pi) exp(-t**2) from 0.",
 )

@@ -6,7 +6,9 @@ and steps that Python does anyway.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -114,9 +116,16 @@ def host_step(node: Node) -> Callable[..., Any]:
 
     def host(*arrays: Any) -> Any:
         with np.errstate(all="ignore"):
-            return evaluate(np, *arrays, **attrs)
+            return evaluate(module_of(arrays), *arrays, **attrs)
 
     return host
+
+
+def module_of(arrays: Sequence[Any]) -> ModuleType:
+    """The array module of arrays: the one that their class comes from, such as CuPy."""
+    names = [type(x).__module__.partition(".")[0] for x in arrays]
+    other = next((name for name in names if name != np.__name__), None)
+    return np if other is None else sys.modules[other]
 
 
 def is_computed(node: Node) -> bool:
