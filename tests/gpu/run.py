@@ -36,6 +36,7 @@ def run(tests: list[str], log: str, seconds: float) -> tuple[Counter[str], list[
     """The outcome of some tests in a process of their own."""
     command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-q", "--tb=line", "-rfE"]
     environment = {**os.environ, "DUALFLOW_GPU_LOG": log, "OPENBLAS_NUM_THREADS": "1"}
+    environment |= {"OMP_NUM_THREADS": "1", "JIT_CHECK": "0", "JIT_CACHE": f"{log}.kernels"}
     try:
         ran = subprocess.run(
             command,
@@ -43,7 +44,7 @@ def run(tests: list[str], log: str, seconds: float) -> tuple[Counter[str], list[
             text=True,
             check=False,
             timeout=seconds,
-            env={**environment, "OMP_NUM_THREADS": "1"},
+            env=environment,
         )
     except subprocess.TimeoutExpired:
         return Counter(failed=len(tests)), [[test, "took too long"] for test in tests]
@@ -61,28 +62,31 @@ def main() -> int:
     """Runs all, writes the file, and prints what failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="a JSON file")
-    parser.add_argument("--jobs", type=int, default=8)
+    parser.add_argument("--jobs", type=int, default=12)
     parser.add_argument("--each", type=int, default=12, help="tests of a process")
     parser.add_argument("--seconds", type=float, default=220.0, help="after which no more start")
     parser.add_argument("-k", default="", help="only tests with this in their names")
     arguments = parser.parse_args()
+    device = device_name()  # an error here says what is missing
     started, tests = time.perf_counter(), [x for x in collected() if arguments.k in x]
     count = -(-len(tests) // arguments.each)
     shards = [tests[k::count] for k in range(count)]
-    with tempfile.NamedTemporaryFile(suffix=".log") as log:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "results.log"
+        log.touch()
 
         def one(shard: list[str]) -> tuple[Counter[str], list[list[str]]]:
             left = arguments.seconds - (time.perf_counter() - started)
             if left < 1:
                 return Counter({"not run": len(shard)}), []
-            return run(shard, log.name, left)
+            return run(shard, str(log), left)
 
         with ThreadPoolExecutor(arguments.jobs) as pool:
             outcomes = list(pool.map(one, shards))
-        lines = [json.loads(line) for line in Path(log.name).read_text().splitlines()]
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
     near = Counter(f"{what}: {how}" for _, what, how in lines)
     result = {
-        "device": device_name(),
+        "device": device,
         "date": f"{datetime.now():%Y-%m-%d %H:%M}",
         "commit": commit(),
         "tests": dict(sum([counts for counts, _ in outcomes], Counter())),
