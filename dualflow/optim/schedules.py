@@ -59,7 +59,7 @@ class Schedule:
         self._set()
 
     def _set(self) -> None:
-        with no_grad():
+        with no_grad(), beside(self.count):
             for k, (group, base) in enumerate(
                 zip(self.optimizer.param_groups, self.base_lrs, strict=True)
             ):

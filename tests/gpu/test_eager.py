@@ -179,3 +179,44 @@ def test_the_names_that_the_stand_in_has_are_those_of_cupy():
     listed = cupy_names.listed(cupy)
     if listed.split("\n")[0] == cupy_names.FILE.read_text(encoding="utf-8").split("\n")[0]:
         assert listed == cupy_names.FILE.read_text(encoding="utf-8")
+
+
+LAYERS = {
+    "norm": lambda: (nn.BatchNorm1d(4), (5, 4)),
+    "conv": lambda: (nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(2)), (2, 2, 6, 6)),
+    "recurrent": lambda: (nn.LSTM(4, 3), (5, 2, 4)),
+    "cell": lambda: (nn.GRUCell(4, 3), (2, 4)),
+    "attention": lambda: (nn.TransformerEncoderLayer(4, 2, 8), (3, 2, 4)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_compute_where_their_input_lies(name, by_cupy):
+    df.random.seed(0)
+    layer, shape = LAYERS[name]()
+    x = df.randn(*shape)
+    layer.to("gpu:1")
+    y = layer(x.to("gpu:1"))
+    y = y[0] if isinstance(y, tuple) else y
+    y.sum().backward()
+    assert y.device == "gpu:1"
+    assert all(p.grad.device == "gpu:1" for p in layer.parameters())
+
+
+OPTIMIZERS = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam"]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimisers_update_where_parameters_lie(name, by_cupy):
+    w = df.Variable(df.ones(3, device="gpu:1"))
+    optimizer = getattr(df.optim, name)([w], lr=0.1)
+    schedule = df.optim.ExponentialLR(optimizer, 0.5)
+    for _ in range(2):
+        (w * w).sum().backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    assert w.device == "gpu:1"
+    assert w.tolist() != [1.0] * 3
+    optimizer.to("cpu")
+    assert float(optimizer.lr) == pytest.approx(0.025)

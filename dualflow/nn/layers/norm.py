@@ -10,7 +10,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn.module import Module, Parameter
-from dualflow.ops.create import ones, zeros
+from dualflow.ops.create import ones, ones_like, zeros
 from dualflow.ops.elementwise import astype
 from jit.errors import ShapeError
 from jit.types import format_shape, int64
@@ -180,7 +180,7 @@ class _Running(Module):
         """Running statistics as they were at first."""
         if self.track_running_stats:
             self.running_mean.zero_()  # type: ignore[union-attr]
-            self.running_var.assign(ones(self.num_features, dtype=self.running_var.dtype))  # type: ignore[union-attr]
+            self.running_var.assign(ones_like(self.running_var))  # type: ignore[arg-type]
             self.num_batches_tracked.zero_()  # type: ignore[union-attr]
 
     def check(self, x: Tensor) -> None:
