@@ -71,6 +71,10 @@ class Owner(Protocol):
         """The value, which later calls must have too."""
         ...
 
+    def formats(self, number: Number, spec: str, text: str, /) -> bool:
+        """A number was made text; whether later calls can do so, as it is only printed."""
+        ...
+
 
 class Number:
     """A number that may be another one in later calls.
@@ -129,6 +133,10 @@ class Number:
         return str(self.fixed())
 
     def __format__(self, spec: str) -> str:
+        if self.owner.live:
+            text = format(self.value, spec)
+            if self.owner.formats(self, spec, text):
+                return text
         return format(self.fixed(), spec)
 
     def __round__(self, digits: Any = None) -> Any:

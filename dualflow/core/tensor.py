@@ -240,6 +240,11 @@ class Tensor(Methods, NumPyProtocols):
     __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType] - `==` is elementwise
 
     def __format__(self, spec: str) -> str:
+        trace = context.trace
+        if trace is not None and self.raw is not None:
+            text = format(self.raw.item(), spec) if spec else self._written(self.raw)
+            if trace.formats(self, spec, text):
+                return text
         if not spec:
             return str(self)
         return format(self.concrete("format()").item(), spec)
@@ -247,7 +252,10 @@ class Tensor(Methods, NumPyProtocols):
     def __repr__(self) -> str:
         if self.raw is None and not (context.trace is not None and context.trace.runs):
             return f"Tensor(symbolic, shape={self.shape}, dtype={self.dtype})"
-        data = backend.to_device(self.concrete("repr()"), "cpu")
+        return self._written(self.concrete("repr()"))
+
+    def _written(self, array: Any) -> str:
+        data = backend.to_device(array, "cpu")
         text = np.array2string(data, separator=", ", prefix="Tensor(", threshold=100, edgeitems=3)
         place = "" if self.device == "cpu" else f", device={self.device}"
         return f"Tensor({text}, shape={data.shape}, dtype={self.dtype}{place})"

@@ -19,6 +19,7 @@ from dualflow.core.context import context
 from dualflow.core.number import value_of
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.parts import VALUES
+from dualflow.tracing.texts import Texts
 
 PLAIN = (*VALUES, np.generic, type, Enum, range, type(Ellipsis))
 
@@ -61,11 +62,13 @@ class Ledger:
 
     Attributes:
         crossing: How many crossings there were so far.
+        texts: F-strings of tensors.
     """
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
         self.crossing = 0
+        self.texts = Texts()
 
     def note(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 from dualflow.core.context import context, using
 from dualflow.core.source import line_in, user_line
 from dualflow.tracing.ledger import Ledger, current, replayable
+from dualflow.tracing.texts import Form, filled, opened
 
 STREAMS = ("stdout", "stderr")
 LEVELS = {
@@ -41,15 +42,15 @@ class Stream:
 
 def note_print(ledger: Ledger, values: tuple[Any, ...], how: dict[str, Any]) -> None:
     """Prints, and has later calls print what they find there."""
-    values = tuple([x if replayable(x) else str(x) for x in values])  # what `str` reads is guarded
+    forms = [x if type(x) is Form or replayable(x) else str(x) for x in values]  # its reads guard
     file = how.pop("file", None)
     to = next((Stream(name) for name in STREAMS if file is getattr(sys, name)), file)
 
     def act(given: Any) -> None:
         stream = getattr(sys, to.name) if isinstance(to, Stream) else to
-        builtins.print(*given[0], **given[1], file=stream)
+        builtins.print(*filled(given[0], forms), **given[1], file=stream)
 
-    do(ledger, act, (values, how), f"prints at {user_line()}")
+    do(ledger, act, (opened(forms), how), f"prints at {user_line()}")
 
 
 def do(ledger: Ledger, act: Callable[[Any], None], value: Any, told: str) -> None:
@@ -67,7 +68,7 @@ def stand_in_for_print(original: Callable[..., None]) -> Callable[..., None]:
         if ledger is None or not replayable(how, [how.get("file")]):
             original(*values, **how)
         else:
-            note_print(ledger, values, how)
+            note_print(ledger, ledger.texts.taken(sys._getframe(1), values), how)
 
     return print
 
@@ -80,9 +81,12 @@ def note_log(
 ) -> None:
     """Logs, and has later calls log what they find, at this line of the program."""
     file, line, function, _ = logger.findCaller(False, stacklevel)  # noqa: FBT003 - its signature
+    forms = (level, text, *args)
+    halves = opened(forms[:2]), opened(args)
 
     def act(given: Any) -> None:
-        level, text, args, extra = given
+        level, text, *args = filled((*given[0], *given[1]), forms)
+        extra, args = given[2], tuple(args)
         if logger.isEnabledFor(level):
             logger.handle(
                 logger.makeRecord(
@@ -90,7 +94,7 @@ def note_log(
                 )
             )
 
-    do(ledger, act, (level, text, args, extra), f"logs at {line_in(file, line)}")
+    do(ledger, act, (*halves, extra), f"logs at {line_in(file, line)}")
 
 
 def stand_in_for_log(original: Callable[..., None], level: int | None) -> Callable[..., None]:
@@ -99,9 +103,10 @@ def stand_in_for_log(original: Callable[..., None], level: int | None) -> Callab
     def method(self: Any, *args: Any, **how: Any) -> None:
         ledger, stacklevel = current(), how.pop("stacklevel", 1) + 1
         extra = how.get("extra")
-        of: Any = args if level is None else (level, *args)
+        values = args if ledger is None else ledger.texts.taken(sys._getframe(1), args)
+        of: Any = values if level is None else (level, *values)
         plain = not (how.get("exc_info") or how.get("stack_info")) and len(of) > 1
-        if ledger is None or not plain or not replayable((of, extra)):
+        if ledger is None or not plain or not replayable((opened(of), extra)):
             original(self, *args, **how, stacklevel=stacklevel)
         else:
             note_log(ledger, self, of[0], of[1], of[2:], extra, stacklevel + 1)

@@ -41,16 +41,22 @@ class Scalars:
 
     Attributes:
         made: All numbers, for Python may have kept any of them somewhere.
+        formats: Is told of numbers that become text.
         guesses: What was guessed of extents that vary.
         why: What was decided or fixed, and where, of numbers and of extents that users read.
     """
 
-    def __init__(self, where: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        where: Callable[[], str | None] = lambda: None,
+        formats: Callable[[Number, str, str], bool] = lambda *_: False,
+    ) -> None:
         self._thread: int | None = get_ident()
         self.made: list[Number] = []
         self.guesses: list[Guess] = []
         self.why: list[str] = []
         self._where = where
+        self.formats = formats
         self._lines: list[str] = []
         self._checked: set[str] = set()
         self._scope: dict[str, Any] = {

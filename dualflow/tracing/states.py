@@ -248,12 +248,17 @@ class States:
         """Notes what was appended to lists; what cannot be appended again, in words."""
         for guard, before in reach.grown:
             holder = guard.where.holder  # type: ignore[union-attr]
-            items = holder[len(before) :]
+            items = holder[len(before) :] if type(holder) is list else [*holder.difference(before)]
             if not items:
                 continue
-            known = reach.effects.grew(holder, len(items)) and not reach.equals()
+            known = reach.grew(holder, len(items)) and not reach.equals()
             if not known or not replayable(items) or not all(map(reach.fresh, items)):
                 return reach.told(guard)
+            if type(holder) is set:
+                holder.difference_update(items)
+                told = f"adds to {guard.place}"
+                holder.update(self._trace.ledger.note(holder.update, items, told, keeps=True))
+                continue
             told, start = f"appends to {guard.place}", len(before)
             for crossing, count in self._growth(holder, len(items)):
                 new = holder[start : start + count]

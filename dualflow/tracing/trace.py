@@ -18,7 +18,7 @@ from dualflow.core.context import context
 from dualflow.core.number import Number, plain, value_of
 from dualflow.core.op import Op, Symbol, argument_types, array_types, registry, values
 from dualflow.core.record import clock, hang
-from dualflow.core.source import user_line
+from dualflow.core.source import user_frame, user_line
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.attrs import agreed, at_hint, has_dim, make_plain, settled, varying_types
 from dualflow.tracing.captured import Captured
@@ -40,6 +40,7 @@ from jit.errors import TraceError
 from jit.ir.graph import Graph, Node, Value
 from jit.types import TensorType
 
+TEXTS = "hand tensors to print and to loggers, or f-strings of them right away"
 NOTHING_VARIES: Mapping[int, Sequence[int | str]] = {}
 
 
@@ -86,7 +87,7 @@ class Trace(Placed):
         self.settings = Settings()
         self.check: Check | None = None
         self.equals = Equals((), {})
-        self.scalars = Scalars(user_line)
+        self.scalars = Scalars(user_line, self.formats)
         self.states = States(known or Volatile(), self)
         self._reach = Reach(self.refuse, self.settings, self.states.plant)
         self.ledger = Ledger()
@@ -290,6 +291,11 @@ class Trace(Placed):
         """Refuses at the end what a graph, which reads once and writes once, cannot do."""
         if (variable := self.variables.foreign_grad()) is not None:
             self.refuse(f"the .grad of {variable.label()} is made another Variable", "copy it")
+        for x, line in self.ledger.texts.lost():
+            if type(x) is Number:
+                x.fixed()
+            else:
+                self.refuse(f"a value leaves for Python through an f-string at {line}", TEXTS)
         if not self._arrays.same():
             self.refuse("a NumPy array changes while the call uses it", "use a Variable for it")
 
@@ -316,6 +322,14 @@ class Trace(Placed):
                 f"a value leaves for Python through {how} at {user_line()}",
                 "keep it a tensor inside the function, and convert the result",
             )
+
+    def formats(self, x: Any, spec: str, text: str) -> bool:
+        """A tensor or number is made text; whether that is printed only, as far as can be told."""
+        return self.runs_here(x) and self.ledger.texts.note(user_frame(), x, spec, text)
+
+    def runs_here(self, x: Any) -> bool:
+        """Whether a tensor or a number belongs to this recording."""
+        return x.owner is self.scalars if type(x) is Number else self.owns(x)
 
     def refuse(self, reason: str, remedy: str, kind: str = "escape") -> None:
         """The call did what no graph can replay; it goes on, and segments take over."""
@@ -417,6 +431,7 @@ class Trace(Placed):
         for record in self._records:
             make_plain(record)
         self.crossings = None  # which knows frames
+        self.ledger.texts.clear()
         for kept in (self._records, self._captured, self._arrays):
             kept.clear()
         self.variables.release()

@@ -54,8 +54,8 @@ def follow(follower: Follower, value: Any, place: str, origin: Origin) -> None:
 
 
 def where(value: Any) -> Contents | None:
-    """The items of a container that can be written one by one."""
-    return Contents(value) if type(value) in WRITABLE else None
+    """The items of a container that can be put back."""
+    return Contents(value) if type(value) in (*WRITABLE, set) else None
 
 
 def _differing(

@@ -30,7 +30,7 @@ class Effects:
         """A method that changes its object is called."""
         key = id(container)
         self._mutated.setdefault(key, (container, line_of(frame)))
-        if method == "append":
+        if method in ("append", "add"):
             self._grown[key] += 1
         elif method == "extend" and type(container) is list:
             self._grown[key] -= len(container)
@@ -40,7 +40,7 @@ class Effects:
         self._grown[id(container)] += len(container)
 
     def grew(self, container: Any, count: int) -> bool:
-        """Whether code that ran has appended so many items, and not another thread."""
+        """Whether code that ran has added so many items, and not another thread."""
         return self._grown[id(container)] == count
 
     def growth(self) -> dict[int, int]:

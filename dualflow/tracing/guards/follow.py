@@ -105,7 +105,7 @@ class Follower:
         self.stored: set[str] = set()
         self.origins: dict[str, types.CodeType] = {}
         self.arrays: dict[int, tuple[np.ndarray[Any, Any], str, Origin, bytes | None]] = {}
-        self.ways: dict[int, set[Way]] = {}  # to arrays, lists, dicts by id; None: unknown
+        self.ways: dict[int, set[Way]] = {}  # to arrays, containers by id; None: unknown
         self.long: dict[int, tuple[str, Origin]] = {}  # lists with too many items to compare
         self.generators: dict[int, tuple[Any, str, str]] = {}
         self.objects: dict[int, Attributes] = {}
@@ -200,7 +200,7 @@ class Follower:
 
     def inside(self, value: Any, place: str, origin: Origin, way: Way = None) -> None:
         """Guards what can be reached through a value, soon; `way` is how code comes to a list."""
-        if isinstance(value, list | dict):
+        if isinstance(value, list | dict | set):
             self.ways.setdefault(id(value), set()).add(way)
         if isinstance(value, STATELESS) or id(value) in self._inside:
             return

@@ -1,8 +1,9 @@
-"""Grown: lists that recorded code does nothing with but append to them.
+"""Grown: lists and sets that recorded code does nothing with but add to them.
 
 What such a list holds decides nothing, so no guard is about it. A value that is read leaves no
 trace in Python; so the code that can name the list is read: each place that loads it must look up
-`append` or `extend` on it, or hand it to a local name of which the same holds.
+`append` or `extend` on it (`add` on a set), extend it by `+=` and put it back under its name, or
+hand it to a local name of which the same holds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dualflow.tracing.guards.bytecode import listing
 from dualflow.tracing.guards.stack import use_of
 
 UNTOLD = frozenset(("__self__", "locals"))  # a list by way of its method, or of its local name
-METHODS = frozenset(("append", "extend"))
+METHODS = {list: frozenset(("append", "extend")), set: frozenset(("add",))}
 LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_ATTR", "LOAD_METHOD")
 FASTS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW")
 NO_LOADS = (
@@ -35,17 +36,28 @@ class Grown:
     Args:
         codes: The code that ran.
         ways: By id of a list or dict, how code can reach it; None among them if nobody knows.
+
+    Attributes:
+        by_operator: Ids of lists that are extended by `+=`, which nobody counts.
     """
 
     def __init__(self, codes: Iterable[CodeType], ways: dict[int, set[Way]]) -> None:
         self._codes = list(codes)
         self._ways = ways
-        self._appends = any(not METHODS.isdisjoint(code.co_names) for code in self._codes)
+        self.by_operator: set[int] = set()
+        self._methods: frozenset[str] = frozenset()
+        self._extends = False
 
-    def only(self, holder: list[object]) -> bool:
-        """Whether a list is appended to at most."""
+    def only(self, holder: Any) -> bool:
+        """Whether a list or a set is added to at most."""
         ways = self._ways.get(id(holder), {None})
-        return self._appends and all(map(self._is_harmless, ways))
+        self._methods, self._extends = METHODS.get(type(holder), frozenset()), False
+        if not all(map(self._is_harmless, ways)):
+            return False
+        if self._extends:
+            self.by_operator.add(id(holder))
+        named = any(not self._methods.isdisjoint(code.co_names) for code in self._codes)
+        return named or self._extends
 
     def _is_harmless(self, way: Way) -> bool:
         if isinstance(way, str):
@@ -95,6 +107,9 @@ class Grown:
         taker, above = use.instruction, use.above
         if taker.opname == "POP_TOP":
             return True
+        if is_operator(taker) and not keys and len(above) == 1 and "extend" in self._methods:
+            self._extends = True
+            return is_put_back(lines, use.number, lines[number].argval)
         if taker.opname == "STORE_FAST" and not above:
             name = taker.argval
             return name in known or all(
@@ -108,7 +123,20 @@ class Grown:
                 return True
             return self._appended(lines, use.number, keys[1:], known)
         looked_up = taker.opname in ("LOAD_METHOD", "LOAD_ATTR") and not above
-        return looked_up and not keys and taker.argval in METHODS
+        return looked_up and not keys and taker.argval in self._methods
+
+
+def is_operator(instruction: dis.Instruction) -> bool:
+    """Whether an instruction is `+=`."""
+    return instruction.opname == "BINARY_OP" and instruction.argrepr == "+="
+
+
+def is_put_back(lines: Sequence[dis.Instruction], number: int, name: Any) -> bool:
+    """Whether what an instruction gives is stored under a name, in a scope or an object."""
+    rest = [x for x in lines[number + 1 : number + 6] if x.opname != "CACHE"]
+    if rest and rest[0].opname == "SWAP":
+        return len(rest) > 1 and rest[1].opname == "STORE_ATTR" and rest[1].argval == name
+    return bool(rest) and rest[0].opname in NO_LOADS[:5] and rest[0].argval == name
 
 
 def words(argument: Any) -> tuple[Any, ...]:

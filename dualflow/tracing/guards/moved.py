@@ -86,6 +86,8 @@ class Moved:
         holder, key = where.holder, ("items", id(where.holder))
         if isinstance(holder, dict):
             return key, tuple(holder.items())
+        if isinstance(holder, set):
+            return key, frozenset(holder)
         new = holder[len(before) :]
         same = len(holder) > len(before) and all(map(lambda a, b: a is b, holder, before))
         same = same and type(holder) is list and id(holder) not in read

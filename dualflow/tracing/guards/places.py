@@ -144,10 +144,10 @@ class ClassAttribute:
 
 
 class Contents:
-    """All items of a list or dict, which one guard is about.
+    """All items of a list, dict or set, which one guard is about.
 
     Args:
-        holder: The list or dict.
+        holder: The list, dict or set.
     """
 
     __slots__ = ("holder",)
@@ -158,7 +158,7 @@ class Contents:
     def changed(self, before: Any) -> list[Key]:
         """The items that are others than before; none where there are more or fewer of them."""
         now, holder = self.holder, id(self.holder)
-        if len(now) != len(before):
+        if len(now) != len(before) or isinstance(now, set):
             return []
         if isinstance(before, dict):
             names = [name for name in before if now.get(name, MISSING) is not before[name]]
@@ -168,10 +168,13 @@ class Contents:
 
     def restore(self, before: Any) -> None:
         """Puts all items back, if there are others."""
-        if len(self.holder) == len(before) and not self.changed(before):
+        if isinstance(self.holder, set):
+            self.holder.intersection_update(before)
+        elif len(self.holder) == len(before) and not self.changed(before):
             return
-        self.holder.clear()
-        if isinstance(before, dict):
+        else:
+            self.holder.clear()
+        if isinstance(self.holder, dict | set):
             self.holder.update(before)
         else:
             self.holder.extend(before)

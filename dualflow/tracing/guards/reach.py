@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import threading
 import types
 import weakref
 from collections import deque
@@ -25,7 +26,7 @@ from dualflow.tracing.guards.check import PLAIN, Check, Guard, Origin
 from dualflow.tracing.guards.effects import Effects
 from dualflow.tracing.guards.equals import Equals, by_value
 from dualflow.tracing.guards.follow import LOCKS, Counting, Follower, Plant
-from dualflow.tracing.guards.grown import Grown
+from dualflow.tracing.guards.grown import METHODS, Grown
 from dualflow.tracing.guards.holders import random_state
 from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.moved import Moved
@@ -49,7 +50,7 @@ class Reach:
         effects: What the code may have changed.
         given: Which arrays were given to ops.
         moved: What it has changed so far.
-        grown: Lists that code only appends to: what would guard them, and what they held before.
+        grown: What code only adds to: what would guard it, and what it held before.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Reach:
         self.moved = Moved(self._follower, self.effects, settings, self._is_local)
         self._made: dict[int, Any] = {}
         self._refused: set[str] = set()
+        self._by_operator: set[int] = set()
         self._numpy = ""
         self._passing: set[int] = set()
         self._nodes: set[int] = set()  # ids of what is in arguments and results
@@ -282,14 +284,25 @@ class Reach:
         grown = Grown(self._codes.values(), {} if follower.whole else follower.ways)
         for guard in guards:
             where = guard.where
-            if isinstance(where, Contents) and type(where.holder) is list:
-                if grown.only(where.holder):
-                    self.grown.append((guard, follower.constants[guard.expected]))
+            if isinstance(where, Contents) and type(where.holder) in METHODS:
+                before = follower.constants[guard.expected]
+                if grown.only(where.holder) and self._all_are_new(where.holder, before):
+                    self.grown.append((guard, before))
                     continue
                 if id(where.holder) in follower.long:
                     follower.refuse_value(*follower.long[id(where.holder)])
             left.append(guard)
+        self._by_operator = grown.by_operator
         return left
+
+    def _all_are_new(self, holder: Any, before: Any) -> bool:
+        """Whether later calls add what this one has added: nothing to a set that it had already."""
+        return type(holder) is list or self.effects.grew(holder, len(holder) - len(before))
+
+    def grew(self, holder: Any, count: int) -> bool:
+        """Whether code that ran has added so many items, and not another thread."""
+        alone = threading.active_count() == 1
+        return self.effects.grew(holder, count) or (alone and id(holder) in self._by_operator)
 
     def grown_lists(self) -> set[int]:
         """Ids of the lists that code only appends to."""

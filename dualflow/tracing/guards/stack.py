@@ -20,7 +20,14 @@ TAKES: dict[str, int] = {
     **dict.fromkeys(("PUSH_NULL", "PRECALL", "KW_NAMES", "CACHE", "NOP", "RESUME"), 0),
     **dict.fromkeys(("EXTENDED_ARG", "NOT_TAKEN"), 0),
 }
-COUNTED = {"BUILD_TUPLE": 0, "BUILD_LIST": 0, "BUILD_SET": 0, "BUILD_SLICE": 0, "CALL": 2}
+COUNTED = {
+    "BUILD_STRING": 0,
+    "BUILD_TUPLE": 0,
+    "BUILD_LIST": 0,
+    "BUILD_SET": 0,
+    "BUILD_SLICE": 0,
+    "CALL": 2,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,8 @@ def use_of(code: Sequence[dis.Instruction], number: int) -> Use | None:
 def takes(instruction: dis.Instruction) -> int | None:
     """How many values an instruction takes; None if that is not known, or it may jump."""
     name = instruction.opname
+    if name == "FORMAT_VALUE":  # the format lies above the value
+        return 1 + ((instruction.arg or 0) & 4 == 4)
     if name in COUNTED:
         return COUNTED[name] + (instruction.arg or 0)
     return TAKES.get(name)
