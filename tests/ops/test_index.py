@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import dualflow as df
 from dualflow import errors
+from tests.modes import if_graphs
 
 FOLDS = {
     "add": np.add,
@@ -132,7 +133,7 @@ def test_a_mask_is_written_without_a_shape_that_depends_on_values():
     x = df.asarray([1.0, -2.0, 3.0])
     for mask in (x < 0, x > 0, x > 9):
         assert np.array_equal(clear(x, mask).raw, np.where(mask.raw, 0, x.raw))
-    assert len(clear.graphs) == 1
+    assert len(clear.graphs) == if_graphs(1)
 
 
 def test_writing_does_not_narrow():
@@ -153,10 +154,10 @@ def test_a_tensor_with_one_integer_stays_in_the_graph_and_a_python_int_guards():
     x = df.asarray([10.0, 20.0, 30.0])
     dynamic = df.function(lambda x, i: x[i])
     assert [dynamic(x, df.asarray(k)).item() for k in (0, 2, -1)] == [10.0, 30.0, 30.0]
-    assert len(dynamic.graphs) == 1
+    assert len(dynamic.graphs) == if_graphs(1)
     guarded = df.function(lambda x, i: x[int(i)])
     assert [guarded(x, df.asarray(k)).item() for k in (0, 2, 0)] == [10.0, 30.0, 10.0]
-    assert len(guarded.graphs) == 2
+    assert len(guarded.graphs) == if_graphs(2)
 
 
 def test_a_mask_guards_on_its_count():
@@ -166,7 +167,7 @@ def test_a_mask_guards_on_its_count():
 
     for case in ([1.0, -1.0, 2.0], [-1.0, 3.0, 4.0], [1.0, 2.0, 3.0], [-1.0, -1.0, -1.0]):
         assert chosen(df.asarray(case)).item() == 2 * sum(k for k in case if k > 0)
-    assert len(chosen.graphs) == 3
+    assert len(chosen.graphs) == if_graphs(3)
 
 
 @pytest.mark.parametrize(

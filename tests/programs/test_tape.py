@@ -46,7 +46,7 @@ def test_one_step_written_out():
     assert_close([w1, w2], [v1 - LR * g1 / N, v2 - LR * g2 / N])
 
 
-@graphs_only
+@graphs_only  # as its fixture looks at them
 def test_the_loop_in_both_modes():
     start = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dualflow as df
 from dualflow import nn
-from tests.modes import graphs_only, in_mode
+from tests.modes import in_mode
 from tests.programs import closed_form
 from tests.programs.closed_form import double, layers_of
 from tests.programs.runs import (
@@ -111,7 +111,6 @@ def test_sequential_with_updates_by_hand():
     assert_as_by_hand(run, start, TWO_LAYERS, closed_form.SGD(lr))
 
 
-@graphs_only
 def test_sequential_with_adam():
     start = []
 

@@ -188,7 +188,6 @@ def test_r3_an_error_at_one_value_is_eagers():
     assert len(f.entries) == 2
 
 
-@graphs_only
 @pytest.mark.filterwarnings("ignore:.*runs in segments")
 def test_r3_numbers_from_a_trace_are_plain_afterwards():
     kept = []

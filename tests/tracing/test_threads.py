@@ -16,7 +16,7 @@ import dualflow as df
 from dualflow.core.context import context
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import segments
-from tests.modes import compiled_only, graphs_only
+from tests.modes import graphs_only, not_audited
 from tests.tracing.both import vector
 
 
@@ -267,7 +267,7 @@ def test_functions_in_functions_and_gradients_through_them(background):
         )
 
 
-@compiled_only
+@not_audited
 @pytest.mark.parametrize("background", [False, True])
 def test_state_that_changes_while_calls_are_recorded(background):
     """No call gives what the state never was, and no recording keeps what it was."""
