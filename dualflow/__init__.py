@@ -230,6 +230,7 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
     from dualflow.tracing.spec import TensorSpec
+    from dualflow.comparison.both import compare
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
@@ -257,6 +258,9 @@ SUBMODULES = (
     "testing",
     "train",
 )  # loaded when first used
+FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
+    "compare": "dualflow.comparison.both",
+}
 
 lazily.compile_repeated_sweeps()
 show_progress()
@@ -265,8 +269,8 @@ show_progress()
 def __getattr__(name: str) -> Any:
     if name in SUBMODULES:
         return importlib.import_module(f"dualflow.{name}")
-    if name in lazily.NAMES:
-        found = globals()[name] = getattr(importlib.import_module(lazily.NAMES[name]), name)
+    if name in FUNCTIONS:
+        found = globals()[name] = getattr(importlib.import_module(FUNCTIONS[name]), name)
         return found
     raise AttributeError(names.missing_function(name))
 
@@ -315,6 +319,7 @@ __all__ = [
     "ceil",
     "check_numerics",
     "clip",
+    "compare",
     "comparison",
     "compat",
     "complex128",

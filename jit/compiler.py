@@ -139,7 +139,7 @@ def compile(
             "leave `target` out",
         )
     start = time.perf_counter()
-    given, stages = len(graph.nodes), Stages(graph.name)
+    source, given, stages = graph, len(graph.nodes), Stages(graph.name)
     with collector_paused(), compilation(graph.name):
         gpu = int(number or 0) if name == "gpu" else None
         native = name != "interpreter" and config().target != "interpreter" and xp is np
@@ -153,9 +153,24 @@ def compile(
     debug = config().debug
     run = Watched(graph.name, code) if debug >= TIMES else code
     made = Executable(graph, run, code, mode, seconds, passes)
+    if (kept := _kept.get()) is not None:
+        kept[made] = source
     if debug >= COMPILATIONS:
         tell(made, given, debug)
     return made
+
+
+@contextmanager
+def keeping() -> Iterator[dict[Executable, Graph]]:
+    """Keeps the graph that each executable is made of, for what is compiled inside of a `with`."""
+    token = _kept.set({})
+    try:
+        yield _kept.get()  # pyright: ignore[reportReturnType]
+    finally:
+        _kept.reset(token)
+
+
+_kept: ContextVar[dict[Executable, Graph] | None] = ContextVar("jit.kept", default=None)
 
 
 def array_module_of(gpu: int) -> ModuleType:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dualflow.comparison.agreement import Agreement, agreement, ulp_distance
+from dualflow.comparison.both import compare
 from dualflow.comparison.memory import peak_bytes
 from dualflow.comparison.report import Comparison
 from dualflow.comparison.steps import Step, step_times
 from dualflow.comparison.timing import FirstCall, Timing, break_even, interleaved
 
 __all__ = [
+    "compare",
     "Comparison",
     "Agreement",
     "agreement",

@@ -9,15 +9,19 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
+from dualflow.comparison import page
+from dualflow.comparison.accuracy import Accuracy
 from dualflow.comparison.agreement import FARTHEST, Agreement
 from dualflow.comparison.steps import Step
 from dualflow.comparison.timing import FirstCall, Timing, break_even
+from jit.report import Part
 
-WIDTH, LABEL, ANSWER = 80, 14, 8
+WIDTH, LINES, LABEL, ANSWER = 80, 20, 14, 8
 TOP = 5  # lines of a report that name steps
 NOTICEABLE = 1.05  # a ratio of times below this is no difference
 UNIT = r"(?<=\d) (?=(ms|µs|s|bytes|kB|MB|GB)\b)"  # no line ends between a number and its unit
@@ -48,6 +52,14 @@ class Comparison:
         kernels: What the graphs launch.
         host_steps: What they leave to Python; all of their steps, where they are interpreted.
         steps: Where a call from the graph spends its time, the slowest first.
+        structure: How the results of both modes differ in structure; None if they do not.
+        accuracy: How far both modes are from float64.
+        first_difference: The first op whose values differ, with its line.
+        found: How many kernels were compiled, read from the disk, or known.
+        groups: Every kernel with the ops that were fused in it, and its line.
+        effects: What a call does besides computing: lines that it prints, writes to Python's state.
+        lost: How many of the lines a call from a graph lacks.
+        trial: The calls were made to compare only, so how many there were means nothing.
     """
 
     name: str
@@ -69,6 +81,14 @@ class Comparison:
     kernels: int
     host_steps: int = 0
     steps: tuple[Step, ...] = ()
+    structure: str | None = None
+    accuracy: Accuracy | None = None
+    first_difference: str | None = None
+    found: Mapping[str, int] = field(default_factory=dict)
+    groups: tuple[Part, ...] = ()
+    effects: int | None = None
+    lost: int = 0
+    trial: bool = False
 
     @property
     def worst(self) -> Agreement:
@@ -78,12 +98,14 @@ class Comparison:
     @property
     def same(self) -> bool:
         """Whether all outputs agree within the bound."""
-        return self.worst.relative <= self.bound
+        if self.structure is not None:
+            return False
+        return not self.outputs or self.worst.relative <= self.bound
 
     @property
     def identical(self) -> bool:
         """Whether they agree bit for bit."""
-        return all(output.identical for output in self.outputs)
+        return self.structure is None and all(output.identical for output in self.outputs)
 
     @property
     def ratio(self) -> float:
@@ -102,19 +124,33 @@ class Comparison:
 
     def __str__(self) -> str:
         head = " · ".join(part for part in (self.place, *self.what) if part)
-        return "\n".join(
-            [
-                *textwrap.wrap(f"{self.name}  {head}", WIDTH, subsequent_indent="  "),
-                *row("same answer?", *self._same()),
-                *row("faster?", *self._faster()),
-                *row("worth it?", *self._worth()),
-                *row("memory", "", self._memory()),
-                *row("what ran", "", *self._ran()),
-                *self._steps(),
-            ]
-        )
+        lines = textwrap.wrap(f"{self.name}  {head}", WIDTH, subsequent_indent="  ")
+        lines += [line for words in self.rows() for line in row(*words)]
+        return "\n".join([*lines, *islice(self._steps(), max(0, LINES - len(lines)))])
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The questions with their answers: label, one word, and the figures behind it."""
+        return [
+            ("same answer?", *self._same()),
+            ("faster?", *self._faster()),
+            ("worth it?", *self._worth()),
+            ("memory", "", self._memory()),
+            ("what ran", "", *self._ran()),
+        ]
+
+    def to_html(self) -> str:
+        """A page that stands alone, for a file or a screen."""
+        return page.document(self.name, *page.of_comparison(self))
+
+    def _repr_html_(self) -> str:
+        return page.fragment(*page.of_comparison(self))
 
     def _same(self) -> tuple[str, ...]:
+        return (*self._agreement(), *self._against())
+
+    def _agreement(self) -> tuple[str, ...]:
+        if self.structure is not None:
+            return "no", f"the results differ in structure: {cut(self.structure, WIDTH)}"
         if self.identical:
             return "yes", f"{self.compared}, bit for bit"
         worst = self.worst
@@ -126,6 +162,15 @@ class Comparison:
             return "no", f"{self.compared} {bound}", distance
         ulp = max(output.ulp for output in self.outputs)
         return "yes", f"{self.compared} within {ulp:,} ULP", distance
+
+    def _against(self) -> Iterator[str]:
+        """Where a difference begins, and who is nearer to what float64 gives."""
+        if self.first_difference is not None:
+            yield f"first difference: {self.first_difference}"
+        if self.accuracy is not None:
+            eager, compiled = map(scientific, (self.accuracy.eager, self.accuracy.compiled))
+            both = f"eager {eager}, {self.mode} {compiled}"
+            yield f"against float64: {f'both {eager}' if eager == compiled else both}"
 
     def _faster(self) -> tuple[str, ...]:
         measured = f"median (quartiles) of {count(self.compiled.calls, 'interleaved call')}"
@@ -144,13 +189,18 @@ class Comparison:
         what = "first call" if first.recordings == 1 else count(first.recordings, "recording")
         cost = (
             f"{what} {duration(first.seconds)}: trace {duration(first.tracing)}, "
-            f"compile {duration(first.compiling)}"
+            f"compile {duration(first.compiling)}{self._kernels_found()}"
         )
         if self.break_even is None:
             return "no", "a later call is not faster", cost
-        if self.break_even > self.calls:
+        if self.break_even > self.calls and not self.trial:
             return "not yet", f"from call {self.break_even:,} on; {self.calls:,} were made", cost
         return "yes", f"from call {self.break_even:,} on", cost
+
+    def _kernels_found(self) -> str:
+        """Where the kernels came from: that decides what compiling took."""
+        ways = [f"{n} {way}" for way, n in self.found.items() if n]
+        return f" ({', '.join(ways)})" if ways else ""
 
     def _memory(self) -> str:
         sizes = f"eager {size(self.eager_bytes)}, {self.mode} {size(self.compiled_bytes)}"
@@ -163,8 +213,15 @@ class Comparison:
         return (
             f"{self.mode}: {' and '.join(parts)} from {count(self.ops, 'op')}",
             f"{self.from_graph:,} of {count(self.calls, 'call')} from the graph, "
-            f"{count(self.traces, 'trace')}",
+            f"{count(self.traces, 'trace')}{self._lost()}",
         )
+
+    def _lost(self) -> str:
+        """What became of what a call does besides computing."""
+        if self.effects is None:
+            return ""
+        among = f" of {self.effects:,}" if self.effects else ""
+        return f", {self.lost}{among} effects lost"
 
     def _steps(self) -> Iterator[str]:
         """The slowest steps; names that are too long for their columns are cut."""

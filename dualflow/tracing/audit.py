@@ -126,23 +126,28 @@ class Audit(Unrecorded):
 
     def _differences(self, outcome: Outcome, result: Any) -> Iterator[AuditError]:
         """What differs between what the graph would have done and what Python did."""
-        leaves, spec = tree.flatten(outcome.result)
-        others, other = tree.flatten(result)
+        spec, other = tree.flatten(outcome.result)[1], tree.flatten(result)[1]
         if spec != other:
             yield self._error(f"the result: the graph gives {shown(spec)}, Python {shown(other)}")
             return
+        for name, x, y in self._pairs(outcome, result):
+            yield from self._between(name, x, y)
+
+    def _pairs(self, outcome: Outcome, result: Any) -> Iterator[tuple[str, Any, Any]]:
+        """All that a call returns and leaves: what it is called, the graph's and Python's."""
+        leaves, others = tree.flatten(outcome.result)[0], tree.flatten(result)[0]
         for place, x, y in zip(tree.leaf_paths(result), leaves, others, strict=True):
-            yield from self._between(f"result{place}", x, y)
+            yield f"result{place}", x, y
         gone = {id(grad) for v, grad in self._grads.items() if v._grad is not grad}
         for variable in dict.fromkeys([*outcome.written, *self._before]):
             if id(variable) not in gone:
                 x = outcome.written.get(variable) or self._before[variable]
-                yield from self._between(f"{variable.label()} after the call", x, variable.tensor)
+                yield f"{variable.label()} after the call", x, variable.tensor
         for variable in dict.fromkeys([*outcome.replaced, *self._grads]):
             if not self._is_made(variable):
                 x, y = self._grad(outcome, variable), variable._grad
                 name = f"the .grad of {variable.label()} after the call"
-                yield from self._between(name, x, None if y is None else y.tensor)
+                yield name, x, None if y is None else y.tensor
 
     def _of_gradients(
         self, outcome: Outcome, result: Any, held: dict[Variable, Tensor], start: int

@@ -224,6 +224,15 @@ class Path:
             accept(made, partial(self._outcome, made, computed))
         return self._build(self._finish(made, computed))
 
+    def inputs(self, arguments: Sequence[Tensor], given: Sequence[Any] = ()) -> list[Any]:
+        """What a call gives to the graph: an array for each of its inputs."""
+        arrays = [x.raw for x in (*arguments, *[holder.tensor for holder in self._holders])]
+        if self._prologue is not None:
+            numbers, _ = self._computed_numbers(self._prologue, arguments, given)
+            for place, index in self._numbers:
+                arrays[place] = numbers[index]
+        return arrays
+
     def _outcome(self, made: list[Any], computed: Sequence[Any]) -> Outcome:
         """What a call that has computed this is about to return and to assign."""
         nodes = [value.node for value in self.executable.graph.outputs]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualflow.comparison import Agreement, Comparison, FirstCall, Step, Timing
+from dualflow.comparison.accuracy import Accuracy
 from dualflow.comparison.agreement import FARTHEST
 from dualflow.comparison.report import duration, figures, scientific, size
 
@@ -65,6 +66,28 @@ CASES = {
         host_steps=41,
     ),
     "host_steps": replace(GOOD, host_steps=2),
+    "trial": replace(
+        GOOD,
+        name="step",
+        compared="1 output and 16 Variables",
+        calls=40,
+        from_graph=40,
+        accuracy=Accuracy(3.1e-7, 3.1e-7),
+        found={"compiled": 3, "from disk": 8, "in memory": 1},
+        effects=0,
+        trial=True,
+    ),
+    "wrong": replace(
+        GOOD,
+        outputs=FAR,
+        compiled=Timing(6.0e-4, 5.0e-4, 7.0e-4, 400),
+        accuracy=Accuracy(3.1e-7, 0.02),
+        first_difference="subtract at nets.py:17",
+        effects=3,
+        lost=1,
+        trial=True,
+        steps=3 * GOOD.steps,
+    ),
 }
 
 

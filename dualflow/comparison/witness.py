@@ -1,0 +1,106 @@
+"""Witness: one call in both modes from the same state, and all that they returned and left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dualflow.core import tree
+from dualflow.core.context import context, using
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.audit import Audit, Foreseen
+from dualflow.tracing.function import Function
+from dualflow.tracing.path import Outcome, Output, Path
+from dualflow.tracing.signature import Call
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One thing that a call returns or leaves.
+
+    Attributes:
+        name: What people call it.
+        graph: What the graph gave.
+        python: What Python gave.
+        output: Which output of the graph it is; None where it is none.
+    """
+
+    name: str
+    graph: Any
+    python: Any
+    output: int | None
+
+
+class Witness(Audit):
+    """Has a call served by the graph and by Python, and keeps what both gave.
+
+    Args:
+        function: What is called; a path for such calls must be there.
+        call: The arguments.
+
+    Attributes:
+        pairs: What both gave; empty if no graph served the call.
+        path: The path that served it, if it is one by itself.
+        arrays: What its graph was given.
+        structure: How the results differ in structure, if they do.
+    """
+
+    def __init__(self, function: Function, call: Call) -> None:
+        super().__init__(function, call)
+        self.pairs: list[Pair] = []
+        self.path: Path | None = None
+        self.arrays: list[Any] = []
+        self.structure: str | None = None
+
+    def serve(self) -> Any:
+        """Runs the call; state is what Python left."""
+        with using(checker=self):
+            entry = self._function._entry_of(self._call)
+            if entry.segments is not None:
+                return self._in_python()
+            return self._function._run(entry, self._call)
+
+    def follow(self, path: Any, tensors: list[Tensor], numbers: Sequence[Any]) -> Any:
+        """Serves a call in both ways, and compares nothing yet."""
+        seen: list[Any] = []
+
+        def stop(made: list[Any], outcome: Callable[[], Outcome]) -> None:
+            seen.extend(made)
+            raise Foreseen(outcome())
+
+        inputs = path.inputs(tensors, numbers) if isinstance(path, Path) else []
+        try:
+            path.call(tensors, numbers, stop)
+        except Foreseen as foreseen:
+            outcome = foreseen.outcome
+        else:
+            raise AssertionError("a path has written what was not accepted")
+        result = self._in_python()
+        self._keep(outcome, result, seen)
+        if isinstance(path, Path):
+            self.path, self.arrays = path, inputs
+        return result
+
+    def _keep(self, outcome: Outcome, result: Any, made: list[Any]) -> None:
+        spec, other = tree.flatten(outcome.result)[1], tree.flatten(result)[1]
+        if spec != other:
+            self.structure = f"the graph gives {spec}, Python {other}"
+            return
+        place = {id(array): k for k, array in enumerate(made)}
+        for name, x, y in self._pairs(outcome, result):
+            array = x.array if isinstance(x, Output) else raw(x)
+            output = place.get(id(array)) if isinstance(x, Output) else None
+            self.pairs.append(Pair(name, array, raw(y), output))
+
+
+def raw(x: Any) -> Any:
+    """The array of a tensor; anything else as it is."""
+    return x.raw if isinstance(x, Tensor) else x
+
+
+def called(function: Function, call: Call) -> Any:
+    """A plain call, with the arguments as the caller gave them."""
+    assert context.trace is None
+    args, kwargs = call.given
+    return function(*args, **kwargs)
