@@ -230,6 +230,7 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
     from dualflow.tracing.spec import TensorSpec
+    from dualflow.comparison.bisection import bisect
     from dualflow.comparison.both import compare
 
 __version__ = "0.1.0"
@@ -260,6 +261,7 @@ SUBMODULES = (
 )  # loaded when first used
 FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
     "compare": "dualflow.comparison.both",
+    "bisect": "dualflow.comparison.bisection",
 }
 
 lazily.compile_repeated_sweeps()
@@ -305,6 +307,7 @@ __all__ = [
     "atan2",
     "atanh",
     "bfloat16",
+    "bisect",
     "bitwise_and",
     "bitwise_invert",
     "bitwise_left_shift",

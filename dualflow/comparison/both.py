@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,7 @@ CALLS, SECONDS = 200, 1.5  # calls that are measured of each mode, and what that
 LEAST = 5
 SETTLING = 4  # calls before the first that is looked at: recordings that create state, paths
 GRADIENT = re.compile(r"result\['(grad .*)'\]")  # as `gradients_of` returns them
+Found = TypeVar("Found")
 MOVED = {"mode", "audit", "background"}  # options that would hide a mode
 
 
@@ -78,13 +79,37 @@ def compare(
         >>> found.same
         True
     """
+    return in_both(f, args, kwargs, lambda both: both.comparison(calls, gradients, bound))
+
+
+def in_both(
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    look: Callable[[Both], Found],
+) -> Found:
+    """Looks at a call in both modes; state is put back, and nothing is printed.
+
+    Args:
+        f: A function, decorated or not.
+        args: Of the call.
+        kwargs: Of the call.
+        look: Is given the call.
+
+    Returns:
+        What `look` returned.
+    """
     python, options = f, {}
     if isinstance(f, Function):
         python = f.python
         options = {name: x for name, x in f.options.items() if name not in MOVED}
-    shown = io.StringIO()
-    with using(trace=None, checker=None), set_mode("compiled"), redirect_stdout(shown):
-        return Both(python, options, args, kwargs).comparison(calls, gradients, bound)
+    quiet = redirect_stdout(io.StringIO())
+    with using(trace=None, checker=None), set_mode("compiled"), quiet:
+        both = Both(python, options, args, kwargs)
+        try:
+            return look(both)
+        finally:
+            both.snapshot.put_back()
 
 
 @dataclass(frozen=True)
@@ -161,33 +186,28 @@ class Both:
 
     def comparison(self, calls: int, gradients: bool | None, bound: float) -> Comparison:  # noqa: FBT001
         """Everything that is to be told."""
-        try:
-            answers = [self.answer(self.python)]
-            if gradients or (gradients is None and not self.snapshot.writes):
-                answers += self.gradients()
-            outputs = [output for answer in answers for output in answer.outputs()]
-            places = (answer.first_difference() for answer in answers)
-            first = next((place for place in places if place is not None), None)
-            effects, lost = self.effects(answers[0].function)
-            facts = self.costs(answers[0].function, calls)
-            facts |= self.what_ran(answers[0], facts["compiled"].median)
-            return Comparison(
-                name=answers[0].function.name,
-                place=defined_at(self.python),
-                what=(describe(self.call, self.names), where()),
-                compared=compared(outputs, len(answers[0].outputs())),
-                outputs=tuple(outputs),
-                bound=bound,
-                structure=answers[0].witness.structure,
-                accuracy=worst([answer.accuracy() for answer in answers]),
-                first_difference=first and str(first),
-                effects=effects,
-                lost=lost,
-                trial=True,
-                **facts,
-            )
-        finally:
-            self.snapshot.put_back()
+        answers = self.answers(gradients)
+        outputs = [output for answer in answers for output in answer.outputs()]
+        places = (answer.first_difference() for answer in answers)
+        first = next((place for place in places if place is not None), None)
+        effects, lost = self.effects(answers[0].function)
+        facts = self.costs(answers[0].function, calls)
+        facts |= self.what_ran(answers[0], facts["compiled"].median)
+        return Comparison(
+            name=answers[0].function.name,
+            place=defined_at(self.python),
+            what=(describe(self.call, self.names), where()),
+            compared=compared(outputs, len(answers[0].outputs())),
+            outputs=tuple(outputs),
+            bound=bound,
+            structure=answers[0].witness.structure,
+            accuracy=worst([answer.accuracy() for answer in answers]),
+            first_difference=first and str(first),
+            effects=effects,
+            lost=lost,
+            trial=True,
+            **facts,
+        )
 
     # ----- the same answer? -----
 
@@ -211,6 +231,15 @@ class Both:
             if function.from_graph > before:
                 break
         self.snapshot.start()
+
+    def answers(self, gradients: bool | None = None) -> list[Answer]:  # noqa: FBT001
+        """What the function gives in both modes, and its gradients, unless it changes parameters.
+
+        Args:
+            gradients: Whether they are wanted in any case, or in none.
+        """
+        wanted = not self.snapshot.writes if gradients is None else gradients
+        return [self.answer(self.python), *(self.gradients() if wanted else ())]
 
     def answer(self, python: Callable[..., Any]) -> Answer:
         """What a function gives in both modes."""

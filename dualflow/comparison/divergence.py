@@ -7,16 +7,17 @@ cut is the first one that gives a difference: its last node is the op that is lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jit
-from dualflow.comparison.reference import Arrays, eager_values
+from dualflow.comparison.reference import eager_values
 from dualflow.core.op import registry
 from dualflow.tracing.audit import difference
+from jit.blame import beginning, earliest, needed
 from jit.errors import GuardMiss
-from jit.ir.graph import Graph, Node, Value
+from jit.ir.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,10 @@ class Place:
     Attributes:
         op: Its name.
         line: The user's line.
-        what: What both modes gave there.
-        number: Its position among the recorded ops.
     """
 
     op: str
     line: str | None
-    what: str = ""
-    number: int = -1
 
     def __str__(self) -> str:
         return f"{self.op} at {self.line}" if self.line else self.op
@@ -51,66 +48,15 @@ def first_divergence(graph: Graph, arrays: Sequence[Any]) -> Place | None:
     """
     wanted = eager_values(graph, arrays)
 
-    def differing(count: int) -> str | None:
-        part = cut(graph, count)
+    def differs(count: int) -> bool:
+        values = graph.outputs if count == len(graph.nodes) else needed(graph, count)
         try:
-            made = jit.compile(part.graph, ops=registry)(arrays)
+            made = jit.compile(beginning(graph, count), ops=registry)(arrays)
         except GuardMiss:
-            return "a guard sees another answer"
-        return first_difference(part.values, made, wanted)
+            return True
+        return any(difference(x, wanted[value]) for x, value in zip(made, values, strict=True))
 
-    if (what := differing(len(graph.nodes))) is None:
+    if not differs(len(graph.nodes)):
         return None
-    number, what = earliest(len(graph.nodes), differing, what)
-    node = graph.nodes[number - 1]
-    return Place(node.op.name, node.source, what, number - 1)
-
-
-def earliest(last: int, differing: Callable[[int], str | None], what: str) -> tuple[int, str]:
-    """A number that differs while the one before does not, and how; `last` differs, 0 does not."""
-    good = 0
-    while last - good > 1:
-        middle = (good + last) // 2
-        if (found := differing(middle)) is None:
-            good = middle
-        else:
-            last, what = middle, found
-    return last, what
-
-
-@dataclass(frozen=True)
-class Part:
-    """The first nodes of a graph, as a graph.
-
-    Attributes:
-        graph: It.
-        values: For each of its outputs the value of the whole graph.
-    """
-
-    graph: Graph
-    values: list[Value]
-
-
-def cut(graph: Graph, count: int) -> Part:
-    """The first `count` nodes; what later nodes or the outputs need of them is their result."""
-    if count == len(graph.nodes):
-        return Part(graph, list(graph.outputs))
-    needed = set(graph.outputs).union(*[node.inputs for node in graph.nodes[count:]])
-    return taken(graph, graph.nodes[:count], needed)
-
-
-def taken(graph: Graph, nodes: Sequence[Node], needed: set[Value]) -> Part:
-    """Some nodes from the beginning of a graph, which give what is `needed` of them."""
-    new = Graph(graph.name)
-    new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
-    for node in nodes:
-        new.append_copy(node, new_of)
-    kept = [value for node in nodes for value in node.outputs if value in needed]
-    new.outputs = [new_of[value] for value in kept]
-    return Part(new, kept)
-
-
-def first_difference(values: Sequence[Value], made: Sequence[Any], wanted: Arrays) -> str | None:
-    """How the first array that differs does so, in words."""
-    found = (difference(x, wanted[value]) for x, value in zip(made, values, strict=True))
-    return next((what for what in found if what is not None), None)
+    node = graph.nodes[earliest(len(graph.nodes), differs) - 1]
+    return Place(node.op.name, node.source)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from dualflow.core.op import Op, values
 from jit.ir.builtin import guard
 from jit.ir.graph import Graph, Node, Value
+from jit.ir.interpret import bound
+from jit.ir.loop import loop, repeated
 from jit.types import float64, kind
 
 Arrays = dict[Value, Any]
+Attrs: TypeAlias = "dict[str, Any]"
+Compute: TypeAlias = "Callable[[Node, list[Any], Attrs], Sequence[Any]]"
+NO_SIZES: Mapping[str, int] = MappingProxyType({})
 
 
 def eager_values(graph: Graph, arrays: Sequence[Any]) -> Arrays:
@@ -38,34 +44,60 @@ def float64_values(graph: Graph, arrays: Sequence[Any]) -> Arrays:
 
 
 def run(
-    graph: Graph, arrays: Sequence[Any], compute: Callable[[Node, list[Any]], Sequence[Any]]
+    graph: Graph,
+    arrays: Sequence[Any],
+    compute: Compute,
+    sizes: Mapping[str, int] = NO_SIZES,
 ) -> Arrays:
-    """Every value of a graph; `compute` gives the results of a node. Guards are passed over."""
+    """Every value of a graph; guards are passed over.
+
+    Args:
+        graph: What runs.
+        arrays: One for each input.
+        compute: Gives the results of an op for arrays and attrs.
+        sizes: Of symbols in attrs.
+    """
     found: Arrays = dict(zip(graph.inputs, arrays, strict=True))
     for node in graph.nodes:
-        if node.op is not guard:
-            made = compute(node, [found[x] for x in node.inputs])
-            found.update(zip(node.outputs, made, strict=True))
+        if node.op is guard:
+            continue
+        given = [found[x] for x in node.inputs]
+        if node.op is loop:
+            made = looped(given, compute, **node.attrs)
+        else:
+            attrs = {name: bound(x, sizes) for name, x in node.attrs.items()} if sizes else None
+            made = compute(node, given, node.attrs if attrs is None else attrs)
+        found.update(zip(node.outputs, made, strict=True))
     return found
 
 
-def computed(node: Node, arrays: list[Any]) -> list[Any]:
+def looped(arrays: list[Any], compute: Compute, *, body: Graph, **attrs: Any) -> list[Any]:
+    """The results of a loop, which compilation makes of what repeats itself."""
+
+    def once(given: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        values = run(body, given, compute, sizes)
+        return [values[x] for x in body.outputs]
+
+    return repeated(once, arrays, xp=np, **attrs)
+
+
+def computed(node: Node, arrays: list[Any], attrs: Attrs) -> list[Any]:
     """The results of a node, with the bits of eager."""
     if isinstance(node.op, Op):
-        return [x.raw for x in values(node.op, arrays, node.attrs)]
-    return evaluated(node, arrays)
+        return [x.raw for x in values(node.op, arrays, attrs)]
+    return evaluated(node, arrays, attrs)
 
 
-def computed_in_float64(node: Node, arrays: list[Any]) -> list[Any]:
+def computed_in_float64(node: Node, arrays: list[Any], attrs: Attrs) -> list[Any]:
     """The results of a node whose arguments have been widened."""
-    attrs = {name: widest(x) for name, x in node.attrs.items()} if arrays else node.attrs
+    attrs = {name: widest(x) for name, x in attrs.items()} if arrays else attrs
     return [widened(x) for x in evaluated(node, arrays, attrs)]
 
 
-def evaluated(node: Node, arrays: list[Any], attrs: dict[str, Any] | None = None) -> list[Any]:
+def evaluated(node: Node, arrays: list[Any], attrs: Attrs) -> list[Any]:
     """What the op's `evaluate` gives."""
     with np.errstate(all="ignore"):
-        out = node.op.evaluate(np, *arrays, **(node.attrs if attrs is None else attrs))
+        out = node.op.evaluate(np, *arrays, **attrs)
     return [np.asarray(x) for x in (out if isinstance(out, tuple) else (out,))]
 
 

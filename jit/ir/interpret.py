@@ -146,11 +146,12 @@ def _step(
 def _bind(step: Step, binding: Mapping[str, int]) -> Step:
     kind, evaluate, attrs, *rest = step
     if any(isinstance(leaf, Dim) for attr in attrs.values() for leaf in attr_leaves(attr)):
-        attrs = {name: _bound(attr, binding) for name, attr in attrs.items()}
+        attrs = {name: bound(attr, binding) for name, attr in attrs.items()}
     return kind, evaluate, attrs, *rest  # pyright: ignore[reportReturnType]
 
 
-def _bound(attr: Any, binding: Mapping[str, int]) -> Any:
+def bound(attr: Any, binding: Mapping[str, int]) -> Any:
+    """An attr with numbers in the place of symbols."""
     if isinstance(attr, tuple):
-        return tuple([_bound(item, binding) for item in attr])
+        return tuple([bound(item, binding) for item in attr])
     return substitute(attr, binding) if isinstance(attr, Dim) else attr

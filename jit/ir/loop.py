@@ -16,6 +16,7 @@ The body may use the symbol `t` in attrs: the number of the run, from 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -63,18 +64,38 @@ def _loop_evaluate(
     stacked: tuple[bool, ...],
     body: Graph,
 ) -> Any:
-    run = Program(body, xp)
-    handed, same = arrays[: len(carried)], arrays[len(carried) :]
+    results = repeated(Program(body, xp), arrays, count, carried, stacked, xp)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def repeated(
+    run: Callable[[Sequence[Any], dict[str, int]], Sequence[Any]],
+    arrays: Sequence[Any],
+    count: int,
+    carried: tuple[int, ...],
+    stacked: tuple[bool, ...],
+    xp: ModuleType,
+) -> list[Any]:
+    """The results of a loop.
+
+    Args:
+        run: The body: from its arrays, and the value of the counter, to its outputs.
+        arrays: What the loop is given.
+        count: How often the body runs.
+        carried: As in the attrs of the loop.
+        stacked: As in the attrs of the loop.
+        xp: The array module.
+    """
+    handed, same = list(arrays[: len(carried)]), arrays[len(carried) :]
     rows: list[list[Any]] = [[] for _ in stacked]
-    outs: list[Any] = []
+    outs: Sequence[Any] = []
     for at in range(count):
         outs = run([*handed, *same], {COUNTER: at})
         handed = [outs[k] for k in carried]
         for kept, out, is_stacked in zip(rows, outs, stacked):
             if is_stacked:
                 kept.append(out)
-    results = [xp.stack(kept) if kept else out for kept, out in zip(rows, outs)]
-    return results[0] if len(results) == 1 else tuple(results)
+    return [xp.stack(kept) if kept else out for kept, out in zip(rows, outs)]
 
 
 def _loop_lower(form: Any, *xs: Any, **attrs: Any) -> Any:
