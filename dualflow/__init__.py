@@ -230,6 +230,9 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
     from dualflow.tracing.spec import TensorSpec
+from dualflow.tracing.reports import reported_by
+from dualflow.tracing.spec import TensorSpec
+from dualflow.tracing.sweeps import compile_repeated_sweeps
     from dualflow.comparison.bisection import bisect
     from dualflow.comparison.both import compare
 
@@ -244,6 +247,7 @@ complex64, complex128 = dtypes["complex64"], dtypes["complex128"]
 e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
 
 SUBMODULES = (
+    "cache",
     "compat",
     "comparison",
     "data",
@@ -266,6 +270,7 @@ FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
 
 lazily.compile_repeated_sweeps()
 show_progress()
+reported_by(lambda *args, **kwargs: __getattr__("compare")(*args, **kwargs))
 
 
 def __getattr__(name: str) -> Any:
@@ -319,6 +324,7 @@ __all__ = [
     "broadcast_shapes",
     "broadcast_to",
     "can_cast",
+    "cache",
     "ceil",
     "check_numerics",
     "clip",

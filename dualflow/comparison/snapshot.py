@@ -33,14 +33,14 @@ class Snapshot:
     def __init__(self, python: Callable[..., Any], call: Call) -> None:
         self._traces: list[Trace] = []
         self.result = self._run(python, call)
-        if self._traces[0].survivors():  # what the first call creates later calls find there
+        if self._traces[0].variables.survivors():  # later calls find what the first creates
             self.result = self._run(python, call)
-        last = self._traces[-1]
-        grads = {id(grad) for grad in last.grads.values()}
-        read = [v for v in last.before if id(v) not in grads]
+        last, seen = self._traces[-1], self._traces[-1].variables
+        grads = {id(grad) for grad in seen.grads.values()}
+        read = [v for v in seen.before if id(v) not in grads]
         self.variables = named(read)
-        self.only_read = [v for v in read if v not in last.written]
-        self.writes = bool(last.grads) or any(v.trainable for v in last.written)
+        self.only_read = [v for v in read if v not in seen.written]
+        self.writes = bool(seen.grads) or any(v.trainable for v in seen.written)
         if len(self._traces) > 1:
             last.restore(python=True)
         else:

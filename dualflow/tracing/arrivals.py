@@ -9,6 +9,7 @@ from dualflow.core.context import using
 from dualflow.tracing.background import Compiling
 from dualflow.tracing.cells import GradCell
 from dualflow.tracing.entries import Entries, Entry
+from dualflow.tracing.example import Example
 from dualflow.tracing.gradient import watched
 from dualflow.tracing.limits import Limits
 from dualflow.tracing.pair import unsettled
@@ -43,6 +44,7 @@ class Arrivals:
             self._limits.part(entry, numbers=False, why=fixed)
             return
         self._entries.recent = None
+        entry.example = Example(call)
         with using(trace=None):
             make = entry.join(trace, result)
             if make is None:

@@ -44,7 +44,8 @@ def function(
     Args:
         python: The function, method, lambda, partial or callable object.
         input_signature: A `TensorSpec` per tensor argument; calls that do not fit raise.
-        mode: "compiled", or "eager" to switch it off for this function.
+        mode: "compiled"; "eager" to switch it off for this function; or "auto", which times both
+            on the program's own calls and takes the faster.
         audit: Which share of the calls that need no Python, from 0 to 1, runs in Python as well; an
             `AuditError` tells of any difference.
         max_traces: Signatures that are recorded before `on_limit` applies.
@@ -68,8 +69,8 @@ def function(
     """
     if on_limit not in ("segments", "error", "grow", "replace"):
         raise ValueError(f"on_limit={on_limit!r}: segments, error, grow or replace")
-    if mode not in ("compiled", "eager"):
-        raise ValueError(f"mode={mode!r}: compiled or eager")
+    if mode not in ("compiled", "eager", "auto"):
+        raise ValueError(f"mode={mode!r}: compiled, eager or auto")
     if not 0 <= audit <= 1:
         raise ValueError(f"audit={audit!r}: a share from 0 to 1")
     options = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dualflow.tracing.background import Compiling
+from dualflow.tracing.example import Example
 from dualflow.tracing.explain import TraceInfo
 from dualflow.tracing.joins.crossings import Sites
 from dualflow.tracing.joins.joined import Joined
@@ -50,6 +51,7 @@ class Entry:
         self.segments: str | None = None
         self.stopped: str | None = None  # at which line the last recording met a breakpoint
         self.creations = 0
+        self.example: Example | None = None  # a call of its kind
         self.unserved, self.hits = 0, 0  # recordings in a row without a hit between; hits then
         self.shortcut: Shortcut | None = None
         self._asked = False

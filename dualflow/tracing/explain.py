@@ -128,7 +128,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def status() -> str:
-    """One line for every decorated function that is alive: its mode, traces and calls.
+    """One line for every decorated function that is alive: its mode, traces, calls, and time.
+
+    The time is what its recordings took, compiling included.
 
     Example:
         >>> import dualflow as df
@@ -137,9 +139,16 @@ def status() -> str:
         True
     """
     return (
-        "\n".join(sorted(repr(f) for ref in all_functions.valuerefs() if (f := ref())))
+        "\n".join(sorted(line_of(f) for ref in all_functions.valuerefs() if (f := ref())))
         or "no function is decorated"
     )
+
+
+def line_of(function: Any) -> str:
+    """A function in `status()`."""
+    seconds = sum(entry.info.seconds for entry in list(function.entries.values()))
+    spent = f" {seconds:.3f} s to record" if seconds else ""
+    return f"{function!r}{spent}"
 
 
 def explain(function: Any) -> Explanation:

@@ -10,8 +10,9 @@ from typing import Any
 from dualflow.core.context import context, using
 from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
-from dualflow.tracing import audit, modes
+from dualflow.tracing import audit, modes, reports
 from dualflow.tracing.arrivals import Arrivals
+from dualflow.tracing.auto import Auto
 from dualflow.tracing.decorated import Decorated, Disguised
 from dualflow.tracing.entries import Entries, Entry, Way
 from dualflow.tracing.explain import Explanation, all_functions, counted, explain
@@ -45,6 +46,7 @@ class Function(Decorated):
         self.calls = 0
         self.from_graph = self.audited = 0
         self._unusual = options["mode"] != "compiled" or options["audit"] > 0.0
+        self._auto = Auto() if options["mode"] == "auto" else None
         self._limits = Limits(self.name, python, options, self.entries)
         self._arrivals = Arrivals(self.entries, self._limits, background=options["background"])
         self._recorder = Recorder(
@@ -70,6 +72,8 @@ class Function(Decorated):
                 return self._eager(take_apart(args, kwargs))
             if audit.is_due(self.options["audit"]):
                 return audit.serve(self, take_apart(args, kwargs))
+            if self._auto is not None:
+                return self._auto.serve(self, take_apart(args, kwargs))
         recent = self.entries.recent  # other threads may set it meanwhile
         if recent is not None and not kwargs:
             result = self._again(recent, args)
@@ -292,11 +296,13 @@ class Function(Decorated):
         """How calls run now.
 
         "compiled", "interpreted", "compiling" (in the background), "segments (why)",
-        "eager (asked for)", or "not called yet".
+        "eager (asked for)", "auto: " and what was chosen, or "not called yet".
         """
         self.look_round()
         if self._is_off():
             return "eager (asked for)"
+        if self._auto is not None and (chosen := self._auto.mode) is not None:
+            return chosen
         reasons = [e.segments for e in list(self.entries.values()) if e.segments] + (
             [self._limits.reached] if self._limits.reached else []
         )
@@ -320,6 +326,18 @@ class Function(Decorated):
     def explain(self) -> Explanation:
         """What was traced, why, and how calls were served; print it."""
         return explain(self)
+
+    def report(self, *args: Any, **kwargs: Any) -> Any:
+        """Both modes of a call: whether they agree, what each costs, from when on compiling pays.
+
+        Args:
+            *args: Of the call; without any, those of the last recording, if they are still there.
+            **kwargs: Of the call.
+
+        Returns:
+            A `Comparison`, as `df.compare` gives it.
+        """
+        return reports.report(self, args, kwargs)
 
     def concrete(self, *specs: TensorSpec | Any) -> Any:
         """Traces without running: symbolic arguments in, a compiled graph out.

@@ -30,8 +30,10 @@ from jit.loops.text import format_kernel
 from jit.progress import each
 from jit.runtime import cpu
 from jit.runtime.cache import disk_cache
+from jit.runtime.facts import facts_of, note, reason
 from jit.target import Target
 
+TOLD_OF = 4096  # kernels of which is known why they were compiled
 RECENT = 512  # kernels that stay loaded though nothing uses them now
 TOLD = {"compiled": 1, "from disk": 2}  # from which level of JIT_DEBUG on
 # The stages of a kernel: the level of JIT_DEBUG that shows each, and its file under JIT_DUMP.
@@ -146,11 +148,13 @@ class Library:
     Attributes:
         tallies: How many kernels were "in memory", "from disk" or "compiled" when asked for, and
             how many "linked"; with the seconds that finding, reading, compiling, linking took.
+        reasons: Why kernels had to be compiled, by their keys.
     """
 
     def __init__(self, compiler: Compiler = llvm_text) -> None:
         """`compiler` makes LLVM IR text with a function `entry` out of a kernel."""
         self.tallies = {way: Tally() for way in ("in memory", "from disk", "compiled", "linked")}
+        self.reasons: dict[str, str] = {}
         self.lock = threading.RLock()
         self._compiler = compiler
         self._codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
@@ -248,10 +252,15 @@ class Library:
             return found | self._link(codes)
 
     def _compile(self, key: str, kernel: Kernel, target: Target) -> bytes:
-        start = time.perf_counter()
+        start, disk = time.perf_counter(), disk_cache()
+        facts = facts_of(kernel, target, toolchain())
+        if len(self.reasons) >= TOLD_OF:
+            self.reasons.clear()
+        self.reasons[key] = reason(disk, kernel, facts)
         code = cpu.assemble(self._text(key, kernel, target), target, effort(kernel, target))
-        if disk := disk_cache():
+        if disk:
             disk.put(key, code)
+        note(disk, kernel, facts)
         self._count("compiled", kernel.name, start)
         return code
 

@@ -1,0 +1,66 @@
+"""`df.cache`: why kernels were compiled, asked of a function; in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dualflow as df
+from dualflow.errors import TraceError
+from tests.modes import graphs_only
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = """
+import dualflow as df
+f = df.function(lambda x: df.tanh(x) * df.exp(x.sum(axis=1, keepdims=True)))
+x = df.ones({shape}, dtype="{dtype}")
+with df.set_mode("compiled"):
+    f(x)
+    print(df.cache.why(f, x))
+"""
+
+
+def told(cache, shape=(3, 40), dtype="float32", line=""):
+    environment = {**os.environ, "JIT_CACHE": str(cache), "JIT_CHECK": "0"}
+    program = line + PROGRAM.format(shape=shape, dtype=dtype)
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+def test_r31_a_miss_names_what_differs_and_another_line_is_a_hit(tmp_path):
+    first = told(tmp_path)
+    assert "no kernel of these ops was compiled before" in first
+    assert f"the cache is {tmp_path}" in first
+    assert " 0 compiled," in told(tmp_path, line="\n\n# other line numbers\n")
+    other = told(tmp_path, shape=(3, 50))
+    assert "shapes, sizes or attrs differ from what was compiled before" in other
+    assert "dtypes differ from what was compiled before" in told(tmp_path, dtype="float64")
+
+
+@graphs_only
+def test_a_call_that_was_never_made_is_told():
+    f = df.function(lambda x: x * 2.0)
+    with pytest.raises(TraceError, match="no call of <lambda> like this was compiled"):
+        df.cache.why(f, df.ones(2))
+    with pytest.raises(TypeError, match="not decorated"):
+        df.cache.why(len, [])
+
+
+@graphs_only
+def test_r37_status_and_repr_tell_whether_compilation_is_on():
+    f = df.function(lambda x: x * 2.0)
+    off = df.function(lambda x: x * 2.0, mode="eager")
+    with df.set_mode("compiled"):
+        for _ in range(3):
+            f(df.ones(2)), off(df.ones(2))
+        lines = df.status().splitlines()
+        assert repr(f) == "<Function <lambda>: compiled, 1 trace, 3 calls>"
+        (line,) = [line for line in lines if line.startswith(repr(f))]
+        assert line.endswith(" s to record")
+        assert "<Function <lambda>: eager (asked for), 0 traces, 3 calls>" in lines

@@ -1,0 +1,142 @@
+"""`mode="auto"`: both modes are timed, and the faster one serves; `f.report()`."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+
+import pytest
+
+import dualflow as df
+from dualflow.errors import FunctionWarning, TraceError
+from dualflow.tracing import auto
+from tests.modes import graphs_only
+
+pytestmark = graphs_only
+
+
+@pytest.fixture(autouse=True)
+def _compiled():
+    with df.set_mode("compiled"):
+        yield
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time stands still but for what a test lets calls take."""
+    state = {"now": 0.0}
+    monkeypatch.setattr(auto, "clock", lambda: state["now"])
+    timed, graph = auto.Auto._timed, auto.Auto._from_graph
+
+    def eager_takes(self, kind, mode, run):
+        def running():
+            state["now"] += state["eager"]
+            return run()
+
+        return timed(self, kind, mode, running)
+
+    def graph_takes(self, function, kind, call):
+        run = function._run
+
+        def running(*args):
+            state["now"] += state["graph"]
+            return run(*args)
+
+        monkeypatch.setattr(function, "_run", running)
+        try:
+            return graph(self, function, kind, call)
+        finally:
+            monkeypatch.setattr(function, "_run", run)
+
+    monkeypatch.setattr(auto.Auto, "_timed", eager_takes)
+    monkeypatch.setattr(auto.Auto, "_from_graph", graph_takes)
+    return state
+
+
+def calls_of(f, x, count):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        results = [f(x).tolist() for _ in range(count)]
+    assert len({str(r) for r in results}) == 1
+    return [str(w.message) for w in told if issubclass(w.category, FunctionWarning)]
+
+
+def test_r29_what_is_slower_from_the_graph_runs_in_python_and_one_message_says_why(clock):
+    clock.update(eager=0.03, graph=0.04)
+    f = df.function(lambda x: x * 2.0, mode="auto")
+    told = calls_of(f, df.ones(3), 60)
+    (message,) = told
+    assert "runs in Python: 40 ms from the graph, 30 ms in Python" in message
+    assert "too little to compute" in message
+    assert f.mode.startswith("auto: eager")
+    assert f.from_graph == auto.SAMPLES
+    assert f.explain().events == told
+
+
+def test_r29_what_is_faster_from_the_graph_runs_there(clock):
+    clock.update(eager=0.03, graph=0.01)
+    f = df.function(lambda x: x * 2.0, mode="auto")
+    assert calls_of(f, df.ones(3), 60) == []
+    assert f.mode == "auto: compiled (10 ms from the graph, 30 ms in Python)"
+    assert f.from_graph >= 60 - 2 - 1 - auto.SAMPLES
+
+
+def test_r29_nothing_is_compiled_before_python_has_taken_as_long(clock):
+    clock.update(eager=0.001, graph=0.0001)
+    f = df.function(lambda x: x * 2.0, mode="auto")
+    calls_of(f, df.ones(3), 49)
+    assert f.recordings == 0
+    calls_of(f, df.ones(3), 2)
+    assert f.recordings == 1
+
+
+def test_r29_a_choice_is_looked_at_again_when_times_change(clock, monkeypatch):
+    monkeypatch.setattr(auto, "AGAIN", 4)
+    clock.update(eager=0.03, graph=0.04)
+    f = df.function(lambda x: x * 2.0, mode="auto")
+    calls_of(f, df.ones(3), 30)
+    clock.update(graph=0.01)
+    calls_of(f, df.ones(3), 60)
+    assert f.mode.startswith("auto: compiled")
+
+
+def test_r29_a_function_that_is_recorded_at_each_call_runs_in_python(clock):
+    clock.update(eager=0.03, graph=0.01)
+    kept = []
+
+    @df.function(mode="auto", on_limit="grow")
+    def f(x):
+        kept[:] = [object()]
+        return x * 2.0
+
+    calls_of(f, df.ones(3), 40)
+    assert f.mode.startswith("auto: ")
+
+
+def test_state_is_that_of_as_many_calls_in_either_mode(clock):
+    clock.update(eager=0.03, graph=0.02)
+    v = df.Variable(df.zeros(2))
+    f = df.function(lambda x: v.assign_add(x).read_value(), mode="auto")
+    for k in range(1, 40):
+        assert f(df.ones(2)).tolist() == [k, k]
+
+
+def test_report_compares_a_call_like_the_last_recorded_one():
+    f = df.function(lambda x, y: df.tanh(x @ y))
+    x, y = df.ones((4, 5)), df.ones((5, 2))
+    with pytest.raises(TraceError, match="no call to look at"):
+        f.report()
+    f(x, y)
+    found = f.report()
+    assert (found.identical, found.name) == (True, "<lambda>")
+    assert "x float32[4,5], y float32[5,2]" in found.what
+    assert f.calls == 1
+    assert f.report(df.ones((1, 5)), y).identical
+
+
+def test_examples_keep_no_argument_alive():
+    f = df.function(lambda x: x * 2.0)
+    f(df.ones((4, 5)))
+    gc.collect()
+    with pytest.raises(TraceError, match="no call to look at"):
+        f.report()
