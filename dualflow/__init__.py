@@ -206,10 +206,12 @@ from dualflow.ops.statistics import (
 from dualflow.tracing import lazily
 from dualflow.tracing.modes import set_mode
 from dualflow.tracing.progress import show_progress
+from dualflow.tracing.reports import made_by
 from jit.types import dtypes
 
 if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow import (
+        cache,
         comparison,
         compat,
         data,
@@ -225,16 +227,14 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
         testing,
         train,
     )
+    from dualflow.comparison.bisection import bisect
+    from dualflow.comparison.both import compare
+    from dualflow.comparison.profiling import profile
     from dualflow.graph import render
     from dualflow.tracing.decorator import function
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
     from dualflow.tracing.spec import TensorSpec
-from dualflow.tracing.reports import reported_by
-from dualflow.tracing.spec import TensorSpec
-from dualflow.tracing.sweeps import compile_repeated_sweeps
-    from dualflow.comparison.bisection import bisect
-    from dualflow.comparison.both import compare
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
@@ -264,13 +264,17 @@ SUBMODULES = (
     "train",
 )  # loaded when first used
 FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
-    "compare": "dualflow.comparison.both",
     "bisect": "dualflow.comparison.bisection",
+    "compare": "dualflow.comparison.both",
+    "profile": "dualflow.comparison.profiling",
 }
 
 lazily.compile_repeated_sweeps()
 show_progress()
-reported_by(lambda *args, **kwargs: __getattr__("compare")(*args, **kwargs))
+made_by(
+    report=lambda *args, **kwargs: __getattr__("compare")(*args, **kwargs),
+    view=lambda function: __getattr__("comparison").view(function),
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -435,6 +439,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "profile",
     "randn",
     "random",
     "real",

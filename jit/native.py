@@ -201,7 +201,7 @@ def counts() -> dict[str, int]:
 def launched(step: Step) -> list[Part]:
     """What a step launches."""
     if isinstance(step, Repeat):
-        return [Part(f"{step.count} times {x.label}", x.source) for x in step.steps]
+        return [named(f"{step.count} times {x.label}", x) for x in step.steps]
     return [part_of(step)] if isinstance(step, Launch) else []
 
 
@@ -214,6 +214,15 @@ def work_of(step: Step) -> list[Extent]:
 
 def part_of(step: Step) -> Part:
     """What people are told of a step."""
-    if isinstance(step, Launch | Repeat | HostStep):
-        return Part(step.label, step.source)
-    return Part("guard")
+    if isinstance(step, Repeat):
+        inner = [part_of(x) for x in step.steps]
+        ops = tuple([op for part in inner for op in part.ops])
+        lines = tuple([line for part in inner for line in part.lines])
+        return Part(step.label, step.source, ops, lines)
+    return named(step.label, step) if isinstance(step, Launch | HostStep) else Part("guard")
+
+
+def named(label: str, step: Launch | HostStep) -> Part:
+    """What people are told of a launch, or a step on the host."""
+    ops = tuple([node.op.name for node in step.nodes])
+    return Part(label, step.source, ops, tuple([node.source for node in step.nodes]))

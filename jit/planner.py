@@ -200,6 +200,7 @@ class Planner:
             self._source(tasks),
             label or self._label(tasks),
             operations(tasks),
+            tuple(dict.fromkeys([self.forms.origins[form] for form in self._computed(tasks)])),
         )
         self.program.steps.append(launch)
 
@@ -219,6 +220,7 @@ class Planner:
                         self._source([task]),
                         form.symbol,
                         tuple(map(self._shape_if_other, form.inputs)),
+                        tuple(self._origins([task])),
                     )
                 )
             case nodes.Loop():
@@ -288,8 +290,8 @@ class Planner:
         forms: list[Form] = [task.form for task in tasks]
         return [self.forms.origins[form] for form in forms if form in self.forms.origins]
 
-    def _label(self, tasks: Sequence[Task]) -> str:
-        """The ops that tasks compute, or that move what is there; of many the last ones."""
+    def _computed(self, tasks: Sequence[Task]) -> list[Form]:
+        """The forms that tasks compute, or that move what is there."""
         found = {task.form for task in tasks}
         stack = list(found)
         while stack:
@@ -300,7 +302,12 @@ class Planner:
         known = sorted(found & origins.keys(), key=self._numbers.__getitem__)
         moved = [form for form in known if not isinstance(form, nodes.Constant)]
         computed = [form for form in moved if not isinstance(form, nodes.View)]
-        names = dict.fromkeys(origins[form].op.name for form in computed or moved)
+        return computed or moved
+
+    def _label(self, tasks: Sequence[Task]) -> str:
+        """The ops that tasks compute; of many the last ones."""
+        origins = self.forms.origins
+        names = dict.fromkeys(origins[form].op.name for form in self._computed(tasks))
         return "_".join([*names][-NAMES:]) or "fill"
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -15,10 +15,14 @@ class Part:
     Attributes:
         label: What it computes: the names of its ops.
         source: The user's line.
+        ops: The name of each op in it, in their order.
+        lines: The line of each of them.
     """
 
     label: str
     source: str | None = None
+    ops: tuple[str, ...] = field(default=(), compare=False)
+    lines: tuple[str | None, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

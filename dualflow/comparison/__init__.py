@@ -8,6 +8,7 @@ from dualflow.comparison.memory import peak_bytes
 from dualflow.comparison.report import Comparison
 from dualflow.comparison.steps import Step, step_times
 from dualflow.comparison.timing import FirstCall, Timing, break_even, interleaved
+from dualflow.comparison.views import View, view
 
 __all__ = [
     "compare",
@@ -22,4 +23,6 @@ __all__ = [
     "Step",
     "step_times",
     "peak_bytes",
+    "View",
+    "view",
 ]

@@ -339,6 +339,13 @@ class Function(Decorated):
         """
         return reports.report(self, args, kwargs)
 
+    def to_html(self) -> str:
+        """A page that stands alone: ways through the function, lines, graph, kernels, code."""
+        return reports.view(self).to_html()
+
+    def _repr_html_(self) -> str:
+        return reports.view(self)._repr_html_()
+
     def concrete(self, *specs: TensorSpec | Any) -> Any:
         """Traces without running: symbolic arguments in, a compiled graph out.
 

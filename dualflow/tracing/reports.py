@@ -1,4 +1,4 @@
-"""Reports: a part of dualflow above this one makes what `f.report()` shows; here is the door."""
+"""Reports and pages of functions come from a part of dualflow above this one; here is the door."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ if TYPE_CHECKING:
     from dualflow.tracing.function import Function
 
 Maker = Callable[..., Any]
-_makers: list[Maker] = []
+_makers: dict[str, Maker] = {}
 
 
-def reported_by(make: Maker) -> None:
-    """From now on reports come from `make`, which is called with a function and its arguments."""
-    _makers[:] = [make]
+def made_by(*, report: Maker, view: Maker) -> None:
+    """From now on reports and pages come from these.
+
+    Args:
+        report: Is called with a function and the arguments of a call.
+        view: Is called with a function; what it gives has `to_html()` and `_repr_html_()`.
+    """
+    _makers.update(report=report, view=view)
+
+
+def view(function: Function) -> Any:
+    """What people see of a function."""
+    return _makers["view"](function)
 
 
 def report(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -40,4 +50,4 @@ def report(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
                 "pass the arguments of a call: f.report(x, y)",
             )
         args, kwargs = given
-    return _makers[0](function, *args, **kwargs)
+    return _makers["report"](function, *args, **kwargs)

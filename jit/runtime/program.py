@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from jit.dims import Extent, evaluate
+from jit.ir.graph import Node
 from jit.loops.ir import Kernel
 from jit.types import TensorType
 
@@ -49,6 +50,7 @@ class Launch:
         source: The user's line.
         label: For people.
         operations: Additions and multiplications of the whole launch, where that is known.
+        nodes: What of the graph it computes.
     """
 
     kernel: Kernel
@@ -59,6 +61,7 @@ class Launch:
     source: str | None = None
     label: str = ""
     operations: Extent | None = None
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(eq=False)
@@ -72,6 +75,7 @@ class HostStep:
         source: The user's line.
         label: For people.
         shapes: For each input the shape that `call` expects, if that is not the shape of the slot.
+        nodes: What of the graph it computes.
     """
 
     call: Callable[[list[Array]], Sequence[Array]]
@@ -80,6 +84,7 @@ class HostStep:
     source: str | None = None
     label: str = ""
     shapes: tuple[tuple[Extent, ...] | None, ...] = ()
+    nodes: tuple[Node, ...] = ()
 
     def run(self, arrays: list[Array], sizes: Mapping[str, int]) -> Sequence[Array]:
         """The results for arrays in the shapes of their slots, at these sizes."""

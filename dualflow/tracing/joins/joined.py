@@ -248,9 +248,16 @@ class Joined:
     @property
     def parts(self) -> list[Path]:
         """All stretches."""
+        return [way.path for _, _, way in self.stretches()]
+
+    def stretches(self) -> list[tuple[Crossroads, Any, Stretch]]:
+        """All stretches, each with the point and the answer from which it leads on."""
         nodes = [self._start, *list(self._nodes.values())]
         return [
-            way.path for node in nodes for ways in list(node.ways.values()) for way in list(ways)
+            (node, answer, way)
+            for node in nodes
+            for answer, ways in list(node.ways.items())
+            for way in list(ways)
         ]
 
     @property
