@@ -231,6 +231,7 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow.comparison.both import compare
     from dualflow.comparison.profiling import profile
     from dualflow.graph import render
+    from dualflow.tracing.artefact import load_function
     from dualflow.tracing.decorator import function
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
@@ -248,8 +249,8 @@ e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
 
 SUBMODULES = (
     "cache",
-    "compat",
     "comparison",
+    "compat",
     "data",
     "errors",
     "fft",
@@ -266,6 +267,7 @@ SUBMODULES = (
 FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
     "bisect": "dualflow.comparison.bisection",
     "compare": "dualflow.comparison.both",
+    "load_function": "dualflow.tracing.artefact",
     "profile": "dualflow.comparison.profiling",
 }
 
@@ -400,6 +402,7 @@ __all__ = [
     "less_equal",
     "linalg",
     "linspace",
+    "load_function",
     "log",
     "log10",
     "log1p",

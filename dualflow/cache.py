@@ -1,21 +1,37 @@
-"""`df.cache`: compiled code that outlives the process, and why it was not found: `df.cache.why`."""
+"""`df.cache`: compiled code that outlives the process, why it was not found, and what travels.
+
+A bundle holds the graphs of functions as text. Whoever opens it compiles them, on a machine of any
+kind, before they are needed: what a bundle says is parsed and verified, and no code comes in it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import jit
+from dualflow.core.op import registry
+from dualflow.tracing.explain import all_functions
 from dualflow.tracing.function import Function
 from dualflow.tracing.signature import take_apart
-from jit.errors import TraceError
+from jit.errors import GraphError, TraceError
+from jit.ir.text import parse
+from jit.ir.verify import verify
 from jit.native import NativeCode
 from jit.runtime.cache import disk_cache
 from jit.runtime.cpu import host_target
 from jit.runtime.library import content_key, library
 
-__all__ = ["Why", "why"]
+__all__ = ["Why", "bundle", "load", "why"]
+
+SUMS = "sums.txt"  # of a bundle: the sha256 and the name of each graph
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, GraphError)
 
 
 @dataclass(frozen=True)
@@ -93,3 +109,71 @@ def kernels_of(code: NativeCode) -> Iterator[tuple[str, str | None]]:
             seen.add(key)
             where = f" ({launch.source})" if launch.source else ""
             yield f"{launch.label}{where}", known.get(key)
+
+
+# ----- what travels -----
+
+
+def bundle(path: str | Path, *functions: Callable[..., Any]) -> Path:
+    """Writes the graphs of decorated functions, to be compiled where they are needed next.
+
+    Args:
+        path: Of the file, which may be given away with a notebook.
+        *functions: Whose graphs; all that are alive by default.
+
+    Returns:
+        The path.
+    """
+    chosen = functions or tuple(f for ref in all_functions.valuerefs() if (f := ref()))
+    graphs = {}
+    for f in chosen:
+        for graph in f.graphs:  # type: ignore[attr-defined]
+            text = str(graph)
+            graphs[hashlib.sha256(text.encode()).hexdigest()] = text
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(SUMS, "\n".join(graphs))
+        for key, text in graphs.items():
+            file.writestr(f"{key}.txt", text)
+    return Path(path)
+
+
+def load(path: str | Path) -> int:
+    """Compiles the graphs of a bundle; functions that have such graphs find their code then.
+
+    Args:
+        path: What `bundle` has written.
+
+    Returns:
+        How many graphs there were.
+
+    Raises:
+        TraceError: It is no bundle, or damaged; nothing was compiled.
+
+    Example:
+        >>> import tempfile, dualflow as df
+        >>> f = df.function(lambda x: df.tanh(x) + 1.0)
+        >>> _ = f(df.ones(3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     df.cache.load(df.cache.bundle(f"{folder}/nb.dfcache", f))
+        1
+    """
+    graphs = []
+    try:
+        with zipfile.ZipFile(path) as file:
+            for key in file.read(SUMS).decode().split():
+                text = file.read(f"{key}.txt")
+                if hashlib.sha256(text).hexdigest() != key:
+                    raise ValueError(f"graph {key[:8]} is not what it was")
+                graphs.append(parse(text.decode(), registry))
+                verify(graphs[-1])
+    except DAMAGE as error:
+        raise TraceError(
+            f"df.cache.load: {path} is no bundle, or is damaged: {error}",
+            "a file that df.cache.bundle has written",
+            "leave it out: functions compile what they need",
+        ) from error
+    _kept.extend(jit.compile(graph, ops=registry) for graph in graphs)
+    return len(graphs)
+
+
+_kept: list[Any] = []  # so that code stays until functions ask for it

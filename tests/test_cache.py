@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,48 @@ def test_a_call_that_was_never_made_is_told():
         df.cache.why(f, df.ones(2))
     with pytest.raises(TypeError, match="not decorated"):
         df.cache.why(len, [])
+
+
+BUNDLED = """
+import sys
+import dualflow as df
+f = df.function(lambda x: df.tanh(x) * df.exp(x.sum(axis=1, keepdims=True)))
+x = df.ones((3, 40))
+with df.set_mode("compiled"):
+    if sys.argv[1] == "load":
+        df.cache.load(sys.argv[2])
+    f(x)
+    (entry,) = f.entries.values()
+    print(entry.last.executable.code.found)
+    if sys.argv[1] == "bundle":
+        df.cache.bundle(sys.argv[2], f)
+"""
+
+
+def test_a_bundle_opened_in_a_new_process_gives_no_compiles_and_a_damaged_one_is_refused(tmp_path):
+    path = tmp_path / "nb.dfcache"
+
+    def run(what):
+        environment = {**os.environ, "JIT_CACHE": "off", "JIT_CHECK": "0"}
+        command = [sys.executable, "-c", BUNDLED, what, str(path)]
+        ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert ran.stderr == ""
+        return ast.literal_eval(ran.stdout)
+
+    assert run("bundle")["compiled"] > 0
+    found = run("load")
+    assert found["compiled"] == 0
+    assert found["in memory"] > 0
+    names = zipfile.ZipFile(path).namelist()
+    assert all(name.endswith(".txt") for name in names)
+    data = path.read_bytes()
+    for at in range(0, len(data), len(data) // 7):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        with suppress(TraceError):  # a byte that nobody reads may be another
+            df.cache.load(path)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(TraceError, match="is damaged"):
+        df.cache.load(path)
 
 
 @graphs_only

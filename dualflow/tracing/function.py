@@ -339,6 +339,27 @@ class Function(Decorated):
         """
         return reports.report(self, args, kwargs)
 
+    def export(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Writes recorded calls as a file that runs without this program.
+
+        Args:
+            path: Of the file, which `df.load_function` reads; with the suffix `.h`, a header for
+                C, beside which an object file and, where a linker is found, a library are written.
+            *args: Of a call of the kind that is written; without any, that of the last recording.
+            **kwargs: Of the call.
+
+        Returns:
+            The path.
+
+        Raises:
+            TraceError: The calls need Python.
+        """
+        from dualflow.tracing import artefact, foreign
+
+        args, kwargs = reports.arguments(self, args, kwargs)
+        write = foreign.export_to_c if str(path).endswith(".h") else artefact.export
+        return write(self, path, args, kwargs)
+
     def to_html(self) -> str:
         """A page that stands alone: ways through the function, lines, graph, kernels, code."""
         return reports.view(self).to_html()

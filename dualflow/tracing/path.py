@@ -107,6 +107,7 @@ class Path:
         ops: How many were recorded.
         check: What asks whether state outside of the arguments is as it was.
         effects: What a call does besides computing, in words.
+        gives_numbers: Whether it returns Python numbers that it has computed.
     """
 
     def __init__(self, recorded: Recorded) -> None:
@@ -119,6 +120,7 @@ class Path:
         self._build, self._bare = recorded.build, recorded.bare or recorded.build
         self.effects = recorded.effects
         self._leaves = recorded.leaves
+        self.gives_numbers = any(isinstance(x, Computed) for x in self._leaves)
         self._written = recorded.written
         self._replaced = recorded.replaced
         self._tracked = recorded.tracked
@@ -232,6 +234,13 @@ class Path:
             for place, index in self._numbers:
                 arrays[place] = numbers[index]
         return arrays
+
+    def foreseen(self) -> Outcome:
+        """What a call returns and assigns, with the number of an output for each array.
+
+        It must not give numbers of Python's own.
+        """
+        return self._outcome(list(range(len(self.executable.graph.outputs))), ())
 
     def _outcome(self, made: list[Any], computed: Sequence[Any]) -> Outcome:
         """What a call that has computed this is about to return and to assign."""

@@ -29,25 +29,26 @@ def view(function: Function) -> Any:
     return _makers["view"](function)
 
 
-def report(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Both modes of a call of a function.
-
-    Args:
-        function: The function.
-        args: Of the call; without any, those of the last recording.
-        kwargs: Of the call.
+def arguments(function: Function, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments of a call; where none are given, those of the last recording.
 
     Raises:
-        TraceError: No arguments are given, and those of the last recording are gone.
+        TraceError: There are none any more.
     """
-    if not args and not kwargs:
-        examples = [entry.example for entry in function.entries.values() if entry.example]
-        given = examples[-1].given() if examples else None
-        if given is None:
-            raise TraceError(
-                f"{function.name}.report(): no call to look at",
-                "a recorded call whose arguments are still there",
-                "pass the arguments of a call: f.report(x, y)",
-            )
-        args, kwargs = given
+    if args or kwargs:
+        return args, kwargs
+    examples = [entry.example for entry in function.entries.values() if entry.example]
+    given = examples[-1].given() if examples else None
+    if given is None:
+        raise TraceError(
+            f"{function.name}: no call to look at",
+            "a recorded call whose arguments are still there",
+            "pass the arguments of a call, as in f.report(x, y)",
+        )
+    return given
+
+
+def report(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Both modes of a call of a function; without arguments, of one like the last recorded."""
+    args, kwargs = arguments(function, args, kwargs)
     return _makers["report"](function, *args, **kwargs)

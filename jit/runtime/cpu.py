@@ -76,6 +76,18 @@ def assemble(text: str, target: Target, effort: int = 1) -> bytes:
     return machine(target, effort).emit_object(parsed(text, target))
 
 
+def assemble_together(texts: Sequence[str], target: Target) -> bytes:
+    """Modules as one object file, for a linker of the system's: each may call the others."""
+    llvm = binding()
+    whole, *others = (parsed(text, target) for text in texts)
+    for other in others:
+        whole.link_in(other)
+    made = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=1, reloc="pic", codemodel="default"
+    )
+    return made.emit_object(whole)
+
+
 def assembly(text: str, target: Target, effort: int = 1) -> str:
     """LLVM IR text as assembly, to look at."""
     return machine(target, effort).emit_assembly(parsed(text, target))
