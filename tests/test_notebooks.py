@@ -58,6 +58,11 @@ def text_of(cell: Any) -> str:
     return re.sub(r"[-+]?\d[\d.]*(e[-+]?\d+)?", "#", "".join(shown))
 
 
+def is_progress(output: Any) -> bool:
+    """Whether an output is the line that tells how far a compilation is."""
+    return output.get("name") == "stderr" and output.text.startswith("\r")
+
+
 @graphs_only
 @needs_notebooks
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -69,6 +74,9 @@ def test_a_notebook_runs(path, request, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     book = read(path)
     NotebookClient(book, timeout=120, record_timing=False).execute()
+    for cell in book.cells:  # a machine that is busy tells of compilations of over a second
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_progress(output)]
     outputs = [output for cell in book.cells for output in cell.get("outputs", ())]
     assert [o.text for o in outputs if o.get("name") == "stderr"] == [], "a warning, or worse"
     if request.config.getoption("--update-golden"):

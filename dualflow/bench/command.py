@@ -136,6 +136,7 @@ def opening(names: list[str], path: Path, seconds: int | None) -> str:
 
 def train(names: list[str], arguments: argparse.Namespace, started: datetime, path: Path) -> int:
     """Trains, prints each comparison as soon as it is there, and closes with the table."""
+    from dualflow.bench import page
     from dualflow.bench.closing import checks, document, table
     from dualflow.bench.machine import machine, versions
     from dualflow.bench.terminal import show
@@ -150,6 +151,7 @@ def train(names: list[str], arguments: argparse.Namespace, started: datetime, pa
             for name in names:
                 runs.append(one(name, arguments))
                 show(f"\n{runs[-1].comparison}\n")
+            batches = against_batches(names, arguments)
     except (DeviceError, ModuleNotFoundError) as error:  # not this machine, or not installed
         print(f"dualflow bench: {error}")
         return 2
@@ -159,15 +161,27 @@ def train(names: list[str], arguments: argparse.Namespace, started: datetime, pa
     about = {"when": started.isoformat(), "machine": machine(), "versions": versions()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(document(runs, about), encoding="utf-8")
+    pictures = path.with_suffix(".html")
+    pictures.write_text(page.document(runs, batches, about), encoding="utf-8")
     found = [check for run in runs for check in checks(run)]
     failed = [check for check in found if not check.passed]
     show(f"{table(runs)}\n")
     print(f"{len(found) - len(failed)} of {len(found)} checks passed.")
     for check in failed:
         show(textwrap.fill(f"FAILED  {check.program}: {check.what}; {check.found}", WIDTH))
-    print(f"The figures are in {path}; all took {time.perf_counter() - clock:.0f} s.")
+    print(f"The figures are in {path}, pictures in {pictures.name} beside it;")
+    print(f"all took {time.perf_counter() - clock:.0f} s.")
     print(f"\n{NEXT}", end="")
     return int(bool(failed))
+
+
+def against_batches(names: list[str], arguments: argparse.Namespace) -> Any:
+    """Times of the first program against batch size; None where it did not run, or in a hurry."""
+    from dualflow.bench.programs import WORKLOADS
+    from dualflow.bench.runner import by_batch
+
+    wanted = NAMES[0] in names and not (arguments.quick or arguments.epochs)
+    return by_batch(WORKLOADS[NAMES[0]]) if wanted else None
 
 
 def one(name: str, arguments: argparse.Namespace) -> Any:

@@ -20,6 +20,7 @@ from dualflow.comparison import (
     Step,
     Timing,
     agreement,
+    interleaved,
     peak_bytes,
     step_times,
 )
@@ -30,6 +31,7 @@ from dualflow.tracing.signature import take_apart
 
 SEED = 0
 BOUND = 1e-4  # relative difference of losses up to which both modes give the same answer
+SIZES, WARM = (1, 4, 16, 64, 256), 3  # of batches; steps before those that are measured
 Batches = Collection[tuple[Any, ...]]
 
 
@@ -140,6 +142,35 @@ def run(workload: Workload, data: Batches, what: tuple[str, ...], epochs: int, t
         len(data),
         correct,
     )
+
+
+@dataclass(frozen=True)
+class ByBatch:
+    """Times of a step against batch size.
+
+    Attributes:
+        program: Which one.
+        sizes: Of batches.
+        eager: For each size what a step takes in Python.
+        compiled: And from the graph.
+    """
+
+    program: str
+    sizes: tuple[int, ...]
+    eager: tuple[Timing, ...]
+    compiled: tuple[Timing, ...]
+
+
+def by_batch(workload: Workload, sizes: tuple[int, ...] = SIZES, calls: int = 15) -> ByBatch:
+    """Measures steps of trainings of their own, one for each batch size."""
+    found: list[list[Timing]] = []
+    for size in sizes:
+        arguments = next(iter(prepare(workload, size)))
+        steps = [fresh(workload, arguments, decorate) for decorate in (plain, df.function)]
+        interleaved(steps, WARM)
+        found.append([Timing.of(seconds) for seconds in interleaved(steps, calls)])
+    eager, compiled = zip(*found, strict=True)
+    return ByBatch(workload.name, sizes, eager, compiled)
 
 
 def compare(modes: Modes, arguments: tuple[Any, ...], what: tuple[str, ...]) -> Comparison:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dualflow.core.op import Op, values
 from jit.ir.builtin import guard
+from jit.ir.call import call
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.interpret import bound
 from jit.ir.loop import loop, repeated
@@ -64,6 +65,10 @@ def run(
         given = [found[x] for x in node.inputs]
         if node.op is loop:
             made = looped(given, compute, **node.attrs)
+        elif node.op is call:
+            body = node.attrs["body"]
+            inner = run(body, given, compute, sizes)
+            made = [inner[x] for x in body.outputs]
         else:
             attrs = {name: bound(x, sizes) for name, x in node.attrs.items()} if sizes else None
             made = compute(node, given, node.attrs if attrs is None else attrs)

@@ -11,6 +11,7 @@ import pytest
 from dualflow.__main__ import main
 from dualflow.bench import calls, closing, micro
 from dualflow.bench.measured import HEADER, Measured
+from tests.comparison.pages import WIDTH, browser, drawn
 from tests.modes import graphs_only
 
 LIGHT = """
@@ -141,3 +142,21 @@ def test_micro_measures_calls_steps_and_compiling(monkeypatch):
 def test_a_first_call_in_a_fresh_process_fills_the_disk_cache(tmp_path):
     assert calls.first_call(str(tmp_path)) > 0
     assert any(tmp_path.iterdir())
+
+
+def test_the_page_has_pictures_of_what_was_measured(tmp_path, capsys):
+    from dualflow.bench.page import by_batch as chart
+    from dualflow.bench.programs import WORKLOADS
+    from dualflow.bench.runner import by_batch
+
+    path = tmp_path / "figures.json"
+    assert main(["bench", "static", "--batch", "4", "--steps", "6", "--json", str(path)]) == 0
+    assert "pictures in figures.html beside it" in capsys.readouterr().out
+    page = path.with_suffix(".html").read_text()
+    for words in ("Total time against number of calls", "Loss of both modes", "losses agree"):
+        assert words in page
+    measured = by_batch(WORKLOADS["static"], sizes=(1, 4), calls=2)
+    assert "batch size" in str(chart(measured))
+    if browser():
+        found = drawn(page, tmp_path)
+        assert (found.errors, found.wide <= WIDTH) == ([], True)
