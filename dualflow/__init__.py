@@ -229,6 +229,7 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     )
     from dualflow.comparison.bisection import bisect
     from dualflow.comparison.both import compare
+    from dualflow.comparison.planning import plan
     from dualflow.comparison.profiling import profile
     from dualflow.graph import render
     from dualflow.tracing.artefact import load_function
@@ -268,6 +269,7 @@ FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
     "bisect": "dualflow.comparison.bisection",
     "compare": "dualflow.comparison.both",
     "load_function": "dualflow.tracing.artefact",
+    "plan": "dualflow.comparison.planning",
     "profile": "dualflow.comparison.profiling",
 }
 
@@ -439,6 +441,7 @@ __all__ = [
     "pad",
     "permute_dims",
     "pi",
+    "plan",
     "positive",
     "pow",
     "prod",
