@@ -79,7 +79,8 @@ def why(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Why:
     Example:
         >>> import dualflow as df
         >>> f = df.function(lambda x: df.tanh(x) * 2.0)
-        >>> _ = f(df.ones(3))
+        >>> with df.set_mode("compiled"):
+        ...     _ = f(df.ones(3))
         >>> "compiled" in str(df.cache.why(f, df.ones(3)))
         True
     """
@@ -152,7 +153,8 @@ def load(path: str | Path) -> int:
     Example:
         >>> import tempfile, dualflow as df
         >>> f = df.function(lambda x: df.tanh(x) + 1.0)
-        >>> _ = f(df.ones(3))
+        >>> with df.set_mode("compiled"):
+        ...     _ = f(df.ones(3))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     df.cache.load(df.cache.bundle(f"{folder}/nb.dfcache", f))
         1

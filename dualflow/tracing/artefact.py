@@ -23,6 +23,7 @@ from dualflow.core.op import registry
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.cells import ArrayCell, TensorCell, VariableCell
+from dualflow.tracing.modes import set_mode
 from dualflow.tracing.path import Output, Path
 from dualflow.tracing.signature import Call, take_apart
 from jit.errors import DTypeError, GraphError, GuardMiss, TraceError
@@ -84,7 +85,8 @@ def recorded_ways(function: Function, args: Any, kwargs: Any) -> tuple[Call, lis
     call = take_apart(args, kwargs)
     entry = function.entries.serving(call)
     if entry is None:
-        function(*args, **kwargs)
+        with set_mode("compiled"):
+            function(*args, **kwargs)
         entry = function.entries.serving(call)
     if entry is None or entry.segments is not None or not entry.paths:
         why = entry.segments if entry is not None and entry.segments else "nothing was recorded"

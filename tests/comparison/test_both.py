@@ -13,8 +13,9 @@ import pytest
 import dualflow as df
 from dualflow import nn, optim
 from dualflow.core.op import registry
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 
+pytestmark = graphs_only
 x, y = df.asarray(np.linspace(-1, 1, 40, dtype="float32").reshape(8, 5)), df.ones((8, 3))
 
 
