@@ -8,7 +8,7 @@ import numpy as np
 
 from dualflow.core import backend
 from dualflow.core.context import context
-from dualflow.core.number import Number
+from dualflow.core.number import KINDS
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.dims import Dim
@@ -58,7 +58,7 @@ def from_data(x: Any, dtype: Any = None) -> Tensor:
     if isinstance(x, np.ndarray) and context.trace is not None:
         return captured(x, dtype)
     target = None if dtype is None else as_dtype(dtype)
-    if type(x) is Number and x.owner.live and context.trace is not None:
+    if type(x) in KINDS and x.owner.live and context.trace is not None:
         return context.trace.number(x, held(x.value, target or weak_dtype(x.value, None)))
     if isinstance(x, SCALARS) and not isinstance(x, np.generic):
         return Tensor(place(held(x, target or weak_dtype(x, None))))

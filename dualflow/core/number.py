@@ -88,6 +88,10 @@ class Number:
 
     __slots__ = ("dim", "name", "owner", "value")
 
+    def __new__(cls, value: Any, *rest: Any, **options: Any) -> Number:
+        """One of the two classes below."""
+        return object.__new__(Integer if isinstance(value, int) else Real)
+
     def __init__(self, value: Any, owner: Owner, name: str, dim: Dim | None = None) -> None:
         self.value = value
         self.owner = owner
@@ -116,9 +120,6 @@ class Number:
 
     def __complex__(self) -> complex:
         return complex(self.fixed())
-
-    def __index__(self) -> int:
-        return operator.index(self.fixed())
 
     def __bool__(self) -> bool:
         return _compare("ne", self, 0)
@@ -178,11 +179,32 @@ class Number:
         return getattr(ufunc, method)(*map(plain, inputs), **kwargs)
 
 
+class Integer(Number):
+    """A whole number; only such a one is an index."""
+
+    __slots__ = ()
+
+    def __index__(self) -> int:
+        return operator.index(self.fixed())
+
+
+class Real(Number):
+    """Any other."""
+
+    __slots__ = ()
+
+
+# What Python's own errors call them: "list indices must be integers or slices, not float".
+Integer.__name__, Real.__name__ = "int", "float"
+KINDS = frozenset((Integer, Real))
+NESTED = KINDS | {tuple, list}
+
+
 def plain(x: Any) -> Any:
     """The value of a Number, fixed; all else as it is, lists and tuples by their items."""
-    if type(x) is Number:
+    if type(x) in KINDS:
         return x.fixed()
-    if type(x) in (tuple, list) and any(type(item) in (Number, tuple, list) for item in x):
+    if type(x) in (tuple, list) and any(type(item) in NESTED for item in x):
         return type(x)(map(plain, x))
     if type(x) is slice:
         return slice(plain(x.start), plain(x.stop), plain(x.step))
@@ -196,27 +218,27 @@ def is_tensor(x: Any) -> bool:
 
 def value_of(x: Any) -> Any:
     """The value of a Number, for who keeps it a variable; all else as it is."""
-    return x.value if type(x) is Number else x
+    return x.value if type(x) in KINDS else x
 
 
 def extent_of(x: Any) -> int | Dim:
     """An extent that a user gave: an int, or the Dim that a Number is."""
-    if type(x) is Number and x.dim is not None and x.owner.live:
+    if type(x) in KINDS and x.dim is not None and x.owner.live:
         return x.dim
     return operator.index(x)
 
 
 def _compute(operation: tuple[str, Callable[..., Any]], left: Any, right: Any) -> Any:
     """Arithmetic of two numbers; with anything else, Python's own with the value."""
-    number, other = (left, right) if type(left) is Number else (right, left)
+    number, other = (left, right) if type(left) in KINDS else (right, left)
     if is_tensor(other):
         return NotImplemented
     if not number.owner.live:
         return operation[1](value_of(left), value_of(right))
-    if type(other) is Number or type(other) in PLAIN:
+    if type(other) in KINDS or type(other) in PLAIN:
         return number.owner.compute(operation, left, right)
     if type(other) is Dim and number.dim is not None:
-        return operation[1](*(x.dim if type(x) is Number else x for x in (left, right)))
+        return operation[1](*(x.dim if type(x) in KINDS else x for x in (left, right)))
     return operation[1](plain(left), plain(right))
 
 
@@ -226,7 +248,7 @@ def _compare(name: str, left: Number, right: Any) -> Any:
         return NotImplemented
     if not left.owner.live:
         return operation[1](left.value, value_of(right))
-    if type(right) is not Number and type(right) not in PLAIN:
+    if type(right) not in KINDS and type(right) not in PLAIN:
         return operation[1](left.fixed(), right)
     return left.owner.decide(operation, left, right)
 

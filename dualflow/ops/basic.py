@@ -13,7 +13,7 @@ from dualflow.core.context import context
 from dualflow.core.convert import as_tensor, from_data, held, shared
 from dualflow.core.define import creation
 from dualflow.core.doors import fits
-from dualflow.core.number import Number
+from dualflow.core.number import KINDS
 from dualflow.core.op import Op, bind, homes, wrap
 from dualflow.core.record import hang
 from dualflow.core.registry import api, functions
@@ -125,7 +125,7 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
     known = not homes or all(isinstance(extent, int) for extent in extents)
     if known and context.trace is None and context.device == "cpu":
         return wrap(np.full(extents, held(value, dtype), dtype))
-    if type(value) is Number:
+    if type(value) in KINDS:
         return functions["broadcast_to"](as_tensor(value, dtype), extents)
     return bind(_full, (), {"shape": extents, "value": value, "dtype": dtype})
 

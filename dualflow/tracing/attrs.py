@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dualflow.core.number import Number, plain, value_of
+from dualflow.core.number import KINDS, plain, value_of
 from dualflow.core.op import argument_types
 from dualflow.core.record import Pick
 from dualflow.core.source import user_line
@@ -13,7 +13,7 @@ from jit.dims import Dim, hint
 
 def settled(attr: Any) -> Any:
     """An attr without Numbers: those that are extents stay symbolic, others are fixed."""
-    if type(attr) is Number:
+    if type(attr) in KINDS:
         return attr.fixed() if attr.dim is None else attr.dim
     if type(attr) is tuple and attr:
         return tuple(map(settled, attr))

@@ -11,7 +11,7 @@ from typing import Any
 from dualflow.autodiff.sweep import Sweep, is_inexact
 from dualflow.core import tree
 from dualflow.core.context import Epoch, context, using
-from dualflow.core.number import Number
+from dualflow.core.number import KINDS
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import ArrayCell, Cell, GradCell, StateCell, TensorCell, VariableCell
 from dualflow.tracing.guards.check import Check, Guard
@@ -133,7 +133,7 @@ def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> int | Constant | Computed
     """Where a leaf of the result comes from."""
     if returned(trace, x):
         return outputs.index(trace, x)
-    if type(x) is Number:
+    if type(x) in KINDS:
         return Computed(trace.scalars.result(x)) if x.owner is trace.scalars else Constant(x.value)
     return Constant(x)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.context import context
-from dualflow.core.number import ARITHMETIC, COMPARISONS, UNARY, Number, value_of
+from dualflow.core.number import ARITHMETIC, COMPARISONS, KINDS, UNARY, Number, value_of
 from dualflow.tracing.leftover import make_plain
 from jit.dims import Dim, Guess
 
@@ -184,15 +184,15 @@ class Scalars:
         return value
 
     def _fix(self, x: Any) -> None:
-        if type(x) is Number:
+        if type(x) in KINDS:
             self.fix(x)
 
     def _of_dims(self, operation: Operation, operands: tuple[Any, ...]) -> Any:
         """The result for extents, as an extent; None where there are others among the operands."""
         exact = operation in EXACT or operation[1] is int
-        if not exact or not any(type(x) is Number for x in operands):
+        if not exact or not any(type(x) in KINDS for x in operands):
             return None
-        dims = [x.dim if type(x) is Number else x for x in operands]
+        dims = [x.dim if type(x) in KINDS else x for x in operands]
         if not all(isinstance(d, Dim) or type(d) is int for d in dims):
             return None
         if operation[0].startswith(("trunc", "floor", "ceil", "+")) and len(dims) == 1:
@@ -211,10 +211,13 @@ class Scalars:
 
     def _told(self, x: Any) -> str:
         """A number as people read it."""
-        return self._labels.get(x.name, x.name) if type(x) is Number else repr(x)
+        if type(x) not in KINDS:
+            return repr(x)
+        name: str = x.name
+        return self._labels.get(name, name)
 
     def _spelled(self, x: Any) -> str:
-        return x.name if type(x) is Number else self._constant(x)
+        return x.name if type(x) in KINDS else self._constant(x)
 
     def _constant(self, value: Any) -> str:
         name = f"c{len(self._scope)}"

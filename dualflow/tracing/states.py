@@ -15,7 +15,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from dualflow.core import tree
-from dualflow.core.number import Number
+from dualflow.core.number import KINDS
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import StateCell
 from dualflow.tracing.guards import places
@@ -154,7 +154,7 @@ class States:
         """A value without what belongs to the recording."""
         original = {id(planted.stand_in): planted.value for planted in self._planted.values()}
         leaves, spec = tree.flatten(value)
-        if not any(type(x) is Number or id(x) in original for x in leaves):
+        if not any(type(x) in KINDS or id(x) in original for x in leaves):
             return value  # it is the object that others may hold too
         return tree.unflatten(spec, [original.get(id(x), without_symbol(x)) for x in leaves])
 
@@ -166,7 +166,7 @@ class States:
 
     def may_cause(self, error: Exception) -> str | None:
         """Whether an error may be there because a number of the state is no plain one."""
-        numbers = any(type(planted.stand_in) is Number for planted in self._planted.values())
+        numbers = any(type(planted.stand_in) in KINDS for planted in self._planted.values())
         if not numbers or type(error) is not TypeError:
             return None
         self._volatile.numbers = False
@@ -218,7 +218,7 @@ class States:
             return False
         told, self.writes = f"sets {guard.place}", True
         plain = self._trace.ledger.note(place.write, value, told, keeps=True)
-        if type(value) is Number:
+        if type(value) in KINDS:
             place.write(plain)
         return True
 
@@ -238,7 +238,7 @@ class States:
     def _is_sure(self, planted: Planted) -> bool:
         """Whether what was left is the call's; a constant may come from another thread, once."""
         left, key = planted.left, planted.place.key
-        if type(left) is Number or isinstance(left, Tensor) or threading.active_count() == 1:
+        if type(left) in KINDS or isinstance(left, Tensor) or threading.active_count() == 1:
             return True
         seen = self._volatile.constants.get(key, places.MISSING)
         self._volatile.constants[key] = left

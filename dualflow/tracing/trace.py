@@ -15,7 +15,7 @@ import numpy as np
 
 from dualflow.core.backend import to_device
 from dualflow.core.context import context
-from dualflow.core.number import Number, plain, value_of
+from dualflow.core.number import KINDS, Number, plain, value_of
 from dualflow.core.op import Op, Symbol, argument_types, array_types, registry, values
 from dualflow.core.record import clock, hang
 from dualflow.core.source import user_frame, user_line
@@ -199,7 +199,7 @@ class Trace(Placed):
 
     def value_of(self, x: Any, dtype: Any = None) -> Value:
         """The Value of an op's argument: recorded before, captured now, or a constant."""
-        if type(x) is Number and x.owner is self.scalars:
+        if type(x) in KINDS and x.owner is self.scalars:
             return self._number(x, context.run(np.array, x.value, dtype))
         if not isinstance(x, Tensor):
             return self._constant(plain(x), dtype)
@@ -292,7 +292,7 @@ class Trace(Placed):
         if (variable := self.variables.foreign_grad()) is not None:
             self.refuse(f"the .grad of {variable.label()} is made another Variable", "copy it")
         for x, line in self.ledger.texts.lost():
-            if type(x) is Number:
+            if type(x) in KINDS:
                 x.fixed()
             else:
                 self.refuse(f"a value leaves for Python through an f-string at {line}", TEXTS)
@@ -329,7 +329,7 @@ class Trace(Placed):
 
     def runs_here(self, x: Any) -> bool:
         """Whether a tensor or a number belongs to this recording."""
-        return x.owner is self.scalars if type(x) is Number else self.owns(x)
+        return x.owner is self.scalars if type(x) in KINDS else self.owns(x)
 
     def refuse(self, reason: str, remedy: str, kind: str = "escape") -> None:
         """The call did what no graph can replay; it goes on, and segments take over."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from dualflow.core import tree
 from dualflow.core.context import Counted
-from dualflow.core.number import Number
+from dualflow.core.number import KINDS
 from dualflow.core.source import line_of
 from dualflow.core.tensor import Tensor
 from dualflow.tracing import breakpoints
@@ -86,9 +86,7 @@ class Reach:
             what = "a profiler is active that cannot be told of other code"
             self._refuse(what, "profile with DUALFLOW_MODE=eager, or stop the profiler", "access")
         self._equals = [
-            (k, x)
-            for k, x in enumerate(arguments.values())
-            if type(x) is not Number and by_value(x)
+            (k, x) for k, x in enumerate(arguments.values()) if type(x) not in KINDS and by_value(x)
         ]
         code = getattr(getattr(python, "__func__", python), "__code__", None) or CALL
         self._follower.first_code = code

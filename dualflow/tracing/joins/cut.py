@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from dualflow.core import tree
-from dualflow.core.number import Number
+from dualflow.core.number import KINDS
 from dualflow.tracing.cells import Cell, NumberCell
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
@@ -113,7 +113,7 @@ class Cut:
                 kind: Any = Constant(x)
                 if returned(trace, x):
                     kind = trace.value_of(x)
-                elif type(x) is Number:
+                elif type(x) in KINDS:
                     kind = x.name if x.owner is trace.scalars else Constant(x.value)
                 self._kinds[id(x)] = kind, effect.keeps and is_tracked(x, trace.start)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.context import Counted
-from dualflow.core.number import Number
+from dualflow.core.number import KINDS, Number
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.decorated import Decorated
@@ -100,7 +100,7 @@ class State:
         kind = type(x)
         if kind is Tensor:
             return self._tensor(x)
-        if kind is Number:
+        if kind in KINDS:
             return self._number(x)
         if x is UNSET or x is MISSING:
             return "unset"
