@@ -33,6 +33,12 @@ from jit.types import TensorType, dtypes
 
 MOST = 2_000  # forms: of larger programs the text takes long, and they seldom come again
 LARGEST = 1 << 16  # bytes of a constant
+MODULES = ("jit", "numpy")  # the packages that classes of a plan are in
+ARRAYS = {
+    (module, name)
+    for module in ("numpy._core.multiarray", "numpy._core.numeric")
+    for name in ("_reconstruct", "_frombuffer", "scalar")
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,19 @@ class Writer(pickle.Pickler):
 
 
 class Reader(pickle.Unpickler):
-    """Reads what a Writer has written."""
+    """Reads what a Writer has written: data of this package and arrays, no functions."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """A class that an entry names.
+
+        Raises:
+            UnpicklingError: It is none of those that a plan is made of.
+        """
+        known = module.partition(".")[0] in MODULES
+        found = super().find_class(module, name) if known else None
+        if isinstance(found, type) or (module, name) in ARRAYS:
+            return found
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of a plan")
 
     def persistent_load(self, pid: Any) -> Any:
         """What is named."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pickle
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -198,3 +203,9 @@ def test_nothing_is_kept_without_a_disk(planned):
         for _ in range(2):
             jit.compile(net(), "cpu")
     assert len(planned) == 2
+
+
+def test_an_entry_that_names_anything_else_is_refused():
+    for harmful in (print, os.system, subprocess.run, eval, np.load, jit.compile):
+        with pytest.raises(pickle.UnpicklingError, match="no part of a plan"):
+            plans.Reader(io.BytesIO(pickle.dumps(harmful))).load()
