@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,12 +26,13 @@ from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
 from jit.runtime.cuda import cupy, gpu_target
 from jit.runtime.executable import Executable
-from jit.runtime.gpu import GpuExecutable
-from jit.runtime.gpu_code import gpu_code
 from jit.runtime.library import library
 from jit.runtime.program import HostStep, Launch, Repeat, Step
 from jit.runtime.timing import Timing, timed
 from jit.target import Target
+
+if TYPE_CHECKING:
+    from jit.runtime.gpu import GpuExecutable
 
 LOOPS = 4  # the level of JIT_DEBUG from which forms and launches are shown
 
@@ -174,6 +175,9 @@ def for_gpu(
     name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages, gpu: int
 ) -> tuple[Plan, GpuExecutable, dict[str, int]]:
     """A program for a GPU, and how many kernels it has."""
+    from jit.runtime.gpu import GpuExecutable  # loaded where there is a GPU
+    from jit.runtime.gpu_code import gpu_code
+
     made = planned(name, forms, donate, target)
     stages.show("launches", made.program, LOOPS)
     kernels = kernels_of(made.program)

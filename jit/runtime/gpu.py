@@ -34,6 +34,7 @@ COPIED = 1 << 26  # bytes of inputs up to which they are copied, if their addres
 IN_TURNS = 1 << 26  # bytes of an output up to which its memory is kept for later calls
 TURNS = 3  # arrays that take turns as an output
 ONLY_OURS = 2  # references to an element of a list, as `getrefcount` counts them
+REMEMBERED = 64  # bytes of an array of the host that is copied only when it has changed
 ALIGNED = 16  # what addresses of arrays are multiples of
 
 
@@ -187,6 +188,9 @@ class GpuRun:
             self.frame.bases[table.base_of[slot]] = array.data.ptr
         self._places_of_small()
         self._staged: dict[int, Any] = {}
+        self._values: dict[
+            int, tuple[bytes | None, int]
+        ] = {}  # what was copied last, on which stream
         self._turns: dict[int, list[Any]] = {}
         self._copied: set[int] = set()  # inputs whose addresses never come again
         self._seen: list[tuple[int, ...]] = []
@@ -252,7 +256,12 @@ class GpuRun:
             raise DTypeError(given, f"{dtype}{list(shape)}", "convert it first")
         if isinstance(array, np.ndarray | np.generic):
             array = np.ascontiguousarray(array).reshape(shape)
-            self._copy(number, array.ctypes.data, array.nbytes, stream, "memcpyHostToDevice")
+            known = array.tobytes() if array.nbytes <= REMEMBERED else None
+            if known is None or self._values.get(number) != (known, stream.ptr):
+                self._copy(number, array.ctypes.data, array.nbytes, stream, "memcpyHostToDevice")
+                self._values[number] = known, stream.ptr
+            else:
+                self.frame.bases[base] = self._staged[number].ptr
             return array
         if array.data.device_id != self.device:
             raise DeviceError(

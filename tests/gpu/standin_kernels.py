@@ -17,6 +17,7 @@ import numpy as np
 from jit import native
 from jit.dims import evaluate
 from jit.loops.ir import Kernel
+from jit.runtime import gpu_code
 from jit.runtime.cpu import host_target
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.library import content_key, library
@@ -54,12 +55,12 @@ def run(kernel: Kernel, words: list[int]) -> None:
 @contextmanager
 def installed() -> Iterator[Any]:
     """A block in which kernels for a GPU are those of the stand-in."""
-    before = native.gpu_code, native.gpu_target
-    native.gpu_code, native.gpu_target = code, lambda number: host_target()
+    before = gpu_code.gpu_code, native.gpu_target
+    gpu_code.gpu_code, native.gpu_target = code, lambda number: host_target()
     try:
         yield
     finally:
-        native.gpu_code, native.gpu_target = before
+        gpu_code.gpu_code, native.gpu_target = before
 
 
 __name__ = "cupy"  # to a recording: whose code it skips

@@ -172,6 +172,10 @@ def test_numbers_that_vary_are_copied(machine):
     x = df.ones(3, device="gpu")
     found = [f(x, rate).tolist()[0] for rate in (0.5, 1.5, 2.5, 3.5)]
     assert found == [1.0, 3.0, 5.0, 7.0]
+    machine.counts.clear()
+    for rate in (4.5, 4.5, 4.5, 5.5):
+        assert f(x, rate).raw.host[0] == 2 * rate
+    assert machine.counts["to device"] == 2  # those that are new
     assert len(f.graphs) <= 2
 
 
