@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -74,13 +75,13 @@ def recall(key: str, target: Target) -> tuple[Plan, dict[Kernel, Address]] | Non
     if entry is None:
         return None
     plan, keys = Reader(io.BytesIO(entry)).load()
-    kernels = kernels_of(plan.program)
-    found = library().known({each: kernel.name for each, kernel in zip(keys, kernels, strict=True)})
+    key_of = dict(zip(kernels_of(plan.program), keys, strict=True))  # two may have one code
+    found = library().known({each: kernel.name for kernel, each in key_of.items()})
     if found is None:
         return None
     for guess in plan.guesses:
         note(guess)
-    return plan, dict(zip(kernels, found, strict=True))
+    return plan, {kernel: found[each] for kernel, each in key_of.items()}
 
 
 def keep(key: str, plan: Plan, target: Target) -> None:
@@ -186,8 +187,9 @@ def spelled(x: Any) -> str:
 
 @cache
 def sources() -> str:
-    """Which sources of this package these are: as Python tells what it compiles anew."""
+    """Which sources of this package these are, as Python tells what it compiles anew; who reads."""
     package, digest = Path(__file__).parent, hashlib.sha256()
+    digest.update(f"Python {sys.version} NumPy {np.__version__}\n".encode())
     for path in sorted(package.rglob("*.py")):
         status = path.stat()
         line = f"{path.relative_to(package)} {status.st_size} {status.st_mtime_ns}\n"

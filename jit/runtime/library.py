@@ -194,7 +194,7 @@ class Library:
             self._use(found)
         return [Address(found[key]) for key in keys]
 
-    def known(self, names: Mapping[str, str]) -> list[Address] | None:
+    def known(self, names: Mapping[str, str]) -> dict[str, Address] | None:
         """Where code of before begins, in memory or from the disk; None if some is not there.
 
         Args:
@@ -216,7 +216,7 @@ class Library:
             except RuntimeError:  # it is no object file that links
                 return None
             self._use(found)
-        return [Address(found[key]) for key in names]
+        return {key: Address(found[key]) for key in names}
 
     def _use(self, codes: Mapping[str, Code]) -> None:
         """Keeps the codes that were used last."""
