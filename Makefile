@@ -22,7 +22,7 @@ help: ## list the targets
 
 bench: ## run three training programs in both modes and compare them
 	@echo "dualflow bench: three training programs, each run eagerly and under @df.function, compared."
-	@echo "It writes to bench-results/ and takes about 2 minutes$$([ -e $(VENV)/.bench ] || echo ', after 1 to 2 minutes of installing into $(VENV)')."
+	@echo "It writes to bench-results/ and takes about a minute$$([ -e $(VENV)/.bench ] || echo ', after 1 to 2 minutes of installing into $(VENV)')."
 	@$(MAKE) -s --no-print-directory $(VENV)/.bench
 	@$(PY) -m dualflow bench $(ARGS)
 
