@@ -13,23 +13,20 @@ TIES = np.array([[3, 1, 3], [2, 1, 1]])
 COMPLEX = np.array([1 + 1j, 1, 1 + 1j, 2j], np.complex64)
 
 
-def unique(*parts: str) -> list[Sample]:
+def unique(*parts: str, some: tuple[Any, ...] = (normal(3, 2), GAPS)) -> list[Sample]:
     """Samples of one of the four; no two elements may meet while gradients are measured."""
 
     def reference(x: Any) -> Any:
         return np.unique(x, equal_nan=False, **{f"return_{part}": True for part in parts})
 
-    return [
-        Sample((x,), {}, reference, numeric=x is not GAPS)
-        for x in (normal(3, 2), GAPS, TIES, integers(0))
-    ]
+    return [Sample((x,), {}, reference, numeric=x is not GAPS) for x in some]
 
 
 SAMPLES: dict[str, list[Sample]] = {
     "unique_values": unique(),
     "unique_counts": unique("counts"),
     "unique_inverse": unique("inverse"),
-    "unique_all": unique("index", "inverse", "counts"),
+    "unique_all": unique("index", "inverse", "counts", some=(normal(3, 2), TIES, integers(0))),
     "isin": [
         Sample((TIES, np.array([1, 7]))),
         Sample((GAPS, GAPS[:3]), {"invert": True}),
