@@ -8,7 +8,8 @@ from typing import Any
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.nn import BatchNorm2d, Conv2d, MaxPool2d, Module, ReLU, Sequential
-from dualflow.ops.arrange import concat, repeat
+from dualflow.ops.arrange import concat
+from dualflow.ops.repeating import repeat
 from jit.errors import ShapeError
 from jit.types import format_shape
 
