@@ -90,7 +90,6 @@ from dualflow.nn.functional.pooling import (
 from dualflow.nn.functional.tables import (
     bilinear,
     embedding_bag,
-    padded_embedding,
 )
 from dualflow.nn.functional.vision import (
     channel_shuffle,
@@ -219,7 +218,6 @@ __all__ = [
     "normalize",
     "one_hot",
     "pad",
-    "padded_embedding",
     "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",

@@ -119,4 +119,4 @@ def embedding_bag(
     return total / maximum(number, 1) if mode == "mean" else total
 
 
-__all__ = ["bilinear", "embedding_bag", "padded_embedding"]
+__all__ = ["bilinear", "embedding_bag"]

@@ -9,6 +9,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn import init
+from dualflow.nn.functional.tables import padded_embedding
 from dualflow.nn.module import Module, Parameter
 from dualflow.ops.create import zeros
 
@@ -90,7 +91,7 @@ class Embedding(_Table):
         """Integers of any shape -> that shape and (embedding_dim,)."""
         if self.padding_idx is None:
             return F.embedding(ids, self.weight)
-        return F.padded_embedding(ids, self.weight, self.padding_idx)
+        return padded_embedding(ids, self.weight, self.padding_idx)
 
 
 class EmbeddingBag(_Table):
