@@ -228,5 +228,5 @@ def part_of(step: Step) -> Part:
 
 def named(label: str, step: Launch | HostStep) -> Part:
     """What people are told of a launch, or a step on the host."""
-    ops = tuple([node.op.name for node in step.nodes])
-    return Part(label, step.source, ops, tuple([node.source for node in step.nodes]))
+    ops, lines = tuple([op for op, _ in step.made]), tuple([line for _, line in step.made])
+    return Part(label, step.source, ops, lines)

@@ -21,6 +21,7 @@ from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
 from jit.forms.tasks import MapTask, ProductTask, Task, TaskMaker, WholeTask
+from jit.ir.graph import Node
 from jit.loops.chains import ChainNest
 from jit.loops.folds import BlockNest, ColumnNest, PartsNest, RowNest
 from jit.loops.gpu_products import GpuProductNest
@@ -191,6 +192,8 @@ class Planner:
         in_place: tuple[tuple[int, int], ...] = (),
         label: str = "",
     ) -> None:
+        origins = self.forms.origins
+        computed = tuple(dict.fromkeys([origins[form] for form in self._computed(tasks)]))
         launch = Launch(
             naive.kernel,
             tuple(map(self.slot, naive.values)),
@@ -200,7 +203,8 @@ class Planner:
             self._source(tasks),
             label or self._label(tasks),
             operations(tasks),
-            tuple(dict.fromkeys([self.forms.origins[form] for form in self._computed(tasks)])),
+            computed,
+            named(computed),
         )
         self.program.steps.append(launch)
 
@@ -221,6 +225,7 @@ class Planner:
                         form.symbol,
                         tuple(map(self._shape_if_other, form.inputs)),
                         tuple(self._origins([task])),
+                        named(self._origins([task])),
                     )
                 )
             case nodes.Loop():
@@ -354,6 +359,11 @@ def keep_kernel(alike: Likeness, target: Target, naive: Naive) -> None:
     numbers = tuple([alike.values[x] for x in naive.values])
     sizes = tuple([x if isinstance(x, str) else alike.offsets[x] for x in naive.sizes])
     _kernels[target, alike.words] = replace(naive, values=()), numbers, sizes
+
+
+def named(computed: Iterable[Node]) -> tuple[tuple[str, str | None], ...]:
+    """The name and the line of each node."""
+    return tuple([(node.op.name, node.source) for node in computed])
 
 
 def operations(tasks: Sequence[Task]) -> Extent | None:

@@ -50,7 +50,8 @@ class Launch:
         source: The user's line.
         label: For people.
         operations: Additions and multiplications of the whole launch, where that is known.
-        nodes: What of the graph it computes.
+        nodes: What of the graph it computes; they are not kept where programs are written.
+        made: The name and the line of each of these.
     """
 
     kernel: Kernel
@@ -62,6 +63,10 @@ class Launch:
     label: str = ""
     operations: Extent | None = None
     nodes: tuple[Node, ...] = ()
+    made: tuple[tuple[str, str | None], ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"nodes": ()}
 
 
 @dataclass(eq=False)
@@ -76,6 +81,7 @@ class HostStep:
         label: For people.
         shapes: For each input the shape that `call` expects, if that is not the shape of the slot.
         nodes: What of the graph it computes.
+        made: The name and the line of each of these.
     """
 
     call: Callable[[list[Array]], Sequence[Array]]
@@ -85,6 +91,7 @@ class HostStep:
     label: str = ""
     shapes: tuple[tuple[Extent, ...] | None, ...] = ()
     nodes: tuple[Node, ...] = ()
+    made: tuple[tuple[str, str | None], ...] = ()
 
     def run(self, arrays: list[Array], sizes: Mapping[str, int]) -> Sequence[Array]:
         """The results for arrays in the shapes of their slots, at these sizes."""
