@@ -192,9 +192,9 @@ def test_random_programs_compute_the_same_bits(planned):
         program = RandomProgram(seed)
         call = laws.recorded(program, [df.asarray(x) for x in program.arrays])
         arrays, count = [np.asarray(x) for x in call.inputs], len(planned)
-        first, second = (jit.compile(call.graph, "cpu")(list(arrays)) for _ in range(2))
-        assert same_bits(first, second)
-        assert len(planned) <= count + 1
+        made = [jit.compile(call.graph, "cpu") for _ in range(2)]
+        assert same_bits(*(each(list(arrays)) for each in made))
+        assert len(planned) <= count + 1 or made[0].host_steps  # no text tells what Python does
 
 
 def test_nothing_is_kept_without_a_disk(planned):
