@@ -248,23 +248,9 @@ float16, float32, float64 = (dtypes[f"float{n}"] for n in (16, 32, 64))
 complex64, complex128 = dtypes["complex64"], dtypes["complex128"]
 e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
 
-SUBMODULES = (
-    "cache",
-    "comparison",
-    "compat",
-    "data",
-    "errors",
-    "fft",
-    "graph",
-    "io",
-    "linalg",
-    "models",
-    "nn",
-    "optim",
-    "random",
-    "testing",
-    "train",
-)  # loaded when first used
+SUBMODULES = (  # loaded when first used
+    "cache comparison compat data errors fft graph io linalg models nn optim random testing train"
+).split()
 FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
     "bisect": "dualflow.comparison.bisection",
     "compare": "dualflow.comparison.both",
