@@ -202,6 +202,14 @@ def meet(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Any, ...]:
     return in_dtype(name, args, dtype)
 
 
+def meet_as_tensors(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Tensor, ...]:
+    """`meet`, for ops that take no numbers: these become tensors of the common dtype."""
+    met = meet(name, args, accepts)
+    dtype = next(x.dtype for x in met if x.__class__ is Tensor)
+    full = functions["full"]
+    return tuple(x if x.__class__ is Tensor else full((), x, dtype=dtype) for x in met)
+
+
 def in_dtype(name: str, args: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """`args` converted to `dtype`; a scalar stays one where NumPy would treat it alike."""
     keep_scalars = dtype != bfloat16 and any(x.__class__ is Tensor for x in args)

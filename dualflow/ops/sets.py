@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dualflow.core.convert import as_tensor
-from dualflow.core.doors import meet
+from dualflow.core.doors import meet_as_tensors
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import concat
@@ -189,7 +189,7 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
         >>> df.isin(df.asarray([1, 2, 3]), df.asarray([3, 1])).tolist()
         [True, False, True]
     """
-    x1, x2 = meet("isin", (as_tensor(x1), as_tensor(x2)), "any")
+    x1, x2 = meet_as_tensors("isin", (x1, x2), "any")
     found = _occurs(x1, reshape(x2, (-1,)))
     return logical_not(found) if invert else found
 

@@ -11,7 +11,7 @@ from dualflow.core.axes import canonical_axis
 from dualflow.core.batching import along_axes, one_by_one
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
-from dualflow.core.doors import meet
+from dualflow.core.doors import meet_as_tensors
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
@@ -185,7 +185,7 @@ def searchsorted(x1: Any, x2: Any, /, side: str = "left", *, sorter: Any = None)
         >>> df.searchsorted(df.asarray([1, 3, 5]), df.asarray([3, 4])).tolist()
         [1, 2]
     """
-    x1, x2 = meet("searchsorted", (as_tensor(x1), as_tensor(x2)), "any")
+    x1, x2 = meet_as_tensors("searchsorted", (x1, x2), "any")
     if sorter is not None:
         x1 = take_along_axis(x1, sorter)
     return bind(_searchsorted, (x1, x2), {"side": side})

@@ -32,6 +32,8 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((GAPS, GAPS[:3]), {"invert": True}),
         Sample((COMPLEX, COMPLEX[:1])),
         Sample((TIES, integers(0))),
+        Sample((np.array([1, 2], "uint64"), 2)),
+        Sample((2.0, GAPS)),
     ],
     "diff": [
         Sample((normal(5),)),

@@ -156,6 +156,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((np.array([1.0, 3.0, 3.0, 7.0], np.float32), normal(2, 3)), {}, searched),
         Sample((np.array([1, 3, 3, 7]), np.array([3, 0, 8])), {"side": "right"}, searched),
         Sample((np.array([1, 3, 3, 7]), np.array(3)), {}, searched),
+        Sample((np.array([1, 3], "uint8"), 2), {}, searched),
         Sample((np.array([3, 1, 2]), np.array([2, 3]), "left"), {"sorter": [1, 2, 0]}, searched),
         Sample((np.sort(NANS), NANS), {"side": "right"}, searched),
         Sample((np.sort(NANS), NANS), {}, searched),
