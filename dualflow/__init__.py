@@ -28,27 +28,9 @@ from dualflow.core.inspection import (
 )
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.ops.arrange import (
-    concat,
-    diff,
-    flip,
-    roll,
-    split,
-    stack,
-    unstack,
-)
-from dualflow.ops.basic import (
-    asarray,
-    from_dlpack,
-    full,
-    stop_gradient,
-)
-from dualflow.ops.choice import (
-    clip,
-    maximum,
-    minimum,
-    where,
-)
+from dualflow.ops.arrange import concat, diff, flip, roll, split, stack, unstack
+from dualflow.ops.basic import asarray, from_dlpack, full, stop_gradient
+from dualflow.ops.choice import clip, maximum, minimum, where
 from dualflow.ops.create import (
     arange,
     empty,
@@ -65,10 +47,7 @@ from dualflow.ops.create import (
     zeros,
     zeros_like,
 )
-from dualflow.ops.einsum import (
-    einsum,
-    tensordot,
-)
+from dualflow.ops.einsum import einsum, tensordot
 from dualflow.ops.elementwise import (
     abs,
     add,
@@ -109,49 +88,14 @@ from dualflow.ops.elementwise import (
     subtract,
     trunc,
 )
-from dualflow.ops.gather import (
-    nonzero,
-    take,
-    take_along_axis,
-)
-from dualflow.ops.linalg import (
-    matmul,
-    vecdot,
-)
-from dualflow.ops.power import (
-    pow,
-    reciprocal,
-    sqrt,
-    square,
-)
-from dualflow.ops.random import (
-    randn,
-)
-from dualflow.ops.reduce import (
-    all,
-    any,
-    argmax,
-    argmin,
-    max,
-    min,
-    prod,
-    sum,
-)
-from dualflow.ops.repeating import (
-    repeat,
-    tile,
-)
-from dualflow.ops.scan import (
-    cumulative_prod,
-    cumulative_sum,
-)
-from dualflow.ops.sets import (
-    isin,
-    unique_all,
-    unique_counts,
-    unique_inverse,
-    unique_values,
-)
+from dualflow.ops.gather import nonzero, take, take_along_axis
+from dualflow.ops.linalg import matmul, vecdot
+from dualflow.ops.power import pow, reciprocal, sqrt, square
+from dualflow.ops.random import randn
+from dualflow.ops.reduce import all, any, argmax, argmin, max, min, prod, sum
+from dualflow.ops.repeating import repeat, tile
+from dualflow.ops.scan import cumulative_prod, cumulative_sum
+from dualflow.ops.sets import isin, unique_all, unique_counts, unique_inverse, unique_values
 from dualflow.ops.shape import (
     broadcast_arrays,
     broadcast_to,
@@ -162,14 +106,8 @@ from dualflow.ops.shape import (
     reshape,
     squeeze,
 )
-from dualflow.ops.slicing import (
-    pad,
-)
-from dualflow.ops.sort import (
-    argsort,
-    searchsorted,
-    sort,
-)
+from dualflow.ops.slicing import pad
+from dualflow.ops.sort import argsort, searchsorted, sort
 from dualflow.ops.special import (
     acos,
     acosh,
@@ -196,13 +134,7 @@ from dualflow.ops.special import (
     tan,
     tanh,
 )
-from dualflow.ops.statistics import (
-    count_nonzero,
-    logsumexp,
-    mean,
-    std,
-    var,
-)
+from dualflow.ops.statistics import count_nonzero, logsumexp, mean, std, var
 from dualflow.tracing import lazily
 from dualflow.tracing.modes import set_mode
 from dualflow.tracing.progress import show_progress
