@@ -65,7 +65,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("work", [last_state, with_gradients, training])
-def test_how_often_a_loop_runs_changes_what_is_compiled_in_nothing(work):
+def test_r23_how_often_a_loop_runs_changes_what_is_compiled_in_nothing(work):
     sizes = set()
     for count in (FEW, MANY):
         args, recorded = arguments(count), df.function(work)
@@ -76,3 +76,45 @@ def test_how_often_a_loop_runs_changes_what_is_compiled_in_nothing(work):
         assert any(node.op is loop for node in graph.nodes)
         sizes.add((len(graph.nodes), len(recorded.explain().kernels)))
     assert len(sizes) == 1
+
+
+def kept_for_the_way_back(y):
+    """Bytes of memory that the records behind a result keep."""
+    ranges, seen, waiting = [], set(), [y.record]
+    while waiting:
+        record = waiting.pop()
+        record = getattr(record, "bundle", record)
+        if record is None or id(record) in seen or getattr(record, "inputs", None) is None:
+            continue
+        seen.add(id(record))
+        tensors = [x for x in record.inputs if isinstance(x, df.Tensor)]
+        residuals = getattr(record.attrs.get("residuals"), "arrays", None) or ()
+        for array in (*[x.raw for x in tensors], *residuals):
+            ranges.append(np.lib.array_utils.byte_bounds(array))
+        waiting += [x.record for x in tensors]
+    total, reached = 0, 0
+    for start, end in sorted(ranges):
+        total += max(0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def test_r24_gradients_through_a_loop_keep_no_more_for_each_step_than_eager_does():
+    def work(x, u):
+        h = x[0]
+        for t in range(len(x)):
+            h = df.tanh(h @ u + x[t])
+        return (h * h).mean()
+
+    recorded, bytes_of = df.function(work), {}
+    for count in (FEW, MANY):
+        args = random(count, 2, 5), random(5, 5)
+        for name, f in (("eager", work), *[("compiled", recorded)] * 3):
+            with df.GradientTape(persistent=True) as tape:
+                tape.watch(args)
+                y = f(*args)
+            bytes_of[name, count] = kept_for_the_way_back(y)
+            tape.gradient(y, args)  # from now on it is known what is asked of such calls
+    assert recorded.from_graph == 4
+    for_steps = {name: bytes_of[name, MANY] - bytes_of[name, FEW] for name in ("eager", "compiled")}
+    assert 0 < for_steps["compiled"] <= for_steps["eager"]
