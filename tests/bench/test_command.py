@@ -144,6 +144,7 @@ def test_a_first_call_in_a_fresh_process_fills_the_disk_cache(tmp_path):
     assert any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_page_has_pictures_of_what_was_measured(tmp_path, capsys):
     from dualflow.bench.page import by_batch as chart
     from dualflow.bench.programs import WORKLOADS

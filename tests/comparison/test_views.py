@@ -148,28 +148,35 @@ def test_only_decorated_functions_have_a_page():
     assert "not called yet" in df.function(lambda x: x).to_html()
 
 
-@needs_browser
-def test_pages_are_drawn_without_errors_in_800_pixels(training, collatz, tmp_path):
+def pages(training, collatz):
+    """What makes each kind of page."""
     step, x, y = training
-    f, page = page_of(training)
-    pages = {
-        "function": page,
-        "joined": collatz.to_html(),
-        "comparison": df.compare(step, x, y, calls=3).to_html(),
-        "profile": df.profile(step, x, y, repeats=2).to_html(),
+    return {
+        "function": lambda: page_of(training)[1],
+        "comparison": lambda: df.compare(step, x, y, calls=3).to_html(),
+        "joined": lambda: collatz.to_html(),
+        "profile": lambda: df.profile(step, x, y, repeats=2).to_html(),
     }
-    for name, text in pages.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        found = drawn(text, folder)
-        assert found.errors == [], name
-        assert found.room == WIDTH
-        assert found.wide <= WIDTH, name
-        assert "http" not in text.replace("http://www.w3.org/2000/svg", ""), "it loads nothing"
-        if name == "function":
-            assert all(part.label in found.dom for part in f.explain().kernels)
 
 
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("joined", "profile")]
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["function", "comparison", *SLOW])
+def test_a_page_is_drawn_without_errors_in_800_pixels(name, training, collatz, tmp_path):
+    text = pages(training, collatz)[name]()
+    found = drawn(text, tmp_path)
+    assert found.errors == []
+    assert found.room == WIDTH
+    assert found.wide <= WIDTH
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", ""), "it loads nothing"
+    if name == "function":
+        kernels = page_of(training)[0].explain().kernels
+        assert all(part.label in found.dom for part in kernels)
+
+
+@pytest.mark.slow
 @needs_browser
 def test_the_browser_sees_errors_and_what_is_too_wide(tmp_path):
     bad = "<body><div style='width:1200px'>x</div><script>nothing.here()</script></body>"

@@ -79,7 +79,10 @@ def frames(error):
     return trace.tb_lineno, bits(inside["x"]), bits(inside["loss"])
 
 
-@pytest.mark.parametrize("what", ["nothing", "assertion", "index"])
+SLOW = pytest.param("nothing", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("what", [SLOW, "assertion", "index"])
 def test_r39_after_an_error_all_is_as_if_nothing_were_decorated(what):
     wanted, _ = run(lambda f: f, what)
     found, training = run(df.function, what)
