@@ -33,7 +33,7 @@ class Writer(Trace):
 
     def __init__(self) -> None:
         super().__init__("graph", closed=True)
-        self.extents: dict[str, Dim] = {}
+        self.open_extents: dict[str, Dim] = {}
         self._read: dict[Variable, Value] = {}
         self._replayed: dict[Record, tuple[Value, ...]] = {}
 
@@ -44,7 +44,7 @@ class Writer(Trace):
 
     def claim(self) -> None:
         """What is computed of open extents alone belongs here: this graph was built on last."""
-        claim(self.extents, self)
+        claim(self.open_extents, self)
 
     def value_of(self, x: Any, dtype: Any = None) -> Value:
         """The Value of an op's argument.
@@ -136,7 +136,7 @@ class Graph:
         """An extent of a placeholder: a number, or a symbol for an open one."""
         if isinstance(given, int):
             return given
-        extents = self.trace.extents
+        extents = self.trace.open_extents
         name = given or (BATCH if axis == 0 else f"d{len(extents)}")
         return extents.setdefault(name, symbol(name))
 
