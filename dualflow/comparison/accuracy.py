@@ -10,6 +10,7 @@ import numpy as np
 
 from dualflow.comparison.reference import float64_values
 from dualflow.comparison.witness import Witness
+from dualflow.core.backend import to_device
 from jit.ir.graph import Graph
 from jit.types import float64, kind
 
@@ -53,6 +54,7 @@ def error(x: Any, exact: Any) -> float:
     """The largest difference of two arrays, relative to the largest number in `exact`."""
     if not exact.size:
         return 0.0
+    x = to_device(x, "cpu")
     with np.errstate(all="ignore"):
         apart = np.abs(x.astype(float64) - exact)
         apart = np.where(apart == apart, apart, np.inf)  # a NaN on one side is as far as can be

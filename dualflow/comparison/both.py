@@ -196,7 +196,7 @@ class Both:
         return Comparison(
             name=answers[0].function.name,
             place=defined_at(self.python),
-            what=(describe(self.call, self.names), where()),
+            what=(describe(self.call, self.names), where(self.call.tensors)),
             compared=compared(outputs, len(answers[0].outputs())),
             outputs=tuple(outputs),
             bound=bound,
@@ -403,8 +403,9 @@ def found(codes: Iterable[Any]) -> dict[str, int]:
     return dict(total)
 
 
-def where() -> str:
-    """The device that this thread computes on, in a few words."""
-    if context.device != "cpu":
-        return context.device
+def where(tensors: Iterable[Tensor]) -> str:
+    """Where a call with these tensors computes, in a few words."""
+    place = next((x.device for x in tensors), context.device)
+    if place != "cpu":
+        return place
     return f"cpu, {count(num_threads(), 'thread')}"

@@ -24,6 +24,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.numerics import line_now
 from dualflow.tracing.unrecorded import Unrecorded
 from jit.report import Cost
+from jit.runtime.cuda import synchronize
 
 REPEATS = 9  # runs; of each figure the median counts
 PYTHON, ENTRY = "Python between ops", "the way into the graph and out"
@@ -216,6 +217,7 @@ def whole_call(both: Both, function: Callable[..., Any], repeats: int) -> float:
         both.snapshot.start()
         start = time.perf_counter()
         both.run(function)
+        synchronize()
         taken.append(time.perf_counter() - start)
     return statistics.median(taken)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from dualflow.core.backend import to_device
 from dualflow.core.op import Op, values
 from jit.ir.builtin import guard
 from jit.ir.call import call
@@ -41,7 +42,7 @@ def float64_values(graph: Graph, arrays: Sequence[Any]) -> Arrays:
         graph: As it was recorded.
         arrays: One for each input.
     """
-    return run(graph, [widened(np.asarray(x)) for x in arrays], computed_in_float64)
+    return run(graph, [widened(to_device(x, "cpu")) for x in arrays], computed_in_float64)
 
 
 def run(

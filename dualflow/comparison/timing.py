@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jit.runtime.cuda import synchronize
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -96,6 +98,7 @@ def interleaved(calls: Sequence[Callable[[], Any]], repeats: int) -> list[list[f
         for call, taken in turns:
             started = time.perf_counter()
             call()
+            synchronize()
             taken.append(time.perf_counter() - started)
         turns.reverse()
     return seconds

@@ -108,6 +108,12 @@ def bind() -> None:
         _thread.bound = True
 
 
+def synchronize() -> None:
+    """Waits for the work of the active GPU, if one is used in this process."""
+    if _ready is not None:
+        _ready.cuda.runtime.deviceSynchronize()
+
+
 def gpu_target(number: int) -> Target:
     """What code for a GPU is made for."""
     return gpu(f"sm_{cupy().cuda.Device(number).compute_capability}")

@@ -229,6 +229,12 @@ def test_moving_inside_runs_in_segments(machine):
     assert found[0] == pytest.approx(2 * np.tanh(X).sum(), rel=1e-5)
 
 
+def test_compare_tells_where_it_ran(machine):
+    report = str(df.compare(chain, df.asarray(X, device="gpu"), df.asarray(W, device="gpu")))
+    assert "gpu:0" in report.splitlines()[0]
+    assert "failed" not in report
+
+
 def test_state_that_somebody_holds_is_not_overwritten(machine):
     w = df.Variable(df.zeros(64, device="gpu"), trainable=False)
 
