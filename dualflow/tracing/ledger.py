@@ -63,9 +63,11 @@ class Ledger:
     Attributes:
         crossing: How many crossings there were so far.
         texts: F-strings of tensors.
+        said: How often the call has printed or logged something so far.
     """
 
     def __init__(self) -> None:
+        self.said = 0
         self.effects: list[Effect] = []
         self.crossing = 0
         self.texts = Texts()

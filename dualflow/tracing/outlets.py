@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -64,7 +66,8 @@ def stand_in_for_print(original: Callable[..., None]) -> Callable[..., None]:
     """What is called `print` while calls are recorded."""
 
     def print(*values: Any, **how: Any) -> None:
-        ledger = current()
+        if is_said(ledger := current()):
+            return
         if ledger is None or not replayable(how, [how.get("file")]):
             original(*values, **how)
         else:
@@ -102,6 +105,8 @@ def stand_in_for_log(original: Callable[..., None], level: int | None) -> Callab
 
     def method(self: Any, *args: Any, **how: Any) -> None:
         ledger, stacklevel = current(), how.pop("stacklevel", 1) + 1
+        if is_said(ledger):
+            return
         extra = how.get("extra")
         values = args if ledger is None else ledger.texts.taken(sys._getframe(1), args)
         of: Any = values if level is None else (level, *values)
@@ -112,6 +117,38 @@ def stand_in_for_log(original: Callable[..., None], level: int | None) -> Callab
             note_log(ledger, self, of[0], of[1], of[2:], extra, stacklevel + 1)
 
     return method
+
+
+# ----- a call that runs again -----
+
+_said: ContextVar[list[int]] = ContextVar("outlets.said", default=[])  # noqa: B039 - never changed
+
+
+@contextmanager
+def said(count: int) -> Iterator[None]:
+    """A call runs again inside, and leaves out what it has printed and logged before.
+
+    Args:
+        count: How often it did.
+    """
+    token = _said.set([count])
+    try:
+        with noted:
+            yield
+    finally:
+        _said.reset(token)
+
+
+def is_said(ledger: Ledger | None) -> bool:
+    """Whether this output was there before; if not, and a call is recorded, it is counted."""
+    if ledger is not None:
+        ledger.said += 1
+        return False
+    left = _said.get()
+    if not left or not left[0]:
+        return False
+    left[0] -= 1
+    return True
 
 
 # ----- where they stand -----

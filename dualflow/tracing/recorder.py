@@ -172,7 +172,8 @@ class Recorder:
         finally:
             recording.close()
         if again is not None:
-            result = run(self._python, call)  # raises eager's own error, if it is the program's
+            with outlets.said(trace.ledger.said):
+                result = run(self._python, call)  # raises eager's own error, if it is the program's
             if again != "state":  # else numbers of the state have no stand-ins any more
                 why = "Python code does not take them"
                 self._limits.part(entry, numbers=again == "numbers", why=why)
