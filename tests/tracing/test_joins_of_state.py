@@ -11,7 +11,7 @@ import pytest
 
 import dualflow as df
 from tests.modes import graphs_only
-from tests.tracing.both import agree
+from tests.tracing.both import agree, vector
 from tests.tracing.joining import vectors
 from tests.tracing.test_joins import joined, needs_operands
 
@@ -419,3 +419,60 @@ def test_r22_branches_inside_of_no_grad_join():
             slopes.append((y.item(), tape.gradient(y, variable).tolist()))
         assert slopes[0] == slopes[1]
     assert joined(g)
+
+
+LIMITED = """
+limit = 1.0
+
+class Noted:
+    left = 0
+
+    def __enter__(self):
+        return self.left
+
+    def __exit__(self, *error):
+        self.left += 1
+
+noted = Noted()
+
+def f(x):
+    global limit
+    n, low, total, before = 0, 1.0 - x, x.sum(), limit
+
+    def inner(x):
+        nonlocal n
+        for _ in range(2):
+            try:
+                if bool(total + total > 0.0):
+                    raise ValueError(f"at {n}")
+            except ValueError:
+                pass
+            finally:
+                n += 1
+        return x
+
+    if low[df.argmax(x)] < inner(x)[int(df.clip(total, 0.0, 1.0))]:
+        limit = 3.0
+    for _ in range(3):
+        v = df.asarray(df.clip((x if limit > 1 else low).mean(), 1.0, 9.0)).astype(df.int64)
+        while v != 1:
+            v = v // 2 if v % 2 == 0 else 3 * v + 1
+            n += 1
+        continue
+    with noted:
+        a = x
+    a = a * limit
+    limit = before
+    return n
+"""
+
+
+@needs_operands
+def test_a_number_that_is_returned_is_not_one_that_is_counted():
+    def program():
+        scope = {"df": df}
+        exec(LIMITED, scope)
+        return scope["f"], []
+
+    drawn = np.random.default_rng(0).choice([-0.5, -2.0, 2.0, 0.0, 1.0, 5.0, 9.0, 7.0], (70, 2))
+    assert agree(program, [(vector(*x),) for x in drawn], strict=False).from_graph >= 40

@@ -279,3 +279,24 @@ def test_lists_that_were_appended_are_new_each_time():
     f(vector(3))
     assert [len(item["x"]) for item in log] == [1, 2, 1, 1]
     assert f.from_graph == 3
+
+
+def test_what_was_printed_is_not_printed_again_by_a_call_that_runs_again():
+    def program(function):
+        table = {"n": 1}
+
+        def f(x):
+            print("n is", x)
+            table["n"] += 1
+            return ["a", "b"][table["n"] / 2] * x  # no index, whether it is plain or not
+
+        return function(f)
+
+    said = []
+    for f in (program(lambda f: f), program(df.function)):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            for k in range(4):
+                with pytest.raises(TypeError, match="not float"):
+                    f(vector(k))
+        said.append(output.getvalue())
+    assert said[0] == said[1]

@@ -90,7 +90,8 @@ class Cut:
         """What the end of the call takes: results and what is written."""
         trace, outputs = self._trace, Outputs()
         leaves, spec = tree.flatten(result)
-        self._leaves: list[Leaf] = [leaf_of(trace, outputs, x) for x in leaves]
+        self._results: list[str] = []
+        self._leaves = [self._leaf(outputs, x) for x in leaves]
         self._build = builder(spec)
         self._tracked = [
             k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x, trace.start)
@@ -98,11 +99,16 @@ class Cut:
         self._written = written_by(trace, outputs)
         self._replaced = replaced_by(trace, outputs)
         self._outputs = outputs.values
-        self._results = [
-            trace.scalars.result_at(x.index) for x in self._leaves if isinstance(x, Computed)
-        ]
         self._given_to_effects(outputs)
         self._arguments = len(trace.graph.inputs) - len(trace.cells)
+
+    def _leaf(self, outputs: Outputs, x: Any) -> Leaf:
+        """A leaf of the result; a number is one of the last stretch's, not of the whole call's."""
+        leaf = leaf_of(self._trace, outputs, x)
+        if not isinstance(leaf, Computed):
+            return leaf
+        self._results.append(self._trace.scalars.result_at(leaf.index))
+        return Computed(len(self._results) - 1)
 
     def _given_to_effects(self, outputs: Outputs) -> None:
         """What becomes of the leaves that entries of the ledger are given: for each its own."""
