@@ -104,8 +104,8 @@ class PtxCode(Code):
         type_, value = spell.VALUE[s.value.type.dtype.char], self._operand(s.value)
         name = self._define(s.var)
         self.lines.append(f"{name}.t = trunc i64 {self._operand(s.thread)} to i32")
-        if type_ == "float":
-            return self._shuffled(name, "f32", "float", value, name)
+        if type_ in ("float", "i32"):
+            return self._shuffled(name, "f32" if type_ == "float" else type_, type_, value, name)
         bits = 64 if type_ == "double" else spell.BYTES.get(type_, 1) * 8 if type_ != "i1" else 1
         if type_ == "double":
             self.lines.append(f"{name}.w = bitcast double {value} to i64")

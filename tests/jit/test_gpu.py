@@ -138,6 +138,12 @@ def test_samples_cubin(op):
 
 
 @needs_linker
+@pytest.mark.parametrize("dtype", ["int32", "float64", "float16"])
+def test_what_threads_exchange_cubin(dtype):
+    check_cubins(Stages(laws.traced("max", 0, dtype).graph, SM90))
+
+
+@needs_linker
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORKLOADS_OF_BENCH)
 def test_training_steps_cubin(name):
