@@ -16,71 +16,88 @@ OURS = 3  # references to a number that nobody has kept: the list, the loop, the
 DEPTH = 4  # tuples within tuples
 
 
-def make_plain(numbers: list[Number]) -> None:
-    """Puts values in the place of numbers, in all lists, dicts, sets, closures and objects."""
+def counts_of(numbers: list[Number]) -> dict[int, int]:
+    """How many references there are to each number, by its id."""
+    counts = {}
+    for x in numbers:
+        counts[id(x)] = sys.getrefcount(x)
+    return counts
+
+
+def make_plain(numbers: list[Number], before: dict[int, int]) -> None:
+    """Puts values in the place of numbers, in all lists, dicts, sets, closures and objects.
+
+    Args:
+        numbers: Of a recording that is over.
+        before: How many references there were before the user's code ran, for some of them.
+    """
     kept = []
     for x in numbers:
-        if sys.getrefcount(x) > OURS:
+        if sys.getrefcount(x) > before.get(id(x), OURS):
             kept.append(x)
-    for x in kept:
-        replace(x, x.value, {id(numbers), id(kept)}, DEPTH)
+    if kept:
+        replace(kept, [x.value for x in kept], {id(numbers), id(kept)}, DEPTH)
     numbers.clear()
 
 
-def replace(old: Any, new: Any, but: set[int], depth: int) -> None:
-    """Puts a value in the place of another one, in all that holds it.
+def replace(olds: list[Any], values: list[Any], but: set[int], depth: int) -> None:
+    """Puts values in the place of others, in all that holds them: one look at all objects.
 
     Args:
-        old: What is there.
-        new: What shall be there.
+        olds: What is there.
+        values: What shall be there, in the same order.
         but: Ids of holders that stay as they are.
         depth: How many tuples may lie around it.
     """
-    found = gc.get_referrers(old)
+    new = dict(zip(map(id, olds), values, strict=True))
+    found = gc.get_referrers(*olds)
+    but = {*but, id(olds), id(values), id(found)}
+    tuples: list[tuple[Any, ...]] = []
     for holder in found:
         if isinstance(holder, FrameType) or id(holder) in but:
             continue
         if type(holder) is tuple:
-            if depth:
-                items = tuple(in_items(holder, old, new))
-                replace(holder, items, {*but, id(items), id(found)}, depth - 1)
+            tuples.append(holder)
         elif isinstance(holder, list | deque):
-            for k, x in enumerate(in_items(holder, old, new)):
+            for k, x in enumerate(in_items(holder, new)):
                 holder[k] = x
         elif isinstance(holder, dict):
-            in_dict(holder, old, new)
+            in_dict(holder, new)
         elif isinstance(holder, set):
-            holder.remove(old)
-            holder.add(new)
+            for old in [x for x in holder if id(x) in new]:
+                holder.remove(old)
+                holder.add(new[id(old)])
         elif isinstance(holder, CellType):
-            holder.cell_contents = new
+            holder.cell_contents = new[id(holder.cell_contents)]
         else:
-            in_object(holder, old, new)
+            in_object(holder, new)
+    if tuples and depth:
+        replace(tuples, [tuple(in_items(x, new)) for x in tuples], but | {id(tuples)}, depth - 1)
 
 
-def in_items(holder: Iterable[Any], old: Any, new: Any) -> list[Any]:
-    """The items of a holder, with the new value in the place of the old one."""
-    return [new if x is old else x for x in holder]
+def in_items(holder: Iterable[Any], new: dict[int, Any]) -> list[Any]:
+    """The items of a holder, with the new values in the place of the old ones, known by id."""
+    return [new.get(id(x), x) for x in holder]
 
 
-def in_dict(holder: dict[Any, Any], old: Any, new: Any) -> None:
+def in_dict(holder: dict[Any, Any], new: dict[int, Any]) -> None:
     """The same in a dict, which keeps its order."""
-    if any(key is old for key in holder):
-        items = [(new if key is old else key, x) for key, x in holder.items()]
+    if any(id(key) in new for key in holder):
+        items = [(new.get(id(key), key), x) for key, x in holder.items()]
         holder.clear()
         holder.update(items)
-    for key in [key for key, x in holder.items() if x is old]:
-        holder[key] = new
+    for key in [key for key, x in holder.items() if id(x) in new]:
+        holder[key] = new[id(holder[key])]
 
 
-def in_object(holder: Any, old: Any, new: Any) -> None:
+def in_object(holder: Any, new: dict[int, Any]) -> None:
     """The same in an object with attributes."""
     if (attributes := attributes_in(holder)) is not None:
-        in_dict(attributes, old, new)
+        in_dict(attributes, new)
     for _, slot in slots_of(type(holder)):
         try:
             found = slot.__get__(holder)
         except AttributeError:
             continue
-        if found is old:
-            slot.__set__(holder, new)
+        if id(found) in new:
+            slot.__set__(holder, new[id(found)])

@@ -74,6 +74,7 @@ class Recording:
     def run(self) -> Any:
         """Runs Python."""
         trace, entry, (args, kwargs) = self.trace, self._entry, self._arguments
+        trace.scalars.open()
         trace.crossings = Crossings(entry.sites, sys._getframe(), self._python)
         names = dict(zip(entry.names, self._leaves, strict=False))
         with outlets.noted, trace.watch(self._python, names):

@@ -19,7 +19,7 @@ import numpy as np
 
 from dualflow.core.context import context
 from dualflow.core.number import ARITHMETIC, COMPARISONS, KINDS, UNARY, Number, value_of
-from dualflow.tracing.leftover import make_plain
+from dualflow.tracing.leftover import counts_of, make_plain
 from jit.dims import Dim, Guess
 
 NAME = re.compile(r"\b[ncst]\d+\b")  # of numbers and constants, in lines
@@ -53,6 +53,7 @@ class Scalars:
     ) -> None:
         self._thread: int | None = get_ident()
         self.made: list[Number] = []
+        self._counts: dict[int, int] = {}
         self.guesses: list[Guess] = []
         self.why: list[str] = []
         self._where = where
@@ -78,10 +79,14 @@ class Scalars:
         """Whether the recording goes on, and this is its thread."""
         return self._thread == get_ident()
 
+    def open(self) -> None:
+        """The user's code runs from now on: who keeps one of these numbers then is not we."""
+        self._counts = counts_of(self.made)
+
     def close(self) -> None:
         """The recording is over: its numbers are like their values, and so are those kept."""
         self._thread = None
-        make_plain(self.made)
+        make_plain(self.made, self._counts)
 
     def decided(self) -> list[str]:
         """Everything that later calls must agree with, in words."""
