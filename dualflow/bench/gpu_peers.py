@@ -1,5 +1,7 @@
 """The workloads of `bench gpu` in PyTorch and JAX, each in a process of its own; a line a row."""
 
+# The peers are there, or not.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import json

@@ -58,8 +58,11 @@ def from_data(x: Any, dtype: Any = None) -> Tensor:
     if isinstance(x, np.ndarray) and context.trace is not None:
         return captured(x, dtype)
     target = None if dtype is None else as_dtype(dtype)
-    if type(x) in KINDS and x.owner.live and context.trace is not None:
-        return context.trace.number(x, held(x.value, target or weak_dtype(x.value, None)))
+    if type(x) in KINDS and context.trace is not None:
+        number: Any = x
+        if number.owner.live:
+            value = number.value
+            return context.trace.number(x, held(value, target or weak_dtype(value, None)))
     if isinstance(x, SCALARS) and not isinstance(x, np.generic):
         return Tensor(place(held(x, target or weak_dtype(x, None))))
     if isinstance(x, np.ndarray | np.generic):

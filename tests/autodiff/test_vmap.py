@@ -41,6 +41,7 @@ def cases(name):
             yield case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(SAMPLES) - LOOKS))
 def test_a_batch_gives_what_each_example_gives(name):
     for case in cases(name):

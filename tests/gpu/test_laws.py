@@ -73,6 +73,7 @@ def test_results(name, by_cupy):
             check(on(DEVICE, case), on("cpu", case), case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients(name, by_cupy):
     for case in list(laws.differentiable(name, None))[:1]:

@@ -79,6 +79,7 @@ def test_examples_cubin(program):
     check_cubins(Stages(example(program).graph, SM90))
 
 
+@pytest.mark.slow
 @needs_linker
 @pytest.mark.parametrize("program", named(EXAMPLES, LONG))
 def test_large_examples_cubin(program):

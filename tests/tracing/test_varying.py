@@ -306,7 +306,7 @@ STEPS = [
 ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(0, len(STEPS) - 1), min_size=1, max_size=4),
     st.lists(st.tuples(SHAPES, st.sampled_from([0, 1, 2, -3, 0.5, 2.5])), min_size=3, max_size=14),
