@@ -56,7 +56,9 @@ def meet(a: Sequence[int], b: Sequence[int]) -> bool:
 
 def lookup(name: str) -> Callable[..., Any] | None:
     """A public function by its name."""
-    return getattr(df, name, None) or getattr(df.nn.functional, name, None)
+    places = (df, df.nn.functional)  # `df.fft` is a module, no function
+    found = (getattr(place, name, None) for place in places)
+    return next((each for each in found if callable(each)), None)
 
 
 class RandomProgram:
