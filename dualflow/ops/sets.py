@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dualflow.core.convert import as_tensor
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet_as_tensors
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
@@ -170,6 +171,7 @@ def unique_all(x: Any, /) -> UniqueAllResult:
 
 
 @api
+@placed
 def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
     """Whether each element of one tensor occurs in another.
 
