@@ -356,6 +356,7 @@ def test_every_record_is_met_and_every_gradient_is_taken():
 UNMET = {
     "assigned": "an assigned Variable, read again in a recording: tests/tracing/test_gradient.py",
     "extent": "a Dim as a tensor: tests/tracing/test_concrete.py",
+    "to_device": "a tensor goes to another device: tests/gpu/test_eager.py",
 }
 
 

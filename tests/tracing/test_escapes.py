@@ -68,10 +68,10 @@ def test_r38_what_was_formatted_is_printed_at_every_call(capsys):
         print(f"{x.sum()}")
         return x
 
-    g = df.function(f)
-    with pytest.warns(FunctionWarning, match="repr"):
-        g(vector(1))
+    g = df.function(f, strict=True)
+    g(vector(1))
     g(vector(2))
+    assert g.from_graph == 1
     assert capsys.readouterr().out.splitlines() == [
         "Tensor(1., shape=(), dtype=float32)",
         "Tensor(2., shape=(), dtype=float32)",
