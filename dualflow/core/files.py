@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,19 @@ def reading(path: FilePath, what: str) -> Iterator[None]:
             raise  # it is the system that cannot read
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise damaged(path, what, said[:200]) from error
+
+
+class BoundedFile(io.BufferedReader):
+    """A file that believes no length: asked for more than it has, it takes no memory for that."""
+
+    def __init__(self, path: FilePath) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes: `size` of them, or what is left where that is less."""
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def damaged(path: FilePath, what: str, why: str) -> FileError:

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from dualflow.core.files import FilePath, damaged, reading
+from dualflow.core.files import BoundedFile, FilePath, damaged, reading
 from dualflow.core.tensor import Tensor
 from dualflow.io.numpy_format import member
 from dualflow.io.pickles import Machine, RefusedError, mapped, plain_key
@@ -113,7 +113,7 @@ def load_torch(path: FilePath) -> Any:
     Raises:
         FileError: It is no whole PyTorch file, or needs code.
     """
-    with reading(path, "PyTorch"), open(path, "rb") as file:
+    with reading(path, "PyTorch"), BoundedFile(path) as file:
         start = file.read(4)
         file.seek(0)
         if start == b"PK\x03\x04":
@@ -182,16 +182,8 @@ def from_pickles(path: FilePath, file: IO[bytes]) -> Any:
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
         dtype = as_dtype(storages[key].dtype)
-        data = file.read(checked_length(count * dtype.itemsize, path))
-        places[key] = np.frombuffer(data, dtype, count)
+        places[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
     return finished(nest, lambda storage: places[storage.key])
-
-
-def checked_length(length: int, path: FilePath) -> int:
-    """A number of bytes, which a file must have."""
-    if length > os.path.getsize(path):
-        raise ValueError(f"a storage of {length:,} bytes is larger than the file")
-    return length
 
 
 # ----- tensors -----
