@@ -19,7 +19,7 @@ import numpy as np
 
 from dualflow.core import backend
 from tests.gpu import cupy_names
-from tests.gpu.standin_driver import MemoryPointer, cuda_of, memory_of, state
+from tests.gpu.standin_driver import MemoryPointer, cuda_of, state
 
 NAMES = cupy_names.read()
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -61,9 +61,12 @@ class ndarray:  # noqa: N801 - its name in CuPy
                 self.base = x.base if x.base is not None else x
                 self.data = MemoryPointer(self.base.data.mem, host.ctypes.data)
                 return self
-        if not host.flags.owndata:
-            self.host = host = host.copy(order="K")
-        self.data = MemoryPointer(memory_of(host, device), host.ctypes.data)
+        with cuda.Device(device):
+            self.data = cuda.alloc(host.nbytes)
+        strides = np.empty_like(host).strides  # in one piece
+        buffer = self.data.mem.view(self.data.ptr, host.nbytes)
+        self.host = np.ndarray(host.shape, host.dtype, buffer, strides=strides)
+        self.host[...] = host
         return self
 
     @property

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+ALIGNMENT = 512  # of memory, in bytes, and what sizes are rounded to
 Launch = tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
@@ -53,31 +55,30 @@ class OutOfMemoryError(MemoryError):
 
 
 class Memory:
-    """A block of a device."""
+    """A block of a device, which a later one of its size takes over, as in CuPy's pool.
 
-    def __init__(self, block: np.ndarray[Any, Any], device: int) -> None:
-        self.block, self.device_id = block, device
-        self.ptr, self.size = block.ctypes.data, block.nbytes
+    What is called again and again so finds its memory where it was, whatever else Python does.
+    """
+
+    free: ClassVar[dict[tuple[int, int], list[np.ndarray[Any, Any]]]] = {}
+
+    def __init__(self, size: int, device: int) -> None:
+        self.size, self.device_id = max(size, 1), device
+        self._key = device, -(-self.size // ALIGNMENT)
+        blocks = self.free.get(self._key)
+        raw = blocks.pop() if blocks else np.empty(ALIGNMENT * (self._key[1] + 1), np.uint8)
+        raw.fill(0xA5)  # garbage
+        start = -raw.ctypes.data % ALIGNMENT
+        self.block, self._raw = raw[start : start + self.size], raw
+        self.ptr = self.block.ctypes.data
+
+    def __del__(self) -> None:
+        if sys.getrefcount(self._raw) == 3:  # this one, its block, and the argument: nobody else
+            self.free.setdefault(self._key, []).append(self._raw)
 
     def view(self, address: int, size: int) -> Any:
         start = address - self.ptr
-        return self.block.reshape(-1).view(np.uint8)[start : start + size]
-
-
-def memory_of(host: np.ndarray[Any, Any], device: int) -> Memory:
-    """The block that a new array of NumPy's is."""
-    memory = Memory.__new__(Memory)
-    memory.device_id, memory.size = device, host.nbytes
-    order = sorted(range(host.ndim), key=lambda k: -host.strides[k])
-    flat = host.transpose(order)
-    memory.block = np.ndarray((host.nbytes,), np.uint8, _bytes(flat))
-    memory.ptr = host.ctypes.data
-    memory.owner = host  # type: ignore[attr-defined]
-    return memory
-
-
-def _bytes(flat: np.ndarray[Any, Any]) -> Any:
-    return (ctypes.c_uint8 * max(flat.nbytes, 1)).from_address(flat.ctypes.data)
+        return self.block[start : start + size]
 
 
 class MemoryPointer:
@@ -98,15 +99,13 @@ def alloc(size: int) -> MemoryPointer:
     """New memory on the active device, aligned as CUDA's is, filled with garbage."""
     if size > state.capacity:
         raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes")
-    raw = np.full(size + 512, 0xA5, np.uint8)
-    start = -raw.ctypes.data % 512
-    memory = Memory(raw[start : start + max(size, 1)], state.device)
+    memory = Memory(size, state.device)
     state.count("allocated")
     return MemoryPointer(memory, memory.ptr)
 
 
 class Pool:
-    """A memory pool, which hands out new memory always."""
+    """A memory pool."""
 
     def malloc(self, size: int) -> MemoryPointer:
         return alloc(size)
