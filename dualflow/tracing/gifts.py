@@ -3,20 +3,23 @@
 A Variable that a path reads and assigns can take its new value in the memory of the old one, if
 nobody else sees that memory. Native code counts the references to the array, right before it writes
 (`jit.runtime.executable`). What it cannot see is asked here: whether others hold the Tensor around
-the array, such as a record; and whether another Python thread could read the Variable meanwhile.
+the array, such as a record. Where other Python threads could read the Variable meanwhile, its
+Tensor is lent.
 """
 
 from __future__ import annotations
 
 import _thread
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any
 
 from dualflow.core.context import context
 from dualflow.tracing.cells import GradCell, Holder, VariableCell
+from dualflow.tracing.lending import lent
 
 Pairs = tuple[tuple[int, int], ...]
+Run = Callable[..., list[Any]]
 Written = Sequence[tuple[VariableCell | GradCell, int]]
 
 
@@ -39,17 +42,29 @@ class Gifts:
             if (k := inputs.get(place(cell))) is not None:
                 found.setdefault(output, (k, cell.holder))
         self.pairs: Pairs = tuple([(k, output) for output, (k, _) in found.items()])
+        self._read = [k for k, _ in found.values()]
         self._holders = [holder for _, holder in found.values()]
 
-    def offer(self) -> tuple[Pairs, list[Any]]:
-        """The pairs that hold now, and arrays of these that are taken, to be kept until the end.
+    def used(self, run: Run, arrays: list[Any]) -> list[Any]:
+        """What a run of the path computes, in the memory of these pairs where that may be.
 
         Another reference to an array is what tells native code not to write it.
+
+        Args:
+            run: The code: `run(arrays, pairs)`.
+            arrays: One for each input.
         """
-        if not self.pairs or not alone() or context.tapes:
-            return (), []
-        taken = [x.tensor.raw for x in self._holders if getrefcount(x.tensor) > ALONE]
-        return self.pairs, taken
+        if context.tapes:
+            return run(arrays)
+        if alone():
+            kept = [x.tensor.raw for x in self._holders if getrefcount(x.tensor) > ALONE]
+            made = run(arrays, self.pairs)
+            del kept  # not before: nobody was to write there
+            return made
+        with lent(self._holders, self._read, arrays) as kept:
+            made = run(arrays, self.pairs)
+        del kept
+        return made
 
 
 def alone() -> bool:
@@ -71,5 +86,5 @@ class _Example:
         self.tensor = type("Tensor", (), {})()
 
 
-# What CPython counts for a tensor that only its Variable holds, asked as `offer` asks.
+# What CPython counts for a tensor that only its Variable holds, asked as `used` asks.
 (ALONE,) = [getrefcount(x.tensor) for x in [_Example()]]

@@ -287,10 +287,7 @@ class Path:
     def _computed(self, arrays: list[Any]) -> list[Any]:
         """The graph's outputs, in the quickest way that these calls allow."""
         if self._gifts.pairs:
-            pairs, taken = self._gifts.offer()
-            made = self._run(arrays, pairs)
-            del taken  # kept until now, so that nobody wrote there
-            return made
+            return self._gifts.used(self._run, arrays)
         shapes = tuple([array.shape for array in arrays]) if self._varies else None
         direct = self._direct.get(shapes) or self._quickest(shapes, arrays)
         made = direct(*arrays)

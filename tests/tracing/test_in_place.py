@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import gc
 import threading
+from contextlib import contextmanager
 
 import hypothesis.strategies as st
 import numpy as np
@@ -284,21 +285,58 @@ def test_training_with_an_optimiser_stays_in_place():
     assert losses[-1] < losses[0]
 
 
-@compiled_only
-def test_nothing_is_given_away_while_there_are_other_threads():
-    w = ramp()
-    step = counting(w)
+@contextmanager
+def another_thread():
+    """A thread of Python that sleeps meanwhile."""
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        assert moved(w, step)
+        yield
     finally:
         stop.set()
         thread.join()
     while not gifts.alone():  # it has ended, or nearly so
         pass
+
+
+@compiled_only
+def test_small_variables_are_copied_while_there_are_other_threads():
+    w = ramp()
+    step = counting(w)
+    with another_thread():
+        assert moved(w, step)
     assert not moved(w, step)
+
+
+def large():
+    return df.Variable(np.zeros(200_000, np.float32))
+
+
+def adding(*variables):
+    @df.function(strict=True)
+    def step(x):
+        for w in variables:
+            w.assign(w + x)
+
+    step(df.asarray(1.0))
+    return step
+
+
+@compiled_only
+def test_large_variables_stay_where_they_are_with_other_threads_too():
+    w = large()
+    step = adding(w)
+    with another_thread():
+        before = address(w)
+        for _ in range(3):
+            step(df.asarray(1.0))
+            assert address(w) == before
+        seen, tensor = w.numpy(), w.read_value()
+        step(df.asarray(1.0))
+        assert address(w) != before
+        assert seen[0] == tensor.numpy()[-1] == 4
+    assert w.numpy()[0] == 5
 
 
 def test_a_thread_is_noticed(monkeypatch):
@@ -312,31 +350,70 @@ def test_a_thread_is_noticed(monkeypatch):
     assert gifts.alone() == (_thread._count() == 0)
 
 
-def test_a_reader_in_another_thread_never_sees_half_of_an_update():
-    w = df.Variable(np.zeros(200_000, np.float32))
-    x = df.asarray(np.ones(200_000, np.float32))
+LOOKS = {
+    "a copy": lambda w: w.read_value().numpy(),
+    "its memory": lambda w: w.numpy(),
+    "an op": lambda w: (w * 1.0).numpy(),
+    "a function": df.function(lambda w: w * 2.0 - w),
+    "its Tensor": lambda w: w.tensor.raw,
+}
 
-    @df.function(strict=True)
-    def step(x):
-        w.assign(w + x)
 
-    step(x)
-    torn, stop = [], threading.Event()
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_a_reader_in_another_thread_never_sees_half_of_an_update(look):
+    w = large()
+    step = adding(w)
+    seen, stop = [], threading.Event()
 
-    def look():
+    def reader():
         while not stop.is_set():
-            values = w.read_value().numpy()
-            if values[0] != values[-1]:
-                torn.append(values)
+            values = np.asarray(look(w))
+            seen.append((values, values[0]))
+            del seen[:-5]  # what was seen stays as it is
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=reader)
     thread.start()
-    for _ in range(200):
-        step(x)
+    for _ in range(100):
+        step(df.asarray(1.0))
     stop.set()
     thread.join()
-    assert torn == []
-    assert w.numpy()[0] == 201
+    assert all((values == first).all() for values, first in seen)
+    assert w.numpy()[0] == 101
+
+
+def test_several_threads_step_the_same_variables():
+    variables = [large() for _ in range(3)]
+    step = adding(*variables)
+
+    def work():
+        for _ in range(30):
+            step(df.asarray(1.0))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for w in variables:  # one may have read what another has not written yet, as in eager mode
+        assert len(set(w.tolist())) == 1
+        assert 31 <= w.numpy()[0] <= 91
+
+
+@compiled_only
+def test_a_call_that_fails_gives_back_what_it_was_lent():
+    w = large()
+
+    @df.function(strict=True)
+    def step(i):
+        w.assign(w + 1.0)
+        return w[i]
+
+    step(df.asarray(0))
+    with another_thread():
+        with pytest.raises(IndexError):
+            step(df.asarray(10**6))
+        assert type(w.tensor) is df.Tensor
+        assert step(df.asarray(-1)).item() == 3
 
 
 class Keeper:
