@@ -33,7 +33,7 @@ test: $(VENV)/.dev ## lint, types, and the test suite
 	$(PYTEST) -n $(WORKERS) $(ARGS)
 
 test-full: $(VENV)/.weights ## the suite with its slow tests, then with compilation off, then audited; array-api
-	$(PYTEST) -n $(WORKERS) -m "" $(ARGS)
+	LAWS=all $(PYTEST) -n $(WORKERS) -m "" $(ARGS)
 	DUALFLOW_MODE=eager $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
 	DUALFLOW_MODE=audit $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
 	@$(MAKE) -s --no-print-directory array-api ARGS=

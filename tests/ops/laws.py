@@ -6,8 +6,9 @@ A `Case` is one sample in one dtype. Traces are made once per case and process.
 from __future__ import annotations
 
 import functools
+import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ HALVES = ("float16", "bfloat16")
 # Of the further dtypes only the first samples of a function run: they share rules, not kernels.
 OTHERS = (*HALVES, "int32", "complex64")
 FIRST = 2
+# What takes long runs on so many samples of a function, spread over all; `make test-full`: on all.
+MOST = None if os.environ.get("LAWS") == "all" else 4
 # The forms whose results depend on the order in which floats are added.
 FOLDS = (nodes.Reduce, nodes.Scan, nodes.Contract, nodes.Scatter)
 
@@ -196,6 +199,14 @@ def cases(name: str, *dtypes: str | None) -> Iterator[Case]:
                 case = Case(name, number, sample, dtype)
                 if dtype not in OTHERS or takes(case):
                     yield case
+
+
+def some(cases: Iterable[Case]) -> list[Case]:
+    """`MOST` of them, spread evenly."""
+    found = list(cases)
+    if MOST is None or len(found) <= MOST:
+        return found
+    return [found[k * (len(found) - 1) // (MOST - 1)] for k in range(MOST)]
 
 
 def takes(case: Case) -> bool:
