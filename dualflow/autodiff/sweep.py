@@ -62,9 +62,13 @@ class Sweep:
             if context.trace is not None:
                 context.trace.swept(node)
             if node.inputs is None:
-                raise released(node)
+                self._meet_released(node)
+                continue
             self.records.append(node)
             stack.extend(node.inputs)
+
+    def _meet_released(self, record: Record) -> None:
+        raise released(record)
 
     def run(
         self, cotangents: list[Tensor], wanted: set[Any], before: dict[Any, Tensor] | None = None

@@ -19,6 +19,7 @@ import numpy as np
 import jit
 from dualflow.core.context import context
 from dualflow.core.op import new_tensor, registry
+from dualflow.core.record import new_record
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.cells import NumberCell, VariableCell
@@ -123,7 +124,7 @@ class Path:
         self.gives_numbers = any(isinstance(x, Computed) for x in self._leaves)
         self._written = recorded.written
         self._replaced = recorded.replaced
-        self._tracked = recorded.tracked
+        self._tracked, self._spent = recorded.tracked, recorded.spent
         self.ops = len(recorded.graph.nodes)
         self.cells = recorded.cells
         self._holders = [cell.holder for cell in self.cells]
@@ -224,7 +225,18 @@ class Path:
         made = self._run(arrays) if accept else self._computed(arrays)
         if accept is not None:
             accept(made, partial(self._outcome, made, computed))
-        return self._build(self._finish(made, computed))
+        results = self._finish(made, computed)
+        if self._spent:
+            self._spend(arguments, results)
+        return self._build(results)
+
+    def _spend(self, arguments: Sequence[Tensor], results: list[Any]) -> None:
+        """Gives results whose records the call has released what says so to a sweep."""
+        inputs = (*arguments, *[holder.tensor for holder in self._holders])
+        for k, released in self._spent:
+            if (record := new_record(released.op, inputs, {})) is not None:
+                record.inputs = None
+                results[k].record = record
 
     def inputs(self, arguments: Sequence[Tensor], given: Sequence[Any] = ()) -> list[Any]:
         """What a call gives to the graph: an array for each of its inputs."""
@@ -321,6 +333,8 @@ class Path:
             accept(made, outcome)
         results = self._finish(made, computed)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
+        if self._spent:
+            self._spend(inputs, results)
         return self._build(results)
 
     def _finish(self, made: list[Any], computed: Sequence[Any]) -> list[Any]:

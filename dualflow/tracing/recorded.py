@@ -12,6 +12,7 @@ from dualflow.autodiff.sweep import Sweep, is_inexact
 from dualflow.core import tree
 from dualflow.core.context import Epoch, context, using
 from dualflow.core.number import KINDS
+from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import ArrayCell, Cell, GradCell, StateCell, TensorCell, VariableCell
 from dualflow.tracing.guards.check import Check, Guard
@@ -20,7 +21,6 @@ from dualflow.tracing.scalars import Prologue
 from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
 from jit.dims import Guess
-from jit.errors import TapeError
 from jit.ir.graph import Graph, Node, Value
 
 
@@ -35,6 +35,7 @@ class Recorded:
         build: Does the effects, and makes the result of its leaves.
         bare: Makes the result only; None where `build` does nothing else.
         tracked: The leaves that gradients flow back from.
+        spent: Those from which they would, had the call not released a record on the way: that one.
         written: What is assigned at the end: cells, each with the output that it is given.
         replaced: Which gradients are other Variables then: the output that each holds, or none.
         answers: What the guards expect, in program order.
@@ -66,6 +67,7 @@ class Recorded:
     unrecorded: set[Node]
     effects: Sequence[str] = ()
     states: Sequence[str] = ()
+    spent: Sequence[tuple[int, Record]] = ()
     settings: Settings = field(default_factory=Settings)
     bare: Callable[[list[Any]], Any] | None = None
     target: str | None = None
@@ -100,6 +102,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         bare=lambda leaves: bare(leaves[:count]),
         effects=[effect.told for effect in trace.ledger.effects],
         tracked=tracked,
+        spent=spent(trace, leaves[:count]),
         written=written,
         replaced=replaced,
         answers=tuple(trace.answers),
@@ -159,21 +162,42 @@ def returned(trace: Trace, x: Any) -> bool:
     return x.__class__ is Tensor and trace.owns(x)
 
 
-def is_tracked(x: Any, start: int) -> bool:
-    """Whether gradients can flow back from `x`: it has records, and the call released none of them.
+class _Look(Sweep):
+    """What a sweep would meet.
+
+    Attributes:
+        released: The record at which it would fail.
+    """
+
+    released: Record | None = None
+
+    def _meet_released(self, record: Record) -> None:
+        self.released = self.released or record
+
+
+def look(x: Any, start: int) -> tuple[bool, Record | None]:
+    """Whether gradients can flow back from `x`; if the call has released a record of it, that.
 
     Args:
         x: Of the recording.
         start: The tick at which the recording began; what came before is for its inputs to tell.
     """
     if x.__class__ is not Tensor or x.record is None:
-        return False
-    try:
-        with using(trace=None):
-            Sweep([x], lambda record: record.tick > start)
-    except TapeError:
-        return False
-    return True
+        return False, None
+    with using(trace=None):
+        released = _Look([x], lambda record: record.tick > start).released
+    return released is None, released
+
+
+def is_tracked(x: Any, start: int) -> bool:
+    """Whether gradients can flow back from `x`: it has records, and the call released none."""
+    return look(x, start)[0]
+
+
+def spent(trace: Trace, leaves: Sequence[Any]) -> list[tuple[int, Record]]:
+    """The leaves that a sweep must not start from: each with a record that was released."""
+    looks = [(k, look(x, trace.start)[1]) for k, x in enumerate(leaves) if returned(trace, x)]
+    return [(k, record) for k, record in looks if record is not None]
 
 
 def entry_check(trace: Trace) -> Check:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import dualflow as df
-from tests.modes import bits, graphs_only
+from dualflow.errors import TapeError
+from tests.modes import bits, graphs_only, if_graphs
 from tests.tracing.both import agree, vector
 
 GENERATOR = np.random.default_rng(0)
@@ -343,3 +344,24 @@ def test_assigning_cuts_history_in_the_graph_too():
             np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-6)
         assert [bits(s) for s in state] == [bits(s) for s in eager_state]
     assert f.from_graph == 4
+
+
+def test_r13_a_result_whose_records_the_call_released_says_so():
+    w, x = df.Variable([0.5, -1.0]), df.asarray([1.0, 2.0])
+
+    def used(x):
+        y = (x + w) * 2.0
+        y.sum().backward()
+        return y * 3.0, x * w
+
+    f, texts = df.function(used), set()
+    for call in (used, f, f, f):
+        w.grad = None
+        spent, good = call(x)
+        good.sum().backward()
+        assert w.grad.tolist() == [3.0, 4.0]
+        with pytest.raises(TapeError, match="multiply was released by an earlier") as caught:
+            spent.sum().backward()
+        texts.add(str(caught.value))
+    assert len(texts) == 1
+    assert f.from_graph == if_graphs(2)

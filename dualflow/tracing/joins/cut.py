@@ -30,6 +30,7 @@ from dualflow.tracing.recorded import (
     leaf_of,
     replaced_by,
     returned,
+    spent,
     written_by,
 )
 from dualflow.tracing.trace import Trace
@@ -96,6 +97,7 @@ class Cut:
         self._tracked = [
             k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x, trace.start)
         ]
+        self._spent = spent(trace, leaves)
         self._written = written_by(trace, outputs)
         self._replaced = replaced_by(trace, outputs)
         self._outputs = outputs.values
@@ -286,6 +288,7 @@ class Cut:
             bare=self.result if end else None,
             effects=[effect.told for effect in piece.effects],
             tracked=tracked,
+            spent=self._spent if end else [],
             written=self._written if end else [],
             replaced=self._replaced if end else [],
             answers=self._answers(piece.number),
