@@ -88,6 +88,7 @@ from dualflow.ops.elementwise import (
     subtract,
     trunc,
 )
+from dualflow.ops.gamma import digamma, gammaln, polygamma
 from dualflow.ops.gather import nonzero, take, take_along_axis
 from dualflow.ops.linalg import matmul, vecdot
 from dualflow.ops.power import pow, reciprocal, sqrt, square
@@ -95,6 +96,7 @@ from dualflow.ops.random import randn
 from dualflow.ops.reduce import all, any, argmax, argmin, max, min, prod, sum
 from dualflow.ops.repeating import repeat, tile
 from dualflow.ops.scan import cumulative_prod, cumulative_sum
+from dualflow.ops.segments import put_along_axis
 from dualflow.ops.sets import isin, unique_all, unique_counts, unique_inverse, unique_values
 from dualflow.ops.shape import (
     broadcast_arrays,
@@ -107,7 +109,7 @@ from dualflow.ops.shape import (
     squeeze,
 )
 from dualflow.ops.slicing import pad
-from dualflow.ops.sort import argsort, searchsorted, sort
+from dualflow.ops.sort import argsort, searchsorted, sort, top_k
 from dualflow.ops.special import (
     acos,
     acosh,
@@ -116,11 +118,15 @@ from dualflow.ops.special import (
     atan,
     atan2,
     atanh,
+    cbrt,
     copysign,
     cos,
     cosh,
     erf,
+    erfc,
+    erfinv,
     exp,
+    exp2,
     expm1,
     hypot,
     log,
@@ -249,8 +255,9 @@ __all__ = [
     "broadcast_arrays",
     "broadcast_shapes",
     "broadcast_to",
-    "can_cast",
     "cache",
+    "can_cast",
+    "cbrt",
     "ceil",
     "check_numerics",
     "clip",
@@ -272,6 +279,7 @@ __all__ = [
     "data",
     "device",
     "diff",
+    "digamma",
     "divide",
     "e",
     "einsum",
@@ -279,8 +287,11 @@ __all__ = [
     "empty_like",
     "equal",
     "erf",
+    "erfc",
+    "erfinv",
     "errors",
     "exp",
+    "exp2",
     "expand_dims",
     "expm1",
     "eye",
@@ -296,6 +307,7 @@ __all__ = [
     "full",
     "full_like",
     "function",
+    "gammaln",
     "grad",
     "graph",
     "greater",
@@ -360,10 +372,12 @@ __all__ = [
     "permute_dims",
     "pi",
     "plan",
+    "polygamma",
     "positive",
     "pow",
     "prod",
     "profile",
+    "put_along_axis",
     "randn",
     "random",
     "real",
@@ -399,6 +413,7 @@ __all__ = [
     "tensordot",
     "testing",
     "tile",
+    "top_k",
     "train",
     "tree",
     "tril",

@@ -7,8 +7,8 @@ from dualflow.ops.einsum import tensordot
 from dualflow.ops.linalg import diagonal, matmul, outer, trace, vecdot
 from dualflow.ops.norms import cross, matrix_norm, vector_norm
 from dualflow.ops.shape import matrix_transpose
-from dualflow.ops.singular import matrix_rank, pinv, qr, svd, svdvals
-from dualflow.ops.solving import det, inv, matrix_power, slogdet, solve
+from dualflow.ops.singular import lstsq, matrix_rank, pinv, qr, svd, svdvals
+from dualflow.ops.solving import det, expm, inv, matrix_power, slogdet, solve
 
 __all__ = [
     "cholesky",
@@ -19,7 +19,9 @@ __all__ = [
     "eigh",
     "eigvals",
     "eigvalsh",
+    "expm",
     "inv",
+    "lstsq",
     "matmul",
     "matrix_norm",
     "matrix_power",

@@ -38,7 +38,8 @@ TensorFlow | mod, floormod | df.remainder(x1, x2) | or `x1 % x2`
 TensorFlow | rank | x.ndim |
 TensorFlow | TensorArray | df.stack(values) | collect in a Python list
 TensorFlow | set_seed | df.random.seed(n) | `tf.random.set_seed`
-TensorFlow | truncated_normal | df.random.normal(shape, mean, std) | clip the result
+TensorFlow | truncated_normal | df.random.truncated_normal(shape, mean, std) |
+TensorFlow | unsorted_segment_sum | df.nn.functional.segment_sum(x, segment_ids, num_segments) |
 TensorFlow | no_gradient | df.stop_gradient(x) |
 TensorFlow | map_structure | df.tree.tree_map(f, nest) | `tf.nest.map_structure`
 TensorFlow | sparse_softmax_cross_entropy_with_logits | df.nn.functional.cross_entropy(x, labels) |
@@ -64,6 +65,11 @@ PyTorch | index_select | df.take(x, indices, axis=...) |
 PyTorch | masked_fill | df.where(mask, value, x) |
 PyTorch | masked_select | x[mask] |
 PyTorch | scatter_add, index_add | x.at[i].add(v) |
+PyTorch | scatter | df.put_along_axis(x, indices, values, axis=...) |
+PyTorch | topk | df.top_k(x, k, axis=...) |
+PyTorch | lgamma | df.gammaln(x) | TensorFlow's name too
+PyTorch | matrix_exp | df.linalg.expm(x) |
+PyTorch | multinomial | df.random.categorical(shape, logits) | of logarithms of probabilities
 PyTorch | numel | x.size |
 PyTorch | is_tensor | isinstance(x, df.Tensor) |
 PyTorch | relu, relu_ | df.nn.functional.relu(x) | all activations are in nn.functional

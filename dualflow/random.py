@@ -6,6 +6,7 @@ return tensors; `requires_grad=True` makes a trainable Variable of what was draw
 
 from __future__ import annotations
 
+from dualflow.ops.distributions import categorical, gumbel
 from dualflow.ops.random import (
     Generator,
     bernoulli,
@@ -25,9 +26,11 @@ from dualflow.ops.random import (
 __all__ = [
     "Generator",
     "bernoulli",
+    "categorical",
     "default_generator",
     "exponential",
     "get_state",
+    "gumbel",
     "normal",
     "permutation",
     "randint",

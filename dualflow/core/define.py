@@ -53,12 +53,13 @@ def elementwise(
     vjps: tuple[Callable[..., Any] | None, ...] | None = None,
     jvp: Callable[..., Any] | str | None = None,
     arity: int | None = None,
+    instruction: str | None = None,
     doc: str,
 ) -> Callable[..., Tensor]:
     """Declares an op that acts on each element alone, and makes its public function.
 
     Args:
-        name: The array API's name; also the scalar instruction it lowers to.
+        name: The array API's name, or NumPy's or SciPy's.
         *partials: Per argument d out/d arg as `(y, *args)`, or the numbers 1 and -1, or None where
             nothing flows. No partials: `arity` counts the arguments and no gradient flows.
         accepts: A row of `ACCEPTS`: which dtypes it takes.
@@ -69,6 +70,7 @@ def elementwise(
         vjps: Reverse rules, where conj(partial) * g is not right.
         jvp: Forward rule that goes with `vjps`.
         arity: The number of arguments when there are no partials.
+        instruction: The scalar instruction it lowers to, where that has another name.
         doc: The public docstring up to its arguments.
     """
     call = partial(evaluate, np) if evaluate is not None else getattr(np, name)
@@ -78,7 +80,7 @@ def elementwise(
         name=name,
         evaluate=evaluate or (lambda xp, *xs: getattr(xp, name)(*xs)),
         infer=elementwise_type(name, accepts, result),
-        lower=lambda form, *xs: form.pointwise(name, *xs),
+        lower=lambda form, *xs: form.pointwise(instruction or name, *xs),
         vjps=flows if any(flows) else None,
         jvp=jvp if jvp is not None else jvp_of_partials(partials),
         batch=aligned(),

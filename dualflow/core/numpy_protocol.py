@@ -21,6 +21,7 @@ UNSET = (None, getattr(np, "_NoValue", None))
 # What says nothing when it is unset.
 UNTOUCHED = ("out", "where", "initial", "dtype", "casting", "order", "subok", "keepdims")
 WORDS = {"ddof": "correction", "a_min": "min", "a_max": "max", "newshape": "shape"}
+WORDS |= {"rcond": "rtol"}
 REDUCED = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
 REDUCED |= {"logical_and": "all", "logical_or": "any"}
 SUMMED = {"add": "cumulative_sum", "multiply": "cumulative_prod"}
@@ -122,6 +123,6 @@ INSTEAD = {
     "bincount": "df.zeros(n).at[x].add(1)",
     "add.at": "x.at[i].add(v)",
     "put": "x.at[i].set(v)",
+    "put_along_axis": "df.put_along_axis(x, indices, values, axis), which returns a copy",
     "copyto": "a Variable and v.assign(x)",
-    "cbrt": "x ** (1 / 3)",
 }

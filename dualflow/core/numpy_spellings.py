@@ -306,7 +306,8 @@ def hyperplanes(name: str) -> Callable[..., Any]:
     return transform
 
 
-OURS: dict[str, str | Callable[..., Any]] = {
+OURS: dict[str, str | Callable[..., Any] | None] = {
+    "put_along_axis": None,  # it changes its argument
     "true_divide": "divide",
     "power": "pow",
     "float_power": "pow",
@@ -326,7 +327,6 @@ OURS: dict[str, str | Callable[..., Any]] = {
     "amin": "min",
     "round": rounded,
     "around": rounded,
-    "exp2": lambda x: functions["pow"](2.0, x),
     "deg2rad": scaled(math.pi / 180),
     "radians": scaled(math.pi / 180),
     "rad2deg": scaled(180 / math.pi),

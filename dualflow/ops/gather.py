@@ -394,11 +394,17 @@ def take_along_axis(x: Any, indices: Any, /, axis: int = -1, **foreign: Never) -
     """
     if foreign:
         raise refused("take_along_axis", foreign)
-    x, indices = as_tensor(x), as_index("take_along_axis", indices)
-    axis = canonical_axis("take_along_axis", axis, x.ndim)
+    x = as_tensor(x)
+    return gather(x, *along_axis("take_along_axis", x, indices, axis))
+
+
+def along_axis(name: str, x: Tensor, indices: Any, axis: int) -> tuple[tuple[Tensor, ...], Axes]:
+    """Indices for each dimension of `x`, given those along one of them; and all its axes."""
+    indices = as_index(name, indices)
+    axis = canonical_axis(name, axis, x.ndim)
     if indices.ndim != x.ndim:
         raise ShapeError(
-            f"take_along_axis: indices {format_shape(indices.shape)} for {format_shape(x.shape)}",
+            f"{name}: indices {format_shape(indices.shape)} for {format_shape(x.shape)}",
             "as many dimensions",
             "df.expand_dims(indices, axis)",
         )
@@ -406,7 +412,7 @@ def take_along_axis(x: Any, indices: Any, /, axis: int = -1, **foreign: Never) -
     for k, extent in enumerate(x.shape):
         row = tuple(extent if j == k else 1 for j in range(x.ndim))
         grids.append(indices if k == axis else reshape(arange(extent), row))
-    return gather(x, tuple(grids), tuple(range(x.ndim)))
+    return tuple(grids), tuple(range(x.ndim))
 
 
 def as_index(name: str, indices: Any) -> Tensor:

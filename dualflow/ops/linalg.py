@@ -88,6 +88,8 @@ def stretched(form: Any, x: Any, batch: tuple[Any, ...]) -> Any:
 
 def matrix_product(xp: Any, a: Any, b: Any) -> Any:
     """`a @ b` of arrays of one dtype; half precision is summed in float32."""
+    if a.dtype.kind == "c":  # BLAS sums in another order where matrices lie transposed
+        a, b = xp.ascontiguousarray(a), xp.ascontiguousarray(b)
     if a.dtype not in HALVES:
         return xp.matmul(a, b)
     return xp.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
@@ -109,7 +111,7 @@ _matmul = Op(
 )
 
 
-QUICK = DTYPES_OF["inexact"] - {*HALVES}
+QUICK = DTYPES_OF["floating"] - {*HALVES}
 
 
 def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:

@@ -131,7 +131,8 @@ def bits_of(generator: Generator | None, shape: Any) -> Tensor:
 HALF_BITS = {"float16": 11, "bfloat16": 8}  # as many as make numbers below 1 that the dtype holds
 
 
-def _floating(name: str, dtype: Any) -> np.dtype[Any]:
+def floating_dtype(name: str, dtype: Any) -> np.dtype[Any]:
+    """The floating dtype that is asked for; float32 when None."""
     target = as_dtype(dtype or float32)
     if kind(target) != "floating":
         raise DTypeError(f"{name}: dtype {target}", "a floating dtype", "dtype=df.float32")
@@ -141,12 +142,12 @@ def _floating(name: str, dtype: Any) -> np.dtype[Any]:
 def _unit(generator: Generator | None, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> Tensor:
     """Numbers in [0, 1): multiples of 2**-24, of 2**-53 in float64."""
     if dtype == float64:
-        return _unit64(bits_of(generator, (*shape, 2)))
+        return unit64(bits_of(generator, (*shape, 2)))
     bits = HALF_BITS.get(dtype.name, 24)
     return astype(bits_of(generator, shape) >> (32 - bits), dtype) * 2.0**-bits
 
 
-def _unit64(words: Tensor) -> Tensor:
+def unit64(words: Tensor) -> Tensor:
     """Pairs of words (..., 2) as multiples of 2**-53 below 1."""
     high, low = words[..., 0] >> 5, words[..., 1] >> 6
     return (astype(high, float64) * 2.0**26 + astype(low, float64)) * 2.0**-53
@@ -184,16 +185,16 @@ def uniform(
     """
     if isinstance(low, int | float) and isinstance(high, int | float) and high < low:
         raise ValueError(f"uniform: there is no number from {low} up to {high}")
-    target = _floating("uniform", dtype)
+    target = floating_dtype("uniform", dtype)
     u = _unit(generator, canonical_shape("uniform", shape), target)
-    return _moved(u, low, _difference(high, low))
+    return moved(u, low, _difference(high, low))
 
 
 def _difference(high: Any, low: Any) -> Any:
     return high if _is(low, 0) else high - low
 
 
-def _moved(x: Tensor, shift: Any, scale: Any) -> Tensor:
+def moved(x: Tensor, shift: Any, scale: Any) -> Tensor:
     """`x * scale + shift`, without the ops that change nothing."""
     x = x if _is(scale, 1) else x * scale
     return x if _is(shift, 0) else x + shift
@@ -240,21 +241,21 @@ def normal(
     """
     if isinstance(std, int | float) and std < 0:
         raise ValueError(f"normal: std={std} is negative")
-    target = _floating("normal", dtype)
+    target = floating_dtype("normal", dtype)
     extents = canonical_shape("normal", shape)
     wide = float64 if target == float64 else float32
     size = product(extents)
     pairs = (size + 1) // 2
     if wide == float64:
         words = bits_of(generator, (pairs, 2, 2))
-        above, turns = _unit64(words[:, 0]) + 2.0**-54, _unit64(words[:, 1])
+        above, turns = unit64(words[:, 0]) + 2.0**-54, unit64(words[:, 1])
     else:
         words = astype(bits_of(generator, (pairs, 2)), float32)
         above, turns = (words[:, 0] + 0.5) * 2.0**-32, words[:, 1] * 2.0**-32
     radius, angle = sqrt(log(above) * -2.0), turns * (2 * math.pi)
     z = functions["stack"]([radius * cos(angle), radius * sin(angle)], axis=1)
     flat = reshape(z, (2 * pairs,))[:size]
-    return _moved(astype(reshape(flat, extents), target), mean, std)
+    return moved(astype(reshape(flat, extents), target), mean, std)
 
 
 @api
@@ -315,11 +316,11 @@ def truncated_normal(
     """
     if not -6 <= low < high <= 6:
         raise ValueError(f"truncated_normal: low={low}, high={high}, not -6 <= low < high <= 6")
-    target = _floating("truncated_normal", dtype)
+    target = floating_dtype("truncated_normal", dtype)
     u = _unit(generator, canonical_shape("truncated_normal", shape), float64)
     p_low, p_high = (0.5 * math.erfc(-bound / math.sqrt(2)) for bound in (low, high))
     z = functions["clip"](_quantile(u * (p_high - p_low) + p_low), low, high)
-    return _moved(astype(z, target), mean, std)
+    return moved(astype(z, target), mean, std)
 
 
 # M. J. Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
@@ -391,9 +392,9 @@ def exponential(
         >>> bool((df.random.exponential(100) >= 0).all())
         True
     """
-    target = _floating("exponential", dtype)
+    target = floating_dtype("exponential", dtype)
     u = _unit(generator, canonical_shape("exponential", shape), target)
-    return _moved(-log1p(-u), 0.0, scale)
+    return moved(-log1p(-u), 0.0, scale)
 
 
 @creation

@@ -14,7 +14,7 @@ from dualflow.ops.arrange import concat
 from dualflow.ops.basic import full
 from dualflow.ops.choice import where
 from dualflow.ops.create import eye, tril, triu
-from dualflow.ops.elementwise import astype, imag, real
+from dualflow.ops.elementwise import abs, astype, imag, real
 from dualflow.ops.linalg import diagonal, matmul
 from dualflow.ops.matrices import (
     adjoint,
@@ -27,10 +27,11 @@ from dualflow.ops.matrices import (
     skew,
 )
 from dualflow.ops.reduce import max, sum
-from dualflow.ops.shape import broadcast_to, expand_dims
+from dualflow.ops.shape import broadcast_to, expand_dims, squeeze
 from dualflow.ops.slicing import part
 from dualflow.ops.solving import solved
-from jit.types import TensorType, bool_, int64, kind
+from jit.errors import ShapeError
+from jit.types import TensorType, bool_, format_shape, int64, kind
 
 # ----- singular values -----
 
@@ -407,3 +408,54 @@ def pinv(x: Any, /, *, rtol: Any = None) -> Tensor:
     check_matrices("pinv", x.type)
     ones = full(x.shape[:-2], 1, dtype=real_dtype(x.dtype))
     return bind(_pinv, (x, broadcast_to(_tolerance(rtol, x, ones), x.shape[:-2])))
+
+
+class LstsqResult(NamedTuple):
+    """What `lstsq` gives."""
+
+    x: Tensor
+    residuals: Tensor
+    rank: Tensor
+    s: Tensor
+
+
+@api
+@placed
+def lstsq(x1: Any, x2: Any, /, *, rtol: Any = None) -> LstsqResult:
+    """What `x1` must be multiplied by to come nearest to `x2`: least squares.
+
+    Args:
+        x1: Tensor of shape (..., m, n): the coefficients; floating or complex numbers.
+        x2: Tensor of shape (m,), one right side, or (..., m, k), k of them.
+        rtol: Singular values of `x1` up to this times the largest count as 0, as in `pinv`.
+
+    Returns:
+        Named tuple of `x`, of shape (n,) or (..., n, k), of all such solutions the shortest;
+        `residuals`, of shape (1,) or (..., k), the sum of the squares of what is left (always,
+        where NumPy leaves it out for some ranks); `rank` of `x1`; and `s`, its singular values.
+        The gradient holds while the rank stays as it is.
+
+    Raises:
+        ShapeError: The shapes do not suit each other.
+        LinAlgError: The iteration did not converge.
+
+    Example:
+        >>> import dualflow as df
+        >>> line = df.linalg.lstsq(df.asarray([[0.0, 1.0], [1.0, 1.0]]), df.asarray([1.0, 3.0]))
+        >>> [round(v, 5) for v in line.x.tolist()]
+        [2.0, 1.0]
+    """
+    a, b = matrices("lstsq", x1, x2)
+    check_matrices("lstsq", a.type)
+    if b.ndim == 0 or a.shape[-2] != b.shape[0 if b.ndim == 1 else -2]:
+        raise ShapeError(
+            f"lstsq: matrices {format_shape(a.shape)} and right sides {format_shape(b.shape)}",
+            "as many rows on both sides",
+            "check the sizes",
+        )
+    right = expand_dims(b, -1) if b.ndim == 1 else b
+    x = matmul(pinv(a, rtol=rtol), right)
+    missing = abs(right - matmul(a, x))
+    left = sum(missing * missing, axis=-2)
+    x = squeeze(x, -1) if b.ndim == 1 else x
+    return LstsqResult(x, left, matrix_rank(a, rtol=rtol), svdvals(a))

@@ -14,6 +14,7 @@ from dualflow.core.inspection import real_dtype
 from dualflow.core.op import bind
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
+from dualflow.ops.arrange import concat
 from dualflow.ops.create import eye, zeros_like
 from dualflow.ops.elementwise import imag, real
 from dualflow.ops.linalg import matmul, trace
@@ -26,6 +27,7 @@ from dualflow.ops.matrices import (
     on_host,
 )
 from dualflow.ops.shape import broadcast_to, expand_dims, squeeze
+from dualflow.ops.slicing import part
 from jit.errors import ShapeError
 from jit.types import TensorType, format_shape, kind
 
@@ -278,3 +280,82 @@ def matrix_power(x: Any, n: int, /) -> Tensor:
         count //= 2
         x = matmul(x, x) if count else x
     return broadcast_to(eye(x.shape[-1], dtype=x.dtype), x.shape) if power is None else power
+
+
+# N. J. Higham, "The scaling and squaring method for the matrix exponential revisited", SIAM Journal
+# on Matrix Analysis and Applications 26 (2005) 1179-1193: Pade's approximant of degree 13 holds for
+# norms up to LARGEST_NORM.
+PADE = (
+    64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000,
+    10559470521600, 670442572800, 33522128640, 1323241920, 40840800, 960960, 16380, 182, 1,
+)  # fmt: skip
+LARGEST_NORM = 5.371920351148152
+
+
+def _expm_evaluate(xp: Any, x: Any) -> Any:
+    """Computed in float64 or complex128."""
+    wide = x.astype(xp.result_type(x.dtype, xp.float64))
+    norm = xp.max(xp.sum(xp.abs(wide), axis=-2), axis=-1, initial=0)
+    bounded = xp.isfinite(norm)
+    halvings = xp.ceil(xp.log2(xp.where(bounded, xp.maximum(norm / LARGEST_NORM, 1), 1)))
+    scaled = xp.where(bounded, 0.5**halvings, xp.nan)[..., None, None] * wide
+    y = _pade(xp, scaled)
+    for k in range(int(xp.max(halvings, initial=0))):
+        y = xp.where((halvings > k)[..., None, None], xp.matmul(y, y), y)
+    return y.astype(x.dtype)
+
+
+def _pade(xp: Any, x: Any) -> Any:
+    one = xp.eye(x.shape[-1], dtype=x.dtype)
+    two = xp.matmul(x, x)
+    four = xp.matmul(two, two)
+    powers = [one, two, four, xp.matmul(four, two)]
+    odd, even = (
+        xp.matmul(powers[3], _sum_of(powers[1:], PADE[8 + k :: 2])) + _sum_of(powers, PADE[k:8:2])
+        for k in (1, 0)
+    )
+    odd = xp.matmul(x, odd)
+    return xp.linalg.solve(even - odd, even + odd)
+
+
+def _sum_of(powers: list[Any], factors: tuple[int, ...]) -> Any:
+    return sum(float(c) * power for c, power in zip(factors, powers, strict=True))
+
+
+def _slope_of_expm(x: Tensor, t: Tensor) -> Tensor:
+    """The derivative at `x` in a direction: a block of the exponential of [[x, t], [0, x]]."""
+    n = x.shape[-1]
+    above = concat([x, t], axis=-1)
+    below = concat([zeros_like(x), x], axis=-1)
+    whole = bind(_expm, (concat([above, below], axis=-2),))
+    return part(part(whole, x.ndim - 1, n, n), x.ndim - 2, 0, n)
+
+
+_expm = on_host(
+    "expm",
+    _expm_evaluate,
+    of_square("expm"),
+    vjps=(lambda g, y, x: _slope_of_expm(adjoint(x), g),),
+    jvp=lambda tangents, y, x: _slope_of_expm(x, tangents[0]),
+)
+
+
+@api
+def expm(x: Any, /) -> Tensor:
+    """The exponential of each matrix: the sum of `matrix_power(x, k) / k!` over all k.
+
+    Args:
+        x: Tensor of shape (..., n, n); floating or complex numbers.
+
+    Returns:
+        Tensor of the shape of `x`; NaN where an element of a matrix is not finite.
+
+    Raises:
+        ShapeError: The matrices are not square.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.linalg.expm(df.asarray([[0.0, 1.0], [0.0, 0.0]])).tolist()
+        [[1.0, 1.0], [0.0, 1.0]]
+    """
+    return bind(_expm, matrices("expm", x))

@@ -1,9 +1,9 @@
-"""Order: argsort, and what follows from it; searchsorted."""
+"""Order: argsort, and what follows from it: sort, top_k; searchsorted."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import flip
 from dualflow.ops.gather import take_along_axis
+from dualflow.ops.slicing import part
 from jit.errors import DTypeError, ShapeError
 from jit.types import TensorType, bfloat16, float32, format_shape, int64, kind
 
@@ -117,6 +118,57 @@ def sort(
     x = as_tensor(x)
     axis = canonical_axis("sort", axis, x.ndim)
     return take_along_axis(x, argsort(x, axis, descending=descending, stable=stable), axis)
+
+
+class TopKResult(NamedTuple):
+    """What `top_k` gives."""
+
+    values: Tensor
+    indices: Tensor
+
+
+@api
+def top_k(
+    x: Any, k: int, /, axis: int = -1, *, mode: str = "largest", **foreign: Never
+) -> TopKResult:
+    """The largest or the smallest elements along an axis, in order, and where they stand.
+
+    Args:
+        x: Tensor with one dimension or more; real numbers or bools. NaN counts as the largest; of
+            equal elements the first comes first.
+        k: How many; at most the extent of the axis.
+        axis: The axis to look along.
+        mode: "largest", in falling order; or "smallest", in rising order.
+
+    Returns:
+        Named tuple of `values`, in the dtype of `x`, and `indices`, of int64; along the axis their
+        extent is `k`.
+
+    Raises:
+        AxisError: `x` has no such axis.
+        ShapeError: There are fewer than `k` elements.
+        ValueError: There is no such mode.
+        DTypeError: `x` is complex.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.top_k(df.asarray([3, 1, 2]), 2).indices.tolist()
+        [0, 2]
+    """
+    if foreign:
+        raise refused("top_k", foreign)
+    if mode not in ("largest", "smallest"):
+        raise ValueError(f'top_k: mode={mode!r}, which is neither "largest" nor "smallest"')
+    x = as_tensor(x)
+    axis = canonical_axis("top_k", axis, x.ndim)
+    if not 0 <= k <= x.shape[axis]:
+        raise ShapeError(
+            f"top_k: {k} elements of {format_shape(x.shape)} along axis {axis}",
+            f"0 to {x.shape[axis]}",
+            f"min(k, x.shape[{axis}])",
+        )
+    order = part(argsort(x, axis, descending=mode == "largest"), axis, 0, k)
+    return TopKResult(take_along_axis(x, order, axis), order)
 
 
 # ----- searchsorted -----

@@ -30,6 +30,7 @@ expm1 = _function(
     "exp(x) - 1, accurate for small elements.",
     evaluate=lambda xp, x: special.expm1(x),
 )
+exp2 = _function("exp2", lambda y, x: y * math.log(2), "2 to the power of each element.")
 log = _function("log", lambda y, x: 1 / x, "Natural logarithm of each element.")
 log1p = _function("log1p", lambda y, x: 1 / (1 + x), "log(1 + x), accurate for small elements.")
 log2 = _function("log2", lambda y, x: (1 / math.log(2)) / x, "Logarithm to base 2 of each element.")
@@ -111,6 +112,13 @@ nextafter = elementwise(
     doc="The number next to `x1` on the way to `x2`. No gradient flows.",
 )
 
+cbrt = elementwise(
+    "cbrt",
+    lambda y, x: 1 / (3 * (y * y)),
+    accepts="floating",
+    doc="Cube root of each element, which has its sign.",
+)
+
 # ----- the error function -----
 erf = elementwise(
     "erf",
@@ -118,4 +126,18 @@ erf = elementwise(
     accepts="floating",
     evaluate=by_host(lambda xp, x: special.erf(x)),  # NumPy has none
     doc="The error function of each element: the integral of 2/sqrt(pi) exp(-t**2) from 0.",
+)
+erfc = elementwise(
+    "erfc",
+    lambda y, x: (-2 / math.sqrt(math.pi)) * exp(-(x * x)),
+    accepts="floating",
+    evaluate=by_host(lambda xp, x: special.erfc(x)),
+    doc="1 - erf(x) of each element, accurate where that is small.",
+)
+erfinv = elementwise(
+    "erfinv",
+    lambda y, x: (0.5 * math.sqrt(math.pi)) * exp(y * y),
+    accepts="floating",
+    evaluate=by_host(lambda xp, x: special.erfinv(x)),
+    doc="The inverse of the error function: infinite at 1 and -1, NaN outside of them.",
 )

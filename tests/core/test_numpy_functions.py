@@ -71,6 +71,7 @@ ARGUMENTS = {
     "einsum": ("ij,kj->ik", X, X),
     "full_like": (X, 2.0),
     "linalg.matrix_power": (SQUARE, 3),
+    "linalg.lstsq": (X.T, X[0]),
     "linalg.solve": (SQUARE, X),
     "linspace": (np.float32(0), np.float32(1), 5),
     "matvec": (X, X[0]),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 import dualflow as df
+from dualflow.ops import distributions
 from dualflow.ops.philox import _random_bits, philox, random_bits
 from dualflow.ops.random import _quantile
 from jit.dims import symbol
@@ -21,6 +22,7 @@ SAMPLERS = {
     "uniform": (lambda **k: df.random.uniform(SIZE, -1.0, 3.0, **k), stats.uniform(-1, 4)),
     "normal": (lambda **k: df.random.normal(SIZE, 2.0, 0.5, **k), stats.norm(2, 0.5)),
     "randn": (lambda **k: df.randn(SIZE // 2, 2, **k), stats.norm()),
+    "gumbel": (lambda **k: df.random.gumbel(SIZE, 2.0, 0.5, **k), stats.gumbel_r(2, 0.5)),
     "exponential": (lambda **k: df.random.exponential(SIZE, 3.0, **k), stats.expon(scale=3)),
     "truncated_normal": (
         lambda **k: df.random.truncated_normal(SIZE, 1.0, 2.0, -1.0, 3.0, **k),
@@ -111,6 +113,31 @@ def test_integers_are_equally_likely():
     assert x.dtype == np.int64
     assert stats.chisquare(np.bincount(x + 3, minlength=10)).pvalue > 1e-3
     assert df.random.randint((2, 3), 0, 200, dtype="uint8").dtype == df.uint8
+
+
+def test_categories_are_as_likely_as_softmax_says():
+    logits = np.log([0.1, 0.2, 0.7]) + 5
+    x = df.random.categorical(SIZE, logits)
+    assert x.dtype == df.int64
+    expected = np.array([0.1, 0.2, 0.7]) * SIZE
+    assert stats.chisquare(np.bincount(x.numpy(), minlength=3), expected).pvalue > 1e-3
+    sure = df.where(df.eye(4) == 1, 0.0, -df.inf)
+    assert df.random.categorical(None, sure).tolist() == [0, 1, 2, 3]
+    assert df.random.categorical((2, 4), sure, dtype="int8").tolist() == [[0, 1, 2, 3]] * 2
+    with pytest.raises(df.errors.ShapeError, match=r"logits \(4, 4\) for \(1,\)"):
+        df.random.categorical(1, sure)
+    with pytest.raises(df.errors.ShapeError, match=r"categorical: shapes \(4,\) and \(2, 3\)"):
+        df.random.categorical((2, 3), sure)
+
+
+@pytest.mark.parametrize("word", [0, 2**32 - 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_of_gumbel_are_finite(word, dtype, monkeypatch):
+    def of_one_kind(generator, shape):
+        return df.full(shape, word, dtype="uint32")
+
+    monkeypatch.setattr(distributions, "bits_of", of_one_kind)
+    assert np.isfinite(df.random.gumbel(3, dtype=dtype).numpy()).all()
 
 
 def test_bernoulli():

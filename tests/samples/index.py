@@ -81,6 +81,29 @@ MASKS = [
     bools(0, 4),
 ]
 
+PLACES = np.argsort(X, axis=-1)[..., :2]  # no place twice
+
+
+def put(x: Any, indices: Any, values: Any, axis: int = -1) -> Any:
+    """NumPy's put_along_axis on a copy."""
+    y = x.copy()
+    np.put_along_axis(y, np.broadcast_to(indices, _around(x, indices, axis)), values, axis)
+    return y
+
+
+def _around(x: Any, indices: Any, axis: int) -> tuple[int, ...]:
+    """The shape of indices that broadcast with `x` but along `axis`."""
+    at = axis % x.ndim
+    return tuple(indices.shape[k] if k == at else d for k, d in enumerate(x.shape))
+
+
+def summed(x: Any, segment_ids: Any, num_segments: int) -> Any:
+    """Sums of rows with the same number."""
+    y = np.zeros((num_segments, *x.shape[1:]), x.dtype)
+    np.add.at(y, segment_ids, x)
+    return y
+
+
 SAMPLES: dict[str, list[Sample]] = {
     "getitem": [
         *map(at, BASIC),
@@ -102,6 +125,18 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((X, integers(3, 4, 2, low=-5, high=5)), {}, np.take_along_axis, rtol=0.0),
         Sample((X, integers(3, 6, 5, low=0, high=4)), {"axis": 1}, np.take_along_axis, rtol=0.0),
         Sample((X, integers(3, 1, 1, low=0, high=4)), {"axis": 1}, np.take_along_axis, rtol=0.0),
+    ],
+    "put_along_axis": [
+        Sample((X, PLACES, normal(3, 4, 2, seed=1)), {}, put, rtol=0.0),
+        Sample((X, integers(3, 1, 5, low=-4, high=4), 2.5), {"axis": 1}, put, rtol=0.0),
+        Sample((X, np.array([[[1]]]), normal(4, 1, seed=1)), {"axis": 2}, put, rtol=0.0),
+        Sample((integers(2, 3), np.array([[0], [2]]), np.array([[7], [8]])), {}, put),
+    ],
+    "segment_sum": [
+        Sample((X, np.array([2, 0, 2]), 4), {}, summed),
+        Sample((normal(6), np.array([1, 1, 0, 1, 0, 1]), 2), {}, summed),
+        Sample((integers(3, 2), np.array([0, 0, 0]), 1), {}, summed),
+        Sample((normal(0, 2), integers(0), 2), {}, summed),
     ],
     "nonzero": [
         Sample((x,), {}, lambda x: np.nonzero(x), numeric=False)
@@ -131,6 +166,15 @@ REFUSED: dict[str, list[Refused]] = {
     "take_along_axis": [
         Refused((X, I), "ShapeError", "take_along_axis: indices (3,) for (3, 4, 5)"),
         Refused((normal(3), np.array([3])), "IndexError", "index 3 is out of bounds"),
+    ],
+    "put_along_axis": [
+        Refused((X, I, 0.0), "ShapeError", "put_along_axis: indices (3,) for (3, 4, 5)"),
+        Refused((integers(2), np.array([0]), 0.5), "DTypeError", "a value of float"),
+        Refused((normal(3), np.array([3]), 0.0), "IndexError", "index 3 is out of bounds"),
+    ],
+    "segment_sum": [
+        Refused((X, np.array([0, 1]), 2), "ShapeError", "segment_sum: numbers (2,) for (3, 4, 5)"),
+        Refused((normal(2), np.array([0, 2]), 2), "IndexError", "index 2 is out of bounds"),
     ],
     "nonzero": [Refused((normal(),), "AxisError", "nonzero: a tensor with no dimensions")],
 }

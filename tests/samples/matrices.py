@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import linalg
 
 from tests.samples.sample import Refused, Sample, integers, normal
 
@@ -55,6 +56,12 @@ def solved(a: Any, b: Any) -> Any:
     return np.linalg.solve(a, b[..., None])[..., 0] if b.ndim == 1 else np.linalg.solve(a, b)
 
 
+def nearest(a: Any, b: Any, *, rtol: Any = None) -> tuple[Any, ...]:
+    """NumPy's lstsq, whose residuals are left out for some shapes and ranks."""
+    x, _, rank, s = np.linalg.lstsq(a, b, rtol)
+    return x, np.atleast_1d(np.sum(np.abs(b - a @ x) ** 2, axis=0)), rank, s
+
+
 def norms() -> list[Sample]:
     """Samples of vector_norm."""
 
@@ -90,6 +97,19 @@ SAMPLES: dict[str, list[Sample]] = {
     "matrix_power": [
         Sample((x, n), {}, np.linalg.matrix_power, rtol=LOOSE)
         for x, n in ((A, 3), (BATCH, -2), (Z, 1), (A, 0), (integers(2, 2), 5))
+    ],
+    "expm": [
+        Sample((x,), {}, linalg.expm, rtol=LOOSE)
+        for x in (BATCH, Z, 4 * A, normal(2, 1, 1), normal(3, 0, 0))
+    ],
+    "lstsq": [
+        Sample((a, b), kwargs, nearest, rtol=2e-4, numeric=not kwargs)
+        for a, b, kwargs in (
+            (TALL, normal(4), {}),
+            (TALL, normal(4, 3), {}),
+            (TALL @ TALL.T, normal(4), {"rtol": 1e-3}),
+            (TALL - 1j * TALL[::-1], Z[:, :1].repeat(2, 0)[:4], {}),
+        )
     ],
     "cholesky": [
         *of("cholesky", *map(definite, SQUARES), change=symmetric),
@@ -130,6 +150,8 @@ REFUSED: dict[str, list[Refused]] = {
         Refused((SINGULAR, normal(2)), "LinAlgError", "solve: singular matrix"),
     ],
     "cholesky": [NOT_SQUARE, Refused((SINGULAR,), "LinAlgError", "not positive definite")],
+    "expm": [NOT_SQUARE],
+    "lstsq": [Refused((A, normal(4)), "ShapeError", "lstsq: matrices (3, 3) and right sides (4,)")],
     "matrix_power": [Refused((TALL, 2), "ShapeError", "matrix_power: a tensor of shape (4, 2)")],
     "qr": [VECTOR, Refused((A,), "ValueError", "qr: mode='raw'", {"mode": "raw"})],
     "vector_norm": [Refused((A,), "AxisError", "vector_norm: axis 2", {"axis": 2})],

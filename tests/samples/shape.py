@@ -53,6 +53,13 @@ def searched(x1: Any, x2: Any, side: Any = "left", *, sorter: Any = None) -> Any
     return np.searchsorted(x1, x2, side, sorter)
 
 
+def largest(x: Any, k: int, axis: int = -1, *, mode: str = "largest") -> tuple[Any, Any]:
+    """By NumPy's order of everything."""
+    order = ordered(np.argsort)(x, axis, descending=mode == "largest")
+    order = np.take(order, np.arange(k), axis)
+    return np.take_along_axis(x, order, axis), order
+
+
 SAMPLES: dict[str, list[Sample]] = {
     "reshape": [
         exact(X, (4, 6)),
@@ -152,6 +159,17 @@ SAMPLES: dict[str, list[Sample]] = {
         *(Sample((x,), kwargs, ordered(np.sort), rtol=0.0) for x, kwargs in SORTED),
         Sample((SHUFFLED,), {}, ordered(np.sort), rtol=0.0, numeric=False),
     ],
+    "top_k": [
+        Sample((x, k), kwargs, largest, rtol=0.0)
+        for x, k, kwargs in [
+            (X, 2, {}),
+            (X, 1, {"axis": 1, "mode": "smallest"}),
+            (TIES, 3, {}),
+            (TIES, 5, {"mode": "smallest"}),
+            (normal(3), 0, {}),
+        ]
+    ]
+    + [Sample((NANS, 4), {}, largest, rtol=0.0, numeric=False)],
     "searchsorted": [
         Sample((np.array([1.0, 3.0, 3.0, 7.0], np.float32), normal(2, 3)), {}, searched),
         Sample((np.array([1, 3, 3, 7]), np.array([3, 0, 8])), {"side": "right"}, searched),
@@ -223,6 +241,11 @@ REFUSED: dict[str, list[Refused]] = {
         Refused((X.astype(complex),), "DTypeError", "complex numbers have no order"),
     ],
     "sort": [Refused((X, 3), "AxisError", "sort: axis 3")],
+    "top_k": [
+        Refused((X, 5), "ShapeError", "top_k: 5 elements of (2, 3, 4) along axis 2"),
+        Refused((X, 1), "ValueError", "top_k: mode='most'", {"mode": "most"}),
+        Refused((X.astype(complex), 1), "DTypeError", "complex numbers have no order"),
+    ],
     "searchsorted": [
         Refused((X, X), "ShapeError", "searchsorted: sorted values of shape (2, 3, 4)"),
         Refused((normal(3), X), "ShapeError", "side 'up'", {"side": "up"}),

@@ -15,10 +15,11 @@ from dualflow.compat.translate import hints, namespace
 from jit.types import dtypes
 
 SAME = """
-abs add all any arange argmax argmin asin acos atan ceil cos cosh einsum equal erf exp expm1 eye
-floor greater greater_equal isfinite isinf isnan less less_equal linspace log log1p logical_and
-logical_not logical_or logsumexp matmul maximum mean minimum multiply not_equal ones_like pow
-prod reshape round sign sin sinh sqrt square subtract sum tan tanh tril triu where zeros_like
+abs add all any arange argmax argmin asin acos atan ceil cos cosh digamma einsum equal erf erfc
+erfinv exp exp2 expm1 eye floor greater greater_equal isfinite isinf isnan less less_equal
+linspace log log1p logical_and logical_not logical_or logsumexp matmul maximum mean minimum
+multiply not_equal ones_like pow prod reshape round sign sin sinh sqrt square subtract sum tan
+tanh tril triu where zeros_like
 """
 RENAMED = """
 sub mul div neg mm bmm clamp permute manual_seed randperm relu sigmoid softmax log_softmax

@@ -138,6 +138,7 @@ from dualflow.ops.pooling import (
     max_pool2d,
     max_pool3d,
 )
+from dualflow.ops.segments import segment_sum
 from dualflow.ops.special import (
     tanh,
 )
@@ -228,6 +229,7 @@ __all__ = [
     "rms_norm",
     "rrelu",
     "scaled_dot_product_attention",
+    "segment_sum",
     "selu",
     "sigmoid",
     "silu",

@@ -1,0 +1,112 @@
+"""Samplers whose numbers follow from logarithms of uniform ones: gumbel, categorical."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualflow.core.axes import canonical_shape
+from dualflow.core.convert import as_tensor
+from dualflow.core.define import broadcast, creation
+from dualflow.core.doors import meet
+from dualflow.core.tensor import Tensor
+from dualflow.ops.choice import minimum
+from dualflow.ops.elementwise import astype
+from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, unit64
+from dualflow.ops.reduce import argmax
+from dualflow.ops.special import log, log1p
+from jit.errors import ShapeError
+from jit.types import as_dtype, float32, float64, format_shape, int64
+
+
+def _waiting(generator: Generator | None, shape: tuple[Any, ...], dtype: Any) -> Tensor:
+    """Exponentially distributed numbers, neither 0 nor infinite, in float32 or float64."""
+    if dtype == float64:
+        u = unit64(bits_of(generator, (*shape, 2))) + 2.0**-54
+        return -log1p(-minimum(u, 1 - 2.0**-53))
+    u = (astype(bits_of(generator, shape), float32) + 0.5) * 2.0**-32
+    return -log1p(-minimum(u, 1 - 2.0**-24))
+
+
+def _gumbel(generator: Generator | None, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> Tensor:
+    wide = float64 if dtype == float64 else float32
+    return astype(-log(_waiting(generator, shape, wide)), dtype)
+
+
+@creation
+def gumbel(
+    shape: Any = (),
+    loc: Any = 0.0,
+    scale: Any = 1.0,
+    *,
+    dtype: Any = float32,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Numbers distributed as the largest of many exponentially distributed ones (Gumbel, 1954).
+
+    Args:
+        shape: Of the result.
+        loc: The most likely number, or a tensor that broadcasts with `shape`; gradients flow to it.
+        scale: How far they are spread, likewise.
+        dtype: A floating dtype.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape. float32 numbers lie between -2.9 and 22.9, times `scale`.
+
+    Raises:
+        ValueError: `scale` is negative.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.gumbel((2, 3)).shape
+        (2, 3)
+    """
+    if isinstance(scale, int | float) and scale < 0:
+        raise ValueError(f"gumbel: scale={scale} is negative")
+    target = floating_dtype("gumbel", dtype)
+    return moved(_gumbel(generator, canonical_shape("gumbel", shape), target), loc, scale)
+
+
+@creation
+def categorical(
+    shape: Any, logits: Any, *, dtype: Any = int64, generator: Generator | None = None
+) -> Tensor:
+    """Numbers of classes, each as likely as `softmax(logits)` says.
+
+    The class whose logit is the largest after a number of Gumbel's was added to each.
+
+    Args:
+        shape: Of the result; that of `logits` without its last dimension when None.
+        logits: Tensor of shape (..., classes), floating: logarithms of probabilities, up to a
+            constant. All dimensions but the last broadcast with `shape`.
+        dtype: An integer dtype.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape. No gradient flows.
+
+    Raises:
+        ShapeError: `logits` does not suit `shape`, or there is no class.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.categorical(3, [-df.inf, 0.0]).tolist()
+        [1, 1, 1]
+    """
+    (logits,) = meet("categorical", (as_tensor(logits),), "floating")
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ShapeError(
+            f"categorical: logits of shape {format_shape(logits.shape)}", "(..., classes)", ""
+        )
+    batch, classes = logits.shape[:-1], logits.shape[-1]
+    extents = batch if shape is None else canonical_shape("categorical", shape)
+    if broadcast("categorical", batch, extents) != extents:
+        raise ShapeError(
+            f"categorical: logits {format_shape(logits.shape)} for {format_shape(extents)}",
+            f"{format_shape((*extents, classes))}, or what broadcasts to it",
+            "leave out shape",
+        )
+    noise = _gumbel(generator, (*extents, classes), logits.dtype)
+    return astype(argmax(logits + noise, axis=-1), as_dtype(dtype))
