@@ -13,6 +13,13 @@ from tests.samples.sample import normal
 
 # What looks at values: how many elements there are, or where.
 LOOKS = {"nonzero", "unique_all", "unique_counts", "unique_inverse", "unique_values", "repeat"}
+# One or two ops for each way to meet batches (`dualflow.core.batching`), and of each family.
+USUAL = set(
+    """add where clip matmul einsum solve sum max argmax var cumulative_sum sort top_k getitem
+    at.add at.set take_along_axis segment_sum concat reshape permute_dims pad roll one_hot softmax
+    layer_norm conv2d nll_loss cholesky eigh expm fft embedding searchsorted""".split()
+)
+GRADIENTS = set("add where max sort at.set cumulative_sum concat softmax cholesky expm".split())
 SCALES = (1.0, 0.75)  # of the floats of each example
 
 
@@ -20,6 +27,13 @@ SCALES = (1.0, 0.75)  # of the floats of each example
 def _told(monkeypatch):
     """The one warning about float64 is not what these tests are about."""
     monkeypatch.setattr(doors, "_told", {"before"})
+
+
+def by_name(usual):
+    """Runs a law for every op; for all but `usual` ones only among the slow tests."""
+    names = sorted(set(SAMPLES) - LOOKS)
+    found = [pytest.param(n, marks=() if n in usual else pytest.mark.slow) for n in names]
+    return pytest.mark.parametrize("name", found)
 
 
 def examples(case):
@@ -41,8 +55,7 @@ def cases(name):
             yield case
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(SAMPLES) - LOOKS))
+@by_name(USUAL)
 def test_a_batch_gives_what_each_example_gives(name):
     for case in cases(name):
         each = examples(case)
@@ -60,8 +73,7 @@ def assert_close(ours, wanted, case):
         np.testing.assert_array_equal(ours.numpy(), wanted, str(case))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(SAMPLES) - LOOKS))
+@by_name(GRADIENTS)
 def test_gradients_of_each_example(name):
     for case in laws.differentiable(name):
         g = laws.cotangent(case)
@@ -81,6 +93,10 @@ def test_gradients_of_each_example(name):
 def test_who_looks_at_values_is_told(name):
     with pytest.raises(df.errors.TraceError, match="the value of one example, of many"):
         df.vmap(getattr(df, name))(df.ones((2, 3)))
+
+
+def test_r19_the_usual_ops_have_samples():
+    assert (USUAL | GRADIENTS) - set(SAMPLES) == set()
 
 
 def test_axes():
