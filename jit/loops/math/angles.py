@@ -51,6 +51,7 @@ def _from(w: Notation, a: Pair, condition: Value, base: Constants, sign: Value) 
 def atan2(w: Notation, y: Value, x: Value) -> Value:
     """The angle of the point (x, y), from -pi to pi; 0 and infinity have signs."""
     a, b = abs(y.astype(float64)), abs(x.astype(float64))
+    rise, run = a, b
     if y.dtype == float64:
         a, b = _scaled(w, a, b)
     infinity, one = float("inf"), w.constant(1.0, a)
@@ -59,6 +60,8 @@ def atan2(w: Notation, y: Value, x: Value) -> Value:
     b = w.where(endless, w.where(b.eq(infinity), one, 0.0), b)
     b = w.where(a.eq(0.0) & b.eq(0.0), 1.0, b)
     found = angle(w, a, b.copysign(x.astype(float64)))
+    if y.dtype == float64:  # scaled, the lesser of both may have vanished
+        found = w.where((rise < run * 2.0**-30) & (x > 0.0), rise / run, found)
     found = found.astype(y.dtype).copysign(y)
     return w.where(y.ne(y) | x.ne(x), y + x, found)
 

@@ -177,3 +177,13 @@ def test_halves_are_computed_in_float32_and_rounded_once(name, dtype):
     result = apply(name, xs, VType(half))
     assert result.dtype == half
     np.testing.assert_array_equal(result, wide.astype(half))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_angles_below_the_smallest_normal_number(dtype):
+    most = float(np.finfo(dtype).max) / 4
+    least = float(np.finfo(dtype).smallest_normal)
+    x = np.array([most, most**0.5, 1.0, most, -most], dtype)
+    y = np.array([least * most / 64, least * most**0.5 / 64, least / 64, 1.0, 1.0], dtype)
+    result = apply("atan2", [y, x], VType(np.dtype(dtype)))
+    np.testing.assert_array_max_ulp(result, np.arctan2(y, x), 1)
