@@ -15,8 +15,21 @@ from dualflow.core.doors import unary_door
 from dualflow.core.op import Op
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import where
+from dualflow.ops.elementwise import astype
 from dualflow.ops.power import square
 from dualflow.ops.special import erf, exp, expm1, logaddexp, tanh
+from jit.types import float32
+
+
+def of_halves(function: Callable[..., Any], cast: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of one array or tensor; of half precision in float32, rounded once."""
+
+    def wide(x: Any) -> Any:
+        if x.dtype.itemsize > 2:
+            return function(x)
+        return cast(function(cast(x, float32)), x.dtype)
+
+    return wide
 
 
 def activation(
@@ -30,6 +43,8 @@ def activation(
 ) -> Callable[..., Tensor]:
     """Declares an activation without parameters: as quick as an elementwise op.
 
+    In half precision, which holds few of the numbers on the way, it is computed in float32.
+
     Args:
         name: PyTorch's.
         definition: Its meaning in ops, from which the lowering follows.
@@ -38,16 +53,20 @@ def activation(
         accepts: A row of `ACCEPTS`.
         doc: First line of the public docstring.
     """
+
+    def on_arrays(xp: Any, array: Any) -> Any:
+        return of_halves(partial(evaluate, xp), lambda x, dtype: x.astype(dtype))(array)
+
     op = Op(
         name=name,
-        evaluate=evaluate,
+        evaluate=on_arrays,
         infer=elementwise_type(name, accepts, "same"),
-        lower=lower_definition(definition),
+        lower=lower_definition(of_halves(definition, astype)),
         vjps=(lambda g, y, x: g * derivative(y, x),),
         jvp=lambda tangents, y, x: tangents[0] * derivative(y, x),
         batch=aligned(),
     )
-    return finish(unary_door(op, partial(evaluate, np), accepts), op, None, doc, accepts, 1)
+    return finish(unary_door(op, partial(on_arrays, np), accepts), op, None, doc, accepts, 1)
 
 
 def _relu_flow(g: Any, y: Any, x: Any) -> Tensor:
