@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from dualflow.autodiff.sweep import Sweep, Watch, fitted
+from dualflow.autodiff.sweep import Sweep, Watch, fitted, twin
 from dualflow.core import tree
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
@@ -154,7 +154,7 @@ def with_rule(
         y, rule = checked(word, op.name, function(*inner[0], **inner[1]))
         if context.trace is not None:
             context.trace.custom_rules.append(op.name)
-        outputs = [Tensor(t.raw, t.symbol) for t in (y if isinstance(y, tuple) else (y,))]
+        outputs = [twin(t) for t in (y if isinstance(y, tuple) else (y,))]
         hang(op, tuple(tensors), attrs_of(rule, outputs), outputs)
         return tuple(outputs) if isinstance(y, tuple) else outputs[0]
 
@@ -183,7 +183,7 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     op = CustomRule(getattr(function, "__name__", "function"))
 
     def attrs_of(rule: Any, outputs: list[Tensor]) -> dict[str, Any]:
-        return {"rule": rule, "like": [Tensor(y.raw, y.symbol) for y in outputs]}
+        return {"rule": rule, "like": list(map(twin, outputs))}
 
     return with_rule(op, "custom_gradient", function, attrs_of)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from dualflow.autodiff.forward import push_forward
@@ -33,6 +34,14 @@ def _watched(args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[list[Any]
     return changed, [changed[k] for k in argnums]
 
 
+@contextmanager
+def _tape(*, persistent: bool = False) -> Iterator[GradientTape]:
+    """A tape that records where nothing else does, too: in rules of the user's, in `no_grad()`."""
+    outer = context.tapes if context.recording else ()
+    with using(recording=True, tapes=outer), GradientTape(persistent) as tape:
+        yield tape
+
+
 def value_and_grad(
     function: Callable[..., Any],
     argnums: int | Sequence[int] = 0,
@@ -58,7 +67,7 @@ def value_and_grad(
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     def differentiated(*args: Any, **kwargs: Any) -> Any:
-        with GradientTape() as tape:
+        with _tape() as tape:
             changed, sources = _watched(args, numbers)
             tape.watch([x for x in tree.flatten(sources)[0] if isinstance(x, Tensor)])
             out = function(*changed, **kwargs)
@@ -118,7 +127,7 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
         >>> [g.item() for g in pull(df.asarray(1.0))]
         [3.0, 2.0]
     """
-    with GradientTape(persistent=True) as tape:
+    with _tape(persistent=True) as tape:
         changed, sources = _watched(primals, tuple(range(len(primals))))
         tape.watch([x for x in tree.flatten(sources)[0] if isinstance(x, Tensor)])
         y = function(*changed)
@@ -193,7 +202,7 @@ def jacobian(
     """
 
     def matrix(*args: Any, **kwargs: Any) -> Any:
-        with GradientTape() as tape:
+        with _tape() as tape:
             changed, sources = _watched(args, (argnums,))
             tape.watch(sources)
             y = function(*changed, **kwargs)

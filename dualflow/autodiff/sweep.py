@@ -231,7 +231,16 @@ class Watch:
 
 def detached(x: Any) -> Any:
     """The same value, unrecorded, without leaving a node in a trace."""
-    return Tensor(x.raw, x.symbol) if isinstance(x, Tensor) else x
+    return twin(x) if isinstance(x, Tensor) else x
+
+
+def twin(x: Tensor) -> Tensor:
+    """Another tensor of the same value; who computes that later knows of both."""
+    y = Tensor(x.raw, x.symbol)
+    copied = getattr(x.symbol.owner, "copied", None) if x.raw is None else None
+    if copied is not None:
+        copied(y)
+    return y
 
 
 def fitted(g: Tensor, x: Tensor) -> Tensor:

@@ -219,6 +219,10 @@ class Segments(Unrecorded):
 
     # ----- state -----
 
+    def copied(self, tensor: Tensor) -> None:
+        """A tensor was made that stands for a value which is put off."""
+        self._tensors.append(weakref.ref(tensor))
+
     def publish(self, tensor: Tensor) -> None:
         """A tensor will be assigned: other threads must not see values that are put off."""
         if _thread._count():
@@ -227,12 +231,12 @@ class Segments(Unrecorded):
     def created(self, variable: Any) -> None:
         """A Variable was made; its value may be put off as well."""
         if variable.tensor.raw is None:
-            self._tensors.append(weakref.ref(variable.tensor))
+            self.copied(variable.tensor)
 
     def wrote(self, variable: Any, before: Tensor, after: Tensor) -> None:
         """A Variable was assigned."""
         if after.raw is None:
-            self._tensors.append(weakref.ref(after))
+            self.copied(after)
 
 
 _interned: dict[Hashable, TensorType] = {}
