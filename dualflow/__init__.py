@@ -26,6 +26,7 @@ from dualflow.core.inspection import (
     isdtype,
     result_type,
 )
+from dualflow.core.precision import autocast
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.arrange import concat, diff, flip, roll, split, stack, unstack
@@ -243,6 +244,7 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "autocast",
     "bfloat16",
     "bisect",
     "bitwise_and",

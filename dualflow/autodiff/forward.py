@@ -6,6 +6,7 @@ from typing import Any
 
 from dualflow.autodiff.sweep import Sweep, fitted
 from dualflow.core.devices import beside
+from dualflow.core.precision import as_given
 from dualflow.core.record import Pick, Record
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -25,8 +26,9 @@ def push_forward(
     """
     sweep = Sweep(targets, lambda record: record.tick > start)
     moving = dict(tangents)
-    for record in sorted(sweep.records, key=lambda r: r.tick):
-        push(record, sweep.outputs[record], moving)
+    with as_given():
+        for record in sorted(sweep.records, key=lambda r: r.tick):
+            push(record, sweep.outputs[record], moving)
     return [moving.get(t.record) for t in targets]
 
 

@@ -13,6 +13,7 @@ from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import beside
 from dualflow.core.op import Op
+from dualflow.core.precision import as_given
 from dualflow.core.record import INEXACT, Leaf, Pick, Record
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -80,6 +81,9 @@ class Sweep:
             wanted: Records.
             before: What has arrived at some of them; it is added to.
         """
+        if context.autocast is not None:
+            with as_given():
+                return self.run(cotangents, wanted, before)
         if before:
             return self.pull_all(cotangents, wanted, before)
         eager = not context.recording and (context.trace is None or context.trace.runs)

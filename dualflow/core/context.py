@@ -44,6 +44,7 @@ class Context(threading.local):
         checker: Who looks at the results of decorated functions, or None.
         recording: False inside `no_grad`: no op leaves a record.
         tapes: The tapes that record now, innermost last.
+        autocast: The dtype of products inside `autocast`, or None.
         device: Where new tensors are created.
         aside: Makes a `with` block of which a recording's watch sees nothing: compiling calls a
             hundred thousand functions.
@@ -56,6 +57,7 @@ class Context(threading.local):
         self.checker: Any = None
         self.recording = True
         self.tapes: tuple[Any, ...] = ()
+        self.autocast: Any = None
         self.device = "cpu"
         self.aside: Any = nullcontext
         quiet = contextvars.copy_context()

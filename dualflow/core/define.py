@@ -211,6 +211,7 @@ def composite(
     name: str | None = None,
     vjps: tuple[Callable[..., Any] | None, ...] | None = None,
     lower: Callable[..., Any] | None = None,
+    precision: str | None = None,
     public: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: an op whose meaning is a definition written in ops.
@@ -225,6 +226,7 @@ def composite(
         name: Of the op, where it is not the function's.
         vjps: Better reverse rules than those that follow from the definition.
         lower: A better lowering.
+        precision: Of an `Op`: in which dtype it computes inside `autocast`.
         public: Registers it as a function for users; a part of one is not.
     """
 
@@ -236,6 +238,7 @@ def composite(
             lower=lower or lower_definition(definition),
             vjps=vjps,
             definition=definition,
+            precision=precision,
             quiet=False,
         )
         sorted_out = binder(definition, op.name, tensors)
@@ -322,7 +325,7 @@ def evaluate_definition(definition: Callable[..., Any]) -> Callable[..., Any]:
     def evaluate(xp: Any, *arrays: Any, **attrs: Any) -> Any:
         given = list(map(xp.asarray, arrays))
         place = device_of(given[0]) if given else context.device
-        with using(trace=None, recording=False, device=place):
+        with using(trace=None, recording=False, autocast=None, device=place):
             out = definition(*map(Tensor, given), **attrs)
         return tuple(y.raw for y in out) if isinstance(out, tuple) else out.raw
 
@@ -338,7 +341,7 @@ def infer_definition(definition: Callable[..., Any]) -> Callable[..., Any]:
     @lru_cache(maxsize=1024)
     def remembered(types: tuple[TensorType, ...], attrs: tuple[tuple[str, Any], ...]) -> Any:
         owner = TypesOnly()
-        with using(trace=owner, recording=False):
+        with using(trace=owner, recording=False, autocast=None):
             out = definition(*(symbolic(t, owner) for t in types), **dict(attrs))
         return tuple(y.type for y in out) if isinstance(out, tuple) else out.type
 
@@ -350,7 +353,7 @@ def lower_definition(definition: Callable[..., Any]) -> Callable[..., Any]:
 
     def lower(form: Any, *xs: Any, **attrs: Any) -> Any:
         owner = Lowering(form)
-        with using(trace=owner, recording=False):
+        with using(trace=owner, recording=False, autocast=None):
             out = definition(*map(owner.tensor, xs), **attrs)
         return tuple(y.symbol.value for y in out) if isinstance(out, tuple) else out.symbol.value
 

@@ -18,6 +18,7 @@ from dualflow.core.context import context, using
 from dualflow.core.gpu_kernels import computed_on
 from dualflow.core.kernels import computed
 from dualflow.core.leaks import leaked
+from dualflow.core.precision import in_precision, regions
 from dualflow.core.record import NO_ATTRS, hang
 from dualflow.core.source import shortened
 from dualflow.core.tensor import Tensor
@@ -50,6 +51,8 @@ class Op(OpDef):
         definition: A composite's meaning, written in ops; rules that are not given follow from it.
         batch: The rule for a batch of arguments, see `dualflow.core.batching`; None: a composite's
             follows from its definition, all others are applied to each example by itself.
+        precision: Inside `autocast`: "low", computed in its dtype; "full", in float32; None: in
+            that of the arguments.
         quiet: `evaluate` is one NumPy step, run with floating-point warnings off.
         differentiable: Whether gradients flow through it.
     """
@@ -59,6 +62,7 @@ class Op(OpDef):
     jvp: Callable[..., Any] | str | None = None
     definition: Callable[..., Any] | None = None
     batch: Callable[..., Any] | None = None
+    precision: str | None = None
     quiet: bool = True
     differentiable: bool = field(init=False)
 
@@ -81,6 +85,8 @@ def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any
     Returns:
         A Tensor, or a tuple of them where the op has several outputs.
     """
+    if regions:
+        args = in_precision(op, args)
     owner = context.trace
     for x in args:
         if x.__class__ is Tensor and x.raw is None:

@@ -129,6 +129,7 @@ def _with_pullback(name: str, definition: Any, pullback: Any) -> Op:
         lower=lower_definition(definition),
         pullback=pullback,
         definition=definition,
+        precision="low",
         quiet=False,
     )
 

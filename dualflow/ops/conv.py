@@ -314,6 +314,7 @@ _conv = Op(
     vjps=(conv_vjp_x, conv_vjp_w),
     jvp="bilinear",
     batch=_conv_batch,
+    precision="low",
 )
 
 

@@ -129,6 +129,7 @@ _einsum = Op(
     pullback=_einsum_pullback,
     jvp=_einsum_jvp,
     batch=_einsum_batch,
+    precision="low",
 )
 
 

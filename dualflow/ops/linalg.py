@@ -17,6 +17,7 @@ from dualflow.core.doors import DTYPES_OF, meet
 from dualflow.core.hints import name_of, other_operand
 from dualflow.core.kernels import computed
 from dualflow.core.op import Op, bind, new_tensor
+from dualflow.core.precision import HALVES, regions
 from dualflow.core.record import NO_ATTRS, new_record
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
@@ -25,7 +26,7 @@ from dualflow.ops.gather import gather
 from dualflow.ops.reduce import sum
 from dualflow.ops.shape import expand_dims, matrix_transpose, moveaxis, reshape
 from jit.errors import AxisError, DTypeError, ShapeError
-from jit.types import TensorType, bfloat16, dtypes, float32, format_shape
+from jit.types import TensorType, float32, format_shape
 
 
 def matmul_type(a: TensorType, b: TensorType) -> TensorType:
@@ -95,8 +96,6 @@ def matrix_product(xp: Any, a: Any, b: Any) -> Any:
     return xp.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
 
 
-HALVES = (bfloat16, dtypes["float16"])
-
 _matmul = Op(
     name="matmul",
     evaluate=matrix_product,
@@ -108,6 +107,7 @@ _matmul = Op(
     ),
     jvp="bilinear",
     batch=aligned(2),
+    precision="low",
 )
 
 
@@ -153,7 +153,7 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
         >>> (df.ones((2, 3)) @ df.ones((3, 4))).shape
         (2, 4)
     """
-    if context.trace is None:
+    if context.trace is None and not regions:
         product = None
         if x1.__class__ is Tensor and x2.__class__ is Tensor:
             product = quick_product(x1, x2)

@@ -9,6 +9,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite
 from dualflow.core.devices import placed
 from dualflow.core.doors import meet
+from dualflow.core.precision import in_full
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.activation import sigmoid, softplus
@@ -54,7 +55,7 @@ def paired(name: str, x: Any, target: Any, reduction: str) -> tuple[Any, ...]:
         ShapeError: The shapes differ.
     """
     check_reduction(name, reduction)
-    x, target = meet(name, (as_tensor(x), as_tensor(target)), "floating")
+    x, target = meet(name, (in_full(x), in_full(target)), "floating")
     if x.shape != target.shape:
         raise ShapeError(
             f"{name}: predictions of shape {format_shape(x.shape)}, "
@@ -264,7 +265,7 @@ def _softmax_loss_flow(g: Any, y: Any, x: Any, labels: Any) -> Tensor:
     return where(hit, p - 1, p) * expand_dims(g, axis)
 
 
-@composite(tensors=2, accepts=None, public=False, vjps=(_softmax_loss_flow, None))
+@composite(tensors=2, accepts=None, public=False, precision="full", vjps=(_softmax_loss_flow, None))
 def softmax_loss(x: Any, labels: Any) -> Tensor:
     """-log_softmax(x) at the labels' classes."""
     return -picked(log_softmax(x, class_axis(x)), labels)

@@ -9,9 +9,9 @@ import numpy as np
 
 from dualflow.core.backend import by_host
 from dualflow.core.batching import leading
-from dualflow.core.convert import as_tensor
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
+from dualflow.core.precision import in_full
 from dualflow.core.record import NO_ATTRS
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import where
@@ -85,8 +85,8 @@ def check_matrices(name: str, x: TensorType, *, square: bool = False) -> None:
 
 
 def matrices(name: str, *xs: Any) -> tuple[Tensor, ...]:
-    """Arguments as tensors of one floating or complex dtype."""
-    return meet(name, tuple(map(as_tensor, xs)), "inexact")
+    """Arguments as tensors of one floating or complex dtype, float32 inside `autocast`."""
+    return meet(name, tuple(map(in_full, xs)), "inexact")
 
 
 def of_square(name: str) -> Callable[[TensorType], TensorType]:

@@ -12,6 +12,7 @@ from dualflow.core.axes import canonical_axis
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite
 from dualflow.core.doors import meet
+from dualflow.core.precision import in_dtype_of
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import stop_gradient
@@ -35,7 +36,7 @@ def _softmax_flow(g: Any, y: Any, x: Any, *, axis: int) -> Tensor:
     return y * (g - sum(g * y, axis=axis, keepdims=True))
 
 
-@composite(accepts="floating", vjps=(_softmax_flow,))
+@composite(accepts="floating", vjps=(_softmax_flow,), precision="full")
 def softmax(x: Any, /, axis: int = -1) -> Tensor:
     """exp(x) divided by its sum along an axis: positive numbers that sum to 1.
 
@@ -63,7 +64,7 @@ def _log_softmax_flow(g: Any, y: Any, x: Any, *, axis: int) -> Tensor:
     return g - exp(y) * sum(g, axis=axis, keepdims=True)
 
 
-@composite(accepts="floating", vjps=(_log_softmax_flow,))
+@composite(accepts="floating", vjps=(_log_softmax_flow,), precision="full")
 def log_softmax(x: Any, /, axis: int = -1) -> Tensor:
     """The logarithm of `softmax(x, axis)`, without underflow.
 
@@ -102,7 +103,7 @@ def _standardize_flow(g: Any, y: Any, x: Any, *, axes: tuple[int, ...], eps: flo
     return centred / sqrt(spread + eps)
 
 
-@composite(accepts="floating", vjps=(_standardize_flow,), public=False)
+@composite(accepts="floating", vjps=(_standardize_flow,), precision="full", public=False)
 def standardize(x: Any, axes: tuple[int, ...], eps: float) -> Tensor:
     """`x` less its mean, divided by sqrt(variance + eps), both over `axes`."""
     wide = widened(x)
@@ -203,7 +204,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
         x if x.ndim == 2 else reshape(x, (product(x.shape[:-1]), x.shape[-1]))
     )  # so that weight's gradient is one product
     y = matmul(rows, matrix_transpose(weight))
-    y = y if bias is None else y + bias
+    y = y if bias is None else y + in_dtype_of(y, bias)
     return y if x.ndim == 2 else reshape(y, (*x.shape[:-1], weight.shape[0]))
 
 
@@ -275,7 +276,7 @@ def _convolution(
         groups=operator.index(groups),
     )
     if bias is not None:
-        y = y + reshape(bias, (-1, *(1,) * rank))
+        y = y + reshape(in_dtype_of(y, bias), (-1, *(1,) * rank))
     return y if batched is x else reshape(y, y.shape[1:])
 
 

@@ -15,6 +15,7 @@ from dualflow.core.define import conjugated
 from dualflow.core.doors import DTYPES_OF
 from dualflow.core.kernels import computed
 from dualflow.core.op import Op, bind, wrap
+from dualflow.core.precision import in_full, regions
 from dualflow.core.record import new_record
 from dualflow.core.registry import api, functions, refused
 from dualflow.core.tensor import Tensor
@@ -85,7 +86,9 @@ def _in_accumulator(x: Any, dtype: Any) -> Tensor:
     x = as_tensor(x)
     if dtype is not None:
         return astype(x, dtype)
-    return x if x.dtype in DTYPES_OF["inexact"] else astype(x, accumulator(x.dtype))
+    if x.dtype not in DTYPES_OF["inexact"]:
+        x = astype(x, accumulator(x.dtype))
+    return in_full(x) if regions else x
 
 
 def fold(op: Op, ufunc: Any, x: Tensor, axis: Axis, *, keepdims: bool) -> Tensor:

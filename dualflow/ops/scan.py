@@ -10,6 +10,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
 from dualflow.core.devices import placed
 from dualflow.core.op import Op, bind
+from dualflow.core.precision import in_full
 from dualflow.core.registry import api, functions, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.elementwise import astype
@@ -152,7 +153,7 @@ def _cumulative(
             f"df.{name}(x, axis=-1)",
         )
     k = canonical_axis(name, 0 if axis is None else axis, x.ndim)
-    x = astype(x, accumulator(x.dtype) if dtype is None else as_dtype(dtype))
+    x = in_full(astype(x, accumulator(x.dtype))) if dtype is None else astype(x, as_dtype(dtype))
     y = run(x, k)
     if not include_initial:
         return y

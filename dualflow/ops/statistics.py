@@ -9,6 +9,7 @@ from typing import Any, Never
 from dualflow.core.axes import canonical_axes
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite, conjugated
+from dualflow.core.precision import in_full, regions
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import stop_gradient
@@ -23,6 +24,8 @@ from jit.types import float32, int64, kind, product
 def _inexact(x: Any) -> Tensor:
     """`x` as a floating or complex tensor."""
     x = as_tensor(x)
+    if regions:
+        x = in_full(x)
     return astype(x, float32) if kind(x.dtype) in ("bool", "integer") else x
 
 
@@ -185,7 +188,7 @@ def _logsumexp_vjp(g: Any, y: Any, x: Any, *, axis: Axis, keepdims: bool) -> Any
     return kept(g, axes, x.shape) * exp(x - kept(level, axes, x.shape))
 
 
-@composite(accepts="floating", vjps=(_logsumexp_vjp,))
+@composite(accepts="floating", vjps=(_logsumexp_vjp,), precision="full")
 def logsumexp(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis`, without overflow.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from dualflow.core.context import context
 from dualflow.core.op import bind, registry
+from dualflow.core.precision import as_given
 from dualflow.core.tensor import Tensor
 from jit.dims import Dim, evaluate, free_symbols, solve
 from jit.ir import builtin
@@ -15,12 +16,17 @@ from jit.ir.graph import Graph, Node, Value
 def replay(graph: Graph, inputs: list[Tensor], unrecorded: set[Node]) -> list[Tensor]:
     """Runs a graph as ops in the current context: recorded, traced or just computed.
 
+    What autocast does is in the graph.
+
     Args:
         graph: What to run.
         inputs: One tensor for each input.
         unrecorded: Nodes to run without recording.
     """
     tensors: dict[Value, Tensor] = dict(zip(graph.inputs, inputs, strict=True))
+    if context.autocast is not None:
+        with as_given():
+            return replay(graph, inputs, unrecorded)
     recording, sizes = context.recording, sizes_of(graph, inputs)
     for node in graph.live_nodes():
         if node.op is builtin.constant:

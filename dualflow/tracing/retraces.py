@@ -120,7 +120,7 @@ def change_of(old: Key, new: Key, paths: list[str]) -> Change:
         kind = "object" if isinstance(b, Identity) else "number" if is_number(b) else "value"
         return Change(kind, path, f"{path}: {show(a)} -> {show(b)}")
     if old[2] != new[2]:
-        return Change("context", "", "recording of gradients, or the device, changed")
+        return Change("context", "", "recording of gradients, autocast, or the device changed")
     return Change("context", "", "nothing")
 
 

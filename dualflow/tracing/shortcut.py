@@ -44,7 +44,7 @@ class Shortcut:
         self._others = others
         self._numbers = [(k, type(call.leaves[k])) for k in pattern.numbers]
         self._tensors = None if len(call.places) == len(call.leaves) else call.places
-        self._mode = call.key[2][:3]
+        self._mode = call.key[2][:4]
         self._kinds = [x.raw.__class__ for x in call.tensors]  # of arrays: the CPU's, or a GPU's
         first = call.tensors[0].raw if call.tensors else None
         varies = first is not None and call.places[0] in pattern.shapes
@@ -90,8 +90,9 @@ class Shortcut:
     def match(self, args: tuple[Any, ...]) -> tuple[Sequence[Tensor], Sequence[Any]] | None:
         """The tensors of a call, and the numbers that vary; None if it is of another kind."""
         state = context.__dict__
-        recording, tapes = state["recording"], state["tapes"]
-        if len(args) != self._count or self._mode != (recording, bool(tapes), state["device"]):
+        recording, low = state["recording"], state["autocast"]
+        mode = recording, bool(state["tapes"]), low, state["device"]
+        if len(args) != self._count or self._mode != mode:
             return None
         leaves = args if self._flat is None else self._leaves(args)
         if leaves is None:

@@ -129,7 +129,7 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             parts.append(part_of(x))
     if len({*tensors}) < len(tensors):
         mark_repeated(leaves, parts)
-    mode = (recording, bool(context.tapes), context.device, *places)
+    mode = (recording, bool(context.tapes), context.autocast, context.device, *places)
     return Call((structure, tuple(parts), mode), tensors, leaves, (args, kwargs), arrays)
 
 

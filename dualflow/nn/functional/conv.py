@@ -7,6 +7,7 @@ from typing import Any
 
 from dualflow.core.convert import as_tensor
 from dualflow.core.doors import meet
+from dualflow.core.precision import in_dtype_of
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import flip
 from dualflow.ops.conv import conv, grouped
@@ -55,7 +56,7 @@ def _convolved(
         rhs_dilation=dilations,
         groups=groups,
     )
-    y = y if bias is None else y + reshape(bias, (-1, *(1,) * rank))
+    y = y if bias is None else y + reshape(in_dtype_of(y, bias), (-1, *(1,) * rank))
     return y if batched is x else reshape(y, y.shape[1:])
 
 

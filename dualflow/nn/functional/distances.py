@@ -7,6 +7,7 @@ from typing import Any, Never
 
 from dualflow.core.convert import as_tensor
 from dualflow.core.doors import meet
+from dualflow.core.precision import in_full
 from dualflow.core.registry import refused
 from dualflow.core.tensor import Tensor
 from dualflow.nn.functional.norm import vector_norm
@@ -41,7 +42,7 @@ def cosine_similarity(
     """
     if foreign:
         raise refused("cosine_similarity", foreign)
-    x1, x2 = meet("cosine_similarity", (as_tensor(x1), as_tensor(x2)), "floating")
+    x1, x2 = meet("cosine_similarity", (in_full(x1), in_full(x2)), "floating")
     sizes = [maximum(vector_norm(x, 2, axis), eps) for x in (x1, x2)]
     return sum(x1 * x2, axis=axis) / (sizes[0] * sizes[1])
 
@@ -63,7 +64,7 @@ def pairwise_distance(
     """
     if foreign:
         raise refused("pairwise_distance", foreign)
-    x1, x2 = meet("pairwise_distance", (as_tensor(x1), as_tensor(x2)), "floating")
+    x1, x2 = meet("pairwise_distance", (in_full(x1), in_full(x2)), "floating")
     return vector_norm(x1 - x2 + eps, p, -1, keepdims=keepdims)
 
 
@@ -159,7 +160,7 @@ def cosine_embedding_loss(
         ShapeError: The shapes do not belong together.
     """
     check_reduction("cosine_embedding_loss", reduction)
-    x1, x2 = meet("cosine_embedding_loss", (as_tensor(x1), as_tensor(x2)), "floating")
+    x1, x2 = meet("cosine_embedding_loss", (in_full(x1), in_full(x2)), "floating")
     target = as_tensor(target)
     if x1.shape != x2.shape or target.shape != x1.shape[:-1]:
         raise ShapeError(

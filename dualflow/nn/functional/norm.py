@@ -10,6 +10,7 @@ from dualflow.core.context import no_grad
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite
 from dualflow.core.doors import meet
+from dualflow.core.precision import in_full
 from dualflow.core.registry import refused
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -188,7 +189,7 @@ def group_norm(
 # ----- by size -----
 
 
-@composite(accepts="floating", public=False)
+@composite(accepts="floating", precision="full", public=False)
 def over_size(x: Any, axes: tuple[int, ...], eps: float) -> Tensor:
     """`x` divided by the root of its mean square over `axes`, plus `eps`."""
     wide = widened(x)
@@ -245,7 +246,7 @@ def local_response_norm(
     Returns:
         Tensor of the shape of `x`.
     """
-    (x,) = meet("local_response_norm", (as_tensor(x),), "floating")
+    (x,) = meet("local_response_norm", (in_full(x),), "floating")
     total = pool(
         "sum", moveaxis(square(x), 1, -1), (size,), (1,), ((size // 2, (size - 1) // 2),), (1,)
     )
@@ -284,7 +285,7 @@ def normalize(
     """
     if foreign:
         raise refused("normalize", foreign)
-    (x,) = meet("normalize", (as_tensor(x),), "floating")
+    (x,) = meet("normalize", (in_full(x),), "floating")
     return x / maximum(vector_norm(x, p, axis, keepdims=True), eps)
 
 

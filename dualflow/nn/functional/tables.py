@@ -8,6 +8,7 @@ from typing import Any
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
 from dualflow.core.doors import meet
+from dualflow.core.precision import in_dtype_of
 from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.choice import maximum, where
@@ -46,7 +47,7 @@ def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Tensor:
         )
     check_extents("bilinear", "bias", bias, weight.shape[:1])
     y = einsum("...oj,...j->...o", einsum("...i,oij->...oj", x1, weight), x2)
-    return y if bias is None else y + bias
+    return y if bias is None else y + in_dtype_of(y, bias)
 
 
 def padded_embedding(ids: Any, weight: Any, padding_idx: int) -> Tensor:
