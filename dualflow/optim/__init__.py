@@ -20,6 +20,7 @@ from dualflow.optim.lion import LAMB, Lion
 from dualflow.optim.muon import Muon
 from dualflow.optim.nadam import NAdam, RAdam
 from dualflow.optim.rmsprop import RMSprop
+from dualflow.optim.scaling import GradScaler
 from dualflow.optim.schedules import (
     ConstantLR,
     ExponentialLR,
@@ -46,6 +47,7 @@ __all__ = [
     "CyclicLR",
     "EMA",
     "ExponentialLR",
+    "GradScaler",
     "GradientAccumulation",
     "LAMB",
     "LBFGS",

@@ -66,6 +66,7 @@ class Model(Module):
         metrics: Sequence[Any] = (),
         *,
         mode: str = "compiled",
+        autocast: str | None = None,
     ) -> None:
         """Says how to train.
 
@@ -78,11 +79,15 @@ class Model(Module):
                 "binary_crossentropy" (probabilities).
             metrics: Metrics, functions `(y_pred, y_true) -> number`, or words such as "accuracy".
             mode: "compiled", "eager", or "auto": the one that turns out to be faster here.
+            autocast: "bfloat16" or "float16": mixed precision, as `df.autocast` has it. float16
+                comes with a `GradScaler`.
 
         Raises:
             ValueError: A word that is not known.
+            DTypeError: `autocast` is another dtype.
         """
         parts = TrainingState.made(self.net, optimizer, loss, metrics)
+        parts.compute_in(autocast)
         parts.run(mode, self.train_step, self.test_step, self.predict_step)
         self._state = parts
 
@@ -129,18 +134,17 @@ class Model(Module):
             The loss.
         """
         state = self.training_state
-        y_pred = self(x)
-        loss = state.loss_of(y_pred, y)
-        loss.backward()
-        state.optimizer.step()
-        state.optimizer.zero_grad()
+        with state.autocast():
+            y_pred = self(x)
+            loss = state.loss_of(y_pred, y)
+        state.learn(loss)
         state.track(loss, y_pred, y)
         return loss
 
     def test_step(self, x: Any, y: Any) -> Any:
         """Loss and metrics of a batch, without learning."""
         state = self.training_state
-        with no_grad():
+        with no_grad(), state.autocast():
             y_pred = self(x)
             loss = state.loss_of(y_pred, y)
             state.track(loss, y_pred, y)
@@ -148,7 +152,7 @@ class Model(Module):
 
     def predict_step(self, x: Any) -> Any:
         """Predictions of a batch."""
-        with no_grad():
+        with no_grad(), self.training_state.autocast():
             return self(x)
 
     # ----- loops -----

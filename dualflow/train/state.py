@@ -7,13 +7,15 @@ them again whenever one has changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from dualflow.core.context import no_grad
 from dualflow.core.convert import as_tensor
+from dualflow.core.precision import autocast
 from dualflow.data.epoch import EpochTimes
 from dualflow.nn.module import Module
-from dualflow.optim import Optimizer
+from dualflow.optim import GradScaler, Optimizer
 from dualflow.train import words
 from dualflow.train.history import History
 from dualflow.train.metrics import Mean, Metric
@@ -29,6 +31,8 @@ class TrainingState:
         metrics: What is measured beside the loss.
 
     Attributes:
+        low: The dtype that products are computed in, or None for that of their arguments.
+        scaler: Of losses, where `low` is float16; otherwise None.
         steps: How the steps run, by "train", "test" and "predict".
         history: The logs of the last `fit`.
         stop: Whether training ends after this batch.
@@ -42,6 +46,8 @@ class TrainingState:
         self, optimizer: Optimizer, loss: words.Loss | None, metrics: list[Metric]
     ) -> None:
         self.optimizer, self.loss, self.metrics = optimizer, loss, metrics
+        self.low: str | None = None
+        self.scaler: GradScaler | None = None
         self.mean = Mean("loss")
         self.steps: dict[str, Callable[..., Any]] = {}
         self.history = History()
@@ -74,6 +80,13 @@ class TrainingState:
             "predict": in_mode(mode, predict),
         }
 
+    def compute_in(self, low: str | None) -> None:
+        """Says which dtype products are computed in; None: that of their arguments."""
+        if low is not None:
+            autocast(low)  # a wrong word is found here
+        self.low = low
+        self.scaler = GradScaler() if low == "float16" else None
+
     def begin(self, loader: Any, first_epoch: int) -> None:
         """`fit` begins."""
         self.history, self.loader, self.first_epoch = History(), loader, first_epoch
@@ -90,6 +103,21 @@ class TrainingState:
         if self.loss is None:
             raise ValueError("no loss: model.compile(optimizer, loss), or override train_step")
         return self.loss(y_pred, y_true)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """A `with` block for what the net and the loss compute."""
+        return nullcontext() if self.low is None else autocast(self.low)
+
+    def learn(self, loss: Any) -> None:
+        """Gradients of a loss, and the optimiser's step."""
+        if self.scaler is None:
+            loss.backward()
+            self.optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad()
 
     def track(self, loss: Any, y_pred: Any, y_true: Any) -> None:
         """Adds a batch to the mean loss and to all metrics."""
@@ -118,7 +146,8 @@ class TrainingState:
     def parts(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the net."""
         loader = {"loader": self.loader} if hasattr(self.loader, "load_state_dict") else {}
-        return {"optimizer": self.optimizer, "metrics": self, **loader}
+        scaler = {} if self.scaler is None else {"scaler": self.scaler}
+        return {"optimizer": self.optimizer, "metrics": self, **loader, **scaler}
 
     def state_dict(self) -> dict[str, Any]:
         """What the metrics have summed up."""

@@ -234,3 +234,21 @@ def test_weights_go_through_files(tmp_path):
     assert bits(other.predict(x)) != bits(model.predict(x))
     other.load_weights(tmp_path / "w.npz")
     assert bits(other.predict(x)) == bits(model.predict(x))
+
+
+def test_mixed_precision_learns_alike_in_both_modes():
+    x, y = points(24)
+    told = []
+    for mode in ("eager", "compiled"):
+        model = model_of(mode, autocast="float16")
+        df.random.seed(5)
+        history = model.fit(x, y, batch_size=8, epochs=6, shuffle=False)
+        weights = [bits(v) for v in model.net.state_dict().values()]
+        told.append((history.history, weights, bits(model.predict(x)), model.evaluate(x, y)))
+        assert {v.dtype for v in model.net.state_dict().values()} == {df.float32}
+        assert model.predict(x).dtype == df.float16
+        assert model.training_state.scaler.get_scale() == 2.0**16
+    assert told[0] == told[1]
+    assert told[0][0]["loss"][-1] < told[0][0]["loss"][0]
+    with pytest.raises(df.errors.DTypeError, match="autocast"):
+        model_of("eager", autocast="float64")
