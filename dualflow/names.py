@@ -120,6 +120,7 @@ Keras | Dense | df.nn.Linear(in_features, out_features) |
 Keras | Conv2D | df.nn.Conv2d(in_channels, out_channels, kernel_size) | images are NCHW
 Keras | MaxPooling2D, MaxPool2D | df.nn.MaxPool2d(kernel_size) |
 Keras | MeanSquaredError | df.nn.functional.mse_loss(input, target) |
+Keras | mixed_precision | df.autocast("bfloat16") | PyTorch's `amp`
 Keras | SparseCategoricalCrossentropy | df.nn.functional.cross_entropy(logits, labels) |
 """
 

@@ -98,6 +98,22 @@ def test_data_loader(data):
     assert losses[-1] < losses[0]
 
 
+def test_mixed_precision(data):
+    x, y = data
+    model, scaler = sequential(), torch.amp.GradScaler("cuda", init_scale=8.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    with torch.autocast("cpu"):
+        assert model(x).dtype == torch.bfloat16
+    with torch.autocast(device_type="cuda", dtype=torch.float16, enabled=True):
+        loss = torch.nn.functional.mse_loss(model(x), y)
+    assert loss.dtype == torch.float32
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert scaler.get_scale() == 8.0
+    assert {p.grad.dtype for p in model.parameters()} == {torch.float32}
+
+
 def test_values_are_dualflows_own():
     w = torch.tensor([1.0, 2.0], requires_grad=True)
     assert isinstance(w, df.Variable)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import dualflow as df
-from dualflow.compat.torch import nn, optim, utils
+from dualflow.compat.torch import amp, nn, optim, utils
 from dualflow.compat.translate import hints, namespace
 from jit.types import dtypes
 
@@ -35,7 +35,7 @@ globals().update(
     {alias: getattr(df, dtype) for alias, dtype in (pair.split("=") for pair in DTYPES.split())}
 )
 Tensor = df.Tensor
-no_grad = df.no_grad
+no_grad, autocast = df.no_grad, amp.autocast
 device = str
 
 
@@ -164,4 +164,4 @@ def var(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = F
 
 
 __getattr__ = hints("torch")
-__all__ = ["nn", "optim", "utils"]
+__all__ = ["amp", "nn", "optim", "utils"]
