@@ -15,7 +15,7 @@ NO_JIT := --ignore tests/jit
 # What `make bench` and the tests pass on: make bench ARGS=digits, make test ARGS="-k matmul"
 ARGS ?=
 
-.PHONY: help bench test test-full array-api fuzz golden clean
+.PHONY: help bench test test-full array-api fuzz golden notebooks clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -48,6 +48,10 @@ golden: $(VENV)/.dev ## write tests/golden and generated docs anew; read the dif
 	$(PY) -m dualflow.docs
 	$(PYTEST) -n $(WORKERS) -q --update-golden $(ARGS)
 	@git --no-pager diff --stat -- tests/golden docs notebooks
+
+notebooks: $(VENV)/.dev ## run all notebooks in full, and write their outputs
+	$(PYTEST) -q -m "" --timeout 900 --update-golden tests/test_notebooks.py $(ARGS)
+	@git --no-pager diff --stat -- notebooks
 
 clean: ## remove the environment, builds and caches; bench-results stays
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache
