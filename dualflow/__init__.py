@@ -172,6 +172,7 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow.comparison.profiling import profile
     from dualflow.graph import render
     from dualflow.tracing.artefact import load_function
+    from dualflow.tracing.control import cond, fori_loop, map, scan, switch, while_loop
     from dualflow.tracing.decorator import function
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
@@ -269,6 +270,7 @@ __all__ = [
     "complex128",
     "complex64",
     "concat",
+    "cond",
     "conj",
     "copysign",
     "cos",
@@ -305,6 +307,7 @@ __all__ = [
     "float64",
     "floor",
     "floor_divide",
+    "fori_loop",
     "from_dlpack",
     "full",
     "full_like",
@@ -347,6 +350,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "map",
     "matmul",
     "matrix_transpose",
     "max",
@@ -391,6 +395,7 @@ __all__ = [
     "result_type",
     "roll",
     "round",
+    "scan",
     "searchsorted",
     "set_mode",
     "sign",
@@ -408,6 +413,7 @@ __all__ = [
     "stop_gradient",
     "subtract",
     "sum",
+    "switch",
     "take",
     "take_along_axis",
     "tan",
@@ -436,6 +442,7 @@ __all__ = [
     "vjp",
     "vmap",
     "where",
+    "while_loop",
     "zeros",
     "zeros_like",
 ]

@@ -272,6 +272,7 @@ def pipeline(
     from jit.passes.algebra import Algebra
     from jit.passes.cleanup import CommonSubexpressions, DeadCode
     from jit.passes.fold import FoldConstants
+    from jit.passes.loops import Loops
     from jit.passes.outline import Outline
     from jit.passes.reroll import Reroll
 
@@ -285,8 +286,10 @@ def pipeline(
     )
     if not native:
         return passes
+    given = Loops(passes, costs, can_repeat)
     # First of all, so that one iteration goes through the others, not all of them.
     return (
+        given,
         Reroll(passes, costs, can_repeat),
         Outline(passes, is_product, costs, can_repeat),
         *passes,

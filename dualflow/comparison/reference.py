@@ -14,7 +14,7 @@ from jit.ir.builtin import guard
 from jit.ir.call import call
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.interpret import bound
-from jit.ir.loop import loop, repeated
+from jit.ir.loop import repeated
 from jit.types import float64, kind
 
 Arrays = dict[Value, Any]
@@ -64,7 +64,7 @@ def run(
         if node.op is guard:
             continue
         given = [found[x] for x in node.inputs]
-        if node.op is loop:
+        if node.op.repeats:
             made = looped(given, compute, **node.attrs)
         elif node.op is call:
             body = node.attrs["body"]

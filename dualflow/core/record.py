@@ -123,5 +123,7 @@ def hang(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: list[
         outputs[0].record = record
     else:
         record.types = tuple(y.type for y in outputs)
+        if getattr(op, "keeps", False):  # its gradient needs results which nobody else may have
+            record.attrs = {**attrs, "made": [type(y)(y.raw, y.symbol) for y in outputs]}
         for index, (y, flow) in enumerate(zip(outputs, flows, strict=True)):
             y.record = Pick(record, index) if flow else None

@@ -23,6 +23,7 @@ from dualflow.core.op import registry
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.cells import ArrayCell, TensorCell, VariableCell
+from dualflow.tracing.control.looped import looped
 from dualflow.tracing.modes import set_mode
 from dualflow.tracing.path import Output, Path
 from dualflow.tracing.signature import Call, take_apart
@@ -222,7 +223,7 @@ class Exported:
         }
         self._ways = []
         for k, way in enumerate(about["ways"]):
-            graph = parse(file.read(f"graph{k}.txt").decode(), registry)
+            graph = parse(file.read(f"graph{k}.txt").decode(), {**registry, looped.name: looped})
             verify(graph)
             given = [
                 self.state[x["state"]] if "state" in x else as_tensor(array(file, x["array"]))

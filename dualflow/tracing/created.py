@@ -13,6 +13,9 @@ class Created:
     def __init__(self) -> None:
         self._known: dict[int, weakref.ref[Variable]] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def add(self, variable: Variable) -> None:
         """One was made."""
         self._known[id(variable)] = weakref.ref(variable)

@@ -9,6 +9,9 @@ from dualflow.autodiff.sweep import run_eagerly
 # Public names and the modules that hold them; `render` stands above `tracing`.
 NAMES = {
     "TensorSpec": "dualflow.tracing.spec",
+    **dict.fromkeys(
+        "cond fori_loop map scan switch while_loop".split(), "dualflow.tracing.control"
+    ),
     "check_numerics": "dualflow.tracing.numerics",
     "function": "dualflow.tracing.decorator",
     "render": "dualflow.graph",

@@ -70,6 +70,7 @@ class Trace(Placed):
         crossings: Notes where ways may join; None where they shall not.
         extents: By name of an extent that varies the argument and the axis where it is found.
         existed: Tells whether something was there before the call.
+        noted: What ops are given, by its value in the graph, where somebody wants to know.
     """
 
     runs = False  # other calls will run without Python
@@ -96,6 +97,7 @@ class Trace(Placed):
         self.extents: dict[str, tuple[Tensor, int]] = {}
         self.existed = self._reach.existed
         self._varies = False
+        self.noted: list[tuple[Value, Tensor]] | None = None
         self._records: list[Any] = []
         self.variables = told = Variables(self)  # what they tell this thread goes straight there
         self.read, self.wrote, self.created = told.read, told.wrote, told.created
@@ -117,6 +119,8 @@ class Trace(Placed):
     def _bound(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         dtype = next((x.dtype for x in reversed(args) if isinstance(x, Tensor)), None)
         inputs = [self.value_of(x, dtype) for x in args]
+        if self.noted is not None:
+            self._note(args, inputs, dtype)
         attrs = {name: settled(attr) for name, attr in attrs.items()}
         if any(isinstance(x, Tensor) and x.raw is None for x in args) or any(
             not self._varies and has_dim(attr) for attr in attrs.values()
@@ -139,6 +143,15 @@ class Trace(Placed):
         if self.scalars.used:
             self._records += [y.record for y in outputs if y.record is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _note(self, args: tuple[Any, ...], inputs: list[Value], dtype: Any) -> None:
+        """Keeps tensors, and numbers as tensors, with their values."""
+        assert self.noted is not None
+        for x, value in zip(args, inputs, strict=True):
+            if isinstance(x, Tensor):
+                self.noted.append((value, x))
+            elif type(x) in KINDS:
+                self.noted.append((value, self.number(x, context.run(np.array, x.value, dtype))))
 
     def _evaluate(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> list[Tensor]:
         """Runs an op. If it raises because of values and Python goes on, that is no path."""

@@ -28,6 +28,7 @@ class Variables:
         written: Those from outside that were assigned.
         grads: Those whose `.grad` was touched, and what it was at first.
         before: The value of each one that was read or assigned, before the call.
+        creations: Those that were made in the recording.
         switched: Those whose trainability, dtype or device was changed, maybe only for a while.
     """
 
@@ -37,7 +38,7 @@ class Variables:
         self.before: dict[Variable, Tensor] = {}
         self.switched: list[Variable] = []
         self._trace = trace
-        self._created = Created()
+        self.creations = Created()
         self._inputs: dict[Variable, Value] = {}
         # By id of a Variable: the tensor that it holds, and what reading it gives in the graph.
         self._held: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -77,7 +78,7 @@ class Variables:
 
     def created(self, variable: Variable) -> None:
         """A Variable was made while recording."""
-        self._created.add(variable)
+        self.creations.add(variable)
         self._held.pop(id(variable), None)
 
     def asked_trainable(self, variable: Variable) -> None:
@@ -129,12 +130,12 @@ class Variables:
 
     def made(self, variable: Variable) -> bool:
         """Whether the Variable was made in this recording."""
-        return self._created.has(variable)
+        return self.creations.has(variable)
 
     def survivors(self) -> list[Variable]:
         """Variables made while recording that Python still holds: the next call must see them."""
         grads = {id(v._grad) for v in self.grads}
-        return [v for v in self._created.alive() if id(v) not in grads]
+        return [v for v in self.creations.alive() if id(v) not in grads]
 
     def held(self, variable: Variable) -> Tensor:
         """What the recording has left in a Variable; another thread may have assigned it since."""

@@ -25,7 +25,7 @@ from jit.forms.program import FormProgram
 from jit.ir.builtin import guard
 from jit.ir.call import Body, call
 from jit.ir.graph import Graph, Node
-from jit.ir.loop import COUNTER, loop
+from jit.ir.loop import COUNTER
 from jit.ir.printer import attr_leaves, static_dims
 from jit.progress import each
 from jit.types import kind
@@ -76,7 +76,7 @@ def lowered(form: FormBuilder, node: Node, xs: Sequence[FormValue]) -> tuple[For
     """The results of one node."""
     if node.op is guard:
         return form.emit(nodes.Guard(tuple(xs), (), node.attrs["expected"]))
-    if node.op is loop:
+    if node.op.repeats and is_repeatable(node.attrs["body"]):
         attrs, types = dict(node.attrs), tuple([value.type for value in node.outputs])
         program = lower_for_code(attrs.pop("body"))
         return form.emit(nodes.Loop(tuple(xs), types, program, **attrs))

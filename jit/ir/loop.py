@@ -127,7 +127,9 @@ def _rows_lower(form: Any, x: Any, *, start: int, count: int) -> Any:
     return form.reshape(part, (count * x.shape[1], *x.shape[2:]))
 
 
-loop = OpDef(name="loop", evaluate=_loop_evaluate, infer=_loop_infer, lower=_loop_lower)
+loop = OpDef(
+    name="loop", evaluate=_loop_evaluate, infer=_loop_infer, lower=_loop_lower, repeats=True
+)
 
 row = OpDef(
     name="row",
@@ -138,4 +140,11 @@ row = OpDef(
 
 rows = OpDef(name="rows", evaluate=_rows_evaluate, infer=_rows_infer, lower=_rows_lower)
 
-loop_ops = {op.name: op for op in (loop, row, rows)}
+copied = OpDef(  # so that what a body gives lies in memory of its own
+    name="copied",
+    evaluate=lambda xp, x: x,
+    infer=lambda x: x,
+    lower=lambda form, x: form.pointwise("astype", x, dtype=x.dtype),
+)
+
+loop_ops = {op.name: op for op in (loop, row, rows, copied)}

@@ -25,6 +25,8 @@ class OpDef:
         pure: Same inputs, same outputs, no effects: may be merged, folded, dropped.
         commutative: The first two inputs may be swapped without changing any bit of the result.
         joins: The inputs follow each other in the result, along the dimension that `axis` says.
+        splits: The results are the rows of the only input, one after the other.
+        repeats: It is a loop as in `jit.ir.loop`, with attrs of these names.
     """
 
     name: str
@@ -34,6 +36,8 @@ class OpDef:
     pure: bool = True
     commutative: bool = False
     joins: bool = False
+    splits: bool = False
+    repeats: bool = False
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

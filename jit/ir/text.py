@@ -58,7 +58,7 @@ def parse(text: str, ops: Mapping[str, OpDef]) -> Graph:
     Raises:
         GraphError: The text is not that of a graph; the message shows the line.
     """
-    return _Reader(text, {**ops, **builtin_ops, **loop_ops, "call": call}).graph
+    return _Reader(text, {**builtin_ops, **loop_ops, "call": call, **ops}).graph
 
 
 class _Reader:

@@ -77,6 +77,10 @@ class Rerolled:
         return rolled
 
     def _keep(self, node: Node) -> None:
+        if node.op.splits:
+            of = self._new(node.inputs[0])
+            self._nodes.rows.update((value, Row(of, k)) for k, value in enumerate(node.outputs))
+            return
         if node.op.joins and node.attrs["axis"] == 0:
             self._join(node)
             return

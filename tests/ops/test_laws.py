@@ -40,6 +40,7 @@ NAMES = sorted(SAMPLES)
 INTERNAL = {
     "at": "the way to at.set, at.add, ..., which have samples",
     "backward": "x.backward(): tests/autodiff/test_backward.py",
+    "unstack": "the rows that a loop scans: tests/control/test_scan.py",
     "extent": "a Dim as a tensor",
     "identity": "the value of a Variable",
     "leaked": "where a leaked tensor is from: tests/tracing/test_leaks.py",
@@ -356,6 +357,7 @@ def test_every_record_is_met_and_every_gradient_is_taken():
 
 UNMET = {
     "assigned": "an assigned Variable, read again in a recording: tests/tracing/test_gradient.py",
+    "unstack": "the rows that a loop scans: tests/control/test_scan.py",
     "extent": "a Dim as a tensor: tests/tracing/test_concrete.py",
     "to_device": "a tensor goes to another device: tests/gpu/test_eager.py",
 }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Site = tuple[tuple[int, int], ...]  # code and instruction of every frame
 Where = tuple[int, str]  # number of a frame, name of a variable
+LOOPING = "dualflow.tracing.control.looping"
 LOOPS = 3  # visits of one state after which a recording is taken to be a loop
 COMPARED = 4  # earlier states of a site that a new one is compared with
 
@@ -206,7 +207,7 @@ class Crossings:
     def _frames(self) -> list[FrameType]:
         """From the one that asks to the one that the recording calls."""
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and not is_users(frame):
+        while frame is not None and not (is_users(frame) or is_looping(frame)):
             frame = frame.f_back
         found: list[FrameType] = []
         while frame is not None and frame is not self._root:
@@ -268,6 +269,11 @@ def around_frames(trace: Trace, state: State, read: Collection[int]) -> tuple[An
     planted = tuple((key, same, state.part(now)) for key, same, now in trace.states.now())
     changes = tuple((key, state.part(now)) for key, now in trace.changes(read))
     return written, planted, changes
+
+
+def is_looping(frame: FrameType) -> bool:
+    """Whether a frame is a loop of ours around functions of the user's."""
+    return frame.f_globals.get("__name__") == LOOPING
 
 
 def may_be_planted(frame: FrameType, name: str) -> bool:

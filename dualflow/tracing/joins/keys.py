@@ -21,6 +21,7 @@ import numpy as np
 from dualflow.core.context import Counted
 from dualflow.core.number import KINDS, Number
 from dualflow.core.tensor import Tensor
+from dualflow.core.tree import TreeSpec
 from dualflow.core.variable import Variable
 from dualflow.tracing.decorated import Decorated
 from dualflow.tracing.guards.places import MISSING
@@ -104,6 +105,8 @@ class State:
             return self._number(x)
         if x is UNSET or x is MISSING:
             return "unset"
+        if kind is TreeSpec:
+            return "spec", x
         if kind in PLAIN:
             return kind.__name__, repr(x) if kind in (float, complex) else x
         if id(x) in self._met:
@@ -161,7 +164,7 @@ class State:
             return self._function(x)
         if kind is types.CellType:
             return self._cell(x)
-        if has_only_attributes(kind):
+        if has_only_attributes(kind) and hasattr(x, "__dict__"):
             return self.part(vars(x))
         raise Opaque
 

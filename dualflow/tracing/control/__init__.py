@@ -1,0 +1,12 @@
+"""Control flow as functions: choices and loops over trees of tensors.
+
+Eagerly they are what they say, `if` and `for` in Python. While a function is recorded a loop
+becomes one node of the graph, whose size does not depend on how often the loop runs.
+"""
+
+from __future__ import annotations
+
+from dualflow.tracing.control.branches import cond, switch
+from dualflow.tracing.control.loops import fori_loop, map, scan, while_loop
+
+__all__ = ["cond", "fori_loop", "map", "scan", "switch", "while_loop"]

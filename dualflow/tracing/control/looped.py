@@ -1,0 +1,119 @@
+"""The op of a loop that was recorded, as graphs and records see it.
+
+It is the loop of `jit.ir.loop` with a body of dualflow's ops. Of the body's outputs the first ones
+are the carries as a step finds them, stacked: gradients need these, and where nobody does they are
+dropped when the graph is compiled. Then come the carries as the step leaves them, and what is
+stacked of each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from dualflow.core.op import Op, values
+from jit.dims import Dim, Extent
+from jit.ir import builtin
+from jit.ir.graph import Graph, Value
+from jit.ir.interpret import bound
+from jit.ir.loop import loop, repeated
+from jit.ir.op import OpDef
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoopOp(OpDef):
+    """What records ask of an op; see `dualflow.core.op`.
+
+    Attributes:
+        pull_into: Adds cotangents to what has arrived, as `dualflow.autodiff.sweep` asks for it.
+        keeps: Records hold the results too.
+    """
+
+    repeats: bool = True
+    differentiable: bool = True
+    keeps: bool = True
+    quiet: bool = False
+    definition: None = None
+    batch: None = None
+    vjps: None = None
+    pullback: None = None
+    pull_into: Callable[..., None]
+    jvp: Callable[..., Any]
+
+
+def evaluate(xp: ModuleType, *arrays: Any, body: Graph, **attrs: Any) -> Any:
+    """Runs the body step by step, each op as it is where it is called by itself."""
+
+    def run(given: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
+        found: dict[Value, Any] = dict(zip(body.inputs, given, strict=True))
+        for node in body.nodes:
+            if node.op is builtin.constant:
+                found[node.outputs[0]] = xp.asarray(node.attrs["value"])
+                continue
+            inputs = [found[x] for x in node.inputs]
+            if isinstance(node.op, Op | LoopOp):
+                made = [x.raw for x in values(node.op, inputs, node.attrs)]  # pyright: ignore[reportArgumentType]
+            else:
+                bare = {name: bound(x, sizes) for name, x in node.attrs.items()}
+                made = [node.op.evaluate(xp, *inputs, **bare)]
+            found.update(zip(node.outputs, made, strict=True))
+        return [found[x] for x in body.outputs]
+
+    results = repeated(run, arrays, xp=xp, **attrs)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The body of a loop with the rows that it reads as inputs.
+
+    Attributes:
+        graph: Its inputs: carries, what is the same in each step, rows.
+        same: The numbers of the loop's arguments that are the same in each step.
+        rows: For each row the number of the argument that it is of, and which row that is.
+    """
+
+    graph: Graph
+    same: tuple[int, ...]
+    rows: tuple[tuple[int, Extent], ...]
+
+
+def opened(body: Graph, carries: int) -> Opened:
+    """Takes the reading of rows out of a body."""
+    reads = [node for node in body.nodes if isinstance(node.attrs.get("at"), Dim)]
+    stacks = {node.inputs[0] for node in reads}
+    numbers = range(carries, len(body.inputs))
+    same = [k for k in numbers if body.inputs[k] not in stacks]
+    graph = Graph(body.name)
+    taken = [*body.inputs[:carries], *[body.inputs[k] for k in same]]
+    new_of = {x: graph.input(x.type) for x in [*taken, *[node.outputs[0] for node in reads]]}
+    for node in body.nodes:
+        if node not in reads:
+            graph.append_copy(node, new_of)
+    graph.outputs = [new_of[x] for x in body.outputs]
+    rows = [(body.inputs.index(node.inputs[0]), node.attrs["at"]) for node in reads]
+    return Opened(graph, tuple(same), tuple(rows))
+
+
+def _pull_into(*args: Any) -> None:
+    from dualflow.tracing.control.backward import pull_into  # which makes loops
+
+    pull_into(*args)
+
+
+def _jvp(*args: Any, **attrs: Any) -> Any:
+    from dualflow.tracing.control.forward import push  # likewise
+
+    return push(*args, **attrs)
+
+
+looped = LoopOp(
+    name=loop.name,
+    evaluate=evaluate,
+    infer=loop.infer,
+    lower=loop.lower,
+    pull_into=_pull_into,
+    jvp=_jvp,
+)

@@ -1,0 +1,209 @@
+"""Rolling: one step of a loop is recorded, and the nodes that it left become the body of a loop.
+
+The step runs as any code does in a recording, with the values of this call. If all that it did was
+to compute, the other steps compute the same of other values: so they need no Python. What it did
+besides, such as asking for a value, assigning a Variable, or changing a list, other steps may do
+otherwise: then Python goes on step by step, and the compiler finds out what repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dualflow.core.context import context
+from dualflow.core.op import bind, registry
+from dualflow.core.record import INEXACT
+from dualflow.core.registry import functions
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.control.looped import looped
+from dualflow.tracing.guards.places import Untold
+from dualflow.tracing.joins.crossings import around_frames
+from dualflow.tracing.joins.frames import Opaque
+from dualflow.tracing.joins.keys import State
+from dualflow.tracing.residuals import dependent
+from dualflow.tracing.trace import Trace
+from jit.dims import Extent
+from jit.ir import builtin
+from jit.ir.graph import Graph, Node, Value
+from jit.ir.loop import row
+from jit.types import kind
+
+Step = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
+
+
+def recording() -> Trace | None:
+    """Who records ops now, where that is a graph which other calls run from."""
+    trace = context.trace
+    return trace if type(trace) is Trace else None
+
+
+class Deeds:
+    """What a recording has done besides computing, as far as it can be told.
+
+    Args:
+        trace: The recording.
+        function: The user's, whose variables are looked into.
+    """
+
+    def __init__(self, trace: Trace, function: Any) -> None:
+        self._trace, self._function = trace, function
+        self._before = self._now()
+
+    def nothing_since(self) -> bool:
+        """Whether nothing was added since this was made."""
+        return self._before is not None and self._before == self._now()
+
+    def _now(self) -> Any:
+        trace = self._trace
+        lists = trace.answers, trace.refusals, trace.ledger.effects, trace.custom_rules
+        told = trace.variables
+        counts = [*map(len, lists), *map(len, (told.grads, told.switched, told.creations))]
+        try:
+            with context.aside():
+                state = State(trace.computed, trace.scalars, trace.existed)
+                parts = state.part(self._function), around_frames(trace, state, ())
+        except (Opaque, Untold):
+            return None
+        return counts, trace.ledger.said, trace.stopped, trace.growth(), parts
+
+
+class Roll:
+    """One step that is recorded, and the loop that becomes of it.
+
+    Args:
+        trace: The recording.
+        start: How many nodes there were before what only the step needs.
+
+    Attributes:
+        is_of_trace: Whether all that the step gave belongs to the recording.
+    """
+
+    def __init__(self, trace: Trace, start: int) -> None:
+        self._trace, self._start = trace, start
+
+    def step(self, step: Step, carry: Sequence[Tensor], rows: Sequence[Tensor]) -> Any:
+        """What the first step gives, of this carry and these rows."""
+        trace, identity = self._trace, functions["identity"]
+        self._carry = list(carry)
+        self._given = [identity(x) for x in carry], [identity(x) for x in rows]
+        self._first, outer = len(trace.graph.nodes), trace.noted
+        trace.noted = []
+        try:
+            self._made = step(*self._given)
+            results = [*self._made[0], *self._made[1]]
+            self.is_of_trace = all(map(self._is_of_trace, results))
+            if self.is_of_trace:
+                self._results = [trace.value_of(x) for x in results]
+                trace.noted += zip(self._results, results, strict=True)
+        finally:
+            self._noted, trace.noted = trace.noted, outer
+            if outer is not None:
+                outer += self._noted
+        return self._made
+
+    def _is_of_trace(self, x: Tensor) -> bool:
+        """Whether a tensor is not that of a batch, or of another graph."""
+        return x.raw is not None or x.symbol.owner is self._trace
+
+    def loop(self, stacks: Sequence[tuple[Tensor, Extent]], count: int) -> list[Any] | None:
+        """All steps as a node: carries as they came in, as they are at last, and what is stacked.
+
+        Args:
+            stacks: What the rows are of, and which row it is in each step.
+            count: How many steps.
+
+        Returns:
+            None where the step cannot be a body; the graph is as it was.
+        """
+        if not self.is_of_trace:
+            return None
+        trace, nodes = self._trace, self._trace.graph.nodes
+        carries, rows = [[trace.value_of(x) for x in xs] for xs in self._given]
+        late = dependent(nodes[self._first :], [*carries, *rows])
+        inside = [x for x in nodes[self._first :] if self._belongs(x, late)]
+        own = {*carries, *rows, *[value for node in inside for value in node.outputs]}
+        outside = self._outside(inside, own)
+        if outside is None or not all(node.op.pure for node in inside):
+            return None
+        body, constants = Graph("body"), outside.constants
+        new_of = {x: body.input(x.type) for x in [*carries, *outside.values]}
+        for node in constants:
+            body.append_copy(node, new_of)
+        for value, (stack, at) in zip(rows, stacks, strict=True):
+            given = body.input(stack.type)
+            (new_of[value],) = body.add(row, (given,), {"at": at}, (value.type,))
+        for node in inside:
+            self._copy(node, body, new_of)
+        outs = [new_of[x] for x in self._results]
+        body.outputs = [*[new_of[x] for x in carries], *outs]
+        nodes[self._start :] = self._left(late)
+        count_in = len(carries)
+        attrs = {
+            "count": count,
+            "carried": tuple(range(count_in, 2 * count_in)),
+            "stacked": tuple([not count_in <= k < 2 * count_in for k in range(len(body.outputs))]),
+            "body": body,
+        }
+        args = (*self._carry, *outside.tensors, *[stack for stack, _ in stacks])
+        made = bind(looped, args, attrs)  # pyright: ignore[reportArgumentType]
+        return list(made) if isinstance(made, tuple) else [made]
+
+    @staticmethod
+    def _belongs(node: Node, late: set[Value]) -> bool:
+        """Whether a node is one of the step's; what it reads of Variables was there before.
+
+        What is the same in each step belongs to it too, so that gradients are summed step by step.
+        """
+        before = node.op in (registry["assigned"], registry["stop_gradient"])
+        return node.op is not builtin.constant and not (before and late.isdisjoint(node.outputs))
+
+    def _left(self, late: set[Value]) -> list[Node]:
+        """The nodes that stay in the graph: what somebody else may have seen, and constants."""
+        nodes = self._trace.graph.nodes
+        own = [x for x in nodes[self._start : self._first] if x.op is builtin.constant]
+        return own + [x for x in nodes[self._first :] if late.isdisjoint(x.outputs)]
+
+    def _copy(self, node: Node, body: Graph, new_of: dict[Value, Value]) -> None:
+        """Appends a node to the body; no gradient flows through what ran without recording."""
+        body.append_copy(node, new_of)
+        if node not in self._trace.unrecorded or not context.recording:
+            return
+        for value in node.outputs:
+            if kind(value.type.dtype) in INEXACT:
+                cut = registry["stop_gradient"], (new_of[value],), {}, (value.type,), node.source
+                (new_of[value],) = body.add(*cut)
+
+    def _outside(self, inside: list[Node], own: set[Value]) -> Outside | None:
+        """What the step has read from outside; None where that cannot be told."""
+        found = dict.fromkeys([x for node in inside for x in node.inputs] + self._results)
+        found = [x for x in found if x not in own]
+        made = Outside()
+        known: dict[Value, Tensor] = {}
+        for value, tensor in self._noted:
+            if known.setdefault(value, tensor).record is not tensor.record:
+                return None  # one value in two roles
+        for value in found:
+            if value.node is not None and value.node.op is builtin.constant:
+                made.constants.append(value.node)
+            elif value in known:
+                made.values.append(value)
+                made.tensors.append(known[value])
+            else:
+                return None
+        return made
+
+
+class Outside:
+    """What a body reads from outside.
+
+    Attributes:
+        constants: Nodes, of which it has its own.
+        values: All others.
+        tensors: The same as tensors.
+    """
+
+    def __init__(self) -> None:
+        self.constants: list[Node] = []
+        self.values: list[Value] = []
+        self.tensors: list[Tensor] = []

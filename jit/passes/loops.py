@@ -1,0 +1,159 @@
+"""Loops that a graph is given: what nobody reads goes, and what is left becomes native if it can.
+
+Bodies go through the passes, and what is the same in each run is computed before the loop. A body
+that native code cannot run again and again stays as it is: then it is a step of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jit.ir.builtin import constant
+from jit.ir.graph import Graph, Node, Value
+from jit.ir.loop import copied, loop, row
+from jit.passes.base import GraphPass
+from jit.passes.hoist import hoisted
+
+
+@dataclass(frozen=True)
+class Loops(GraphPass):
+    """Makes lean loops of those that a graph is given.
+
+    Attributes:
+        passes: What bodies go through.
+        costs: Whether to compute a node in each run costs something.
+        fits: Whether a graph can be the body of a native loop.
+    """
+
+    passes: tuple[GraphPass, ...] = ()
+    costs: Callable[[Node], bool] = lambda node: False
+    fits: Callable[[Graph], bool] = lambda body: True
+
+    name = "loops"
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph with lean loops; itself where there are none."""
+        if not any(node.op.repeats for node in graph.nodes):
+            return graph
+        nodes = graph.live_nodes()
+        read = {*graph.outputs, *[value for node in nodes for value in node.inputs]}
+        new = Graph(graph.name)
+        new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
+        for node in nodes:
+            if not (node.op.repeats and self._loop(node, read, new, new_of)):
+                new.append_copy(node, new_of)
+        new.outputs = [new_of[value] for value in graph.outputs]
+        return new
+
+    def _loop(self, node: Node, read: set[Value], new: Graph, new_of: dict[Value, Value]) -> bool:
+        """Appends a loop, if its body fits."""
+        lean = Lean(node, read, self.passes)
+        for body in (lean.graph(), lean.graph(apart=True)):
+            left, before, shared = hoisted(body, len(lean.handed), self.costs)
+            if not lean.outputs or self.fits(left):
+                break
+        else:
+            return False
+        numbers = [*lean.handed, *lean.given]
+        known = {x: new_of[node.inputs[k]] for x, k in zip(body.inputs, numbers, strict=True)}
+        for each in before:
+            new.append_copy(each, known)
+        inputs = [known[value] for value in (*body.inputs[: len(lean.handed)], *shared)]
+        attrs = {"count": node.attrs["count"], **lean.attrs, "body": left}
+        results = new.add(loop, inputs, attrs, None, node.source) if lean.outputs else ()
+        for value, k in lean.passed.items():
+            new_of[value] = new_of[node.inputs[k]]
+        for value, (place, at) in lean.found.items():
+            new_of[value] = results[place]
+            if at is not None:
+                given, types = (results[place],), (value.type,)
+                (new_of[value],) = new.add(row, given, {"at": at}, types, node.source)
+        return True
+
+
+class Lean:
+    """A loop without what nobody reads.
+
+    Args:
+        node: The loop.
+        read: Values that are read.
+        passes: What the body goes through.
+
+    Attributes:
+        handed: Which inputs of the loop are handed on.
+        given: Which are the same in each run.
+        outputs: What the body gives, each once, and whether that of each run is wanted.
+        attrs: Those of the loop that say the same.
+        passed: For each result that is an input of the loop: which one.
+        found: For each other result that is read the number of an output, and the row of it if it
+            is one.
+    """
+
+    def __init__(self, node: Node, read: set[Value], passes: tuple[GraphPass, ...]) -> None:
+        carried, stacked = node.attrs["carried"], node.attrs["stacked"]
+        body: Graph = node.attrs["body"].copy()[0]
+        wanted = [k for k, value in enumerate(node.outputs) if value in read]
+        live, kept = self._needed(body, body.outputs, wanted, carried)
+        body.outputs = [body.outputs[k] for k in kept]
+        for each in passes:
+            body = each.run(body)
+        outs = dict(zip(kept, body.outputs, strict=True))
+        self._body = body
+        self.handed = [j for j in live if outs[carried[j]] is not body.inputs[j]]
+        rest = [k for k in range(len(body.inputs)) if k not in self.handed]
+        same = {body.inputs[k]: k for k in rest}
+        asked = [outs[k] for k in wanted if stacked[k] or outs[k] not in same]
+        asked += [outs[carried[j]] for j in self.handed]
+        rows = {outs[k] for k in wanted if stacked[k]}
+        self.outputs = {value: value in rows for value in asked}
+        used = {x for each in body.live_nodes() for x in each.inputs}.union(self.outputs)
+        self.given = [k for k in rest if body.inputs[k] in used]
+        numbers = {value: place for place, value in enumerate(self.outputs)}
+        self.attrs = {
+            "carried": tuple([numbers[outs[carried[j]]] for j in self.handed]),
+            "stacked": tuple(self.outputs.values()),
+        }
+        missing = [k for k in wanted if outs[k] not in numbers]
+        self.passed = {node.outputs[k]: same[outs[k]] for k in missing}
+        places = {k: numbers[outs[k]] for k in wanted if outs[k] in numbers}
+        last = {k: outs[k] in rows and not stacked[k] for k in places}
+        count = node.attrs["count"]
+        self.found = {
+            node.outputs[k]: (place, count - 1 if last[k] else None) for k, place in places.items()
+        }
+
+    @staticmethod
+    def _needed(
+        body: Graph, outputs: list[Value], wanted: list[int], carried: tuple[int, ...]
+    ) -> tuple[list[int], list[int]]:
+        """What is handed on and read, and the outputs that take part in it."""
+        live: list[int] = []
+        kept = set(wanted)
+        while True:
+            body.outputs = [outputs[k] for k in sorted(kept)]
+            used = {x for node in body.live_nodes() for x in node.inputs}.union(body.outputs)
+            more = [j for j in range(len(carried)) if body.inputs[j] in used]
+            if more == live:
+                body.outputs = outputs
+                return live, sorted(kept)
+            live = more
+            kept.update([carried[j] for j in live])
+
+    def graph(self, *, apart: bool = False) -> Graph:
+        """The body.
+
+        Args:
+            apart: Whether each output is copied to memory of its own, whatever it is.
+        """
+        old, new = self._body, Graph(self._body.name)
+        new_of = {old.inputs[k]: new.input(old.inputs[k].type) for k in self.handed}
+        new_of |= {old.inputs[k]: new.input(old.inputs[k].type) for k in self.given}
+        for node in old.live_nodes():
+            new.append_copy(node, new_of)
+        for value in self.outputs:
+            result = new_of[value]
+            if apart or value.node is None or value.node.op is constant:
+                (result,) = new.add(copied, (result,), {})
+            new.outputs.append(result)
+        return new
