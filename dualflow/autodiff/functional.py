@@ -8,7 +8,7 @@ from typing import Any
 
 from dualflow.autodiff.forward import push_forward
 from dualflow.autodiff.sweep import Watch
-from dualflow.autodiff.tape import GradientTape
+from dualflow.autodiff.tape import MEMORY, GradientTape
 from dualflow.core import tree
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
@@ -185,15 +185,20 @@ def jvp(
 
 
 def jacobian(
-    function: Callable[..., Any], argnums: int = 0, *, chunk: int | None = None
+    function: Callable[..., Any],
+    argnums: int = 0,
+    *,
+    chunk: int | None = None,
+    memory: float = MEMORY,
 ) -> Callable[..., Any]:
     """The matrix of all first derivatives, as a function: shape `y.shape + x.shape`.
 
     Args:
         function: Takes tensors and returns one tensor.
         argnums: Which positional argument to differentiate by.
-        chunk: How many rows are computed at a time, which bounds the memory; as many as take some
-            32 MB when None.
+        chunk: How many rows are computed at a time, which bounds the memory; as many as `memory`
+            allows when None.
+        memory: Bytes that rows which are computed together may take, besides the result.
 
     Example:
         >>> import dualflow as df
@@ -206,13 +211,17 @@ def jacobian(
             changed, sources = _watched(args, (argnums,))
             tape.watch(sources)
             y = function(*changed, **kwargs)
-        return tape.jacobian(y, sources[0], unconnected_gradients="zero", chunk=chunk)
+        return tape.jacobian(y, sources[0], "zero", chunk=chunk, memory=memory)
 
     return matrix
 
 
 def hessian(
-    function: Callable[..., Any], argnums: int = 0, *, chunk: int | None = None
+    function: Callable[..., Any],
+    argnums: int = 0,
+    *,
+    chunk: int | None = None,
+    memory: float = MEMORY,
 ) -> Callable[..., Any]:
     """The matrix of all second derivatives of a scalar function, as a function.
 
@@ -220,13 +229,14 @@ def hessian(
         function: Takes tensors and returns a scalar tensor.
         argnums: Which positional argument to differentiate by.
         chunk: As for `jacobian`.
+        memory: As for `jacobian`.
 
     Example:
         >>> import dualflow as df
         >>> df.hessian(lambda x: (x * x * x).sum())(df.asarray([1.0, 2.0])).tolist()
         [[6.0, 0.0], [0.0, 12.0]]
     """
-    return jacobian(grad(function, argnums), argnums, chunk=chunk)
+    return jacobian(grad(function, argnums), argnums, chunk=chunk, memory=memory)
 
 
 def hvp(

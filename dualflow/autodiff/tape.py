@@ -26,6 +26,9 @@ from dualflow.errors import UnconnectedWarning
 from jit.errors import DTypeError, TapeError
 from jit.types import format_shape, kind, product
 
+MEMORY = 32e6  # bytes that one sweep for rows of a Jacobian may take
+ALIVE = 4  # cotangents as large as the largest tensor that live at once in a sweep
+
 MAX_CUTS = 8  # explanations name so many places
 # Tapes that may still ask for gradients, by id.
 open_tapes: weakref.WeakValueDictionary[int, GradientTape] = weakref.WeakValueDictionary()
@@ -290,6 +293,7 @@ class GradientTape:
         unconnected_gradients: str = "warn",
         *,
         chunk: int | None = None,
+        memory: float = MEMORY,
     ) -> Any:
         """Derivatives of every element of `target`, of shape `target.shape + source.shape`.
 
@@ -298,9 +302,12 @@ class GradientTape:
             sources: Tensors or Variables, in any nest.
             unconnected_gradients: As for `gradient`.
             chunk: How many elements of the target are differentiated at a time, in one sweep; with
-                1 each has a sweep of its own. As many as take some 32 MB when None.
+                1 each has a sweep of its own. As many as `memory` allows when None.
+            memory: Bytes that one sweep may take, besides the result and what the tape holds.
         """
-        return self._rows(as_tensor(target), sources, unconnected_gradients, chunk, batch=False)
+        target = as_tensor(target)
+        chunk = chunk or self._rows_in(memory, target, sources)
+        return self._rows(target, sources, unconnected_gradients, chunk, batch=False)
 
     def batch_jacobian(
         self,
@@ -309,6 +316,7 @@ class GradientTape:
         unconnected_gradients: str = "warn",
         *,
         chunk: int | None = None,
+        memory: float = MEMORY,
     ) -> Any:
         """Per-example derivatives of `target` (n, a...) by `source` (n, b...): (n, a..., b...).
 
@@ -318,23 +326,31 @@ class GradientTape:
             source: Tensor with the same first dimension.
             unconnected_gradients: As for `gradient`.
             chunk: As for `jacobian`; it counts elements of an example.
+            memory: As for `jacobian`.
         """
-        return self._rows(as_tensor(target), source, unconnected_gradients, chunk, batch=True)
+        target = as_tensor(target)
+        chunk = chunk or self._rows_in(memory, target, source)
+        return self._rows(target, source, unconnected_gradients, chunk, batch=True)
 
-    def _rows(
-        self, target: Tensor, sources: Any, policy: str, chunk: int | None, *, batch: bool
-    ) -> Any:
+    def _rows_in(self, memory: float, target: Tensor, sources: Any) -> int:
+        """How many rows of a Jacobian one sweep may find, so that it takes so many bytes."""
+        sweep = Sweep([target], self.covers)
+        made = [x for outputs in sweep.outputs.values() for x in outputs.values()]
+        largest = max([int(x.size) * x.dtype.itemsize for x in (*tree.flatten(sources)[0], *made)])
+        return max(1, int(memory / (ALIVE * max(1, largest))))
+
+    def _rows(self, target: Tensor, sources: Any, policy: str, chunk: int, *, batch: bool) -> Any:
         """One row per element of the target (per element of an example, when batched)."""
         persistent, self.persistent = self.persistent, True
         shape = target.shape[1:] if batch else target.shape
         size = int(product(shape))
-        one_hot = functions["reshape"](functions["eye"](size, dtype=target.dtype), (size, *shape))
+        numbers = functions["arange"](size)  # a matrix of ones and zeros would be large
         given, spec = tree.flatten(sources)
 
-        def row(g: Tensor) -> Any:
-            return self.gradient(
-                target, sources, functions["broadcast_to"](g, target.shape), policy
-            )
+        def row(number: Tensor) -> Any:
+            chosen = functions["astype"](functions["equal"](numbers, number), target.dtype)
+            g = functions["broadcast_to"](functions["reshape"](chosen, shape), target.shape)
+            return self.gradient(target, sources, g, policy)
 
         where = 1 if batch else 0
         try:
@@ -344,7 +360,7 @@ class GradientTape:
                     for x in given
                 ]
             else:
-                found = mapped_rows(row, one_hot, where, chunk or rows_at_a_time(given, target))
+                found = mapped_rows(row, numbers, where, chunk)
         finally:
             self.persistent = persistent
         if not persistent:
@@ -355,17 +371,11 @@ class GradientTape:
         return tree.unflatten(spec, [apart(y, where, shape) for y in found])
 
 
-def rows_at_a_time(sources: list[Any], target: Tensor) -> int:
-    """How many rows of a Jacobian take some 32 MB."""
-    largest = max([int(x.size) for x in (*sources, target)])
-    return max(1, 2**22 // max(1, largest))
-
-
-def mapped_rows(row: Any, one_hot: Tensor, where: int, chunk: int) -> list[Any]:
+def mapped_rows(row: Any, numbers: Tensor, where: int, chunk: int) -> list[Any]:
     """The rows of a Jacobian, joined along axis `where`; so many in one sweep."""
     if chunk > 1:
-        return tree.flatten(vmap(row, out_axes=where, chunk=chunk)(one_hot))[0]
-    rows = [tree.flatten(row(one_hot[k]))[0] for k in range(int(one_hot.shape[0]))]
+        return tree.flatten(vmap(row, out_axes=where, chunk=chunk)(numbers))[0]
+    rows = [tree.flatten(row(numbers[k]))[0] for k in range(int(numbers.shape[0]))]
     stack = functions["stack"]
     return [
         None if parts[0] is None else stack(list(parts), axis=where)

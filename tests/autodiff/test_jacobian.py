@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dualflow as df
+from dualflow.comparison import peak_bytes
 from dualflow.errors import TapeError
 
 
@@ -125,3 +126,24 @@ def test_products_with_the_hessian_need_no_hessian():
     np.testing.assert_allclose(found.numpy(), (df.hessian(f)(x) @ t).numpy(), rtol=1e-10)
     both = df.hvp(lambda x, y: (x * x * y).sum(), [x, t], [t, x])
     np.testing.assert_allclose(both[0].numpy(), (2 * t * t + 2 * x * x).numpy(), rtol=1e-10)
+
+
+def beside_the_matrix(rows: int, **options) -> int:
+    """Bytes that a Jacobian of so many rows takes at its peak, without itself and its parts."""
+    hidden = 20_000  # numbers between 2 arguments and `rows` results
+    a, b = df.ones((hidden, 2)), df.ones((rows, hidden))
+    x = df.asarray(np.float32([0.1, 0.2]))
+    f = df.jacobian(lambda x: b @ df.tanh(a @ x), **options)
+    return peak_bytes(lambda: lambda: f(x), warmup=2) - 2 * 4 * rows * 2
+
+
+def test_r36_memory_grows_with_the_rows_at_a_time_and_not_with_their_number():
+    few, many = (beside_the_matrix(rows, chunk=4) for rows in (16, 64))
+    assert many < 1.1 * few
+    wider = beside_the_matrix(64, chunk=16)
+    assert 2.5 * many < wider < 4.5 * many
+
+
+@pytest.mark.parametrize("memory", [1e6, 4e6])
+def test_r36_the_choice_fits_a_limit(memory):
+    assert memory / 3 < beside_the_matrix(64, memory=memory) <= memory
