@@ -11,8 +11,6 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
-
 from dualflow.autodiff.tape import GradientTape
 from dualflow.comparison.accuracy import Accuracy, accuracy, worst
 from dualflow.comparison.agreement import Agreement, agreement
@@ -127,12 +125,17 @@ class Answer:
     graph: Graph | None
 
     def outputs(self) -> list[Agreement]:
-        """How well its arrays agree."""
+        """How well its arrays and numbers agree."""
         return [
             agreement(GRADIENT.sub(r"\1", pair.name), pair.python, pair.graph)
             for pair in self.witness.pairs
-            if isinstance(pair.graph, np.ndarray) and isinstance(pair.python, np.ndarray)
+            if pair.is_numeric
         ]
+
+    def structure(self) -> str | None:
+        """How the results differ, besides in their numbers."""
+        others = (pair.difference() for pair in self.witness.pairs if not pair.is_numeric)
+        return self.witness.structure or next(filter(None, others), None)
 
     def first_difference(self) -> Place | None:
         """The first op whose values differ, if results do."""
@@ -200,7 +203,7 @@ class Both:
             compared=compared(outputs, len(answers[0].outputs())),
             outputs=tuple(outputs),
             bound=bound,
-            structure=answers[0].witness.structure,
+            structure=next(filter(None, (answer.structure() for answer in answers)), None),
             accuracy=worst([answer.accuracy() for answer in answers]),
             first_difference=first and str(first),
             effects=effects,

@@ -114,7 +114,7 @@ def disagreement(
 
     def look(both: Both) -> Agreement | str | None:
         answers = both.answers(gradients)
-        structures = (answer.witness.structure for answer in answers)
+        structures = (answer.structure() for answer in answers)
         if (structure := next(filter(None, structures), None)) is not None:
             return structure
         outputs = list(itertools.chain.from_iterable(answer.outputs() for answer in answers))

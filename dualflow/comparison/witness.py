@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dualflow.core import tree
+from dualflow.core.backend import to_device
 from dualflow.core.context import context, using
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.audit import Audit, Foreseen
+from dualflow.tracing.audit import Audit, Foreseen, difference
 from dualflow.tracing.function import Function
 from dualflow.tracing.path import Outcome, Output, Path
 from dualflow.tracing.signature import Call
+
+NUMBERS = (bool, int, float, complex)
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Pair:
 
     Attributes:
         name: What people call it.
-        graph: What the graph gave.
+        graph: What the graph gave; arrays are NumPy's.
         python: What Python gave.
         output: Which output of the graph it is; None where it is none.
     """
@@ -30,6 +35,19 @@ class Pair:
     graph: Any
     python: Any
     output: int | None
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it is an array of one type in both modes, or a number."""
+        x, y = self.graph, self.python
+        if isinstance(x, np.ndarray) and isinstance(y, np.ndarray):
+            return (x.shape, x.dtype) == (y.shape, y.dtype)
+        return type(x) is type(y) and isinstance(x, NUMBERS) and np.asarray(x).dtype.kind in "bifc"
+
+    def difference(self) -> str | None:
+        """How the two differ, in words; None if they do not."""
+        found = difference(self.graph, self.python)
+        return found and f"{self.name}: {found}"
 
 
 class Witness(Audit):
@@ -90,14 +108,15 @@ class Witness(Audit):
             return
         place = {id(array): k for k, array in enumerate(made)}
         for name, x, y in self._pairs(outcome, result):
-            array = x.array if isinstance(x, Output) else raw(x)
-            output = place.get(id(array)) if isinstance(x, Output) else None
-            self.pairs.append(Pair(name, array, raw(y), output))
+            output = place.get(id(x.array)) if isinstance(x, Output) else None
+            self.pairs.append(Pair(name, at_hand(x), at_hand(y), output))
 
 
-def raw(x: Any) -> Any:
-    """The array of a tensor; anything else as it is."""
-    return x.raw if isinstance(x, Tensor) else x
+def at_hand(x: Any) -> Any:
+    """The array of a tensor or an output, where NumPy can look at it; anything else as it is."""
+    if isinstance(x, Output):
+        return to_device(x.array, "cpu")
+    return to_device(x.raw, "cpu") if isinstance(x, Tensor) else x
 
 
 def called(function: Function, call: Call) -> Any:

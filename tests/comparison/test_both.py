@@ -13,6 +13,8 @@ import pytest
 import dualflow as df
 from dualflow import nn, optim
 from dualflow.core.op import registry
+from dualflow.tracing.audit import Foreseen
+from dualflow.tracing.joins.joined import Joined
 from tests.modes import bits, graphs_only
 
 pytestmark = graphs_only
@@ -154,6 +156,35 @@ def test_results_of_another_kind_are_told():
     found = replace(df.compare(lambda x: x * 2.0, x, calls=2), structure="a list, and a tuple")
     assert (found.same, found.identical) == (False, False)
     assert "the results differ in structure: a list, and a tuple" in str(found)
+
+
+def test_numbers_of_python_are_compared_on_ways_that_join(monkeypatch):
+    def collatz(n):
+        steps = 0
+        while n > 1:
+            n = 3 * n + 1 if n % 2 == 1 else n // 2
+            steps += 1
+        return steps
+
+    found = df.compare(collatz, df.asarray(5), calls=2)
+    assert (found.identical, found.from_graph) == (True, 2)
+    assert [(x.name, x.elements) for x in found.outputs] == [("result", 1)]
+    follow, wrong = Joined.call, []
+
+    def spoiled(self, *args):
+        try:
+            return follow(self, *args)
+        except Foreseen as foreseen:
+            raise Foreseen(replace(foreseen.outcome, result=wrong[-1])) from None
+
+    monkeypatch.setattr(Joined, "call", spoiled)
+    wrong.append(6)
+    found = df.compare(collatz, df.asarray(5), calls=2)
+    assert (found.same, found.worst.absolute) == (False, 1)
+    wrong.append("four")
+    found = df.compare(collatz, df.asarray(5), calls=2)
+    assert not found.same
+    assert "result: the graph gives 'four', Python 5" in " ".join(str(found).split())
 
 
 def test_a_function_that_runs_in_segments_is_compared_too():
