@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("static", "digits", "dynamic")
-ALONE = ("micro", "kernels", "gpu")  # tables of figures; nothing may disturb them
+ALONE = ("micro", "kernels", "auto", "gpu")  # tables of figures; nothing may disturb them
 SECONDS = {"static": 5, "digits": 15, "dynamic": 40}  # with the usual settings
 FOLDER = "bench-results"
 WIDTH = 80
@@ -25,6 +25,7 @@ the same code, step by step in turn, and compares answers, time and memory.
             compilation, each with its goal
   kernels   kernels of the compiler in GFLOP/s and GB/s, beside what this
             machine can do
+  auto      what 1,000 calls take under mode="auto", beside the better mode
   gpu       steps on a GPU in both modes, beside PyTorch and JAX where they are
 """
 EPILOG = """\
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=program,
         metavar="PROGRAM",
-        help="static, digits, dynamic (all three by default), or micro, kernels, or gpu",
+        help="static, digits, dynamic (all three by default), or micro, kernels, auto, gpu",
     )
     add("--batch", type=positive, metavar="N", help="batch size of static and digits (64)")
     add(
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"where the figures are written ({FOLDER}/<date and time>.json)",
     )
-    add("--check", action="store_true", help="micro: exit with 1 when a goal is missed")
+    add("--check", action="store_true", help="micro, auto: exit with 1 when a goal is missed")
     parser.set_defaults(handler=main, parser=parser)
 
 
@@ -113,6 +114,10 @@ def figures(name: str, arguments: argparse.Namespace) -> int:
         from dualflow.bench import micro
 
         return micro.main(check=arguments.check)
+    if name == "auto":
+        from dualflow.bench import auto
+
+        return auto.main(check=arguments.check, quick=arguments.quick)
     if name == "gpu":
         from dualflow.bench import gpu
 

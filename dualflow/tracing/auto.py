@@ -3,7 +3,7 @@
 Python runs first. What calls of one kind have spent there is weighed against what a recording is
 likely to cost: as soon as it is as much, the next call is recorded. Then a few calls of each mode
 are timed in turn, and the faster one is taken; now and then a single call looks again whether it
-still is.
+still is. Of short calls most go by unlooked at: the clock would take longer than they do.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing.path import Path
-from dualflow.tracing.signature import Call
+from dualflow.tracing.signature import LEAVES, Call
 
 if TYPE_CHECKING:
     from dualflow.tracing.function import Function
 
 EAGER, GRAPH = "eager", "graph"
+PLAIN = LEAVES - {np.ndarray}  # arguments that Python may be given as they are
 LIKELY = 0.05  # seconds that a first recording takes, as long as the function has had none
 LEAST = 2  # calls in Python before a recording: the first one makes eager's own kernels
 SAMPLES = 7  # calls of each mode before one is chosen; of each the median counts
 KEPT = 9  # and of those measured later the latest
 WORTH = 1.05  # a mode that is not faster by this does not replace the other
 AGAIN = 256  # calls between two that look whether the other mode is still slower
+SHORT, UNSEEN = 1e-3, 63  # seconds of a call that is short; calls like it that are not looked at
 LITTLE, MOST = 20e-6, 0.8  # seconds of a call that are overhead; share of a step that is all of it
 
 
@@ -38,9 +42,10 @@ class Measured:
     Attributes:
         seconds: What calls of each mode took, the latest ones.
         spent: Seconds spent in Python so far.
-        calls: How many calls there were.
+        calls: How many calls were looked at.
         choice: The mode that serves them; None while they are measured.
         unserved: Calls in a row that had to be recorded.
+        recorded: Whether a recording was paid for.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {EAGER: [], GRAPH: []})
@@ -48,14 +53,22 @@ class Measured:
     calls: int = 0
     choice: str | None = None
     unserved: int = 0
+    recorded: bool = False
 
-    def add(self, mode: str, seconds: float) -> None:
-        """One more call."""
+    def add(self, mode: str, seconds: float, unseen: int = 0) -> None:
+        """One more call; it stands for those that were not looked at, too."""
         kept = self.seconds[mode]
         kept.append(seconds)
         del kept[:-KEPT]
         self.calls += 1
-        self.spent += seconds * (mode == EAGER)
+        self.spent += seconds * (1 + unseen) * (mode == EAGER)
+
+    def unseen(self) -> int:
+        """How many calls may go by before the next one that is looked at."""
+        mode = self.choice or EAGER
+        if self.choice is None and (self.recorded or len(self.seconds[EAGER]) < LEAST):
+            return 0
+        return UNSEEN if self.seconds[mode] and self.median(mode) < SHORT else 0
 
     def median(self, mode: str) -> float:
         """What a call of a mode takes."""
@@ -96,6 +109,8 @@ class Auto:
 
     def __init__(self) -> None:
         self.kinds: dict[Hashable, Measured] = {}
+        self._unseen = 0  # calls that go by until one is looked at
+        self._passed = 0  # how many have gone by since the last one
 
     @property
     def mode(self) -> str | None:
@@ -107,10 +122,25 @@ class Auto:
         last = next(reversed(self.kinds.values()))
         return f"auto: {' and '.join(names)} ({last})"
 
+    def passes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """The mode in which a call may be served that is not looked at; None if it must be."""
+        if self._unseen == 0 or kwargs or not all(x.__class__ in PLAIN for x in args):
+            return None
+        self._unseen -= 1
+        self._passed += 1
+        (kind,) = self.kinds.values()
+        return kind.choice or EAGER
+
     def serve(self, function: Function, call: Call) -> Any:
         """Serves a call in the mode that is its turn."""
+        result = self._served(function, call)
+        alone = len(self.kinds) == 1 and function.options["input_signature"] is None
+        self._unseen = next(iter(self.kinds.values())).unseen() if alone else 0
+        return result
+
+    def _served(self, function: Function, call: Call) -> Any:
         kind = self.kinds.setdefault(call.key, Measured())
-        if kind.choice is None and not kind.seconds[GRAPH] and not self._pays(function, kind):
+        if not kind.recorded and not self._pays(function, kind):
             return self._timed(kind, EAGER, lambda: function._eager(call))
         if kind.next_mode() == EAGER:
             result = self._timed(kind, EAGER, lambda: function._eager(call))
@@ -128,7 +158,7 @@ class Auto:
 
     def _from_graph(self, function: Function, kind: Measured, call: Call) -> Any:
         """Serves a call by the graph; one that had to be recorded says nothing of its time."""
-        served = function.from_graph
+        served, kind.recorded = function.from_graph, True
         start = clock()
         entry = function._entry_of(call)
         if entry.segments is not None:
@@ -146,7 +176,8 @@ class Auto:
     def _timed(self, kind: Measured, mode: str, run: Callable[[], Any]) -> Any:
         start = clock()
         result = run()
-        kind.add(mode, clock() - start)
+        kind.add(mode, clock() - start, self._passed)
+        self._passed = 0
         return result
 
     def _tell(self, function: Function, kind: Measured, call: Call) -> None:

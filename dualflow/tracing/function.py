@@ -12,7 +12,7 @@ from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import audit, modes, reports
 from dualflow.tracing.arrivals import Arrivals
-from dualflow.tracing.auto import Auto
+from dualflow.tracing.auto import EAGER, Auto
 from dualflow.tracing.decorated import Decorated, Disguised
 from dualflow.tracing.entries import Entries, Entry, Way
 from dualflow.tracing.explain import Explanation, all_functions, counted, explain
@@ -73,7 +73,11 @@ class Function(Decorated):
             if audit.is_due(self.options["audit"]):
                 return audit.serve(self, take_apart(args, kwargs))
             if self._auto is not None:
-                return self._auto.serve(self, take_apart(args, kwargs))
+                way = self._auto.passes(args, kwargs)
+                if way == EAGER:
+                    return self.python(*args)
+                if way is None:
+                    return self._auto.serve(self, take_apart(args, kwargs))
         recent = self.entries.recent  # other threads may set it meanwhile
         if recent is not None and not kwargs:
             result = self._again(recent, args)

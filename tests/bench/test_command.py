@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from dualflow.__main__ import main
-from dualflow.bench import calls, closing, micro
+from dualflow.bench import auto, calls, closing, micro
 from dualflow.bench.measured import HEADER, Measured
 from tests.comparison.pages import WIDTH, browser, drawn
 from tests.modes import graphs_only
@@ -161,3 +162,15 @@ def test_the_page_has_pictures_of_what_was_measured(tmp_path, capsys):
     if browser():
         found = drawn(page, tmp_path)
         assert (found.errors, found.wide <= WIDTH) == ([], True)
+
+
+@pytest.mark.slow
+@graphs_only
+def test_auto_is_measured_beside_both_modes(capsys, monkeypatch):
+    monkeypatch.setattr(auto, "PROGRAMS", ("tiny",))
+    assert main(["bench", "auto", "--quick"]) == 0
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.startswith("tiny")]
+    assert re.search(r"20 calls +5 % +-?[\d.]+ % .* eager [\d.]+ s, compiled [\d.]+ s, auto", line)
+    assert auto.percent(2.0, 4.0, 2.1) == pytest.approx(5.0)
+    assert auto.prepared("static", "auto")[0].options["mode"] == "auto"

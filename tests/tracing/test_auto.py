@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import warnings
 
+import numpy as np
 import pytest
 
 import dualflow as df
 from dualflow.errors import FunctionWarning, TraceError
-from dualflow.tracing import auto
+from dualflow.tracing import auto, recorder
 from tests.modes import graphs_only
 
 pytestmark = graphs_only
@@ -88,6 +89,35 @@ def test_r29_nothing_is_compiled_before_python_has_taken_as_long(clock):
     assert f.recordings == 0
     calls_of(f, df.ones(3), 2)
     assert f.recordings == 1
+
+
+def test_r29_what_was_recorded_is_measured_however_long_the_recording_took(clock, monkeypatch):
+    clock.update(eager=0.03, graph=0.01)
+    f = df.function(lambda x: x * 2.0, mode="auto")
+    record = recorder.Recorder.record
+
+    def slow(self, entry, *args):
+        result = record(self, entry, *args)
+        entry.info.seconds = 1000.0
+        return result
+
+    monkeypatch.setattr(recorder.Recorder, "record", slow)
+    calls_of(f, df.ones(3), 40)
+    assert f.mode.startswith("auto: compiled")
+
+
+def test_r29_most_short_calls_go_by_unlooked_at(clock):
+    clock.update(eager=1e-5, graph=1e-6)
+    f = df.function(lambda x: x * 2.0, mode="auto")
+    calls_of(f, df.ones(3), 500)
+    (kind,) = f._auto.kinds.values()
+    assert kind.calls < 20
+    assert kind.spent == pytest.approx(500 * 1e-5, rel=0.2)
+    assert f.recordings == 0
+    calls_of(f, df.ones(3), 10_000)
+    assert f.mode.startswith("auto: compiled")
+    assert f(df.asarray([1.0, 2.0])).tolist() == [2.0, 4.0]
+    assert f(np.ones(2, "float32")).tolist() == [2.0, 2.0]
 
 
 def test_r29_a_choice_is_looked_at_again_when_times_change(clock, monkeypatch):
