@@ -111,6 +111,7 @@ def compile(
     xp: ModuleType = np,
     donate: Pairs = (),
     hurry: bool = False,
+    fast: bool = False,
 ) -> Executable:
     """Make `graph` ready to run.
 
@@ -123,6 +124,7 @@ def compile(
         donate: Pairs (input, output) that calls will offer: the output may take the memory of the
             input, so what writes it comes late.
         hurry: It will run a few times only: code is made in half of the time, and is slower.
+        fast: Results may be rounded elsewhere than node by node.
 
     Raises:
         DeviceError: There is no such target.
@@ -143,7 +145,7 @@ def compile(
     with collector_paused(), compilation(graph.name):
         gpu = int(number or 0) if name == "gpu" else None
         native = name != "interpreter" and config().target != "interpreter" and xp is np
-        graph, passes = run_passes(graph, pipeline(ops, native=native), stages)
+        graph, passes = run_passes(graph, pipeline(ops, native=native, fast=fast), stages)
         optimised = time.perf_counter()
         code = made_native(graph, donate, stages, hurry=hurry, gpu=gpu) if native else None
         if code is None:
@@ -266,11 +268,12 @@ def is_product(node: Node) -> bool:
 
 
 def pipeline(
-    ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False
+    ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False, fast: bool = False
 ) -> tuple[GraphPass, ...]:
     """The passes over graphs, in the order in which `compile` runs them."""
     from jit.passes.algebra import Algebra
     from jit.passes.cleanup import CommonSubexpressions, DeadCode
+    from jit.passes.fast import Fast
     from jit.passes.fold import FoldConstants
     from jit.passes.loops import Loops
     from jit.passes.outline import Outline
@@ -281,6 +284,7 @@ def pipeline(
         FoldConstants(foldable=is_foldable) if native else FoldConstants(),
         CommonSubexpressions(),  # so that the same value is one value to the rules
         Algebra(ops),
+        *([Fast(ops)] if fast else []),
         CommonSubexpressions(),  # what the rules made equal
         DeadCode(),  # what the rules left unused
     )

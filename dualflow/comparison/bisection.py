@@ -25,6 +25,7 @@ from jit.compiler import pipeline
 from jit.config import config
 from jit.ir.graph import Graph
 from jit.ir.text import parse
+from jit.passes.fast import Fast
 from jit.types import as_dtype
 
 RECORDING, CALL = "recording", "call"
@@ -149,7 +150,7 @@ def of_answer(name: str, answer: Answer) -> Bisection:
                 node = value.node
                 place = (node.op.name, node.source) if node else (None, None)
                 return Bisection(name, RECORDING, *place, f"{pair.name}: {told}")
-    blame = judge().blame(graph, witness.arrays, passes())
+    blame = judge().blame(graph, witness.arrays, passes(fast=answer.fast))
     if blame is None:
         return Bisection(name, CALL, what=what)
     return Bisection(
@@ -162,10 +163,10 @@ def judge() -> Judge:
     return Judge(eager_values, difference)
 
 
-def passes() -> list[Any]:
+def passes(*, fast: bool = False) -> list[Any]:
     """Those that run here and now."""
     off = config().passes_off
-    return [each for each in pipeline(registry, native=True) if each.name not in off]
+    return [each for each in pipeline(registry, native=True, fast=fast) if each.name not in off]
 
 
 # ----- scripts -----
@@ -217,7 +218,7 @@ def check(graph: str, inputs: Sequence[tuple[str, Sequence[int], str]], stage: s
     """
     parsed: Graph = parse(graph, registry)
     arrays = [unpacked(*x) for x in inputs]
-    found = judge().blame(parsed, arrays, passes())
+    found = judge().blame(parsed, arrays, passes(fast=stage == Fast.name))
     if found is None:
         sys.stdout.write(f"no difference any more; it was {stage}\n")
         return

@@ -16,6 +16,7 @@ from dualflow.comparison.accuracy import Accuracy, accuracy, worst
 from dualflow.comparison.agreement import Agreement, agreement
 from dualflow.comparison.divergence import Place, first_divergence
 from dualflow.comparison.memory import peak_bytes
+from dualflow.comparison.price import price
 from dualflow.comparison.report import Comparison, count
 from dualflow.comparison.snapshot import Snapshot
 from dualflow.comparison.steps import Step, step_times
@@ -141,7 +142,12 @@ class Answer:
         """The first op whose values differ, if results do."""
         if self.graph is None or all(output.identical for output in self.outputs()):
             return None
-        return first_divergence(self.graph, self.witness.arrays)
+        return first_divergence(self.graph, self.witness.arrays, fast=self.fast)
+
+    @property
+    def fast(self) -> bool:
+        """Whether graphs may be rounded elsewhere than Python."""
+        return self.function.options["fast"]
 
     def accuracy(self) -> Accuracy | None:
         """How far both modes are from float64."""
@@ -196,6 +202,7 @@ class Both:
         effects, lost = self.effects(answers[0].function)
         facts = self.costs(answers[0].function, calls)
         facts |= self.what_ran(answers[0], facts["compiled"].median)
+        facts["price"] = price(self, answers[0].function, facts["compiled"].calls)
         return Comparison(
             name=answers[0].function.name,
             place=defined_at(self.python),
@@ -214,9 +221,11 @@ class Both:
 
     # ----- the same answer? -----
 
-    def decorated(self, python: Callable[..., Any]) -> Function:
-        """A new decorated function."""
-        made = decorate(**self.options)(python)
+    def decorated(
+        self, python: Callable[..., Any], options: dict[str, Any] | None = None
+    ) -> Function:
+        """A new decorated function, with the user's options by default."""
+        made = decorate(**(self.options if options is None else options))(python)
         assert isinstance(made, Function)
         return made
 
@@ -244,9 +253,9 @@ class Both:
         wanted = not self.snapshot.writes if gradients is None else gradients
         return [self.answer(self.python), *(self.gradients() if wanted else ())]
 
-    def answer(self, python: Callable[..., Any]) -> Answer:
+    def answer(self, python: Callable[..., Any], options: dict[str, Any] | None = None) -> Answer:
         """What a function gives in both modes."""
-        function = self.decorated(python)
+        function = self.decorated(python, options)
         with keeping() as graphs:
             self.settle(function)
         witness = Witness(function, self.call)

@@ -36,12 +36,13 @@ class Place:
         return f"{self.op} at {self.line}" if self.line else self.op
 
 
-def first_divergence(graph: Graph, arrays: Sequence[Any]) -> Place | None:
+def first_divergence(graph: Graph, arrays: Sequence[Any], *, fast: bool = False) -> Place | None:
     """The first op of a graph whose compiled value has other bits than the eager one.
 
     Args:
         graph: As it was recorded.
         arrays: One for each input.
+        fast: As it was compiled.
 
     Returns:
         None where the compiled graph gives eager's bits.
@@ -51,7 +52,7 @@ def first_divergence(graph: Graph, arrays: Sequence[Any]) -> Place | None:
     def differs(count: int) -> bool:
         values = graph.outputs if count == len(graph.nodes) else needed(graph, count)
         try:
-            made = jit.compile(beginning(graph, count), ops=registry)(arrays)
+            made = jit.compile(beginning(graph, count), ops=registry, fast=fast)(arrays)
         except GuardMiss:
             return True
         return any(difference(x, wanted[value]) for x, value in zip(made, values, strict=True))

@@ -176,7 +176,9 @@ def planned(both: Both) -> Plan:
     paths = [path for entry in function.entries.values() for path in entry.parts]
     explained = function.explain()
     given = [graphs[path.executable] for path in paths if path.executable in graphs]
-    programs = [program for graph in given if (program := program_of(graph)) is not None]
+    fast = function.options["fast"]
+    made = (program_of(graph, fast=fast) for graph in given)
+    programs = [program for program in made if program is not None]
     launches = [step for program in programs for step in program.launches()]
     hosts = [s for program in programs for s in program.steps if isinstance(s, HostStep)]
     memory = [bytes_of(program) for program in programs]
@@ -276,9 +278,9 @@ def values_beside(x: Any) -> list[Any]:
 # ----- what would be made -----
 
 
-def program_of(graph: Graph) -> Program | None:
+def program_of(graph: Graph, *, fast: bool = False) -> Program | None:
     """The launches of a graph, without their code; None where only the interpreter can run it."""
-    for each in pipeline(registry, native=True):
+    for each in pipeline(registry, native=True, fast=fast):
         graph = each.run(graph)
     try:
         return launches_of(graph.name, lower_for_code(graph), host_target()).program

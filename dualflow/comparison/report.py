@@ -17,6 +17,7 @@ from typing import Any
 from dualflow.comparison import page
 from dualflow.comparison.accuracy import Accuracy
 from dualflow.comparison.agreement import FARTHEST, Agreement
+from dualflow.comparison.price import Price
 from dualflow.comparison.steps import Step
 from dualflow.comparison.timing import FirstCall, Timing, break_even
 from jit.report import Part
@@ -60,6 +61,7 @@ class Comparison:
         effects: What a call does besides computing: lines that it prints, writes to Python's state.
         lost: How many of the lines a call from a graph lacks.
         trial: The calls were made to compare only, so how many there were means nothing.
+        price: What `exact=True` costs, if the function is decorated so.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Comparison:
     effects: int | None = None
     lost: int = 0
     trial: bool = False
+    price: Price | None = None
 
     @property
     def worst(self) -> Agreement:
@@ -134,6 +137,7 @@ class Comparison:
             ("same answer?", *self._same()),
             ("faster?", *self._faster()),
             ("worth it?", *self._worth()),
+            *([("exact?", *self._exact(self.price))] if self.price else []),
             ("memory", "", self._memory()),
             ("what ran", "", *self._ran()),
         ]
@@ -201,6 +205,22 @@ class Comparison:
         """Where the kernels came from: that decides what compiling took."""
         ways = [f"{n} {way}" for way, n in self.found.items() if n]
         return f" ({', '.join(ways)})" if ways else ""
+
+    def _exact(self, price: Price) -> tuple[str, ...]:
+        """That every bit was looked at, and what it would bring to give some up."""
+        share = price.share
+        cost = f"costs {share:.0%}" if share > NOTICEABLE - 1 else "costs nothing that can be told"
+        worst, taken = price.worst, duration(price.exact.median)
+        apart = "which gives the same bits here"
+        if worst is not None:
+            relative = scientific(worst.relative)
+            apart = f"which differs by {worst.ulp:,} ULP (worst: {worst.name}, {relative} relative)"
+        return (
+            "yes",
+            f"{count(price.ways, 'way')} through it checked bit by bit",
+            f"{cost}: {taken}; with fast=True {spread(price.fast)},",
+            apart,
+        )
 
     def _memory(self) -> str:
         sizes = f"eager {size(self.eager_bytes)}, {self.mode} {size(self.compiled_bytes)}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -51,10 +52,43 @@ def serve(function: Function, call: Call) -> Any:
         return function._run(entry, call)
 
 
-def is_due(share: float) -> bool:
-    """Whether a call of a function of which this share is audited is audited now."""
-    share = share or float(modes.mode() == "audit")
+def is_due(options: dict[str, Any]) -> bool:
+    """Whether a call of a function with these options is audited now."""
+    share = options["audit"] or float(modes.mode() == "audit" and not options["fast"])
     return share > 0.0 and chance.random() < share
+
+
+class Exact:
+    """Has each way through a function checked by the first call that it serves.
+
+    Ways that join are one, which is checked again when it has grown.
+    """
+
+    def __init__(self) -> None:
+        self.checked: WeakKeyDictionary[Path | Joined, int] = WeakKeyDictionary()
+        self._recordings = 0  # when all ways were checked
+
+    def is_due(self, function: Function) -> bool:
+        """Whether there may be a way that no call was checked on."""
+        if self._recordings == function.recordings:
+            return False
+        ways = [way for entry in function.entries.values() for way in entry.paths]
+        if not all(map(self.knows, ways)):
+            return True
+        self._recordings = function.recordings
+        return False
+
+    def knows(self, way: Path | Joined) -> bool:
+        """Whether a way was checked as it is."""
+        return self.checked.get(way) == len(way.parts)
+
+    def serve(self, function: Function, call: Call) -> Any:
+        """Serves a call, in both ways where its way was not checked yet."""
+        entry = function._entry_of(call)
+        if entry.segments is not None:
+            return function._in_segments(call)
+        with using(checker=Once(function, call, self)):
+            return function._run(entry, call)
 
 
 class Foreseen(Exception):  # noqa: N818 - stops a call before it writes
@@ -243,6 +277,33 @@ class Audit(Unrecorded):
         self._grads.setdefault(variable, variable._grad)
 
     check = Unrecorded._nothing  # a recording shows what it computes: that is Python's
+
+
+class Once(Audit):
+    """A call that is served in both ways if it is the first one that its way serves.
+
+    Args:
+        function: What is called.
+        call: The arguments.
+        exact: Knows which ways were checked.
+    """
+
+    def __init__(self, function: Function, call: Call, exact: Exact) -> None:
+        super().__init__(function, call)
+        self._exact = exact
+
+    def follow(self, path: Path | Joined, tensors: list[Tensor], numbers: Sequence[Any]) -> Any:
+        """Serves the call.
+
+        Raises:
+            AuditError: Both ways were gone, and differ.
+        """
+        if self._exact.knows(path):
+            with using(checker=None):
+                return path.call(tensors, numbers)
+        result = super().follow(path, tensors, numbers)
+        self._exact.checked[path] = len(path.parts)
+        return result
 
 
 def of_segments() -> Any:

@@ -25,6 +25,8 @@ def function(
     on_limit: str = "segments",
     strict: bool = False,
     background: bool = False,
+    exact: bool = False,
+    fast: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def function(
     python: Callable[..., Any] | None = None,
@@ -38,6 +40,8 @@ def function(
     on_limit: str = "segments",
     strict: bool = False,
     background: bool = False,
+    exact: bool = False,
+    fast: bool = False,
 ) -> Any:
     """Decorator: the function is recorded as it runs, and later calls run from the recorded graph.
 
@@ -55,6 +59,11 @@ def function(
             longest time makes room).
         strict: Raise where the function would otherwise run in segments.
         background: Compile in a thread of its own; until the code is ready, calls run in Python.
+        exact: The first call that each way through the function serves runs in Python as well, and
+            an `AuditError` tells if a single bit differs. `f.report()` says what that costs: how
+            much faster `fast=True` is.
+        fast: Graphs may round elsewhere than Python, as in `x / 3` by a product; `f.report()` says
+            by how much results differ then.
 
     Returns:
         A `Function` with the same signature.
@@ -73,6 +82,9 @@ def function(
         raise ValueError(f"mode={mode!r}: compiled, eager or auto")
     if not 0 <= audit <= 1:
         raise ValueError(f"audit={audit!r}: a share from 0 to 1")
+    if fast and (exact or audit):
+        given = "exact=True" if exact else f"audit={audit!r}"
+        raise ValueError(f"fast=True and {given}: one gives bits up that the other insists on")
     options = {
         "input_signature": None if input_signature is None else tuple(input_signature),
         "mode": mode,
@@ -82,6 +94,8 @@ def function(
         "on_limit": on_limit,
         "strict": strict,
         "background": background,
+        "exact": exact,
+        "fast": fast,
     }
 
     def decorate(python: Any) -> Any:

@@ -36,6 +36,7 @@ class Function(Decorated):
 
     Attributes:
         python: The undecorated function.
+        exact: What has its ways checked, if it is decorated so.
     """
 
     def __init__(self, python: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -45,7 +46,10 @@ class Function(Decorated):
         self._names = names_by_place(python)
         self.calls = 0
         self.from_graph = self.audited = 0
-        self._unusual = options["mode"] != "compiled" or options["audit"] > 0.0
+        self.exact = audit.Exact() if options["exact"] else None
+        self._unusual = (
+            options["mode"] != "compiled" or options["audit"] > 0.0 or self.exact is not None
+        )
         self._auto = Auto() if options["mode"] == "auto" else None
         self._limits = Limits(self.name, python, options, self.entries)
         self._arrivals = Arrivals(self.entries, self._limits, background=options["background"])
@@ -70,8 +74,10 @@ class Function(Decorated):
         if self._unusual or modes.mode() != "compiled":
             if self._is_off():
                 return self._eager(take_apart(args, kwargs))
-            if audit.is_due(self.options["audit"]):
+            if audit.is_due(self.options):
                 return audit.serve(self, take_apart(args, kwargs))
+            if self.exact is not None and self.exact.is_due(self):
+                return self.exact.serve(self, take_apart(args, kwargs))
             if self._auto is not None:
                 way = self._auto.passes(args, kwargs)
                 if way == EAGER:

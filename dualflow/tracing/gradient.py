@@ -52,11 +52,14 @@ class CallGradient:
         unrecorded: set[Node],
         plain: Callable[[list[Any]], list[Any]],
         target: str | None = None,
+        *,
+        fast: bool = False,
     ) -> None:
         self.name = f"call of {graph.name}"
         self.graph = graph
         self.unrecorded = unrecorded
         self.target = target
+        self.fast = fast
         self._plain = plain
         self._alias_of = {slot: alias_of(graph, graph.outputs[slot]) for slot in tracked}
         self.slots = tracked

@@ -30,6 +30,7 @@ class Limits:
         entries: Its traces.
 
     Attributes:
+        fast: Whether graphs may be rounded elsewhere than Python.
         lock: Held while traces are added and dropped; not while code of the user's runs, which may
             wait for a thread that waits for us.
         reached: Why calls of new kinds run in segments; None as long as they are recorded.
@@ -41,6 +42,7 @@ class Limits:
     def __init__(
         self, name: str, python: Callable[..., Any], options: dict[str, Any], entries: Entries
     ) -> None:
+        self.fast: bool = options.get("fast", False)
         self.lock = threading.RLock()
         self.reached: str | None = None
         self.retraces = Retraces()

@@ -7,7 +7,7 @@ bits of a sum depend on it. A result that nobody uses is left out, for zero time
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
 import jit
@@ -45,6 +45,7 @@ class Recorded(Protocol):
     tracked: list[int]
     unrecorded: set[Node]
     target: str | None
+    fast: bool
 
 
 class Pair:
@@ -59,7 +60,7 @@ class Pair:
     def __init__(self, call: Recorded, asked: Asked) -> None:
         self.guesses: list[Guess] = []
         self.asked = asked
-        self._target = call.target
+        self._compile = partial(jit.compile, target=call.target, ops=registry, fast=call.fast)
         self._shapes = [value.type.shape for value in call.graph.inputs]
         self._backwards: dict[frozenset[int], jit.Executable] = {}
         with recording_guesses(self.guesses):
@@ -86,7 +87,7 @@ class Pair:
     @cached_property
     def forward(self) -> jit.Executable:
         """Computes outputs and residuals."""
-        return jit.compile(self._graphs[0], self._target, ops=registry)
+        return self._compile(self._graphs[0])
 
     def backward(self, summed: frozenset[int]) -> jit.Executable:
         """Computes gradients, of residuals, cotangents, and what has arrived at some inputs."""
@@ -96,7 +97,7 @@ class Pair:
             sums = graph.inputs[len(graph.inputs) - len(self.reached) :]
             absent = {v for k, v in zip(self.reached, sums, strict=True) if k not in summed}
             graph = without_sums(graph, absent) if absent else graph
-            found = self._backwards[summed] = jit.compile(graph, self._target, ops=registry)
+            found = self._backwards[summed] = self._compile(graph)
         return found
 
     def fits(self, inputs: Sequence[Tensor]) -> bool:

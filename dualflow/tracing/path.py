@@ -138,7 +138,11 @@ class Path:
         self._gifts = Gifts(self.cells, arguments, self._written)
         with recording_guesses(recorded.guesses):
             self.executable = jit.compile(
-                recorded.graph, recorded.target, ops=registry, donate=self._gifts.pairs
+                recorded.graph,
+                recorded.target,
+                ops=registry,
+                donate=self._gifts.pairs,
+                fast=recorded.fast,
             )
         self._prologue = recorded.finish()
         self._states, self._settings = recorded.states, recorded.settings
@@ -152,7 +156,12 @@ class Path:
         slots = [self._leaves[k] for k in self._tracked]
         tracked = [slot for slot in slots if isinstance(slot, int)]
         return CallGradient(
-            recorded.graph, tracked, recorded.unrecorded, self._run, recorded.target
+            recorded.graph,
+            tracked,
+            recorded.unrecorded,
+            self._run,
+            recorded.target,
+            fast=recorded.fast,
         )
 
     @property

@@ -49,6 +49,7 @@ class Recorded:
         states: What people call the numbers that Python keeps somewhere.
         settings: What it relies on in dualflow's own objects.
         target: What the graph is compiled for: where its tensors lie; None is the default.
+        fast: Whether it may be rounded elsewhere than in Python.
     """
 
     graph: Graph
@@ -71,6 +72,7 @@ class Recorded:
     settings: Settings = field(default_factory=Settings)
     bare: Callable[[list[Any]], Any] | None = None
     target: str | None = None
+    fast: bool = False
 
 
 def recorded(trace: Trace, result: Any) -> Recorded:
@@ -112,6 +114,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         states=trace.scalars.states,
         settings=trace.settings,
         target=trace.target,
+        fast=trace.fast,
         check=check,
         equals=trace.equals,
         unrecorded=trace.unrecorded,

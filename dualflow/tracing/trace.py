@@ -81,6 +81,7 @@ class Trace(Placed):
         self.cells: list[Cell] = []
         self.answers: list[bool | int] = []
         self.stopped: str | None = None
+        self.fast = False
         self.refusals: list[Refusal] = []
         self.start = next(clock)
         self.unrecorded: set[Node] = set()

@@ -23,7 +23,7 @@ _pipelines = itertools.count()
 
 @dataclass(frozen=True)
 class GraphPass:
-    """Graph -> Graph: valid in, valid out, the same results in every bit.
+    """Graph -> Graph: valid in, valid out, the same results in every bit (`fast`: nearly).
 
     Fields of a subclass are its options. A pass leaves its argument as it is, and takes time linear
     in the number of nodes.

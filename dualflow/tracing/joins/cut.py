@@ -299,6 +299,7 @@ class Cut:
             equals=Equals((), {}),
             unrecorded=unrecorded,
             target=self._trace.target,
+            fast=self._trace.fast,
         )
 
     def result(self, leaves: list[Any]) -> Any:
