@@ -15,6 +15,7 @@ from dualflow import docs
 ROOT = Path(__file__).parents[1]
 PROMISED = "function tape numerics promotion ops names errors architecture".split()
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))
+CODE = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -52,7 +53,7 @@ def test_the_command_checks():
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES])
 def test_links_lead_somewhere(page):
-    text = (ROOT / page).read_text()
+    text = CODE.sub("code", (ROOT / page).read_text())
     for link in LINK.findall(text):
         if link.startswith("http"):
             continue
