@@ -11,15 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from dualflow.core.op import Op, values
+import numpy as np
+
+from dualflow.core.op import Op, registry, values
 from jit.dims import Dim, Extent
 from jit.ir import builtin
+from jit.ir.call import Body
 from jit.ir.graph import Graph, Value
 from jit.ir.interpret import bound
 from jit.ir.loop import loop, repeated
 from jit.ir.op import OpDef
+from jit.types import TensorType
+
+if TYPE_CHECKING:
+    from jit.compiler import Executable
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,7 +52,10 @@ class LoopOp(OpDef):
 
 
 def evaluate(xp: ModuleType, *arrays: Any, body: Graph, **attrs: Any) -> Any:
-    """Runs the body step by step, each op as it is where it is called by itself."""
+    """Runs the body: many steps in native code, few or others op by op, which has the same bits."""
+    if xp is np and attrs["count"] >= MANY and (native := compiled(body, arrays, attrs)):
+        results = native(list(arrays))
+        return results[0] if len(results) == 1 else tuple(results)
 
     def run(given: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
         found: dict[Value, Any] = dict(zip(body.inputs, given, strict=True))
@@ -63,6 +74,29 @@ def evaluate(xp: ModuleType, *arrays: Any, body: Graph, **attrs: Any) -> Any:
 
     results = repeated(run, arrays, xp=xp, **attrs)
     return results[0] if len(results) == 1 else tuple(results)
+
+
+def compiled(body: Graph, arrays: Sequence[Any], attrs: dict[str, Any]) -> Executable | None:
+    """The loop in native code; None where some of it is left to Python."""
+    if not isinstance(body, Body):
+        return None
+    if body not in _compiled:
+        _compiled[body] = None
+        types = [TensorType(x.shape, x.dtype) for x in arrays]
+        if types == [value.type for value in body.inputs]:
+            import jit
+
+            graph = Graph("loop")
+            inputs = [graph.input(x) for x in types]
+            graph.outputs = list(graph.add(looped, inputs, {**attrs, "body": body}))
+            made = jit.compile(graph, ops=registry)
+            if made.mode == "compiled" and not made.host_steps:
+                _compiled[body] = made
+    return _compiled[body]
+
+
+MANY = 100  # steps that are worth compiling
+_compiled: WeakKeyDictionary[Body, Executable | None] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)

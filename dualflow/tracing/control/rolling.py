@@ -25,6 +25,8 @@ from dualflow.tracing.residuals import dependent
 from dualflow.tracing.trace import Trace
 from jit.dims import Extent
 from jit.ir import builtin
+from jit.ir.builtin import builtin_ops
+from jit.ir.call import Body
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.loop import row
 from jit.types import kind
@@ -116,6 +118,34 @@ class Roll:
         Returns:
             None where the step cannot be a body; the graph is as it was.
         """
+        closed = self.closed(stacks)
+        if closed is None:
+            return None
+        body, tensors, late = closed
+        size, nodes = len(self._carry), self._trace.graph.nodes
+        body.outputs = [*body.inputs[:size], *body.outputs]
+        nodes[self._start :] = self._left(late)
+        attrs = {
+            "count": count,
+            "carried": tuple(range(size, 2 * size)),
+            "stacked": tuple([not size <= k < 2 * size for k in range(len(body.outputs))]),
+            "body": Body.of(body),
+        }
+        made = bind(looped, (*self._carry, *tensors), attrs)  # pyright: ignore[reportArgumentType]
+        return list(made) if isinstance(made, tuple) else [made]
+
+    def closed(
+        self, stacks: Sequence[tuple[Tensor, Extent]] = ()
+    ) -> tuple[Graph, list[Tensor], set[Value]] | None:
+        """What the step has computed as a graph of its own.
+
+        Args:
+            stacks: As above.
+
+        Returns:
+            The graph, of the carry, of what comes from outside, and of the stacks; the last two;
+            and the values that depend on the carry and the rows. None where there is no such graph.
+        """
         if not self.is_of_trace:
             return None
         trace, nodes = self._trace, self._trace.graph.nodes
@@ -124,30 +154,19 @@ class Roll:
         inside = [x for x in nodes[self._first :] if self._belongs(x, late)]
         own = {*carries, *rows, *[value for node in inside for value in node.outputs]}
         outside = self._outside(inside, own)
-        if outside is None or not all(node.op.pure for node in inside):
+        if outside is None:
             return None
-        body, constants = Graph("body"), outside.constants
+        body = Graph("body")
         new_of = {x: body.input(x.type) for x in [*carries, *outside.values]}
-        for node in constants:
+        for node in outside.constants:
             body.append_copy(node, new_of)
         for value, (stack, at) in zip(rows, stacks, strict=True):
             given = body.input(stack.type)
             (new_of[value],) = body.add(row, (given,), {"at": at}, (value.type,))
         for node in inside:
             self._copy(node, body, new_of)
-        outs = [new_of[x] for x in self._results]
-        body.outputs = [*[new_of[x] for x in carries], *outs]
-        nodes[self._start :] = self._left(late)
-        count_in = len(carries)
-        attrs = {
-            "count": count,
-            "carried": tuple(range(count_in, 2 * count_in)),
-            "stacked": tuple([not count_in <= k < 2 * count_in for k in range(len(body.outputs))]),
-            "body": body,
-        }
-        args = (*self._carry, *outside.tensors, *[stack for stack, _ in stacks])
-        made = bind(looped, args, attrs)  # pyright: ignore[reportArgumentType]
-        return list(made) if isinstance(made, tuple) else [made]
+        body.outputs = [new_of[x] for x in self._results]
+        return body, [*outside.tensors, *[stack for stack, _ in stacks]], late
 
     @staticmethod
     def _belongs(node: Node, late: set[Value]) -> bool:
@@ -156,7 +175,7 @@ class Roll:
         What is the same in each step belongs to it too, so that gradients are summed step by step.
         """
         before = node.op in (registry["assigned"], registry["stop_gradient"])
-        return node.op is not builtin.constant and not (before and late.isdisjoint(node.outputs))
+        return node.op.name not in builtin_ops and not (before and late.isdisjoint(node.outputs))
 
     def _left(self, late: set[Value]) -> list[Node]:
         """The nodes that stay in the graph: what somebody else may have seen, and constants."""
