@@ -130,6 +130,29 @@ def test_what_is_compiled_does_not_depend_on_the_number_of_steps(python, long):
 
 
 @graphs_only
+def test_a_layer_is_trained_by_one_loop_each_way():
+    cell = df.nn.LSTMCell(4, 3)
+    parameters = list(cell.parameters())
+
+    def trained(xs, h):
+        def step(state, x):
+            h, c = cell(x, state)
+            return (h, c), h
+
+        with df.GradientTape() as tape:
+            _, ys = df.scan(step, (h, h), xs)
+            loss = (ys * ys).sum()
+        return loss, tape.gradient(loss, parameters)
+
+    xs, h = values(9, 2, 4), values(2, 3)
+    f = df.function(trained, strict=True)
+    loss, gradients = f(xs, h)
+    wanted, slopes = trained(xs, h)
+    assert list(map(bits, [loss, *gradients])) == list(map(bits, [wanted, *slopes]))
+    assert len(loops_of(f)) == 2
+
+
+@graphs_only
 def test_a_loop_is_one_node_and_one_step_of_native_code():
     f = df.function(lambda xs, h: df.scan(rnn(df.asarray(W)), h, xs))
     f(values(30, WIDTH), values(WIDTH))

@@ -196,11 +196,11 @@ class Roll:
     def _outside(self, inside: list[Node], own: set[Value]) -> Outside | None:
         """What the step has read from outside; None where that cannot be told."""
         found = dict.fromkeys([x for node in inside for x in node.inputs] + self._results)
-        found = [x for x in found if x not in own]
+        found = dict.fromkeys([x for x in found if x not in own])
         made = Outside()
         known: dict[Value, Tensor] = {}
         for value, tensor in self._noted:
-            if known.setdefault(value, tensor).record is not tensor.record:
+            if value in found and known.setdefault(value, tensor).record is not tensor.record:
                 return None  # one value in two roles
         for value in found:
             if value.node is not None and value.node.op is builtin.constant:
