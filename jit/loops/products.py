@@ -108,6 +108,14 @@ class ProductNest:
         even = -(-self.rows // -(-self.rows // ROWS))
         return -(-even // height) * height
 
+    def _room(self, each: int) -> int:
+        """Rows that tiles reach in a strip of `each`: the last one may stand out over its end."""
+        return each if self._is_even(each) else -(-each // self.height) * self.height
+
+    def _is_even(self, each: int) -> bool:
+        """Whether all items have so many rows."""
+        return isinstance(self.rows, int) and self.rows % each == 0
+
     def _by_width(self, start: Operand, stop: Operand, each: int) -> None:
         """Full strips, and the last one, which may be narrower."""
         w, width, columns = self.w, self.tiling.width, size_of(self.tiling.columns)
@@ -133,9 +141,10 @@ class ProductNest:
         )
         w, several = self.w, self.cut is not None
         apart = several or sum(task.cost for task in self.group.tasks[1:]) > SHORT
-        totals = self.alloc("totals", each * width, "stack") if apart else None
+        size = self._room(each) * width
+        totals = self.alloc("totals", size, "stack") if apart else None
         if totals is not None and several:
-            with w.loop(index(0), index(each * width), hint=self.hint("lane")) as k:
+            with w.loop(index(0), index(size), hint=self.hint("lane")) as k:
                 w.store(totals, k, w.number(-0.0, VType(totals.dtype)))
         with self._chains() as (first, last):
             panel = self._pack(first, last)
@@ -161,7 +170,7 @@ class ProductNest:
     def _row_tiles(self, start: Operand, stop: Operand, each: int) -> Iterator[tuple[int, Operand]]:
         """Tiles of rows: full ones, then one of what is left. Each is written inside its loop."""
         w, height = self.w, self.height
-        if isinstance(self.rows, int) and self.rows % each == 0:
+        if self._is_even(each):
             whole = each // height * height
             left = each - whole
             full = w.let("add", start, index(whole))
