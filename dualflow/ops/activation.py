@@ -129,6 +129,9 @@ def leaky_relu(x: Any, /, negative_slope: float = 0.01) -> Tensor:
     Returns:
         Tensor of the shape of `x`.
 
+    Raises:
+        DTypeError: `x` holds other values.
+
     Example:
         >>> import dualflow as df
         >>> df.nn.functional.leaky_relu(df.asarray([-1.0, 2.0]), 0.5).tolist()
@@ -150,6 +153,9 @@ def elu(x: Any, /, alpha: float = 1.0) -> Tensor:
 
     Returns:
         Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
 
     Example:
         >>> import dualflow as df
@@ -208,6 +214,9 @@ def softplus(x: Any, /, beta: float = 1.0) -> Tensor:
 
     Returns:
         Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
 
     Example:
         >>> import dualflow as df

@@ -39,6 +39,9 @@ def hardtanh(x: Any, /, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     Returns:
         Tensor of the shape of `x`.
 
+    Raises:
+        DTypeError: `x` holds other values.
+
     Example:
         >>> import dualflow as df
         >>> df.nn.functional.hardtanh(df.asarray([-3.0, 0.5])).tolist()
@@ -49,79 +52,280 @@ def hardtanh(x: Any, /, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
 
 @composite(accepts="real", public=False)
 def relu6(x: Any, /) -> Tensor:
-    """Each element, but at least 0 and at most 6 (Krizhevsky, 2010)."""
+    """Each element, but at least 0 and at most 6 (Krizhevsky, 2010).
+
+    Args:
+        x: Tensor of any shape; real numbers.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.relu6(df.asarray([-1.0, 3.0, 9.0])).tolist()
+        [0.0, 3.0, 6.0]
+    """
     return clip(x, 0, 6)
 
 
 @composite(accepts="floating", public=False)
 def hardsigmoid(x: Any, /) -> Tensor:
-    """`relu6(x + 3) / 6`: a sigmoid of three straight lines (Courbariaux and others, 2015)."""
+    """`relu6(x + 3) / 6`: a sigmoid of three straight lines (Courbariaux and others, 2015).
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.hardsigmoid(df.asarray([-4.0, 0.0, 4.0])).tolist()
+        [0.0, 0.5, 1.0]
+    """
     return clip(x + 3, 0, 6) / 6
 
 
 @composite(accepts="floating", public=False)
 def hardswish(x: Any, /) -> Tensor:
-    """`x * hardsigmoid(x)` (Howard and others, 2019)."""
+    """`x * hardsigmoid(x)` (Howard and others, 2019).
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.hardswish(df.asarray([0.0, 1.5, 4.0])).tolist()
+        [0.0, 1.125, 4.0]
+    """
     return x * (clip(x + 3, 0, 6) / 6)
 
 
 @composite(accepts="floating", public=False)
 def hardshrink(x: Any, /, lambd: float = 0.5) -> Tensor:
-    """Each element, or 0 where it is within `lambd` of 0."""
+    """Each element, or 0 where it is within `lambd` of 0.
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+        lambd: Half the width of what becomes 0.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.hardshrink(df.asarray([-1.0, 0.25, 2.0])).tolist()
+        [-1.0, 0.0, 2.0]
+    """
     return where(abs(x) > lambd, x, 0)
 
 
 @composite(accepts="floating", public=False)
 def softshrink(x: Any, /, lambd: float = 0.5) -> Tensor:
-    """Each element moved towards 0 by `lambd`, and 0 where it is nearer."""
+    """Each element moved towards 0 by `lambd`, and 0 where it is nearer.
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+        lambd: How far elements are moved.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.softshrink(df.asarray([-1.0, 0.25, 2.0])).tolist()
+        [-0.5, 0.0, 1.5]
+    """
     return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, 0 * x))
 
 
 @composite(accepts="floating", public=False)
 def softsign(x: Any, /) -> Tensor:
-    """`x / (1 + |x|)` of each element."""
+    """`x / (1 + |x|)` of each element.
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.softsign(df.asarray([-1.0, 0.0, 3.0])).tolist()
+        [-0.5, 0.0, 0.75]
+    """
     return x / (1 + abs(x))
 
 
 @composite(accepts="floating", public=False)
 def tanhshrink(x: Any, /) -> Tensor:
-    """`x - tanh(x)` of each element."""
+    """`x - tanh(x)` of each element.
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> round(df.nn.functional.tanhshrink(df.asarray([1.0])).item(), 4)
+        0.2384
+    """
     return x - tanh(x)
 
 
 @composite(accepts="floating", public=False, vjps=(lambda g, y, x: g * sigmoid(-x),))
 def logsigmoid(x: Any, /) -> Tensor:
-    """The logarithm of `sigmoid(x)`, without underflow."""
+    """The logarithm of `sigmoid(x)`, without underflow.
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.logsigmoid(df.asarray([-1000.0, 1000.0])).tolist()
+        [-1000.0, 0.0]
+    """
     return minimum(x, 0) - log1p(exp(-abs(x)))
 
 
 @composite(accepts="floating", public=False)
 def selu(x: Any, /) -> Tensor:
-    """ELU with the scale that keeps mean 0 and variance 1 (Klambauer and others, 2017)."""
+    """ELU with the scale that keeps mean 0 and variance 1 (Klambauer and others, 2017).
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> [round(y, 3) for y in df.nn.functional.selu(df.asarray([-1.0, 0.0, 1.0])).tolist()]
+        [-1.111, 0.0, 1.051]
+    """
     return SELU_SCALE * elu(x, SELU_ALPHA)
 
 
 @composite(accepts="floating", public=False)
 def celu(x: Any, /, alpha: float = 1.0) -> Tensor:
-    """Each element, or `alpha * (exp(x / alpha) - 1)` where it is negative (Barron, 2017)."""
+    """Each element, or `alpha * (exp(x / alpha) - 1)` where it is negative (Barron, 2017).
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+        alpha: How far below 0 it goes.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> [round(y, 3) for y in df.nn.functional.celu(df.asarray([-1.0, 2.0]), 2.0).tolist()]
+        [-0.787, 2.0]
+    """
     return where(x > 0, x, alpha * elu(x / alpha))
 
 
 @composite(accepts="floating", public=False)
 def mish(x: Any, /) -> Tensor:
-    """`x * tanh(softplus(x))` of each element (Misra, 2019)."""
+    """`x * tanh(softplus(x))` of each element (Misra, 2019).
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> round(df.nn.functional.mish(df.asarray([1.0])).item(), 4)
+        0.8651
+    """
     return x * tanh(softplus(x))
 
 
 @composite(accepts="real", public=False)
 def threshold(x: Any, /, threshold: float, value: float) -> Tensor:
-    """Each element, or `value` where it is not above `threshold`."""
+    """Each element, or `value` where it is not above `threshold`.
+
+    Args:
+        x: Tensor of any shape; real numbers.
+        threshold: What elements have to exceed.
+        value: What stands for the others.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.threshold(df.asarray([-1.0, 0.5, 2.0]), 1.0, 0.0).tolist()
+        [0.0, 0.0, 2.0]
+    """
     return where(x > threshold, x, value)
 
 
 @composite(tensors=2, accepts="floating", public=False)
 def prelu(x: Any, weight: Any, /) -> Tensor:
-    """Each element, or `weight` times it where it is negative; `weight` broadcasts with `x`."""
+    """Each element, or `weight` times it where it is negative; `weight` broadcasts with `x`.
+
+    Args:
+        x: Tensor of any shape; floating numbers; integers become float32.
+        weight: Tensor of slopes that broadcasts with `x`.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds other values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.prelu(df.asarray([-4.0, 2.0]), 0.25).tolist()
+        [-1.0, 2.0]
+    """
     return where(x > 0, x, x * weight)
 
 
@@ -137,6 +341,12 @@ def glu(x: Any, axis: int = -1, **foreign: Never) -> Tensor:
 
     Raises:
         ShapeError: The extent is odd.
+        AxisError: `x` has no such axis.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.glu(df.asarray([1.0, 2.0, 0.0, 0.0])).tolist()
+        [0.5, 1.0]
     """
     if foreign:
         raise refused("glu", foreign)
@@ -154,7 +364,23 @@ def glu(x: Any, axis: int = -1, **foreign: Never) -> Tensor:
 
 
 def softmin(x: Any, axis: int = -1, **foreign: Never) -> Tensor:
-    """`softmax(-x)` along an axis: large where `x` is small."""
+    """`softmax(-x)` along an axis: large where `x` is small.
+
+    Args:
+        x: Tensor with one dimension or more; integers become float32.
+        axis: The axis along which they sum to 1.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        AxisError: `x` has no such axis.
+
+    Example:
+        >>> import dualflow as df
+        >>> [round(y, 3) for y in df.nn.functional.softmin(df.asarray([0.0, 1.0])).tolist()]
+        [0.731, 0.269]
+    """
     if foreign:
         raise refused("softmin", foreign)
     return softmax(-as_tensor(x), axis)
@@ -180,6 +406,14 @@ def rrelu(
 
     Returns:
         Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds no real numbers.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.rrelu(df.asarray([-8.0, 8.0]), 0.25, 0.5).tolist()
+        [-3.0, 8.0]
     """
     x = as_tensor(x)
     if not training:
@@ -209,6 +443,16 @@ def gumbel_softmax(
 
     Returns:
         Tensor of the shape of `logits`.
+
+    Raises:
+        AxisError: `logits` has no such axis.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.seed(0)
+        >>> y = df.nn.functional.gumbel_softmax(df.zeros((2, 3)), hard=True)
+        >>> y.shape, y.sum(axis=1).tolist()
+        ((2, 3), [1.0, 1.0])
     """
     if foreign:
         raise refused("gumbel_softmax", foreign)

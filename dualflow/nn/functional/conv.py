@@ -77,6 +77,12 @@ Returns:
 
 Raises:
     ShapeError: The channels or the number of dimensions differ.
+
+Example:
+    >>> import dualflow as df
+    >>> x, weight = df.ones({x}), df.ones({w})
+    >>> df.nn.functional.conv_transpose{rank}d(x, weight, stride=2).shape
+    {y}
 """
 
 
@@ -98,7 +104,9 @@ def _transposed(rank: int) -> Callable[..., Tensor]:
         )
 
     convolve.__name__ = convolve.__qualname__ = name
-    convolve.__doc__ = TRANSPOSED_DOC.format(rank=rank)
+    convolve.__doc__ = TRANSPOSED_DOC.format(
+        rank=rank, x=(1, 2, *(4,) * rank), w=(2, 3, *(2,) * rank), y=(1, 3, *(8,) * rank)
+    )
     return convolve
 
 
@@ -128,6 +136,9 @@ def unfold(
 
     Returns:
         Tensor of shape (N, C * window, windows).
+
+    Raises:
+        ShapeError: `x` has another number of dimensions, or a window is larger than an image.
 
     Example:
         >>> import dualflow as df
@@ -164,6 +175,15 @@ def fold(
 
     Returns:
         Tensor of shape (N, C, H, W).
+
+    Raises:
+        ShapeError: The columns are not those of such images.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.ones((1, 4, 4))
+        >>> df.nn.functional.fold(x, (3, 3), 2).tolist()
+        [[[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]]
     """
     x = as_tensor(x)
     attrs = window_settings("fold", kernel_size, dilation, padding, stride)

@@ -53,6 +53,15 @@ def ctc_loss(
 
     Raises:
         ShapeError: The shapes do not belong together.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> even = df.nn.functional.log_softmax(df.zeros((3, 1, 2)), axis=-1)
+        >>> targets = df.asarray([[1]])
+        >>> loss = df.nn.functional.ctc_loss(even, targets, df.asarray([3]), df.asarray([1]))
+        >>> round(df.exp(-loss).item(), 3)
+        0.75
     """
     check_reduction("ctc_loss", reduction)
     (log_probs,) = meet("ctc_loss", (as_tensor(log_probs),), "floating")

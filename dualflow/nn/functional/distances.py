@@ -34,6 +34,10 @@ def cosine_similarity(
     Returns:
         Tensor without this axis.
 
+    Raises:
+        AxisError: They have no such axis.
+        ShapeError: The shapes do not broadcast.
+
     Example:
         >>> import dualflow as df
         >>> x = df.asarray([[1.0, 0.0]])
@@ -61,6 +65,15 @@ def pairwise_distance(
 
     Returns:
         Tensor of distances.
+
+    Raises:
+        ShapeError: The shapes do not broadcast.
+
+    Example:
+        >>> import dualflow as df
+        >>> x, y = df.asarray([0.0, 0.0]), df.asarray([3.0, 4.0])
+        >>> round(df.nn.functional.pairwise_distance(x, y).item(), 3)
+        5.0
     """
     if foreign:
         raise refused("pairwise_distance", foreign)
@@ -93,6 +106,16 @@ def triplet_margin_loss(
 
     Returns:
         Tensor of shape (), or (N,).
+
+    Raises:
+        ShapeError: The shapes do not broadcast.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> anchor, near, far = df.asarray([[0.0]]), df.asarray([[1.0]]), df.asarray([[1.5]])
+        >>> round(df.nn.functional.triplet_margin_loss(anchor, near, far).item(), 3)
+        0.5
     """
 
     def distance(x: Any, y: Any) -> Tensor:
@@ -132,6 +155,17 @@ def triplet_margin_with_distance_loss(
 
     Returns:
         Tensor of shape (), or (N,).
+
+    Raises:
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> apart = lambda x, y: df.abs(x - y).sum(axis=-1)
+        >>> anchor, near, far = df.asarray([[0.0]]), df.asarray([[1.0]]), df.asarray([[1.5]])
+        >>> loss = df.nn.functional.triplet_margin_with_distance_loss
+        >>> loss(anchor, near, far, distance_function=apart).item()
+        0.5
     """
     check_reduction("triplet_margin_loss", reduction)
     distance = pairwise_distance if distance_function is None else distance_function
@@ -158,6 +192,14 @@ def cosine_embedding_loss(
 
     Raises:
         ShapeError: The shapes do not belong together.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> x1, x2 = df.asarray([[1.0, 0.0]] * 2), df.asarray([[0.0, 1.0], [2.0, 0.0]])
+        >>> loss = df.nn.functional.cosine_embedding_loss
+        >>> loss(x1, x2, df.asarray([1, -1]), reduction="none").tolist()
+        [1.0, 1.0]
     """
     check_reduction("cosine_embedding_loss", reduction)
     x1, x2 = meet("cosine_embedding_loss", (in_full(x1), in_full(x2)), "floating")

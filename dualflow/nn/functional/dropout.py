@@ -98,6 +98,17 @@ def _of_channels(rank: int) -> Callable[..., Tensor]:
 
     Returns:
         Tensor of the shape of `x` (Tompson and others, 2015).
+
+    Raises:
+        ValueError: `p` is no probability.
+        ShapeError: The number of dimensions is another.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.ones({(1, 4, *(2,) * rank)})
+        >>> y = df.nn.functional.{name}(x)
+        >>> all(len(set(channel.tolist())) == 1 for channel in y.reshape((4, -1)))
+        True
     """
     return drop
 
@@ -127,6 +138,14 @@ def alpha_dropout(
 
     Returns:
         Tensor of the shape of `x` (Klambauer and others, 2017).
+
+    Raises:
+        ValueError: `p` is no probability.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.alpha_dropout(df.asarray([1.0, -1.0]), 0.5).tolist()
+        [1.0, -1.0]
     """
     x = checked("alpha_dropout", x, p)
     return replaced(x, p, x.shape, generator) if training else x
@@ -139,7 +158,27 @@ def feature_alpha_dropout(
     training: bool = False,
     generator: random.Generator | None = None,
 ) -> Tensor:
-    """`alpha_dropout` of whole channels: `x` has the shape (N, C, ...); arguments are the same."""
+    """`alpha_dropout` of whole channels (Klambauer and others, 2017).
+
+    Args:
+        x: Tensor of shape (N, C, ...), of floating numbers of mean 0 and variance 1.
+        p: The probability, from 0 to 1.
+        training: Nothing happens when False.
+        generator: Where the chances come from; the default one when None.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        ValueError: `p` is no probability.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.ones((1, 2, 3))
+        >>> y = df.nn.functional.feature_alpha_dropout(x, 0.5, training=True)
+        >>> [len(set(channel)) for channel in y[0].tolist()]
+        [1, 1]
+    """
     x = checked("feature_alpha_dropout", x, p)
     return replaced(x, p, channels(x, x.ndim - 2), generator) if training else x
 

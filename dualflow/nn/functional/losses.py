@@ -88,6 +88,12 @@ def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1
 
     Raises:
         ShapeError: The shapes differ.
+        ValueError: `beta` is negative, or `reduction` another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.smooth_l1_loss(df.asarray([0.0, 3.0]), df.asarray([1.0, 0.0])).item()
+        1.5
     """
     if beta < 0:
         raise ValueError(f"smooth_l1_loss: beta={beta} is negative")
@@ -120,6 +126,12 @@ def poisson_nll_loss(
 
     Raises:
         ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.poisson_nll_loss(df.asarray([0.0]), df.asarray([2.0])).item()
+        1.0
     """
     x, target = paired("poisson_nll_loss", x, target, reduction)
     losses = exp(x) - target * x if log_input else x - target * log(x + eps)
@@ -154,6 +166,13 @@ def gaussian_nll_loss(
 
     Raises:
         ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> mean, target, variance = df.asarray([0.0]), df.asarray([2.0]), df.asarray([1.0])
+        >>> df.nn.functional.gaussian_nll_loss(mean, target, variance).item()
+        2.0
     """
     x, target = paired("gaussian_nll_loss", x, target, reduction)
     var = as_tensor(var, x.dtype)
@@ -184,6 +203,13 @@ def binary_cross_entropy(
 
     Raises:
         ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> x, target = df.asarray([0.5]), df.asarray([1.0])
+        >>> round(df.nn.functional.binary_cross_entropy(x, target).item(), 4)
+        0.6931
     """
     x, target = paired("binary_cross_entropy", x, target, reduction)
     yes, no = clip(log(x), -100, None), clip(log1p(-x), -100, None)
@@ -206,6 +232,13 @@ def kl_div(x: Any, target: Any, reduction: str = "mean", *, log_target: bool = F
 
     Raises:
         ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> p, q = df.asarray([0.5, 0.5]), df.asarray([0.25, 0.75])
+        >>> round(df.nn.functional.kl_div(df.log(q), p, "sum").item(), 4)
+        0.1438
     """
     batchmean = reduction == "batchmean"
     x, target = paired("kl_div", x, target, "sum" if batchmean else reduction)
@@ -227,6 +260,15 @@ def soft_margin_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
 
     Returns:
         Tensor of shape (), or of the shape of `x`.
+
+    Raises:
+        ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> round(df.nn.functional.soft_margin_loss(df.asarray([0.0]), df.asarray([1.0])).item(), 4)
+        0.6931
     """
     x, target = paired("soft_margin_loss", x, target, reduction)
     return reduced(softplus(-target * x), reduction)
@@ -248,6 +290,16 @@ def hinge_embedding_loss(
 
     Returns:
         Tensor of shape (), or of the shape of `x`.
+
+    Raises:
+        ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> x, target = df.asarray([0.5, 0.25]), df.asarray([1.0, -1.0])
+        >>> df.nn.functional.hinge_embedding_loss(x, target, reduction="none").tolist()
+        [0.5, 0.75]
     """
     x, target = paired("hinge_embedding_loss", x, target, reduction)
     apart = where(target != 1, relu(margin - x), 0)
@@ -268,6 +320,16 @@ def margin_ranking_loss(
 
     Returns:
         Tensor of shape (), or of the shape of `x1`.
+
+    Raises:
+        ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> x1, x2, target = df.asarray([1.0]), df.asarray([3.0]), df.asarray([1.0])
+        >>> df.nn.functional.margin_ranking_loss(x1, x2, target).item()
+        2.0
     """
     x1, x2 = paired("margin_ranking_loss", x1, x2, reduction)
     _, target = paired("margin_ranking_loss", x1, target, reduction)
@@ -298,6 +360,14 @@ def multi_margin_loss(
 
     Raises:
         ShapeError: The shapes do not belong together.
+        IndexError: There is no such class.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.asarray([[1.0, 0.5, 3.0, 0.0]])
+        >>> df.nn.functional.multi_margin_loss(x, df.asarray([0])).item()
+        0.875
     """
     check_reduction("multi_margin_loss", reduction)
     x, target = meet("multi_margin_loss", (as_tensor(x),), "floating")[0], as_tensor(target)
@@ -326,6 +396,13 @@ def multilabel_margin_loss(x: Any, target: Any, reduction: str = "mean") -> Tens
 
     Raises:
         ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> x, labels = df.asarray([[0.5, 0.0]]), df.asarray([[0, -1]])
+        >>> df.nn.functional.multilabel_margin_loss(x, labels).item()
+        0.25
     """
     check_reduction("multilabel_margin_loss", reduction)
     x, target = meet("multilabel_margin_loss", (as_tensor(x),), "floating")[0], as_tensor(target)
@@ -359,6 +436,16 @@ def multilabel_soft_margin_loss(
 
     Returns:
         Tensor of shape (), or (N,).
+
+    Raises:
+        ShapeError: The shapes differ.
+        ValueError: `reduction` is another word.
+
+    Example:
+        >>> import dualflow as df
+        >>> x, y = df.asarray([[0.0, 0.0]]), df.asarray([[1.0, 0.0]])
+        >>> round(df.nn.functional.multilabel_soft_margin_loss(x, y).item(), 4)
+        0.6931
     """
     x, target = paired("multilabel_soft_margin_loss", x, target, reduction)
     losses = -(target * logsigmoid(x) + (1 - target) * logsigmoid(-x))

@@ -57,6 +57,12 @@ def batch_norm(
 
     Raises:
         ShapeError: There is one value a channel to learn from.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.asarray([[1.0], [3.0]])
+        >>> df.nn.functional.batch_norm(x, None, None, training=True, eps=0.0).tolist()
+        [[-1.0], [1.0]]
     """
     x = as_tensor(x)
     if not training and running_mean is not None:
@@ -125,6 +131,11 @@ def instance_norm(
 
     Raises:
         ShapeError: There is one value for a channel of an example.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.instance_norm(df.asarray([[[1.0, 3.0]]]), eps=0.0).tolist()
+        [[[-1.0, 1.0]]]
     """
     x = as_tensor(x)
     if not use_input_stats:
@@ -245,6 +256,15 @@ def local_response_norm(
 
     Returns:
         Tensor of the shape of `x`.
+
+    Raises:
+        DTypeError: `x` holds no real numbers.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.ones((1, 2, 1))
+        >>> df.nn.functional.local_response_norm(x, 2, alpha=2.0, beta=1.0).flatten().tolist()
+        [0.5, 0.3333333432674408]
     """
     (x,) = meet("local_response_norm", (in_full(x),), "floating")
     total = pool(
@@ -277,6 +297,9 @@ def normalize(
 
     Returns:
         Tensor of the shape of `x`.
+
+    Raises:
+        AxisError: `x` has no such axis.
 
     Example:
         >>> import dualflow as df

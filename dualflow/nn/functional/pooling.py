@@ -95,6 +95,11 @@ def _adaptive(rank: int, what: str) -> Callable[..., Tensor]:
 
     Raises:
         ShapeError: The number of dimensions is another.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.{name}(df.ones({(1, 2, *(7,) * rank)}), 3).shape
+        {(1, 2, *(3,) * rank)}
     """
     return pooled
 
@@ -145,6 +150,14 @@ def _lp_pool(rank: int) -> Callable[..., Tensor]:
 
     Returns:
         Tensor with other spatial extents.
+
+    Raises:
+        ShapeError: A window is larger than the image.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.{name}(df.ones({(1, 2, *(8,) * rank)}), 2, 4).shape
+        {(1, 2, *(2,) * rank)}
     """
     return pooled
 
@@ -195,6 +208,16 @@ def _unpool(rank: int) -> Callable[..., Tensor]:
 
     Returns:
         Tensor with zeros everywhere else.
+
+    Raises:
+        IndexError: An element would stand outside.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.reshape(df.arange({4**rank}.0), {(1, 1, *(4,) * rank)})
+        >>> y, places = df.nn.functional.max_pool{rank}d(x, 2, return_indices=True)
+        >>> df.nn.functional.{name}(y, places, 2).shape
+        {(1, 1, *(4,) * rank)}
     """
     return unpooled
 

@@ -36,6 +36,13 @@ def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Tensor:
 
     Raises:
         ShapeError: The numbers of features differ.
+        DTypeError: They hold no real numbers.
+
+    Example:
+        >>> import dualflow as df
+        >>> x1, x2 = df.asarray([1.0, 2.0]), df.asarray([3.0])
+        >>> df.nn.functional.bilinear(x1, x2, df.ones((2, 2, 1))).tolist()
+        [9.0, 9.0]
     """
     x1, x2, weight = meet("bilinear", (as_tensor(x1), as_tensor(x2), as_tensor(weight)), "floating")
     if weight.ndim != 3 or (x1.shape[-1], x2.shape[-1]) != weight.shape[1:]:
@@ -91,6 +98,15 @@ def embedding_bag(
 
     Raises:
         ShapeError: Ids in one row without offsets.
+        IndexError: An id has no row.
+
+    Example:
+        >>> import dualflow as df
+        >>> weight = df.asarray([[1.0], [2.0], [4.0]])
+        >>> df.nn.functional.embedding_bag(df.asarray([[0, 1], [1, 2]]), weight).tolist()
+        [[1.5], [3.0]]
+        >>> df.nn.functional.embedding_bag([0, 1, 2], weight, [0, 1], mode="sum").tolist()
+        [[1.0], [6.0]]
     """
     ids = as_tensor(ids)
     if (offsets is None) != (ids.ndim == 2):

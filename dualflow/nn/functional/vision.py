@@ -101,8 +101,16 @@ def pixel_shuffle(x: Any, upscale_factor: int) -> Tensor:
         x: Tensor with three dimensions or more.
         upscale_factor: r.
 
+    Returns:
+        Tensor of shape (..., C, H r, W r).
+
     Raises:
         ShapeError: The channels are no multiple of r^2.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.pixel_shuffle(df.ones((1, 8, 2, 3)), 2).shape
+        (1, 2, 4, 6)
     """
     x, r = as_tensor(x), upscale_factor
     if x.ndim < 3 or x.shape[-3] % (r * r):
@@ -125,8 +133,16 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Tensor:
         x: Tensor with three dimensions or more.
         downscale_factor: r.
 
+    Returns:
+        Tensor of shape (..., C r^2, H, W).
+
     Raises:
         ShapeError: Height or width is no multiple of r.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.functional.pixel_unshuffle(df.ones((1, 2, 4, 6)), 2).shape
+        (1, 8, 2, 3)
     """
     x, r = as_tensor(x), downscale_factor
     if x.ndim < 3 or x.shape[-1] % r or x.shape[-2] % r:
@@ -149,8 +165,17 @@ def channel_shuffle(x: Any, groups: int) -> Tensor:
         x: Tensor of shape (N, C, ...).
         groups: How many groups the channels make.
 
+    Returns:
+        Tensor of the shape of `x`.
+
     Raises:
         ShapeError: The channels do not make so many groups.
+
+    Example:
+        >>> import dualflow as df
+        >>> x = df.reshape(df.arange(4), (1, 4, 1))
+        >>> df.nn.functional.channel_shuffle(x, 2).flatten().tolist()
+        [0, 2, 1, 3]
     """
     x = as_tensor(x)
     if x.ndim < 3 or x.shape[1] % groups:
