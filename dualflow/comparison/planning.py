@@ -7,6 +7,7 @@ other sizes: so what each change will cost is found by trying, not by rules that
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from dualflow.core.op import registry
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.function import Function
-from jit.compiler import keeping, pipeline
+from jit.compiler import Executable, keeping, pipeline
 from jit.config import configure
 from jit.dims import free_symbols
 from jit.errors import NoNativeCode
@@ -29,11 +30,13 @@ from jit.forms.native import lower_for_code
 from jit.ir.builtin import constant
 from jit.ir.graph import Graph
 from jit.planner import plan as launches_of
+from jit.runtime import blocks
 from jit.runtime.cpu import host_target
-from jit.runtime.memory import layout, timeline
-from jit.runtime.program import HostStep, Program
-from jit.runtime.tables import byte_size
+from jit.runtime.memory import donors
+from jit.runtime.program import HostStep, Program, Slot
+from jit.runtime.tables import Numbering, byte_size
 
+Graphs = dict[Executable, Graph]  # as recorded, by what was made of them
 TRIED = 3  # other values of an argument
 MOST = 12  # changes that are tried
 WIDTH = 80
@@ -66,6 +69,21 @@ class Change:
         if self.recordings[-1] == len(self.recordings):
             return "1 recording for each value"
         return f"{self.recordings[-1]} recordings for {len(self.recordings)} others"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would be launched for a path.
+
+    Attributes:
+        program: Its launches.
+        numbering: Where its values lie when.
+        taken: Outputs that take the memory of an input: which one.
+    """
+
+    program: Program
+    numbering: Numbering
+    taken: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -168,20 +186,15 @@ def quietly(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
 def planned(both: Both) -> Plan:
     """The plan for a call."""
-    function, call = both.decorated(both.python), both.call
-    with keeping() as graphs:
-        for _ in range(2):  # what the first call creates is there for the second
-            both.snapshot.start()
-            quietly(function, *call.given)
+    function, graphs = recorded(both)
     paths = [path for entry in function.entries.values() for path in entry.parts]
     explained = function.explain()
     given = [graphs[path.executable] for path in paths if path.executable in graphs]
-    fast = function.options["fast"]
-    made = (program_of(graph, fast=fast) for graph in given)
-    programs = [program for program in made if program is not None]
+    made = programs_of(function, graphs)
+    programs = [each.program for each in made]
     launches = [step for program in programs for step in program.launches()]
     hosts = [s for program in programs for s in program.steps if isinstance(s, HostStep)]
-    memory = [bytes_of(program) for program in programs]
+    memory = [bytes_of(each) for each in made]
     return Plan(
         name=function.name,
         mode=function.mode.replace("interpreted", "compiled"),
@@ -194,6 +207,16 @@ def planned(both: Both) -> Plan:
         host_steps=tuple(f"{x.label}  {x.source or ''}".rstrip() for x in hosts),
         bytes=None if not memory or None in memory else max(x for x in memory if x is not None),
     )
+
+
+def recorded(both: Both) -> tuple[Function, Graphs]:
+    """The function after calls without machine code, and the graphs of its paths."""
+    function = both.decorated(both.python)
+    with keeping() as graphs:
+        for _ in range(2):  # what the first call creates is there for the second
+            both.snapshot.start()
+            quietly(function, *both.call.given)
+    return function, graphs
 
 
 def told(guard: str) -> bool:
@@ -278,6 +301,41 @@ def values_beside(x: Any) -> list[Any]:
 # ----- what would be made -----
 
 
+def programs_of(function: Function, graphs: Graphs) -> list[Planned]:
+    """What would be launched for each path."""
+    found = []
+    for path in (path for entry in function.entries.values() for path in entry.parts):
+        if (graph := graphs.get(path.executable)) is None:
+            continue
+        program = program_of(graph, fast=function.options["fast"])
+        if program is not None:
+            found.append(numbered(program, path.donated))
+    return found
+
+
+def numbered(program: Program, donated: Sequence[tuple[int, int]]) -> Planned:
+    """The memory plan of a program, by which it would run.
+
+    Args:
+        program: Its launches.
+        donated: Pairs (input, output): the second may take the memory of the first.
+    """
+    functions = {launch.kernel: number for number, launch in enumerate(program.launches(), 1)}
+    numbering = Numbering(program, functions, defaultdict(lambda: len(functions) + 1))
+    fit = [
+        (old, new)
+        for old, new in donated
+        if same_type(program.slots[program.inputs[old]], program.slots[program.outputs[new]])
+    ]
+    taken = donors(program, fit, numbering.times, numbering.may_fail)
+    return Planned(program, numbering, taken)
+
+
+def same_type(a: Slot, b: Slot) -> bool:
+    """Whether two slots hold arrays of one shape and dtype."""
+    return a.type == b.type
+
+
 def program_of(graph: Graph, *, fast: bool = False) -> Program | None:
     """The launches of a graph, without their code; None where only the interpreter can run it."""
     for each in pipeline(registry, native=True, fast=fast):
@@ -288,16 +346,22 @@ def program_of(graph: Graph, *, fast: bool = False) -> Program | None:
         return None
 
 
-def bytes_of(program: Program) -> int | None:
+def bytes_of(planned: Planned) -> int | None:
     """Memory of a call; None where it depends on sizes that vary."""
+    program = planned.program
     if any(free_symbols(slot.type.shape) for slot in program.slots):
         return None
-    times = timeline(program)
-    kept = dict.fromkeys([*program.inputs, *program.outputs])
-    sizes = {x: byte_size(program, x, {}) for x in times.births if x not in kept}
+    outputs = [slot for number, slot in enumerate(program.outputs) if number not in planned.taken]
     constants = [k for k, slot in enumerate(program.slots) if slot.role == "constant"]
-    lasting = sum(byte_size(program, slot, {}) for slot in dict.fromkeys([*kept, *constants]))
-    return lasting + layout(times, sizes).size
+    lasting = dict.fromkeys([*program.inputs, *constants])
+    kept = sum(byte_size(program, slot, {}) for slot in lasting)
+    made = [byte_size(program, slot, {}) for slot in dict.fromkeys(outputs) if slot not in lasting]
+    return kept + sum(map(in_blocks, [*made, planned.numbering.arena({}).size]))
+
+
+def in_blocks(size: int) -> int:
+    """What memory of so many bytes takes: large pieces are rounded up, to be used again."""
+    return size if size < blocks.RECYCLED else blocks.rounded(size)
 
 
 def constants_of(graph: Graph) -> Iterator[str]:

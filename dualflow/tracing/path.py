@@ -169,6 +169,11 @@ class Path:
         """Itself, which was compiled as a whole."""
         return [self]
 
+    @property
+    def donated(self) -> Sequence[tuple[int, int]]:
+        """Pairs (input, output): state that is read there and assigned from there."""
+        return self._gifts.pairs
+
     def texts(self) -> list[str]:
         """The guards on values, in words."""
         return self.check.texts()

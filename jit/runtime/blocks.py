@@ -47,7 +47,7 @@ class Block(np.ndarray[Any, Any]):
 def take(size: int) -> Block:
     """A block of at least `size` bytes, whatever they hold."""
     global _idle_bytes
-    size = _rounded(size)
+    size = rounded(size)
     with _lock:
         waiting = _idle.get(size)
         mapping, address = waiting.pop() if waiting else (None, 0)
@@ -119,6 +119,7 @@ def _mapped(size: int) -> tuple[mmap.mmap, int]:
     return mapping, ctypes.addressof(ctypes.c_char.from_buffer(mapping))
 
 
-def _rounded(size: int) -> int:
+def rounded(size: int) -> int:
+    """How many bytes a block for so many has."""
     step = max(mmap.PAGESIZE, (1 << max(size - 1, 1).bit_length() - 1) // STEPS)
     return -(-max(size, 1) // step) * step
