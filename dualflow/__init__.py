@@ -170,6 +170,7 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow.comparison.both import compare
     from dualflow.comparison.planning import plan
     from dualflow.comparison.profiling import profile
+    from dualflow.comparison.usage import memory
     from dualflow.graph import render
     from dualflow.tracing.artefact import load_function
     from dualflow.tracing.control import cond, fori_loop, map, scan, switch, while_loop
@@ -196,6 +197,7 @@ FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
     "compare": "dualflow.comparison.both",
     "load_function": "dualflow.tracing.artefact",
     "plan": "dualflow.comparison.planning",
+    "memory": "dualflow.comparison.usage",
     "profile": "dualflow.comparison.profiling",
 }
 
@@ -356,6 +358,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "memory",
     "meshgrid",
     "min",
     "minimum",
