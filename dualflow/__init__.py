@@ -173,7 +173,15 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow.comparison.usage import memory
     from dualflow.graph import render
     from dualflow.tracing.artefact import load_function
-    from dualflow.tracing.control import cond, fori_loop, map, scan, switch, while_loop
+    from dualflow.tracing.control import (
+        cond,
+        fori_loop,
+        map,
+        recompute,
+        scan,
+        switch,
+        while_loop,
+    )
     from dualflow.tracing.decorator import function
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
@@ -391,6 +399,7 @@ __all__ = [
     "random",
     "real",
     "reciprocal",
+    "recompute",
     "remainder",
     "render",
     "repeat",

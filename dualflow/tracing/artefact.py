@@ -23,6 +23,7 @@ from dualflow.core.op import registry
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.cells import ArrayCell, TensorCell, VariableCell
+from dualflow.tracing.control.checkpoint import recomputed
 from dualflow.tracing.control.looped import looped
 from dualflow.tracing.modes import set_mode
 from dualflow.tracing.path import Output, Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from dualflow.tracing.function import Function
 
 FORMAT = 1
+WITH_BODY = {op.name: op for op in (looped, recomputed)}
 PLAIN = (type(None), bool, int, float, str)
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, GraphError)
 LARGEST = 1 << 34  # bytes of an array in a file that is loaded
@@ -223,7 +225,7 @@ class Exported:
         }
         self._ways = []
         for k, way in enumerate(about["ways"]):
-            graph = parse(file.read(f"graph{k}.txt").decode(), {**registry, looped.name: looped})
+            graph = parse(file.read(f"graph{k}.txt").decode(), {**registry, **WITH_BODY})
             verify(graph)
             given = [
                 self.state[x["state"]] if "state" in x else as_tensor(array(file, x["array"]))

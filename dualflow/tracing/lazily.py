@@ -10,7 +10,7 @@ from dualflow.autodiff.sweep import run_eagerly
 NAMES = {
     "TensorSpec": "dualflow.tracing.spec",
     **dict.fromkeys(
-        "cond fori_loop map scan switch while_loop".split(), "dualflow.tracing.control"
+        "cond fori_loop map recompute scan switch while_loop".split(), "dualflow.tracing.control"
     ),
     "check_numerics": "dualflow.tracing.numerics",
     "function": "dualflow.tracing.decorator",

@@ -63,4 +63,4 @@ def _call_lower(form: Any, *xs: Any, body: Graph) -> Any:
     return results[0] if len(results) == 1 else results
 
 
-call = OpDef(name="call", evaluate=_call_evaluate, infer=_call_infer, lower=_call_lower)
+call = OpDef(name="call", evaluate=_call_evaluate, infer=_call_infer, lower=_call_lower, calls=True)

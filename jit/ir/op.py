@@ -26,6 +26,7 @@ class OpDef:
         commutative: The first two inputs may be swapped without changing any bit of the result.
         joins: The inputs follow each other in the result, along the dimension that `axis` says.
         splits: The results are the rows of the only input, one after the other.
+        calls: It is a call as in `jit.ir.call`.
         repeats: It is a loop as in `jit.ir.loop`, with attrs of these names.
     """
 
@@ -37,6 +38,7 @@ class OpDef:
     commutative: bool = False
     joins: bool = False
     splits: bool = False
+    calls: bool = False
     repeats: bool = False
 
     def __repr__(self) -> str:

@@ -1,7 +1,8 @@
-"""Loops that a graph is given: what nobody reads goes, and what is left becomes native if it can.
+"""Loops and calls that a graph is given: what nobody reads goes, the rest becomes native if it can.
 
 Bodies go through the passes, and what is the same in each run is computed before the loop. A body
-that native code cannot run again and again stays as it is: then it is a step of the host.
+that native code cannot run again and again stays as it is: then it is a step of the host. A call
+whose body native code cannot run by itself is replaced by what is in it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jit.ir.builtin import constant
+from jit.ir.call import Body, call
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.loop import copied, loop, row
 from jit.passes.base import GraphPass
@@ -34,8 +36,9 @@ class Loops(GraphPass):
 
     def run(self, graph: Graph) -> Graph:
         """The graph with lean loops; itself where there are none."""
-        if not any(node.op.repeats for node in graph.nodes):
+        if not any(node.op.repeats or node.op.calls for node in graph.nodes):
             return graph
+        graph = opened(graph, self._callable)
         nodes = graph.live_nodes()
         read = {*graph.outputs, *[value for node in nodes for value in node.inputs]}
         new = Graph(graph.name)
@@ -45,6 +48,16 @@ class Loops(GraphPass):
                 new.append_copy(node, new_of)
         new.outputs = [new_of[value] for value in graph.outputs]
         return new
+
+    def _callable(self, body: Graph) -> Graph | None:
+        """What is called instead of a body; None where it has to be opened."""
+        body = opened(body, lambda inner: None)
+        for each in self.passes:
+            body = each.run(body)
+        for made in (body, with_copies(body)):
+            if self.fits(made):
+                return Body.of(made)
+        return None
 
     def _loop(self, node: Node, read: set[Value], new: Graph, new_of: dict[Value, Value]) -> bool:
         """Appends a loop, if its body fits."""
@@ -72,6 +85,54 @@ class Loops(GraphPass):
         return True
 
 
+def opened(graph: Graph, callable_: Callable[[Graph], Graph | None]) -> Graph:
+    """A graph with what is in its calls in their place.
+
+    Args:
+        graph: Stays as it is.
+        callable_: What is called instead of a body, if it stays a call.
+    """
+    if not any(node.op.calls for node in graph.nodes):
+        return graph
+    new = Graph(graph.name)
+    new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
+    for node in graph.live_nodes():
+        _open(node, callable_, new, new_of)
+    new.outputs = [new_of[value] for value in graph.outputs]
+    return new
+
+
+def _open(
+    node: Node,
+    callable_: Callable[[Graph], Graph | None],
+    new: Graph,
+    new_of: dict[Value, Value],
+) -> None:
+    """Appends a node, a call, or what is in it."""
+    if not node.op.calls:
+        new.append_copy(node, new_of)
+        return
+    inputs = [new_of[value] for value in node.inputs]
+    body = callable_(node.attrs["body"])
+    if body is not None:
+        types = tuple([value.type for value in node.outputs])
+        results = new.add(call, inputs, {"body": body}, types, node.source)
+    else:
+        inside = node.attrs["body"]
+        inner = dict(zip(inside.inputs, inputs, strict=True))
+        for each in inside.nodes:
+            _open(each, callable_, new, inner)
+        results = [inner[value] for value in inside.outputs]
+    new_of.update(zip(node.outputs, results, strict=True))
+
+
+def with_copies(body: Graph) -> Graph:
+    """A graph each output of which is copied to memory of its own."""
+    new, new_of = body.copy()
+    new.outputs = [new.add(copied, (new_of[value],), {})[0] for value in body.outputs]
+    return new
+
+
 class Lean:
     """A loop without what nobody reads.
 
@@ -92,7 +153,7 @@ class Lean:
 
     def __init__(self, node: Node, read: set[Value], passes: tuple[GraphPass, ...]) -> None:
         carried, stacked = node.attrs["carried"], node.attrs["stacked"]
-        body: Graph = node.attrs["body"].copy()[0]
+        body = opened(node.attrs["body"].copy()[0], lambda inner: None)
         wanted = [k for k, value in enumerate(node.outputs) if value in read]
         live, kept = self._needed(body, body.outputs, wanted, carried)
         body.outputs = [body.outputs[k] for k in kept]

@@ -1,6 +1,6 @@
-"""The op of a loop that was recorded, as graphs and records see it.
+"""Ops with a body, as graphs and records see them; among them the loop that was recorded.
 
-It is the loop of `jit.ir.loop` with a body of dualflow's ops. Of the body's outputs the first ones
+A loop is that of `jit.ir.loop` with a body of dualflow's ops. Of the body's outputs the first ones
 are the carries as a step finds them, stacked: gradients need these, and where nobody does they are
 dropped when the graph is compiled. Then come the carries as the step leaves them, and what is
 stacked of each step.
@@ -8,7 +8,7 @@ stacked of each step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from dualflow.core.op import Op, registry, values
-from jit.dims import Dim, Extent
+from jit.dims import Dim, Extent, solve
 from jit.ir import builtin
 from jit.ir.call import Body
 from jit.ir.graph import Graph, Value
@@ -31,17 +31,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LoopOp(OpDef):
-    """What records ask of an op; see `dualflow.core.op`.
+class BodyOp(OpDef):
+    """An op with a body of other ops, with what records ask of an op; see `dualflow.core.op`.
 
     Attributes:
         pull_into: Adds cotangents to what has arrived, as `dualflow.autodiff.sweep` asks for it.
         keeps: Records hold the results too.
     """
 
-    repeats: bool = True
     differentiable: bool = True
-    keeps: bool = True
+    keeps: bool = False
     quiet: bool = False
     definition: None = None
     batch: None = None
@@ -58,22 +57,38 @@ def evaluate(xp: ModuleType, *arrays: Any, body: Graph, **attrs: Any) -> Any:
         return results[0] if len(results) == 1 else tuple(results)
 
     def run(given: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
-        found: dict[Value, Any] = dict(zip(body.inputs, given, strict=True))
-        for node in body.nodes:
-            if node.op is builtin.constant:
-                found[node.outputs[0]] = xp.asarray(node.attrs["value"])
-                continue
-            inputs = [found[x] for x in node.inputs]
-            if isinstance(node.op, Op | LoopOp):
-                made = [x.raw for x in values(node.op, inputs, node.attrs)]  # pyright: ignore[reportArgumentType]
-            else:
-                bare = {name: bound(x, sizes) for name, x in node.attrs.items()}
-                made = [node.op.evaluate(xp, *inputs, **bare)]
-            found.update(zip(node.outputs, made, strict=True))
-        return [found[x] for x in body.outputs]
+        return op_by_op(xp, body, given, sizes)
 
     results = repeated(run, arrays, xp=xp, **attrs)
     return results[0] if len(results) == 1 else tuple(results)
+
+
+def op_by_op(
+    xp: ModuleType, body: Graph, arrays: Sequence[Any], sizes: Mapping[str, int]
+) -> list[Any]:
+    """What a body gives, each op as it is where it is called by itself.
+
+    Args:
+        xp: The array module.
+        body: What runs.
+        arrays: One for each input.
+        sizes: Of symbols in attrs, beside those of the inputs.
+    """
+    shapes = [value.type.shape for value in body.inputs]
+    sizes = {**solve(shapes, [x.shape for x in arrays]), **sizes}
+    found: dict[Value, Any] = dict(zip(body.inputs, arrays, strict=True))
+    for node in body.nodes:
+        if node.op is builtin.constant:
+            found[node.outputs[0]] = xp.asarray(node.attrs["value"])
+            continue
+        inputs = [found[x] for x in node.inputs]
+        attrs = {name: bound(x, sizes) for name, x in node.attrs.items()} if sizes else node.attrs
+        if isinstance(node.op, Op | BodyOp):
+            made = [x.raw for x in values(node.op, inputs, attrs)]  # pyright: ignore[reportArgumentType]
+        else:
+            made = [node.op.evaluate(xp, *inputs, **attrs)]
+        found.update(zip(node.outputs, made, strict=True))
+    return [found[x] for x in body.outputs]
 
 
 def compiled(body: Graph, arrays: Sequence[Any], attrs: dict[str, Any]) -> Executable | None:
@@ -143,11 +158,13 @@ def _jvp(*args: Any, **attrs: Any) -> Any:
     return push(*args, **attrs)
 
 
-looped = LoopOp(
+looped = BodyOp(
     name=loop.name,
     evaluate=evaluate,
     infer=loop.infer,
     lower=loop.lower,
     pull_into=_pull_into,
     jvp=_jvp,
+    repeats=True,
+    keeps=True,
 )

@@ -166,6 +166,7 @@ class Roll:
         for node in inside:
             self._copy(node, body, new_of)
         body.outputs = [new_of[x] for x in self._results]
+        body.nodes = body.live_nodes()
         return body, [*outside.tensors, *[stack for stack, _ in stacks]], late
 
     @staticmethod
