@@ -117,7 +117,7 @@ def pooling(rank: int, fold: Any, fill: float) -> Any:
         window, dilation = (np.broadcast_to(v, rank) for v in (kernel_size, dilation))
         stride = window if stride is None else np.broadcast_to(stride, rank)
         pads = [(0, 0)] * (x.ndim - rank) + [(p, p) for p in np.broadcast_to(padding, rank)]
-        value = fill if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        value = fill if x.dtype.kind == "f" or not fill else np.iinfo(x.dtype).min
         counted = np.pad(np.ones_like(x), pads, constant_values=rest.get("count_include_pad", True))
         axes = tuple(range(x.ndim - rank, x.ndim))
         views = []
