@@ -11,6 +11,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable, clear_grads, convert
 from dualflow.nn import counting, summary
+from dualflow.nn.hooks import Handle, Hook, hooked
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.elementwise import astype
 from jit.errors import DTypeError, ShapeError
@@ -57,38 +58,6 @@ class Parameter(Variable):
 
 def _restored(value: Any, requires_grad: bool, name: str | None) -> Parameter:  # noqa: FBT001
     return Parameter(value, requires_grad, name=name)
-
-
-class Hook(NamedTuple):
-    """A function that is called before or after a module's calls."""
-
-    function: Callable[..., Any]
-    before: bool
-
-
-class Handle:
-    """What a hook's registration returns."""
-
-    def __init__(self, module: Module, hook: Hook) -> None:
-        self._module, self._hook = module, hook
-        module._hooks = (*module._hooks, hook)
-
-    def remove(self) -> None:
-        """Ends the hook; once more does nothing."""
-        rest = [hook for hook in self._module._hooks if hook is not self._hook]
-        self._module._hooks = tuple(rest)
-
-
-def hooked(module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A call of `forward` with the hooks around it."""
-    for hook in module._hooks:
-        if hook.before and (given := hook.function(module, args)) is not None:
-            args = given if isinstance(given, tuple) else (given,)
-    result = module.forward(*args, **kwargs)
-    for hook in module._hooks:
-        if not hook.before and (other := hook.function(module, args, result)) is not None:
-            result = other
-    return result
 
 
 class Mismatch(NamedTuple):
@@ -147,7 +116,7 @@ class Module(Counted):
         Returns:
             A handle, whose `remove()` ends it.
         """
-        return Handle(self, Hook(hook, before=True))
+        return Handle(self, Hook(hook, "before"))
 
     def register_forward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> Handle:
         """Calls `hook(module, args, result)` after each call of the module.
@@ -167,7 +136,45 @@ class Module(Counted):
             >>> seen
             [(4, 2)]
         """
-        return Handle(self, Hook(hook, before=False))
+        return Handle(self, Hook(hook, "after"))
+
+    def register_full_backward_pre_hook(self, hook: Callable[[Module, Any], Any]) -> Handle:
+        """Calls `hook(module, grad_output)` when gradients arrive at the results of a call.
+
+        Args:
+            hook: Is given a tuple of gradients, None where none flows. What it returns, if
+                anything, takes their place.
+
+        Returns:
+            A handle, whose `remove()` ends it.
+        """
+        return Handle(self, Hook(hook, "arriving"))
+
+    def register_full_backward_hook(self, hook: Callable[[Module, Any, Any], Any]) -> Handle:
+        """Calls `hook(module, grad_input, grad_output)` when gradients leave by the arguments.
+
+        Where no argument needs a gradient, it is called when they arrive at the results, with None
+        for each argument.
+
+        Args:
+            hook: Is given tuples of gradients, for positional arguments and for results. What it
+                returns, if anything, takes the place of `grad_input`.
+
+        Returns:
+            A handle, whose `remove()` ends it.
+
+        Example:
+            >>> import dualflow as df
+            >>> layer, sizes = df.nn.Linear(3, 1, bias=False), []
+            >>> def note(module, grad_input, grad_output):
+            ...     sizes.append((grad_input[0].shape, grad_output[0].shape))
+            >>> handle = layer.register_full_backward_hook(note)
+            >>> x = df.Variable(df.ones((2, 3)))
+            >>> layer(x).sum().backward()
+            >>> sizes
+            [((2, 3), (2, 1))]
+        """
+        return Handle(self, Hook(hook, "leaving"))
 
     # ----- what belongs to it -----
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import dualflow as df
 from dualflow import nn
+from tests.modes import in_mode
 
 
 class Block(nn.Module):
@@ -292,3 +294,73 @@ def test_sequential_and_lists():
 def test_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def gradients_of(net, x, mode):
+    """Gradients of parameters and input, from the second of two steps: from the graph, if any."""
+    x = df.Variable(x)
+
+    def step():
+        net.zero_grad()
+        x.grad = None
+        (net(x) ** 2).sum().backward()
+        return [v.grad + 0.0 for v in (*net.parameters(), x)]
+
+    run = in_mode(mode, step)
+    run()
+    return [g.numpy() for g in run()]
+
+
+def test_hooks_see_gradients_and_change_them(mode):
+    df.random.seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    x = np.arange(6.0, dtype="float32").reshape(2, 3)
+    plain = gradients_of(net, x, mode)
+    seen = []
+
+    def note(module, grad_input, grad_output):
+        seen.append((type(module).__name__, grad_input[0] + 0.0, grad_output[0] + 0.0))
+
+    handles = [layer.register_full_backward_hook(note) for layer in net]
+    for a, b in zip(gradients_of(net, x, mode), plain, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [name for name, *_ in seen] == ["Linear", "Tanh", "Linear"] * 2
+    del seen[:3]
+    np.testing.assert_array_equal(seen[-1][1].numpy(), plain[-1])
+    for later, earlier in pairwise(seen):  # what leaves here arrives there
+        np.testing.assert_array_equal(later[1].numpy(), earlier[2].numpy())
+    for handle in handles:
+        handle.remove()
+    net[2].register_full_backward_pre_hook(lambda module, grads: (2 * grads[0],))
+    net[0].register_full_backward_hook(lambda module, inner, outer: (0 * inner[0],))
+    *parameters, of_x = gradients_of(net, x, mode)
+    assert not of_x.any()
+    for g, before in zip(parameters, plain, strict=False):
+        np.testing.assert_allclose(g, 2 * before, rtol=1e-6)
+    assert len(seen) == 3
+
+
+def test_hooks_of_gradients_where_no_argument_needs_one():
+    layer, seen = nn.Linear(3, 1), []
+    layer.register_full_backward_hook(lambda m, inner, outer: seen.append((inner, outer[0].shape)))
+    with df.no_grad():
+        layer(df.ones((2, 3)))
+    layer(df.ones((2, 3))).sum().backward()
+    assert seen == [((None,), (2, 1))]
+
+
+def test_hooks_of_gradients_see_nests():
+    class Twice(nn.Module):
+        def forward(self, x, scale):
+            return {"one": x, "other": (x * scale, 3)}
+
+    net, seen = Twice(), []
+    net.register_full_backward_hook(lambda m, inner, outer: seen.append((inner, outer)))
+    x = df.Variable([1.0, 2.0])
+    with df.GradientTape() as tape:
+        loss = net(x, 5.0)["other"][0].sum()
+    assert tape.gradient(loss, x).tolist() == [5.0, 5.0]
+    ((inner, outer),) = seen
+    assert inner[0].tolist() == [5.0, 5.0]
+    assert inner[1] is None
+    assert [None if g is None else g.tolist() for g in outer] == [[0.0, 0.0], [1.0, 1.0], None]
