@@ -126,10 +126,9 @@ def watched(values: list[Any], look: Callable[[tuple[Any, ...]], tuple[Any, ...]
             seen = look(tuple(given))
             return tuple(seen[k] for k in places)
 
-        return (tensors if len(tensors) > 1 else tensors[0]), rule
+        return tensors, rule
 
-    found = passed(*[values[k] for k in places])
     out = list(values)
-    for k, x in zip(places, found if isinstance(found, tuple) else (found,), strict=True):
+    for k, x in zip(places, passed(*[values[k] for k in places]), strict=True):
         out[k] = x
     return out

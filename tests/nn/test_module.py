@@ -304,7 +304,7 @@ def gradients_of(net, x, mode):
         net.zero_grad()
         x.grad = None
         (net(x) ** 2).sum().backward()
-        return [v.grad + 0.0 for v in (*net.parameters(), x)]
+        return [df.asarray(v.grad) for v in (*net.parameters(), x)]
 
     run = in_mode(mode, step)
     run()

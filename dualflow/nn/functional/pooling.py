@@ -167,6 +167,31 @@ lp_pool1d, lp_pool2d, lp_pool3d = map(_lp_pool, (1, 2, 3))
 # ----- the way back -----
 
 
+UNPOOL_DOC = """Largest elements back where they stood, in {rank} spatial dimensions.
+
+Args:
+    x: Tensor of shape (N, C, ...), or without N.
+    indices: Where the elements stood, as `max_pool{rank}d(..., return_indices=True)` gives it.
+    kernel_size: Extent of the window that was pooled.
+    stride: Its step; its extent when None.
+    padding: How far windows reached beyond the edges.
+    output_size: The extents to return to; those that just hold the windows when None.
+
+Returns:
+    Tensor with zeros everywhere else.
+
+Raises:
+    IndexError: An element would stand outside.
+
+Example:
+    >>> import dualflow as df
+    >>> x = df.reshape(df.arange({count}.0), {shape})
+    >>> y, places = df.nn.functional.max_pool{rank}d(x, 2, return_indices=True)
+    >>> df.nn.functional.{name}(y, places, 2).shape
+    {shape}
+"""
+
+
 def _unpool(rank: int) -> Callable[..., Tensor]:
     name = f"max_unpool{rank}d"
 
@@ -196,29 +221,9 @@ def _unpool(rank: int) -> Callable[..., Tensor]:
         return reshape(y, (*front, *shape))
 
     unpooled.__name__ = unpooled.__qualname__ = name
-    unpooled.__doc__ = f"""Largest elements back where they stood, in {rank} spatial dimensions.
-
-    Args:
-        x: Tensor of shape (N, C, ...), or without N.
-        indices: Where the elements stood, as `max_pool{rank}d(..., return_indices=True)` gives it.
-        kernel_size: Extent of the window that was pooled.
-        stride: Its step; its extent when None.
-        padding: How far windows reached beyond the edges.
-        output_size: The extents to return to; those that just hold the windows when None.
-
-    Returns:
-        Tensor with zeros everywhere else.
-
-    Raises:
-        IndexError: An element would stand outside.
-
-    Example:
-        >>> import dualflow as df
-        >>> x = df.reshape(df.arange({4**rank}.0), {(1, 1, *(4,) * rank)})
-        >>> y, places = df.nn.functional.max_pool{rank}d(x, 2, return_indices=True)
-        >>> df.nn.functional.{name}(y, places, 2).shape
-        {(1, 1, *(4,) * rank)}
-    """
+    unpooled.__doc__ = UNPOOL_DOC.format(
+        rank=rank, name=name, count=4**rank, shape=(1, 1, *(4,) * rank)
+    )
     return unpooled
 
 
