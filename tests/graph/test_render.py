@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import dualflow as df
 import jit
 from dualflow.core.op import registry
+from jit.compiler import pipeline
 from jit.ir.text import parse
+from jit.passes.base import run_passes
 from tests.modes import bits
 
 
@@ -15,6 +19,11 @@ def two_layers(x, y, w1, w2):
     h = df.nn.functional.relu(df.matmul(x, w1))
     y_pred = df.matmul(h, w2)
     return df.mean(df.sum((y_pred - y) ** 2, axis=1))
+
+
+def by_hand(x, y, w1, w2):
+    y_pred = x.mm(w1).clamp(min=0).mm(w2)
+    return (y_pred - y).pow(2).sum()
 
 
 def attention(x, w1, w2):
@@ -28,15 +37,23 @@ def pieces(x):
 
 
 LARGE = df.zeros(200)
+NOTES = [(64, 1000), (64, 10), (1000, 100), (100, 10)]  # the sizes of the notes' two-layer net
 CASES = [
-    (two_layers, [(4, 6), (4, 6), (6, 3), (3, 6)], ["w1", "w2"]),
+    (two_layers, NOTES, ["w1", "w2"]),
+    (by_hand, NOTES, ["w1", "w2"]),
     (attention, [(5, 4), (4, 4), (4, 4)], ["x"]),
     (pieces, [(3, 4)], []),
 ]
 
 
+def plain(text):
+    """A graph without lines of programs, and with each constant once."""
+    passes = pipeline(registry)
+    return re.sub(" *# .*", "", str(run_passes(parse(text, registry), passes)[0]))
+
+
 @pytest.mark.parametrize(("function", "shapes", "wrt"), CASES)
-def test_each_form_runs(function, shapes, wrt):
+def test_each_form_runs_and_goes_round(function, shapes, wrt):
     args = [df.randn(shape) for shape in shapes]
     names = function.__code__.co_varnames[: len(args)]
     sources = [args[names.index(name)] for name in wrt]
@@ -45,13 +62,16 @@ def test_each_form_runs(function, shapes, wrt):
         results = function(*args)
     results = list(results) if isinstance(results, tuple) else [results]
     wanted = results + (list(tape.gradient(results[0], sources)) if wrt else [])
+    spaces = {}
     for form in ("tape", "session"):
-        space = {}
+        space = spaces[form] = {}
         exec(df.render(df.function(function), *args, as_=form, wrt=wrt), space)
         found = space[function.__name__](*args)
         found = list(found) if isinstance(found, tuple | list) else [found]
         assert [bits(x) for x in found] == [bits(x) for x in wanted], form
-    graph = parse(df.render(function, *args, as_="ir", wrt=wrt), registry)
+    text = df.render(function, *args, as_="ir", wrt=wrt)
+    assert plain(df.render(spaces["tape"][function.__name__], *args, as_="ir")) == plain(text)
+    graph = parse(text, registry)
     found = jit.compile(graph, ops=registry)([x.raw for x in args])
     assert [bits(x) for x in found] == [bits(x) for x in wanted]
 
