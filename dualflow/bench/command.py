@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"where the figures are written ({FOLDER}/<date and time>.json)",
     )
+    add("--pictures", type=Path, metavar="FOLDER", help="where pictures are written as SVG files")
     add("--check", action="store_true", help="micro, auto: exit with 1 when a goal is missed")
     parser.set_defaults(handler=main, parser=parser)
 
@@ -168,6 +169,8 @@ def train(names: list[str], arguments: argparse.Namespace, started: datetime, pa
     path.write_text(document(runs, about), encoding="utf-8")
     pictures = path.with_suffix(".html")
     pictures.write_text(page.document(runs, batches, about), encoding="utf-8")
+    if arguments.pictures is not None:
+        page.draw(arguments.pictures, runs, batches)
     found = [check for run in runs for check in checks(run)]
     failed = [check for check in found if not check.passed]
     show(f"{table(runs)}\n")

@@ -122,6 +122,13 @@ class Chart:
         ]
         return "\n".join(parts)
 
+    def alone(self) -> str:
+        """The picture for a file of its own: on white, in pixels."""
+        size = f"width='{WIDTH}' height='{HEIGHT}' color='#1f2328'"
+        inside = str(self).replace(f"width='100%' style='max-width:{WIDTH}px'", size, 1)
+        paper = "<rect width='100%' height='100%' fill='white'/>"
+        return inside.replace("<title>", f"{paper}\n<title>", 1)
+
     def _fits(self, y: float) -> bool:
         return math.isfinite(y) and (y > 0 or not self.y.log)
 

@@ -152,10 +152,20 @@ def test_the_page_has_pictures_of_what_was_measured(tmp_path, capsys):
     from dualflow.bench.runner import by_batch
 
     path = tmp_path / "figures.json"
-    assert main(["bench", "static", "--batch", "4", "--steps", "6", "--json", str(path)]) == 0
+    drawings = tmp_path / "drawn"
+    given = ["--batch", "4", "--steps", "6", "--json", str(path), "--pictures", str(drawings)]
+    assert main(["bench", "static", *given]) == 0
+    texts = {each.name: each.read_text() for each in drawings.iterdir()}
+    assert set(texts) == {"static-total.svg", "static-loss.svg"}
+    assert all(text.count("<polyline") == 2 for text in texts.values())
     assert "pictures in figures.html beside it" in capsys.readouterr().out
     page = path.with_suffix(".html").read_text()
-    for words in ("Total time against number of calls", "Loss of both modes", "losses agree"):
+    for words in (
+        "Total time against number of calls",
+        "as measured",
+        "Loss of both modes",
+        "losses agree",
+    ):
         assert words in page
     measured = by_batch(WORKLOADS["static"], sizes=(1, 4), calls=2)
     assert "batch size" in str(chart(measured))
