@@ -12,6 +12,7 @@ from html import escape
 
 COLOURS = {"eager": "#0072B2", "compiled": "#D55E00", "interpreted": "#D55E00", "other": "#555555"}
 WIDTH, HEIGHT = 760, 300
+WIDE, NARROW = 4, 1.6  # of lines: eager's, and the others
 LEFT, RIGHT, TOP, BOTTOM = 76, 96, 34, 46  # room for labels
 STEPS = (1, 2, 2.5, 5, 10)  # between ticks, times a power of ten
 FONT = "font-family='system-ui, sans-serif' font-size='13'"
@@ -163,7 +164,8 @@ class Chart:
             )
             yield f"<polygon points='{outline}' fill='{colour}' opacity='.18'/>"
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
-        yield f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='2'/>"
+        width = WIDE if line.name == "eager" else NARROW  # both are seen where they are the same
+        yield f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='{width}'/>"
 
     def _names(self, across: Scale, up: Scale) -> Iterable[str]:
         """The name of each line at its end; names that would meet are moved apart."""

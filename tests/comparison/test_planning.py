@@ -66,6 +66,7 @@ PROGRAMS = {
     "R1 R3: ints that feed arithmetic": (arithmetic, [(ones(3), n) for n in range(10)]),
     "R3: ints that decide": (deciding, [(ones(3), n) for n in (1, 2, 3, 4, 2)]),
     "R3: a branch by a number": (branching, [(ones(3), n) for n in (1, 2, 3, 4, 1, 5)]),
+    "R6: more kinds of calls than traces are kept": (deciding, [(ones(2), n) for n in range(20)]),
     "R4: a rate": (arithmetic, [(ones(3), 0.1 / (k + 1)) for k in range(6)]),
     "R5: lengths": (lengths, [(ones(n),) for n in (8, 8, 5, 3, 7, 1, 2, 1)]),
     "R5: dtypes": (lengths, [(ones(4).astype(t),) for t in ("float32", "float64", "float32")]),
