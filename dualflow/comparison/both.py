@@ -17,7 +17,7 @@ from dualflow.comparison.agreement import Agreement, agreement
 from dualflow.comparison.divergence import Place, first_divergence
 from dualflow.comparison.memory import peak_bytes
 from dualflow.comparison.price import price
-from dualflow.comparison.report import Comparison, count
+from dualflow.comparison.report import Comparison, count, size
 from dualflow.comparison.snapshot import Snapshot
 from dualflow.comparison.steps import Step, step_times
 from dualflow.comparison.timing import FirstCall, Timing, interleaved
@@ -39,6 +39,7 @@ from jit.types import kind
 BOUND = 1e-4  # relative difference up to which the answers count as the same
 CALLS, SECONDS = 200, 1.5  # calls that are measured of each mode, and what that may take
 LEAST = 5
+SLIGHT = 1 << 16  # bytes of memory that are no difference
 SETTLING = 4  # calls before the first that is looked at: recordings that create state, paths
 GRADIENT = re.compile(r"result\['(grad .*)'\]")  # as `gradients_of` returns them
 Found = TypeVar("Found")
@@ -202,6 +203,8 @@ class Both:
         effects, lost = self.effects(answers[0].function)
         facts = self.costs(answers[0].function, calls)
         facts |= self.what_ran(answers[0], facts["compiled"].median)
+        if facts["compiled_bytes"] > facts["eager_bytes"] + SLIGHT:
+            facts["more"] = self.what_takes_more()
         facts["price"] = price(self, answers[0].function, facts["compiled"].calls)
         return Comparison(
             name=answers[0].function.name,
@@ -334,6 +337,19 @@ class Both:
 
         given = [x.raw for x in (*self.call.tensors, *self.snapshot.only_read)]
         return peak_bytes(build) + sum(x.nbytes for x in given)
+
+    def what_takes_more(self) -> str | None:
+        """Why a call from the graph takes more memory: the line that holds most at its peak."""
+        from dualflow.comparison.usage import looked  # which looks at calls in both modes, too
+
+        found = looked(self)
+        if found.compiled is None:
+            return "it goes through several graphs, each with memory of its own"
+        eager = found.eager.by_line()
+        more = {line: n - eager.get(line, 0) for line, n in found.compiled.by_line().items()}
+        line = max(more, key=more.__getitem__)
+        held = size(found.compiled.by_line()[line]), size(eager.get(line, 0))
+        return f"at its peak {held[0]} of {line} are there, eagerly {held[1]}"
 
     def what_ran(self, answer: Answer, seconds: float) -> dict[str, Any]:
         """Traces, ops and kernels, and where a call from the graph spends its `seconds`."""

@@ -61,6 +61,7 @@ class Comparison:
         effects: What a call does besides computing: lines that it prints, writes to Python's state.
         lost: How many of the lines a call from a graph lacks.
         trial: The calls were made to compare only, so how many there were means nothing.
+        more: Why a call from the graph takes more memory, in words, if it does.
         price: What `exact=True` costs, if the function is decorated so.
     """
 
@@ -92,6 +93,7 @@ class Comparison:
     lost: int = 0
     trial: bool = False
     price: Price | None = None
+    more: str | None = None
 
     @property
     def worst(self) -> Agreement:
@@ -138,7 +140,7 @@ class Comparison:
             ("faster?", *self._faster()),
             ("worth it?", *self._worth()),
             *([("exact?", *self._exact(self.price))] if self.price else []),
-            ("memory", "", self._memory()),
+            ("memory", "", self._memory(), *([self.more] if self.more else [])),
             ("what ran", "", *self._ran()),
         ]
 

@@ -112,6 +112,18 @@ def test_state_of_python_is_put_back_and_both_modes_find_it_alike():
     assert (counter.steps, counter.seen) == (0, [])
 
 
+def test_r32_the_report_says_why_a_compiled_call_takes_more_memory():
+    def f(x):
+        return x[:, ::2], x[:, 1::2]  # views in Python; what a graph returns is the caller's own
+
+    found = df.compare(f, df.ones((300, 200)), calls=2)
+    assert found.compiled_bytes > found.eager_bytes + 100_000
+    line = f.__code__.co_firstlineno + 1
+    text = " ".join(str(found).split())
+    assert f"at its peak 240 kB of test_both.py:{line} are there, eagerly 0 bytes" in text
+    assert df.compare(lambda x: df.tanh(x) + 1.0, df.ones((300, 200)), calls=2).more is None
+
+
 def test_the_callers_tensors_stay_as_they_are():
     given = df.ones((2, 2))
     df.compare(lambda x: (x * x).sum(), given, calls=2)
