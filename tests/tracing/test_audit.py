@@ -6,6 +6,7 @@ import random
 import re
 import threading
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -320,24 +321,28 @@ def test_a_segment_that_differs(monkeypatch):
 
 
 def test_a_stale_capture_is_caught_in_time(monkeypatch):
-    """Planted at step 500, it is found before step 800 at 1 % in more than 95 of 100 runs."""
-    late = 0
-    for seed in range(200):
-        generator = random.Random(seed)
-        late += not any(generator.random() < 0.01 for _ in range(300))
-    assert late < 0.06 * 200
+    """Planted at step 500, it is found before step 800 at 1 % in more than 90 of 100 runs."""
     factor = [2.0]
-    f = df.function(lambda x: x * factor[0], audit=0.05)
-    monkeypatch.setattr("dualflow.tracing.audit.chance", random.Random(0))
-    f(vector(1))
+    f = df.function(lambda x: x * factor[0], audit=0.01)
+    x = vector(1)
+    f(x)
     (entry,) = f.entries.values()
     monkeypatch.setattr(entry.paths[0], "_missed", lambda: -1)
-    for _ in range(100):
-        f(vector(1))
-    assert 1 <= f.audited <= 20
-    factor[0] = 3.0
-    with pytest.raises(AuditError, match=r"the graph gives 2\.0, Python 3\.0"):
-        [f(vector(1)) for _ in range(200)]
+    caught = 0
+    for seed in range(60):
+        monkeypatch.setattr("dualflow.tracing.audit.chance", random.Random(seed))
+        factor[0] = 2.0
+        before = f.audited
+        for _ in range(100):  # nothing is wrong yet
+            f(x)
+        assert f.audited - before <= 6
+        factor[0] = 3.0
+        with suppress(AuditError):
+            for _ in range(300):
+                f(x)
+            caught -= 1
+        caught += 1
+    assert caught >= 0.9 * 60  # 0.99 ** 300 is 5 %
 
 
 # ----- the switch -----
