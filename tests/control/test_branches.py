@@ -43,7 +43,7 @@ def sum_of(nest):
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(numbers=NUMBERS)
 def test_each_example_of_a_batch_takes_its_own_way(function, numbers):
     x = vector(*numbers)

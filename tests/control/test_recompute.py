@@ -10,7 +10,7 @@ from dualflow.comparison import peak_bytes
 from tests.modes import bits, compiled_only, in_mode
 from tests.tracing.both import agree
 
-WIDTH, ROWS, BLOCKS = 8, 400, 6
+WIDTH, ROWS, BLOCKS = 8, 40, 6
 
 
 def weights():
@@ -20,8 +20,8 @@ def weights():
     ]
 
 
-def rows():
-    return df.asarray(np.random.default_rng(1).normal(size=(ROWS, WIDTH)).astype(np.float32))
+def rows(count=ROWS):
+    return df.asarray(np.random.default_rng(1).normal(size=(count, WIDTH)).astype(np.float32))
 
 
 def block(x, w):
@@ -57,13 +57,13 @@ def test_gradients_are_the_same_in_every_bit():
     assert [bits(g) for g in network(df.recompute, ws)(x)] == wanted
     f = agree(lambda: (network(df.recompute, ws), ()), [(x,), (x,)])
     assert [bits(g) for g in f(x)] == wanted
-    agree(lambda: (network(nested, ws[:2]), ()), [(x,), (x,)])
+    agree(lambda: (network(nested, ws[:1]), ()), [(x,), (x,)])
 
 
 @compiled_only
 @pytest.mark.parametrize("style", ["eager", "compiled", "outside"])
 def test_less_memory_is_needed(style):
-    x, ws = rows(), weights()
+    x, ws = rows(10_000), weights()[:4]
 
     def outside(wrap):
         f = df.function(lambda x: network_value(wrap, ws, x))

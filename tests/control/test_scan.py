@@ -61,7 +61,7 @@ STEPS = {
 
 
 @graphs_only
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     kind=st.sampled_from(sorted(STEPS)),
     count=st.integers(2, 7),
@@ -91,7 +91,7 @@ def test_results_and_gradients_are_those_of_eager_in_every_bit(kind, count, reve
 
 
 @given(count=st.integers(1, 5), reverse=st.booleans(), unroll=st.integers(1, 3))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_it_is_what_a_python_loop_computes(count, reverse, unroll):
     xs, h, ys = values(count, WIDTH), values(WIDTH, seed=1), {}
     step = rnn(df.asarray(W))
