@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("static", "digits", "dynamic")
-ALONE = ("micro", "kernels", "auto", "gpu")  # tables of figures; nothing may disturb them
+ALONE = ("micro", "kernels", "ops", "auto", "gpu")  # tables of figures; nothing may disturb them
 SECONDS = {"static": 5, "digits": 15, "dynamic": 40}  # with the usual settings
 FOLDER = "bench-results"
 WIDTH = 80
@@ -25,6 +25,7 @@ the same code, step by step in turn, and compares answers, time and memory.
             compilation, each with its goal
   kernels   kernels of the compiler in GFLOP/s and GB/s, beside what this
             machine can do
+  ops       what ops take on a million elements, beside NumPy
   auto      what 1,000 calls take under mode="auto", beside the better mode
   gpu       steps on a GPU in both modes, beside PyTorch and JAX where they are
 """
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=program,
         metavar="PROGRAM",
-        help="static, digits, dynamic (all three by default), or micro, kernels, auto, gpu",
+        help="static, digits, dynamic (all three by default), or micro, kernels, ops, auto, gpu",
     )
     add("--batch", type=positive, metavar="N", help="batch size of static and digits (64)")
     add(
@@ -115,6 +116,10 @@ def figures(name: str, arguments: argparse.Namespace) -> int:
         from dualflow.bench import micro
 
         return micro.main(check=arguments.check)
+    if name == "ops":
+        from dualflow.bench import ops
+
+        return ops.main(path=arguments.json, quick=arguments.quick)
     if name == "auto":
         from dualflow.bench import auto
 
