@@ -16,7 +16,7 @@ from dualflow.core.batching import of_shapes
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.doors import plain_scalar
 from dualflow.core.op import Op, bind
-from dualflow.core.registry import api
+from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.create import zeros_like
 from jit.dims import Dim
@@ -160,37 +160,43 @@ def place(
 
 @api
 def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
-    """`x` with a frame of `constant_values` around it, as `numpy.pad` makes it.
+    """`x` with a frame around it, as `numpy.pad` makes it.
 
     Args:
         x: Tensor of any shape and dtype.
         pad_width: How many elements come before and after: one number for every axis, one pair
             for every axis, or a pair for each axis.
-        mode: "constant", the only one there is.
+        mode: What the frame holds: "constant", one number; "edge", the outermost elements;
+            "reflect" and "symmetric", the elements mirrored, without the outermost ones and with
+            them; "wrap", the elements from the other end.
         constant_values: A Python number that `x`'s dtype can hold.
 
     Returns:
         Tensor whose extents are larger by the widths.
 
     Raises:
-        ShapeError: A width is negative, or there are not as many pairs as axes.
+        ShapeError: A width is negative, there are not as many pairs as axes, or there are no
+            elements to repeat.
+        ValueError: There is no such mode.
         DTypeError: The number does not suit the dtype.
 
     Example:
         >>> import dualflow as df
         >>> df.pad(df.ones(2), (1, 2)).tolist()
         [0.0, 1.0, 1.0, 0.0, 0.0]
+        >>> df.pad(df.asarray([1, 2, 3]), 2, mode="reflect").tolist()
+        [3, 2, 1, 2, 3, 2, 1]
     """
     x = as_tensor(x)
-    if mode != "constant":
-        raise ShapeError(
-            f"pad: mode {mode!r}", 'mode="constant"', "df.take with the indices to repeat"
-        )
+    if mode not in MODES:
+        raise ValueError(f"pad: mode={mode!r}, expected one of {', '.join(MODES)}")
     widths = canonical_pairs("pad", pad_width, x.ndim)
     if any(isinstance(w, int) and w < 0 for pair in widths for w in pair):
         raise ShapeError(
             f"pad: pad_width {pad_width} is negative", "widths of 0 or more", "x[1:-1]"
         )
+    if mode != "constant":
+        return _repeated(x, widths, mode)
     constant_values = plain_scalar(constant_values)
     number = isinstance(constant_values, SCALARS)
     if not number or weak_dtype(constant_values, x.dtype) != x.dtype:
@@ -201,6 +207,40 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
         )
     shape = tuple(d + low + high for d, (low, high) in zip(x.shape, widths))
     return place(x, shape, tuple(low for low, _ in widths), (1,) * x.ndim, constant_values)
+
+
+MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
+
+
+def _repeated(x: Tensor, widths: Any, mode: str) -> Tensor:
+    """`x` with a frame of its own elements."""
+    for axis, (low, high) in enumerate(widths):
+        extent = x.shape[axis]
+        if isinstance(low + high, int) and low + high == 0:
+            continue
+        if isinstance(extent, int) and extent == 0:
+            raise ShapeError(
+                f"pad: nothing to repeat along axis {axis} of {format_shape(x.shape)}",
+                "elements, or width 0",
+                'mode="constant"',
+            )
+        at = functions["arange"](-low, extent + high)
+        x = functions["take"](x, _source(at, extent, mode), axis=axis)
+    return x
+
+
+def _source(at: Tensor, extent: Extent, mode: str) -> Tensor:
+    """Which elements stand at the places `at`, counted from the first element."""
+    if mode == "edge":
+        return functions["clip"](at, 0, extent - 1)
+    if mode == "wrap":
+        return at % extent
+    period = 2 * extent if mode == "symmetric" else 2 * extent - 2
+    if isinstance(period, int) and period == 0:
+        return at * 0
+    at = at % period
+    mirrored = (period - 1 if mode == "symmetric" else period) - at
+    return functions["minimum"](at, mirrored)
 
 
 # ----- replacing a region -----

@@ -38,6 +38,9 @@ def ordered(function: Any) -> Any:
     return reference
 
 
+MANY = np.random.default_rng(3).integers(0, 200, 1100).astype(np.float32)  # most of them twice
+MANY[[5, 700]] = np.nan
+FRAMES = ("edge", "reflect", "symmetric", "wrap")
 SORTED: list[tuple[Any, dict[str, Any]]] = [
     (X, {}),
     (X, {"axis": 0}),
@@ -150,6 +153,8 @@ SAMPLES: dict[str, list[Sample]] = {
         exact(X, ((0, 0), (1, 0), (0, 2))),
         exact(integers(3), 1, constant_values=7),
         exact(EMPTY, 1),
+        *(exact(X, ((0, 0), (1, 5), (2, 7)), mode) for mode in FRAMES),
+        exact(normal(1, 3), ((2, 1), (0, 0)), "reflect"),
     ],
     "argsort": [
         Sample((x,), kwargs, ordered(np.argsort), numeric=False)
@@ -169,7 +174,11 @@ SAMPLES: dict[str, list[Sample]] = {
             (normal(3), 0, {}),
         ]
     ]
-    + [Sample((NANS, 4), {}, largest, rtol=0.0, numeric=False)],
+    + [
+        Sample((x, 4), {"mode": mode}, largest, rtol=0.0, numeric=False)
+        for x in (NANS, MANY)
+        for mode in ("largest", "smallest")
+    ],
     "searchsorted": [
         Sample((np.array([1.0, 3.0, 3.0, 7.0], np.float32), normal(2, 3)), {}, searched),
         Sample((np.array([1, 3, 3, 7]), np.array([3, 0, 8])), {"side": "right"}, searched),
@@ -234,7 +243,8 @@ REFUSED: dict[str, list[Refused]] = {
         Refused((X, ((1, 1), (1, 1))), "ShapeError", "before and after each of 3 axes"),
         Refused((integers(3), 1), "DTypeError", "pad: 0.5 into", {"constant_values": 0.5}),
         Refused((X, 1), "DTypeError", "pad: (1, 2) into", {"constant_values": (1, 2)}),
-        Refused((X, 1, "reflect"), "ShapeError", "pad: mode 'reflect'"),
+        Refused((X, 1, "mirror"), "ValueError", "pad: mode='mirror', expected one of constant"),
+        Refused((EMPTY, 1, "edge"), "ShapeError", "pad: nothing to repeat along axis 1"),
     ],
     "argsort": [
         Refused((X, 3), "AxisError", "argsort: axis 3"),
