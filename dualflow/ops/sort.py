@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Never
 import numpy as np
 
 from dualflow.core.axes import canonical_axis
+from dualflow.core.backend import by_host
 from dualflow.core.batching import along_axes, one_by_one
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
@@ -17,7 +18,6 @@ from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import flip
 from dualflow.ops.gather import take_along_axis
-from dualflow.ops.slicing import part
 from jit.errors import DTypeError, ShapeError
 from jit.types import TensorType, bfloat16, float32, format_shape, int64, kind
 
@@ -51,6 +51,13 @@ def argsorted(x: Tensor, axis: int) -> Tensor:
     return bind(_argsort, (x,), {"axis": axis})
 
 
+def without_order(name: str) -> DTypeError:
+    """The error of complex numbers."""
+    return DTypeError(
+        f"{name}: complex numbers have no order", "real numbers or bools", "df.abs(x)"
+    )
+
+
 @api
 def argsort(
     x: Any, /, axis: int = -1, *, descending: bool = False, stable: bool = True, **foreign: Never
@@ -80,9 +87,7 @@ def argsort(
     x = as_tensor(x)
     axis = canonical_axis("argsort", axis, x.ndim)
     if kind(x.dtype) == "complex":
-        raise DTypeError(
-            "argsort: complex numbers have no order", "real numbers or bools", "df.abs(x)"
-        )
+        raise without_order("argsort")
     if not descending:
         return argsorted(x, axis)
     backwards = argsorted(flip(x, axis), axis)
@@ -118,6 +123,55 @@ def sort(
     x = as_tensor(x)
     axis = canonical_axis("sort", axis, x.ndim)
     return take_along_axis(x, argsort(x, axis, descending=descending, stable=stable), axis)
+
+
+# ----- the first ones of an order -----
+
+SELECTED = 1024  # elements of a row from which the first ones are selected before they are sorted
+
+
+@by_host
+def _top(xp: Any, x: Any, *, axis: int, k: int, largest: bool) -> Any:
+    """The indices of the first `k` elements in falling (or rising) order; equal ones in theirs."""
+    rows = np.moveaxis(comparable(x), axis, -1)
+    n = rows.shape[-1]
+    if n < SELECTED or not 0 < k <= n // 8:
+        return np.moveaxis(_ordered(rows, largest=largest)[..., :k], -1, axis)
+    found = np.empty((*rows.shape[:-1], k), np.int64)
+    for at in np.ndindex(rows.shape[:-1]):
+        found[at] = _selected(rows[at], k, largest=largest)
+    return np.moveaxis(found, -1, axis)
+
+
+def _ordered(rows: Any, *, largest: bool) -> Any:
+    if not largest:
+        return np.argsort(rows, axis=-1, kind="stable")
+    turned = np.argsort(rows[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+    return rows.shape[-1] - 1 - turned
+
+
+def _selected(row: Any, k: int, *, largest: bool) -> Any:
+    """Of one row: what is not behind the last of the first `k` ones, in order."""
+    place = row.size - k if largest else k - 1
+    last = np.partition(row, place)[place]
+    if last != last:  # NaN is the largest
+        chosen = row != row if largest else np.ones(row.shape, bool)
+    else:
+        chosen = ~(row < last) if largest else row <= last
+    candidates = np.flatnonzero(chosen)
+    return candidates[_ordered(row[candidates], largest=largest)[:k]]
+
+
+def _top_type(x: TensorType, *, axis: int, k: int, largest: bool) -> TensorType:
+    return TensorType((*x.shape[:axis], k, *x.shape[axis + 1 :]), int64)
+
+
+def _top_lower(form: Any, x: Any, **attrs: Any) -> Any:
+    type_ = _top_type(TensorType(tuple(x.shape), x.dtype), **attrs)
+    return form.extern("top_k", (x,), type_, partial(_top, np, **attrs))
+
+
+_top_k = Op(name="top_k", evaluate=_top, infer=_top_type, lower=_top_lower, batch=along_axes)
 
 
 class TopKResult(NamedTuple):
@@ -167,7 +221,9 @@ def top_k(
             f"0 to {x.shape[axis]}",
             f"min(k, x.shape[{axis}])",
         )
-    order = part(argsort(x, axis, descending=mode == "largest"), axis, 0, k)
+    if kind(x.dtype) == "complex":
+        raise without_order("top_k")
+    order = bind(_top_k, (x,), {"axis": axis, "k": k, "largest": mode == "largest"})
     return TopKResult(take_along_axis(x, order, axis), order)
 
 
