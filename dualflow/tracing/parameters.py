@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 from collections.abc import Callable
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from dualflow.core import tree
+from dualflow.core.source import line_in
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.decorated import named
 from dualflow.tracing.signature import Call
@@ -74,7 +74,7 @@ def defined_at(python: Callable[..., Any]) -> str:
     code = code_of(python)
     if code is None:
         return f"a {type(python).__name__}"
-    return f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+    return line_in(code.co_filename, code.co_firstlineno)
 
 
 def describe(call: Call, names: list[str]) -> str:

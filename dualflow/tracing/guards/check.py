@@ -6,7 +6,6 @@ of its own by name: the objects found while recording, and the values that they 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.source import line_in
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards.bytecode import line_of_name
 from dualflow.tracing.guards.places import MISSING, Contents, Key, Place, changed, kind
@@ -41,7 +41,7 @@ class Origin:
     def line(self) -> str:
         """`nets.py:14`."""
         line = line_of_name(self.code, self.name) or self.code.co_firstlineno
-        return f"{os.path.basename(self.code.co_filename)}:{line}"
+        return line_in(self.code.co_filename, line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from types import CodeType, FrameType
 from typing import Any
 
-from dualflow.core.source import line_of
+from dualflow.core.source import line_in, line_of
 from dualflow.tracing.guards.bytecode import line_of_item_store, line_of_name
 from dualflow.tracing.guards.check import Guard
 
@@ -63,4 +62,4 @@ class Effects:
 
 def place_of(code: CodeType, line: int) -> str:
     """`nets.py:14`."""
-    return f"{os.path.basename(code.co_filename)}:{line}"
+    return line_in(code.co_filename, line)
