@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.data import DataLoader, Dataset, TensorDataset
 from dualflow.data.dataset import IterableDataset
+from dualflow.ops.choice import where
+from dualflow.ops.create import ones
+from jit.types import kind
 
 
-def batches_of(x: Any, y: Any, batch_size: int, *, shuffle: bool) -> Any:
+def batches_of(x: Any, y: Any, batch_size: int, *, shuffle: bool, weight: Any = None) -> Any:
     """An iterable of batches.
 
     Args:
@@ -18,9 +22,11 @@ def batches_of(x: Any, y: Any, batch_size: int, *, shuffle: bool) -> Any:
         y: Targets, where `x` are inputs; without them, batches of inputs alone.
         batch_size: Examples in a batch, where `x` are no batches.
         shuffle: A new order for each epoch, where `x` are no batches.
+        weight: A weight for each example, where `x` are inputs.
     """
     if y is not None:
-        return DataLoader(TensorDataset(x, y), batch_size, shuffle=shuffle)
+        parts = (x, y) if weight is None else (x, y, weight)
+        return DataLoader(TensorDataset(*parts), batch_size, shuffle=shuffle)
     if isinstance(x, IterableDataset):
         return DataLoader(x, batch_size)
     if isinstance(x, Dataset):
@@ -32,13 +38,41 @@ def batches_of(x: Any, y: Any, batch_size: int, *, shuffle: bool) -> Any:
 
 
 def pair_of(data: Any, batch_size: int) -> Any:
-    """Batches for validation: of a pair (x, y), a dataset or a loader."""
-    x, y = data if isinstance(data, tuple) else (data, None)
-    return batches_of(x, y, batch_size, shuffle=False)
+    """Batches for validation: of (x, y) or (x, y, weights), a dataset or a loader."""
+    x, y, weight = (*data, None)[:3] if isinstance(data, tuple) else (data, None, None)
+    return batches_of(x, y, batch_size, shuffle=False, weight=weight)
 
 
-def held_out(x: Any, y: Any, share: float) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Inputs and targets in two parts, the second with a share of the examples from the end.
+def weights_of(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
+    """A weight for each example, or None.
+
+    Args:
+        y: Targets; integer labels where classes have weights.
+        sample_weight: Weights of examples, or None.
+        class_weight: Weights of classes, 1 for those that are not there, or None.
+
+    Raises:
+        ValueError: There are no targets to weigh, or they are no labels.
+    """
+    if sample_weight is None and class_weight is None:
+        return None
+    if y is None:
+        raise ValueError("weights go with arrays x and y; a loader gives batches (x, y, weights)")
+    if class_weight is None:
+        return as_tensor(sample_weight)
+    labels = as_tensor(y)
+    if kind(labels.dtype) != "integer" or labels.ndim != 1:
+        raise ValueError(f"class_weight needs integer labels of shape (n,), not {labels.type}")
+    weight = ones(labels.shape)
+    for label, factor in class_weight.items():
+        weight = where(labels == label, factor, weight)
+    return weight if sample_weight is None else weight * as_tensor(sample_weight)
+
+
+def held_out(
+    x: Any, y: Any, weight: Any, share: float
+) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
+    """Inputs, targets and weights in two parts, the second a share of the examples from the end.
 
     Raises:
         ValueError: There are no arrays to split, or the share leaves a part empty.
@@ -49,7 +83,8 @@ def held_out(x: Any, y: Any, share: float) -> tuple[tuple[Any, Any], tuple[Any, 
     cut = int(len(inputs) * (1 - share))
     if not 0 < cut < len(inputs):
         raise ValueError(f"validation_split={share} of {len(inputs)} examples leaves a part empty")
-    return (inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:])
+    first, last = (None, None) if weight is None else (weight[:cut], weight[cut:])
+    return (inputs[:cut], targets[:cut], first), (inputs[cut:], targets[cut:], last)
 
 
 def length_of(batches: Any) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from dualflow.core import tree
@@ -13,7 +14,14 @@ from dualflow.io import load, save
 from dualflow.nn.module import Module
 from dualflow.ops.arrange import concat
 from dualflow.optim import Optimizer
-from dualflow.train.batches import batches_of, given, held_out, length_of, pair_of
+from dualflow.train.batches import (
+    batches_of,
+    given,
+    held_out,
+    length_of,
+    pair_of,
+    weights_of,
+)
 from dualflow.train.callbacks import Callback, Callbacks, Logs
 from dualflow.train.history import History
 from dualflow.train.progress import progress
@@ -123,12 +131,13 @@ class Model(Module):
 
     # ----- steps -----
 
-    def train_step(self, x: Any, y: Any) -> Any:
+    def train_step(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """One step of learning on a batch.
 
         Args:
             x: Inputs.
             y: Targets.
+            sample_weight: The third part of a batch, where batches have one.
 
         Returns:
             The loss.
@@ -136,23 +145,24 @@ class Model(Module):
         state = self.training_state
         with state.autocast():
             y_pred = self(x)
-            loss = state.loss_of(y_pred, y)
+            loss = state.loss_of(y_pred, y, sample_weight)
         state.learn(loss)
         state.track(loss, y_pred, y)
         return loss
 
-    def test_step(self, x: Any, y: Any) -> Any:
+    def test_step(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """Loss and metrics of a batch, without learning."""
         state = self.training_state
         with no_grad(), state.autocast():
             y_pred = self(x)
-            loss = state.loss_of(y_pred, y)
+            loss = state.loss_of(y_pred, y, sample_weight)
             state.track(loss, y_pred, y)
         return loss
 
     def predict_step(self, x: Any) -> Any:
         """Predictions of a batch."""
-        with no_grad(), self.training_state.autocast():
+        precision = nullcontext() if self._state is None else self._state.autocast()
+        with no_grad(), precision:
             return self(x)
 
     # ----- loops -----
@@ -169,12 +179,15 @@ class Model(Module):
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
         initial_epoch: int = 0,
     ) -> History:
         """Trains.
 
         Args:
-            x: Inputs, a dataset of pairs, or a `DataLoader` (any iterable) of batches of pairs.
+            x: Inputs, a dataset of pairs, or a `DataLoader` (any iterable) of batches of pairs. A
+                batch may have weights of its examples as a third part.
             y: Targets, where `x` are inputs.
             batch_size: Examples in a batch, where no loader is given.
             epochs: The number of the epoch to end before.
@@ -182,17 +195,22 @@ class Model(Module):
                 terminal or a notebook.
             callbacks: See `df.train.callbacks`.
             validation_split: The share of the examples, from the end, that validates.
-            validation_data: A pair `(x, y)`, a dataset or a loader that validates after each epoch.
+            validation_data: `(x, y)` or `(x, y, sample_weight)`, a dataset or a loader that
+                validates after each epoch.
             shuffle: A new order for each epoch, where no loader is given.
+            class_weight: What the loss of examples of a class is multiplied by, by its label.
+            sample_weight: What the loss of each example is multiplied by, of shape (n,). The mean
+                over a batch is divided by the number of its examples, as in Keras.
             initial_epoch: Where to begin counting.
 
         Returns:
             The logs of all epochs.
         """
         state = self.training_state
+        weight = weights_of(y, sample_weight, class_weight)
         if validation_split:
-            (x, y), validation_data = held_out(x, y, validation_split)
-        loader = batches_of(x, y, batch_size, shuffle=shuffle)
+            (x, y, weight), validation_data = held_out(x, y, weight, validation_split)
+        loader = batches_of(x, y, batch_size, shuffle=shuffle, weight=weight)
         validation = None if validation_data is None else pair_of(validation_data, batch_size)
         state.begin(loader, initial_epoch)
         params = {"epochs": epochs, "steps": length_of(loader)}
@@ -215,8 +233,8 @@ class Model(Module):
         if not state.resumed:
             state.reset()
         state.resumed = False
-        for number, (x, y) in enumerate(loader):
-            state.steps["train"](x, y)
+        for number, batch in enumerate(loader):
+            state.steps["train"](*batch)
             told.batch_end(number, state.logs)
             if state.stop:
                 break
@@ -234,14 +252,20 @@ class Model(Module):
         was = self.training
         self.eval()
         try:
-            for x, y in loader:
-                state.steps["test"](x, y)
+            for batch in loader:
+                state.steps["test"](*batch)
             return state.logs()
         finally:
             self.train(was)
 
     def evaluate(
-        self, x: Any, y: Any = None, *, batch_size: int = 32, return_dict: bool = False
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 32,
+        sample_weight: Any = None,
+        return_dict: bool = False,
     ) -> Any:
         """Loss and metrics, without learning.
 
@@ -249,12 +273,14 @@ class Model(Module):
             x: Inputs, a dataset of pairs, or a loader of batches of pairs.
             y: Targets, where `x` are inputs.
             batch_size: Examples in a batch, where no loader is given.
+            sample_weight: What the loss of each example is multiplied by.
             return_dict: Give names, too.
 
         Returns:
             The loss; with metrics, a list of the loss and each of them; or a dict.
         """
-        logs = self._tested(batches_of(x, y, batch_size, shuffle=False))
+        weight = weights_of(y, sample_weight, None)
+        logs = self._tested(batches_of(x, y, batch_size, shuffle=False, weight=weight))
         return given(logs, names=return_dict)
 
     def predict(self, x: Any, *, batch_size: int = 32) -> Any:
@@ -284,24 +310,28 @@ class Model(Module):
 
     # ----- one batch -----
 
-    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Any:
+    def train_on_batch(
+        self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False
+    ) -> Any:
         """One step of learning; gives loss and metrics of this batch, as `evaluate` does."""
-        return self._on_batch("train", x, y, return_dict=return_dict)
+        return self._on_batch("train", (x, y, sample_weight), return_dict=return_dict)
 
-    def test_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Any:
+    def test_on_batch(
+        self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False
+    ) -> Any:
         """Loss and metrics of one batch, as `evaluate` gives them."""
-        return self._on_batch("test", x, y, return_dict=return_dict)
+        return self._on_batch("test", (x, y, sample_weight), return_dict=return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """Predictions of one batch."""
         (y,) = self._predicted([as_tensor(x)])
         return y
 
-    def _on_batch(self, kind: str, x: Any, y: Any, *, return_dict: bool) -> Any:
+    def _on_batch(self, kind: str, batch: tuple[Any, ...], *, return_dict: bool) -> Any:
         state = self.training_state
         state.reset()
         self.train(kind == "train")
-        state.steps[kind](as_tensor(x), as_tensor(y))
+        state.steps[kind](*[as_tensor(part) for part in batch if part is not None])
         self.train()
         return given(state.logs(), names=return_dict)
 

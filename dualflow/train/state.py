@@ -94,15 +94,18 @@ class TrainingState:
 
     # ----- inside of steps -----
 
-    def loss_of(self, y_pred: Any, y_true: Any) -> Any:
-        """The loss of a batch.
+    def loss_of(self, y_pred: Any, y_true: Any, sample_weight: Any = None) -> Any:
+        """The loss of a batch: the mean over its examples, each times its weight.
 
         Raises:
-            ValueError: `compile` was given none.
+            ValueError: `compile` was given none, or one that has no losses of single examples.
         """
         if self.loss is None:
             raise ValueError("no loss: model.compile(optimizer, loss), or override train_step")
-        return self.loss(y_pred, y_true)
+        if sample_weight is None:
+            return self.loss(y_pred, y_true)
+        losses = words.each(self.loss, y_pred, y_true)
+        return (losses * as_tensor(sample_weight, losses.dtype)).mean()
 
     def autocast(self) -> AbstractContextManager[None]:
         """A `with` block for what the net and the loss compute."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
+from inspect import signature
 from typing import Any
 
 from dualflow import optim
@@ -10,10 +12,13 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn.layers import BCEWithLogitsLoss
+from dualflow.nn.module import Module
 from dualflow.ops.choice import clip, where
 from dualflow.ops.elementwise import astype
+from dualflow.ops.losses import reduced
 from dualflow.ops.shape import reshape
 from dualflow.ops.special import log
+from dualflow.ops.statistics import mean
 from dualflow.train import metrics
 
 Loss = Callable[[Any, Any], Any]
@@ -25,37 +30,37 @@ def logarithms(probabilities: Any) -> Tensor:
     return log(clip(as_tensor(probabilities), SMALLEST, 1 - SMALLEST))
 
 
-def sparse_categorical_crossentropy(y_pred: Any, y_true: Any) -> Tensor:
+def sparse_categorical_crossentropy(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
     """Keras's: probabilities of classes against the numbers of the right ones."""
-    return F.nll_loss(logarithms(y_pred), y_true)
+    return F.nll_loss(logarithms(y_pred), y_true, reduction=reduction)
 
 
-def categorical_crossentropy(y_pred: Any, y_true: Any) -> Tensor:
+def categorical_crossentropy(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
     """Keras's: probabilities of classes against probabilities."""
-    return -(as_tensor(y_true) * logarithms(y_pred)).sum(axis=-1).mean()
+    return reduced(-(as_tensor(y_true) * logarithms(y_pred)).sum(axis=-1), reduction)
 
 
-def binary_crossentropy(y_pred: Any, y_true: Any) -> Tensor:
+def binary_crossentropy(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
     """Keras's: probabilities against 0 and 1, in whatever of the two shapes (n,) and (n, 1)."""
     p = as_tensor(y_pred)
     truth = reshape(astype(as_tensor(y_true), p.dtype), p.shape)
-    return -where(truth > 0.5, logarithms(p), logarithms(1.0 - p)).mean()
+    return reduced(-where(truth > 0.5, logarithms(p), logarithms(1.0 - p)), reduction)
 
 
-def squared(y_pred: Any, y_true: Any) -> Tensor:
+def squared(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
     """`mse_loss`; labels of the shape (n,) meet predictions of the shape (n, 1)."""
-    return F.mse_loss(y_pred, alongside(y_true, y_pred))
+    return F.mse_loss(y_pred, alongside(y_true, y_pred), reduction)
 
 
-def absolute(y_pred: Any, y_true: Any) -> Tensor:
+def absolute(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
     """`l1_loss`; labels of the shape (n,) meet predictions of the shape (n, 1)."""
-    return F.l1_loss(y_pred, alongside(y_true, y_pred))
+    return F.l1_loss(y_pred, alongside(y_true, y_pred), reduction)
 
 
-def logits(y_pred: Any, y_true: Any) -> Tensor:
+def logits(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
     """`binary_cross_entropy_with_logits`, for labels of any dtype."""
     truth = astype(alongside(y_true, y_pred), as_tensor(y_pred).dtype)
-    return F.binary_cross_entropy_with_logits(y_pred, truth)
+    return F.binary_cross_entropy_with_logits(y_pred, truth, reduction=reduction)
 
 
 def alongside(y_true: Any, y_pred: Any) -> Tensor:
@@ -93,6 +98,26 @@ def loss_for(wanted: Any) -> Loss:
     if callable(wanted):
         return wanted
     return LOSSES[known("loss", wanted, LOSSES)]
+
+
+def each(loss: Loss, y_pred: Any, y_true: Any) -> Tensor:
+    """The loss of each example, of shape (n,).
+
+    Raises:
+        ValueError: A function of the user's own, which only gives the mean.
+    """
+    if isinstance(loss, Module) and hasattr(loss, "reduction"):
+        alone = copy(loss)
+        alone.reduction = "none"
+        losses = alone(y_pred, y_true)
+    elif "reduction" in signature(loss).parameters:
+        losses = loss(y_pred, y_true, reduction="none")  # type: ignore[call-arg]
+    else:
+        raise ValueError(
+            "sample_weight needs the loss of each example: a loss by its word, one of df.nn, or a "
+            'function that takes reduction="none"'
+        )
+    return mean(losses, axis=tuple(range(1, losses.ndim)))
 
 
 def optimizer_for(wanted: Any, parameters: Iterable[Any]) -> optim.Optimizer:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from dualflow.train import words
 from tests.modes import bits, graphs_only
 
 C = df.train.callbacks
@@ -252,3 +253,69 @@ def test_mixed_precision_learns_alike_in_both_modes():
     assert told[0][0]["loss"][-1] < told[0][0]["loss"][0]
     with pytest.raises(df.errors.DTypeError, match="autocast"):
         model_of("eager", autocast="float64")
+
+
+LOSSES = [
+    "cross_entropy",
+    df.nn.CrossEntropyLoss(label_smoothing=0.1),
+    lambda p, y, reduction="mean": df.nn.functional.cross_entropy(p, y, reduction=reduction),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=["word", "module", "function"])
+def test_weights_of_examples_are_counts(loss):
+    """An example of weight 2 is as good as two of it, but for the number that is divided by."""
+    x, y = points(12)
+    weight = np.array([2.0, 0.0, 1.0] * 4, "float32")
+    again = np.repeat(np.arange(12), weight.astype(int))
+    model = df.train.Model(net_of().eval())
+    model.compile(df.optim.SGD(model.parameters(), lr=0.1), loss, mode="eager")
+    told = model.evaluate(x, y, batch_size=12, sample_weight=weight)
+    assert told == pytest.approx(model.evaluate(x[again], y[again], batch_size=12), rel=1e-5)
+    assert model.test_on_batch(x, y, weight) == pytest.approx(told)
+
+
+def test_weights_of_words_for_losses():
+    x, y = points(12)
+    scores = net_of().eval()(df.asarray(x))
+    p, labels = df.nn.functional.softmax(scores), df.asarray(y)
+    hot = df.one_hot(labels, 3, dtype="float32")
+    classes = {"cross_entropy": scores, "nll": df.log(p), "sparse_categorical_crossentropy": p}
+    for name, loss in words.LOSSES.items():
+        pair = (classes[name], labels) if name in classes else (p, hot)
+        losses = words.each(loss, *pair)
+        assert losses.shape == (12,), name
+        np.testing.assert_allclose(losses.mean().numpy(), loss(*pair).numpy(), rtol=1e-5)
+
+
+def test_fit_with_weights():
+    x, y = points(24)
+    by_example = np.array([0.0, 3.0, 1.0], "float32")[y]
+    told = []
+    for mode, how in (
+        ("eager", {"class_weight": {0: 0.0, 1: 3.0}}),
+        ("eager", {"sample_weight": by_example}),
+        ("compiled", {"sample_weight": by_example}),
+        ("eager", {}),
+    ):
+        model = model_of(mode)
+        df.random.seed(5)
+        history = model.fit(
+            x, y, batch_size=8, epochs=2, shuffle=False, validation_data=(x, y, by_example), **how
+        )
+        told.append((history.history, [bits(v) for v in model.net.state_dict().values()]))
+    assert told[0] == told[1] == told[2] != told[3]
+    split = model_of("eager").fit(x, y, validation_split=0.25, sample_weight=np.zeros(24))
+    assert (split.history["loss"], split.history["val_loss"]) == ([0.0], [0.0])
+
+
+def test_weights_that_cannot_be_given():
+    x, y = points(12)
+    model = df.train.Model(net_of())
+    model.compile("adam", lambda p, y: df.nn.functional.cross_entropy(p, y), mode="eager")
+    with pytest.raises(ValueError, match="the loss of each example"):
+        model.fit(x, y, sample_weight=np.ones(12))
+    with pytest.raises(ValueError, match="weights go with arrays"):
+        model.fit([(x, y)], class_weight={0: 1.0})
+    with pytest.raises(ValueError, match="integer labels"):
+        model.fit(x, x, class_weight={0: 1.0})
