@@ -7,6 +7,7 @@ import pytest
 
 import dualflow as df
 import dualflow.compat.tensorflow as tf
+from tests.modes import in_mode
 
 N, D, H = 32, 20, 10
 
@@ -141,3 +142,101 @@ def test_learning_rates_and_initial_values():
 def test_refused(ask, error, words):
     with pytest.raises(error, match=words):
         ask(tf.keras)
+
+
+def test_layers_of_images(mode):
+    keras, x = tf.keras.layers, df.randn(2, 7, 6, 3)
+    conv = keras.Conv2D(4, (3, 2), strides=(2, 1), padding="same", activation="relu")
+    conv(x)
+    conv.bias.assign(df.randn(4))
+    pools = [
+        keras.MaxPooling2D(2, strides=3, padding="same"),
+        keras.AveragePooling2D((3, 2), padding="same"),
+        keras.AveragePooling2D(),
+        keras.GlobalAveragePooling2D(),
+        keras.GlobalMaxPooling2D(),
+    ]
+
+    def all_of_them(x):
+        return conv(x), [pool(x) for pool in pools]
+
+    y, pooled = in_mode(mode, all_of_them)(x)
+    assert y.shape == (2, 4, 6, 4)
+    framed = np.pad(x.numpy(), [(0, 0), (1, 1), (0, 1), (0, 0)])
+    window = framed[1, 2:5, 4:6]  # the second step down, the fifth to the right
+    expected = np.tensordot(window, conv.kernel.numpy(), 3) + conv.bias.numpy()
+    np.testing.assert_allclose(y[1, 1, 4].numpy(), np.maximum(expected, 0), rtol=1e-4, atol=1e-5)
+    largest, mean, plain, *overall = (p.numpy() for p in pooled)
+    assert [p.shape for p in (largest, mean, plain)] == [(2, 3, 2, 3), (2, 3, 3, 3), (2, 3, 3, 3)]
+    np.testing.assert_array_equal(largest[:, 2, 1], x.numpy()[:, 6:, 3:5].max(axis=(1, 2)))
+    np.testing.assert_allclose(mean[:, 0, 0], x.numpy()[:, :2, :2].mean(axis=(1, 2)), atol=1e-6)
+    np.testing.assert_allclose(plain[:, 0, 1], x.numpy()[:, :2, 2:4].mean(axis=(1, 2)), atol=1e-6)
+    np.testing.assert_allclose(overall[0], x.numpy().mean(axis=(1, 2)), atol=1e-6)
+    np.testing.assert_array_equal(overall[1], x.numpy().max(axis=(1, 2)))
+    with pytest.raises(ValueError, match='"same" or "valid"'):
+        keras.MaxPooling2D(padding="full")(x)
+
+
+@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
+def test_recurrent_layers_are_those_of_nn(name, mode):
+    """With the same weights, whose gates stand in another order."""
+    layer, x = getattr(tf.keras.layers, name)(5, return_sequences=True), df.randn(2, 4, 3)
+    layer(x)
+    layer.bias.assign(df.randn(*layer.bias.shape))
+    ours = getattr(df.nn, {"SimpleRNN": "RNN"}.get(name, name))(3, 5, batch_first=True)
+    order = np.arange(5 * layer.gates).reshape(-1, 5)
+    order = order[[1, 0, 2]].ravel() if name == "GRU" else order.ravel()
+    kernels = [k.numpy().T[order] for k in (layer.kernel, layer.recurrent_kernel)]
+    biases = layer.bias.numpy()[..., order]
+    biases = biases if name == "GRU" else [biases, np.zeros_like(biases)]
+    for v, value in zip(ours.parameters(), [*kernels, *biases], strict=True):
+        v.assign(value)
+    y = in_mode(mode, layer)(x)
+    np.testing.assert_allclose(y.numpy(), ours(x)[0].numpy(), atol=1e-5)
+    last = getattr(tf.keras.layers, name)(5)
+    last(x)
+    for v, w in zip(last.parameters(), layer.parameters(), strict=True):
+        v.assign(w)
+    np.testing.assert_array_equal(last(x).numpy(), layer(x).numpy()[:, -1])
+
+
+def test_other_layers():
+    keras, x = tf.keras.layers, df.randn(8, 5, 3) + 2.0
+    batch, layer = keras.BatchNormalization(momentum=0.5), keras.LayerNormalization()
+    y = batch(x).numpy()
+    np.testing.assert_allclose(y.mean(axis=(0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.std(axis=(0, 1)), 1, atol=2e-3)
+    np.testing.assert_allclose(
+        batch.moving_mean.numpy(), x.numpy().mean(axis=(0, 1)) / 2, rtol=1e-4
+    )
+    assert [v.shape for v in batch.parameters()] == [(3,), (3,)]
+    batch.eval()
+    for _ in range(2):  # nothing moves now
+        again = batch(x).numpy()
+    assert np.abs(again - y).max() > 0.1
+    np.testing.assert_allclose(layer(x).numpy().mean(axis=-1), 0, atol=1e-5)
+    table = keras.Embedding(10, 4)
+    assert table(df.asarray([[1, 2, 1]])).shape == (1, 3, 4)
+    assert keras.Reshape((3, -1))(x).shape == (8, 3, 5)
+    square = tf.keras.initializers.Orthogonal()((6, 4)).numpy()
+    np.testing.assert_allclose(square.T @ square, np.eye(4), atol=1e-4)
+
+
+def test_a_net_of_images_learns():
+    keras = tf.keras
+    random = np.random.RandomState(0)
+    y = random.randint(0, 2, 64)
+    x = (random.randn(64, 6, 6, 1) + 2.0 * y[:, None, None, None]).astype(np.float32)
+    model = keras.Sequential(
+        [
+            keras.layers.Conv2D(4, 3, activation="relu", input_shape=(6, 6, 1)),
+            keras.layers.BatchNormalization(),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"], run_eagerly=True)
+    history = model.fit(x, y, epochs=4, batch_size=16)
+    assert history.history["accuracy"][-1] > 0.9

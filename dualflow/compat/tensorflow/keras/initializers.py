@@ -64,6 +64,22 @@ def HeNormal() -> Initializer:  # noqa: N802
     return VarianceScaling(2.0, "fan_in")
 
 
+def RandomUniform(minval: float = -0.05, maxval: float = 0.05) -> Initializer:  # noqa: N802
+    """Uniform within two numbers."""
+    return lambda shape: df.random.uniform(shape, minval, maxval)
+
+
+def Orthogonal(gain: float = 1.0) -> Initializer:  # noqa: N802
+    """Rows, or columns, that stand upright on each other (Saxe et al., 2014)."""
+
+    def made(shape: Any) -> Any:
+        weight = df.Variable(df.zeros(tuple(shape)))
+        df.nn.init.orthogonal_(weight, gain)
+        return df.asarray(weight)
+
+    return made
+
+
 def Zeros() -> Initializer:  # noqa: N802
     """Zeros."""
     return df.zeros
@@ -79,6 +95,8 @@ NAMES = {
     "glorot_normal": GlorotNormal,
     "he_uniform": HeUniform,
     "he_normal": HeNormal,
+    "uniform": RandomUniform,
+    "orthogonal": Orthogonal,
     "zeros": Zeros,
     "ones": Ones,
 }

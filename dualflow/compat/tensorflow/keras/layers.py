@@ -5,42 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import dualflow as df
-from dualflow.compat.tensorflow.keras import activations, initializers
+from dualflow.compat.tensorflow.keras import activations
+from dualflow.compat.tensorflow.keras.base import Layer
+from dualflow.compat.tensorflow.keras.images import (
+    AveragePooling2D,
+    Conv2D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPooling2D,
+)
+from dualflow.compat.tensorflow.keras.sequences import GRU, LSTM, SimpleRNN
 from dualflow.compat.translate import hints
-
-
-class Layer(df.nn.Module):
-    """Base of layers: `build` makes weights for a shape, `call` computes.
-
-    Args:
-        input_shape: The shape of an example: the first layer of a `Sequential` tells it.
-        name: For people.
-        **_: Other words of Keras's change nothing.
-    """
-
-    def __init__(self, input_shape: Any = None, name: str | None = None, **_: Any) -> None:
-        self.name = name
-        self.example = None if input_shape is None else tuple(input_shape)
-        self.built = False
-
-    def build(self, input_shape: Any) -> None:
-        """Makes weights for inputs of a shape (batch, ...)."""
-
-    def call(self, x: Any) -> Any:
-        """What the layer computes."""
-        raise NotImplementedError(f"{type(self).__name__} defines no call")
-
-    def add_weight(self, shape: Any, initializer: Any = "glorot_uniform") -> Any:
-        """A new trainable weight."""
-        return df.nn.Parameter(initializers.get(initializer)(shape))
-
-    def forward(self, x: Any) -> Any:
-        """Weights where there are none, and then `call`."""
-        x = df.asarray(x)
-        if not self.built:
-            self.build(x.shape)
-            self.built = True
-        return self.call(x)
 
 
 class Dense(Layer):
@@ -142,6 +117,107 @@ class Dropout(Layer):
         return df.nn.functional.dropout(x, self.rate, training=self.training)
 
 
+class Reshape(Layer):
+    """(batch, ...) -> (batch, *target_shape).
+
+    Args:
+        target_shape: The extents of an example; one of them may be -1.
+        **options: `input_shape`, `name`.
+    """
+
+    def __init__(self, target_shape: Any, **options: Any) -> None:
+        self.target_shape = tuple(target_shape)
+        super().__init__(**options)
+
+    def call(self, x: Any) -> Any:
+        """The same numbers in other extents."""
+        return df.reshape(x, (x.shape[0], *self.target_shape))
+
+
+class Embedding(Layer):
+    """A vector for each number.
+
+    Args:
+        input_dim: How many numbers there are.
+        output_dim: Length of the vectors.
+        embeddings_initializer: Of them.
+        **options: `input_shape`, `name`.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        **options: Any,
+    ) -> None:
+        self._table = (input_dim, output_dim), embeddings_initializer
+        super().__init__(**options)
+
+    def build(self, input_shape: Any) -> None:
+        """The vectors."""
+        self.embeddings = self.add_weight(*self._table)
+
+    def call(self, x: Any) -> Any:
+        """Integers (...) -> (..., output_dim)."""
+        return df.nn.functional.embedding(df.astype(x, "int64"), self.embeddings)
+
+
+class LayerNormalization(Layer):
+    """Mean 0 and variance 1 along the last axis of each example, then scaled and moved.
+
+    Args:
+        epsilon: Is added to the variance.
+        **options: `input_shape`, `name`.
+    """
+
+    def __init__(self, epsilon: float = 1e-3, **options: Any) -> None:
+        self.epsilon = epsilon
+        super().__init__(**options)
+
+    def build(self, input_shape: Any) -> None:
+        """Scale and offset."""
+        extent = (int(input_shape[-1]),)
+        self.gamma, self.beta = self.add_weight(extent, "ones"), self.add_weight(extent, "zeros")
+
+    def call(self, x: Any) -> Any:
+        """The same shape."""
+        return df.nn.functional.layer_norm(x, x.shape[-1], self.gamma, self.beta, self.epsilon)
+
+
+class BatchNormalization(Layer):
+    """Mean 0 and variance 1 of each channel, the last axis, over the batch; then scaled and moved.
+
+    Args:
+        momentum: How much of the running statistics a batch keeps.
+        epsilon: Is added to the variance.
+        **options: `input_shape`, `name`.
+    """
+
+    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **options: Any) -> None:
+        self.momentum, self.epsilon = momentum, epsilon
+        super().__init__(**options)
+
+    def build(self, input_shape: Any) -> None:
+        """Scale, offset, and running statistics."""
+        extent = (int(input_shape[-1]),)
+        self.gamma, self.beta = self.add_weight(extent, "ones"), self.add_weight(extent, "zeros")
+        self.moving_mean = df.Variable(df.zeros(extent), trainable=False)
+        self.moving_variance = df.Variable(df.ones(extent), trainable=False)
+
+    def call(self, x: Any) -> Any:
+        """The same shape."""
+        mean, variance = self.moving_mean, self.moving_variance
+        if self.training:
+            axes = tuple(range(x.ndim - 1))
+            mean, variance = df.mean(x, axis=axes), df.var(x, axis=axes)
+            with df.no_grad():
+                for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                    moving.assign(self.momentum * moving + (1.0 - self.momentum) * now)
+        scale = self.gamma / df.sqrt(variance + self.epsilon)
+        return (x - mean) * scale + self.beta
+
+
 class InputLayer(Layer):
     """Says the shape of an example, and passes inputs on."""
 
@@ -150,4 +226,28 @@ class InputLayer(Layer):
         return x
 
 
+MaxPool2D, AvgPool2D, GlobalAvgPool2D = MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D
+
 __getattr__ = hints("tensorflow.keras.layers")
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Activation",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "MaxPooling2D",
+    "ReLU",
+    "Reshape",
+    "SimpleRNN",
+    "Softmax",
+]
