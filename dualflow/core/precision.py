@@ -90,7 +90,7 @@ def as_given() -> using:
 
 def in_precision(op: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments of an op, as its record says, where autocast is in force in this thread."""
-    low, wanted = context.autocast, op.precision
+    low, wanted = context.autocast, getattr(op, "precision", None)  # ops of `jit` have none
     if low is None or wanted is None:
         return args
     dtype = low if wanted == "low" else float32

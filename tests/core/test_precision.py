@@ -198,6 +198,38 @@ def test_transformations_of_what_it_casts(mode):
     np.testing.assert_allclose(mapped.numpy(), each, rtol=0.02)
 
 
+def test_loops_branches_and_what_is_computed_again():
+    """Their bodies hold the conversions; going back, and another call, take them as they are."""
+    w = df.Variable(np.eye(6, dtype="float32") / 2)
+
+    def float32(x):
+        return x.astype("float32")
+
+    @df.autocast("bfloat16")
+    def loss_of(x):
+        h = df.recompute(lambda h: float32(df.tanh(h @ w)))(x)
+        h, sums = df.scan(lambda c, _: (float32(c @ w), c.sum()), h, df.zeros(3))
+        h = df.cond(x.sum() > 0, lambda: h @ w, lambda: (h @ w) * 2)
+        assert h.dtype == df.bfloat16
+        last = df.while_loop(
+            lambda s: s[0] < 3,
+            lambda s: (s[0] + 1, float32(s[1] @ w)),
+            (df.asarray(0), float32(h)),
+        )
+        return last[1].sum() + sums.sum()
+
+    def gradient(x):
+        with df.GradientTape() as tape:
+            loss = loss_of(x)
+        return loss, tape.gradient(loss, w)
+
+    x, compiled = df.asarray(X[:, :6]), df.function(gradient)
+    eager = [bits(y) for y in gradient(x)]
+    compiled(x)
+    assert [bits(y) for y in compiled(x)] == eager
+    assert eager[1][1] == df.float32
+
+
 def test_graphs_built_by_hand_keep_what_was_in_force():
     with df.graph.Graph().as_default(), df.graph.Session() as session:
         x = df.graph.placeholder("float32", (6, 8))
