@@ -11,6 +11,7 @@ from typing import Any
 
 NAMES = ("static", "digits", "dynamic")
 ALONE = ("micro", "kernels", "ops", "auto", "gpu")  # tables of figures; nothing may disturb them
+TAKE_MORE = ("peers", "diff")  # are followed by workloads, by two files
 SECONDS = {"static": 5, "digits": 15, "dynamic": 40}  # with the usual settings
 FOLDER = "bench-results"
 WIDTH = 80
@@ -28,6 +29,9 @@ the same code, step by step in turn, and compares answers, time and memory.
   ops       what ops take on a million elements, beside NumPy
   auto      what 1,000 calls take under mode="auto", beside the better mode
   gpu       steps on a GPU in both modes, beside PyTorch and JAX where they are
+  peers     training steps and other work in both modes, beside NumPy, PyTorch
+            and JAX where they are: all, or those named, as in peers W2 W5
+  diff      two JSON files of peers, compared
 """
 EPILOG = """\
 Exit status: 0 when every check passed, 1 when one failed, 2 for wrong usage.
@@ -48,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "programs",
         nargs="*",
-        type=program,
         metavar="PROGRAM",
-        help="static, digits, dynamic (all three by default), or micro, kernels, ops, auto, gpu",
+        help="static, digits, dynamic (all three by default), or micro, kernels, ops, auto, gpu, "
+        "peers [WORKLOAD ...], diff FILE FILE",
     )
     add("--batch", type=positive, metavar="N", help="batch size of static and digits (64)")
     add(
@@ -69,15 +73,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"where the figures are written ({FOLDER}/<date and time>.json)",
     )
     add("--pictures", type=Path, metavar="FOLDER", help="where pictures are written as SVG files")
+    add(
+        "--peers-python",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="peers: the interpreter of an environment that has numpy, torch or jax",
+    )
+    add("--rounds", type=positive, metavar="N", help="peers: turns of each contestant (20)")
     add("--check", action="store_true", help="micro, auto: exit with 1 when a goal is missed")
     parser.set_defaults(handler=main, parser=parser)
-
-
-def program(text: str) -> str:
-    """The name of a program, for argparse."""
-    if text not in (*NAMES, *ALONE):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join((*NAMES, *ALONE))}")
-    return text
 
 
 def positive(text: str) -> int:
@@ -96,7 +101,14 @@ def main(arguments: argparse.Namespace) -> int:
     Returns:
         The exit status.
     """
-    for name in ALONE:
+    first, *rest = arguments.programs or [""]
+    if first in TAKE_MORE:
+        return {"peers": peers, "diff": diff}[first](rest, arguments)
+    known = (*NAMES, *ALONE, *TAKE_MORE)
+    for text in arguments.programs:
+        if text not in known:
+            arguments.parser.error(f"{text!r} is none of {', '.join(known)}")
+    for name in (*ALONE, *TAKE_MORE):
         if name in arguments.programs:
             return figures(name, arguments)
     names = [name for name in NAMES if name in arguments.programs or not arguments.programs]
@@ -131,6 +143,33 @@ def figures(name: str, arguments: argparse.Namespace) -> int:
     from dualflow.bench import kernels
 
     return kernels.main(quick=arguments.quick)
+
+
+def peers(names: list[str], arguments: argparse.Namespace) -> int:
+    """Runs workloads beside other frameworks."""
+    from dualflow.bench import peers
+
+    try:
+        workloads = peers.chosen(names)
+        frameworks = peers.interpreters(arguments.peers_python)
+    except ValueError as error:
+        return arguments.parser.error(str(error))
+    path = arguments.json or Path(FOLDER) / f"peers-{datetime.now():%Y-%m-%d-%H%M%S}.json"
+    rounds, quick = arguments.rounds, arguments.quick
+    try:
+        return peers.main(workloads, frameworks, path=path, rounds=rounds, quick=quick)
+    except KeyboardInterrupt:
+        print("\ndualflow bench: stopped; what was measured is written.")
+        return 130
+
+
+def diff(files: list[str], arguments: argparse.Namespace) -> int:
+    """Compares two runs of `peers`."""
+    from dualflow.bench import diff
+
+    if len(files) != 2:
+        arguments.parser.error("diff takes two files")
+    return diff.main(*map(Path, files))
 
 
 def opening(names: list[str], path: Path, seconds: int | None) -> str:

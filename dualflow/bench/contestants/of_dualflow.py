@@ -1,0 +1,140 @@
+"""The workloads in dualflow: the same Python as it is, and under `@df.function`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dualflow as df
+from dualflow.bench.machine import version
+
+F = df.nn.functional
+Params = Sequence[df.Variable]
+Step = Callable[[], Any]
+VERSION = version("dualflow")
+BOTH = ["eager", "compiled"]
+
+
+def build(workload: str, mode: str, data: dict[str, Any]) -> Step:
+    """A step of a workload."""
+    return MAKE[workload](data, mode)
+
+
+def called(function: Callable[..., Any], mode: str, *arguments: df.Tensor) -> Step:
+    """A call of a function in a mode."""
+    call: Any = df.function(strict=True)(function) if mode == "compiled" else function
+    return lambda: call(*arguments)
+
+
+def training(
+    loss_of: Callable[..., df.Tensor], data: dict[str, Any], optimizer: Any, mode: str
+) -> Step:
+    """A step of training.
+
+    Args:
+        loss_of: Of parameters, input, and target or labels.
+        data: Of the workload.
+        optimizer: Makes an optimiser of parameters.
+        mode: Of the whole step.
+    """
+    params = [df.Variable(array) for array in data["params"]]
+    update = optimizer(params)
+
+    def step(x: df.Tensor, y: df.Tensor) -> df.Tensor:
+        with df.GradientTape() as tape:
+            loss = loss_of(params, x, y)
+        update.apply_gradients(zip(tape.gradient(loss, params), params))
+        return loss
+
+    target = data["target"] if "target" in data else data["labels"]
+    return called(step, mode, df.asarray(data["x"]), df.asarray(target))
+
+
+def adam(params: Params) -> Any:
+    """As in W2 and W4."""
+    return df.optim.Adam(params, lr=1e-4)
+
+
+def by_hand(data: dict[str, Any], mode: str) -> Step:
+    """W1, which has no optimiser."""
+    a, b = (df.Variable(array) for array in data["params"])
+
+    def step(x: df.Tensor, target: df.Tensor) -> df.Tensor:
+        with df.GradientTape() as tape:
+            loss = ((F.relu(x @ a) @ b - target) ** 2).sum()
+        for w, slope in zip((a, b), tape.gradient(loss, (a, b))):
+            w.assign_sub(1e-6 * slope)
+        return loss
+
+    return called(step, mode, df.asarray(data["x"]), df.asarray(data["target"]))
+
+
+def mlp(data: dict[str, Any], mode: str) -> Step:
+    """W2."""
+
+    def loss(p: Params, x: df.Tensor, target: df.Tensor) -> df.Tensor:
+        return ((F.relu(x @ p[0] + p[1]) @ p[2] + p[3] - target) ** 2).mean()
+
+    return training(loss, data, adam, mode)
+
+
+def two_layers(data: dict[str, Any], mode: str) -> Step:
+    """W3."""
+
+    def loss(p: Params, x: df.Tensor, target: df.Tensor) -> df.Tensor:
+        return ((x @ p[0] @ p[1] - target) ** 2).sum(axis=1).mean()
+
+    return training(loss, data, lambda params: df.optim.SGD(params, lr=1e-6), mode)
+
+
+def parallel(data: dict[str, Any], mode: str) -> Step:
+    """W4."""
+
+    def block(x: df.Tensor, p: Params) -> df.Tensor:
+        return F.relu((x @ p[0] + p[1]) + (x @ p[2] + p[3]))
+
+    def loss(p: Params, x: df.Tensor, target: df.Tensor) -> df.Tensor:
+        return ((block(block(x, p[:4]), p[4:]) - target) ** 2).mean()
+
+    return training(loss, data, adam, mode)
+
+
+def chain(x: df.Tensor) -> df.Tensor:
+    """The function of W5."""
+    return (df.tanh(x) * df.exp(-x * x) + F.sigmoid(2 * x) * x).sum()
+
+
+def value(data: dict[str, Any], mode: str) -> Step:
+    """W5."""
+    return called(chain, mode, df.asarray(data["x"]))
+
+
+def gradient(data: dict[str, Any], mode: str) -> Step:
+    """W5 with its gradient."""
+    return called(df.value_and_grad(chain), mode, df.asarray(data["x"]))
+
+
+def lenet(data: dict[str, Any], mode: str) -> Step:
+    """W8."""
+
+    def loss(p: Params, x: df.Tensor, labels: df.Tensor) -> df.Tensor:
+        h = F.max_pool2d(F.relu(F.conv2d(x, p[0], p[1])), 2)
+        h = F.max_pool2d(F.relu(F.conv2d(h, p[2], p[3])), 2).reshape((len(x), 256))
+        h = F.relu(F.relu(h @ p[4] + p[5]) @ p[6] + p[7])
+        return F.cross_entropy(h @ p[8] + p[9], labels)
+
+    return training(loss, data, lambda params: df.optim.SGD(params, lr=0.01, momentum=0.9), mode)
+
+
+MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
+    "W1": by_hand,
+    "W2": mlp,
+    "W3": two_layers,
+    "W4": parallel,
+    "W5-value-1M": value,
+    "W5-gradient-1M": gradient,
+    "W5-value-16M": value,
+    "W5-gradient-16M": gradient,
+    "W8": lenet,
+}
+MODES = dict.fromkeys(MAKE, BOTH)

@@ -1,0 +1,195 @@
+"""The workloads in JAX: a whole step in one `jax.jit`, whose state is given away and comes back."""
+
+# The framework is there, or not.
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+Step = Callable[[], Any]
+Optimizer = tuple[int, Callable[..., tuple[Any, Any]]]  # states of a parameter, and the update
+VERSION = jax.__version__
+
+
+def build(workload: str, mode: str, data: dict[str, Any]) -> Step:
+    """A step of a workload."""
+    return MAKE[workload](data, mode)
+
+
+def training(loss_of: Callable[..., Any], data: dict[str, Any], optimizer: Optimizer) -> Step:
+    """A step of training.
+
+    Args:
+        loss_of: Of parameters, input, and target or labels.
+        data: Of the workload.
+        optimizer: How parameters change.
+    """
+    states, update = optimizer
+    params = [jnp.array(array) for array in data["params"]]
+    x, y = (jnp.array(data[key]) for key in ("x", "target" if "target" in data else "labels"))
+    state: Any = (params, [[jnp.zeros_like(p)] * states for p in params], jnp.zeros(()))
+
+    def run(state: Any, x: Any, y: Any) -> Any:
+        params, own, steps = state
+        loss, slopes = jax.value_and_grad(loss_of)(params, x, y)
+        steps = steps + 1
+        changed = [update(*each, steps) for each in zip(params, slopes, own)]
+        return ([p for p, _ in changed], [s for _, s in changed], steps), loss
+
+    call = jax.jit(run, donate_argnums=0)
+    state = jax.tree.map(jnp.array, state)  # no buffer twice: each is given away
+
+    def step() -> Any:
+        nonlocal state
+        state, loss = jax.block_until_ready(call(state, x, y))
+        return loss
+
+    return step
+
+
+def sgd(rate: float) -> Optimizer:
+    """Down the slope."""
+    return 0, lambda p, slope, state, _: (p - rate * slope, state)
+
+
+def momentum(rate: float) -> Optimizer:
+    """Down a running sum of slopes."""
+
+    def update(p: Any, slope: Any, state: Any, _: Any) -> Any:
+        total = 0.9 * state[0] + slope
+        return p - rate * total, [total]
+
+    return 1, update
+
+
+def adam(rate: float, decay: float = 0.0) -> Optimizer:
+    """Adam; AdamW where weights decay."""
+
+    def update(p: Any, slope: Any, state: Any, steps: Any) -> Any:
+        mean, square = 0.9 * state[0] + 0.1 * slope, 0.999 * state[1] + 0.001 * slope * slope
+        widened = jnp.sqrt(square / (1 - 0.999**steps)) + 1e-8
+        return p - rate * decay * p - rate * (mean / (1 - 0.9**steps)) / widened, [mean, square]
+
+    return 2, update
+
+
+# ----- workloads -----
+
+
+def by_hand(data: dict[str, Any], mode: str) -> Step:
+    """W1."""
+
+    def loss(p: Sequence[Any], x: Any, target: Any) -> Any:
+        return ((jax.nn.relu(x @ p[0]) @ p[1] - target) ** 2).sum()
+
+    return training(loss, data, sgd(1e-6))
+
+
+def mlp(data: dict[str, Any], mode: str) -> Step:
+    """W2."""
+
+    def loss(p: Sequence[Any], x: Any, target: Any) -> Any:
+        return ((jax.nn.relu(x @ p[0] + p[1]) @ p[2] + p[3] - target) ** 2).mean()
+
+    return training(loss, data, adam(1e-4))
+
+
+def two_layers(data: dict[str, Any], mode: str) -> Step:
+    """W3."""
+
+    def loss(p: Sequence[Any], x: Any, target: Any) -> Any:
+        return ((x @ p[0] @ p[1] - target) ** 2).sum(1).mean()
+
+    return training(loss, data, sgd(1e-6))
+
+
+def parallel(data: dict[str, Any], mode: str) -> Step:
+    """W4."""
+
+    def block(x: Any, p: Sequence[Any]) -> Any:
+        return jax.nn.relu((x @ p[0] + p[1]) + (x @ p[2] + p[3]))
+
+    def loss(p: Sequence[Any], x: Any, target: Any) -> Any:
+        return ((block(block(x, p[:4]), p[4:]) - target) ** 2).mean()
+
+    return training(loss, data, adam(1e-4))
+
+
+def chain(x: Any) -> Any:
+    """The function of W5."""
+    return (jnp.tanh(x) * jnp.exp(-x * x) + jax.nn.sigmoid(2 * x) * x).sum()
+
+
+def value(data: dict[str, Any], mode: str) -> Step:
+    """W5."""
+    x, call = jnp.array(data["x"]), jax.jit(chain)
+    return lambda: jax.block_until_ready(call(x))
+
+
+def gradient(data: dict[str, Any], mode: str) -> Step:
+    """W5 with its gradient."""
+    x, call = jnp.array(data["x"]), jax.jit(jax.value_and_grad(chain))
+    return lambda: jax.block_until_ready(call(x))
+
+
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    """The mean over rows."""
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
+
+
+def convolved(x: Any, w: Any, bias: Any, padding: str) -> Any:
+    """A convolution with channels last, and relu."""
+    order = ("NHWC", "HWIO", "NHWC")
+    out = lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=order)
+    return jax.nn.relu(out + bias)
+
+
+def pooled(x: Any) -> Any:
+    """The largest of 2x2."""
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def channels_last(data: dict[str, Any], dense: int, side: int) -> dict[str, Any]:
+    """The data of a net of convolutions with channels last.
+
+    Args:
+        data: Of the workload.
+        dense: Which parameter is the weight of the first linear layer.
+        side: Of the images that it reads.
+    """
+    params = [a.transpose(2, 3, 1, 0) if a.ndim == 4 else a for a in data["params"]]
+    rows, out = params[dense].shape
+    blocks = params[dense].reshape(rows // side**2, side, side, out)
+    params[dense] = blocks.transpose(1, 2, 0, 3).reshape(rows, out)
+    return data | {"x": data["x"].transpose(0, 2, 3, 1), "params": params}
+
+
+def lenet(data: dict[str, Any], mode: str) -> Step:
+    """W8."""
+
+    def loss(p: Sequence[Any], x: Any, labels: Any) -> Any:
+        h = pooled(convolved(x, p[0], p[1], "VALID"))
+        h = pooled(convolved(h, p[2], p[3], "VALID")).reshape(len(x), -1)
+        h = jax.nn.relu(jax.nn.relu(h @ p[4] + p[5]) @ p[6] + p[7])
+        return cross_entropy(h @ p[8] + p[9], labels)
+
+    return training(loss, channels_last(data, 4, 4), momentum(0.01))
+
+
+MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
+    "W1": by_hand,
+    "W2": mlp,
+    "W3": two_layers,
+    "W4": parallel,
+    "W5-value-1M": value,
+    "W5-gradient-1M": gradient,
+    "W5-value-16M": value,
+    "W5-gradient-16M": gradient,
+    "W8": lenet,
+}
+MODES = {name: ["compiled"] for name in MAKE}

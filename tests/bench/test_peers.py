@@ -1,0 +1,223 @@
+"""The contest with other frameworks: processes in turn, who is found out, what is written."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualflow.__main__ import main
+from dualflow.bench import contest, peers, ranking
+from dualflow.bench.contest import Contestant, ContestantError, Framework, Result, deviation
+from dualflow.bench.contestants import of_dualflow, of_numpy
+from dualflow.bench.contestants.serve import digest
+from dualflow.bench.contestants.workloads import BY_NAME
+
+LIMITS = {"flops": 1e11, "bytes": 1e10}
+WORKLOAD = "W1"
+CHEATS = f"""
+import copy, os
+from contestants import of_numpy
+
+VERSION = "1.0"
+MODES = {{{WORKLOAD!r}: ["honest", "lazy", "raising", "dying"]}}
+
+def build(workload, mode, data):
+    print("talking where answers go")
+    if mode == "dying":
+        os._exit(3)
+    if mode == "raising":
+        raise ValueError("no such thing here")
+    if mode == "honest":
+        return of_numpy.build(workload, "eager", data)
+    return lambda: of_numpy.build(workload, "eager", copy.deepcopy(data))()
+"""
+
+
+@pytest.fixture
+def cheats(tmp_path, monkeypatch):
+    """A framework that does its work in one mode only."""
+    (tmp_path / "cheats.py").write_text(CHEATS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return Framework("cheats", sys.executable, "cheats")
+
+
+# ----- the work -----
+
+
+@cache
+def of_reference(name):
+    step = of_numpy.build(name, "reference", BY_NAME[name].data())
+    return [digest(step()) for _ in range(2)]
+
+
+SMALL = [name for name in BY_NAME if not name.endswith("16M")]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_by_hand_are_those_of_the_tape(name):
+    step = of_dualflow.build(name, "eager", BY_NAME[name].data())
+    found = [digest(step()) for _ in range(2)]
+    assert deviation(found, of_reference(name)) <= BY_NAME[name].bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_every_mode_does_the_work(name):
+    for module, mode in ((of_dualflow, "compiled"), (of_numpy, "eager")):
+        step = module.build(name, mode, BY_NAME[name].data())
+        found = [digest(step()) for _ in range(2)]
+        assert deviation(found, of_reference(name)) <= BY_NAME[name].bound
+
+
+def test_a_digest_sees_signs_and_missing_results():
+    x = np.array([1.0, -2.0, 3.0])
+    assert deviation([digest(x)], [digest(x)]) == 0
+    assert deviation([digest(-x)], [digest(x)]) == pytest.approx(4 / 6)
+    assert deviation([digest((x, x))], [digest(x)]) == float("inf")
+    assert not deviation([digest(x * np.nan)], [digest(x)]) <= 1
+
+
+# ----- processes -----
+
+
+def test_a_contestant_stands_still_until_it_is_asked(cheats):
+    with Contestant(cheats, "honest") as contestant:
+        assert contestant.ask("about")["version"] == "1.0"
+        assert state(contestant) == "T"
+        contestant.ask("build", workload=WORKLOAD, mode="honest", steps=1)
+        assert len(contestant.ask("run", seconds=0.01)["seconds"]) >= 1
+        assert state(contestant) == "T"
+    assert contestant.process.poll() is not None
+
+
+def state(contestant):
+    """`T` for a stopped process; the signal may take a moment."""
+    path = Path(f"/proc/{contestant.process.pid}/stat")
+    for _ in range(1000):
+        found = path.read_text().rpartition(")")[2].split()[0]
+        if found == "T":
+            break
+    return found
+
+
+def test_who_is_not_there_is_missing():
+    assert contest.about(Framework("numpy", module="nowhere_at_all")) == {
+        "missing": "nowhere_at_all"
+    }
+    assert "No such file" in contest.about(Framework("torch", "/no/python"))["missing"]
+
+
+def test_an_answer_may_not_take_for_ever(cheats, monkeypatch):
+    monkeypatch.setattr(contest, "PATIENCE", 0.0)
+    with Contestant(cheats, "honest") as contestant, pytest.raises(ContestantError, match="in 0"):
+        contestant.ask("about")
+
+
+# ----- the command -----
+
+
+def test_a_contest_from_start_to_end(cheats, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(peers, "limits", lambda before: LIMITS)
+    path = tmp_path / "results" / "peers.json"
+    entered = [Framework("dualflow"), Framework("numpy"), Framework("torch", "/no/python"), cheats]
+    assert peers.main(peers.chosen([WORKLOAD]), entered, path=path, rounds=2, quick=True) == 0
+    out = capsys.readouterr().out
+    document = json.loads(path.read_text())
+    record = document["workloads"][WORKLOAD]
+    rows = {ranking.who(row): row for row in record["contestants"]}
+    assert {name for name, row in rows.items() if not row["wrong"]} == {
+        "dualflow eager",
+        "dualflow compiled",
+        "numpy eager",
+        "cheats honest",
+    }
+    assert rows["cheats lazy"]["note"] == "other results than NumPy's"
+    assert rows["cheats raising"]["note"] == "ValueError: no such thing here"
+    assert rows["cheats dying"]["wrong"]
+    assert all(len(row["rounds"]) == 2 for row in rows.values() if not row["wrong"])
+    assert set(record["ratios"]) == {"eager", "compiled"}
+    assert "torch missing" in out
+    page, text = path.with_suffix(".html").read_text(), path.with_suffix(".md").read_text()
+    for words in ("dualflow compiled", "WRONG  other results than NumPy's (error ", "x ("):
+        assert all(words in told for told in (out, text, page.replace("&#x27;", "'")))
+    wide = [line for line in out.splitlines() if len(line) > 80 and str(tmp_path) not in line]
+    assert wide == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["peers", "W99"], "'W99' is no workload; there are W1"),
+        (["peers", "--peers-python", "torch"], "takes NAME=PATH"),
+        (["peers", "--peers-python", "abacus=/bin/true"], "one of numpy, torch"),
+        (["static", "peers"], "peers runs alone"),
+        (["diff", "one.json"], "takes two files"),
+    ],
+)
+def test_wrong_usage_is_explained(arguments, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *arguments])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_names_of_workloads():
+    assert [w.name for w in peers.chosen(["w2", "W5-value-1M"])] == ["W2", "W5-value-1M"]
+    assert len(peers.chosen(["W5"])) == 4
+    assert [w.name for w in peers.chosen([])] == list(BY_NAME)
+
+
+# ----- ranking, and two runs -----
+
+
+def result(framework, mode, seconds, *, wrong=False):
+    rounds = [] if wrong else [[0.9 * seconds], [seconds], [1.1 * seconds]]
+    return Result(framework, mode, 1e-7, wrong, "" * wrong, 0.5, 1000, rounds)
+
+
+def measured(ours, *, when="2026-01-01T10:00"):
+    results = [
+        result("torch", "whole", 2e-3),
+        result("torch", "eager", 4e-3),
+        result("jax", "compiled", 1e-3, wrong=True),
+        result("dualflow", "compiled", ours),
+        result("dualflow", "eager", 2e-3),
+    ]
+    return {
+        "format": 1,
+        "when": when,
+        "commit": "abc",
+        "machine": {"processor": "a processor", "threads": 2},
+        "frameworks": {"torch": {"version": "2"}, "jax": {"missing": "jax"}},
+        "limits": LIMITS,
+        "workloads": {"W2": ranking.record(BY_NAME["W2"], results)},
+    }
+
+
+def test_eager_is_held_against_eager_and_compiled_against_all():
+    record = measured(1e-3)["workloads"]["W2"]
+    assert [row["wrong"] for row in record["contestants"]] == [False] * 4 + [True]
+    assert ranking.who(record["contestants"][0]) == "dualflow compiled"
+    compiled, eager = record["ratios"]["compiled"], record["ratios"]["eager"]
+    assert (compiled["peer"], compiled["ratio"]) == ("torch whole", pytest.approx(2))
+    assert (eager["peer"], eager["ratio"]) == ("torch eager", pytest.approx(2))
+
+
+def test_diff_tells_what_changed(tmp_path, capsys, golden):
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path, ours in zip(paths, (1e-3, 0.5e-3)):
+        path.write_text(json.dumps(measured(ours)))
+    assert main(["bench", "diff", *map(str, paths)]) == 0
+    golden("bench/diff", capsys.readouterr().out.rstrip())
+
+
+def test_diff_refuses_other_files(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    path.write_text('{"programs": {}}')
+    assert main(["bench", "diff", str(path), str(path)]) == 2
+    assert "not written by bench peers" in capsys.readouterr().out
