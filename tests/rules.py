@@ -24,6 +24,8 @@ CONFINED = {
 FOREIGN_TO_JIT = r"(?<![a-z])(gradient|vjp|tape|layer|loss)(e?s)?(?![a-z])"
 # The table of algebraic rules, and what finds the rules of a node.
 NAMES_OPS = ("jit/passes/algebra.py", "jit/passes/rewrite.py")
+# Run by interpreters that have neither package; only the first one is ours.
+CONTESTANTS = r"dualflow/bench/contestants/(?!of_dualflow)\w+\.py"
 # What would tie the text to one machine or workplace.
 LOCAL_TRACES = {
     "path of a machine": r"(?<![\w.}])/(work|home|root|Users)/\w",
@@ -123,6 +125,16 @@ def confined_imports(source: Source) -> Iterator[str]:
                 yield source.at(node.lineno, f"{package} is imported here")
 
 
+def contestants_stand_alone(source: Source) -> Iterator[str]:
+    """What other frameworks' interpreters run imports nothing of ours."""
+    if not re.fullmatch(CONTESTANTS, source.path):
+        return
+    for node in ast.walk(source.tree):
+        ours = {module.partition(".")[0] for module in imported(node)} & {"dualflow", "jit"}
+        if ours or getattr(node, "level", 0) > 1:
+            yield source.at(node.lineno, f"leaves its package: {ast.unparse(node)}")
+
+
 def star_imports(source: Source) -> Iterator[str]:
     """Every name shows where it comes from."""
     for node in ast.walk(source.tree):
@@ -192,6 +204,7 @@ RULES = (
     module_docstring,
     public_docstring,
     confined_imports,
+    contestants_stand_alone,
     star_imports,
     words_of_jit,
     op_names,

@@ -74,6 +74,10 @@ BAD = {
         ("jit/forms/forms.py", "import numpy, llvmlite.binding as b"),
         ("dualflow/ops/a.py", "importlib.import_module('cupy')"),
     ],
+    "contestants_stand_alone": [
+        ("dualflow/bench/contestants/of_a.py", "def f():\n    import dualflow.bench.page"),
+        ("dualflow/bench/contestants/serve.py", "from .. import machine"),
+    ],
     "star_imports": [("tests/a.py", "from jit import *")],
     "words_of_jit": [
         ("jit/a.py", "# the gradient"),
@@ -118,6 +122,11 @@ GOOD = {
         ("jit/codegen/llvm_math.py", "import llvmlite"),
         ("dualflow/core/tensor.py", "import numpy\nx = 'cupy'"),
         ("tests/a.py", "import cupy"),
+    ],
+    "contestants_stand_alone": [
+        ("dualflow/bench/contestants/serve.py", "import numpy\nfrom . import workloads"),
+        ("dualflow/bench/contestants/of_dualflow.py", "import dualflow as df"),
+        ("dualflow/bench/peers.py", "import dualflow as df"),
     ],
     "star_imports": [("tests/a.py", "from jit import compile")],
     "words_of_jit": [("jit/a.py", "lossless players"), ("dualflow/a.py", "gradient")],
