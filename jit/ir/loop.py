@@ -147,4 +147,25 @@ copied = OpDef(  # so that what a body gives lies in memory of its own
     lower=lambda form, x: form.pointwise("astype", x, dtype=x.dtype),
 )
 
-loop_ops = {op.name: op for op in (loop, row, rows, copied)}
+
+def _stacked_infer(*xs: TensorType) -> TensorType:
+    if any(x != xs[0] for x in xs):
+        raise ShapeError("stacked: arrays of several types")
+    return xs[0].with_shape((len(xs), *xs[0].shape))
+
+
+def _stacked_lower(form: Any, *xs: Any) -> Any:
+    y = form.constant(0, xs[0].dtype, (len(xs), *xs[0].shape))
+    for k, x in enumerate(xs):
+        y = form.scatter("set", y, x, lambda *at, k=k: (k, *at))
+    return y
+
+
+stacked = OpDef(  # what a loop has stacked that is written out
+    name="stacked",
+    evaluate=lambda xp, *xs: xp.stack(xs),
+    infer=_stacked_infer,
+    lower=_stacked_lower,
+)
+
+loop_ops = {op.name: op for op in (loop, row, rows, copied, stacked)}

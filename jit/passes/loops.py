@@ -16,6 +16,7 @@ from jit.ir.graph import Graph, Node, Value
 from jit.ir.loop import copied, loop, row
 from jit.passes.base import GraphPass
 from jit.passes.hoist import hoisted
+from jit.passes.unroll import flattened
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Loops(GraphPass):
         """The graph with lean loops; itself where there are none."""
         if not any(node.op.repeats or node.op.calls for node in graph.nodes):
             return graph
-        graph = opened(graph, self._callable)
+        graph = flattened(opened(graph, self._callable))
         nodes = graph.live_nodes()
         read = {*graph.outputs, *[value for node in nodes for value in node.inputs]}
         new = Graph(graph.name)
@@ -92,7 +93,7 @@ def opened(graph: Graph, callable_: Callable[[Graph], Graph | None]) -> Graph:
         graph: Stays as it is.
         callable_: What is called instead of a body, if it stays a call.
     """
-    if not any(node.op.calls for node in graph.nodes):
+    if not has_calls(graph):
         return graph
     new = Graph(graph.name)
     new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
@@ -102,20 +103,32 @@ def opened(graph: Graph, callable_: Callable[[Graph], Graph | None]) -> Graph:
     return new
 
 
+def has_calls(graph: Graph) -> bool:
+    """Whether a call stands in a graph, or in a loop of it."""
+    return any(
+        node.op.calls or (node.op.repeats and has_calls(node.attrs["body"])) for node in graph.nodes
+    )
+
+
 def _open(
     node: Node,
     callable_: Callable[[Graph], Graph | None],
     new: Graph,
     new_of: dict[Value, Value],
 ) -> None:
-    """Appends a node, a call, or what is in it."""
-    if not node.op.calls:
-        new.append_copy(node, new_of)
-        return
+    """Appends a node, a call, or what is in it; in loops no call stays."""
     inputs = [new_of[value] for value in node.inputs]
+    types = tuple([value.type for value in node.outputs])
+    if not node.op.calls:
+        attrs = node.attrs
+        if node.op.repeats:
+            attrs = {**attrs, "body": opened(attrs["body"], lambda inner: None)}
+        new_of.update(
+            zip(node.outputs, new.add(node.op, inputs, attrs, types, node.source), strict=True)
+        )
+        return
     body = callable_(node.attrs["body"])
     if body is not None:
-        types = tuple([value.type for value in node.outputs])
         results = new.add(call, inputs, {"body": body}, types, node.source)
     else:
         inside = node.attrs["body"]
@@ -153,7 +166,7 @@ class Lean:
 
     def __init__(self, node: Node, read: set[Value], passes: tuple[GraphPass, ...]) -> None:
         carried, stacked = node.attrs["carried"], node.attrs["stacked"]
-        body = opened(node.attrs["body"].copy()[0], lambda inner: None)
+        body: Graph = node.attrs["body"].copy()[0]
         wanted = [k for k, value in enumerate(node.outputs) if value in read]
         live, kept = self._needed(body, body.outputs, wanted, carried)
         body.outputs = [body.outputs[k] for k in kept]

@@ -162,6 +162,19 @@ def test_a_loop_is_one_node_and_one_step_of_native_code():
 
 
 @graphs_only
+@pytest.mark.parametrize(("outer", "inner"), [(4, 3), (2, 400), (400, 3)])
+def test_of_loops_in_loops_one_is_native_code(outer, inner):
+    def rows_of(h, x):
+        return df.scan(lambda h, y: (df.tanh(h + y), None), h, x)[0], h.sum()
+
+    f = agree(
+        lambda: (lambda xs: df.scan(rows_of, df.zeros(2), xs), ()), [(values(outer, inner, 2),)] * 2
+    )
+    assert "times" in str(f.explain())
+    assert f.explain().host_steps == []
+
+
+@graphs_only
 def test_the_graph_is_text_that_is_read_back():
     _, graph = graph_of(lambda xs, h: df.scan(rnn(df.asarray(W)), h, xs, reverse=True), *shapes())
     assert str(parse(str(graph), registry)) == str(graph)
