@@ -76,7 +76,7 @@ class Contestant:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.said,
-                env=os.environ | QUIET,
+                env=QUIET | os.environ,
                 process_group=0,  # with its helpers, all of which stop
             )
         except OSError as error:

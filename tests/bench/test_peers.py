@@ -55,23 +55,23 @@ def of_reference(name):
     return [digest(step()) for _ in range(2)]
 
 
-SMALL = [name for name in BY_NAME if not name.endswith("16M")]
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_gradients_by_hand_are_those_of_the_tape(name):
-    step = of_dualflow.build(name, "eager", BY_NAME[name].data())
+def does_the_work(module, name, mode):
+    step = module.build(name, mode, BY_NAME[name].data())
     found = [digest(step()) for _ in range(2)]
-    assert deviation(found, of_reference(name)) <= BY_NAME[name].bound
+    return deviation(found, of_reference(name)) <= BY_NAME[name].bound
+
+
+@pytest.mark.parametrize("name", ["W1", "W2", "W4", "W5-gradient-1M", "W7", "W12-parameters"])
+def test_gradients_by_hand_are_those_of_the_tape(name):
+    assert does_the_work(of_dualflow, name, "eager")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [name for name in BY_NAME if not name.endswith("16M")])
 def test_every_mode_does_the_work(name):
-    for module, mode in ((of_dualflow, "compiled"), (of_numpy, "eager")):
-        step = module.build(name, mode, BY_NAME[name].data())
-        found = [digest(step()) for _ in range(2)]
-        assert deviation(found, of_reference(name)) <= BY_NAME[name].bound
+    assert does_the_work(of_dualflow, name, "eager")
+    assert does_the_work(of_dualflow, name, "compiled")
+    assert does_the_work(of_numpy, name, "eager")
 
 
 def test_a_digest_sees_signs_and_missing_results():

@@ -8,6 +8,8 @@ from typing import Any
 import dualflow as df
 from dualflow.bench.machine import version
 
+from .workloads import GPT_HEADS, GPT_TOKENS
+
 F = df.nn.functional
 Params = Sequence[df.Variable]
 Step = Callable[[], Any]
@@ -20,7 +22,7 @@ def build(workload: str, mode: str, data: dict[str, Any]) -> Step:
     return MAKE[workload](data, mode)
 
 
-def called(function: Callable[..., Any], mode: str, *arguments: df.Tensor) -> Step:
+def called(function: Callable[..., Any], mode: str, *arguments: Any) -> Step:
     """A call of a function in a mode."""
     call: Any = df.function(strict=True)(function) if mode == "compiled" else function
     return lambda: call(*arguments)
@@ -126,6 +128,75 @@ def lenet(data: dict[str, Any], mode: str) -> Step:
     return training(loss, data, lambda params: df.optim.SGD(params, lr=0.01, momentum=0.9), mode)
 
 
+def normalised(data: dict[str, Any], mode: str) -> Step:
+    """W6."""
+    params = [df.Variable(array) for array in data["params"]]
+
+    def step(x: df.Tensor, labels: df.Tensor) -> Any:
+        with df.GradientTape() as tape:
+            tape.watch(x)
+            loss = F.cross_entropy(F.layer_norm(x, (1024,), *params), labels)
+        return (loss, *tape.gradient(loss, [x, *params]))
+
+    return called(step, mode, df.asarray(data["x"]), df.asarray(data["labels"]))
+
+
+def lstm(data: dict[str, Any], mode: str) -> Step:
+    """W7: the cell written by hand, and a loop of Python."""
+
+    def loss(p: Params, x: df.Tensor, target: df.Tensor) -> df.Tensor:
+        w, w_hidden, bias, out, out_bias = p
+        h = c = df.zeros((32, 128))
+        for k in range(32):
+            gates = x[k] @ w + h @ w_hidden + bias
+            i, f, g, o = (gates[:, at : at + 128] for at in range(0, 512, 128))
+            c = F.sigmoid(f) * c + F.sigmoid(i) * df.tanh(g)
+            h = F.sigmoid(o) * df.tanh(c)
+        return ((h @ out + out_bias - target) ** 2).mean()
+
+    return training(loss, data, lambda params: df.optim.SGD(params, lr=0.1), mode)
+
+
+def gpt(data: dict[str, Any], mode: str) -> Step:
+    """W10."""
+
+    def loss(p: Params, tokens: df.Tensor, labels: df.Tensor) -> df.Tensor:
+        x = df.take(p[0], tokens, axis=0) + p[1]
+        for k in range(2, len(p) - 3, 12):
+            x = layer(x, p[k : k + 12])
+        logits = F.layer_norm(x, x.shape[-1:], *p[-3:-1]) @ p[-1]
+        return F.cross_entropy(logits.reshape((-1, GPT_TOKENS)), labels.reshape((-1,)))
+
+    return training(loss, data, lambda p: df.optim.AdamW(p, lr=3e-4, weight_decay=0.01), mode)
+
+
+def layer(x: df.Tensor, p: Params) -> df.Tensor:
+    """One layer of the decoder."""
+    batch, length, width = x.shape
+    heads = (batch, length, 3, GPT_HEADS, width // GPT_HEADS)
+    qkv = (F.layer_norm(x, (width,), p[0], p[1]) @ p[2] + p[3]).reshape(heads)
+    q, k, v = df.permute_dims(qkv, (2, 0, 3, 1, 4))
+    attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    x = x + (df.permute_dims(attended, (0, 2, 1, 3)).reshape(x.shape) @ p[4] + p[5])
+    h = F.gelu(F.layer_norm(x, (width,), p[6], p[7]) @ p[8] + p[9], approximate="tanh")
+    return x + (h @ p[10] + p[11])
+
+
+def small(data: dict[str, Any], mode: str) -> Step:
+    """W12 on eight numbers."""
+    return called(lambda x: x * 2 + 1, mode, df.asarray(data["x"]))
+
+
+def parameters(data: dict[str, Any], mode: str) -> Step:
+    """W12 on fifty parameters."""
+    params, slopes = ([df.asarray(a) for a in data[key]] for key in ("params", "slopes"))
+
+    def update(params: Any, slopes: Any) -> Any:
+        return [p - 0.01 * slope for p, slope in zip(params, slopes)]
+
+    return called(update, mode, params, slopes)
+
+
 MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W1": by_hand,
     "W2": mlp,
@@ -135,6 +206,11 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W5-gradient-1M": gradient,
     "W5-value-16M": value,
     "W5-gradient-16M": gradient,
+    "W6": normalised,
+    "W7": lstm,
     "W8": lenet,
+    "W10": gpt,
+    "W12-small": small,
+    "W12-parameters": parameters,
 }
 MODES = dict.fromkeys(MAKE, BOTH)

@@ -11,6 +11,8 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
+from .workloads import GPT_HEADS, GPT_TOKENS
+
 Step = Callable[[], Any]
 Optimizer = tuple[int, Callable[..., tuple[Any, Any]]]  # states of a parameter, and the update
 VERSION = jax.__version__
@@ -181,6 +183,96 @@ def lenet(data: dict[str, Any], mode: str) -> Step:
     return training(loss, channels_last(data, 4, 4), momentum(0.01))
 
 
+def normed(x: Any, weight: Any, bias: Any) -> Any:
+    """Layer norm."""
+    centred = x - x.mean(-1, keepdims=True)
+    scale = lax.rsqrt((centred * centred).mean(-1, keepdims=True) + 1e-5)
+    return centred * scale * weight + bias
+
+
+def normalised(data: dict[str, Any], mode: str) -> Step:
+    """W6."""
+    x, labels = jnp.array(data["x"]), jnp.array(data["labels"])
+    weight, bias = (jnp.array(array) for array in data["params"])
+
+    def loss(x: Any, weight: Any, bias: Any, labels: Any) -> Any:
+        return cross_entropy(normed(x, weight, bias), labels)
+
+    call = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+
+    def step() -> Any:
+        loss, slopes = jax.block_until_ready(call(x, weight, bias, labels))
+        return (loss, *slopes)
+
+    return step
+
+
+def lstm(data: dict[str, Any], mode: str) -> Step:
+    """W7, by `lax.scan`; in the mode "unrolled" by a loop of Python."""
+
+    def loss(p: Sequence[Any], x: Any, target: Any) -> Any:
+        w, w_hidden, bias, out, out_bias = p
+
+        def cell(state: Any, at: Any) -> Any:
+            h, c = state
+            i, f, g, o = jnp.split(at @ w + h @ w_hidden + bias, 4, 1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
+
+        state = (jnp.zeros((32, 128)), jnp.zeros((32, 128)))
+        if mode == "unrolled":
+            for k in range(32):
+                state, _ = cell(state, x[k])
+        else:
+            state, _ = lax.scan(cell, state, x)
+        return ((state[0] @ out + out_bias - target) ** 2).mean()
+
+    return training(loss, data, sgd(0.1))
+
+
+def gpt(data: dict[str, Any], mode: str) -> Step:
+    """W10."""
+
+    def loss(p: Sequence[Any], tokens: Any, labels: Any) -> Any:
+        x = p[0][tokens] + p[1]
+        for k in range(2, len(p) - 3, 12):
+            x = layer(x, p[k : k + 12])
+        logits = normed(x, *p[-3:-1]) @ p[-1]
+        return cross_entropy(logits.reshape(-1, GPT_TOKENS), labels.reshape(-1))
+
+    return training(loss, data, adam(3e-4, decay=0.01))
+
+
+def layer(x: Any, p: Sequence[Any]) -> Any:
+    """One layer of the decoder."""
+    batch, length, width = x.shape
+    depth = width // GPT_HEADS
+    parts = jnp.split(normed(x, p[0], p[1]) @ p[2] + p[3], 3, 2)
+    q, k, v = (a.reshape(batch, length, GPT_HEADS, depth).transpose(0, 2, 1, 3) for a in parts)
+    scores = q @ k.swapaxes(-1, -2) * depth**-0.5
+    seen = jnp.tril(jnp.ones((length, length), bool))
+    attended = jax.nn.softmax(jnp.where(seen, scores, -1e9), -1) @ v
+    x = x + (attended.transpose(0, 2, 1, 3).reshape(x.shape) @ p[4] + p[5])
+    return x + (jax.nn.gelu(normed(x, p[6], p[7]) @ p[8] + p[9]) @ p[10] + p[11])
+
+
+def small(data: dict[str, Any], mode: str) -> Step:
+    """W12 on eight numbers."""
+    x, call = jnp.array(data["x"]), jax.jit(lambda x: x * 2 + 1)
+    return lambda: jax.block_until_ready(call(x))
+
+
+def parameters(data: dict[str, Any], mode: str) -> Step:
+    """W12 on fifty parameters."""
+    params, slopes = ([jnp.array(a) for a in data[key]] for key in ("params", "slopes"))
+
+    @jax.jit
+    def update(params: Any, slopes: Any) -> Any:
+        return [p - 0.01 * slope for p, slope in zip(params, slopes)]
+
+    return lambda: jax.block_until_ready(update(params, slopes))
+
+
 MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W1": by_hand,
     "W2": mlp,
@@ -190,6 +282,11 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W5-gradient-1M": gradient,
     "W5-value-16M": value,
     "W5-gradient-16M": gradient,
+    "W6": normalised,
+    "W7": lstm,
     "W8": lenet,
+    "W10": gpt,
+    "W12-small": small,
+    "W12-parameters": parameters,
 }
-MODES = {name: ["compiled"] for name in MAKE}
+MODES = {name: ["compiled"] for name in MAKE} | {"W7": ["compiled", "unrolled"]}

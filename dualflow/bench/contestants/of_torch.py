@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from .workloads import GPT_HEADS, GPT_TOKENS
+
 Loss = Callable[[Sequence[Any]], Any]
 Step = Callable[[], Any]
 VERSION = torch.__version__
@@ -203,6 +205,108 @@ def lenet(data: dict[str, Any], mode: str) -> Step:
     return training(loss_of, params, torch.optim.SGD(params, lr=0.01, momentum=0.9), mode)
 
 
+def normalised(data: dict[str, Any], mode: str) -> Step:
+    """W6."""
+    leaves = [tensor(array, grad=True) for array in (data["x"], *data["params"])]
+    labels = tensor(data["labels"])
+
+    def loss_of(x: Any, weight: Any, bias: Any) -> Any:
+        return F.cross_entropy(F.layer_norm(x, (1024,), weight, bias, 1e-5), labels)
+
+    call = compiled(loss_of, mode)
+
+    def step() -> Any:
+        for leaf in leaves:
+            leaf.grad = None
+        loss = call(*leaves)
+        loss.backward()
+        return (loss.detach(), *(leaf.grad for leaf in leaves))
+
+    return step
+
+
+def lstm(data: dict[str, Any], mode: str) -> Step:
+    """W7: the cell written by hand; in the mode "nn.LSTM" the library's own."""
+    x, target = tensor(data["x"]), tensor(data["target"])
+    params = [tensor(array, grad=True) for array in data["params"]]
+    if mode == "nn.LSTM":
+        return library_lstm(x, target, params)
+
+    def loss_of(p: Sequence[Any]) -> Any:
+        w, w_hidden, bias, out, out_bias = p
+        h = c = torch.zeros(32, 128)
+        for k in range(32):
+            i, f, g, o = (x[k] @ w + h @ w_hidden + bias).chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        return F.mse_loss(h @ out + out_bias, target)
+
+    return training(loss_of, params, torch.optim.SGD(params, lr=0.1), mode)
+
+
+def library_lstm(x: Any, target: Any, params: Sequence[Any]) -> Step:
+    """W7 by `torch.nn.LSTM`, one of whose two biases is zero and stays so."""
+    module = torch.nn.LSTM(64, 128)
+    with torch.no_grad():
+        module.weight_ih_l0.copy_(params[0].T)
+        module.weight_hh_l0.copy_(params[1].T)
+        module.bias_ih_l0.copy_(params[2])
+        module.bias_hh_l0.zero_()
+    module.bias_hh_l0.requires_grad = False
+    trained = [*(p for p in module.parameters() if p.requires_grad), *params[3:]]
+
+    def loss_of(p: Sequence[Any]) -> Any:
+        return F.mse_loss(module(x)[1][0][0] @ p[3] + p[4], target)
+
+    return training(loss_of, trained, torch.optim.SGD(trained, lr=0.1), "eager")
+
+
+def gpt(data: dict[str, Any], mode: str) -> Step:
+    """W10."""
+    tokens, labels = tensor(data["x"]), tensor(data["labels"]).view(-1)
+    params = [tensor(array, grad=True) for array in data["params"]]
+
+    def loss_of(p: Sequence[Any]) -> Any:
+        x = p[0][tokens] + p[1]
+        for k in range(2, len(p) - 3, 12):
+            x = layer(x, p[k : k + 12])
+        logits = F.layer_norm(x, x.shape[-1:], *p[-3:-1]) @ p[-1]
+        return F.cross_entropy(logits.view(-1, GPT_TOKENS), labels)
+
+    fused = mode == "fused"
+    optimizer = torch.optim.AdamW(params, lr=3e-4, weight_decay=0.01, fused=fused)
+    return training(loss_of, params, optimizer, mode)
+
+
+def layer(x: Any, p: Sequence[Any]) -> Any:
+    """One layer of the decoder."""
+    batch, length, width = x.shape
+    heads = (batch, length, GPT_HEADS, width // GPT_HEADS)
+    qkv = (F.layer_norm(x, (width,), p[0], p[1]) @ p[2] + p[3]).split(width, 2)
+    q, k, v = (part.view(heads).transpose(1, 2) for part in qkv)
+    attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    x = x + (attended.transpose(1, 2).reshape(x.shape) @ p[4] + p[5])
+    h = F.gelu(F.layer_norm(x, (width,), p[6], p[7]) @ p[8] + p[9], approximate="tanh")
+    return x + (h @ p[10] + p[11])
+
+
+def small(data: dict[str, Any], mode: str) -> Step:
+    """W12 on eight numbers."""
+    x, call = tensor(data["x"]), compiled(lambda x: x * 2 + 1, mode)
+    return lambda: call(x)
+
+
+def parameters(data: dict[str, Any], mode: str) -> Step:
+    """W12 on fifty parameters."""
+    params, slopes = ([tensor(a) for a in data[key]] for key in ("params", "slopes"))
+
+    def update(params: Any, slopes: Any) -> Any:
+        return [p - 0.01 * slope for p, slope in zip(params, slopes)]
+
+    call = compiled(update, mode)
+    return lambda: call(params, slopes)
+
+
 MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W1": by_hand,
     "W2": mlp,
@@ -212,7 +316,18 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W5-gradient-1M": gradient,
     "W5-value-16M": value,
     "W5-gradient-16M": gradient,
+    "W6": normalised,
+    "W7": lstm,
     "W8": lenet,
+    "W10": gpt,
+    "W12-small": small,
+    "W12-parameters": parameters,
 }
-MORE = {"W1": ["whole"], "W2": ["fused", "whole"], "W8": ["whole"]}
+MORE = {
+    "W1": ["whole"],
+    "W2": ["fused", "whole"],
+    "W7": ["nn.LSTM"],
+    "W8": ["whole"],
+    "W10": ["fused"],
+}
 MODES = {name: ["eager", "compiled", *MORE.get(name, ())] for name in MAKE}

@@ -104,6 +104,22 @@ def elementwise(size: int) -> Data:
     return {"x": Draw(5).normal(size)}
 
 
+def normalised() -> Data:
+    """Logits to normalise, and labels."""
+    draw = Draw(6)
+    x, labels = draw.normal(4096, 1024), draw.below(1024, 4096)
+    weight, bias = (draw.normal(1024, scale=0.1) for _ in range(2))
+    return {"x": x, "labels": labels, "params": [1 + weight, bias]}
+
+
+def lstm() -> Data:
+    """32 steps of 32 sequences; gates in the order i, f, g, o."""
+    draw = Draw(7)
+    x, target = draw.normal(32, 32, 64), draw.normal(32, 10)
+    cell = [draw.uniform(128, 64, 512), draw.uniform(128, 128, 512), draw.uniform(128, 512)]
+    return {"x": x, "target": target, "params": cell + draw.linear(128, 10)}
+
+
 def lenet() -> Data:
     """64 images; convolutions' weights by output, input, row, column."""
     draw = Draw(8)
@@ -114,7 +130,50 @@ def lenet() -> Data:
     return {"x": draw.normal(64, 1, 28, 28), "labels": draw.below(10, 64), "params": params}
 
 
+def gpt() -> Data:
+    """Tokens, the next ones, and the weights of a decoder of `GPT_LAYERS` layers.
+
+    Parameters: embeddings of tokens and positions; for each layer weight and bias of a norm, of
+    queries, keys and values, of the projection, of a norm, and of both layers of the MLP; then the
+    last norm and the head.
+    """
+    draw, width = Draw(10), GPT_WIDTH
+
+    def normed() -> list[np.ndarray]:
+        return [np.ones(width, np.float32), np.zeros(width, np.float32)]
+
+    def linear(fan: int, out: int) -> list[np.ndarray]:
+        return [draw.normal(fan, out, scale=0.02), np.zeros(out, np.float32)]
+
+    params = [draw.normal(rows, width, scale=0.02) for rows in (GPT_TOKENS, GPT_LENGTH)]
+    for _ in range(GPT_LAYERS):
+        params += normed() + linear(width, 3 * width) + linear(width, width)
+        params += normed() + linear(width, 4 * width) + linear(4 * width, width)
+    params += [*normed(), draw.normal(width, GPT_TOKENS, scale=0.02)]
+    tokens = draw.below(GPT_TOKENS, 4, GPT_LENGTH + 1)
+    now, following = (np.ascontiguousarray(part) for part in (tokens[:, :-1], tokens[:, 1:]))
+    return {"x": now, "labels": following, "params": params}
+
+
+def eight() -> Data:
+    """Eight numbers."""
+    return {"x": Draw(12).normal(8)}
+
+
+def fifty() -> Data:
+    """50 short parameters and their gradients."""
+    draw = Draw(12)
+    draw.normal(8)
+    params = [draw.normal(16) for _ in range(50)]
+    return {"params": params, "slopes": [draw.normal(16) for _ in range(50)]}
+
+
 # ----- all of them -----
+
+GPT_LAYERS, GPT_WIDTH, GPT_HEADS, GPT_LENGTH, GPT_TOKENS = 4, 256, 4, 256, 512
+GPT_WEIGHTS = 12 * GPT_WIDTH**2 * GPT_LAYERS + GPT_WIDTH * GPT_TOKENS
+GPT_FLOPS = 6 * 4 * GPT_LENGTH * GPT_WEIGHTS + 3 * GPT_LAYERS * 4 * 4 * GPT_LENGTH**2 * GPT_WIDTH
+LSTM_FLOPS = 2 * 32 * 32 * (64 * 512 * 2 + 128 * 512 * 3)
 
 MLP_FLOPS = 2 * 64 * (1000 * 100 * 2 + 100 * 10 * 3)
 LENET_FLOPS = 2 * 64 * (24**2 * 150 * 2 + 8**2 * 16 * 150 * 3 + (256 * 120 + 120 * 84 + 840) * 3)
@@ -134,6 +193,13 @@ ALL = (
         for count in (1, 16)
         for what, arrays in (("value", 1), ("gradient", 2))
     ),
+    Workload(
+        "W6", "layer norm, cross-entropy, gradients, 4096x1024", normalised, bytes=2 * 4 << 22
+    ),
+    Workload("W7", "LSTM of 32 steps, width 128, batch 32, SGD", lstm, LSTM_FLOPS),
     Workload("W8", "LeNet, cross-entropy, SGD with momentum, batch 64", lenet, LENET_FLOPS),
+    Workload("W10", "GPT, 4 layers, width 256, 4x256 tokens, AdamW", gpt, GPT_FLOPS),
+    Workload("W12-small", "a call of x * 2 + 1 on 8 floats", eight),
+    Workload("W12-parameters", "a call that updates 50 parameters", fifty),
 )
 BY_NAME = {workload.name: workload for workload in ALL}
