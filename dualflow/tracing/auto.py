@@ -140,7 +140,7 @@ class Auto:
 
     def _served(self, function: Function, call: Call) -> Any:
         kind = self.kinds.setdefault(call.key, Measured())
-        if not kind.recorded and not self._pays(function, kind):
+        if not kind.recorded and not self._pays(function, kind, call):
             return self._timed(kind, EAGER, lambda: function._eager(call))
         if kind.next_mode() == EAGER:
             result = self._timed(kind, EAGER, lambda: function._eager(call))
@@ -150,8 +150,11 @@ class Auto:
             self._tell(function, kind, call)
         return result
 
-    def _pays(self, function: Function, kind: Measured) -> bool:
-        """Whether Python has taken as long as a recording is likely to take."""
+    def _pays(self, function: Function, kind: Measured, call: Call) -> bool:
+        """Whether Python has taken as long as a recording is likely to take, if one is needed."""
+        entry = function.entries.serving(call)
+        if entry is not None and entry.paths:  # made for calls of another kind
+            return len(kind.seconds[EAGER]) >= LEAST
         infos = [entry.info.seconds for entry in function.entries.values()]
         likely = max(infos, default=LIKELY)
         return len(kind.seconds[EAGER]) >= LEAST and kind.spent >= likely

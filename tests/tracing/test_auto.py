@@ -106,6 +106,18 @@ def test_r29_what_was_recorded_is_measured_however_long_the_recording_took(clock
     assert f.mode.startswith("auto: compiled")
 
 
+def test_r29_what_was_recorded_for_other_sizes_is_measured_at_once(clock):
+    clock.update(eager=0.03, graph=0.01)
+    f = df.function(lambda x: x * 2.0, mode="auto")
+    for size in (3, 4):
+        calls_of(f, df.ones(size), 40)
+    assert f.recordings == 2  # the second one is for all sizes
+    served = f.from_graph
+    calls_of(f, df.ones(5), 20)
+    assert f.recordings == 2
+    assert f.from_graph >= served + 20 - auto.LEAST - auto.SAMPLES
+
+
 def test_r29_most_short_calls_go_by_unlooked_at(clock):
     clock.update(eager=1e-5, graph=1e-6)
     f = df.function(lambda x: x * 2.0, mode="auto")
