@@ -27,13 +27,17 @@ class ConcreteFunction:
     Args:
         python: The function.
         specs: Its arguments; every `TensorSpec` or tensor becomes a symbolic tensor of that type.
+        fast: Whether it may be rounded elsewhere than in Python.
 
     Attributes:
         graph: The optimised graph.
     """
 
-    def __init__(self, python: Callable[..., Any], specs: tuple[Any, ...]) -> None:
+    def __init__(
+        self, python: Callable[..., Any], specs: tuple[Any, ...], *, fast: bool = False
+    ) -> None:
         trace = Trace(getattr(python, "__name__", "function"))
+        trace.fast = fast
         scope: dict[str, Dim] = {}
         leaves, self._arguments = tree.flatten(specs)
         symbols = [self._symbol(trace, x, k, scope) for k, x in enumerate(leaves)]
@@ -67,10 +71,9 @@ class ConcreteFunction:
         self._cells = trace.cells
         tracked = [k for k, value in enumerate(outputs.values) if is_inexact(value.type)]
         self._custom_rules = trace.custom_rules
-        self._executable = run = jit.compile(trace.graph, ops=registry)
-        self._gradient = (
-            CallGradient(trace.graph, tracked, trace.unrecorded, run) if tracked else None
-        )
+        self._executable = run = jit.compile(trace.graph, ops=registry, fast=trace.fast)
+        given = trace.graph, tracked, trace.unrecorded, run
+        self._gradient = CallGradient(*given, fast=trace.fast) if tracked else None
         self.graph = self._executable.graph
 
     def __call__(self, *args: Any) -> Any:

@@ -389,7 +389,7 @@ class Function(Decorated):
         """
         from dualflow.tracing.concrete import ConcreteFunction
 
-        return ConcreteFunction(self.python, specs)
+        return ConcreteFunction(self.python, specs, fast=self.options["fast"])
 
     def __repr__(self) -> str:
         traces, calls = counted(len(self.entries), "trace"), counted(self.calls, "call")
