@@ -211,7 +211,7 @@ class Comparison:
     def _exact(self, price: Price) -> tuple[str, ...]:
         """That every bit was looked at, and what it would bring to give some up."""
         share = price.share
-        cost = f"costs {share:.0%}" if share > NOTICEABLE - 1 else "costs nothing that can be told"
+        cost = f"costs {share:.0%}" if share > NOTICEABLE - 1 else "costs nothing"
         worst, taken = price.worst, duration(price.exact.median)
         apart = "which gives the same bits here"
         if worst is not None:
@@ -220,7 +220,8 @@ class Comparison:
         return (
             "yes",
             f"{count(price.ways, 'way')} through it checked bit by bit",
-            f"{cost}: {taken}; with fast=True {spread(price.fast)},",
+            f"{cost}: {taken} a call",
+            f"with fast=True {spread(price.fast)},",
             apart,
         )
 
