@@ -56,7 +56,7 @@ class GradientTape:
         self.persistent = persistent
         self.watch_accessed_variables = watch_accessed_variables
         self.spent = False
-        self._born = next(clock)
+        self.born = next(clock)
         self.cuts: dict[str, str | None] = {}  # where gradients ended, and at which line first
         self._spans: list[list[int | None]] = []  # [first tick, last tick or None while recording]
         self._watched: set[Leaf] = set()
@@ -85,7 +85,7 @@ class GradientTape:
     def _used(self) -> None:
         """The user does something with the tape: a recording must know if it is from outside."""
         if context.trace is not None:
-            context.trace.used_tape(self._born)
+            context.trace.used_tape(self.born)
 
     def _start(self) -> None:
         self._used()

@@ -269,6 +269,37 @@ def test_vmap_and_gradients_meet():
         agree(lambda python=python: (python, ()), [(xs, h, w)] * 2)
 
 
+@graphs_only
+@pytest.mark.parametrize("axes", [((0, 0), 0), ((None, 0), 1), ((0, None), 0)])
+def test_all_examples_of_a_batch_go_through_one_loop(axes):
+    (h_axis, xs_axis), out = axes
+    xs = values(4, 6, WIDTH) if xs_axis == 0 else values(6, WIDTH)
+    h = values(4, WIDTH) if h_axis == 0 else values(WIDTH)
+
+    def each(xs, h):
+        both = df.vmap(lambda h, xs: df.scan(rnn(df.asarray(W)), h, xs), (h_axis, xs_axis), out)
+        return both(h, xs)
+
+    f = agree(lambda: (each, ()), [(xs, h)] * 2)
+    assert len(loops_of(f)) == 1
+    last, ys = each(xs, h)
+    one = df.scan(
+        rnn(df.asarray(W)), h if h_axis is None else h[1], xs if xs_axis is None else xs[1]
+    )
+    assert bits(df.moveaxis(last, out, 0)[1]) == bits(one[0])
+    assert bits(df.moveaxis(ys, out, 0)[1]) == bits(one[1])
+
+
+@graphs_only
+def test_one_recording_serves_all_batches():
+    def f(xs, h):
+        return df.grad(lambda h: df.scan(rnn(df.asarray(W)), h, xs)[1].sum())(h)
+
+    calls = [(values(5, n, WIDTH), values(n, WIDTH)) for n in (2, 3, 4, 7)]
+    f = agree(lambda: (f, ()), calls)
+    assert (f.from_graph, len(f.graphs)) == (2, 2)
+
+
 # ----- what a step does besides computing -----
 
 

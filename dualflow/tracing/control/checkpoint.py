@@ -19,7 +19,7 @@ from dualflow.core.context import context, using
 from dualflow.core.record import Leaf, Record, clock, hang
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.control.looped import BodyOp, op_by_op
+from dualflow.tracing.control.looped import BodyOp, for_sizes, op_by_op
 from dualflow.tracing.control.rolling import Roll
 from dualflow.tracing.replay import replay
 from dualflow.tracing.trace import Trace
@@ -185,7 +185,7 @@ def push(tangents: Sequence[Tensor | None], y: Any, *args: Any, body: Graph) -> 
 recomputed = BodyOp(
     name="recompute",
     evaluate=evaluate,
-    infer=call.infer,
+    infer=for_sizes(call.infer),
     lower=call.lower,
     pull_into=pull_into,
     jvp=push,

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from dualflow.core.op import Op, registry, values
-from jit.dims import Dim, Extent, solve
+from jit.dims import Dim, Extent, free_symbols, solve
 from jit.ir import builtin
 from jit.ir.call import Body
 from jit.ir.graph import Graph, Value
@@ -98,7 +98,7 @@ def compiled(body: Graph, arrays: Sequence[Any], attrs: dict[str, Any]) -> Execu
     if body not in _compiled:
         _compiled[body] = None
         types = [TensorType(x.shape, x.dtype) for x in arrays]
-        if types == [value.type for value in body.inputs]:
+        if not varies(body):
             import jit
 
             graph = Graph("loop")
@@ -108,6 +108,34 @@ def compiled(body: Graph, arrays: Sequence[Any], attrs: dict[str, Any]) -> Execu
             if made.mode == "compiled" and not made.host_steps:
                 _compiled[body] = made
     return _compiled[body]
+
+
+def varies(body: Graph) -> bool:
+    """Whether extents of what a body is given may be others in other calls."""
+    return any(free_symbols(value.type.shape) for value in body.inputs)
+
+
+def for_sizes(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A type rule of an op with a body, for a body whose extents vary and types that do not."""
+
+    def infer(*types: TensorType, body: Graph, **attrs: Any) -> Any:
+        if varies(body) and not any(free_symbols(type_.shape) for type_ in types):
+            sizes = solve([x.type.shape for x in body.inputs], [x.shape for x in types])  # pyright: ignore[reportArgumentType]
+            body = typed(body, sizes)
+        return rule(*types, body=body, **attrs)
+
+    return infer
+
+
+def typed(body: Graph, sizes: Mapping[str, int]) -> Graph:
+    """A graph with the inputs and outputs of a body at some sizes, and nothing between."""
+    graph = Graph(body.name)
+
+    def at(x: Value) -> Value:
+        return Value(x.type.with_shape(bound(x.type.shape, sizes)), None, 0, None)
+
+    graph.inputs, graph.outputs = list(map(at, body.inputs)), list(map(at, body.outputs))
+    return graph
 
 
 MANY = 100  # steps that are worth compiling
@@ -161,7 +189,7 @@ def _jvp(*args: Any, **attrs: Any) -> Any:
 looped = BodyOp(
     name=loop.name,
     evaluate=evaluate,
-    infer=loop.infer,
+    infer=for_sizes(loop.infer),
     lower=loop.lower,
     pull_into=_pull_into,
     jvp=_jvp,

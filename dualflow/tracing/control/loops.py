@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from dualflow.core.context import context
 from dualflow.core.record import clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.rows import rows
+from dualflow.tracing.control.branches import is_each_examples
 from dualflow.tracing.control.looping import STEP, while_loop
 from dualflow.tracing.control.nests import Nest, agreed
 from dualflow.tracing.control.rolling import Deeds, Roll, recording
-from jit.dims import Extent
+from jit.dims import Dim, Extent
 from jit.errors import DTypeError, ShapeError
 from jit.ir.loop import counter
 from jit.types import format_extent
@@ -61,6 +64,7 @@ def scan(
     """
     carry, given = Nest.of(init, "carry"), Nest.of(xs, "xs")
     count = steps_of(given, length)
+    given = replace(given, tensors=[of_length(x, count) for x in given.tensors])
     if count == 0:
         raise ShapeError(
             "scan: there are no steps",
@@ -72,6 +76,16 @@ def scan(
     return Steps(f, carry, given, count, reverse=reverse).run()
 
 
+def batch_of(tensors: Sequence[Tensor]) -> Any:
+    """The innermost batch that tensors stand for examples of, where no tape looks at examples."""
+    owners = [x.symbol.owner for x in tensors if is_each_examples(x)]
+    if not owners:
+        return None
+    batch = max(owners, key=lambda owner: owner.level)
+    outside = [getattr(tape, "born", batch.level + 1) < batch.level for tape in context.tapes]
+    return batch if all(outside) else None
+
+
 class Steps:
     """The steps of a scan.
 
@@ -81,23 +95,62 @@ class Steps:
         xs: What its rows are of.
         count: How many steps.
         reverse: Whether the last row comes first.
+        user: What may do more than compute: `f`, or what it calls.
     """
 
     def __init__(
-        self, f: Callable[[Any, Any], Pair], carry: Nest, xs: Nest, count: int, *, reverse: bool
+        self,
+        f: Callable[[Any, Any], Pair],
+        carry: Nest,
+        xs: Nest,
+        count: int,
+        *,
+        reverse: bool,
+        user: Any = None,
     ) -> None:
         self._f, self._carry, self._xs, self._count = f, carry, xs, count
         self._order = range(count)[::-1] if reverse else range(count)
+        self._user = f if user is None else user
         self._y: Nest | None = None
 
     def run(self) -> Pair:
-        """The result: as a node where that can be, else step by step."""
+        """The result: of a batch of examples all at once."""
+        batch = batch_of([*self._carry.tensors, *self._xs.tensors])
+        return self._run() if batch is None else self._of_examples(batch)
+
+    def _of_examples(self, batch: Any) -> Pair:
+        """The steps of all examples together: rows and carries of all of them go through each."""
+        moveaxis = functions["moveaxis"]
+        each = [batch.owns(x) for x in self._xs.tensors]
+
+        def step(carry: list[Tensor], xs: list[Tensor]) -> Pair:
+            row = [batch.example(x) if flag else x for x, flag in zip(xs, each, strict=True)]
+            made = self._step([batch.example(x) for x in carry], row)
+            return [batch.whole(x) for x in made[0]], [batch.whole(x) for x in made[1]]
+
+        carry = [batch.whole(x) for x in self._carry.tensors]
+        pairs = zip(self._xs.tensors, each, strict=True)
+        xs = [moveaxis(batch.whole(x), 1, 0) if flag else x for x, flag in pairs]
+        steps = Steps(
+            step,
+            Nest.of(carry, "carry"),
+            Nest.of(xs, "xs"),
+            self._count,
+            reverse=self._order.step < 0,
+            user=self._user,
+        )
+        carry, ys = steps.run()
+        ys = [batch.example(moveaxis(y, 0, 1)) for y in ys]
+        return self._result([batch.example(x) for x in carry], ys)
+
+    def _run(self) -> Pair:
+        """As a node where that can be, else step by step."""
         trace = recording()
         start = 0 if trace is None else len(trace.graph.nodes)
         parts = [rows(x) for x in self._xs.tensors]
         carry, ys = self._carry.tensors, list[list[Tensor]]()
         if trace is not None and self._count > 1:
-            roll, deeds = Roll(trace, start), Deeds(trace, self._f)
+            roll, deeds = Roll(trace, start), Deeds(trace, self._user)
             carry, y = roll.step(self._step, carry, [x[self._order[0]] for x in parts])
             if deeds.nothing_since() and (made := roll.loop(self._stacks(), self._count)):
                 return self._of_loop(made)
@@ -153,6 +206,11 @@ def own(x: Tensor, start: int) -> Tensor:
     """
     passed = x.record is not None and x.record.tick < start
     return functions["identity"](x) if passed else x
+
+
+def of_length(x: Tensor, count: int) -> Tensor:
+    """`x`, of which now is known how many rows it has, where its extents vary from call to call."""
+    return x[:count] if isinstance(x.shape[0], Dim) else x
 
 
 def in_blocks(

@@ -120,7 +120,8 @@ class State:
 
     def _tensor(self, x: Tensor) -> Hashable:
         value = self._value_of(x)
-        if value is None and x.record is None and x.raw.nbytes <= MOST_BYTES:
+        plain = value is None and x.record is None and x.raw is not None
+        if plain and x.raw.nbytes <= MOST_BYTES:
             return "constant", x.raw.shape, x.raw.dtype.str, x.raw.tobytes()
         if not isinstance(value, Value):
             kept = x if value is None else value
