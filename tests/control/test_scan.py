@@ -292,11 +292,11 @@ def test_all_examples_of_a_batch_go_through_one_loop(axes):
 
 @graphs_only
 def test_one_recording_serves_all_batches():
-    def f(xs, h):
+    def slope(xs, h):
         return df.grad(lambda h: df.scan(rnn(df.asarray(W)), h, xs)[1].sum())(h)
 
     calls = [(values(5, n, WIDTH), values(n, WIDTH)) for n in (2, 3, 4, 7)]
-    f = agree(lambda: (f, ()), calls)
+    f = agree(lambda: (slope, ()), calls)
     assert (f.from_graph, len(f.graphs)) == (2, 2)
 
 

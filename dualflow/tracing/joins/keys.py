@@ -120,9 +120,9 @@ class State:
 
     def _tensor(self, x: Tensor) -> Hashable:
         value = self._value_of(x)
-        plain = value is None and x.record is None and x.raw is not None
-        if plain and x.raw.nbytes <= MOST_BYTES:
-            return "constant", x.raw.shape, x.raw.dtype.str, x.raw.tobytes()
+        raw = x.raw if value is None and x.record is None else None
+        if raw is not None and raw.nbytes <= MOST_BYTES:
+            return "constant", raw.shape, raw.dtype.str, raw.tobytes()
         if not isinstance(value, Value):
             kept = x if value is None else value
             self.kept.append(kept)
