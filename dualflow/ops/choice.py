@@ -216,7 +216,10 @@ FLOATING = DTYPES_OF["floating"]
 def _clip_plain(x: Tensor, low: float | None, high: float | None) -> Tensor:
     """`clip` between numbers, without asking what needs no asking."""
     data = x.raw if low is None else context.run(np.maximum, x.raw, low)
-    y = wrap(data if high is None else context.run(np.minimum, data, high))
+    if high is not None:
+        own = data if data is not x.raw and data.__class__ is np.ndarray else None
+        data = context.run(np.minimum, data, high, out=own)
+    y = wrap(data)
     if x.record is not None:
         lowest, highest = extremes(x.dtype)
         args = (x, lowest if low is None else low, highest if high is None else high)

@@ -182,10 +182,12 @@ def empty_like(x: Any, /, *, dtype: Any = None) -> Tensor:
 
 
 def _arange_evaluate(xp: Any, *, start: Any, step: Any, extent: Any, dtype: Any) -> Any:
-    index = xp.arange(extent, dtype=np.int64)
-    if isinstance(step, float):
-        index = index.astype(np.float64)
-    return (index * step + start).astype(dtype)
+    numbers = xp.arange(extent, dtype=np.float64 if isinstance(step, float) else np.int64)
+    if step != 1:
+        numbers *= step
+    if start != 0:
+        numbers += start
+    return numbers.astype(dtype, copy=False)
 
 
 def _arange_lower(form: Any, *, start: Any, step: Any, extent: Any, dtype: Any) -> Any:

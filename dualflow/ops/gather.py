@@ -20,13 +20,12 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast
 from dualflow.core.devices import placed
 from dualflow.core.op import Op, bind
-from dualflow.core.registry import api, refused
+from dualflow.core.registry import api, functions, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import full
 from dualflow.ops.choice import where
 from dualflow.ops.create import arange, ones_like, zeros_like
 from dualflow.ops.elementwise import astype
-from dualflow.ops.reduce import sum
 from dualflow.ops.shape import moveaxis, reshape
 from jit.dims import hint
 from jit.errors import AxisError, DTypeError, IndexError, ShapeError, TraceError
@@ -473,7 +472,7 @@ def nonzero(x: Any, /) -> tuple[Tensor, ...]:
             "nonzero: a tensor with no dimensions", "one dimension or more", "x.reshape(1)"
         )
     flat = reshape(x, (-1,))
-    count = sum(flat != 0).answer("the number of nonzero elements", int)
+    count = functions["count_nonzero"](flat).answer("the number of nonzero elements", int)
     place = bind(_nonzero, (flat,), {"count": count})
     if x.ndim == 1:
         return (place,)

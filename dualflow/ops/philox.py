@@ -15,7 +15,10 @@ import numpy as np
 
 from dualflow.core.axes import canonical_shape
 from dualflow.core.backend import to_device
+from dualflow.core.context import context
+from dualflow.core.kernels import computed
 from dualflow.core.op import Op, bind
+from dualflow.core.record import NO_ATTRS
 from dualflow.core.tensor import Tensor
 from jit.errors import DTypeError
 from jit.types import TensorType, dtypes, product
@@ -27,6 +30,7 @@ KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 LOW = 0xFFFFFFFF
 CHUNK = 8192  # blocks at a time: the working arrays stay in the cache
 FEW = 8  # blocks that Python computes faster than NumPy
+MANY = 1 << 16  # words from which a kernel is worth its compilation
 
 
 def _bits_type(state: TensorType, *, shape: tuple[Any, ...]) -> TensorType:
@@ -56,6 +60,10 @@ def philox(counter: list[Any], key: tuple[int, int]) -> list[Any]:
 
 
 def _bits(xp: Any, state: Any, *, shape: tuple[int, ...]) -> Any:
+    if xp is np and product(shape) >= MANY and context.trace is None:
+        found = computed(_bits_like, (state, np.empty(product(shape), np.bool_)), NO_ATTRS)
+        if found is not None:
+            return found[0].reshape(shape)
     seed, call = (int(word) for word in state)
     key = (seed & LOW, seed >> 32)
     size = int(product(shape))
@@ -107,6 +115,15 @@ def _bits_lower(form: Any, state: Any, *, shape: tuple[Any, ...]) -> Any:
 
 
 _random_bits = Op(name="random_bits", evaluate=_bits, infer=_bits_type, lower=_bits_lower)
+# The same in the shape of an array: one kernel for all sizes. It has a definition, so that it is
+# computed by its kernel, though NumPy gives the same bits.
+_bits_like = Op(
+    name="random_bits_like",
+    evaluate=lambda xp, state, like: _bits(xp, state, shape=like.shape),
+    infer=lambda state, like: _bits_type(state, shape=like.shape),
+    lower=lambda form, state, like: _bits_lower(form, state, shape=tuple(like.shape)),
+    definition=lambda state, like: random_bits(state, like.shape),
+)
 
 
 def random_bits(state: Tensor, shape: Any) -> Tensor:

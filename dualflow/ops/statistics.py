@@ -6,9 +6,13 @@ import builtins
 import math
 from typing import Any, Never
 
+import numpy as np
+
 from dualflow.core.axes import canonical_axes
+from dualflow.core.batching import along_axes
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite, conjugated
+from dualflow.core.op import Op, bind
 from dualflow.core.precision import in_full, regions
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
@@ -18,7 +22,7 @@ from dualflow.ops.elementwise import astype, isfinite, real
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.reduce import Axis, kept, max, sum
 from dualflow.ops.special import exp, log
-from jit.types import float32, int64, kind, product
+from jit.types import bool_, float32, int64, kind, product
 
 
 def _inexact(x: Any) -> Tensor:
@@ -153,6 +157,27 @@ def std(
     return where(constant, 0, sqrt(where(constant, 1, variance)))
 
 
+def _counted(xp: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """In one step where all are counted, which NumPy does quickest."""
+    if len(axes) < x.ndim or keepdims:
+        return xp.sum(x != 0, axis=axes, dtype=np.int64, keepdims=keepdims)
+    return xp.asarray(xp.count_nonzero(x), dtype=np.int64)
+
+
+def _count_lower(form: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+    hit = x if x.dtype == bool_ else form.pointwise("not_equal", x, form.constant(0, x.dtype))
+    return form.reduce("sum", form.pointwise("astype", hit, dtype=int64), axes, keepdims)
+
+
+_count_nonzero = Op(
+    name="count_nonzero",
+    evaluate=_counted,
+    infer=lambda x, *, axes, keepdims: x.reduced(axes, keepdims).with_dtype(int64),
+    lower=_count_lower,
+    batch=along_axes,
+)
+
+
 @api
 def count_nonzero(
     x: Any, /, *, axis: Axis = None, keepdims: bool = False, **foreign: Never
@@ -179,7 +204,7 @@ def count_nonzero(
         raise refused("count_nonzero", foreign)
     x = as_tensor(x)
     axes = canonical_axes("count_nonzero", axis, x.ndim)
-    return sum(astype(x != 0, int64), axis=axes, keepdims=keepdims)
+    return bind(_count_nonzero, (x,), {"axes": axes, "keepdims": keepdims})
 
 
 def _logsumexp_vjp(g: Any, y: Any, x: Any, *, axis: Axis, keepdims: bool) -> Any:

@@ -359,6 +359,7 @@ UNMET = {
     "assigned": "an assigned Variable, read again in a recording: tests/tracing/test_gradient.py",
     "unstack": "the rows that a loop scans: tests/control/test_scan.py",
     "extent": "a Dim as a tensor: tests/tracing/test_concrete.py",
+    "random_bits_like": "how many bits are made eagerly: tests/ops/test_random.py",
     "to_device": "a tensor goes to another device: tests/gpu/test_eager.py",
 }
 

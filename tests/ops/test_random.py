@@ -12,6 +12,7 @@ from scipy import special, stats
 
 import dualflow as df
 from dualflow.ops import distributions
+from dualflow.ops import philox as philox_module
 from dualflow.ops.philox import _random_bits, philox, random_bits
 from dualflow.ops.random import _quantile
 from jit.dims import symbol
@@ -68,6 +69,12 @@ def test_bits_do_not_depend_on_shape_or_size(shape):
     assert bits.shape == shape
     assert bits.dtype == np.uint32
     assert np.array_equal(bits.reshape(-1), long[: bits.size])
+
+
+def test_many_bits_are_those_that_numpy_makes(monkeypatch):
+    by_kernel = random_bits(state(3, 8), (41, 1600)).numpy()
+    monkeypatch.setattr(philox_module, "MANY", 10**9)
+    assert np.array_equal(by_kernel, random_bits(state(3, 8), (41, 1600)).numpy())
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 5), (37,), (9, 7)])
