@@ -222,6 +222,7 @@ def test_other_layers():
     np.testing.assert_allclose(square.T @ square, np.eye(4), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_net_of_images_learns():
     keras = tf.keras
     random = np.random.RandomState(0)

@@ -177,6 +177,7 @@ def test_gradients_are_float32_and_near(inside, mode):
         np.testing.assert_allclose(found.numpy(), g.numpy(), atol=0.05 * df.max(df.abs(g)).item())
 
 
+@pytest.mark.slow
 def test_transformations_of_what_it_casts(mode):
     w, b = df.asarray(W), df.asarray(W[:, 0])
 
@@ -198,6 +199,7 @@ def test_transformations_of_what_it_casts(mode):
     np.testing.assert_allclose(mapped.numpy(), each, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_loops_branches_and_what_is_computed_again():
     """Their bodies hold the conversions; going back, and another call, take them as they are."""
     w = df.Variable(np.eye(6, dtype="float32") / 2)

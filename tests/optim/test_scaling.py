@@ -56,6 +56,7 @@ def test_too_large_a_factor_shrinks_until_steps_are_good(mode):
         assert len(run.graphs) == if_graphs(2)  # with the step, and without it
 
 
+@pytest.mark.slow
 def test_good_steps_are_those_without_scaling(mode):
     """Powers of two change no bit of float32: the parameters end where they would have."""
     ends = {}

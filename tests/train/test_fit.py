@@ -237,6 +237,7 @@ def test_weights_go_through_files(tmp_path):
     assert bits(other.predict(x)) == bits(model.predict(x))
 
 
+@pytest.mark.slow
 def test_mixed_precision_learns_alike_in_both_modes():
     x, y = points(24)
     told = []
