@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from dualflow.core import tree
+from dualflow.core.backend import canonical_device
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.tensor import Tensor
@@ -45,6 +46,8 @@ class DataLoader:
         num_workers: How many workers make batches while the model works; 0: none.
         workers: What they are: "threads", or "processes" where making an example takes Python long.
         prefetch_factor: Batches that a worker is ahead.
+        device: Where batches go, such as `"gpu"`; a thread moves the next one while the model
+            works. They stay where they are made when None.
 
     Attributes:
         epoch: How many epochs were finished.
@@ -72,6 +75,7 @@ class DataLoader:
         num_workers: int = 0,
         workers: str = "threads",
         prefetch_factor: int = 2,
+        device: str | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(
@@ -98,6 +102,7 @@ class DataLoader:
         self.drop_last = drop_last
         self.collate_fn = collate_fn
         self.num_workers, self.workers, self.prefetch_factor = num_workers, workers, prefetch_factor
+        self.device = None if device is None else canonical_device(device)
         self.epoch = 0
         self.times: EpochTimes | None = None
         self.sampler = self._sampler(sampler, seed, generator)
@@ -122,7 +127,8 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         if context.trace is not None:  # recorded with all that follows; it has no place to go on
-            return map(self._fetcher(), self._tasks(self.sampler.order(), 0))
+            made = map(self._fetcher(), self._tasks(self.sampler.order(), 0))
+            return made if self.device is None else map(self._moved, made)
         if not self._resumes:
             self._position, self._current = 0, self.sampler.order()
         self._resumes = False
@@ -146,15 +152,25 @@ class DataLoader:
 
     def _batches(self, order: Tensor | None, start: int) -> Iterator[Any]:
         fetch, tasks = self._fetcher(), self._tasks(order, start)
-        if not self.num_workers:
-            return map(fetch, tasks)
-        return ahead(
-            fetch,
-            tasks,
-            workers=self.num_workers,
-            kind=self.workers,
-            window=self.num_workers * self.prefetch_factor,
-            seeds=[self._seed, self.epoch, start],
+        made = map(fetch, tasks)
+        if self.num_workers:
+            made = ahead(
+                fetch,
+                tasks,
+                workers=self.num_workers,
+                kind=self.workers,
+                window=self.num_workers * self.prefetch_factor,
+                seeds=[self._seed, self.epoch, start],
+            )
+        if self.device is None:
+            return made
+        return ahead(self._moved, made, workers=1, kind="threads", window=2, seeds=[])
+
+    def _moved(self, batch: Any) -> Any:
+        """A batch on the device."""
+        return tree.tree_map(
+            lambda x: x.to(self.device) if isinstance(x, Tensor) else x,
+            batch,
         )
 
     def _tasks(self, order: Tensor | None, start: int) -> Iterator[Any]:
