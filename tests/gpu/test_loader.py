@@ -50,7 +50,7 @@ def test_the_next_batch_is_moved_while_the_model_works(machine, monkeypatch):
 
 
 def test_a_loader_says_that_there_is_no_device():
-    with pytest.raises(df.errors.DeviceError, match="GPU|device"):
+    with pytest.raises(df.errors.DeviceError, match=r"GPU|device"):
         df.data.DataLoader(df.data.TensorDataset(df.arange(4)), 2, device="gpu:99")
 
 

@@ -289,23 +289,23 @@ def test_weights_of_words_for_losses():
         np.testing.assert_allclose(losses.mean().numpy(), loss(*pair).numpy(), rtol=1e-5)
 
 
-def test_fit_with_weights():
+@pytest.mark.parametrize("mode", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
+def test_fit_with_weights(mode):
     x, y = points(24)
     by_example = np.array([0.0, 3.0, 1.0], "float32")[y]
     told = []
-    for mode, how in (
-        ("eager", {"class_weight": {0: 0.0, 1: 3.0}}),
+    for how_it_runs, how in (
+        (mode, {"class_weight": {0: 0.0, 1: 3.0}}),
         ("eager", {"sample_weight": by_example}),
-        ("compiled", {"sample_weight": by_example}),
         ("eager", {}),
     ):
-        model = model_of(mode)
+        model = model_of(how_it_runs)
         df.random.seed(5)
         history = model.fit(
             x, y, batch_size=8, epochs=2, shuffle=False, validation_data=(x, y, by_example), **how
         )
         told.append((history.history, [bits(v) for v in model.net.state_dict().values()]))
-    assert told[0] == told[1] == told[2] != told[3]
+    assert told[0] == told[1] != told[2]
     split = model_of("eager").fit(x, y, validation_split=0.25, sample_weight=np.zeros(24))
     assert (split.history["loss"], split.history["val_loss"]) == ([0.0], [0.0])
 
