@@ -12,7 +12,7 @@ from html import escape
 
 COLOURS = {"eager": "#0072B2", "compiled": "#D55E00", "interpreted": "#D55E00", "other": "#555555"}
 WIDTH, HEIGHT = 760, 300
-WIDE, NARROW = 4, 1.6  # of lines: eager's, and the others
+WIDE, NARROW = 3, 1.5  # of lines: eager's, and the others
 LEFT, RIGHT, TOP, BOTTOM = 76, 96, 34, 46  # room for labels
 STEPS = (1, 2, 2.5, 5, 10)  # between ticks, times a power of ten
 FONT = "font-family='system-ui, sans-serif' font-size='13'"
