@@ -8,6 +8,7 @@ lowered    the reference forms give what `evaluate` gives
 adjoint    <g, JVP t> = <VJP g, t>
 numeric    gradients are central differences, to order two
 traced-AD  a gradient inside of, or around, a function is eager's
+third      derivatives of order three have the same bits in a graph
 segmented  ops that are put off and run together give the bits of eager execution
 repeated   so is a gradient that comes again and is compiled by itself
 derived    reverse rules of composites are those that follow from their definitions
@@ -32,10 +33,12 @@ from dualflow.tracing.segments import in_segments
 from jit.types import kind
 from tests.modes import if_graphs
 from tests.ops import compiled, laws
-from tests.ops.laws import assert_close, cases, same_bits
+from tests.ops.laws import assert_close, cases, flat, same_bits
 from tests.samples import REFUSED, SAMPLES
 
 NAMES = sorted(SAMPLES)
+# Whose third derivatives are taken by default; of the others among the slow tests.
+THIRD = set("multiply divide exp tanh erf matmul sum cumulative_sum getitem where".split())
 # Registered for the core's own use, under no public name.
 INTERNAL = {
     "at": "the way to at.set, at.add, ..., which have samples",
@@ -221,6 +224,40 @@ def test_r13_traced_gradient(name):
                 if not same_bits(a, b):
                     assert_close(a, laws.widened(b.numpy()), 1e-6, f"{case}, tape outside")
         assert inside.from_graph == outside.from_graph == if_graphs(1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in THIRD else pytest.mark.slow) for n in NAMES],
+)
+def test_third_derivative(name):
+    """Derivatives of order three, of a sum with weights, have the bits of eager ones in a graph."""
+    for case in list(laws.differentiable(name, None))[:1]:
+        g = laws.cotangent(case)
+
+        def third(g, *xs, case=case):
+            def value(*xs):
+                return df.sum(case.of_wanted(*xs) * g)
+
+            for _ in range(3):
+                value = total_slope(value, len(xs))
+            return value(*xs)
+
+        wanted = third(g, *case.primals())
+        recorded = df.function(third, strict=True)
+        for _ in range(2):
+            assert same_bits(recorded(g, *case.primals()), wanted), case
+        assert recorded.from_graph == if_graphs(1)
+
+
+def total_slope(function, count):
+    """The sum of all derivatives of a function of tensors to a number."""
+
+    def slope(*xs):
+        found = df.grad(function, tuple(range(count)))(*xs)
+        return sum(df.sum(flat(x)) for x in found)
+
+    return slope
 
 
 @by_name
