@@ -22,7 +22,7 @@ from tests.modes import graphs_only
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 QUICK = 3  # so many of them are for the default suite; the others take longer
-LARGEST = 200_000  # bytes of a notebook, pictures included
+LARGEST = 400_000  # bytes of a notebook, pictures included
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
