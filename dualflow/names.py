@@ -40,6 +40,10 @@ TensorFlow | TensorArray | df.stack(values) | collect in a Python list
 TensorFlow | set_seed | df.random.seed(n) | `tf.random.set_seed`
 TensorFlow | truncated_normal | df.random.truncated_normal(shape, mean, std) |
 TensorFlow | unsorted_segment_sum | df.nn.functional.segment_sum(x, segment_ids, num_segments) |
+TensorFlow | map_fn, vectorized_map | df.map(f, xs) | df.vmap(f) for all rows at once
+TensorFlow | foldl, foldr | df.scan(f, init, xs) |
+TensorFlow | case, switch_case | df.switch(index, branches, *operands) |
+TensorFlow | recompute_grad | df.recompute(f) | PyTorch's `checkpoint`
 TensorFlow | no_gradient | df.stop_gradient(x) |
 TensorFlow | map_structure | df.tree.tree_map(f, nest) | `tf.nest.map_structure`
 TensorFlow | sparse_softmax_cross_entropy_with_logits | df.nn.functional.cross_entropy(x, labels) |
@@ -114,6 +118,8 @@ JAX | numpy | df | functions stand at the top level
 JAX | jit | df.function |
 JAX | PRNGKey, key | df.random.Generator(seed) | or one `df.random.seed(n)`
 JAX | jacfwd, jacrev | df.jacobian(f) |
+JAX | lax | df.scan(f, init, xs) | and cond, switch, while_loop, fori_loop, map
+JAX | remat | df.recompute(f) |
 JAX | device_put | x.to("gpu:0") |
 JAX | tree_map, tree_util | df.tree.tree_map(f, nest) |
 Keras | Dense | df.nn.Linear(in_features, out_features) |
