@@ -138,12 +138,11 @@ def beside_the_matrix(rows: int, **options) -> int:
 
 
 def test_r36_memory_grows_with_the_rows_at_a_time_and_not_with_their_number():
-    few, many = (beside_the_matrix(rows, chunk=4) for rows in (16, 64))
+    few, many = (beside_the_matrix(rows, chunk=4) for rows in (16, 32))
     assert many < 1.1 * few
-    wider = beside_the_matrix(64, chunk=16)
+    wider = beside_the_matrix(32, chunk=16)
     assert 2.5 * many < wider < 4.5 * many
 
 
-@pytest.mark.parametrize("memory", [1e6, 4e6])
-def test_r36_the_choice_fits_a_limit(memory):
-    assert memory / 3 < beside_the_matrix(64, memory=memory) <= memory
+def test_r36_the_choice_fits_a_limit():
+    assert 1e6 < beside_the_matrix(32, memory=3e6) <= 3e6

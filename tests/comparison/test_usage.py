@@ -178,7 +178,7 @@ MODELS = {
     "batch norm, momentum": batch_normed,
     "LSTM": recurrent,
 }
-QUICK = ("perceptron, Adam", "tape")
+QUICK = ("tape",)
 
 
 @pytest.mark.parametrize(

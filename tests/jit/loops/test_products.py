@@ -51,7 +51,7 @@ def test_tiles_of_narrow_strips_stay_inside_of_their_totals(rows, columns):
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_products_of_any_extents_stay_inside_of_their_buffers(monkeypatch, data):
