@@ -98,17 +98,13 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((x, n), {}, np.linalg.matrix_power, rtol=LOOSE)
         for x, n in ((A, 3), (BATCH, -2), (Z, 1), (A, 0), (integers(2, 2), 5))
     ],
-    "expm": [
-        Sample((x,), {}, linalg.expm, rtol=LOOSE)
-        for x in (BATCH, Z, 4 * A, normal(2, 1, 1), normal(3, 0, 0))
-    ],
+    "expm": [Sample((x,), {}, linalg.expm, rtol=LOOSE) for x in (4 * BATCH, Z, normal(3, 0, 0))],
     "lstsq": [
         Sample((a, b), kwargs, nearest, rtol=2e-4, numeric=not kwargs)
         for a, b, kwargs in (
             (TALL, normal(4), {}),
-            (TALL, normal(4, 3), {}),
-            (TALL @ TALL.T, normal(4), {"rtol": 1e-3}),
             (TALL - 1j * TALL[::-1], Z[:, :1].repeat(2, 0)[:4], {}),
+            (TALL @ TALL.T, normal(4), {"rtol": 1e-3}),
         )
     ],
     "cholesky": [
