@@ -38,7 +38,7 @@ from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
 from jit.target import Target
 from jit.types import TensorType, product
 
-KEPT = 4096  # kernels that are remembered
+KEPT = 1024  # kernels that are remembered, some hundred objects each
 NAMES = 5  # of the ops in a kernel's name
 ADDITION = 0.15e-9  # seconds that an addition takes, as part of vectors
 
@@ -359,6 +359,11 @@ def keep_kernel(alike: Likeness, target: Target, naive: Naive) -> None:
     numbers = tuple([alike.values[x] for x in naive.values])
     sizes = tuple([x if isinstance(x, str) else alike.offsets[x] for x in naive.sizes])
     _kernels[target, alike.words] = replace(naive, values=()), numbers, sizes
+
+
+def forget() -> None:
+    """Drops the kernels that are remembered; code that is linked stays."""
+    _kernels.clear()
 
 
 def named(computed: Iterable[Node]) -> tuple[tuple[str, str | None], ...]:

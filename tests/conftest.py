@@ -7,7 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +72,23 @@ def seed() -> int:
     if (samplers := getattr(sys.modules.get("dualflow"), "random", None)) is not None:
         samplers.seed(0)
     return 0
+
+
+FORGETTING = (
+    "jit.planner",
+    "dualflow.core.kernels",
+    "dualflow.tracing.segments",
+    "dualflow.tracing.sweeps",
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_heap() -> Iterator[None]:
+    """Kernels of one file's tests do not outlive it: collecting garbage would visit them all."""
+    yield
+    for name in FORGETTING:
+        if (module := sys.modules.get(name)) is not None:
+            module.forget()
 
 
 GRAPHS = pytest.mark.modes("compiled", "audit")
