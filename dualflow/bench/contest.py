@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dualflow.bench.contestants.workloads import STEPS, Workload
+from dualflow.bench.contestants.workloads import Workload
 from dualflow.comparison.timing import Timing
 
 FRAMEWORKS = ("dualflow", "numpy", "torch", "jax")
@@ -181,7 +181,9 @@ def reference(workload: Workload) -> list[Any]:
 
 def built(contestant: Contestant, workload: Workload) -> dict[str, Any]:
     """What a contestant tells of its first steps."""
-    return contestant.ask("build", workload=workload.name, mode=contestant.mode, steps=STEPS)
+    return contestant.ask(
+        "build", workload=workload.name, mode=contestant.mode, steps=workload.steps
+    )
 
 
 def deviation(found: Sequence[Any], expected: Sequence[Any]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import dualflow as df
 from dualflow.bench.machine import version
 
-from .workloads import GPT_HEADS, GPT_TOKENS
+from .workloads import GPT_HEADS, GPT_TOKENS, VGG
 
 F = df.nn.functional
 Params = Sequence[df.Variable]
@@ -182,6 +182,65 @@ def layer(x: df.Tensor, p: Params) -> df.Tensor:
     return x + (h @ p[10] + p[11])
 
 
+def logits(p: Params, x: df.Tensor) -> df.Tensor:
+    """What VGG16 makes of images."""
+    k = 0
+    for width in VGG:
+        if width:
+            x = F.relu(F.conv2d(x, p[k], p[k + 1], padding=1))
+            k += 2
+        else:
+            x = F.max_pool2d(x, 2)
+    x = F.relu(x.reshape((len(x), -1)) @ p[k] + p[k + 1])
+    return F.relu(x @ p[k + 2] + p[k + 3]) @ p[k + 4] + p[k + 5]
+
+
+def vgg_value(data: dict[str, Any], mode: str) -> Step:
+    """W9, forward."""
+    params = [df.Variable(array) for array in data["params"]]
+    return called(lambda x: df.abs(logits(params, x)).mean(), mode, df.asarray(data["x"]))
+
+
+def vgg(data: dict[str, Any], mode: str) -> Step:
+    """W9, training."""
+
+    def loss(p: Params, x: df.Tensor, labels: df.Tensor) -> df.Tensor:
+        return F.cross_entropy(logits(p, x), labels)
+
+    return training(loss, data, lambda params: df.optim.SGD(params, lr=1e-4), mode)
+
+
+def trees(data: dict[str, Any], mode: str) -> Step:
+    """W14: recursion of Python, one call for each tree."""
+    params = [df.Variable(array) for array in data["params"]]
+    optimizer = df.optim.SGD(params, lr=0.01)
+    given = [(tree, df.asarray(x), df.asarray(label)) for tree, x, label in data["trees"]]
+
+    def of_tree(tree: Any, x: df.Tensor, label: df.Tensor) -> df.Tensor:
+        with df.GradientTape() as tape:
+            h, _ = subtree(tree, x, params)
+            loss = F.cross_entropy(h @ params[4] + params[5], label)
+        optimizer.apply_gradients(zip(tape.gradient(loss, params), params))
+        return loss
+
+    decorate: Any = df.function(strict=True, max_traces=len(given) + 1)
+    call = decorate(of_tree) if mode == "compiled" else of_tree
+    return lambda: sum(float(call(*each)) for each in given)
+
+
+def subtree(tree: Any, x: df.Tensor, p: Params) -> tuple[df.Tensor, df.Tensor]:
+    """State and memory of a tree."""
+    if isinstance(tree, int):
+        i, o, u = df.split(x[tree] @ p[0] + p[1], 3, axis=1)
+        c = F.sigmoid(i) * df.tanh(u)
+    else:
+        (left, left_c), (right, right_c) = (subtree(part, x, p) for part in tree)
+        gates = df.concat([left, right], axis=1) @ p[2] + p[3]
+        i, f, g, o, u = df.split(gates, 5, axis=1)
+        c = F.sigmoid(i) * df.tanh(u) + F.sigmoid(f) * left_c + F.sigmoid(g) * right_c
+    return F.sigmoid(o) * df.tanh(c), c
+
+
 def small(data: dict[str, Any], mode: str) -> Step:
     """W12 on eight numbers."""
     return called(lambda x: x * 2 + 1, mode, df.asarray(data["x"]))
@@ -211,6 +270,9 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W8": lenet,
     "W10": gpt,
     "W12-small": small,
+    "W9-inference": vgg_value,
+    "W9-training": vgg,
     "W12-parameters": parameters,
+    "W14": trees,
 }
 MODES = dict.fromkeys(MAKE, BOTH)

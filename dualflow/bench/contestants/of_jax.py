@@ -11,7 +11,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from .workloads import GPT_HEADS, GPT_TOKENS
+from .workloads import GPT_HEADS, GPT_TOKENS, VGG
 
 Step = Callable[[], Any]
 Optimizer = tuple[int, Callable[..., tuple[Any, Any]]]  # states of a parameter, and the update
@@ -256,6 +256,74 @@ def layer(x: Any, p: Sequence[Any]) -> Any:
     return x + (jax.nn.gelu(normed(x, p[6], p[7]) @ p[8] + p[9]) @ p[10] + p[11])
 
 
+def logits(p: Sequence[Any], x: Any) -> Any:
+    """What VGG16 makes of images."""
+    k = 0
+    for width in VGG:
+        if width:
+            x = convolved(x, p[k], p[k + 1], "SAME")
+            k += 2
+        else:
+            x = pooled(x)
+    x = jax.nn.relu(x.reshape(len(x), -1) @ p[k] + p[k + 1])
+    return jax.nn.relu(x @ p[k + 2] + p[k + 3]) @ p[k + 4] + p[k + 5]
+
+
+def vgg_value(data: dict[str, Any], mode: str) -> Step:
+    """W9, forward."""
+    given = channels_last(data, -6, 7)
+    x, params = jnp.array(given["x"]), [jnp.array(array) for array in given["params"]]
+    call = jax.jit(lambda p, x: jnp.abs(logits(p, x)).mean())
+    return lambda: jax.block_until_ready(call(params, x))
+
+
+def vgg(data: dict[str, Any], mode: str) -> Step:
+    """W9, training."""
+
+    def loss(p: Sequence[Any], x: Any, labels: Any) -> Any:
+        return cross_entropy(logits(p, x), labels)
+
+    return training(loss, channels_last(data, -6, 7), sgd(1e-4))
+
+
+def trees(data: dict[str, Any], mode: str) -> Step:
+    """W14: compiled anew for every shape of a tree."""
+    params = [jnp.array(array) for array in data["params"]]
+    given = [(tree, jnp.array(x), jnp.array(label)) for tree, x, label in data["trees"]]
+
+    def of_tree(tree: Any, params: Any, x: Any, label: Any) -> Any:
+        def loss(p: Sequence[Any]) -> Any:
+            return cross_entropy(subtree(tree, x, p)[0] @ p[4] + p[5], label)
+
+        value, slopes = jax.value_and_grad(loss)(params)
+        return value, [p - 0.01 * slope for p, slope in zip(params, slopes)]
+
+    call = jax.jit(of_tree, static_argnums=0)
+
+    def step() -> float:
+        nonlocal params
+        total = 0.0
+        for tree, x, label in given:
+            loss, params = call(tree, params, x, label)
+            total += float(loss)
+        return total
+
+    return step
+
+
+def subtree(tree: Any, x: Any, p: Sequence[Any]) -> tuple[Any, Any]:
+    """State and memory of a tree."""
+    sigmoid = jax.nn.sigmoid
+    if isinstance(tree, int):
+        i, o, u = jnp.split(x[tree] @ p[0] + p[1], 3, 1)
+        c = sigmoid(i) * jnp.tanh(u)
+    else:
+        (left, left_c), (right, right_c) = (subtree(part, x, p) for part in tree)
+        i, f, g, o, u = jnp.split(jnp.concatenate((left, right), 1) @ p[2] + p[3], 5, 1)
+        c = sigmoid(i) * jnp.tanh(u) + sigmoid(f) * left_c + sigmoid(g) * right_c
+    return sigmoid(o) * jnp.tanh(c), c
+
+
 def small(data: dict[str, Any], mode: str) -> Step:
     """W12 on eight numbers."""
     x, call = jnp.array(data["x"]), jax.jit(lambda x: x * 2 + 1)
@@ -287,6 +355,9 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W8": lenet,
     "W10": gpt,
     "W12-small": small,
+    "W9-inference": vgg_value,
+    "W9-training": vgg,
     "W12-parameters": parameters,
+    "W14": trees,
 }
 MODES = {name: ["compiled"] for name in MAKE} | {"W7": ["compiled", "unrolled"]}

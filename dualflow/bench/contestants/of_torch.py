@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from .workloads import GPT_HEADS, GPT_TOKENS
+from .workloads import GPT_HEADS, GPT_TOKENS, VGG
 
 Loss = Callable[[Sequence[Any]], Any]
 Step = Callable[[], Any]
@@ -290,6 +290,75 @@ def layer(x: Any, p: Sequence[Any]) -> Any:
     return x + (h @ p[10] + p[11])
 
 
+def logits(p: Sequence[Any], x: Any) -> Any:
+    """What VGG16 makes of images."""
+    k = 0
+    for width in VGG:
+        if width:
+            x = torch.relu(F.conv2d(x, p[k], p[k + 1], padding=1))
+            k += 2
+        else:
+            x = F.max_pool2d(x, 2)
+    x = torch.relu(x.flatten(1) @ p[k] + p[k + 1])
+    return torch.relu(x @ p[k + 2] + p[k + 3]) @ p[k + 4] + p[k + 5]
+
+
+def vgg_value(data: dict[str, Any], mode: str) -> Step:
+    """W9, forward."""
+    x, params = tensor(data["x"]), [tensor(array) for array in data["params"]]
+    call = compiled(lambda p, x: logits(p, x).abs().mean(), mode)
+
+    def step() -> Any:
+        with torch.no_grad():
+            return call(params, x)
+
+    return step
+
+
+def vgg(data: dict[str, Any], mode: str) -> Step:
+    """W9, training."""
+    x, labels = tensor(data["x"]), tensor(data["labels"])
+    params = [tensor(array, grad=True) for array in data["params"]]
+
+    def loss_of(p: Sequence[Any]) -> Any:
+        return F.cross_entropy(logits(p, x), labels)
+
+    return training(loss_of, params, torch.optim.SGD(params, lr=1e-4), mode)
+
+
+def trees(data: dict[str, Any], mode: str) -> Step:
+    """W14: recursion of Python."""
+    params = [tensor(array, grad=True) for array in data["params"]]
+    given = [(tree, tensor(x), tensor(label)) for tree, x, label in data["trees"]]
+    optimizer = torch.optim.SGD(params, lr=0.01)
+
+    def step() -> float:
+        total = 0.0
+        for tree, x, label in given:
+            h, _ = subtree(tree, x, params)
+            loss = F.cross_entropy(h @ params[4] + params[5], label)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            total += loss.item()
+        return total
+
+    return step
+
+
+def subtree(tree: Any, x: Any, p: Sequence[Any]) -> tuple[Any, Any]:
+    """State and memory of a tree."""
+    if isinstance(tree, int):
+        i, o, u = (x[tree] @ p[0] + p[1]).chunk(3, 1)
+        c = torch.sigmoid(i) * torch.tanh(u)
+    else:
+        (left, left_c), (right, right_c) = (subtree(part, x, p) for part in tree)
+        i, f, g, o, u = (torch.cat((left, right), 1) @ p[2] + p[3]).chunk(5, 1)
+        c = torch.sigmoid(i) * torch.tanh(u)
+        c = c + torch.sigmoid(f) * left_c + torch.sigmoid(g) * right_c
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
 def small(data: dict[str, Any], mode: str) -> Step:
     """W12 on eight numbers."""
     x, call = tensor(data["x"]), compiled(lambda x: x * 2 + 1, mode)
@@ -321,7 +390,10 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W8": lenet,
     "W10": gpt,
     "W12-small": small,
+    "W9-inference": vgg_value,
+    "W9-training": vgg,
     "W12-parameters": parameters,
+    "W14": trees,
 }
 MORE = {
     "W1": ["whole"],
@@ -330,4 +402,8 @@ MORE = {
     "W8": ["whole"],
     "W10": ["fused"],
 }
-MODES = {name: ["eager", "compiled", *MORE.get(name, ())] for name in MAKE}
+NOT_COMPILED = ("W9-training", "W14")  # takes minutes, or hours for trees
+MODES = {
+    name: ["eager", *["compiled"] * (name not in NOT_COMPILED), *MORE.get(name, ())]
+    for name in MAKE
+}

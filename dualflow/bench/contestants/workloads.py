@@ -7,14 +7,13 @@ the reference: it states every step by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 Data = dict[str, Any]
-STEPS = 5  # from the initial weights that are held against the reference
 MILLION = 1 << 20
 
 
@@ -29,6 +28,7 @@ class Workload:
         flops: Additions and multiplications of a step's products and convolutions.
         bytes: What a step has to read and write at least; 0 where arithmetic is the limit.
         bound: Relative error up to which a float32 step counts as the same work.
+        steps: From the initial weights that are held against the reference.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Workload:
     flops: float = 0
     bytes: float = 0
     bound: float = 1e-4
+    steps: int = 5
 
 
 class Draw:
@@ -155,6 +156,42 @@ def gpt() -> Data:
     return {"x": now, "labels": following, "params": params}
 
 
+def vgg(batch: int) -> Data:
+    """Large images, labels, and the weights of VGG16."""
+    rng, params, channels = np.random.default_rng(9), [], 3
+
+    def normal(*shape: int, fan: int) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32) * np.float32((2 / fan) ** 0.5)
+
+    for out in (width for width in VGG if width):
+        params += [normal(out, channels, 3, 3, fan=9 * channels), np.zeros(out, np.float32)]
+        channels = out
+    for fan, out in ((25088, 4096), (4096, 4096), (4096, 1000)):
+        params += [normal(fan, out, fan=fan), np.zeros(out, np.float32)]
+    x = rng.standard_normal((batch, 3, 224, 224), dtype=np.float32)
+    return {"x": x, "labels": rng.integers(0, 1000, batch), "params": params}
+
+
+def trees() -> Data:
+    """50 trees of random shape: a leaf is the row of its vector, a node a pair of trees."""
+    draw = Draw(14)
+
+    def shape(leaves: int, numbers: Iterator[int]) -> Any:
+        if leaves == 1:
+            return next(numbers)
+        left = int(draw.rng.randint(1, leaves))
+        return shape(left, numbers), shape(leaves - left, numbers)
+
+    found = []
+    for _ in range(50):
+        leaves = int(draw.rng.randint(15, 26))
+        tree = shape(leaves, iter(range(leaves)))
+        found.append((tree, draw.normal(leaves, 1, 64), draw.below(5, 1)))
+    params = [draw.uniform(64, 64, 192), draw.uniform(64, 192)]
+    params += draw.linear(128, 320) + draw.linear(64, 5)
+    return {"trees": found, "params": params}
+
+
 def eight() -> Data:
     """Eight numbers."""
     return {"x": Draw(12).normal(8)}
@@ -170,6 +207,8 @@ def fifty() -> Data:
 
 # ----- all of them -----
 
+VGG = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling
+VGG_FLOPS = 2 * 15.47e9  # of one image, forward
 GPT_LAYERS, GPT_WIDTH, GPT_HEADS, GPT_LENGTH, GPT_TOKENS = 4, 256, 4, 256, 512
 GPT_WEIGHTS = 12 * GPT_WIDTH**2 * GPT_LAYERS + GPT_WIDTH * GPT_TOKENS
 GPT_FLOPS = 6 * 4 * GPT_LENGTH * GPT_WEIGHTS + 3 * GPT_LAYERS * 4 * 4 * GPT_LENGTH**2 * GPT_WIDTH
@@ -198,8 +237,17 @@ ALL = (
     ),
     Workload("W7", "LSTM of 32 steps, width 128, batch 32, SGD", lstm, LSTM_FLOPS),
     Workload("W8", "LeNet, cross-entropy, SGD with momentum, batch 64", lenet, LENET_FLOPS),
+    Workload("W9-inference", "VGG16, one image, forward", lambda: vgg(1), VGG_FLOPS, steps=1),
+    Workload(
+        "W9-training",
+        "VGG16, cross-entropy, SGD, batch 4",
+        lambda: vgg(4),
+        3 * 4 * VGG_FLOPS,
+        steps=2,
+    ),
     Workload("W10", "GPT, 4 layers, width 256, 4x256 tokens, AdamW", gpt, GPT_FLOPS),
     Workload("W12-small", "a call of x * 2 + 1 on 8 floats", eight),
     Workload("W12-parameters", "a call that updates 50 parameters", fifty),
+    Workload("W14", "Tree-LSTM over 50 trees of random shape, SGD", trees, steps=2),
 )
 BY_NAME = {workload.name: workload for workload in ALL}
