@@ -8,7 +8,7 @@ from typing import Any
 import dualflow as df
 from dualflow.bench.machine import version
 
-from .workloads import GPT_HEADS, GPT_TOKENS, VGG
+from .workloads import CHAIN, GPT_HEADS, GPT_TOKENS, VGG
 
 F = df.nn.functional
 Params = Sequence[df.Variable]
@@ -256,6 +256,42 @@ def parameters(data: dict[str, Any], mode: str) -> Step:
     return called(update, mode, params, slopes)
 
 
+OPS: dict[str, Callable[..., Any]] = {
+    "add": lambda x, y: x + y,
+    "exp": lambda x, _: df.exp(x),
+    "matmul": lambda x, y: x @ y,
+    "sum": lambda x, _: x.sum(),
+    "reshape": lambda x, _: x.reshape((4, 2)),
+    "index": lambda x, _: x[1:5],
+}
+
+
+def of_op(op: str, first: Callable[..., Any]) -> Callable[..., Step]:
+    """W11, one op; what is done to a Variable is recorded."""
+
+    def make(data: dict[str, Any], mode: str) -> Step:
+        x, y, call = first(data["x"]), df.asarray(data["y"]), OPS[op]
+        return lambda: call(x, y)
+
+    return make
+
+
+def chain_of_ops(data: dict[str, Any], mode: str) -> Step:
+    """W11, forward and backward."""
+    x, y = df.asarray(data["x"]), df.asarray(data["y"])
+
+    def step() -> Any:
+        with df.GradientTape() as tape:
+            tape.watch(x)
+            z = x
+            for _ in range(CHAIN):
+                z = (z + y) * y
+            total = z.sum()
+        return tape.gradient(total, x)
+
+    return step
+
+
 MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W1": by_hand,
     "W2": mlp,
@@ -274,5 +310,8 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W9-training": vgg,
     "W12-parameters": parameters,
     "W14": trees,
+    **{f"W11-{op}": of_op(op, df.asarray) for op in OPS},
+    **{f"W11-{op}-recorded": of_op(op, df.Variable) for op in OPS},
+    "W11-chain": chain_of_ops,
 }
-MODES = dict.fromkeys(MAKE, BOTH)
+MODES = {name: ["eager"] if name.startswith("W11") else BOTH for name in MAKE}

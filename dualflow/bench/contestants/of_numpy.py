@@ -13,6 +13,7 @@ import numpy as np
 from .numpy_images import lenet, vgg, vgg_value
 from .numpy_sequences import gpt, lstm, normalised, trees
 from .numpy_training import Step, adam, doubles, sgd, sigmoid, training
+from .workloads import CHAIN
 
 VERSION = np.__version__
 
@@ -120,6 +121,31 @@ def parameters(data: dict[str, Any]) -> Step:
     return lambda: [p - 0.01 * slope for p, slope in zip(params, slopes)]
 
 
+OPS: dict[str, Callable[..., Any]] = {
+    "add": lambda x, y: x + y,
+    "exp": lambda x, _: np.exp(x),
+    "matmul": lambda x, y: x @ y,
+    "sum": lambda x, _: x.sum(),
+    "reshape": lambda x, _: x.reshape((4, 2)),
+    "index": lambda x, _: x[1:5],
+}
+
+
+def of_op(op: str) -> Callable[[dict[str, Any]], Step]:
+    """W11, one op."""
+
+    def make(data: dict[str, Any]) -> Step:
+        x, y, call = data["x"], data["y"], OPS[op]
+        return lambda: call(x, y)
+
+    return make
+
+
+def chain_of_ops(data: dict[str, Any]) -> Step:
+    """W11, the gradient of adding and multiplying y again and again."""
+    return lambda: data["y"] ** CHAIN
+
+
 MAKE: dict[str, Callable[[dict[str, Any]], Step]] = {
     "W1": by_hand,
     "W2": mlp,
@@ -138,5 +164,8 @@ MAKE: dict[str, Callable[[dict[str, Any]], Step]] = {
     "W9-training": vgg,
     "W12-parameters": parameters,
     "W14": trees,
+    **{f"W11-{op}{how}": of_op(op) for op in OPS for how in ("", "-recorded")},
+    "W11-chain": chain_of_ops,
 }
-MODES = {name: ["eager"] for name in MAKE}
+ONLY_REFERENCE = ("W11-chain", *(f"W11-{op}-recorded" for op in OPS))
+MODES = {name: ["eager"] for name in MAKE if name not in ONLY_REFERENCE}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from .workloads import GPT_HEADS, GPT_TOKENS, VGG
+from .workloads import CHAIN, GPT_HEADS, GPT_TOKENS, VGG
 
 Loss = Callable[[Sequence[Any]], Any]
 Step = Callable[[], Any]
@@ -376,6 +376,41 @@ def parameters(data: dict[str, Any], mode: str) -> Step:
     return lambda: call(params, slopes)
 
 
+OPS: dict[str, Callable[..., Any]] = {
+    "add": lambda x, y: x + y,
+    "exp": lambda x, _: torch.exp(x),
+    "matmul": lambda x, y: x @ y,
+    "sum": lambda x, _: x.sum(),
+    "reshape": lambda x, _: x.reshape((4, 2)),
+    "index": lambda x, _: x[1:5],
+}
+
+
+def of_op(op: str, *, grad: bool) -> Callable[..., Step]:
+    """W11, one op."""
+
+    def make(data: dict[str, Any], mode: str) -> Step:
+        x, y, call = tensor(data["x"], grad=grad), tensor(data["y"]), OPS[op]
+        return lambda: call(x, y)
+
+    return make
+
+
+def chain_of_ops(data: dict[str, Any], mode: str) -> Step:
+    """W11, forward and backward."""
+    x, y = tensor(data["x"], grad=True), tensor(data["y"])
+
+    def step() -> Any:
+        x.grad = None
+        z = x
+        for _ in range(CHAIN):
+            z = (z + y) * y
+        z.sum().backward()
+        return x.grad
+
+    return step
+
+
 MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W1": by_hand,
     "W2": mlp,
@@ -394,6 +429,9 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W9-training": vgg,
     "W12-parameters": parameters,
     "W14": trees,
+    **{f"W11-{op}": of_op(op, grad=False) for op in OPS},
+    **{f"W11-{op}-recorded": of_op(op, grad=True) for op in OPS},
+    "W11-chain": chain_of_ops,
 }
 MORE = {
     "W1": ["whole"],
@@ -402,8 +440,8 @@ MORE = {
     "W8": ["whole"],
     "W10": ["fused"],
 }
-NOT_COMPILED = ("W9-training", "W14")  # takes minutes, or hours for trees
+NOT_COMPILED = ("W9-training", "W11", "W14")  # of trees it takes hours
 MODES = {
-    name: ["eager", *["compiled"] * (name not in NOT_COMPILED), *MORE.get(name, ())]
+    name: ["eager", *["compiled"] * (not name.startswith(NOT_COMPILED)), *MORE.get(name, ())]
     for name in MAKE
 }

@@ -84,6 +84,7 @@ class Server:
 def digest(given: Any) -> list[list[float]]:
     """For each array the sum of its numbers and that of their magnitudes."""
     arrays = given if isinstance(given, tuple | list) else [given]
+    arrays = [x.detach() if hasattr(x, "detach") else x for x in arrays]  # from PyTorch's records
     doubles = [np.asarray(array).astype(np.float64) for array in arrays]
     return [[float(x.sum()), float(np.abs(x).sum())] for x in doubles]
 

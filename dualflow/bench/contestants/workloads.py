@@ -205,7 +205,16 @@ def fifty() -> Data:
     return {"params": params, "slopes": [draw.normal(16) for _ in range(50)]}
 
 
+def operands() -> Data:
+    """Two short vectors."""
+    draw = Draw(11)
+    return {"x": draw.normal(8), "y": draw.normal(8)}
+
+
 # ----- all of them -----
+
+OPS = ("add", "exp", "matmul", "sum", "reshape", "index")
+CHAIN = 25  # times that y is added and multiplied
 
 VGG = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling
 VGG_FLOPS = 2 * 15.47e9  # of one image, forward
@@ -246,6 +255,9 @@ ALL = (
         steps=2,
     ),
     Workload("W10", "GPT, 4 layers, width 256, 4x256 tokens, AdamW", gpt, GPT_FLOPS),
+    *(Workload(f"W11-{op}", f"{op} on 8 floats, eager", operands) for op in OPS),
+    *(Workload(f"W11-{op}-recorded", f"{op} on 8 floats, recorded", operands) for op in OPS),
+    Workload("W11-chain", "50 ops on 8 floats, forward and backward", operands, bound=1e-3),
     Workload("W12-small", "a call of x * 2 + 1 on 8 floats", eight),
     Workload("W12-parameters", "a call that updates 50 parameters", fifty),
     Workload("W14", "Tree-LSTM over 50 trees of random shape, SGD", trees, steps=2),
