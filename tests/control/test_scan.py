@@ -343,6 +343,21 @@ def reading():
     return f, scale
 
 
+def listing():
+    """Lists of the step's own, and computing again inside of it, keep it a loop."""
+
+    def f(xs, h):
+        def step(h, x):
+            known = [h]
+            for _ in range(2):
+                known.append(df.recompute(lambda y: df.sin(y) * x)(known[-1]))
+            return df.tanh(known[-1]), known[1]
+
+        return df.value_and_grad(lambda h: df.scan(step, h, xs)[1].sum())(h)
+
+    return f, ()
+
+
 def deciding():
     def f(xs, h):
         return df.scan(lambda h, x: (h + x if x.sum() > 0 else h - x, h), h, xs)
@@ -384,7 +399,7 @@ def quiet():
 
 
 @pytest.mark.parametrize(
-    "program", [appending, assigning, reading, deciding, drawing, nested, quiet]
+    "program", [appending, assigning, reading, listing, deciding, drawing, nested, quiet]
 )
 def test_a_step_that_does_more_than_compute(program):
     xs, h = shapes()
@@ -395,12 +410,12 @@ def test_a_step_that_does_more_than_compute(program):
 @compiled_only
 def test_only_a_step_that_computes_becomes_a_loop():
     counts = {}
-    for program in (reading, appending, deciding):
+    for program in (reading, listing, appending, deciding):
         f = df.function(program()[0])
         f(*shapes())
         f(*shapes())
         counts[program] = len(loops_of(f)) if len(f.graphs) == 1 else 0
-    assert counts == {reading: 2, appending: 0, deciding: 0}
+    assert counts == {reading: 2, listing: 2, appending: 0, deciding: 0}
 
 
 @compiled_only

@@ -105,8 +105,7 @@ class Steps:
         while run >= 0:
             pattern = self._pattern()
             if trace is not None and pattern == before and run > 1:
-                self._roll(trace, run)
-                run = 0
+                trace, run = (trace, 0) if self._roll(trace, run) else (None, run - 1)
                 continue
             before = pattern
             self._step_at(run)
@@ -141,8 +140,8 @@ class Steps:
             start = added(start, y)
         return start if met is None else added(start, met)
 
-    def _roll(self, trace: Any, last: int) -> None:
-        """The steps from `last` down to the second one, as a loop."""
+    def _roll(self, trace: Any, last: int) -> bool:
+        """The steps from `last` down to the second one, as a loop; else `last` only, and False."""
         start = len(trace.graph.nodes)
         run = last - counter(last)
         stacks: list[tuple[Tensor, Extent]] = [(x, run) for x in self._found]
@@ -175,16 +174,16 @@ class Steps:
             return there([*carry, *shared.values()]), there(made)
 
         state = there([*self._carry, *self._shared.values()])
-        roll.step(step, state, firsts)
+        left, own = roll.step(step, state, firsts)
         made = roll.loop(stacks, last)
-        assert made is not None
         size = len(state)
-        left = iter(made[size : 2 * size])
-        self._carry = [None if x is None else next(left) for x in self._carry]
-        self._shared = {k: None if x is None else next(left) for k, x in self._shared.items()}
-        stacked = iter(made[2 * size :])
+        parts = [functions["expand_dims"](x, 0) for x in own] if made is None else made[2 * size :]
+        after, stacked = iter(left if made is None else made[size : 2 * size]), iter(parts)
+        self._carry = [None if x is None else next(after) for x in self._carry]
+        self._shared = {k: None if x is None else next(after) for k, x in self._shared.items()}
         for kept in self._of_rows:  # the same ones as in the step before
             kept.append(None if kept[-1] is None else next(stacked))
+        return made is not None
 
     # ----- one step -----
 

@@ -84,8 +84,10 @@ class Steps:
         while run < self._count:
             pattern = [x is not None for x in self._carry]
             if trace is not None and pattern == before and run < self._count - 1:
-                self._roll(trace, run)
-                break
+                if self._roll(trace, run):
+                    break
+                trace, run = None, run + 1
+                continue
             before = pattern
             self._step_at(run)
             run += 1
@@ -106,8 +108,8 @@ class Steps:
         tangent = self._tangents[arg]
         return None if tangent is None else tangent[int(at)]
 
-    def _roll(self, trace: Any, first: int) -> None:
-        """The steps from `first` on, as a loop."""
+    def _roll(self, trace: Any, first: int) -> bool:
+        """The steps from `first` on, as a loop; else `first` only, and False."""
         start, count = len(trace.graph.nodes), self._count - first
         run, opened = first + counter(count), self._opened
         moving = [self._tangents[arg] for arg, _ in opened.rows]
@@ -127,14 +129,15 @@ class Steps:
             carry, ys = self._push(before, found, rows, tangents)
             return there(carry), [*there(before), *there(ys)]
 
-        roll.step(step, there(self._carry), firsts)
+        after, own = roll.step(step, there(self._carry), firsts)
         made = roll.loop(stacks, count)
-        assert made is not None
-        size = len(there(self._carry))
-        left, stacked = iter(made[size : 2 * size]), iter(made[2 * size :])
+        size = len(after)
+        parts = [functions["expand_dims"](x, 0) for x in own] if made is None else made[2 * size :]
+        left, stacked = iter(after if made is None else made[size : 2 * size]), iter(parts)
         self._carry = [None if x is None else next(left) for x in self._carry]
         for kept in self._stacked:
             kept.append(None if kept[-1] is None else next(stacked))
+        return made is not None
 
     def _push(
         self,

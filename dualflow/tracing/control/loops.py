@@ -146,9 +146,11 @@ class Steps:
     def _run(self) -> Pair:
         """As a node where that can be, else step by step."""
         trace = recording()
+        # What arrives at a carry goes into what it was before as one sum, in both modes.
+        carry = [x if x.record is None else functions["identity"](x) for x in self._carry.tensors]
         start = 0 if trace is None else len(trace.graph.nodes)
         parts = [rows(x) for x in self._xs.tensors]
-        carry, ys = self._carry.tensors, list[list[Tensor]]()
+        ys: list[list[Tensor]] = []
         if trace is not None and self._count > 1:
             roll, deeds = Roll(trace, start), Deeds(trace, self._user)
             carry, y = roll.step(self._step, carry, [x[self._order[0]] for x in parts])

@@ -50,6 +50,7 @@ class Deeds:
 
     def __init__(self, trace: Trace, function: Any) -> None:
         self._trace, self._function = trace, function
+        self._lists = trace.growth()  # those that the step itself makes concern nobody else
         self._before = self._now()
 
     def nothing_since(self) -> bool:
@@ -61,13 +62,15 @@ class Deeds:
         lists = trace.answers, trace.refusals, trace.ledger.effects, trace.custom_rules
         told = trace.variables
         counts = [*map(len, lists), *map(len, (told.grads, told.switched, told.creations))]
+        growth = trace.growth()
+        grown = [growth.get(key) for key in self._lists]
         try:
             with context.aside():
                 state = State(trace.computed, trace.scalars, trace.existed)
                 parts = state.part(self._function), around_frames(trace, state, ())
         except (Opaque, Untold):
             return None
-        return counts, trace.ledger.said, trace.stopped, trace.growth(), parts
+        return counts, trace.ledger.said, trace.stopped, grown, parts
 
 
 class Roll:
@@ -201,7 +204,8 @@ class Roll:
         made = Outside()
         known: dict[Value, Tensor] = {}
         for value, tensor in self._noted:
-            if value in found and known.setdefault(value, tensor).record is not tensor.record:
+            other = value in found and known.setdefault(value, tensor).record is not tensor.record
+            if other and context.recording:
                 return None  # one value in two roles
         for value in found:
             if value.node is not None and value.node.op is builtin.constant:
