@@ -89,7 +89,7 @@ class Steps:
             for y in self._ys_of(j, self._count - 1):
                 self._carry[j] = added(self._carry[j], y)
         self._shared: dict[Any, Tensor | None] = {key: sums.get(key) for key in self._keys.values()}
-        self._of_rows: list[list[Tensor | None]] = [[] for _ in self._rows]
+        self._of_rows: list[list[Tensor | int]] = [[] for _ in self._rows]  # or how many have none
         self._before = sums
 
     def _ys_of(self, j: int, run: int) -> list[Tensor]:
@@ -126,7 +126,7 @@ class Steps:
             self._carry, self._shared, found, rows, ys, starts
         )
         for kept, cotangent in zip(self._of_rows, made, strict=True):
-            kept.append(None if cotangent is None else functions["expand_dims"](cotangent, 0))
+            kept.append(1 if cotangent is None else functions["expand_dims"](cotangent, 0))
 
     def _start(self, j: int, run: int, met: Tensor | None) -> Tensor | None:
         """What has arrived at carry `j`, as a step finds it, before the step is pulled through."""
@@ -182,7 +182,8 @@ class Steps:
         self._carry = [None if x is None else next(after) for x in self._carry]
         self._shared = {k: None if x is None else next(after) for k, x in self._shared.items()}
         for kept in self._of_rows:  # the same ones as in the step before
-            kept.append(None if kept[-1] is None else next(stacked))
+            none = 1 if made is None else last
+            kept.append(none if isinstance(kept[-1], int) else next(stacked))
         return made is not None
 
     # ----- one step -----
@@ -259,21 +260,21 @@ class Steps:
                     accumulate(sums, key, cotangent)
         for k, parts in zip(self._rows, self._of_rows, strict=True):
             arg, at = self._opened.rows[k]
-            if any(x is not None for x in parts):
+            if any(not isinstance(x, int) for x in parts):
                 accumulate(sums, self._args[arg].record, self._stacked(parts, arg, at))
 
-    def _stacked(self, parts: list[Tensor | None], arg: int, at: Extent) -> Tensor:
+    def _stacked(self, parts: list[Tensor | int], arg: int, at: Extent) -> Tensor:
         """The cotangents of all rows of an argument, which came from the last run to the first."""
         stack = self._args[arg]
         first, last = (int(at_run(at, run)) for run in (0, self._count - 1))
-        zeros = functions["zeros_like"](stack[:1])
-        whole = functions["concat"]([zeros if x is None else x for x in parts])
+        zeros = functions["zeros_like"]
+        whole = functions["concat"]([zeros(stack[:x]) if isinstance(x, int) else x for x in parts])
         if last > first:
             whole = functions["flip"](whole, axis=0)
         before, after = min(first, last), stack.shape[0] - 1 - max(first, last)
         if not (before or after):
             return whole
-        pads = [functions["zeros_like"](stack[:n]) for n in (before, after)]
+        pads = [zeros(stack[:n]) for n in (before, after)]
         return functions["concat"]([pads[0], whole, pads[1]])
 
 

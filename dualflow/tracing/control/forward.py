@@ -75,7 +75,8 @@ class Steps:
         self._args, self._tangents, self._count, self._found = args, tangents, count, found
         self._opened = opened(body, size)
         self._carry = list(tangents[:size])
-        self._stacked: list[Tangents] = [[] for _ in range(len(body.outputs) - size)]
+        # For each stacked result what the steps give, or how many give nothing.
+        self._stacked: list[list[Tensor | int]] = [[] for _ in range(len(body.outputs) - size)]
         self._shapes = [x.type for x in (*body.outputs[:size], *body.outputs[2 * size :])]
 
     def run(self) -> Tangents:
@@ -102,7 +103,7 @@ class Steps:
         before = self._carry
         self._carry, ys = self._push(before, found, rows, moving)
         for kept, tangent in zip(self._stacked, [*before, *ys], strict=True):
-            kept.append(None if tangent is None else functions["expand_dims"](tangent, 0))
+            kept.append(1 if tangent is None else functions["expand_dims"](tangent, 0))
 
     def _row_of_tangent(self, arg: int, at: Extent) -> Tensor | None:
         tangent = self._tangents[arg]
@@ -136,7 +137,8 @@ class Steps:
         left, stacked = iter(after if made is None else made[size : 2 * size]), iter(parts)
         self._carry = [None if x is None else next(left) for x in self._carry]
         for kept in self._stacked:
-            kept.append(None if kept[-1] is None else next(stacked))
+            none = 1 if made is None else count
+            kept.append(none if isinstance(kept[-1], int) else next(stacked))
         return made is not None
 
     def _push(
@@ -165,8 +167,12 @@ class Steps:
     def _joined(self, k: int) -> Tensor | None:
         """The tangents of all steps on top of each other."""
         parts = self._stacked[k]
-        if all(x is None for x in parts):
+        if all(isinstance(x, int) for x in parts):
             return None
-        type_ = self._shapes[k]
-        zeros = functions["full"]((1, *type_.shape), 0, dtype=type_.dtype)
-        return functions["concat"]([zeros if x is None else x for x in parts])
+        type_, full = self._shapes[k], functions["full"]
+        return functions["concat"](
+            [
+                full((x, *type_.shape), 0, dtype=type_.dtype) if isinstance(x, int) else x
+                for x in parts
+            ]
+        )
