@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 import dualflow as df
 from dualflow.core.op import registry
@@ -56,6 +56,7 @@ STEPS = {
     "from outside": lambda a, b, x, s: ((s, a + x), (s, b)),
     "left": lambda a, b, x, s: ((a + x * b, df.sin(b)), {"a": a + x * b, "none": None}),
     "views": lambda a, b, x, s: ((df.flip(a), df.flip(df.flip(b))), df.reshape(a, (WIDTH, 1))),
+    "last row": lambda a, b, x, s: ((x * s, b), None),
     "numbers": lambda a, b, x, s: ((a + 2.0, b * 0.5 + x.sum()), 1.0),
 }
 
@@ -69,6 +70,7 @@ STEPS = {
     unroll=st.sampled_from([1, 1, 2, 3]),
     last=st.booleans(),
 )
+@example(kind="last row", count=6, reverse=True, unroll=1, last=True)
 def test_results_and_gradients_are_those_of_eager_in_every_bit(kind, count, reverse, unroll, last):
     xs, a, b, s = (
         values(*shape, seed=k) for k, shape in enumerate([(count, WIDTH), *[(WIDTH,)] * 3])
@@ -80,7 +82,7 @@ def test_results_and_gradients_are_those_of_eager_in_every_bit(kind, count, reve
 
         state, ys = df.scan(step, (a, b), xs, reverse=reverse, unroll=unroll)
         leaves = [y for y in df.tree.flatten((state if last else None, ys))[0] if y is not None]
-        return sum((y * y).sum() for y in leaves) + (s * a).sum()
+        return sum([(y * y).sum() for y in leaves], (s * a).sum())
 
     def program():
         return df.value_and_grad(loss, (0, 1, 2, 3)), ()

@@ -154,7 +154,8 @@ class Steps:
         if trace is not None and self._count > 1:
             roll, deeds = Roll(trace, start), Deeds(trace, self._user)
             carry, y = roll.step(self._step, carry, [x[self._order[0]] for x in parts])
-            if deeds.nothing_since() and (made := roll.loop(self._stacks(), self._count)):
+            made = roll.loop(self._stacks(), self._count) if deeds.nothing_since() else None
+            if made is not None:
                 return self._of_loop(made)
             ys.append(y)
         for at in self._order[len(ys) :]:

@@ -128,6 +128,8 @@ class Roll:
         size, nodes = len(self._carry), self._trace.graph.nodes
         body.outputs = [*body.inputs[:size], *body.outputs]
         nodes[self._start :] = self._left(late)
+        if not body.outputs:
+            return []
         attrs = {
             "count": count,
             "carried": tuple(range(size, 2 * size)),
