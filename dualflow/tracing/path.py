@@ -19,7 +19,7 @@ import numpy as np
 import jit
 from dualflow.core.context import context
 from dualflow.core.op import new_tensor, registry
-from dualflow.core.record import new_record
+from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.cells import NumberCell, VariableCell
@@ -241,16 +241,14 @@ class Path:
             accept(made, partial(self._outcome, made, computed))
         results = self._finish(made, computed)
         if self._spent:
-            self._spend(arguments, results)
+            self._spend(results)
         return self._build(results)
 
-    def _spend(self, arguments: Sequence[Tensor], results: list[Any]) -> None:
+    def _spend(self, results: list[Any]) -> None:
         """Gives results whose records the call has released what says so to a sweep."""
-        inputs = (*arguments, *[holder.tensor for holder in self._holders])
-        for k, released in self._spent:
-            if (record := new_record(released.op, inputs, {})) is not None:
-                record.inputs = None
-                results[k].record = record
+        for k, released, rooted in self._spent:
+            results[k].record = record = Record(released.op, (), {}, rooted=rooted)
+            record.inputs = None
 
     def inputs(self, arguments: Sequence[Tensor], given: Sequence[Any] = ()) -> list[Any]:
         """What a call gives to the graph: an array for each of its inputs."""
@@ -348,7 +346,7 @@ class Path:
         results = self._finish(made, computed)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         if self._spent:
-            self._spend(inputs, results)
+            self._spend(results)
         return self._build(results)
 
     def _finish(self, made: list[Any], computed: Sequence[Any]) -> list[Any]:

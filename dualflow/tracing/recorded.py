@@ -23,6 +23,8 @@ from dualflow.tracing.trace import Trace
 from jit.dims import Guess
 from jit.ir.graph import Graph, Node, Value
 
+Spent = tuple[int, Record, bool]
+
 
 @dataclass
 class Recorded:
@@ -35,7 +37,8 @@ class Recorded:
         build: Does the effects, and makes the result of its leaves.
         bare: Makes the result only; None where `build` does nothing else.
         tracked: The leaves that gradients flow back from.
-        spent: Those from which they would, had the call not released a record on the way: that one.
+        spent: Those from which they would, had the call not released a record on the way: which
+            leaf, that record, and whether the leaf's own leads to a Variable.
         written: What is assigned at the end: cells, each with the output that it is given.
         replaced: Which gradients are other Variables then: the output that each holds, or none.
         answers: What the guards expect, in program order.
@@ -68,7 +71,7 @@ class Recorded:
     unrecorded: set[Node]
     effects: Sequence[str] = ()
     states: Sequence[str] = ()
-    spent: Sequence[tuple[int, Record]] = ()
+    spent: Sequence[Spent] = ()
     settings: Settings = field(default_factory=Settings)
     bare: Callable[[list[Any]], Any] | None = None
     target: str | None = None
@@ -197,10 +200,10 @@ def is_tracked(x: Any, start: int) -> bool:
     return look(x, start)[0]
 
 
-def spent(trace: Trace, leaves: Sequence[Any]) -> list[tuple[int, Record]]:
-    """The leaves that a sweep must not start from: each with a record that was released."""
-    looks = [(k, look(x, trace.start)[1]) for k, x in enumerate(leaves) if returned(trace, x)]
-    return [(k, record) for k, record in looks if record is not None]
+def spent(trace: Trace, leaves: Sequence[Any]) -> list[Spent]:
+    """The leaves that a sweep must not start from."""
+    looks = [(k, x, look(x, trace.start)[1]) for k, x in enumerate(leaves) if returned(trace, x)]
+    return [(k, released, x.record.rooted) for k, x, released in looks if released is not None]
 
 
 def entry_check(trace: Trace) -> Check:

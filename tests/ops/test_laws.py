@@ -43,7 +43,6 @@ THIRD = set("multiply divide exp tanh erf matmul sum cumulative_sum getitem wher
 INTERNAL = {
     "at": "the way to at.set, at.add, ..., which have samples",
     "backward": "x.backward(): tests/autodiff/test_backward.py",
-    "unstack": "the rows that a loop scans: tests/control/test_scan.py",
     "extent": "a Dim as a tensor",
     "identity": "the value of a Variable",
     "leaked": "where a leaked tensor is from: tests/tracing/test_leaks.py",
