@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EAGER, GRAPH = "eager", "graph"
 PLAIN = LEAVES - {np.ndarray}  # arguments that Python may be given as they are
-LIKELY = 0.05  # seconds that a first recording takes, as long as the function has had none
+LIKELY = 0.012  # seconds that a first recording takes, as long as the function has had none
 LEAST = 2  # calls in Python before a recording: the first one makes eager's own kernels
 SAMPLES = 7  # calls of each mode before one is chosen; of each the median counts
 KEPT = 9  # and of those measured later the latest
