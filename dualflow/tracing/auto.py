@@ -1,7 +1,7 @@
 """`mode="auto"`: the two modes are measured on the program's own calls, and the faster one serves.
 
 Python runs first. What calls of one kind have spent there is weighed against what a recording is
-likely to cost: as soon as it is as much, the next call is recorded. Then a few calls of each mode
+likely to cost: as soon as it is a quarter, the next call is recorded. Then a few calls of each mode
 are timed in turn, and the faster one is taken; now and then a single call looks again whether it
 still is. Of short calls most go by unlooked at: the clock would take longer than they do.
 """
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 EAGER, GRAPH = "eager", "graph"
 PLAIN = LEAVES - {np.ndarray}  # arguments that Python may be given as they are
-LIKELY = 0.012  # seconds that a first recording takes, as long as the function has had none
+LIKELY = 0.05  # seconds that a first recording takes, as long as the function has had none
+WAITED = 0.25  # share of a recording's seconds that Python spends before: most recordings pay
 LEAST = 2  # calls in Python before a recording: the first one makes eager's own kernels
 SAMPLES = 7  # calls of each mode before one is chosen; of each the median counts
 KEPT = 9  # and of those measured later the latest
@@ -151,13 +152,13 @@ class Auto:
         return result
 
     def _pays(self, function: Function, kind: Measured, call: Call) -> bool:
-        """Whether Python has taken as long as a recording is likely to take, if one is needed."""
+        """Whether Python has taken its share of what a recording would take, if one is due."""
         entry = function.entries.serving(call)
         if entry is not None and entry.paths:  # made for calls of another kind
             return len(kind.seconds[EAGER]) >= LEAST
         infos = [entry.info.seconds for entry in function.entries.values()]
         likely = max(infos, default=LIKELY)
-        return len(kind.seconds[EAGER]) >= LEAST and kind.spent >= likely
+        return len(kind.seconds[EAGER]) >= LEAST and kind.spent >= WAITED * likely
 
     def _from_graph(self, function: Function, kind: Measured, call: Call) -> Any:
         """Serves a call by the graph; one that had to be recorded says nothing of its time."""
