@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 import dualflow as df
 from tests.garbage import garbage, no_collector
 
@@ -20,6 +22,7 @@ def ring_of_a_function():
     loop.itself = loop
 
 
+@pytest.mark.slow  # a minute in a process that holds many objects
 def test_rings_are_told_by_what_is_ours_in_them():
     with no_collector():
         Ring(df.ones(3))

@@ -302,7 +302,11 @@ def width_of(program):
     return 2 if program in (assigned, module_with_a_branch, tape_inside) else 4
 
 
-@pytest.mark.parametrize("program", STATEFUL, ids=lambda p: p.__name__)
+SLOW = {exceptions: pytest.mark.slow}  # a minute in a process that holds many objects
+MARKED = [pytest.param(x, marks=SLOW.get(x, ())) for x in STATEFUL]
+
+
+@pytest.mark.parametrize("program", MARKED, ids=lambda p: p.__name__)
 def test_r20_what_is_handed_over(program):
     agree(program, vectors(150, width_of(program)), strict=False)
 
@@ -440,6 +444,7 @@ def test_r21_no_source_is_read(monkeypatch):
     assert f.from_graph >= 30
 
 
+@pytest.mark.slow  # a minute in a process that holds many objects
 def test_where_operands_cannot_be_read(monkeypatch):
     monkeypatch.setattr(frames, "READABLE", False)
     for name in ("collatz", "tree-RNN", "beam search"):

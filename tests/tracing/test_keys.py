@@ -109,6 +109,7 @@ OPERATIONS = [
 ]
 
 
+@pytest.mark.slow  # a minute in a process that holds many objects
 @given(
     st.integers(0, len(OPERATIONS) - 1),
     st.lists(st.tuples(SHARED, SHARED), min_size=2, max_size=12),

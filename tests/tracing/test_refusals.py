@@ -252,6 +252,7 @@ class Net(df.nn.Module):
         return self.linear(x)
 
 
+@pytest.mark.slow  # a minute in a process that holds many objects
 @graphs_only
 def test_traces_of_objects_that_are_gone_do_not_count():
     references = []

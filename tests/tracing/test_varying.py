@@ -306,6 +306,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.slow  # a minute in a process that holds many objects
 @settings(max_examples=25)
 @given(
     st.lists(st.integers(0, len(STEPS) - 1), min_size=1, max_size=4),
