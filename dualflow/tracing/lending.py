@@ -15,7 +15,7 @@ from typing import Any
 
 from dualflow.core.tensor import Tensor
 
-LEAST = 1 << 16  # bytes: what is smaller is copied sooner than lent
+LEAST = 1 << 12  # bytes: what is smaller is copied sooner than lent
 _raw, _class = Tensor.__dict__["raw"], object.__dict__["__class__"]  # what Lent hides
 _lending = threading.Lock()
 _returned = threading.Condition()

@@ -278,8 +278,7 @@ class Scalars:
         prologue = self._scope["prologue"]
         if not inputs:
             return prologue
-        run = context.run
-        return lambda numbers, tensors: run(prologue, numbers, tensors)
+        return lambda numbers, tensors: context.run(prologue, numbers, tensors)  # of that thread
 
     # ----- parts -----
 
