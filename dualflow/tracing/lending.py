@@ -69,11 +69,16 @@ def lent(holders: Sequence[Any], numbers: Sequence[int], arrays: list[Any]) -> I
         yield kept
     finally:
         del _borrower.tensors[before:]
-        for tensor in mine:
-            _class.__set__(tensor, Tensor)
-        if mine:
-            with _returned:
-                _returned.notify_all()
+        _give_back(mine)
+
+
+def _give_back(tensors: list[Tensor]) -> None:
+    """They are Tensors as before; who waits for them goes on."""
+    for tensor in tensors:
+        _class.__set__(tensor, Tensor)
+    if tensors:
+        with _returned:
+            _returned.notify_all()
 
 
 def _lend(holder: Any, array: Any, mine: list[Tensor]) -> bool:
@@ -83,7 +88,7 @@ def _lend(holder: Any, array: Any, mine: list[Tensor]) -> bool:
         return False
     _class.__set__(tensor, Lent)  # first: from here on nobody gets at the array through it
     if getrefcount(tensor) > ALONE or _raw.__get__(tensor) is not array:
-        _class.__set__(tensor, Tensor)
+        _give_back([tensor])  # somebody may have come for it just now, and waits
         return False
     mine.append(tensor)
     return True
