@@ -174,8 +174,8 @@ class Graph:
 
     def needed(
         self, values: Sequence[Value], given: Sequence[Value]
-    ) -> tuple[set[Any], set[Value]]:
-        """The nodes and the inputs behind `values`, as far as `given` values."""
+    ) -> tuple[set[Any], list[Value]]:
+        """The nodes behind `values`, as far as `given` values, and the graph's inputs in order."""
         nodes: set[Any] = set()
         inputs: set[Value] = set()
         stack = list(values)
@@ -190,7 +190,7 @@ class Graph:
             elif value.node not in nodes:
                 nodes.add(value.node)
                 stack.extend(value.node.inputs)
-        return nodes, inputs
+        return nodes, [value for value in self.trace.graph.inputs if value in inputs]
 
     def extract(
         self, values: Sequence[Value], nodes: set[Any], inputs: Any, given: Sequence[Value] = ()

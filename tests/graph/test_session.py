@@ -191,6 +191,14 @@ def elsewhere():
         return build()[2]
 
 
+def test_the_first_that_was_not_fed_is_told():
+    with G.Graph().as_default():
+        total = sum(G.placeholder("float32", (2,), f"x{i}") for i in range(20))
+        total = total + sum(G.GraphVariable(1.0, name=f"v{i}") for i in range(20))
+        with pytest.raises(df.errors.TraceError, match="placeholder 'x0' "):
+            G.Session().run(total)
+
+
 E = df.errors
 
 
