@@ -39,11 +39,14 @@ class Volatile:
         places: Those that were seen to change.
         numbers: Whether numbers may have stand-ins: no code asks for their type.
         constants: What was left in some places while other threads were alive.
+        locked: Places that were changed by a call that had a lock. They get no stand-ins, which
+            would be taken away again without it.
     """
 
     places: set[Key] = field(default_factory=set)
     numbers: bool = True
     constants: dict[Key, Any] = field(default_factory=dict)
+    locked: set[Key] = field(default_factory=set)
 
     def ran(self, codes: Iterable[CodeType]) -> None:
         """Code of a recording."""
@@ -78,7 +81,7 @@ class States:
 
     Attributes:
         learned: Whether it came out that more places want one.
-        writes: Whether later calls write some places.
+        writes: Whether the call's own code writes places, and later calls do.
     """
 
     def __init__(self, volatile: Volatile, trace: Trace) -> None:
@@ -104,18 +107,19 @@ class States:
         Returns:
             The kind of values that may come later; None if there is no stand-in.
         """
-        if self._over or place.key not in self._volatile.places:
+        volatile, key = self._volatile, place.key
+        if self._over or key not in volatile.places or key in volatile.locked:
             return None
-        if (known := self._planted.get(place.key)) is not None:
+        if (known := self._planted.get(key)) is not None:
             return places.kind(known.value)
-        if type(value) in NUMBERS and self._volatile.numbers:
+        if type(value) in NUMBERS and volatile.numbers:
             stand_in = self._trace.scalars.state(value, place.read, label)
         elif value.__class__ is Tensor and value.raw is not None:
             stand_in = self._tensor(place, value)
         else:
             return None
         place.write(stand_in)
-        self._planted[place.key] = Planted(place, label, value, stand_in)
+        self._planted[key] = Planted(place, label, value, stand_in)
         return places.kind(value)
 
     def now(self) -> list[tuple[Key, bool, Any]]:
@@ -189,11 +193,18 @@ class States:
         missing = [] if check is None or check.missed() < 0 else check.missing()
         for guard, before in missing:
             if not self._is_known(guard, before) and not self._repeats(guard, reach):
-                first = next(g for g, seen in missing if not self._is_known(g, seen))
-                for other, seen in missing:
-                    self._learn(places.changed(other.where, seen))
-                return reach.told(first)
+                unknown = [g for g, seen in missing if not self._is_known(g, seen)]
+                self._saw_change([(g, places.changed(g.where, seen)) for g, seen in missing], reach)
+                return reach.told(unknown[0])
         return self._writes(reach) or self._grow(reach)
+
+    def _saw_change(self, changes: list[tuple[Guard, list[Key]]], reach: Reach) -> None:
+        """Learns of places; those which a call with a lock keeps changing are written by it."""
+        for guard, keys in changes:
+            if reach.locks and reach.effects.line(guard) is not None:
+                self.writes = self.writes or not self._volatile.locked.isdisjoint(keys)
+                self._volatile.locked.update(keys)
+            self._learn(keys)
 
     def _learn(self, keys: Iterable[Key]) -> None:
         self.learned = self.learned or not self._volatile.places.issuperset(keys)

@@ -170,7 +170,6 @@ def test_recorded_code_may_call_by_another_thread():
     assert found in ([[3.0]], [])  # nothing is recorded where compilation is off
 
 
-@pytest.mark.slow  # fails now and then: counts are lost while several threads make the recording
 @pytest.mark.parametrize("kind", [threading.Lock, threading.RLock, threading.Condition])
 def test_what_a_lock_protects_is_counted_rightly(kind):
     class Box:
