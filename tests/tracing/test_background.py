@@ -270,5 +270,8 @@ def test_threads_that_call_while_it_compiles():
                 f.wait(1e-4)
 
         at_once(*[work] * 4)
+        for k in (3, -3):  # while one path was compiled, calls of the other kind may have passed by
+            f.wait()
+            f(vector(k))
         f.wait()
         assert (f.recordings, len(f.graphs)) == (2, 2)
