@@ -300,11 +300,14 @@ class Family:
         return lambda *laid: [y.transpose(back) if y.ndim else y for y in call(*laid) or ()] or None
 
     def kernel(self, arrays: Sequence[Array], least: float) -> Executable:
-        """The kernel for arrays of these shapes; extents above `least` are symbols, if they can."""
+        """The kernel for arrays of these shapes; extents above `least` are symbols, if they can.
+
+        That of elementwise ops, for which `least` is 1, has little work in any case.
+        """
+        hurry = context.trace is not None and (least == 1 or is_little(arrays))
         if len(self._kernels) >= MANY and least == SMALL:
             least = 1
         pattern = pattern_of(arrays, least)
-        hurry = context.trace is not None and is_little(arrays)
         key = pattern, least, hurry  # one pattern may be of several kernels, for other sizes
         if key not in self._kernels:
             from jit.compiler import collector_paused
