@@ -46,6 +46,7 @@ class Context(threading.local):
         tapes: The tapes that record now, innermost last.
         autocast: The dtype of products inside `autocast`, or None.
         device: Where new tensors are created.
+        once: Whether what runs is not likely to run often: kernels that are made serve all sizes.
         aside: Makes a `with` block of which a recording's watch sees nothing: compiling calls a
             hundred thousand functions.
         run: Calls a function with NumPy's floating-point warnings off. An infinity is a value here,
@@ -59,6 +60,7 @@ class Context(threading.local):
         self.tapes: tuple[Any, ...] = ()
         self.autocast: Any = None
         self.device = "cpu"
+        self.once = False
         self.aside: Any = nullcontext
         quiet = contextvars.copy_context()
         quiet.run(np.seterr, all="ignore")

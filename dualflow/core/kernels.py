@@ -44,7 +44,7 @@ WORDS = frozenset({str, bool, type(None), *map(type, dtypes.values())})
 alike: dict[Hashable, bool] = {}  # whether NumPy computes an op, by dtypes and words among attrs
 of_numpy: dict[OpDef, dict[Any, bool]] = {}  # the same of elementwise ops, by their one dtype
 calls: dict[OpDef, dict[Hashable, Call]] = {}  # how kernels are called, by types and attrs
-general_calls: dict[OpDef, dict[Hashable, Call]] = {}  # likewise, while recording
+general_calls: dict[OpDef, dict[Hashable, Call]] = {}  # likewise, where kernels are general
 families: dict[Hashable, dict[Hashable, Family]] = {}  # by op and types, then by attrs
 
 
@@ -62,7 +62,7 @@ def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | No
     """
     if scoped.get().target != "cpu":
         return None
-    known = known_calls(op)
+    known = calls.setdefault(op, {})
     if not known and is_alike(op, arrays, attrs):  # what NumPy computes needs no key of shapes
         return None
     for x in arrays:
@@ -76,7 +76,8 @@ def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | No
     if call is None:
         if is_alike(op, arrays, attrs):
             return None
-        if all(x.flags.c_contiguous for x in arrays):
+        call = general_call(op, key)
+        if call is None and all(x.flags.c_contiguous for x in arrays):
             call = remembered(key, op, arrays, attrs)
             if call is None:
                 return None
@@ -84,12 +85,17 @@ def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | No
     return rearranged(key, op, arrays, attrs) if found is None else found
 
 
-def known_calls(op: OpDef) -> dict[Hashable, Call]:
-    """How kernels of an op are called here and now.
+def is_general() -> bool:
+    """Whether kernels are made for all sizes and orders: what runs now does so once or twice.
 
-    A recording takes kernels for all sizes and orders: it is made once, and compiles its own.
+    That is so while a recording is made, which compiles its own.
     """
-    return (calls if context.trace is None else general_calls).setdefault(op, {})
+    return context.trace is not None or context.once
+
+
+def general_call(op: OpDef, key: Hashable) -> Call | None:
+    """A call of a general kernel, if such ones are used here and now."""
+    return general_calls.get(op, {}).get(key) if is_general() else None
 
 
 def computer_of_one(op: OpDef) -> Callable[[Array], Array | None]:
@@ -185,7 +191,7 @@ def remembered(
             call = family.call(arrays)
     except DualflowError:  # `evaluate` tells
         return None
-    known = known_calls(op)
+    known = (general_calls if is_general() else calls).setdefault(op, {})
     if len(known) >= KEPT:
         known.clear()
     known[key] = call
@@ -207,14 +213,16 @@ def rearranged(
 ) -> list[Array] | None:
     """What the kernel gives for arrays that are not in order; None if a check fails in it.
 
-    Transposed arrays are read as they are; those with gaps are copied, and all while recording.
+    Transposed arrays are read as they are; those with gaps are copied, and all where kernels are
+    general, unless there is one for them.
     """
-    plain = context.trace is not None
-    orders = tuple([None if plain else order_of(x) for x in arrays])
+    known, orders = calls.get(op, {}), tuple(map(order_of, arrays))
+    if is_general() and (*key, orders) not in known:
+        orders = (None,) * len(arrays)
     laid = [x.transpose(o) if o else np.array(x, order="C") for x, o in zip(arrays, orders)]
     if any(orders):
         key = (*key, orders)
-    call = known_calls(op).get(key) or remembered(key, op, laid, attrs, orders)
+    call = known.get(key) or general_call(op, key) or remembered(key, op, laid, attrs, orders)
     return None if call is None else call(*laid)
 
 
@@ -268,7 +276,7 @@ class Family:
             nature = self._natures[pattern] = self._nature(types_of(arrays))
         if nature == "elementwise":
             return self._in_one_dimension(arrays)
-        own = nature == "product" and len(self._kernels) < OWN and context.trace is None
+        own = nature == "product" and len(self._kernels) < OWN and not is_general()
         kernel = self.kernel(arrays, math.inf if own else SMALL)
         return kernel.direct(arrays) or in_python(kernel)
 
@@ -304,7 +312,7 @@ class Family:
 
         That of elementwise ops, for which `least` is 1, has little work in any case.
         """
-        hurry = context.trace is not None and (least == 1 or is_little(arrays))
+        hurry = is_general() and (least == 1 or is_little(arrays))
         if len(self._kernels) >= MANY and least == SMALL:
             least = 1
         pattern = pattern_of(arrays, least)

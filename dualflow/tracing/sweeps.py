@@ -59,7 +59,7 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
         context.trace.flush()
         with using(trace=None):
             return run_sweep(sweep, cotangents, wanted)
-    if scoped.get().target != "cpu" or len(sweep.records) > LONGEST:
+    if context.once or scoped.get().target != "cpu" or len(sweep.records) > LONGEST:
         return op_by_op(sweep, cotangents, wanted)
     outline = Outline(sweep, cotangents, wanted)
     form = form_of(outline)
