@@ -1,37 +1,46 @@
 """`mode="auto"`: the two modes are measured on the program's own calls, and the faster one serves.
 
-Python runs first. What calls of one kind have spent there is weighed against what a recording is
-likely to cost: as soon as it is a quarter, the next call is recorded. Then a few calls of each mode
-are timed in turn, and the faster one is taken; now and then a single call looks again whether it
-still is. Of short calls most go by unlooked at: the clock would take longer than they do.
+The first calls of a kind run in Python, which tells what one takes there. A kind is recorded as
+soon as what that would save, over the calls that are likely to come, is more than what a recording
+is likely to take: at once for all but very short or very rare calls. Then the graph is timed. A
+mode that is clearly faster is taken at once; else a few calls of each are timed in turn. Now and
+then a single call looks again whether the other mode is still slower, seldom enough to cost next
+to nothing. Other calls go by unlooked at: the clock would take longer than short ones do.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from dualflow.core.context import using
 from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing.path import Path
 from dualflow.tracing.signature import LEAVES, Call
 
 if TYPE_CHECKING:
+    from dualflow.tracing.entries import Entry
     from dualflow.tracing.function import Function
 
 EAGER, GRAPH = "eager", "graph"
 PLAIN = LEAVES - {np.ndarray}  # arguments that Python may be given as they are
-LIKELY = 0.05  # seconds that a first recording takes, as long as the function has had none
-WAITED = 0.25  # share of a recording's seconds that Python spends before: most recordings pay
+AHEAD = 1000  # calls that a function is likely to be given, at least; else as many as it was
+LIKELY, LOADING = 0.05, 0.1  # seconds that a function's first recording takes; a process' first
+SAVED = 0.5  # share of Python's time that a graph is likely to save, before one was measured
 LEAST = 2  # calls in Python before a recording: the first one makes eager's own kernels
-SAMPLES = 7  # calls of each mode before one is chosen; of each the median counts
+CLEAR, SEEN = 2.0, 2  # times slower that is clear after so many calls of each mode
+SAMPLES = 7  # calls of each mode before one is chosen that is not clear; the median counts
 KEPT = 9  # and of those measured later the latest
+UNSERVED = 4  # recordings in a row that serve no call: the last
 WORTH = 1.05  # a mode that is not faster by this does not replace the other
-AGAIN = 256  # calls between two that look whether the other mode is still slower
+AGAIN, LOOKS = 256, 0.01  # calls between two looks at the slower mode, at least; what they may cost
 SHORT, UNSEEN = 1e-3, 63  # seconds of a call that is short; calls like it that are not looked at
 LITTLE, MOST = 20e-6, 0.8  # seconds of a call that are overhead; share of a step that is all of it
 
@@ -42,65 +51,83 @@ class Measured:
 
     Attributes:
         seconds: What calls of each mode took, the latest ones.
-        spent: Seconds spent in Python so far.
-        calls: How many calls were looked at.
+        calls: How many there were.
         choice: The mode that serves them; None while they are measured.
+        look: The call that looks at the mode that was not chosen.
         unserved: Calls in a row that had to be recorded.
-        recorded: Whether a recording was paid for.
+        recorded: Whether there is a recording for them, or was to be one.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {EAGER: [], GRAPH: []})
-    spent: float = 0.0
     calls: int = 0
     choice: str | None = None
+    look: int = 0
     unserved: int = 0
     recorded: bool = False
 
-    def add(self, mode: str, seconds: float, unseen: int = 0) -> None:
-        """One more call; it stands for those that were not looked at, too."""
+    def add(self, mode: str, seconds: float) -> None:
+        """What one more call took."""
         kept = self.seconds[mode]
         kept.append(seconds)
         del kept[:-KEPT]
-        self.calls += 1
-        self.spent += seconds * (1 + unseen) * (mode == EAGER)
-
-    def unseen(self) -> int:
-        """How many calls may go by before the next one that is looked at."""
-        mode = self.choice or EAGER
-        if self.choice is None and (self.recorded or len(self.seconds[EAGER]) < LEAST):
-            return 0
-        return UNSEEN if self.seconds[mode] and self.median(mode) < SHORT else 0
 
     def median(self, mode: str) -> float:
         """What a call of a mode takes."""
         return sorted(self.seconds[mode])[len(self.seconds[mode]) // 2]
 
+    def best(self, mode: str) -> float:
+        """What a call of a mode takes if nothing else happens meanwhile."""
+        return min(self.seconds[mode])
+
     def next_mode(self) -> str:
         """Which mode the next call is to run in, once there is a recording."""
-        if self.choice is None:
-            counts = {mode: len(seconds) for mode, seconds in self.seconds.items()}
-            return min((GRAPH, EAGER), key=counts.__getitem__)
-        other = GRAPH if self.choice == EAGER else EAGER
-        return other if self.calls % AGAIN == 0 else self.choice
+        if self.choice is not None:
+            other = GRAPH if self.choice == EAGER else EAGER
+            return other if self.calls >= self.look else self.choice
+        counts = {mode: len(seconds) for mode, seconds in self.seconds.items()}
+        return GRAPH if counts[GRAPH] < max(SEEN, counts[EAGER]) else EAGER
 
     def decide(self) -> bool:
         """Chooses the faster mode; whether that is another than before."""
-        if self.unserved >= SAMPLES and self.choice != EAGER:
-            self.choice = EAGER
-            return True
-        if min(map(len, self.seconds.values())) < SAMPLES:
-            return False
-        eager, graph = self.median(EAGER), self.median(GRAPH)
         before = self.choice
-        if before is None or WORTH * min(eager, graph) < (graph if before == GRAPH else eager):
-            self.choice = GRAPH if graph < eager else EAGER
+        if self.unserved >= UNSERVED:
+            self.choice = EAGER
+        elif before is None:
+            self.choice = self._clear() or self._faster()
+        elif self.calls >= self.look:
+            faster, slower = sorted((EAGER, GRAPH), key=self.median)
+            if WORTH * self.median(faster) < self.median(slower):
+                self.choice = faster
+        if self.choice is not None and self.calls >= self.look:
+            self.look = self.calls + self._pause()
         return self.choice != before
+
+    def _clear(self) -> str | None:
+        """The mode that a few calls show to be faster."""
+        if min(map(len, self.seconds.values())) < SEEN:
+            return None
+        faster, slower = sorted((EAGER, GRAPH), key=self.best)
+        return faster if CLEAR * self.best(faster) < self.best(slower) else None
+
+    def _faster(self) -> str | None:
+        """The mode that is faster, once enough calls were timed."""
+        enough = min(map(len, self.seconds.values())) >= SAMPLES
+        return min((GRAPH, EAGER), key=self.median) if enough else None
+
+    def _pause(self) -> int:
+        """How many calls go by until the slower mode is looked at again."""
+        if not all(self.seconds.values()):
+            return AGAIN
+        chosen, other = sorted(map(self.median, (EAGER, GRAPH)))
+        return max(AGAIN, int((other / chosen - 1) / LOOKS)) if chosen else AGAIN
 
     def __str__(self) -> str:
         if self.choice is None:
             return f"measuring, {self.calls} calls"
         if not self.seconds[GRAPH]:
             return "each call was recorded again"
+        if not self.seconds[EAGER]:
+            return f"{1e3 * self.median(GRAPH):.3g} ms from the graph"
         eager, graph = (1e3 * self.median(mode) for mode in (EAGER, GRAPH))
         return f"{graph:.3g} ms from the graph, {eager:.3g} ms in Python"
 
@@ -110,8 +137,10 @@ class Auto:
 
     def __init__(self) -> None:
         self.kinds: dict[Hashable, Measured] = {}
+        self._known = WeakKeyDictionary["Entry", Measured]()  # a kind that each was measured by
         self._unseen = 0  # calls that go by until one is looked at
         self._passed = 0  # how many have gone by since the last one
+        self._passing = EAGER  # the mode that serves them
 
     @property
     def mode(self) -> str | None:
@@ -124,27 +153,61 @@ class Auto:
         return f"auto: {' and '.join(names)} ({last})"
 
     def passes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-        """The mode in which a call may be served that is not looked at; None if it must be."""
-        if self._unseen == 0 or kwargs or not all(x.__class__ in PLAIN for x in args):
+        """The mode in which a call may be served that is not looked at; None if it must be.
+
+        Of several kinds some may run in Python; those from the graph are known by their shortcut.
+        """
+        if self._unseen == 0 or kwargs:
+            return None
+        if self._passing == EAGER and not all(x.__class__ in PLAIN for x in args):
             return None
         self._unseen -= 1
         self._passed += 1
-        (kind,) = self.kinds.values()
-        return kind.choice or EAGER
+        return self._passing
 
     def serve(self, function: Function, call: Call) -> Any:
         """Serves a call in the mode that is its turn."""
-        result = self._served(function, call)
-        alone = len(self.kinds) == 1 and function.options["input_signature"] is None
-        self._unseen = next(iter(self.kinds.values())).unseen() if alone else 0
-        return result
+        kind = self.kinds.get(call.key)
+        if kind is None:
+            kind = self.kinds[call.key] = self._new(function, call)
+        kind.calls += 1
+        if kind.choice is not None or len(self.kinds) == 1:  # they are like this one, or as good as
+            kind.calls += self._passed
+        self._passed = 0
+        try:
+            return self._served(function, kind, call)
+        finally:
+            if self._unseen == 0:
+                self._pass_by(function)
 
-    def _served(self, function: Function, call: Call) -> Any:
-        kind = self.kinds.setdefault(call.key, Measured())
-        if not kind.recorded and not self._pays(function, kind, call):
-            return self._timed(kind, EAGER, lambda: function._eager(call))
+    def _new(self, function: Function, call: Call) -> Measured:
+        """Calls of a kind that there was none of; where others share a graph, as those do."""
+        entry = function.entries.serving(call)
+        like = self._known.get(entry) if entry is not None else None
+        if like is None or like.choice is None:
+            return Measured()
+        return Measured(choice=like.choice, look=AGAIN, recorded=True)
+
+    def _pass_by(self, function: Function) -> None:
+        """Lets the next calls go by, if they are short and it is known how they are served."""
+        choices = {kind.choice for kind in self.kinds.values()}
+        if function.options["input_signature"] is not None:
+            return
+        if None not in choices:
+            self._passing = EAGER if choices == {EAGER} else GRAPH
+            self._unseen = UNSEEN
+        elif len(self.kinds) == 1:
+            (kind,) = self.kinds.values()
+            waits = not kind.recorded and len(kind.seconds[EAGER]) >= LEAST
+            if waits and kind.best(EAGER) < SHORT:
+                self._passing, self._unseen = EAGER, UNSEEN
+
+    def _served(self, function: Function, kind: Measured, call: Call) -> Any:
+        kind.recorded = kind.recorded or self._pays(function, kind, call)
+        if not kind.recorded:
+            return self._in_python(function, kind, call)
         if kind.next_mode() == EAGER:
-            result = self._timed(kind, EAGER, lambda: function._eager(call))
+            result = self._in_python(function, kind, call)
         else:
             result = self._from_graph(function, kind, call)
         if kind.decide() and kind.choice == EAGER:
@@ -152,17 +215,25 @@ class Auto:
         return result
 
     def _pays(self, function: Function, kind: Measured, call: Call) -> bool:
-        """Whether Python has taken its share of what a recording would take, if one is due."""
+        """Whether calls to come save more than a recording takes, if one is needed."""
+        if len(kind.seconds[EAGER]) < LEAST:
+            return False
         entry = function.entries.serving(call)
         if entry is not None and entry.paths:  # made for calls of another kind
-            return len(kind.seconds[EAGER]) >= LEAST
-        infos = [entry.info.seconds for entry in function.entries.values()]
-        likely = max(infos, default=LIKELY)
-        return len(kind.seconds[EAGER]) >= LEAST and kind.spent >= WAITED * likely
+            return True
+        share = 1.0 if len(self.kinds) == 1 else kind.calls / max(function.calls, 1)
+        ahead = max(AHEAD - function.calls, function.calls) * share
+        return ahead * self._saved() * kind.best(EAGER) > price(function)
+
+    def _saved(self) -> float:
+        """The share of Python's time that a graph saves; likely as much as for other kinds."""
+        measured = [kind for kind in self.kinds.values() if all(kind.seconds.values())]
+        shares = [1.0 - kind.best(GRAPH) / kind.best(EAGER) for kind in measured]
+        return shares[-1] if shares else SAVED
 
     def _from_graph(self, function: Function, kind: Measured, call: Call) -> Any:
         """Serves a call by the graph; one that had to be recorded says nothing of its time."""
-        served, kind.recorded = function.from_graph, True
+        served = function.from_graph
         start = clock()
         entry = function._entry_of(call)
         if entry.segments is not None:
@@ -173,15 +244,17 @@ class Auto:
         if function.from_graph > served or entry.segments is not None:
             kind.add(GRAPH, seconds)
             kind.unserved = 0
-        else:
+            self._known[entry] = kind
+        elif entry.compiling is None:
             kind.unserved += 1
         return result
 
-    def _timed(self, kind: Measured, mode: str, run: Callable[[], Any]) -> Any:
+    def _in_python(self, function: Function, kind: Measured, call: Call) -> Any:
+        few = kind.choice == GRAPH or (not kind.recorded and len(kind.seconds[EAGER]) < LEAST)
         start = clock()
-        result = run()
-        kind.add(mode, clock() - start, self._passed)
-        self._passed = 0
+        with using(once=few):
+            result = function._eager(call)
+        kind.add(EAGER, clock() - start)
         return result
 
     def _tell(self, function: Function, kind: Measured, call: Call) -> None:
@@ -209,6 +282,14 @@ def cause(function: Function, call: Call) -> str:
     if most.seconds > MOST * total:
         return f"as one kernel, {most.part.label}, is nearly all of it"
     return "as its kernels are no faster than eager's"
+
+
+def price(function: Function) -> float:
+    """Seconds that a recording is likely to take."""
+    known = [entry.info.seconds for entry in function.entries.values() if entry.info.seconds]
+    if known:
+        return min(known)
+    return LIKELY if "llvmlite.binding" in sys.modules else LIKELY + LOADING
 
 
 clock = time.perf_counter

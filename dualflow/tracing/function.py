@@ -79,11 +79,7 @@ class Function(Decorated):
             if self.exact is not None and self.exact.is_due(self):
                 return self.exact.serve(self, take_apart(args, kwargs))
             if self._auto is not None:
-                way = self._auto.passes(args, kwargs)
-                if way == EAGER:
-                    return self.python(*args)
-                if way is None:
-                    return self._auto.serve(self, take_apart(args, kwargs))
+                return self._by_choice(self._auto, args, kwargs)
         recent = self.entries.recent  # other threads may set it meanwhile
         if recent is not None and not kwargs:
             result = self._again(recent, args)
@@ -96,6 +92,20 @@ class Function(Decorated):
         if entry.segments is not None:
             return self._in_segments(call)
         return self._run(entry, call)
+
+    def _by_choice(self, auto: Auto, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Serves a call in the faster mode, or finds out which that is."""
+        way, recent = auto.passes(args, kwargs), self.entries.recent
+        if way == EAGER:
+            return self.python(*args)
+        if way is not None and recent is not None:
+            result = self._again(recent, args)
+            if result is not NOTHING:
+                return result
+        call = take_apart(args, kwargs)
+        if any(x.raw is None for x in call.tensors):  # a batch of examples: vmap applies the ops
+            return self.python(*args, **kwargs)
+        return auto.serve(self, call)
 
     def _entry_of(self, call: Call) -> Entry:
         """The entry for a call, made if it is of a new kind."""
