@@ -141,7 +141,7 @@ def of_answer(name: str, answer: Answer) -> Bisection:
     first = differing[0]
     what = f"{first.name}: {difference(first.graph, first.python)}"
     if graph is None:
-        return Bisection(name, CALL, what=what)
+        return of_stretches(name, answer, what)
     values = eager_values(graph, witness.arrays)
     for pair in differing:
         if pair.output is not None:
@@ -150,12 +150,19 @@ def of_answer(name: str, answer: Answer) -> Bisection:
                 node = value.node
                 place = (node.op.name, node.source) if node else (None, None)
                 return Bisection(name, RECORDING, *place, f"{pair.name}: {told}")
-    blame = judge().blame(graph, witness.arrays, passes(fast=answer.fast))
-    if blame is None:
-        return Bisection(name, CALL, what=what)
-    return Bisection(
-        name, blame.stage, blame.node.op.name, blame.node.source, blame.what, script(blame)
-    )
+    return of_stretches(name, answer, what)
+
+
+def of_stretches(name: str, answer: Answer, what: str) -> Bisection:
+    """The stage at fault in the first graph of a call that is compiled wrongly."""
+    for graph, arrays in answer.stretches:
+        blame = judge().blame(graph, arrays, passes(fast=answer.fast))
+        if blame is not None:
+            node = blame.node
+            return Bisection(
+                name, blame.stage, node.op.name, node.source, blame.what, script(blame)
+            )
+    return Bisection(name, CALL, what=what)
 
 
 def judge() -> Judge:

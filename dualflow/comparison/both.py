@@ -120,11 +120,13 @@ class Answer:
         function: The decorated one.
         witness: The call.
         graph: What was recorded of it; None where no single graph served it.
+        stretches: The graphs that served it, one after the other, each with what it was given.
     """
 
     function: Function
     witness: Witness
     graph: Graph | None
+    stretches: list[tuple[Graph, list[Any]]]
 
     def outputs(self) -> list[Agreement]:
         """How well its arrays and numbers agree."""
@@ -141,9 +143,10 @@ class Answer:
 
     def first_difference(self) -> Place | None:
         """The first op whose values differ, if results do."""
-        if self.graph is None or all(output.identical for output in self.outputs()):
+        if all(output.identical for output in self.outputs()):
             return None
-        return first_divergence(self.graph, self.witness.arrays, fast=self.fast)
+        places = (first_divergence(*each, fast=self.fast) for each in self.stretches)
+        return next((place for place in places if place is not None), None)
 
     @property
     def fast(self) -> bool:
@@ -263,8 +266,10 @@ class Both:
             self.settle(function)
         witness = Witness(function, self.call)
         witness.serve()
-        path = witness.path
-        return Answer(function, witness, None if path is None else graphs.get(path.executable))
+        found = [(graphs.get(path.executable), arrays) for path, arrays in witness.stretches]
+        stretches = [(graph, arrays) for graph, arrays in found if graph is not None]
+        graph = stretches[0][0] if witness.path is not None and stretches else None
+        return Answer(function, witness, graph, stretches)
 
     def gradients(self) -> list[Answer]:
         """The same for the gradients of the results; nothing where there are none."""

@@ -61,6 +61,7 @@ class Witness(Audit):
         pairs: What both gave; empty if no graph served the call.
         path: The path that served it, if it is one by itself.
         arrays: What its graph was given.
+        stretches: All paths that served it, one after the other, each with what it was given.
         structure: How the results differ in structure, if they do.
     """
 
@@ -69,6 +70,7 @@ class Witness(Audit):
         self.pairs: list[Pair] = []
         self.path: Path | None = None
         self.arrays: list[Any] = []
+        self.stretches: list[tuple[Path, list[Any]]] = []
         self.structure: str | None = None
 
     def serve(self) -> Any:
@@ -88,8 +90,10 @@ class Witness(Audit):
                 seen.extend(made)
                 raise Foreseen(outcome())
 
-        inputs = path.inputs(tensors, numbers) if isinstance(path, Path) else []
+        whole = isinstance(path, Path)
+        stretches = [(path, path.inputs(tensors, numbers))] if whole else []
         try:
+            stretches = stretches or list(path.walk(tensors, numbers))
             path.call(tensors, numbers, stop)
         except Foreseen as foreseen:
             outcome = foreseen.outcome
@@ -97,8 +101,9 @@ class Witness(Audit):
             raise AssertionError("a path has written what was not accepted")
         result = self._in_python()
         self._keep(outcome, result, seen)
-        if isinstance(path, Path):
-            self.path, self.arrays = path, inputs
+        self.stretches = stretches
+        if whole:
+            ((self.path, self.arrays),) = stretches
         return result
 
     def _keep(self, outcome: Outcome, result: Any, made: list[Any]) -> None:

@@ -164,6 +164,22 @@ def test_a_wrong_op_in_the_gradient_alone_is_found(planted):
     assert found.first_difference.startswith("negative at test_both.py")
 
 
+def test_a_wrong_op_on_ways_that_join_is_the_first_difference_too(planted):
+    def f(x):
+        while x.sum() > 1.0:
+            x = x * 0.5
+        h = df.maximum(df.tanh(x), 0.01)
+        return df.exp(h).sum()
+
+    planted("maximum", "minimum")
+    given = df.ones((8, 5)) * 100.0
+    found = df.compare(f, given, calls=2, gradients=False)
+    assert found.from_graph == 2
+    assert found.first_difference == f"maximum at test_both.py:{f.__code__.co_firstlineno + 3}"
+    blamed = df.bisect(f, given)
+    assert (blamed.op, blamed.line) == tuple(found.first_difference.split(" at "))
+
+
 def test_results_of_another_kind_are_told():
     found = replace(df.compare(lambda x: x * 2.0, x, calls=2), structure="a list, and a tuple")
     assert (found.same, found.identical) == (False, False)

@@ -6,7 +6,8 @@ before has done nothing, and is recorded from the top.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -238,6 +239,30 @@ class Joined:
             act(leaves)
         return way.result(made)
 
+    def walk(
+        self, arguments: Sequence[Tensor], given: Sequence[Any] = ()
+    ) -> Iterator[tuple[Path, list[Any]]]:
+        """The stretches that a call goes through, each with the arrays that its graph is given.
+
+        Nothing is written, and nothing done besides computing.
+
+        Args:
+            arguments: Its tensor arguments.
+            given: Those of its Python numbers that vary.
+
+        Raises:
+            EntryMiss: Nobody was there before.
+        """
+        node, answer, tensors, numbers = self._start, None, arguments, given
+        while True:
+            way, inputs, made = look_ahead(node, answer, tensors, numbers)
+            yield way.path, inputs
+            if way.target is None:
+                return
+            node, answer = way.target, made[0].raw.item()
+            tensors = [made[k] if k >= 0 else tensors[-1 - k] for k in way.routes]
+            numbers = made[way.tensors : way.count]
+
     # ----- looking inside -----
 
     @property
@@ -303,6 +328,23 @@ def step(
         if k:  # the next call is likely to come this way too
             node.ways[answer] = [way, *[x for x in ways if x is not way]]
         return way, made
+    raise EntryMiss
+
+
+def look_ahead(
+    node: Crossroads, answer: Any, tensors: Sequence[Tensor], numbers: Any
+) -> tuple[Stretch, list[Any], Any]:
+    """The stretch that leads on from a point, what its graph is given, and what it gives.
+
+    Raises:
+        EntryMiss: There is none.
+    """
+    for way in node.ways.get(answer, ()):
+        with suppress(GuardMiss, EntryMiss):
+            inputs = way.path.inputs(tensors, numbers)
+            if way.target is not None:  # it writes nothing
+                return way, inputs, way.path.call(tensors, numbers)
+            return way, inputs, way.path.executable(list(inputs))
     raise EntryMiss
 
 
