@@ -6,7 +6,7 @@ way from a target to a wanted source are visited, in falling order of their tick
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dualflow.core.context import context, using
@@ -70,6 +70,28 @@ class Sweep:
 
     def _meet_released(self, record: Record) -> None:
         raise released(record)
+
+    def find(
+        self,
+        cotangents: list[Tensor],
+        wanted: set[Any],
+        sources: Sequence[Any] | None = None,
+        tape: Any = None,
+    ) -> dict[Any, Tensor]:
+        """The same as `run`, for somebody who asks; a recording is told.
+
+        Args:
+            cotangents: One for each target.
+            wanted: Records.
+            sources: What `wanted` are the records of, in order; None: whatever is behind.
+            tape: Who asks; None: `backward()`.
+        """
+        trace = context.trace
+        done = None if trace is None else trace.sweeps(self, cotangents, sources, tape)
+        found = self.run(cotangents, wanted)
+        if done is not None:
+            done(found)
+        return found
 
     def run(
         self, cotangents: list[Tensor], wanted: set[Any], before: dict[Any, Tensor] | None = None

@@ -7,7 +7,7 @@ and what it was told to watch. `gradient` sweeps back over records that fall int
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,21 +82,26 @@ class GradientTape:
         """Whether the tape records now."""
         return any(tape is self for tape in context.tapes)
 
-    def _used(self) -> None:
-        """The user does something with the tape: a recording must know if it is from outside."""
+    def _used(self, how: str = "", given: Sequence[Any] = ()) -> None:
+        """The user does something with the tape: a recording must know."""
         if context.trace is not None:
-            context.trace.used_tape(self.born)
+            context.trace.used_tape(self, how, given)
 
     def _start(self) -> None:
-        self._used()
+        self._used("start")
         self._spans.append([next(clock), None])
         context.tapes = (*context.tapes, self)
         open_tapes[id(self)] = self
 
     def _stop(self) -> None:
-        self._used()
+        self._used("stop")
         self._spans[-1][1] = next(clock)
         context.tapes = tuple(tape for tape in context.tapes if tape is not self)
+
+    @property
+    def began(self) -> float:
+        """The tick since which it records without a break; infinity if it never did."""
+        return self._spans[-1][0] or 0 if self._spans else float("inf")
 
     def covers(self, record: Record) -> bool:
         """Whether `record` was made while this tape recorded."""
@@ -118,7 +123,7 @@ class GradientTape:
 
     def reset(self) -> None:
         """Forgets everything recorded and watched so far."""
-        self._used()
+        self._used("reset")
         recording = self.recording
         if recording:
             self._stop()
@@ -139,8 +144,9 @@ class GradientTape:
         Raises:
             DTypeError: A dtype that has no gradients.
         """
-        self._used()
-        for x in tree.flatten(tensors)[0]:
+        leaves = tree.flatten(tensors)[0]
+        self._used("watch", leaves)
+        for x in leaves:
             if not isinstance(x, Tensor):
                 raise TypeError(
                     f"watch: a {type(x).__name__}; only tensors and Variables can be watched"
@@ -172,11 +178,26 @@ class GradientTape:
 
     def watched_variables(self) -> tuple[Variable, ...]:
         """The Variables that are watched, in the order of their first use."""
+        self._used("variables")
         return tuple(self._variables.values())
+
+    @property
+    def started(self) -> bool:
+        """Whether the tape has recorded, or does now."""
+        return bool(self._spans)
+
+    def watches(self, tensor: Tensor) -> bool:
+        """Whether the tape was told to watch a tensor that is no Variable."""
+        return tensor.record in self._watched
+
+    @property
+    def chosen(self) -> list[int]:
+        """The ids of the Variables that the tape was told to watch."""
+        return [key for key in self._variables if key in self._chosen]
 
     def knows(self, source: Any) -> bool:
         """Whether gradients of `source` can be asked for at all."""
-        return self._key(source) is not None
+        return self.key_of(source) is not None
 
     # ----- asking -----
 
@@ -244,12 +265,13 @@ class GradientTape:
                 "the structure of the target",
                 "a tensor (or None) for each target",
             )
-        keys = [self._key(x) for x in sources]
+        keys = [self.key_of(x) for x in sources]
         cotangents = [start_cotangent(t, g) for t, g in zip(targets, given, strict=True)]
-        found = sweep.run(cotangents, {key for key in keys if key is not None})
+        wanted = {key for key in keys if key is not None}
+        found = sweep.find(cotangents, wanted, sources, self)
         return [found.get(key) for key in keys]
 
-    def _key(self, x: Any) -> Any:
+    def key_of(self, x: Any) -> Any:
         """The record under which gradients of a source are collected; None if it is not watched."""
         if not isinstance(x, Tensor):
             raise TypeError(
@@ -341,6 +363,7 @@ class GradientTape:
 
     def _rows(self, target: Tensor, sources: Any, policy: str, chunk: int, *, batch: bool) -> Any:
         """One row per element of the target (per element of an example, when batched)."""
+        self._used("rows")
         persistent, self.persistent = self.persistent, True
         shape = target.shape[1:] if batch else target.shape
         size = int(product(shape))
@@ -417,7 +440,7 @@ def backward(target: Tensor, gradient: Any = None, *, retain_graph: bool = False
     with using(recording=False):
         sweep = Sweep([target], lambda record: True)
         leaves = {leaf for leaf in sweep.leaves if leaf.rooted}
-        found = sweep.run([start_cotangent(target, gradient)], leaves)
+        found = sweep.find([start_cotangent(target, gradient)], leaves)
         for leaf, g in found.items():
             variable = leaf.owner()
             if variable is None:

@@ -8,8 +8,8 @@ from typing import Any
 from dualflow.tracing.background import Compiling
 from dualflow.tracing.example import Example
 from dualflow.tracing.explain import TraceInfo
-from dualflow.tracing.joins.crossings import Sites
 from dualflow.tracing.joins.joined import Joined
+from dualflow.tracing.joins.sites import Sites
 from dualflow.tracing.parts import is_gone
 from dualflow.tracing.path import Path
 from dualflow.tracing.shortcut import Shortcut
@@ -83,12 +83,12 @@ class Entry:
         Returns:
             What compiles them; None where a path of its own is to be made.
         """
-        joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
+        with trace.variables.as_before():  # guards are about what was there when the call began
+            joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
         known = sum(isinstance(path, Path) for path in self.paths)
         crossings = trace.crossings
-        if joined is None and not (
-            crossings is not None and crossings.found and (crossings.loops or known >= SINGLE)
-        ):
+        asks = crossings is not None and any(x.action is None for x in crossings.found)
+        if joined is None and not (asks and (crossings.loops or known >= SINGLE)):
             return None
         return (joined or Joined(self.sites)).add(trace, result)
 

@@ -8,15 +8,16 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from dualflow.autodiff.sweep import Sweep, is_inexact
+from dualflow.autodiff.sweep import is_inexact
 from dualflow.core import tree
-from dualflow.core.context import Epoch, context, using
+from dualflow.core.context import Epoch, context
 from dualflow.core.number import KINDS
 from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import ArrayCell, Cell, GradCell, StateCell, TensorCell, VariableCell
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.equals import Equals
+from dualflow.tracing.history import is_tracked, look
 from dualflow.tracing.scalars import Prologue
 from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
@@ -166,38 +167,6 @@ class Outputs:
 def returned(trace: Trace, x: Any) -> bool:
     """Whether a leaf of the result is a tensor that the graph computes."""
     return x.__class__ is Tensor and trace.owns(x)
-
-
-class _Look(Sweep):
-    """What a sweep would meet.
-
-    Attributes:
-        released: The record at which it would fail.
-    """
-
-    released: Record | None = None
-
-    def _meet_released(self, record: Record) -> None:
-        self.released = self.released or record
-
-
-def look(x: Any, start: int) -> tuple[bool, Record | None]:
-    """Whether gradients can flow back from `x`; if the call has released a record of it, that.
-
-    Args:
-        x: Of the recording.
-        start: The tick at which the recording began; what came before is for its inputs to tell.
-    """
-    if x.__class__ is not Tensor or x.record is None:
-        return False, None
-    with using(trace=None):
-        released = _Look([x], lambda record: record.tick > start).released
-    return released is None, released
-
-
-def is_tracked(x: Any, start: int) -> bool:
-    """Whether gradients can flow back from `x`: it has records, and the call released none."""
-    return look(x, start)[0]
 
 
 def spent(trace: Trace, leaves: Sequence[Any]) -> list[Spent]:

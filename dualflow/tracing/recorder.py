@@ -15,10 +15,10 @@ from dualflow.tracing import breakpoints, outlets
 from dualflow.tracing.arrivals import Arrivals
 from dualflow.tracing.decorated import named
 from dualflow.tracing.entries import Entry
+from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.limits import Limits
 from dualflow.tracing.path import instead_of, opaque
-from dualflow.tracing.recorded import is_tracked
 from dualflow.tracing.refusal import leading
 from dualflow.tracing.signature import Call, given, unchanged, written
 from dualflow.tracing.states import Volatile

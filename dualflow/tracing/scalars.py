@@ -92,7 +92,8 @@ class Scalars:
         """Everything that later calls must agree with, in words."""
         told = " ".join(self.why)
         lines = [*self.why, *[str(g) for g in self.guesses if str(g) not in told]]
-        return [EXTENT.sub(lambda m: self._labels.get(m[0], m[0]), line) for line in lines]
+        lines = [EXTENT.sub(lambda m: self._labels.get(m[0], m[0]), line) for line in lines]
+        return list(dict.fromkeys(lines))  # each stretch decides by itself
 
     # ----- where numbers come from -----
 

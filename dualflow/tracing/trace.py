@@ -349,9 +349,18 @@ class Trace(Placed):
         """The call did what no graph can replay; it goes on, and segments take over."""
         self.refusals.append(Refusal(reason, remedy, kind))
 
-    def used_tape(self, born: int) -> None:
-        """A tape made at the tick `born` is used: one from outside sees nothing of a replay."""
-        if born < self.start:
+    def used_tape(self, tape: Any, how: str = "", given: Sequence[Any] = ()) -> None:
+        """A tape is used: one from outside sees nothing of a replay.
+
+        Args:
+            tape: The tape.
+            how: What changes in it: "start", "stop", "watch" and others; empty if nothing does.
+            given: What it is given to watch.
+        """
+        if how and self.crossings is not None:
+            with context.aside():
+                self.crossings.note_tape(self, tape, how, given)
+        if tape.born < self.start:
             self.refuse(
                 f"a tape from outside is used inside, at {user_line()}",
                 "make the tape inside, or use it outside only",
@@ -364,6 +373,15 @@ class Trace(Placed):
                 f"a gradient goes back through work done before the call, at {user_line()}",
                 "compute what you differentiate inside the function",
             )
+
+    def sweeps(
+        self, sweep: Any, cotangents: Sequence[Tensor], sources: Sequence[Any] | None, tape: Any
+    ) -> Any:
+        """Gradients are asked for; what is to be told them, or None."""
+        if self.crossings is None:
+            return None
+        with context.aside():
+            return self.crossings.note_sweep(self, sweep, cotangents, sources, tape)
 
     def watch(self, python: Any, arguments: dict[str, Any]) -> Watch:
         """Notes in a `with` block what a call can read; `arguments` are its leaves by name."""

@@ -34,4 +34,4 @@ class Unrecorded:
         """Python runs at every call: nothing has to be noted."""
 
     created = asked_trainable = changed = touched_grad = relies_on = saw_module = _nothing
-    formats = used_tape = swept = refuse = ask = escape = publish = wrote = _nothing
+    formats = used_tape = swept = sweeps = refuse = ask = escape = publish = wrote = _nothing

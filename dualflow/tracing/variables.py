@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dualflow.core.op import registry
@@ -125,6 +127,9 @@ class Variables:
         """What is read of assigned Variables from now on is told anew in the graph."""
         for variable in self.written:
             self._held[id(variable)] = (self.held(variable), None)
+        for grad in [variable._grad for variable in self.grads]:
+            if grad is not None and self.made(grad):
+                self._held.pop(id(grad), None)
 
     # ----- when the call is over -----
 
@@ -141,6 +146,10 @@ class Variables:
         """What the recording has left in a Variable; another thread may have assigned it since."""
         return self._held[id(variable)][0]
 
+    def owners(self) -> dict[int, Variable]:
+        """The Variables whose `.grad` a Variable is, by its id."""
+        return {id(v._grad): v for v in self.grads if v._grad is not None}
+
     def disturbed(self) -> bool:
         """Whether another thread has assigned a Variable in between: this was no call by itself."""
         return any(self._held[id(v)][0] is not v.tensor for v in self.before)
@@ -152,6 +161,18 @@ class Variables:
             if new is not None and new is not grad and not self.made(new):
                 return variable
         return None
+
+    @contextmanager
+    def as_before(self) -> Iterator[None]:
+        """A `with` block in which every `.grad` is what it was before the call."""
+        now = {variable: variable._grad for variable in self.grads}
+        for variable, grad in self.grads.items():
+            variable._grad = grad
+        try:
+            yield
+        finally:
+            for variable, grad in now.items():
+                variable._grad = grad
 
     def restore(self) -> None:
         """Puts back what Variables held before the call."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from dualflow.core.context import context
 from dualflow.core.op import bind, registry
-from dualflow.core.record import INEXACT
+from dualflow.core.record import INEXACT, clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.control.looped import looped
@@ -51,6 +51,7 @@ class Deeds:
     def __init__(self, trace: Trace, function: Any) -> None:
         self._trace, self._function = trace, function
         self._lists = trace.growth()  # those that the step itself makes concern nobody else
+        self._start = next(clock)
         self._before = self._now()
 
     def nothing_since(self) -> bool:
@@ -62,6 +63,8 @@ class Deeds:
         lists = trace.answers, trace.refusals, trace.ledger.effects, trace.custom_rules
         told = trace.variables
         counts = [*map(len, lists), *map(len, (told.grads, told.switched, told.creations))]
+        uses = trace.crossings.uses if trace.crossings else ()
+        counts.append(sum(tick < self._start for tick in uses))  # of tapes from around the step
         growth = trace.growth()
         grown = [growth.get(key) for key in self._lists]
         try:

@@ -6,5 +6,7 @@ hold. Crossings that are alike become one node of a graph of *stretches*, each c
 So branches join, `while` loops close, and n branches in a row make 2n stretches, not 2**n paths.
 
 `code` reads bytecode, `frames` the frames that run, `keys` says when two states are alike,
-`crossings` notes them, `cut` parts a recording at them, and `joined` runs the stretches.
+`crossings` notes them (as `sites` has them), `choice` says at which to cut, `cut` parts a recording
+there, and `joined` runs the stretches. What is done with tapes is noted by `acts`, and done between
+stretches by `tapes`.
 """

@@ -1,108 +1,44 @@
 """Crossings: the questions of one recording, each with the state of the program at that point.
 
-An int or float in a variable that differs between two states that are else alike, such as a
-counter, becomes a number that may vary: it is planted in the frame in place of the plain one.
+What is done with the tapes of the call is noted in the same way, for the case that ways join during
+the life of one.
+
+A number that may vary is planted in the frame in place of the plain one.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Hashable
-from dataclasses import dataclass, field
-from types import CodeType, FrameType
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import replace
+from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from dualflow.autodiff.sweep import Sweep
+from dualflow.autodiff.tape import GradientTape
 from dualflow.core.context import context
+from dualflow.core.record import Leaf, clock
 from dualflow.core.source import is_users, line_of
+from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
 from dualflow.tracing.guards.places import Untold
-from dualflow.tracing.joins import frames
-from dualflow.tracing.joins.frames import Opaque
+from dualflow.tracing.history import is_tracked
+from dualflow.tracing.joins import acts, frames
+from dualflow.tracing.joins.frames import Opaque, Point
 from dualflow.tracing.joins.keys import State
+from dualflow.tracing.joins.sites import Crossing, Sites, Swept
+from dualflow.tracing.joins.tapes import Action, answered, roots
+from jit.ir import builtin
 from jit.ir.graph import Value
 
 if TYPE_CHECKING:
     from dualflow.tracing.guards.reach import Reach
     from dualflow.tracing.trace import Trace
 
-Site = tuple[tuple[int, int], ...]  # code and instruction of every frame
-Where = tuple[int, str]  # number of a frame, name of a variable
+Place = tuple[Point, list[Any]]  # an instruction, and the operands that are left then
 LOOPING = "dualflow.tracing.control.looping"
 LOOPS = 3  # visits of one state after which a recording is taken to be a loop
-COMPARED = 4  # earlier states of a site that a new one is compared with
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Crossing:
-    """A question that Python asks, and the state in which it does.
-
-    Attributes:
-        number: Among those of the recording, from 0 on.
-        key: Equal for states that are alike.
-        site: Where in the program it is.
-        asked: What is asked.
-        answer: What Python was told.
-        node: How many nodes the graph has before the question.
-        line: How many lines the prologue has there.
-        tensors: What is handed over, in the order of the slots.
-        tracked: The slots through which gradients may flow.
-        numbers: Names of the numbers that are handed over.
-        extents: By name of an extent the slot and the axis where it is found.
-        grown: How many items each list has got so far, by id.
-        kept: Things that the key knows by identity.
-        place: The user's line.
-    """
-
-    number: int
-    key: Hashable
-    site: Site
-    asked: Value
-    answer: bool | int
-    node: int
-    line: int
-    tensors: tuple[Value, ...]
-    tracked: tuple[int, ...]
-    numbers: tuple[str, ...]
-    extents: dict[str, tuple[int, int]]
-    grown: dict[int, int]
-    kept: tuple[Any, ...]
-    place: str
-
-
-@dataclass
-class Sites:
-    """What is known of the points of a function at which ways may join, from all recordings.
-
-    Attributes:
-        varying: Variables whose numbers differ from visit to visit.
-        blocked: Sites at which ways do not join: what goes on needs more than the state shows.
-        plants: Whether numbers may be planted; not where Python code wants plain ones.
-        read: Ids of lists that are appended to, but not only.
-    """
-
-    varying: dict[tuple[int, str], CodeType] = field(default_factory=dict)
-    blocked: dict[Site, None] = field(default_factory=dict)
-    seen: dict[Site, list[tuple[Any, ...]]] = field(default_factory=dict)
-    plants: bool = True
-    read: set[int] = field(default_factory=set)
-
-    def open(self, crossings: list[Crossing]) -> list[Crossing]:
-        """Those at which ways may join."""
-        return [x for x in crossings if x.site not in self.blocked]
-
-    def learn(self, site: Site, entries: tuple[Any, ...], around: list[FrameType]) -> bool:
-        """Compares a state with earlier ones of its site; whether more varies than was known."""
-        known = self.seen.setdefault(site, [])
-        if entries in known:
-            return False
-        before = len(self.varying)
-        for other in known:
-            found = differing(entries, other)
-            if self.plants and all(may_be_planted(around[k], name) for k, name in found):
-                more = {(id(around[k].f_code), name): around[k].f_code for k, name in found}
-                self.varying.update(more)
-        known.append(entries)
-        del known[:-COMPARED]
-        return len(self.varying) > before
 
 
 class Crossings:
@@ -115,13 +51,21 @@ class Crossings:
 
     Attributes:
         found: The crossings, in program order.
+        sweeps: What was swept over to find gradients.
+        unseen: Tapes with which something was done where the state cannot be seen.
+        uses: For all that was done with tapes and records the tick of the first that it is about.
         loops: Whether Python comes to the same state again and again.
         learned: Whether it came out that more numbers vary than were known to.
     """
 
     def __init__(self, sites: Sites, root: FrameType, python: Any) -> None:
         self.found: list[Crossing] = []
+        self.sweeps: list[Swept] = []
+        self.unseen: list[GradientTape] = []
         self.loops = self.learned = False
+        self._tapes = context.tapes
+        self.uses: list[int] = []
+        self._sweeping = False
         self._sites = sites
         self._root = root
         self._python = python
@@ -138,17 +82,121 @@ class Crossings:
             answer: What it is.
             node: How many nodes come before.
         """
+        if self._sweeping:
+            return
         try:
-            crossing = self._crossing(trace, asked, answer, node)
+            around, _ = self._frames()
+            seen = self._seen(trace, around, frames.innermost(around[0]))
+            crossing = self._crossing(trace, around, seen, node, asked=asked, answer=answer)
         except (Opaque, Untold):
             return
-        if crossing.site in self._sites.blocked:
+        if self._add(trace, crossing):
+            visits = self._visits[crossing.key] = self._visits.get(crossing.key, 0) + 1
+            self.loops = self.loops or visits > LOOPS
+
+    def note_tape(self, trace: Trace, tape: GradientTape, what: str, given: Sequence[Any]) -> None:
+        """Python does something with a tape.
+
+        Args:
+            trace: The recording.
+            tape: The tape.
+            what: "start", "stop" or "watch"; anything else is more than a call can do again.
+            given: What it is to watch.
+        """
+        self.uses.append(tape.born)
+        if self._sweeping:
             return
+        try:
+            acting = acts.MAKERS.get(what)
+            if acting is None:
+                raise Opaque
+            crossing = self._acting(trace, lambda state: acting(state, tape, given))
+        except (Opaque, Untold):
+            crossing = None
+        if crossing is None or not self._add(trace, crossing):
+            self.unseen.append(tape)
+
+    def note_sweep(
+        self,
+        trace: Trace,
+        sweep: Sweep,
+        cotangents: Sequence[Tensor],
+        sources: Sequence[Any] | None,
+        tape: GradientTape | None,
+    ) -> Callable[[dict[Any, Tensor]], None] | None:
+        """Gradients are asked for.
+
+        Args:
+            trace: The recording.
+            sweep: What finds them.
+            cotangents: Of its targets.
+            sources: By what; None: by all Variables.
+            tape: Who is asked; None: `backward()`.
+
+        Returns:
+            What is to be told the gradients.
+        """
+        if self._sweeping:
+            return None
+        oldest = min([x.tick for x in sweep.records], default=next(clock))
+        self.uses.append(oldest)
+        swept = Swept(oldest, next(clock), tape)
+        self.sweeps.append(swept)
+        draft = None
+        try:
+            acts.check_orders(tape, oldest)
+            asking = partial(acts.asks, sweep=sweep, cotangents=cotangents, sources=sources)
+            draft = self._acting(trace, partial(asking, tape=tape))
+        except (Opaque, Untold):
+            self.unseen += [] if tape is None else [tape]
+        self._sweeping = True
+
+        def done(found: dict[Any, Tensor]) -> None:
+            self._sweeping = False
+            if draft is not None:
+                with context.aside():
+                    swept.crossing = self._swept(trace, draft, sweep, sources, tape, found)
+
+        return done
+
+    def _swept(
+        self,
+        trace: Trace,
+        draft: Crossing,
+        sweep: Sweep,
+        sources: Sequence[Any] | None,
+        tape: GradientTape | None,
+        found: dict[Any, Tensor],
+    ) -> Crossing | None:
+        """The crossing of a sweep that is over; None where no call can do it again."""
+        keys: list[Any] = list(roots(sweep))
+        if sources is not None:
+            assert tape is not None
+            keys = [tape.key_of(x) for x in sources]
+        answer, made = answered(found, keys, by_name=sources is not None)
+        nodes = trace.graph.nodes[draft.node :]
+        crossing = replace(
+            draft,
+            answer=answer,
+            after=draft.node + len(nodes),
+            line=trace.scalars.begin(),
+            gained=tuple(map(trace.value_of, made)),
+            kept=(*draft.kept, *keys),
+        )
+        asked = trace.custom_rules or any(x.op is builtin.guard for x in nodes)
+        if asked or not self._add(trace, crossing):
+            self.unseen += [] if tape is None else [tape]
+            return None
+        return crossing
+
+    def _add(self, trace: Trace, crossing: Crossing) -> bool:
+        """Adds a crossing, unless ways do not join there."""
+        if crossing.site in self._sites.blocked:
+            return False
         trace.variables.forget_aliases()
         self.found.append(crossing)
         trace.ledger.crossing = len(self.found)
-        visits = self._visits[crossing.key] = self._visits.get(crossing.key, 0) + 1
-        self.loops = self.loops or visits > LOOPS
+        return True
 
     def check_grown(self, reach: Reach) -> None:
         """Forgets all, where something else was done to lists than to append to them."""
@@ -164,25 +212,58 @@ class Crossings:
         self._sites.varying.clear()
         return True
 
-    def _crossing(self, trace: Trace, asked: Value, answer: Any, node: int) -> Crossing:
-        if trace.variables.grads or mode() != self._mode:
+    def _acting(self, trace: Trace, made: Callable[[State], Action]) -> Crossing:
+        """The crossing where Python does something with a tape."""
+        around, callee = self._frames()
+        if callee.f_code not in acts.ACTS:
             raise Opaque
-        around = self._frames()
-        site = tuple((id(frame.f_code), frame.f_lasti) for frame in around)
-        state, entries = self._seen(trace, around, site)
-        outside = around_frames(trace, state, self._sites.read)
+        self._plant(trace, around)
+        seen = self._state(trace, around, self._places(around, frames.acting(around[0], callee)))
+        state, entries = seen
+        given = callee.f_locals
+        names = acts.arguments(callee.f_code)
+        entries = (*entries, *[(-1, name, state.part(given[name])) for name in names])
+        action = made(state)
+        entries = (*entries, acts.named(action))
+        return self._crossing(
+            trace, around, (state, entries), len(trace.graph.nodes), action=action
+        )
+
+    def _crossing(
+        self,
+        trace: Trace,
+        around: list[FrameType],
+        seen: tuple[State, tuple[Any, ...]],
+        node: int,
+        *,
+        asked: Value | None = None,
+        answer: Any = None,
+        action: Action | None = None,
+    ) -> Crossing:
+        """A crossing in a state that was seen."""
+        if mode() != self._mode:
+            raise Opaque
+        state, entries = seen
         carriers = {name: state.slot_of(x) for name, (x, _) in trace.extents.items()}
-        tracked = [k for k, x in enumerate(state.tensors.values()) if x.record is not None]
+        recording = tuple(map(state.number_of, self._recording()))
+        outside = around_frames(trace, state, self._sites.read), recording, state.of_tapes()
+        site = tuple((id(frame.f_code), frame.f_lasti) for frame in around)
+        tensors = enumerate(state.tensors.values())
         return Crossing(
             number=len(self.found),
             key=(site, context.recording, entries, outside, *carriers.values()),
             site=site,
             asked=asked,
+            action=action,
             answer=answer,
             node=node,
             line=trace.scalars.begin(),
+            after=node + (action is None),
+            gained=(),
+            tapes=tuple([(x, x.started) for x in state.tapes]),
+            tick=next(clock),
             tensors=tuple(state.tensors),
-            tracked=tuple(tracked),
+            tracked=tuple([k for k, x in tensors if self._is_tracked(trace, x)]),
             numbers=tuple(state.numbers),
             extents={name: (slot, trace.extents[name][1]) for name, slot in carriers.items()},
             grown=trace.growth(),
@@ -190,13 +271,39 @@ class Crossings:
             place=line_of(around[0]),
         )
 
+    def _recording(self) -> list[GradientTape]:
+        """The tapes of the call that record now.
+
+        Raises:
+            Opaque: Somebody else watches, too.
+        """
+        count = len(self._tapes)
+        own = context.tapes[count:]
+        if context.tapes[:count] != self._tapes or any(type(x) is not GradientTape for x in own):
+            raise Opaque
+        return list(own)
+
+    def _is_tracked(self, trace: Trace, x: Tensor) -> bool:
+        """Whether gradients can flow back from a tensor."""
+        return is_tracked(x, trace.start) if self.sweeps else x.record is not None
+
+    def _flow(self, trace: Trace, x: Tensor) -> Hashable:
+        """What tells a tensor from others by its history."""
+        record = x.record
+        if record is None or not self.uses:
+            return record is not None
+        if record.__class__ is Leaf:
+            return "leaf", id(record.owner and record.owner())
+        return self._is_tracked(trace, x), record.rooted
+
     def _seen(
-        self, trace: Trace, around: list[FrameType], site: Site
+        self, trace: Trace, around: list[FrameType], innermost: Place
     ) -> tuple[State, tuple[Any, ...]]:
         """What the frames hold, once all numbers vary that are known to."""
-        places = self._places(around)
+        places = self._places(around, innermost)
         self._plant(trace, around)
         state, entries = self._state(trace, around, places)
+        site = tuple((id(frame.f_code), frame.f_lasti) for frame in around)
         if self._sites.learn(site, entries, around):
             self.learned = True
             self._plant(trace, around)
@@ -204,32 +311,33 @@ class Crossings:
             self._sites.learn(site, entries, around)
         return state, entries
 
-    def _frames(self) -> list[FrameType]:
-        """From the one that asks to the one that the recording calls."""
-        frame: FrameType | None = sys._getframe(1)
+    def _frames(self) -> tuple[list[FrameType], FrameType]:
+        """From the one that asks to the one that the recording calls; what the first one calls."""
+        callee = frame = sys._getframe(1)
         while frame is not None and not (is_users(frame) or is_looping(frame)):
-            frame = frame.f_back
+            callee, frame = frame, frame.f_back
         found: list[FrameType] = []
         while frame is not None and frame is not self._root:
             found.append(frame)
             frame = frame.f_back
         if frame is None or not found or not frames.runs(self._python, found[-1].f_code):
             raise Opaque
-        return found
+        return found, callee
 
     @staticmethod
-    def _places(around: list[FrameType]) -> list[tuple[list[str], list[Any]]]:
+    def _places(around: list[FrameType], innermost: Place) -> list[tuple[list[str], list[Any]]]:
         """For each frame the variables that are read later, and its operands."""
-        places = [frames.innermost(around[0])]
+        places = [innermost]
         places += [frames.calling(frame, around[k]) for k, frame in enumerate(around[1:])]
         return [(sorted(point.live), operands) for point, operands in places]
 
-    @staticmethod
     def _state(
-        trace: Trace, around: list[FrameType], places: list[tuple[list[str], list[Any]]]
+        self, trace: Trace, around: list[FrameType], places: list[tuple[list[str], list[Any]]]
     ) -> tuple[State, tuple[Any, ...]]:
         """What there is: (frame, variable, what it holds), operands without a name."""
-        state = State(trace.computed, trace.scalars, trace.existed)
+        flow = partial(self._flow, trace)
+        grads = trace.variables.owners()
+        state = State(trace.computed, trace.scalars, trace.existed, flow, grads)
         entries: list[Any] = []
         for k, (frame, (names, operands)) in enumerate(zip(around, places, strict=True)):
             for name, x in frames.variables(frame, names):
@@ -264,11 +372,25 @@ def around_frames(trace: Trace, state: State, read: Collection[int]) -> tuple[An
     Raises:
         Untold: Nobody can say what has changed.
     """
-    variables = trace.variables
-    written = tuple((id(v), state.part(variables.held(v))) for v in variables.written)
+    variables, owners = trace.variables, trace.variables.owners()
+    written = tuple(
+        (("grad", id(owners[id(v)])) if id(v) in owners else id(v), state.value(variables.held(v)))
+        for v in variables.written
+    )
+    grads = tuple((id(v), state_of_grad(trace, state, v)) for v in sorted(variables.grads, key=id))
     planted = tuple((key, same, state.part(now)) for key, same, now in trace.states.now())
     changes = tuple((key, state.part(now)) for key, now in trace.changes(read))
-    return written, planted, changes
+    return written, grads, planted, changes
+
+
+def state_of_grad(trace: Trace, state: State, variable: Variable) -> Hashable:
+    """What a `.grad` is that was touched: none, as before, or another one."""
+    before, now = trace.variables.grads[variable], variable._grad
+    if now is None or now is before:
+        return before is None, now is None
+    if not trace.variables.made(now):
+        raise Opaque
+    return before is None, state.value(now.tensor)
 
 
 def is_looping(frame: FrameType) -> bool:
@@ -276,26 +398,6 @@ def is_looping(frame: FrameType) -> bool:
     return frame.f_globals.get("__name__") == LOOPING
 
 
-def may_be_planted(frame: FrameType, name: str) -> bool:
-    """Whether a variable is the user's, and of this call: not one of a function around."""
-    code = frame.f_code
-    return is_users(frame) and name not in code.co_freevars and "type" not in code.co_names
-
-
 def mode() -> tuple[Any, ...]:
     """What of this thread's state no way changes where it joins others."""
-    return len(context.tapes), context.device, context.checker is None
-
-
-def differing(a: tuple[Any, ...], b: tuple[Any, ...]) -> list[Where]:
-    """The variables with other numbers, where two states differ in nothing else."""
-    if len(a) != len(b):
-        return []
-    found: list[Where] = []
-    for (k, name, part), (_, _, other) in zip(a, b, strict=True):
-        if part == other:
-            continue
-        if not name or part[0] not in ("int", "float") or other[0] not in (part[0], "number"):
-            return []
-        found.append((k, name))
-    return found
+    return context.device, context.checker is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,9 @@ from dualflow.core.number import KINDS
 from dualflow.tracing.cells import Cell, NumberCell
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
-from dualflow.tracing.joins.crossings import Crossing, Site
+from dualflow.tracing.history import is_tracked
+from dualflow.tracing.joins.choice import Choice
+from dualflow.tracing.joins.sites import Crossing, Site
 from dualflow.tracing.ledger import Effect
 from dualflow.tracing.recorded import (
     Computed,
@@ -26,7 +28,6 @@ from dualflow.tracing.recorded import (
     Outputs,
     Recorded,
     builder,
-    is_tracked,
     leaf_of,
     replaced_by,
     returned,
@@ -67,24 +68,28 @@ class Cut:
     Args:
         trace: The finished recording.
         result: What the call returned.
-        crossings: Where to cut.
+        blocked: Sites where it must not be cut.
 
     Attributes:
-        hidden: Sites at which more is needed than what is handed over: nothing was cut there.
+        hidden: More such sites: there something is needed that is not handed over.
         pieces: The stretches.
     """
 
-    def __init__(self, trace: Trace, result: Any, crossings: Sequence[Crossing]) -> None:
+    def __init__(self, trace: Trace, result: Any, blocked: Iterable[Site]) -> None:
         self._trace = trace
         self._nodes = trace.graph.nodes
         self._arguments = len(trace.graph.inputs) - len(trace.cells)
         self._ends(result)
-        self._crossings = list(crossings)
-        self._effects = self._effects_of_stretches()
-        bad = self._not_handed_over()
-        self.hidden: list[Site] = [self._crossings[k - 1].site for k in sorted(bad)]
-        self._crossings = [x for k, x in enumerate(crossings, 1) if k not in bad]
-        self._effects = self._effects_of_stretches()
+        assert trace.crossings is not None
+        choice = Choice(trace.crossings, blocked)
+        while True:
+            self._crossings = choice.crossings()
+            self._effects = self._effects_of_stretches()
+            bad = self._not_handed_over()
+            if not bad:
+                break
+            choice.drop([self._crossings[k - 1] for k in sorted(bad)])
+        self.hidden = list(choice.dropped)
         self.pieces = [self._piece(k) for k in range(len(self._crossings) + 1)]
 
     def _ends(self, result: Any) -> None:
@@ -146,7 +151,10 @@ class Cut:
         """The crossings after which something is needed that they do not hand over."""
         bad: set[int] = set()
         verified: dict[Any, int] = {}
-        slots = [set[Any](), *[{*x.tensors, *x.numbers} for x in self._crossings]]
+        slots = [
+            set[Any](),
+            *[{*x.tensors, *x.gained, *x.numbers} for x in self._crossings],
+        ]
         for item, made, used in (*self._uses(), *self._uses_of_numbers()):
             first = max(made, verified.get(item, 0)) + 1
             for k in range(first, used + 1):
@@ -158,19 +166,21 @@ class Cut:
     def _uses(self) -> Iterator[tuple[Value, int, int]]:
         """Values of the graph: the stretch that makes one, and one that uses it."""
         made = dict.fromkeys(self._trace.graph.inputs[: self._arguments], 0)
-        asked = {x.node for x in self._crossings}
-        stretch = 0
-        for k, node in enumerate(self._nodes):
-            if k in asked:
+        last = len(self._crossings)
+        for stretch in range(last + 1):
+            target = self._target(stretch)
+            for node in self._range(stretch):
                 yield from ((x, made[x], stretch) for x in node.inputs if x in made)
-                stretch += 1
-                continue
-            yield from ((x, made[x], stretch) for x in node.inputs if x in made)
-            if node.op is not builtin.constant:
-                made.update(dict.fromkeys(node.outputs, stretch))
+                made.update(dict.fromkeys(outputs_of(node), stretch))
+            if target is None:
+                break
+            if target.asked in made:
+                yield target.asked, made[target.asked], stretch
+            for node in self._nodes[target.node : target.after]:  # of a sweep, which is no stretch
+                made.update(dict.fromkeys(outputs_of(node), stretch))
         for k, crossing in enumerate(self._crossings):
             yield from ((x, made[x], k) for x in crossing.tensors if x in made)
-        yield from ((x, made[x], stretch) for x in self._outputs if x in made)
+        yield from ((x, made[x], last) for x in self._outputs if x in made)
         for k in range(len(self._effects)):
             yield from ((x, made[x], k) for x, _ in self._given_in(k) if x in made)
 
@@ -216,7 +226,7 @@ class Cut:
     def _range(self, stretch: int) -> Sequence[Node]:
         """The nodes of a stretch."""
         source, target = self._source(stretch), self._target(stretch)
-        start = 0 if source is None else source.node + 1
+        start = 0 if source is None else source.after
         return self._nodes[start : None if target is None else target.node]
 
     def _lines(self, stretch: int) -> slice:
@@ -226,7 +236,9 @@ class Cut:
     def _given(self, stretch: int) -> Sequence[Value]:
         """The values that a stretch is given."""
         source = self._source(stretch)
-        return self._trace.graph.inputs[: self._arguments] if source is None else source.tensors
+        if source is None:
+            return self._trace.graph.inputs[: self._arguments]
+        return *source.tensors, *source.gained
 
     def _handed(self, stretch: int) -> list[Value]:
         """The values that a stretch gives to what comes next."""
@@ -234,7 +246,7 @@ class Cut:
         if target is None:
             return self._outputs
         given = set(self._given(stretch))
-        return [target.asked, *[x for x in target.tensors if x not in given]]
+        return [*asked_at(target), *[x for x in target.tensors if x not in given]]
 
     def _wanted(self, stretch: int) -> list[Value]:
         """The values that a stretch gives, and those that its entries of the ledger are given."""
@@ -339,7 +351,8 @@ class Cut:
         assert piece.target is not None
         wanted = self._handed(piece.number)
         tracked = {piece.target.tensors[k] for k in piece.target.tracked}
-        return [k for k, x in enumerate(wanted) if k and x in tracked]
+        first = len(asked_at(piece.target))
+        return [k for k, x in enumerate(wanted) if k >= first and x in tracked]
 
     def _graph(self, stretch: int) -> tuple[Graph, list[Cell], set[Node]]:
         old, graph = self._trace.graph, Graph(self._trace.graph.name)
@@ -383,3 +396,13 @@ class Cut:
             [*self._numbers(piece.number), *more],
             None if source is None else source.extents,
         )
+
+
+def asked_at(crossing: Crossing) -> list[Value]:
+    """The value that is asked for at a crossing, if one is."""
+    return [] if crossing.asked is None else [crossing.asked]
+
+
+def outputs_of(node: Node) -> Sequence[Value]:
+    """What a node makes in the stretch that it is in; a constant is in all of them."""
+    return () if node.op is builtin.constant else node.outputs

@@ -134,6 +134,24 @@ def calling(frame: FrameType, callee: FrameType) -> tuple[Point, list[Any]]:
     return point, operands(frame, point.after - 1)
 
 
+def acting(frame: FrameType, callee: FrameType) -> tuple[Point, list[Any]]:
+    """The instruction by which a frame runs a method of dualflow, and the operands left then.
+
+    Raises:
+        Opaque: Other code may be in between, or the operands cannot be read.
+    """
+    point = code_of(frame.f_code).point(frame.f_lasti)
+    if point.depth is not None and is_entered_from_c(callee):
+        owner = next(iter(callee.f_locals.values()), None)
+        if point.name == "BEFORE_WITH":  # the way out of it lies there already, or will
+            below = operands(frame, point.after - 1)
+            if getattr(below[-1], "__self__", below[-1]) is owner:
+                return point, below
+        elif point.name == "CALL" and operands(frame, 1, point.after - 1)[0] is owner:
+            return point, operands(frame, point.after - 1)  # where a bound method lay
+    return calling(frame, callee)
+
+
 def called(frame: FrameType, point: Point) -> Any:
     """What a frame calls: its operand before the arguments, or the one below for a method."""
     below, above = operands(frame, 2, point.after - 1)

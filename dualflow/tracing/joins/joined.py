@@ -11,12 +11,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from dualflow.autodiff.tape import GradientTape
+from dualflow.core.context import context, using
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.places import Key
-from dualflow.tracing.joins.crossings import Crossing, Sites
-from dualflow.tracing.joins.cut import Cut, Piece
+from dualflow.tracing.joins.cut import Cut, Piece, asked_at
+from dualflow.tracing.joins.sites import Crossing, Sites
+from dualflow.tracing.joins.tapes import Action
 from dualflow.tracing.ledger import doing
 from dualflow.tracing.path import Accept, EntryMiss, Path, StateMiss
 from dualflow.tracing.recorded import Recorded, entry_check
@@ -29,7 +32,7 @@ class Crossroads:
     """A point of the program from which stretches lead on, by the answer that is given there.
 
     Args:
-        place: The user's line; empty for the beginning of the call.
+        place: The user's line; empty where nothing is asked.
         kept: Things that its state knows by identity.
     """
 
@@ -55,6 +58,9 @@ class Stretch:
         routes: For each slot there where its tensor comes from: k for what the path gives, -1 - k
             for what it was given.
         tensors: How many tensors the path gives.
+        action: What is done where it ends; None where something is asked.
+        tapes: For each tape that is handed over there its number where the stretch begins, or how
+            to make one.
         count: How many leaves it gives, before those of its effects.
         act: Does what it does besides computing, at the end of the call.
         result: Makes the result of the call, at its end.
@@ -67,8 +73,12 @@ class Stretch:
         self.key = None if piece.target is None else piece.target.key
         self.target = target
         self.routes, self.tensors = ([], 0)
+        self.action: Action | None = None
+        self.tapes: list[int | Callable[[], GradientTape]] = []
         if piece.target is not None:
             self.routes, self.tensors = routed(cut.given(piece), piece.target)
+            self.action = piece.target.action
+            self.tapes = routed_tapes(piece.source, piece.target)
         self.count = cut.count(piece)
         self.act = doing(piece.effects) if piece.effects else None
         self.result = cut.result
@@ -78,6 +88,46 @@ class Stretch:
         """Makes its path."""
         assert self._recorded is not None
         self.path, self._recorded = Path(self._recorded), None
+
+
+class Position:
+    """Where a call is, and what it has got by then.
+
+    Args:
+        node: The point.
+        tensors: What is handed over there.
+        numbers: Numbers that are.
+
+    Attributes:
+        answer: What Python was told there.
+        tapes: The tapes of the call that are handed over.
+    """
+
+    def __init__(self, node: Crossroads, tensors: Sequence[Tensor], numbers: Sequence[Any]) -> None:
+        self.node, self.tensors, self.numbers = node, tensors, numbers
+        self.answer: Any = None
+        self.tapes: list[GradientTape] = []
+
+    def go(self, way: Stretch, made: Sequence[Any]) -> Sequence[Tensor]:
+        """Goes to where a stretch leads.
+
+        Args:
+            way: The stretch.
+            made: What it has made.
+
+        Returns:
+            The tensors that are there since something was done to a tape.
+        """
+        assert way.target is not None
+        self.node, before = way.target, self.tensors
+        tensors = [made[k] if k >= 0 else before[-1 - k] for k in way.routes]
+        self.numbers = made[way.tensors : way.count]
+        self.tapes = [self.tapes[k] if isinstance(k, int) else k() for k in way.tapes]
+        if way.action is None:
+            self.answer, self.tensors = made[0].raw.item(), tensors
+        else:
+            self.answer, self.tensors = way.action.run(tensors, self.tapes)
+        return self.tensors[len(tensors) :]
 
 
 class Joined:
@@ -126,7 +176,7 @@ class Joined:
         if trace.crossings.learned:  # its own states were not told apart rightly
             self._clear()
             return self._compiled
-        while not self._add(Cut(trace, result, self._sites.open(trace.crossings.found))):
+        while not self._add(Cut(trace, result, self._sites.blocked)):
             self._clear()
         return self._compiled
 
@@ -170,7 +220,8 @@ class Joined:
     def _node(self, crossing: Crossing) -> Crossroads:
         node = self._nodes.get(crossing.key)
         if node is None:
-            node = self._nodes[crossing.key] = Crossroads(crossing.place, crossing.kept)
+            place = "" if crossing.asked is None else crossing.place
+            node = self._nodes[crossing.key] = Crossroads(place, crossing.kept)
         return node
 
     def _learn_guards(self, check: Check, settings: Settings) -> None:
@@ -223,21 +274,39 @@ class Joined:
                     partial(check.reason, missed),
                     partial(places_of, check, settings),
                 )
-        node, answer, tensors, numbers = self._start, None, arguments, given
         waiting: list[tuple[Any, list[Any]]] = []  # what is done when all guards have held
-        while True:
-            way, made = step(node, answer, tensors, numbers, accept)
-            if way.act is not None:
-                waiting.append((way.act, made[way.count :]))
-            if way.target is None:
-                break
-            node, answer = way.target, made[0].raw.item()
-            tensors = [made[k] if k >= 0 else tensors[-1 - k] for k in way.routes]
-            numbers = made[way.tensors : way.count]
+        with using(tapes=context.tapes):  # those of the call are gone after it, however it ends
+            way, made = self._followed(arguments, given, accept, waiting)
         self.hits += 1
         for act, leaves in waiting:
             act(leaves)
         return way.result(made)
+
+    def _followed(
+        self,
+        tensors: Sequence[Tensor],
+        numbers: Sequence[Any],
+        accept: Accept | None,
+        waiting: list[tuple[Any, list[Any]]],
+    ) -> tuple[Stretch, Any]:
+        """Goes from stretch to stretch; the last one, and what it has made.
+
+        Args:
+            tensors: The tensor arguments of the call.
+            numbers: Those of its Python numbers that vary.
+            accept: Looks at what each stretch has computed.
+            waiting: Gets what is to be done in the end, with what that is given.
+        """
+        at = Position(self._start, tensors, numbers)
+        while True:
+            way, made = step(at.node, at.answer, at.tensors, at.numbers, accept)
+            if way.act is not None:
+                waiting.append((way.act, made[way.count :]))
+            if way.target is None:
+                return way, made
+            gained = at.go(way, made)
+            if accept is not None and gained:
+                accept([x.raw for x in gained], None)
 
     def walk(
         self, arguments: Sequence[Tensor], given: Sequence[Any] = ()
@@ -253,15 +322,16 @@ class Joined:
         Raises:
             EntryMiss: Nobody was there before.
         """
-        node, answer, tensors, numbers = self._start, None, arguments, given
+        at, tapes = Position(self._start, arguments, given), context.tapes
         while True:
-            way, inputs, made = look_ahead(node, answer, tensors, numbers)
+            with using(tapes=tapes):  # those of the call, which concern nobody who looks at it
+                way, inputs, made = look_ahead(at.node, at.answer, at.tensors, at.numbers)
+                if way.target is not None:
+                    at.go(way, made)
+                tapes = context.tapes
             yield way.path, inputs
             if way.target is None:
                 return
-            node, answer = way.target, made[0].raw.item()
-            tensors = [made[k] if k >= 0 else tensors[-1 - k] for k in way.routes]
-            numbers = made[way.tensors : way.count]
 
     # ----- looking inside -----
 
@@ -295,7 +365,7 @@ class Joined:
     def texts(self) -> list[str]:
         """The guards on values, in words, and the questions at which ways join or part."""
         nodes = list(self._nodes.values())
-        asked = [f"{x.place}: {' or '.join(map(str, x.ways))}" for x in nodes if x.ways]
+        asked = [f"{x.place}: {' or '.join(map(str, x.ways))}" for x in nodes if x.ways and x.place]
         return [*asked, *[text for check, _ in self.checks for text in check.texts()]]
 
 
@@ -351,7 +421,7 @@ def look_ahead(
 def routed(given: Sequence[Any], target: Crossing) -> tuple[list[int], int]:
     """Where the tensors in the slots of a crossing come from, and how many the path gives."""
     places = {x: -1 - k for k, x in enumerate(given)}
-    count = 1  # what is asked comes first
+    count = len(asked_at(target))  # that comes first
     routes: list[int] = []
     for x in target.tensors:
         if x in places:
@@ -360,3 +430,16 @@ def routed(given: Sequence[Any], target: Crossing) -> tuple[list[int], int]:
             routes.append(count)
             count += 1
     return routes, count
+
+
+def routed_tapes(
+    source: Crossing | None, target: Crossing
+) -> list[int | Callable[[], GradientTape]]:
+    """Where the tapes that are handed over come from; those that are new are made."""
+    numbers = {} if source is None else {id(x): k for k, (x, _) in enumerate(source.tapes)}
+    return [
+        numbers[id(x)]
+        if id(x) in numbers
+        else partial(GradientTape, x.persistent, x.watch_accessed_variables)
+        for x, _ in target.tapes
+    ]

@@ -3,8 +3,8 @@
 Plain values count by value; what existed before the call by identity, since guards look after
 what is in it, and `guards.moved` tells what the call has changed; lists, tuples, dicts and simple
 objects that the call has made by what they hold. A tensor that was computed counts by its type, and
-so does a number that may vary: they are handed over in *slots*. A state with anything else in it is
-like no other.
+so does a number that may vary: they are handed over in *slots*, and so are the tapes of the call. A
+state with anything else in it is like no other.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import enum
 import functools
 import types
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 
+from dualflow.autodiff.tape import GradientTape
 from dualflow.core.context import Counted
 from dualflow.core.number import KINDS, Number
 from dualflow.core.tensor import Tensor
@@ -30,6 +31,7 @@ from jit.ir.graph import Value
 
 MOST = 500  # things in a state
 MOST_BYTES = 1024  # of a tensor that counts by its values
+NO_GRADS: Mapping[int, Variable] = {}
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, type(Ellipsis))
 LASTING = (
     type,
@@ -68,10 +70,13 @@ class State:
             for a tensor from outside.
         owner: Whose Numbers may vary.
         existed: Tells whether a thing was there before the call.
+        flow: What tells tensors apart by how gradients flow back from them.
+        grads: The Variables whose `.grad` a Variable is, by its id.
 
     Attributes:
         tensors: What stands in the slots, by value of the graph.
         numbers: The Numbers in slots, by name.
+        tapes: The tapes of the call that may still be used.
         kept: Things that count by identity.
     """
 
@@ -80,8 +85,12 @@ class State:
         value_of: Callable[[Tensor], Any],
         owner: Any,
         existed: Callable[[Any], bool],
+        flow: Callable[[Tensor], Hashable] = lambda x: x.record is not None,
+        grads: Mapping[int, Variable] = NO_GRADS,
     ) -> None:
         self._value_of, self._owner, self._existed = value_of, owner, existed
+        self._flow, self._grads = flow, grads
+        self.tapes: list[GradientTape] = []
         self.tensors: dict[Value, Tensor] = {}
         self.numbers: dict[str, Number] = {}
         self.kept: list[Any] = []
@@ -113,6 +122,10 @@ class State:
             return "again", self._met[id(x)]
         self._met[id(x)] = len(self._met)
         self._alive.append(x)
+        if id(x) in self._grads:
+            return "grad of", id(self._grads[id(x)])
+        if kind is GradientTape and not self._existed(x):
+            return "tape", None if x.spent else self.number_of(x)
         if not isinstance(x, LASTING) and not self._existed(x):
             return kind, self._inside(x, kind)
         self.kept.append(x)
@@ -127,15 +140,45 @@ class State:
             kept = x if value is None else value
             self.kept.append(kept)
             return "is", id(kept)
-        self.tensors.setdefault(value, x)
+        if self.tensors.setdefault(value, x).record is not x.record:
+            raise Opaque  # one value in two roles
         slot = list(self.tensors).index(value)
-        return "slot", slot, str(x.type), x.record is not None
+        return "slot", slot, str(x.type), self._flow(x)
+
+    def value(self, x: Tensor) -> Hashable:
+        """What tells a tensor from others, where its history is nobody's business."""
+        value = self._value_of(x)
+        if not isinstance(value, Value):
+            return self._tensor(x)
+        self.tensors.setdefault(value, Tensor(x.raw, x.symbol))
+        return "slot", list(self.tensors).index(value), str(x.type)
 
     def slot_of(self, x: Tensor) -> int:
-        """The slot of a tensor that was computed, or is an argument; it gets one."""
+        """The slot of a tensor that was computed, or is an argument; it gets one.
+
+        Raises:
+            Opaque: It is neither, or in another slot with another history.
+        """
         value = self._value_of(x)
-        self.tensors.setdefault(value, x)
+        if not isinstance(value, Value) or self.tensors.setdefault(value, x).record is not x.record:
+            raise Opaque
         return list(self.tensors).index(value)
+
+    def number_of(self, tape: GradientTape) -> int:
+        """The number of a tape; it gets one."""
+        if not any(tape is x for x in self.tapes):
+            self.tapes.append(tape)
+        return next(k for k, x in enumerate(self.tapes) if tape is x)
+
+    def of_tapes(self) -> Hashable:
+        """What tells the tapes from others: how they were made, and what they watch."""
+        return tuple(map(self._of_tape, self.tapes))
+
+    def _of_tape(self, tape: GradientTape) -> Hashable:
+        chosen = () if tape.watch_accessed_variables else tuple(sorted(tape.chosen))
+        slots = [k for k, x in enumerate(self.tensors.values()) if tape.watches(x)]
+        ways = tape.persistent, tape.watch_accessed_variables, tape.started
+        return *ways, chosen, tuple(slots)
 
     def _number(self, x: Number) -> Hashable:
         if x.owner is not self._owner or not self._owner.live:

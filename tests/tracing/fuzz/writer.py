@@ -24,7 +24,7 @@ USUAL = dict.fromkeys(
 )
 RARE = dict.fromkeys(
     """raise random layer recursive jitted method lambda gradient backward generator index walrus
-    match none kept dtypes outer""".split(),
+    match none kept dtypes outer tape""".split(),
     0.15,
 )
 EFFECTS = dict.fromkeys("print log table count box closure kept".split(), 0.4)
