@@ -1,19 +1,23 @@
-"""Ordering: steps so that a caller's memory is overwritten late.
+"""Ordering: steps so that a caller's memory is overwritten late, and short ones come together.
 
 An output may take the memory of an input (the caller says which) if the input is read no more and
 no run can end early afterwards: memory given away must be found unchanged when a guard misses.
 So a step that writes such an output waits for all others that read the input, and for guards, host
-steps and checks. Beyond that steps stay in their order.
+steps and checks.
+
+Short launches of the same ops that nobody waits for, as the updates of small parameters are, come
+last, side by side: they are then launched at once. Beyond that steps stay in their order.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
 from jit.runtime.program import GuardStep, Program, Step
-from jit.runtime.tables import ends_early
+from jit.runtime.tables import ends_early, short_ops
 
 
 def ordered(program: Program, pairs: Iterable[tuple[int, int]]) -> list[Step]:
@@ -30,9 +34,27 @@ def ordered(program: Program, pairs: Iterable[tuple[int, int]]) -> list[Step]:
     for old, new in pairs:
         if outputs[new] in writers:  # else it is an input, or a constant
             given.setdefault(writers[outputs[new]], set()).add(inputs[old])
-    if not given:
+    ranks = tail(program)
+    if not given and not ranks:
         return steps
-    return [steps[at] for at in Ordering(program, writers, given).order()]
+    return [steps[at] for at in Ordering(program, writers, given, ranks).order()]
+
+
+def tail(program: Program) -> dict[int, tuple[int, ...]]:
+    """The steps that come last, each with its rank: those of the same ops stand together.
+
+    They are short launches whose results no other step reads.
+    """
+    steps = program.steps
+    ops = [short_ops(step) for step in steps]
+    often = {key for key, count in Counter(ops).items() if key and count > 1}
+    first = {key: at for at, key in reversed([*enumerate(ops)])}
+    read = {slot for step in steps for slot in {*program.reads(step)} - {*program.writes(step)}}
+    return {
+        at: (1, first[ops[at]], at)
+        for at, step in enumerate(steps)
+        if ops[at] in often and read.isdisjoint(program.writes(step)) and not ends_early(step)
+    }
 
 
 class Ordering:
@@ -42,13 +64,19 @@ class Ordering:
         program: What is ordered.
         writers: The step that writes a slot.
         given: For steps that write over inputs: their slots.
+        ranks: For steps that come last: in which order.
     """
 
     def __init__(
-        self, program: Program, writers: dict[int, int], given: dict[int, set[int]]
+        self,
+        program: Program,
+        writers: dict[int, int],
+        given: dict[int, set[int]],
+        ranks: dict[int, tuple[int, ...]],
     ) -> None:
         steps = program.steps
         self.given = given
+        self._ranks = [ranks.get(at, (0, at)) for at in range(len(steps))]
         self.reads = [set(program.reads(step)) for step in steps]
         self.needs = [  # what a step reads of its own it has written itself
             {writers[x] for x in reads if x in writers} - {at}
@@ -73,26 +101,27 @@ class Ordering:
         for at, needs in enumerate(self.needs):
             for needed in needs:
                 users[needed].append(at)
-        ready = [at for at, count in enumerate(waiting) if count == 0]
+        ranks = self._ranks
+        ready = sorted([ranks[at] for at, count in enumerate(waiting) if count == 0])
         late: set[int] = set()
         order: list[int] = []
         while ready or late:
             if not ready:  # none is due: the first
-                ready.append(min(late))
-            elif ready[0] in self.given and not self._is_due(ready[0]):
-                late.add(heapq.heappop(ready))
+                ready.append(min(ranks[at] for at in late))
+            elif (first := ready[0][-1]) in self.given and not self._is_due(first):
+                late.add(heapq.heappop(ready)[-1])
                 continue
-            at = heapq.heappop(ready)
+            *_, at = heapq.heappop(ready)
             late.discard(at)
             order.append(at)
             if self._finish(at):
-                for other in sorted(filter(self._is_due, late)):
+                for other in filter(self._is_due, [*late]):
                     late.discard(other)
-                    heapq.heappush(ready, other)
+                    heapq.heappush(ready, ranks[other])
             for user in users[at]:
                 waiting[user] -= 1
                 if waiting[user] == 0:
-                    heapq.heappush(ready, user)
+                    heapq.heappush(ready, ranks[user])
         return order
 
     def _is_due(self, at: int) -> bool:

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-# A kernel whose items are those of several launches of another one, launch after launch.
-# Record: function, number of launches, the record of each, where each begins among the items, end
+# A kernel whose items are those of several launches, launch after launch.
+# Record: number of launches, the function and the record of each, where each begins among the
+# items, end
 BATCH = """
 define void @batch(ptr %slots, ptr %batch, i64 %begin, i64 %end) {
 entry:
-  %function = load ptr, ptr %batch
-  %count.at = getelementptr i64, ptr %batch, i64 1
-  %count = load i64, ptr %count.at
-  %records = getelementptr i64, ptr %batch, i64 2
+  %count = load i64, ptr %batch
+  %functions = getelementptr i64, ptr %batch, i64 1
+  %records = getelementptr i64, ptr %functions, i64 %count
   %starts = getelementptr i64, ptr %records, i64 %count
   br label %next
 next:
@@ -32,6 +32,8 @@ look:
   %any = icmp slt i64 %from, %to
   br i1 %any, label %run, label %after
 run:
+  %function.at = getelementptr ptr, ptr %functions, i64 %i
+  %function = load ptr, ptr %function.at
   %record.at = getelementptr ptr, ptr %records, i64 %i
   %record = load ptr, ptr %record.at
   %first = sub i64 %from, %start

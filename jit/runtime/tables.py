@@ -129,8 +129,9 @@ class Numbering:
             items, seconds = sum(x for x, _ in work), sum(x for _, x in work)
             if len(work) > 1:
                 ends = accumulate([x for x, _ in work], initial=0)
-                starts = recorded.addresses[first : batch.stop]
-                record = made.keep([function, len(work), *starts, *ends])
+                members = slice(first, batch.stop)
+                functions, records = recorded.functions[members], recorded.addresses[members]
+                record = made.keep([len(work), *functions, *records, *ends])
                 function = self.native["batch"]
             made.add(function, record, items, seconds)
         return made
@@ -239,14 +240,17 @@ class Launches:
 def batches(program: Program, steps: Sequence[Step], functions: Sequence[int]) -> list[range]:
     """All steps; launches of one kernel that do not wait for each other come together.
 
-    So the updates of fifty small variables are one launch, which threads can share.
+    So do short ones of the same ops over other shapes: the updates of fifty small variables are one
+    launch, which threads can share.
     """
     found: list[range] = []
     reads, writes = set[int](), set[int]()
+    ops = [short_ops(step) for step in steps]
     for at, step in enumerate(steps):
         new_reads, new_writes = set(program.reads(step)), set(program.writes(step))
         apart = new_reads.isdisjoint(writes) and new_writes.isdisjoint(reads | writes)
         same = at > 0 and functions[at] == functions[at - 1] != 0
+        same = same or (at > 0 and ops[at] == ops[at - 1] != ())
         if same and apart and isinstance(step, Launch) and not ends_early(step):
             found[-1] = range(found[-1].start, at + 1)
             reads |= new_reads
@@ -255,6 +259,15 @@ def batches(program: Program, steps: Sequence[Step], functions: Sequence[int]) -
             found.append(range(at, at + 1))
             reads, writes = new_reads, new_writes
     return found
+
+
+def short_ops(step: Step) -> tuple[str, ...]:
+    """The ops that a launch computes if it is too short to be shared out by itself; else none."""
+    if not isinstance(step, Launch) or not isinstance(step.kernel.grid, int):
+        return ()
+    if step.kernel.grid * step.cost >= SHARED_SECONDS:
+        return ()
+    return tuple([name for name, _ in step.made])
 
 
 def ends_early(step: Step) -> bool:

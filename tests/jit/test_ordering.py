@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
@@ -105,6 +107,27 @@ def test_one_step_that_overwrites_several():
     assert numbers(made, [(0, 0), (1, 1)]) == [1, 2, 0]
 
 
+def called(name, *launches):
+    """Launches that compute an op of this name."""
+    return [replace(launch, made=((name, None),)) for launch in launches]
+
+
+def test_short_updates_come_last_and_side_by_side():
+    """Updates read what comes in between; step 4 is read, and step 5 alone of its kind."""
+    gradients = sums(((0,), 1), ((1,), 2))
+    update, other = called("update", *sums(((1,), 3), ((2,), 4))), called("other", plus(1, 2, 7))
+    steps = [gradients[0], update[0], gradients[1], update[1], *called("update", plus(1, 0, 5))]
+    steps += [*other, *sums(((5,), 6))]
+    made = program([floats(8)] * 8, [0], steps, [3, 4, 6, 7])
+    assert numbers(made, ()) == [0, 2, 4, 5, 6, 1, 3]
+
+
+def test_long_updates_stay():
+    long = [replace(x, cost=1.0) for x in called("update", *sums(((0,), 1), ((0,), 2)))]
+    made = program([floats(8)] * 4, [0], [*long, *sums(((0,), 3))], [1, 2, 3])
+    assert ordered(made, ()) is made.steps
+
+
 @st.composite
 def programs(draw):
     """Sums over three inputs; some results are offered the memory of an input."""
@@ -122,7 +145,9 @@ def programs(draw):
 @given(programs())
 def test_another_order_computes_the_same_and_gives_at_least_as_much(drawn):
     steps, count, outputs, pairs = drawn
-    build = lambda: (([floats(8)] * count, [0, 1, 2], sums(*steps), outputs))  # noqa: E731
+    build = lambda: (  # noqa: E731
+        ([floats(8)] * count, [0, 1, 2], called("sum", *sums(*steps)), outputs)
+    )
     before = program(*build())
     after = program(*build())
     after.steps = ordered(after, pairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -369,6 +370,18 @@ def test_launches_that_do_not_wait_for_each_other_are_one(cost, reading):
         np.testing.assert_array_equal(y, x + 1)
     if reading == "native":
         assert [y.ctypes.data for y in arrays] == addresses
+
+
+@pytest.mark.parametrize("cost", [0.0, 1.0])
+def test_short_launches_of_the_same_ops_are_one(cost):
+    """Of two kernels, one of which adds 1 and the other 2."""
+    steps = [replace(plus(n, k, 3 + k), made=(("add", None),)) for k, n in enumerate((1, 2, 2))]
+    steps[2].kernel = steps[1].kernel
+    steps = [replace(step, cost=cost) for step in steps]
+    run = executable([floats(8)] * 6, range(3), steps, range(3, 6))
+    assert moments(run) == ([[0], [1, 2]] if cost else [[0, 1, 2]])
+    for y, number in zip(run([ramp(8)] * 3), (1, 2, 2), strict=True):
+        np.testing.assert_array_equal(y, ramp(8) + number)
 
 
 def test_launches_that_wait_stay_apart():
