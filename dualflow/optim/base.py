@@ -21,6 +21,7 @@ from dualflow.core.variable import Variable, clear_grads, convert
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.create import zeros_like
 from dualflow.ops.elementwise import astype
+from dualflow.optim import together
 from jit.errors import ShapeError, TapeError
 from jit.types import float64, format_shape, int64
 
@@ -240,11 +241,14 @@ class Optimizer:
         if context.trace is not None:
             context.trace.relies_on(self, "version")
         with no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if (g := gradients.get(p)) is not None:
-                        fitting(p, g)
-                        self.update(p, g, self.state[p], group)
+            together.step(self, gradients, self._update_each)
+
+    def _update_each(self, gradients: Mapping[Variable, Tensor]) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if (g := gradients.get(p)) is not None:
+                    fitting(p, g)
+                    self.update(p, g, self.state[p], group)
 
     def zero_grad(self, *, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from dualflow.optim import together
 from dualflow.tracing import sweeps
 from tests.garbage import garbage, no_collector
 from tests.modes import graphs_only
@@ -220,18 +221,97 @@ def test_frozen_parameters_stay(mode):
 
 @pytest.mark.parametrize("seconds", [0.0, np.inf], ids=["compiled", "op by op"])
 def test_steps_leave_no_record_and_no_garbage(seconds, monkeypatch):
-    """Whether or not the way back, which other tests may have met often, is compiled meanwhile."""
+    """Whether or not the way back, which other tests may have met often, is compiled meanwhile.
+
+    So with the step of the optimiser.
+    """
     params = parameters()
     optimizer = df.optim.Adam(params)
     step = clears_last(params, optimizer, set_to_none=True)
     data = list(batches(5))
     monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", np.inf)
+    monkeypatch.setattr(together, "SECONDS_A_PARAMETER", np.inf)
     sweeps.forget()
     step(*data[0])
     monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", seconds)
+    monkeypatch.setattr(together, "SECONDS_A_PARAMETER", seconds)
     with no_collector():
         for x, y in data:
             step(x, y)
         assert garbage() == []
     assert [form.compiled is not None for form in sweeps.forms.values()] == [seconds == 0]
     assert all(not v.requires_grad for state in optimizer.state.values() for v in state.values())
+
+
+NAMES = "RMSprop Adagrad Adadelta NAdam RAdam Lion LAMB Adafactor Muon".split()
+EVERY = {
+    **OPTIMIZERS,
+    "nesterov": lambda params: df.optim.SGD(params, lr=0.05, momentum=0.9, nesterov=True),
+    **{name: lambda params, name=name: getattr(df.optim, name)(params, lr=0.01) for name in NAMES},
+}
+
+
+def eager_steps(make, seconds, monkeypatch, steps=4):
+    """Parameters after some eager steps, from which on they are compiled after so many seconds."""
+    monkeypatch.setattr(together, "SECONDS_A_PARAMETER", seconds)
+    params = [p for p in parameters() if make is not EVERY["Muon"] or p.ndim == 2]
+    optimizer = make(params)
+    before = [p.read_value() for p in params]
+    for k in range(steps):
+        optimizer.apply_gradients([(df.cos(k + p), p) for p in params])
+        optimizer.lr = 0.02
+    state = [x for p in params for x in optimizer.state[p].values()]
+    return optimizer, before, [x.numpy() for x in (*params, *state)]
+
+
+@graphs_only
+@pytest.mark.parametrize("name", EVERY)
+def test_eager_steps_that_come_again_are_compiled(name, monkeypatch):
+    """The same bits; what was read before stays."""
+    _, before, wanted = eager_steps(EVERY[name], np.inf, monkeypatch)
+    optimizer, kept, found = eager_steps(EVERY[name], -1.0, monkeypatch)
+    [form] = together._forms[optimizer].values()
+    assert form.update is not None
+    for x, y in zip((*before, *wanted), (*kept, *found), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@graphs_only
+def test_a_compiled_eager_step_sees_what_changes(monkeypatch):
+    """Settings, state that is another Variable, gradients of a wrong shape, and missing ones."""
+    monkeypatch.setattr(together, "SECONDS_A_PARAMETER", -1.0)
+    v, w = df.Variable([1.0, 1.0]), df.Variable([1.0])
+    optimizer = df.optim.SGD([v, w], lr=1.0, momentum=0.5)
+    gradients = lambda *shape: [(df.ones(shape or 2), v), (df.ones(1), w)]  # noqa: E731
+    for _ in range(2):
+        optimizer.apply_gradients(gradients())
+    assert (v.tolist(), w.tolist()) == ([-1.5, -1.5], [-1.5])
+    with pytest.raises(df.errors.ShapeError, match="gradient"):
+        optimizer.apply_gradients(gradients(3))
+    optimizer.apply_gradients([(None, v), (df.ones(1), w)])
+    assert (v.tolist(), w.tolist()) == ([-1.5, -1.5], [-3.25])
+    optimizer.state[w]["momentum_buffer"] = df.Variable([0.0], trainable=False)
+    optimizer.apply_gradients([(None, v), (df.ones(1), w)])
+    assert w.tolist() == [-4.25]
+    optimizer.param_groups[0]["momentum"] = 0.0
+    optimizer.apply_gradients(gradients())
+    assert (v.tolist(), w.tolist()) == ([-2.5, -2.5], [-5.25])
+
+
+class Counting(df.optim.SGD):
+    """An optimiser of a user's."""
+
+    steps = 0
+
+    def update(self, *given):
+        self.steps += 1
+        super().update(*given)
+
+
+def test_what_a_users_optimiser_does_besides_is_done(monkeypatch):
+    monkeypatch.setattr(together, "SECONDS_A_PARAMETER", -1.0)
+    w = df.Variable([1.0])
+    optimizer = Counting([w], lr=0.25)
+    for _ in range(3):
+        optimizer.apply_gradients([(df.ones(1), w)])
+    assert (optimizer.steps, w.item()) == (3, 0.25)
