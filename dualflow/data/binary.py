@@ -16,6 +16,7 @@ from dualflow.core.tensor import Tensor
 # The third byte of an idx file -> the dtype of its numbers.
 IDX_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 PIXELS = 3 * 32 * 32
+PIECE = 2**20  # bytes that are read at once
 
 
 def read_idx(path: FilePath, *, max_bytes: int = 2**26) -> Tensor:
@@ -52,10 +53,19 @@ def idx_array(file: IO[bytes], limit: int) -> np.ndarray[Any, Any]:
         size *= extent
     if size > limit:
         raise ValueError(f"shape {shape} takes {size:,} bytes, where {limit:,} may be")
-    data = file.read(size + 1)
+    data = up_to(file, size + 1)
     if len(data) != size:
         raise ValueError(f"shape {shape} takes {size:,} bytes, and others than these are there")
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def up_to(file: IO[bytes], count: int) -> bytes:
+    """The next bytes of a file, so many if they are there; memory is taken for those that are."""
+    pieces = []
+    while count and (piece := file.read(min(count, PIECE))):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
 
 
 def read_cifar(

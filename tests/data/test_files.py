@@ -128,6 +128,13 @@ FILES = {
 }
 
 
+def test_a_packed_file_takes_the_memory_of_what_it_holds(tmp_path):
+    """Whatever its shape says."""
+    shape = (50_000_000).to_bytes(4, "big")
+    data = gzip.compress(bytes([0, 0, CODES["u1"], 1]) + shape + b"few")
+    read_or_refused(tmp_path / "a.idx", data, df.data.read_idx)
+
+
 @pytest.mark.parametrize("kind", FILES)
 @MUTATED
 @given(changes=mutations())
