@@ -85,6 +85,22 @@ def to_device(array: Any, device: str) -> Any:
         return module.asarray(array)
 
 
+def pins() -> bool:
+    """Whether there is a GPU, and CuPy, for which memory can be pinned."""
+    try:
+        return count_of_devices(cupy()) > 0
+    except DeviceError:
+        return False
+
+
+def pinned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy in memory that stays where it is, so that a GPU reads it without the processor."""
+    memory = cupy().cuda.alloc_pinned_memory(max(array.nbytes, 1))
+    copy = np.frombuffer(memory, array.dtype, array.size).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
 def by_host(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     """`evaluate` of an op that CuPy has no function for: arrays on a GPU go through the host."""
 

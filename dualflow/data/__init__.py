@@ -16,6 +16,7 @@ from dualflow.data.epoch import EpochTimes
 from dualflow.data.images import ImageFolder, read_image
 from dualflow.data.loader import DataLoader, collate
 from dualflow.data.samplers import (
+    BatchSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -28,6 +29,7 @@ from dualflow.data.toy import digits, random_trees
 
 __all__ = [
     "ArrayDataset",
+    "BatchSampler",
     "Characters",
     "DataLoader",
     "Dataset",

@@ -8,13 +8,16 @@ from itertools import islice
 from typing import Any
 
 from dualflow.core import tree
-from dualflow.core.backend import canonical_device
+from dualflow.core.backend import canonical_device, pinned, pins
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
+from dualflow.core.source import warn_user
 from dualflow.core.tensor import Tensor
 from dualflow.data.dataset import IterableDataset
 from dualflow.data.epoch import EpochTimes
 from dualflow.data.samplers import (
+    BatchSampler,
+    Grouped,
     Listed,
     RandomSampler,
     Sampler,
@@ -39,6 +42,8 @@ class DataLoader:
         batch_size: Examples in a batch; the last one may be short.
         shuffle: A new random order for each epoch.
         sampler: Says the order instead: a `Sampler`, or an iterable of numbers.
+        batch_sampler: Says which examples make each batch: a `BatchSampler`, or an iterable of
+            lists of numbers. It takes the place of `batch_size`, `shuffle`, `sampler`, `drop_last`.
         drop_last: Leave a short last batch out.
         seed: Of the orders.
         generator: Draws the orders instead of a seed: NumPy's, or a `df.random.Generator`.
@@ -46,6 +51,10 @@ class DataLoader:
         num_workers: How many workers make batches while the model works; 0: none.
         workers: What they are: "threads", or "processes" where making an example takes Python long.
         prefetch_factor: Batches that a worker is ahead.
+        worker_init_fn: Called in each worker, before its first batch, with the worker's number.
+            What batches draw at random follows from the seed nevertheless.
+        pin_memory: Batches lie in memory that a GPU reads by itself, which moves them faster. On a
+            computer without a GPU it does nothing, and a warning says so.
         device: Where batches go, such as `"gpu"`; a thread moves the next one while the model
             works. They stay where they are made when None.
 
@@ -68,6 +77,7 @@ class DataLoader:
         *,
         shuffle: bool = False,
         sampler: Any = None,
+        batch_sampler: Any = None,
         drop_last: bool = False,
         seed: int | None = None,
         generator: Source = None,
@@ -75,33 +85,26 @@ class DataLoader:
         num_workers: int = 0,
         workers: str = "threads",
         prefetch_factor: int = 2,
+        worker_init_fn: Callable[[int], Any] | None = None,
+        pin_memory: bool = False,
         device: str | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(
-                f"DataLoader: batch_size={batch_size}; at least one example makes a batch"
-            )
-        if num_workers < 0 or prefetch_factor < 1 or workers not in KINDS:
-            raise ValueError(
-                f"DataLoader: num_workers={num_workers}, prefetch_factor={prefetch_factor}, "
-                f"workers={workers!r}; expected at least 0, at least 1, one of {', '.join(KINDS)}"
-            )
-        if seed is not None and generator is not None:
-            raise ValueError(
-                "DataLoader: a seed and a generator were given; one of them draws the order"
-            )
-        if sampler is not None and (shuffle or seed is not None or generator is not None):
-            raise ValueError(
-                "DataLoader: a sampler says the order by itself, without shuffle, seed, generator"
-            )
-        if isinstance(dataset, IterableDataset) and (shuffle or sampler is not None):
-            raise ValueError("DataLoader: an IterableDataset has an order of its own")
+        if batch_sampler is not None:
+            check_alone(batch_size != 1, shuffle, sampler is not None, drop_last)
+        if isinstance(batch_sampler, BatchSampler):
+            batch_size, drop_last = batch_sampler.batch_size, batch_sampler.drop_last
+            sampler = batch_sampler.sampler
+        elif batch_sampler is not None:
+            sampler = Grouped(batch_sampler)
+        check_numbers(batch_size, num_workers, prefetch_factor, workers)
+        check_order(dataset, sampler, seed, generator, shuffle=shuffle)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.collate_fn = collate_fn
+        self.collate_fn, self.worker_init_fn = collate_fn, worker_init_fn
         self.num_workers, self.workers, self.prefetch_factor = num_workers, workers, prefetch_factor
+        self.pin_memory = pin_memory and can_pin()
         self.device = None if device is None else canonical_device(device)
         self.epoch = 0
         self.times: EpochTimes | None = None
@@ -122,13 +125,15 @@ class DataLoader:
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
+        if isinstance(self.sampler, Grouped):
+            return len(self.sampler)
         full, rest = divmod(len(self.sampler), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
         if context.trace is not None:  # recorded with all that follows; it has no place to go on
             made = map(self._fetcher(), self._tasks(self.sampler.order(), 0))
-            return made if self.device is None else map(self._moved, made)
+            return map(self._moved, made) if self._moves else made
         if not self._resumes:
             self._position, self._current = 0, self.sampler.order()
         self._resumes = False
@@ -161,17 +166,28 @@ class DataLoader:
                 kind=self.workers,
                 window=self.num_workers * self.prefetch_factor,
                 seeds=[self._seed, self.epoch, start],
+                begin=self.worker_init_fn,
             )
-        if self.device is None:
+        if not self._moves:
             return made
         return ahead(self._moved, made, workers=1, kind="threads", window=2, seeds=[])
 
+    @property
+    def _moves(self) -> bool:
+        """Whether batches go somewhere else than where they are made."""
+        return self.pin_memory or self.device is not None
+
     def _moved(self, batch: Any) -> Any:
-        """A batch on the device."""
-        return tree.tree_map(
-            lambda x: x.to(self.device) if isinstance(x, Tensor) else x,
-            batch,
-        )
+        """A batch on the device, or in pinned memory on its way there."""
+
+        def moved(x: Any) -> Any:
+            if not isinstance(x, Tensor):
+                return x
+            if self.pin_memory and x.device == "cpu":
+                x = Tensor(pinned(x.numpy()))
+            return x if self.device is None else x.to(self.device)
+
+        return tree.tree_map(moved, batch)
 
     def _tasks(self, order: Tensor | None, start: int) -> Iterator[Any]:
         """Which examples make each batch: a slice, numbers, or the examples themselves."""
@@ -183,6 +199,9 @@ class DataLoader:
             while batch := list(islice(examples, size)):
                 if len(batch) == size or not self.drop_last:
                     yield batch
+            return
+        if isinstance(self.sampler, Grouped) and order is not None:
+            yield from self.sampler.batches(order, start)
             return
         total = len(self.sampler)
         for first in range(start * size, len(self) * size, size):
@@ -212,6 +231,50 @@ class DataLoader:
         self._current = None if state["order"] is None else as_tensor(state["order"])
         self._resumes = self._position > 0
         self.sampler.load_state_dict(state["sampler"])
+
+
+def check_alone(*others: bool) -> None:
+    """Raises ValueError where a batch sampler is given with what it says by itself."""
+    if any(others):
+        raise ValueError(
+            "DataLoader: a batch_sampler says by itself which examples make each batch, without "
+            "batch_size, shuffle, sampler, drop_last"
+        )
+
+
+def check_numbers(batch_size: int, num_workers: int, prefetch_factor: int, workers: str) -> None:
+    """Raises ValueError for numbers that no loader works with."""
+    if batch_size < 1:
+        raise ValueError(f"DataLoader: batch_size={batch_size}; at least one example makes a batch")
+    if num_workers < 0 or prefetch_factor < 1 or workers not in KINDS:
+        raise ValueError(
+            f"DataLoader: num_workers={num_workers}, prefetch_factor={prefetch_factor}, "
+            f"workers={workers!r}; expected at least 0, at least 1, one of {', '.join(KINDS)}"
+        )
+
+
+def check_order(
+    dataset: Any, sampler: Any, seed: int | None, generator: Source, *, shuffle: bool
+) -> None:
+    """Raises ValueError where the order is said twice."""
+    if seed is not None and generator is not None:
+        raise ValueError(
+            "DataLoader: a seed and a generator were given; one of them draws the order"
+        )
+    if sampler is not None and (shuffle or seed is not None or generator is not None):
+        raise ValueError(
+            "DataLoader: a sampler says the order by itself, without shuffle, seed, generator"
+        )
+    if isinstance(dataset, IterableDataset) and (shuffle or sampler is not None):
+        raise ValueError("DataLoader: an IterableDataset has an order of its own")
+
+
+def can_pin() -> bool:
+    """Whether there is a GPU that memory can be pinned for; a warning where there is none."""
+    if pins():
+        return True
+    warn_user("DataLoader: pin_memory=True does nothing here: there is no GPU", UserWarning)
+    return False
 
 
 class Fetcher:

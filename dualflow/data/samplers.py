@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,83 @@ class Listed(Sampler):
         """Goes on where `state_dict` was taken."""
         if hasattr(self.indices, "load_state_dict"):
             self.indices.load_state_dict(state)
+
+
+class BatchSampler:
+    """The order of a sampler, cut into batches.
+
+    Args:
+        sampler: A `Sampler`, or an iterable of numbers.
+        batch_size: Examples in a batch; the last one may be short.
+        drop_last: Leave a short last batch out.
+
+    Example:
+        >>> import dualflow as df
+        >>> list(df.data.BatchSampler(df.data.SequentialSampler(range(5)), 2))
+        [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler | Iterable[int],
+        batch_size: int,
+        drop_last: bool = False,  # noqa: FBT001, FBT002 - PyTorch's order
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(
+                f"BatchSampler: batch_size={batch_size}; at least one example makes a batch"
+            )
+        self.sampler = sampler if isinstance(sampler, Sampler) else Listed(sampler)
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+
+    def __iter__(self) -> Iterator[list[int]]:
+        numbers = iter(self.sampler)
+        while batch := list(islice(numbers, self.batch_size)):
+            if len(batch) == self.batch_size or not self.drop_last:
+                yield batch
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.sampler), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the sampler."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where `state_dict` was taken."""
+        self.sampler.load_state_dict(state)
+
+
+class Grouped(Listed):
+    """What a user's own iterable of batches gives, each a list of numbers.
+
+    Attributes:
+        ends: Where each batch of the epoch ends in its order, from 0 on.
+    """
+
+    ends: Sequence[int] = (0,)
+
+    def order(self) -> Tensor:
+        """The numbers of all batches of one pass."""
+        batches = [list(batch) for batch in self.indices]
+        self.ends = [*accumulate(map(len, batches), initial=0)]
+        return as_tensor(np.asarray([k for batch in batches for k in batch], np.int64))
+
+    def batches(self, order: Tensor, start: int) -> Iterator[Tensor]:
+        """The batches of an epoch, from number `start` on."""
+        for first, last in islice(pairwise(self.ends), start, None):
+            yield order[first:last]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the iterable, and where batches end."""
+        return {"own": super().state_dict(), "ends": list(self.ends)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where `state_dict` was taken."""
+        self.ends = state["ends"]
+        super().load_state_dict(state["own"])
 
 
 def plain(state: Any) -> Any:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import count
 from multiprocessing import get_context
 from typing import Any
 
@@ -15,11 +18,20 @@ import numpy as np
 Fetch = Callable[[Any], Any]
 KINDS = ("threads", "processes")
 
-fetch_here: list[Fetch] = []  # in a process that works: what makes a batch
+# In a process that works: what makes a batch, and what comes before the first.
+fetch_here: list[Fetch] = []
+begin_here: list[Callable[[], Any]] = []
 
 
 def ahead(
-    fetch: Fetch, tasks: Iterator[Any], *, workers: int, kind: str, window: int, seeds: list[int]
+    fetch: Fetch,
+    tasks: Iterator[Any],
+    *,
+    workers: int,
+    kind: str,
+    window: int,
+    seeds: list[int],
+    begin: Callable[[int], Any] | None = None,
 ) -> Iterator[Any]:
     """`fetch` of each task in order, made by workers up to `window` tasks ahead.
 
@@ -33,8 +45,9 @@ def ahead(
         window: Tasks under way at once.
         seeds: With processes, `random` and `numpy.random` start each task from these numbers and
             the task's place: whichever process takes it, it draws the same.
+        begin: Called in each worker with its number, from 0, before its first task.
     """
-    pool, submit = started(fetch, workers, kind, seeds)
+    pool, submit = started(fetch, workers, kind, seeds, begin)
     running: deque[Future[Any]] = deque()
     numbered = enumerate(tasks)
     try:
@@ -49,24 +62,56 @@ def ahead(
 
 
 def started(
-    fetch: Fetch, workers: int, kind: str, seeds: list[int]
+    fetch: Fetch,
+    workers: int,
+    kind: str,
+    seeds: list[int],
+    begin: Callable[[int], Any] | None,
 ) -> tuple[Executor, Callable[[int, Any], Future[Any]]]:
     """Workers, and what hands them a task."""
     if kind == "threads":
         threads = ThreadPoolExecutor(workers, thread_name_prefix="dualflow-data")
-        return threads, lambda number, task: threads.submit(fetch, task)
+        work = fetch if begin is None else after(begin, fetch)
+        return threads, lambda number, task: threads.submit(work, task)
     # No fork: a lock that another thread holds at that moment would stay locked for ever.
-    processes = ProcessPoolExecutor(workers, get_context("spawn"), begin, (fetch,))
+    spawning = get_context("spawn")
+    given = fetch, begin, spawning.Value("i", 0)
+    processes = ProcessPoolExecutor(workers, spawning, begin_process, given)
     return processes, lambda number, task: processes.submit(serve, [*seeds, number], task)
 
 
-def begin(fetch: Fetch) -> None:
-    """A process starts to work."""
+def after(begin: Callable[[int], Any], fetch: Fetch) -> Fetch:
+    """`fetch`, before which each thread calls `begin` once, so that its faults show likewise."""
+    numbers, thread = count(), threading.local()
+
+    def work(task: Any) -> Any:
+        if not hasattr(thread, "number"):
+            thread.number = next(numbers)
+            begin(thread.number)
+        return fetch(task)
+
+    return work
+
+
+def begin_process(fetch: Fetch, begin: Callable[[int], Any] | None, started: Any) -> None:
+    """A process starts to work.
+
+    Args:
+        fetch: What it does.
+        begin: Is given the number of the process, before the first task.
+        started: How many have started before, which all of them share.
+    """
     fetch_here[:] = [fetch]
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    if begin is not None:
+        begin_here.append(partial(begin, number))
 
 
 def serve(seeds: list[int], task: Any) -> Any:
     """One task, in a process that works."""
+    if begin_here:
+        begin_here.pop()()
     words = np.random.SeedSequence(seeds).generate_state(2)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))

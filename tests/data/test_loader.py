@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dualflow as df
+from dualflow.data import loader as loader_module
 from tests.modes import graphs_only
 
 
@@ -147,6 +148,12 @@ def test_tensor_dataset():
             ValueError,
             "a seed and a generator",
         ),
+        (lambda: df.data.BatchSampler([1], 0), ValueError, "batch_size=0"),
+        (
+            lambda: df.data.DataLoader(numbered(3), 2, batch_sampler=[[0], [1]]),
+            ValueError,
+            "by itself which examples make each batch",
+        ),
         (lambda: df.data.random_split(numbered(3), [1, 1]), ValueError, "do not sum to 3"),
         (lambda: df.data.random_split(numbered(3), [0.5, 0.2]), ValueError, "sum to 0.7"),
         (lambda: len(df.data.Dataset()), NotImplementedError, "defines no __len__"),
@@ -157,9 +164,94 @@ def test_refused(call, error, words):
         call()
 
 
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_batch_sampler_is_what_its_parts_are(drop_last):
+    sampler = df.data.RandomSampler(range(7), seed=4)
+    batches = df.data.BatchSampler(sampler, 3, drop_last)
+    ours = df.data.DataLoader(numbered(7), batch_sampler=batches)
+    parts = df.data.DataLoader(numbered(7), 3, shuffle=True, seed=4, drop_last=drop_last)
+    assert [len(batches), len(ours)] == [len(parts)] * 2
+    for _ in range(2):
+        assert [x.tolist() for x, _ in ours] == [x.tolist() for x, _ in parts]
+    of_list = df.data.BatchSampler([4, 2, 0, 1], batch_size=3, drop_last=drop_last)
+    assert list(of_list) == [[4, 2, 0], [1]][: 1 if drop_last else 2]
+
+
+class ByLength:
+    """Batches of a user's own, in another order for each epoch."""
+
+    epochs = 0
+
+    def __iter__(self):
+        self.epochs += 1
+        return iter([[0, 3, 1], (2,), np.asarray([4, 5])][:: (-1) ** self.epochs])
+
+    def __len__(self):
+        return 3
+
+    def state_dict(self):
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state):
+        self.epochs = state["epochs"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_ones_own(workers):
+    loader = df.data.DataLoader(numbered(6), batch_sampler=ByLength(), num_workers=workers)
+    backward = [[4, 5], [2], [0, 3, 1]]
+    assert len(loader) == 3
+    assert [x.tolist() for x, _ in loader] == backward
+    assert [x.tolist() for x, _ in loader] == backward[::-1]
+    for _ in loader:
+        state = loader.state_dict()
+        break
+    again = df.data.DataLoader(numbered(6), batch_sampler=ByLength(), num_workers=workers)
+    again.load_state_dict(state)
+    assert [x.tolist() for x, _ in again] == backward[1:]
+    assert [x.tolist() for x, _ in again] == backward[::-1]
+
+
+def test_workers_begin_by_a_function_of_ones_own():
+    begun = []
+    loader = df.data.DataLoader(numbered(9), 2, num_workers=2, worker_init_fn=begun.append)
+    assert len(list(loader)) == 5
+    assert sorted(begun) in ([0], [0, 1])  # a quick worker leaves nothing to the other
+
+    def fail(number):
+        raise KeyError(f"worker {number}")
+
+    with pytest.raises(KeyError, match="worker 0"):
+        list(df.data.DataLoader(numbered(9), 2, num_workers=1, worker_init_fn=fail))
+
+
+def test_pinned_memory_without_a_gpu(monkeypatch):
+    """It is said to do nothing; where there is one, batches are copies in such memory."""
+    monkeypatch.setattr(loader_module, "pins", lambda: False)
+    with pytest.warns(UserWarning, match="there is no GPU"):
+        loader = df.data.DataLoader(numbered(3), 2, pin_memory=True)
+    assert [x.tolist() for x, _ in loader] == [[0, 1], [2]]
+    copied = []
+    monkeypatch.setattr(loader_module, "pins", lambda: True)
+    monkeypatch.setattr(loader_module, "pinned", lambda x: copied.append(x) or x.copy())
+    loader = df.data.DataLoader(numbered(3), 2, pin_memory=True)
+    assert [x.tolist() for x, _ in loader] == [[0, 1], [2]]
+    assert [x.tolist() for x in copied] == [[0, 1], [0, 10], [2], [20]]
+
+
 @graphs_only
-def test_an_epoch_inside_a_function():
-    loader = df.data.DataLoader(numbered(10), 4, shuffle=True)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: df.data.DataLoader(numbered(10), 4, shuffle=True),
+        lambda: df.data.DataLoader(
+            numbered(10), batch_sampler=df.data.BatchSampler(df.data.RandomSampler(range(10)), 4)
+        ),
+    ],
+    ids=["shuffled", "batch sampler"],
+)
+def test_an_epoch_inside_a_function(make):
+    loader = make()
 
     @df.function
     def total():

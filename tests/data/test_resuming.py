@@ -43,12 +43,17 @@ def loader_of(kind, **options):
             **options,
         ),
         "list": lambda: df.data.DataLoader(numbered(13), 3, sampler=[3, 1, 2, 9, 4], **options),
+        "batches": lambda: df.data.DataLoader(
+            numbered(13),
+            batch_sampler=df.data.BatchSampler(df.data.RandomSampler(range(13), seed=1), 4),
+            **options,
+        ),
         "stream": lambda: df.data.DataLoader(Stream(), 3, **options),
     }
     return sources[kind]()
 
 
-KINDS = ["in order", "seed", "global seed", "generator", "weights", "list", "stream"]
+KINDS = ["in order", "seed", "global seed", "generator", "weights", "list", "batches", "stream"]
 
 
 @given(kind=st.sampled_from(KINDS), stop=st.integers(1, 9), workers=st.sampled_from([0, 2]))
