@@ -395,3 +395,44 @@ def test_sequences_are_padded():
     assert lengths.tolist() == [3, 1]
     with pytest.raises(df.errors.ShapeError, match="lengths of shape"):
         rnn.pack_padded_sequence(df.ones((3, 2, 1)), df.asarray([1, 2, 3]))
+
+
+def test_adaptive_softmax_of_rare_classes(mode):
+    """Each target's probability is the one among all; classes out of range are refused."""
+    layer = nn.AdaptiveLogSoftmaxWithLoss(4, 9, [2, 5], div_value=2.0)
+    x, targets = df.random.normal((9, 4)), df.arange(9)
+    run = df.function(layer, mode=mode)
+    every = layer.log_prob(x).numpy()
+    np.testing.assert_allclose(np.exp(every).sum(axis=1), 1.0, rtol=1e-5)
+    for _ in range(2):
+        output, loss = run(x, targets)
+        np.testing.assert_allclose(output.numpy(), np.diag(every), rtol=1e-5)
+        np.testing.assert_allclose(loss.item(), -np.diag(every).mean(), rtol=1e-5)
+    assert layer.predict(x).tolist() == every.argmax(axis=1).tolist()
+    for wrong in (-1, 9):
+        with pytest.raises(df.errors.IndexError):
+            run(x, targets * 0 + wrong)
+    with pytest.raises(df.errors.ShapeError, match=r"\(9, 4\), target \(3,\)"):
+        run(x, targets[:3])
+    with pytest.raises(ValueError, match="do not ascend within 1 to 8"):
+        nn.AdaptiveLogSoftmaxWithLoss(4, 9, [5, 2])
+
+
+def test_fractional_pooling_draws_its_windows(mode):
+    """Each result is an element of its image, at the place that is told; another call, others."""
+    layer = nn.FractionalMaxPool2d(2, output_ratio=(0.5, 0.75), return_indices=True)
+    run = df.function(layer, mode=mode)
+    x = df.random.normal((2, 3, 8, 8))
+    found = [run(x) for _ in range(3)]
+    for y, at in found:
+        assert y.shape == at.shape == (2, 3, 4, 6)
+        elements = x.reshape((2, 3, 64)).numpy()
+        np.testing.assert_array_equal(
+            np.take_along_axis(elements, at.numpy().reshape(2, 3, 24), axis=2).ravel(),
+            y.numpy().ravel(),
+        )
+    assert len({at.numpy().tobytes() for _, at in found}) == 3
+    with pytest.raises(df.errors.ShapeError, match="hold so many windows"):
+        nn.FractionalMaxPool2d(3, output_size=7)(x)
+    with pytest.raises(ValueError, match="one of them"):
+        nn.FractionalMaxPool2d(3)

@@ -49,7 +49,7 @@ def build(name: str, case: Case) -> torch.nn.Module:
     module = getattr(torch.nn, name)(*case.args, **kwargs)
     with torch.no_grad():
         for key, x in module.state_dict().items():
-            if key in ("weight", "pos_weight") and key in case.kwargs:
+            if key in ("weight", "pos_weight", "_random_samples") and key in case.kwargs:
                 continue
             if x.is_floating_point():
                 x += 0.2 * torch.randn(x.shape)

@@ -51,6 +51,10 @@ from dualflow.nn.functional.dropout import (
     dropout3d,
     feature_alpha_dropout,
 )
+from dualflow.nn.functional.fractional import (
+    fractional_max_pool2d,
+    fractional_max_pool3d,
+)
 from dualflow.nn.functional.losses import (
     binary_cross_entropy,
     gaussian_nll_loss,
@@ -179,6 +183,8 @@ __all__ = [
     "embedding_bag",
     "feature_alpha_dropout",
     "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
     "gaussian_nll_loss",
     "gelu",
     "glu",

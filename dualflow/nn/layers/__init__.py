@@ -32,6 +32,7 @@ from dualflow.nn.layers.activation import (
     Tanhshrink,
     Threshold,
 )
+from dualflow.nn.layers.adaptive import AdaptiveLogSoftmaxWithLoss
 from dualflow.nn.layers.attention import (
     MultiheadAttention,
 )
@@ -137,6 +138,8 @@ from dualflow.nn.layers.pooling import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
     LPPool1d,
     LPPool2d,
     LPPool3d,
@@ -190,6 +193,7 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
@@ -231,6 +235,8 @@ __all__ = [
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GELU",
     "GLU",
     "GRU",

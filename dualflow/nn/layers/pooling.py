@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
 from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn.module import Module
 
@@ -221,6 +222,69 @@ class LPPool2d(_LPPool):
 
 class LPPool3d(_LPPool):
     """The p-norm of each window of volumes; arguments as in `LPPool2d`."""
+
+    rank = 3
+
+
+class _FractionalMaxPool(Module):
+    """The largest value of windows at random distances."""
+
+    rank: int
+
+    def __init__(
+        self,
+        kernel_size: Extents,
+        output_size: Extents | None = None,
+        output_ratio: float | tuple[float, ...] | None = None,
+        return_indices: bool = False,  # noqa: FBT001, FBT002 - PyTorch's position
+        _random_samples: Any = None,
+    ) -> None:
+        if (output_size is None) == (output_ratio is None):
+            name = type(self).__name__
+            raise ValueError(f"{name}: give output_size or output_ratio, one of them")
+        self.kernel_size, self.output_size = kernel_size, output_size
+        self.output_ratio, self.return_indices = output_ratio, return_indices
+        self._random_samples = None
+        if _random_samples is not None:
+            self._random_samples = Variable(_random_samples, trainable=False)
+
+    def forward(self, x: Any) -> Any:
+        """(n, channels, ...) -> (n, channels, fewer, ...), and the indices when wanted."""
+        return (F.fractional_max_pool2d, F.fractional_max_pool3d)[self.rank - 2](
+            x,
+            self.kernel_size,
+            self.output_size,
+            self.output_ratio,
+            return_indices=self.return_indices,
+            _random_samples=self._random_samples,
+        )
+
+    def extra_repr(self) -> str:
+        size = f"output_ratio={self.output_ratio}"
+        return f"{self.kernel_size}, {size if self.output_size is None else self.output_size}"
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest value of windows at random distances, so that images shrink by any factor.
+
+    Args:
+        kernel_size: Extent of the window.
+        output_size: The wanted height and width.
+        output_ratio: Or their share of those of the image, below 1.
+        return_indices: Also tell where the values stood.
+        _random_samples: Numbers in [0, 1), (n, channels, 2), instead of new ones for each call.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.nn.FractionalMaxPool2d(2, output_ratio=0.7)(df.ones((1, 3, 10, 20))).shape
+        (1, 3, 7, 14)
+    """
+
+    rank = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The same for volumes; arguments as in `FractionalMaxPool2d`."""
 
     rank = 3
 

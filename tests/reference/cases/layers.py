@@ -158,6 +158,16 @@ LINEAR = {
         for m in ("mean", "sum", "max")
     ]
     + [case(integers(5, 3, high=4), args=(4, 3), kwargs={"mode": "mean", "padding_idx": 1})],
+    "AdaptiveLogSoftmaxWithLoss": [
+        case(normal(9, 8), integers(9, high=12), args=(8, 12, [4]), kwargs={"div_value": 2.0}),
+        case(normal(9, 8), integers(9, high=12), args=(8, 12, [3, 6]), kwargs={"div_value": 2.0}),
+        case(
+            normal(4),
+            np.array(7),
+            args=(4, 9, [2, 5]),
+            kwargs={"head_bias": True, "div_value": 1.5},
+        ),
+    ],
 }
 
 
@@ -229,6 +239,28 @@ UNPOOLS = {
     for rank, at in PLACES.items()
 }
 
+
+def fractional(x: np.ndarray[Any, Any], *settings: tuple[Any, dict[str, Any]]) -> list[Case]:
+    """Windows whose distances follow from given numbers."""
+    samples = uniform(*x.shape[:2], x.ndim - 2, seed=7)
+    return [case(x, args=(k,), kwargs={**more, "_random_samples": samples}) for k, more in settings]
+
+
+FRACTIONAL = {
+    "FractionalMaxPool2d": fractional(
+        IMAGE,
+        (2, {"output_size": (4, 3)}),
+        ((2, 3), {"output_ratio": 0.5}),
+        (1, {"output_size": (5, 1), "return_indices": True}),
+    ),
+    "FractionalMaxPool3d": fractional(
+        normal(2, 3, 6, 5, 7),
+        (2, {"output_size": (4, 3, 5)}),
+        ((3, 1, 2), {"output_ratio": (0.4, 0.9, 0.5)}),
+        (2, {"output_size": 3, "return_indices": True}),
+    ),
+}
+
 DROPOUTS = {
     name: [
         case(x, args=(0.5,), training=False),
@@ -253,6 +285,7 @@ LAYERS: dict[str, list[Case]] = {
     **{f"ConvTranspose{rank}d": transposed(rank) for rank in (1, 2, 3)},
     **{name: found for rank in (1, 2, 3) for name, found in pools(rank).items()},
     **UNPOOLS,
+    **FRACTIONAL,
     **NORMS,
     **DROPOUTS,
     **ACTIVATIONS,
