@@ -87,7 +87,7 @@ def is_compilable(optimizer: Any, gradients: Gradients) -> bool:
     watched = context.trace is not None or context.tapes or context.checker is not None
     if watched or not gradients or scoped.get().target != "cpu":
         return False
-    return type(optimizer).__module__.startswith(__package__)
+    return type(optimizer).__module__.startswith("dualflow.optim.")
 
 
 def form_of(optimizer: Any, parameters: list[Variable]) -> Form:

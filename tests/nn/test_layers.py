@@ -414,6 +414,9 @@ def test_adaptive_softmax_of_rare_classes(mode):
             run(x, targets * 0 + wrong)
     with pytest.raises(df.errors.ShapeError, match=r"\(9, 4\), target \(3,\)"):
         run(x, targets[:3])
+    before = layer.state_dict()
+    layer.reset_parameters()
+    assert all((x != before[key]).any() for key, x in layer.state_dict().items())
     with pytest.raises(ValueError, match="do not ascend within 1 to 8"):
         nn.AdaptiveLogSoftmaxWithLoss(4, 9, [5, 2])
 

@@ -22,7 +22,7 @@ from jit.errors import ShapeError
 from jit.types import format_shape, int64, product
 
 
-def _starts(sample: Tensor, extent: int, count: int, window: int) -> Tensor:
+def _starts(sample: Tensor, extent: Any, count: int, window: int) -> Tensor:
     """Where windows begin along an axis, for numbers in [0, 1): one more axis, of `count` places.
 
     They are about `(extent - window) / (count - 1)` apart, and the last one ends at the edge.
@@ -37,7 +37,7 @@ def _starts(sample: Tensor, extent: int, count: int, window: int) -> Tensor:
 
 
 def _places(
-    samples: Tensor, extents: Sequence[int], sizes: Sequence[int], window: Sequence[int]
+    samples: Tensor, extents: Sequence[Any], sizes: Sequence[int], window: Sequence[int]
 ) -> Tensor:
     """The flat index of each element of each window: (N, C, windows, elements of a window)."""
     rank = len(extents)
