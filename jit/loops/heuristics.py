@@ -9,6 +9,8 @@ from jit.loops.schedule_vectorize import vectorize_each
 from jit.loops.simplify import hoist, simplify
 from jit.target import Target
 
+SHORT = 4  # turns of a loop that are written out
+
 
 def scheduled(kernel: Kernel, target: Target) -> Kernel:
     """`kernel` with its lanes as vectors, short loops over registers unrolled, and tidied up."""
@@ -20,7 +22,8 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
     most = target.lanes(itemsize(kernel))
     lanes = {s.var.hint: wide(s, most) for s in loops(kernel, LANE)}
     kernel = vectorize_each(kernel, lanes)
-    short = [s for s in loops(kernel, LANE) if trips(s) is not None and touches_registers(s)]
+    short = [s for s in loops(kernel, LANE) if touches_registers(s) or is_short(s)]
+    short = [s for s in short if trips(s) is not None]
     return hoist(written_out(kernel, *{s.var.hint for s in (*short, *loops(kernel, TILE))}))
 
 
@@ -59,6 +62,15 @@ def trips(loop: For) -> int | None:
     if isinstance(loop.start, Lit) and isinstance(loop.stop, Lit):
         return int(loop.stop.value) - int(loop.start.value)
     return None
+
+
+def is_short(loop: For) -> bool:
+    """Whether a loop copies a few vectors: jumps would take longer than that."""
+    count, body = trips(loop), loop.body
+    if count is None or not all(isinstance(s, Let | Load | Store) for s in body):
+        return False
+    some = any(isinstance(s, Let) and is_function(s) for s in body)
+    return not some and count // loop.step <= SHORT and count % loop.step == 0
 
 
 def touches_registers(loop: For) -> bool:

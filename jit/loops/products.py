@@ -27,13 +27,13 @@ from jit.forms.tasks import ProductTask
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.nests import Naive
-from jit.loops.tiles import Tiling, choose
+from jit.loops.tiles import ROWS, Tiling, choose
 from jit.target import Target
 from jit.types import product
 
 SHORT = 8  # cost of an epilogue up to which it works on the accumulators
 SHARE = 0.2  # of the time of an addition that a multiply-add of a tile takes
-ROWS = 192  # rows of an item, at most: their totals stay in the first cache
+WRITTEN_OUT = 3  # inner indices that follow each other without a jump, at most: a row of a filter
 
 
 class ProductNest:
@@ -202,7 +202,7 @@ class ProductNest:
         acc = self.alloc("acc", height * width, "register")
         with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
             w.store(acc, k, w.number(0, VType(acc.dtype)))
-        with self._inner(chain):
+        with self._inner(chain, self._short_turns()):
             columns = self.alloc("b", width, "register")
             with w.loop(index(0), index(width), hint=self.hint("lane")) as n:
                 w.store(columns, n, self._column_value(n, panel, chain))
@@ -228,16 +228,28 @@ class ProductNest:
         return self.w.let("add", self.w.let("multiply", a, b), c)
 
     @contextmanager
-    def _inner(self, chain: tuple[Operand, Operand]) -> Iterator[None]:
-        """The indices of a chain, in row-major order."""
+    def _inner(self, chain: tuple[Operand, Operand], written_out: int = 0) -> Iterator[None]:
+        """The indices of a chain, in row-major order; so many of the last loops without a jump."""
         w = self.w
-        if self.cut is None:
-            with self.every(self.turns, "k"):
-                yield
-            return
-        with w.loop(*chain, hint=self.hint("k")) as k, self.bound([self.cut], [k]):
-            with self.every(self.turns, "k"):
-                yield
+        looped = len(self.turns) - written_out
+        with ExitStack() as stack:
+            if self.cut is not None:
+                k = stack.enter_context(w.loop(*chain, hint=self.hint("k")))
+                stack.enter_context(self.bound([self.cut], [k]))
+            stack.enter_context(self.every(self.turns[:looped], "k"))
+            stack.enter_context(self.every(self.turns[looped:], TILE))
+            yield
+
+    def _short_turns(self) -> int:
+        """How many of the last letters of whole turns have few indices together."""
+        count, size = 0, 1
+        for letter in reversed(self.turns):
+            assert isinstance(letter.extent, int)
+            size *= letter.extent
+            if size > WRITTEN_OUT:
+                break
+            count += 1
+        return count
 
     def _row_value(self, row: Operand, m: Operand) -> Operand:
         """The element of row number `m` of the tile, at the current inner index."""

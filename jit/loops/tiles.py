@@ -20,6 +20,8 @@ HEIGHTS = range(1, 15)
 WIDTHS = range(1, 9)  # in vectors
 COPY, GATHER = 3.0, 1.5  # cycles to pack a vector that lies in a row; an element that does not
 PACKED_ROWS = 24  # from so many rows on, packing the columns pays by itself
+ROWS = 192  # rows for which columns are packed once, at most: their totals stay in the first cache
+NEAR = 64  # elements from one inner index to the next, for columns that are read where they lie
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
         m, n, k, times = (
             max(1, extent_hint(x)) for x in (size_of(rows), total, size_of(c.inner), size_of(outer))
         )
-        packs = not in_place or m >= PACKED_ROWS
+        packs = not in_place or (m >= PACKED_ROWS and not lies_near(c, 1 - row_operand))
         copying = 0.0 if not packs else COPY if in_place else GATHER * wide
+        copying *= -(-m // ROWS)
         storing = stores(c, rows, columns)
         for height in HEIGHTS:
             for vectors in WIDTHS:
@@ -137,6 +140,15 @@ def reads_in_place(c: Contraction, operand: int, columns: Sequence[Letter]) -> b
     if access is None or not columns or access.value.dtype != c.dtype:
         return False
     return same(step_of(linear(access.value.shape, access.at), columns[-1]) or 0, 1)
+
+
+def lies_near(c: Contraction, operand: int) -> bool:
+    """Whether neighbouring inner indices lie near each other in memory, as in an image."""
+    access = plain(c.elements[operand])
+    if access is None or not c.inner:
+        return False
+    step = step_of(linear(access.value.shape, access.at), c.inner[-1])
+    return isinstance(step, int) and abs(step) <= NEAR
 
 
 def cycles(m: int, n: int, tile: tuple[int, int, int, int], copying: float) -> float:
