@@ -26,6 +26,7 @@ from jit.loops.chains import ChainNest
 from jit.loops.folds import BlockNest, ColumnNest, PartsNest, RowNest
 from jit.loops.gpu_products import GpuProductNest
 from jit.loops.nests import MapNest, Naive, Nest
+from jit.loops.packed import PackedNest, packs
 from jit.loops.panels import Panels
 from jit.loops.patches import PatchNest
 from jit.loops.products import ProductNest
@@ -173,6 +174,8 @@ class Planner:
         nest = ProductNest(*given)
         if streams(nest):
             nest = StreamNest(*given)
+        elif packs(nest):
+            nest = PackedNest(*given)
         return nest.build(label)
 
     def _launch_chain(self, chain: Chain) -> None:

@@ -26,6 +26,7 @@ from jit.loops.ir import (
     Lit,
     Load,
     Operand,
+    Prefetch,
     Statement,
     Store,
     Sync,
@@ -79,6 +80,7 @@ class Code:
             If: self._if,
             Alloc: self._alloc,
             Check: self._check,
+            Prefetch: self._prefetch,
             Sync: self._sync,
             Exchange: self._exchange,
         }
@@ -234,6 +236,15 @@ class Code:
         self.lines.append(template.format(failed, *operands))
         with self._branch(failed):
             self._failed()
+
+    def _prefetch(self, s: Prefetch) -> None:
+        type_ = spell.MEMORY[s.buffer.dtype.char]
+        pointer, rest = self._address(s.buffer, s.index)
+        name = self._fresh("%p")
+        self.lines += [
+            f"{name} = getelementptr {type_}, ptr {pointer}, i64 {rest}",
+            f"call void @llvm.prefetch(ptr {name}, i32 0, i32 3, i32 1)",
+        ]
 
     def _failed(self) -> None:
         # Several threads may store the same: atomic, at no cost.

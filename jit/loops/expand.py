@@ -20,6 +20,7 @@ from jit.loops.ir import (
     Lit,
     Load,
     Operand,
+    Prefetch,
     Statement,
     Store,
     Var,
@@ -184,6 +185,8 @@ class _Expansion:
                 return replace(statement, condition=new(condition))
             case Check(condition=condition, mask=mask):
                 return replace(statement, condition=new(condition), mask=mask and new(mask))
+            case Prefetch(index=at):
+                return replace(statement, index=new(at))
             case Exchange(value=value, thread=thread):
                 return replace(statement, value=new(value), thread=new(thread))
             case _:

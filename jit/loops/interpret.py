@@ -24,6 +24,7 @@ from jit.loops.ir import (
     Lit,
     Load,
     Operand,
+    Prefetch,
     Statement,
     Store,
     VType,
@@ -94,6 +95,7 @@ class Run:
             If: self._if,
             Alloc: self.alloc,
             Check: self._check,
+            Prefetch: lambda _: None,
         }
 
     def item(self, item: int) -> None:

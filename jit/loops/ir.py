@@ -18,6 +18,7 @@ machine registers. The text of a kernel (`str(kernel)`) is this grammar, where `
               | "if" operand "{" statement... "}"
               | "alloc" NAME ":" DTYPE "[" INT "]" scope
               | "check" operand ("where" operand)?                    false: the launch has failed
+              | "prefetch" place                                      soon it will be loaded
               | "sync" INT                                            threads wait for each other
               | VAR ":" type "=" "exchange" "(" operand "," operand ")"
     place     = NAME "[" operand "]" ("where" operand ("else" operand)?)?
@@ -195,6 +196,14 @@ class Check:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Prefetch:
+    """Says that what lies around buffer[index] will be loaded soon; the index may be outside."""
+
+    buffer: Buffer
+    index: Operand
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Sync:
     """Each `threads` neighbours wait for each other: what one has stored, the others load then."""
 
@@ -213,7 +222,7 @@ class Exchange:
     thread: Operand
 
 
-Statement: TypeAlias = "Let | Load | Store | For | If | Alloc | Check | Sync | Exchange"
+Statement: TypeAlias = "Let | Load | Store | For | If | Alloc | Check | Prefetch | Sync | Exchange"
 BLOCKS = (For, If)  # what has a body
 
 
@@ -278,6 +287,8 @@ def operands(statement: Statement) -> tuple[Operand, ...]:
             return (condition,)
         case Check(condition=condition, mask=mask):
             return tuple(x for x in (condition, mask) if x is not None)
+        case Prefetch(index=at):
+            return (at,)
         case Exchange(value=value, thread=thread):
             return value, thread
         case _:

@@ -75,13 +75,11 @@ class ProductNest:
         each = self._rows_of_an_item()
         row_blocks = -(-self.rows // each)
         outer = [letter.extent for letter in t.outer]
-        self.grid = product([*outer, strips, row_blocks])
-        *at, strip, block = decoded(w, self.item, [*outer, strips, row_blocks])
+        parts = self._parts(strips, row_blocks)
+        self.grid = product([*outer, *parts])
+        *at, first, second = decoded(w, self.item, [*outer, *parts])
         with self.bound(t.outer, at):
-            self.first_column = w.let("multiply", strip, index(t.width))
-            start = w.let("multiply", block, index(each))
-            stop = w.least_of(w.let("add", start, index(each)), w.at(self.rows))
-            self._by_width(start, stop, each)
+            self._item(first, second, each)
         kernel = Kernel(
             name,
             tuple(w.buffers.values()),
@@ -98,6 +96,21 @@ class ProductNest:
         for s in self.grid.symbols() if isinstance(self.grid, Dim) else ():
             self.w.size(s.name)
         return self.w.sizes
+
+    def _parts(self, strips: Extent, row_blocks: Extent) -> list[Extent]:
+        """How many items there are, in two directions."""
+        return [strips, row_blocks]
+
+    def _item(self, first: Operand, second: Operand, each: int) -> None:
+        """An item, by its place in both directions."""
+        self.first_column = self.w.let("multiply", first, index(self.tiling.width))
+        self._by_width(*self._rows_of(second, each), each)
+
+    def _rows_of(self, block: Operand, each: int) -> tuple[Operand, Operand]:
+        """The first row of a block, and the one behind its last."""
+        w = self.w
+        start = w.let("multiply", block, index(each))
+        return start, w.least_of(w.let("add", start, index(each)), w.at(self.rows))
 
     def _rows_of_an_item(self) -> int:
         height = self.tiling.height
@@ -135,10 +148,7 @@ class ProductNest:
         self, start: Operand, stop: Operand, each: int, width: int, count: int | None
     ) -> None:
         """One strip of columns: `count` of them, in tiles of `width`; None: fewer than that."""
-        self.width, self.count = width, count
-        self.height = (
-            self.tiling.height if width == self.tiling.width else self.tiling.narrow_height
-        )
+        self._take_width(width, count)
         w, several = self.w, self.cut is not None
         apart = several or sum(task.cost for task in self.group.tasks[1:]) > SHORT
         size = self._room(each) * width
@@ -151,9 +161,17 @@ class ProductNest:
             for height, row in self._row_tiles(start, stop, each):
                 self._tile(height, row, start, (first, last), panel, totals)
         if totals is not None:
-            self.rows_masked = False
-            with w.loop(start, stop, hint=self.hint("rows")) as row:
-                self._epilogue(1, row, totals, w.let("subtract", row, start))
+            self._epilogue_of_rows(start, stop, totals)
+
+    def _take_width(self, width: int, count: int | None) -> None:
+        t = self.tiling
+        self.width, self.count = width, count
+        self.height = t.height if width == t.width else t.narrow_height
+
+    def _epilogue_of_rows(self, start: Operand, stop: Operand, totals: Buffer) -> None:
+        self.rows_masked = False
+        with self.w.loop(start, stop, hint=self.hint("rows")) as row:
+            self._epilogue(1, row, totals, self.w.let("subtract", row, start))
 
     @contextmanager
     def _chains(self) -> Iterator[tuple[Operand, Operand]]:
@@ -203,41 +221,65 @@ class ProductNest:
         with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
             w.store(acc, k, w.number(0, VType(acc.dtype)))
         with self._inner(chain, self._short_turns()):
-            columns = self.alloc("b", width, "register")
-            with w.loop(index(0), index(width), hint=self.hint("lane")) as n:
-                w.store(columns, n, self._column_value(n, panel, chain))
-            with self.tiled(height) as m:  # row by row: one row's element is live at a time
-                value = self._row_value(row, m)
-                first = w.let("multiply", m, index(width))
-                with w.loop(index(0), index(width), hint=self.hint("lane")) as n:
-                    at = w.let("add", first, n)
-                    w.store(acc, at, self._fma(value, w.load(columns, n), w.load(acc, at)))
+            self._multiply(height, row, panel, acc)
         if totals is None:
             self._epilogue(height, row, acc, index(0), is_tile=True)
             return
-        offset = w.let("multiply", w.let("subtract", row, start), index(width))
+        offset = self._total(w.let("subtract", row, start))
         with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
             at, made = w.let("add", offset, k), w.load(acc, k)
             if self.cut is not None:
                 made = w.let("add", w.load(totals, at), made)
             w.store(totals, at, made)
 
+    def _multiply(self, height: int, row: Operand, panel: Buffer | None, acc: Buffer) -> None:
+        """Adds the products of one inner index."""
+        w, width = self.w, self.width
+        columns = self.alloc("b", width, "register")
+        with w.loop(index(0), index(width), hint=self.hint("lane")) as n:
+            w.store(columns, n, self._column_value(n, panel))
+        with self.tiled(height) as m:  # row by row: one row's element is live at a time
+            value = self._row_value(row, m)
+            first = w.let("multiply", m, index(width))
+            with w.loop(index(0), index(width), hint=self.hint("lane")) as n:
+                at = w.let("add", first, n)
+                w.store(acc, at, self._fma(value, w.load(columns, n), w.load(acc, at)))
+
+    def _total(self, row: Operand) -> Operand:
+        """Where the totals of a row begin; rows are counted from the first one of the item."""
+        return self.w.let("multiply", row, index(self.width))
+
     def _fma(self, a: Operand, b: Operand, c: Operand) -> Operand:
         if c.type.dtype.kind == "f":
             return self.w.let("fma", a, b, c)
         return self.w.let("add", self.w.let("multiply", a, b), c)
 
+    # ----- inner indices -----
+
     @contextmanager
     def _inner(self, chain: tuple[Operand, Operand], written_out: int = 0) -> Iterator[None]:
         """The indices of a chain, in row-major order; so many of the last loops without a jump."""
+        letters = self._letters(chain)
+        with self._looped(letters[: len(letters) - written_out]):
+            with self.every(self.turns[len(self.turns) - written_out :], TILE):
+                yield
+
+    def _letters(self, chain: tuple[Operand, Operand]) -> Sequence[tuple[Letter, Operand, Operand]]:
+        """The letters of a chain, each with its first index and the one behind its last."""
+        turns = [(x, index(0), self.w.at(x.extent)) for x in self.turns]
+        return turns if self.cut is None else [(self.cut, *chain), *turns]
+
+    @contextmanager
+    def _looped(self, letters: Sequence[tuple[Letter, Operand, Operand]]) -> Iterator[None]:
+        """Nested loops over letters, counted from the first index of each."""
         w = self.w
-        looped = len(self.turns) - written_out
         with ExitStack() as stack:
-            if self.cut is not None:
-                k = stack.enter_context(w.loop(*chain, hint=self.hint("k")))
-                stack.enter_context(self.bound([self.cut], [k]))
-            stack.enter_context(self.every(self.turns[:looped], "k"))
-            stack.enter_context(self.every(self.turns[looped:], TILE))
+            for letter, first, last in letters:
+                count = w.let("subtract", last, first)
+                k = stack.enter_context(w.loop(index(0), count, hint=self.hint("k")))
+                if letter is self.cut:
+                    self.turn = k
+                stack.enter_context(self.bound([letter], [w.let("add", first, k)]))
             yield
 
     def _short_turns(self) -> int:
@@ -253,19 +295,23 @@ class ProductNest:
 
     def _row_value(self, row: Operand, m: Operand) -> Operand:
         """The element of row number `m` of the tile, at the current inner index."""
+        return self._row_element(self._row_position(row, m, self.w.at(self.rows - 1)))
+
+    def _row_position(self, row: Operand, m: Operand, last: Operand) -> Operand:
+        """Row number `m` of a tile. Rows behind the last one read it again, and are not stored."""
+        position = self.w.let("add", row, m)
+        return self.w.least_of(position, last) if self.rows_masked else position
+
+    def _row_element(self, position: Operand) -> Operand:
+        """The element of a row at the current inner index."""
         w, t = self.w, self.tiling
-        position = w.let("add", row, m)
-        if self.rows_masked:  # rows behind the last one read it again, and are not stored
-            position = w.least_of(position, w.at(self.rows - 1))
         with self.bound(t.rows, decoded(w, position, [x.extent for x in t.rows])):
             return w.cast(w.emit(self.c.elements[t.row_operand]), self.c.dtype)
 
-    def _column_value(
-        self, n: Operand, panel: Buffer | None, chain: tuple[Operand, Operand]
-    ) -> Operand:
+    def _column_value(self, n: Operand, panel: Buffer | None) -> Operand:
         w = self.w
         if panel is not None:
-            return w.load(panel, w.let("add", self._panel_row(chain[0]), n))
+            return w.load(panel, w.let("add", self._panel_row(), n))
         return self._column_element(n)
 
     def _column_element(self, n: Operand) -> Operand:
@@ -285,7 +331,7 @@ class ProductNest:
         length = self.chain * self._turn() if self.cut is not None else self._turn()
         panel = self.alloc("panel", length * self.width, "stack")
         with self._inner((first, last)):
-            at = self._panel_row(first)
+            at = self._panel_row()
             self._blank(panel, at)
             with self._columns() as n:
                 w.store(panel, w.let("add", at, n), self._column_element(n))
@@ -315,15 +361,14 @@ class ProductNest:
         assert isinstance(size, int)
         return size
 
-    def _panel_row(self, first: Operand) -> Operand:
+    def _panel_row(self) -> Operand:
         """Where the packed row of the current inner index begins."""
         w, width = self.w, self.width
         position = linear([x.extent for x in self.turns], [x.at for x in self.turns])
         at = w.let("multiply", w.at(position), index(width))
         if self.cut is None:
             return at
-        turn = w.let("subtract", w.at(self.cut.at), first)
-        return w.let("add", w.let("multiply", turn, index(self._turn() * width)), at)
+        return w.let("add", w.let("multiply", self.turn, index(self._turn() * width)), at)
 
     # ----- what happens to the results -----
 
@@ -340,8 +385,10 @@ class ProductNest:
             stack.enter_context(
                 self.bound(t.rows, decoded(w, position, [x.extent for x in t.rows]))
             )
-            rows = m if is_tile else w.let("add", offset, m)
-            first = w.let("multiply", rows, index(width))
+            if is_tile:
+                first = w.let("multiply", m, index(width))
+            else:
+                first = self._total(w.let("add", offset, m))
             n = stack.enter_context(self._columns())
             column = w.let("add", self.first_column, n)
             stack.enter_context(

@@ -25,6 +25,7 @@ from jit.loops.ir import (
     Lit,
     Load,
     Operand,
+    Prefetch,
     Statement,
     Store,
     Sync,
@@ -41,6 +42,7 @@ METHODS: dict[type, str] = {
     If: "when",
     Alloc: "alloc",
     Check: "check",
+    Prefetch: "prefetch",
     Sync: "sync",
     Exchange: "exchange",
 }
@@ -231,6 +233,11 @@ class Rewrite:
                 return
             mask = None
         self.body.append(Check(condition, mask))
+
+    def prefetch(self, s: Prefetch) -> None:
+        """Copies a request."""
+        buffer = self.buffers.get(s.buffer, s.buffer)
+        self.body.append(Prefetch(buffer, self.operand(s.index)))
 
     def sync(self, s: Sync) -> None:
         """Copies a wait."""

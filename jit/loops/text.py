@@ -22,6 +22,7 @@ from jit.loops.ir import (
     Lit,
     Load,
     Operand,
+    Prefetch,
     Statement,
     Store,
     Sync,
@@ -108,6 +109,7 @@ class _Printer:
             If: self._if,
             Alloc: self._alloc,
             Check: self._check,
+            Prefetch: lambda s: f"prefetch {self._place(s.buffer, s.index, None)}",
             Sync: lambda sync: f"sync {sync.threads}",
             Exchange: self._exchange,
         }

@@ -24,6 +24,7 @@ from jit.loops.ir import (
     Lit,
     Load,
     Operand,
+    Prefetch,
     Statement,
     Store,
     Sync,
@@ -83,6 +84,7 @@ class _Verifier:
             If: self._if,
             Alloc: self._alloc,
             Check: _check,
+            Prefetch: self._prefetch,
             Sync: self._sync,
             Exchange: self._exchange,
         }
@@ -158,6 +160,12 @@ class _Verifier:
     def _store(self, store: Store) -> None:
         self._place(store, store.value.type)
         _demand(store.buffer.access != "in", "the buffer is for input only")
+
+    def _prefetch(self, s: Prefetch) -> None:
+        buffer, at = s.buffer, s.index
+        _demand(buffer in self.scope, "buffer {} is no parameter", buffer.name)
+        _demand(buffer.scope == "param", "the buffer is of scope {}", buffer.scope)
+        _demand(at.type == INDEX, "the index is {}, not {}", at.type, INDEX)
 
     def _place(self, access: Load | Store, type_: VType) -> None:
         """A place for lanes of `type_`."""

@@ -21,6 +21,7 @@ from jit.loops.ir import (
     Lit,
     Load,
     Operand,
+    Prefetch,
     Statement,
     Store,
     Var,
@@ -125,6 +126,10 @@ class Writer:
         buffer = Buffer(name, dtype, scope, "inout", size)
         self.body.append(Alloc(buffer))
         return buffer
+
+    def prefetch(self, buffer: Buffer, at: Operand) -> None:
+        """Asks for the memory around an element, which need not be one."""
+        self.body.append(Prefetch(buffer, at))
 
     def check(self, condition: Operand, mask: Operand | None = None) -> None:
         """Demands that `condition` holds."""

@@ -8,11 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jit.dims import symbol
+from jit.forms import contraction
 from jit.ir.graph import Graph
 from jit.ir.op import OpDef
-from jit.loops import products
+from jit.loops import packed, products
+from jit.loops.fma import fma
+from jit.loops.ir import Prefetch
 from jit.types import TensorType, float32
-from tests.jit.stages import Stages
+from tests.jit.stages import Stages, bits
 from tests.jit.toy import OPS
 
 MATMUL = OpDef(
@@ -23,23 +26,33 @@ MATMUL = OpDef(
 )
 
 
-def product(m, k, n, epilogue):
+TURNED = OpDef(
+    name="turned_matmul",
+    evaluate=lambda xp, x, y: xp.matmul(x.T, y),
+    infer=lambda x, y: x.with_shape((x.shape[1], y.shape[1])),
+    lower=lambda form, x, y: form.contract("km,kn->mn", x, y),
+)
+
+
+def product(m, k, n, epilogue, *, turned=False):
     """A graph of one product, and one op behind it where that is asked for."""
     graph = Graph("product")
-    x, y = (graph.input(TensorType(s, float32), t) for s, t in (((m, k), "x"), ((k, n), "y")))
-    value = graph.add(MATMUL, (x, y), {})[0]
+    left = (k, m) if turned else (m, k)
+    x, y = (graph.input(TensorType(s, float32), t) for s, t in ((left, "x"), ((k, n), "y")))
+    value = graph.add(TURNED if turned else MATMUL, (x, y), {})[0]
     graph.outputs = [graph.add(OPS["tanh"], (value,), {})[0] if epilogue else value]
     return graph
 
 
-def agree(graph, shapes, epilogue):
+def agree(graph, shapes, epilogue, *, turned=False):
     """Every access of the loops stays inside of its buffer, and the values are right."""
     generator = np.random.default_rng(0)
     arrays = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
     stages = Stages(graph)
     for stage in ("scheduled", "native"):
         (found,) = stages.run(stage, arrays)
-        wanted = np.tanh(arrays[0] @ arrays[1]) if epilogue else arrays[0] @ arrays[1]
+        wanted = (arrays[0].T if turned else arrays[0]) @ arrays[1]
+        wanted = np.tanh(wanted) if epilogue else wanted
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -65,4 +78,38 @@ def test_products_of_any_extents_stay_inside_of_their_buffers(monkeypatch, data)
     ]
     m, k, n = sizes
     epilogue = data.draw(st.booleans())
-    agree(product(*extents, epilogue), ((m, k), (k, n)), epilogue)
+    agree(product(*extents, epilogue=epilogue), ((m, k), (k, n)), epilogue)
+
+
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_products_that_caches_do_not_hold_stay_inside_of_their_buffers(monkeypatch, data):
+    """With short chains and small items, so that small products have several of both."""
+    for name, value in {"LEAST": 1, "COLUMNS": 32, "FEWEST_STRIPS": 1}.items():
+        monkeypatch.setattr(packed, name, value)
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", data.draw(st.sampled_from([2, 5])))
+    monkeypatch.setattr(products, "ROWS", data.draw(st.sampled_from([8, 20])))
+    m, k, n = [data.draw(st.integers(low, high)) for low, high in ((2, 30), (6, 9), (17, 50))]
+    varies, turned, epilogue = [data.draw(st.booleans()) for _ in range(3)]
+    graph = product(symbol("m", hint=20) if varies else m, k, n, epilogue, turned=turned)
+    agree(graph, ((k, m) if turned else (m, k), (k, n)), epilogue, turned=turned)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_large_products_are_read_ahead_and_each_sum_is_one_chain_after_the_other(turned):
+    m, k, n = 261, 300, 83
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
+    stages = Stages(product(m, k, n, epilogue=False, turned=turned))
+    (kernel,) = stages.kernels
+    assert any(isinstance(s, Prefetch) for s in kernel.statements())
+    (found,) = stages.run("native", [np.ascontiguousarray(x.T) if turned else x, y])
+    wanted = np.full((m, n), -0.0, np.float32)
+    for first in range(0, k, contraction.CONTRACT_BLOCK):
+        total = np.zeros((m, n), np.float32)
+        for j in range(first, min(k, first + contraction.CONTRACT_BLOCK)):
+            total = fma(*np.broadcast_arrays(x[:, j : j + 1], y[j], total))
+        wanted += total
+    assert bits(found) == bits(wanted)
