@@ -43,25 +43,27 @@ class Sweep:
         self._collect()
 
     def _collect(self) -> None:
-        stack = list(self.targets)
-        visited: set[Record] = set()
+        stack, outputs, inside, trace = [*self.targets], self.outputs, self.inside, context.trace
         while stack:
             tensor = stack.pop()
-            record = getattr(tensor, "record", None)
-            if record is None:
+            node = getattr(tensor, "record", None)
+            if node is None:
                 continue
-            if record.__class__ is Leaf:
-                self.leaves[record] = tensor
+            index = 0
+            if node.__class__ is Leaf:
+                self.leaves[node] = tensor
                 continue
-            node, index = (record.bundle, record.index) if record.__class__ is Pick else (record, 0)
-            if not self.inside(node):
+            if node.__class__ is Pick:
+                node, index = node.bundle, node.index
+            known = outputs.get(node)
+            if known is not None:
+                known[index] = tensor
                 continue
-            self.outputs.setdefault(node, {})[index] = tensor
-            if node in visited:
+            if not inside(node):
                 continue
-            visited.add(node)
-            if context.trace is not None:
-                context.trace.swept(node)
+            outputs[node] = {index: tensor}
+            if trace is not None:
+                trace.swept(node)
             if node.inputs is None:
                 self._meet_released(node)
                 continue

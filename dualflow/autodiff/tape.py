@@ -105,8 +105,11 @@ class GradientTape:
 
     def covers(self, record: Record) -> bool:
         """Whether `record` was made while this tape recorded."""
-        tick = record.tick
-        return any(first < tick and (last is None or tick < last) for first, last in self._spans)  # type: ignore[operator]
+        tick, spans = record.tick, self._spans
+        if len(spans) == 1:  # nearly always
+            ((first, last),) = spans
+            return first < tick and (last is None or tick < last)
+        return any(first < tick and (last is None or tick < last) for first, last in spans)  # type: ignore[operator]
 
     @contextmanager
     def stop_recording(self) -> Iterator[None]:

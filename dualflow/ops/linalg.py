@@ -115,21 +115,29 @@ QUICK = DTYPES_OF["floating"] - {*HALVES}
 
 
 def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
-    """The product of two concrete matrices that need no conversion; None for all others."""
+    """The product of concrete matrices or vectors that need no conversion; None for all others."""
     a, b = x1.raw, x2.raw
-    if not (a.__class__ is b.__class__ is ndarray and a.ndim == b.ndim == 2):
+    if not (a.__class__ is b.__class__ is ndarray and 1 <= a.ndim <= 2 and 1 <= b.ndim <= 2):
         return None
-    if a.dtype is not b.dtype or a.dtype not in QUICK:
+    if a.dtype is not b.dtype or a.dtype not in QUICK or a.shape[-1] != b.shape[0]:
         return None
+    watched, shape = x1.record is not None or x2.record is not None, None
+    if a.ndim == 1 or b.ndim == 1:
+        shape = (*a.shape[:-1], *b.shape[1:])
+        if watched:  # three ops have records
+            x1 = x1 if a.ndim == 2 else reshape(x1, (1, a.size))
+            product = quick_product(x1, x2 if b.ndim == 2 else reshape(x2, (b.size, 1)))
+            return None if product is None else reshape(product, shape)
+        a = a if a.ndim == 2 else a.reshape((1, a.size))
+        b = b if b.ndim == 2 else b.reshape((b.size, 1))
     found = computed(_matmul, (a, b), NO_ATTRS)
     try:
         data = context.run(numpy_matmul, a, b) if found is None else found[0]
     except ValueError:  # what follows says what is wrong
         return None
     y = new_tensor(Tensor)
-    y.raw = data
+    y.raw = data if shape is None else data.reshape(shape)
     y.symbol = None
-    watched = x1.record is not None or x2.record is not None
     y.record = new_record(_matmul, (x1, x2), NO_ATTRS) if watched else None
     return y
 

@@ -130,35 +130,37 @@ class Outline:
 
     def _note(self, record: Record) -> bool:
         """Appends what a record is; whether words can say it."""
-        op, words = record.op, self.words
+        op, words, places = record.op, self.words, self._places
         if op.__class__ is not Op or registry.get(op.name) is not op:
             return False  # made for one call, with rules of its own
         words.append(op)
         if record.attrs:
             words.append(spelled(record.attrs))
-        places = self._places
         for x in record.inputs or ():
             if x.__class__ is Tensor:
                 place = places.get(id(x))
                 words.append(self._place(x) if place is None else place)
             else:
                 words.append((x.__class__, repr(x)))
+        numbers = self._numbers
         for index, y in self.sweep.outputs[record].items():
-            self._numbers[y.record] = len(self._numbers)
-            words.append(index)
-            words.append(self._place(y))
+            numbers[y.record] = len(numbers)
+            words += (index, self._place(y))
         return True
 
     def _place(self, x: Tensor) -> int:
         """The number of a tensor that is met for the first time."""
-        place = self._places[id(x)] = len(self.tensors)
-        self.tensors.append(x)
-        array, record = x.raw, x.record
+        tensors, array, record = self.tensors, x.raw, x.record
+        place = self._places[id(x)] = len(tensors)
+        tensors.append(x)
         if array is None:  # it stands for a batch of examples
             self.symbolic = True
             return place
-        number = None if record is None else self._numbers.get(record)
-        mark = self.wanted.setdefault(record, len(self.wanted)) if record in self._asked else None
+        number = mark = None
+        if record is not None:
+            number = self._numbers.get(record)
+            if record in self._asked:
+                mark = self.wanted.setdefault(record, len(self.wanted))
         self.words += (array.dtype, array.shape, number, mark)
         return place
 
