@@ -108,7 +108,7 @@ class GradientTape:
         tick, spans = record.tick, self._spans
         if len(spans) == 1:  # nearly always
             ((first, last),) = spans
-            return first < tick and (last is None or tick < last)
+            return first < tick and (last is None or tick < last)  # type: ignore[operator]
         return any(first < tick and (last is None or tick < last) for first, last in spans)  # type: ignore[operator]
 
     @contextmanager
