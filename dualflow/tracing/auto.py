@@ -1,6 +1,6 @@
 """`mode="auto"`: the two modes are measured on the program's own calls, and the faster one serves.
 
-The first calls of a kind run in Python, which tells what one takes there. A kind is recorded as
+The first calls run in Python, which tells what one takes there. A kind of calls is recorded as
 soon as what that would save, over the calls that are likely to come, is more than what a recording
 is likely to take: at once for all but very short or very rare calls. Then the graph is timed. A
 mode that is clearly faster is taken at once; else a few calls of each are timed in turn. Now and
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -34,7 +35,7 @@ PLAIN = LEAVES - {np.ndarray}  # arguments that Python may be given as they are
 AHEAD = 1000  # calls that a function is likely to be given, at least; else as many as it was
 LIKELY, LOADING = 0.05, 0.1  # seconds that a function's first recording takes; a process' first
 SAVED = 0.5  # share of Python's time that a graph is likely to save, before one was measured
-LEAST = 2  # calls in Python before a recording: the first one makes eager's own kernels
+LEAST = 2  # calls in Python before the first recording: the first one makes eager's own kernels
 CLEAR, SEEN = 2.0, 2  # times slower that is clear after so many calls of each mode
 SAMPLES = 7  # calls of each mode before one is chosen that is not clear; the median counts
 KEPT = 9  # and of those measured later the latest
@@ -56,6 +57,7 @@ class Measured:
         look: The call that looks at the mode that was not chosen.
         unserved: Calls in a row that had to be recorded.
         recorded: Whether there is a recording for them, or was to be one.
+        assumed: What a call is taken to last in Python until one was timed, as others do; or None.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {EAGER: [], GRAPH: []})
@@ -64,6 +66,7 @@ class Measured:
     look: int = 0
     unserved: int = 0
     recorded: bool = False
+    assumed: float | None = None
 
     def add(self, mode: str, seconds: float) -> None:
         """What one more call took."""
@@ -77,7 +80,13 @@ class Measured:
 
     def best(self, mode: str) -> float:
         """What a call of a mode takes if nothing else happens meanwhile."""
-        return min(self.seconds[mode])
+        assumed = self.assumed if mode == EAGER else None
+        return min(self.seconds[mode] or [inf if assumed is None else assumed])
+
+    def knows(self, mode: str, calls: int) -> bool:
+        """Whether so many calls of a mode were timed, or need not be."""
+        assumed = self.assumed if mode == EAGER else None
+        return len(self.seconds[mode]) >= calls or assumed is not None
 
     def next_mode(self) -> str:
         """Which mode the next call is to run in, once there is a recording."""
@@ -94,7 +103,7 @@ class Measured:
             self.choice = EAGER
         elif before is None:
             self.choice = self._clear() or self._faster()
-        elif self.calls >= self.look:
+        elif self.calls >= self.look and all(self.seconds.values()):
             faster, slower = sorted((EAGER, GRAPH), key=self.median)
             if WORTH * self.median(faster) < self.median(slower):
                 self.choice = faster
@@ -104,7 +113,7 @@ class Measured:
 
     def _clear(self) -> str | None:
         """The mode that a few calls show to be faster."""
-        if min(map(len, self.seconds.values())) < SEEN:
+        if not (self.knows(EAGER, SEEN) and self.knows(GRAPH, SEEN)):
             return None
         faster, slower = sorted((EAGER, GRAPH), key=self.best)
         return faster if CLEAR * self.best(faster) < self.best(slower) else None
@@ -185,7 +194,9 @@ class Auto:
         entry = function.entries.serving(call)
         like = self._known.get(entry) if entry is not None else None
         if like is None or like.choice is None:
-            return Measured()
+            last = next(reversed(self.kinds.values()), None)
+            known = last is not None and last.knows(EAGER, LEAST)
+            return Measured(assumed=last.best(EAGER) if last and known else None)
         return Measured(choice=like.choice, look=AGAIN, recorded=True)
 
     def _pass_by(self, function: Function) -> None:
@@ -216,7 +227,7 @@ class Auto:
 
     def _pays(self, function: Function, kind: Measured, call: Call) -> bool:
         """Whether calls to come save more than a recording takes, if one is needed."""
-        if len(kind.seconds[EAGER]) < LEAST:
+        if not kind.knows(EAGER, LEAST):
             return False
         entry = function.entries.serving(call)
         if entry is not None and entry.paths:  # made for calls of another kind
@@ -227,9 +238,10 @@ class Auto:
 
     def _saved(self) -> float:
         """The share of Python's time that a graph saves; likely as much as for other kinds."""
-        measured = [kind for kind in self.kinds.values() if all(kind.seconds.values())]
-        shares = [1.0 - kind.best(GRAPH) / kind.best(EAGER) for kind in measured]
-        return shares[-1] if shares else SAVED
+        for kind in reversed(self.kinds.values()):
+            if kind.seconds[GRAPH] and kind.knows(EAGER, 1):
+                return 1.0 - kind.best(GRAPH) / kind.best(EAGER)
+        return SAVED
 
     def _from_graph(self, function: Function, kind: Measured, call: Call) -> Any:
         """Serves a call by the graph; one that had to be recorded says nothing of its time."""

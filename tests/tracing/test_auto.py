@@ -126,6 +126,17 @@ def test_r29_what_was_recorded_for_other_sizes_is_measured_at_once(clock):
     calls_of(f, df.ones(5), 20)
     assert f.recordings == 2
     assert f.from_graph == served + 20  # they share a graph with those that were measured
+    calls_of(f, df.ones(6), 3 * auto.AGAIN)
+    assert f.mode.startswith("auto: compiled (10 ms from the graph, 30 ms in Python)")
+
+
+def test_r29_calls_of_another_kind_are_taken_to_last_as_long(clock):
+    clock.update(eager=0.03, graph=0.01)
+    f = df.function(lambda x, flag: x * 2.0 if flag else x * 3.0, mode="auto")
+    for flag in (True, True, True, False, False, False):
+        f(df.ones(3), flag)
+    assert (f.recordings, f.from_graph) == (2, 2)
+    assert f.mode.startswith("auto: compiled")
 
 
 def test_r29_most_short_calls_go_by_unlooked_at(clock):
