@@ -34,6 +34,7 @@ EAGER, GRAPH = "eager", "graph"
 PLAIN = LEAVES - {np.ndarray}  # arguments that Python may be given as they are
 AHEAD = 1000  # calls that a function is likely to be given, at least; else as many as it was
 LIKELY, LOADING = 0.05, 0.1  # seconds that a function's first recording takes; a process' first
+LATER = 0.5  # share of the first recording's time that the second takes, which has its kernels
 SAVED = 0.5  # share of Python's time that a graph is likely to save, before one was measured
 LEAST = 2  # calls in Python before the first recording: the first one makes eager's own kernels
 CLEAR, SEEN = 2.0, 2  # times slower that is clear after so many calls of each mode
@@ -194,10 +195,14 @@ class Auto:
         entry = function.entries.serving(call)
         like = self._known.get(entry) if entry is not None else None
         if like is None or like.choice is None:
-            last = next(reversed(self.kinds.values()), None)
-            known = last is not None and last.knows(EAGER, LEAST)
-            return Measured(assumed=last.best(EAGER) if last and known else None)
+            return Measured(assumed=self._typical())
         return Measured(choice=like.choice, look=AGAIN, recorded=True)
+
+    def _typical(self) -> float | None:
+        """What a call took in Python lately, of whatever kind; None as long as few were timed."""
+        kinds = [kind for kind in self.kinds.values() if kind.knows(EAGER, 1)]
+        timed = sum(len(kind.seconds[EAGER]) for kind in kinds)
+        return kinds[-1].best(EAGER) if timed >= LEAST else None
 
     def _pass_by(self, function: Function) -> None:
         """Lets the next calls go by, if they are short and it is known how they are served."""
@@ -300,7 +305,7 @@ def price(function: Function) -> float:
     """Seconds that a recording is likely to take."""
     known = [entry.info.seconds for entry in function.entries.values() if entry.info.seconds]
     if known:
-        return min(known)
+        return min(known) if len(known) > 1 else LATER * known[0]
     return LIKELY if "llvmlite.binding" in sys.modules else LIKELY + LOADING
 
 
