@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help="peers: the interpreter of an environment that has numpy, torch or jax",
+        help="peers: the interpreter of an environment that has numpy, torch, jax or tensorflow",
     )
     add("--rounds", type=positive, metavar="N", help="peers: turns of each contestant (20)")
     add("--check", action="store_true", help="micro, auto: exit with 1 when a goal is missed")

@@ -20,7 +20,7 @@ from typing import Any
 from dualflow.bench.contestants.workloads import Workload
 from dualflow.comparison.timing import Timing
 
-FRAMEWORKS = ("dualflow", "numpy", "torch", "jax")
+FRAMEWORKS = ("dualflow", "numpy", "torch", "jax", "tensorflow")
 FOLDER = Path(__file__).parent
 START = """
 import sys
@@ -30,6 +30,12 @@ sys.path.pop(0)
 serve({module!r})
 """
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_PROC_BIND": "true"}  # threads stay on their cores
+CACHES = ("JIT_CACHE", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+EVERYTHING = {  # is kept, however quickly it was compiled
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+STARTS = 5  # processes that find a cache, at most
 PATIENCE = 600  # seconds that an answer may take; some compile for minutes
 Told = Callable[[str], None]
 
@@ -66,7 +72,7 @@ class Contestant:
         mode: In which it runs a workload.
     """
 
-    def __init__(self, framework: Framework, mode: str = "") -> None:
+    def __init__(self, framework: Framework, mode: str = "", cache: str | None = None) -> None:
         self.framework, self.mode = framework, mode
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
         start = START.format(folder=str(FOLDER), module=framework.served_by)
@@ -76,7 +82,7 @@ class Contestant:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.said,
-                env=QUIET | os.environ,
+                env=QUIET | os.environ | caches(cache),
                 process_group=0,  # with its helpers, all of which stop
             )
         except OSError as error:
@@ -182,8 +188,16 @@ def reference(workload: Workload) -> list[Any]:
 def built(contestant: Contestant, workload: Workload) -> dict[str, Any]:
     """What a contestant tells of its first steps."""
     return contestant.ask(
-        "build", workload=workload.name, mode=contestant.mode, steps=workload.steps
+        "build",
+        workload=workload.of or workload.name,
+        mode=contestant.mode,
+        steps=workload.steps,
     )
+
+
+def caches(folder: str | None) -> dict[str, str]:
+    """What makes all frameworks keep compiled code in a folder; None: where they do anyway."""
+    return {} if folder is None else dict.fromkeys(CACHES, folder) | EVERYTHING
 
 
 def deviation(found: Sequence[Any], expected: Sequence[Any]) -> float:
@@ -214,6 +228,10 @@ def contest(
     """
     told("reference")
     expected = reference(workload)
+    if workload.of:
+        return [
+            first_steps(workload, *entry, expected, min(rounds, STARTS), told) for entry in entries
+        ]
     results, running = [], []
     try:
         for framework, mode in entries:
@@ -233,13 +251,52 @@ def contest(
     return results
 
 
+def first_steps(
+    workload: Workload,
+    framework: Framework,
+    mode: str,
+    expected: Sequence[Any],
+    starts: int,
+    told: Told,
+) -> Result:
+    """What the first step takes in a new process: without a cache on disk, then with what it left.
+
+    Args:
+        workload: Which.
+        framework: Who.
+        mode: Of the framework.
+        expected: What the step has to give.
+        starts: How many processes find a cache.
+        told: Called with what is going on.
+    """
+    cold = Result(framework.name, mode)
+    with tempfile.TemporaryDirectory() as cache:
+        for number in range(1 + starts):
+            told(f"{framework.name} {mode}, start {number + 1} of {1 + starts}")
+            result = Result(framework.name, mode)
+            contestant = entered(framework, mode, workload, expected, result, cache)
+            if contestant is None:
+                return result
+            contestant.close()
+            if number == 0:
+                cold = result
+            else:
+                cold.rounds.append([result.first])
+    return cold
+
+
 def entered(
-    framework: Framework, mode: str, workload: Workload, expected: Sequence[Any], result: Result
+    framework: Framework,
+    mode: str,
+    workload: Workload,
+    expected: Sequence[Any],
+    result: Result,
+    cache: str | None = None,
 ) -> Contestant | None:
     """A contestant that has shown that it does the same work; None where it has not."""
     contestant = None
     try:
-        contestant = Contestant(framework, mode)
+        contestant = Contestant(framework, mode, cache)
         answer = built(contestant, workload)
         if "missing" in answer:
             raise ContestantError(f"{answer['missing']} is missing")

@@ -14,7 +14,7 @@ from typing import Any
 
 from dualflow.bench import ranking
 from dualflow.bench.contest import FRAMEWORKS, Framework, Told, about, contest
-from dualflow.bench.contestants.workloads import ALL, Workload
+from dualflow.bench.contestants.workloads import BY_NAME, Workload
 from dualflow.bench.gpu import commit
 from dualflow.bench.machine import machine, versions
 from dualflow.comparison.report import finite
@@ -36,10 +36,11 @@ def chosen(names: Sequence[str]) -> list[Workload]:
         ValueError: No workload has one of the names.
     """
     for name in names:
-        if not any(matches(name, workload) for workload in ALL):
-            known = ", ".join(workload.name for workload in ALL)
+        if not any(matches(name, workload) for workload in BY_NAME.values()):
+            known = ", ".join(BY_NAME)
             raise ValueError(f"{name!r} is no workload; there are {known}")
-    return [w for w in ALL if not names or any(matches(name, w) for name in names)]
+    every = BY_NAME.values()
+    return [w for w in every if not names or any(matches(name, w) for name in names)]
 
 
 def matches(name: str, workload: Workload) -> bool:
@@ -136,11 +137,13 @@ def opening(workloads: Sequence[Workload]) -> str:
 def entered(
     workload: Workload, frameworks: Sequence[Framework], found: dict[str, Any]
 ) -> list[tuple[Framework, str]]:
-    """Every mode of every framework that is there and has the workload."""
+    """Every mode of every framework that is there and has the workload; or those that compile."""
+    name = workload.of or workload.name
     return [
         (framework, mode)
         for framework in frameworks
-        for mode in found[framework.name].get("modes", {}).get(workload.name, ())
+        for mode in found[framework.name].get("modes", {}).get(name, ())
+        if not (workload.of and mode in ("eager", "fused"))
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.bench import dots
 from dualflow.bench.contest import Result
 from dualflow.bench.contestants.workloads import Workload
 from dualflow.comparison import page
@@ -170,12 +171,27 @@ def markdown(document: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def pictures(name: str, record: dict[str, Any]) -> Iterator[str]:
+    """The times of a workload as a picture, if two can be compared."""
+    ranked = [row for row in record["contestants"] if not row["wrong"]]
+    if len(ranked) > 1:
+        times = [(row, row["median"], row["lower"], row["upper"]) for row in ranked]
+        yield dots.picture(
+            f"{name}: time of a step",
+            [
+                dots.Dot(who(row), *seconds, row["mode"] if row["framework"] == OURS else "")
+                for row, *seconds in times
+            ],
+        )
+
+
 def html(document: dict[str, Any]) -> str:
     """A run as a page in one file."""
     parts = ["<h1>dualflow beside its peers</h1>"]
     parts += [f"<p class='about'>{escape(line)}</p>" for line in told(document)]
     for name, record in document["workloads"].items():
         parts.append(f"<h2>{escape(name)}: {escape(record['title'])}</h2>")
+        parts += [f"<p>{picture}</p>" for picture in pictures(name, record)]
         parts.append(page.table(list(HEAD), rows_of(record, document["limits"])))
         parts += [f"<p>{escape(line)}</p>" for line in verdicts(record)]
     return page.document("dualflow bench peers", *parts)

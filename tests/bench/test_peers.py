@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from dualflow.__main__ import main
-from dualflow.bench import contest, peers, ranking
+from dualflow.bench import contest, dots, peers, ranking
 from dualflow.bench.contest import Contestant, ContestantError, Framework, Result, deviation
 from dualflow.bench.contestants import of_dualflow, of_numpy, workloads
 from dualflow.bench.contestants.serve import digest
@@ -24,7 +25,7 @@ import copy, os
 from contestants import of_numpy
 
 VERSION = "1.0"
-MODES = {{{WORKLOAD!r}: ["honest", "lazy", "raising", "dying"]}}
+MODES = {{{WORKLOAD!r}: ["honest", "lazy", "raising", "dying"], "W2": ["eager", "keeping"]}}
 
 def build(workload, mode, data):
     print("talking where answers go")
@@ -32,6 +33,10 @@ def build(workload, mode, data):
         os._exit(3)
     if mode == "raising":
         raise ValueError("no such thing here")
+    if mode == "keeping":
+        with open(os.environ["JIT_CACHE"] + "/starts", "a") as file:
+            file.write("one ")
+        workload, mode = "W2", "honest"
     if mode == "honest":
         return of_numpy.build(workload, "eager", data)
     return lambda: of_numpy.build(workload, "eager", copy.deepcopy(data))()
@@ -67,7 +72,9 @@ def test_gradients_by_hand_are_those_of_the_tape(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in BY_NAME if not n.startswith("W9") and "16M" not in n])
+@pytest.mark.parametrize(
+    "name", [n for n in BY_NAME if not n.startswith(("W9", "W13")) and "16M" not in n]
+)
 def test_every_mode_does_the_work(name):
     assert does_the_work(of_dualflow, name, "eager")
     assert does_the_work(of_dualflow, name, "compiled")
@@ -160,10 +167,30 @@ def test_a_contest_from_start_to_end(cheats, tmp_path, capsys, monkeypatch):
     assert set(record["ratios"]) == {"eager", "compiled"}
     assert "torch missing" in out
     page, text = path.with_suffix(".html").read_text(), path.with_suffix(".md").read_text()
+    assert page.count("<svg") == 1
     for words in ("dualflow compiled", "WRONG  other results than NumPy's (error ", "x ("):
         assert all(words in told for told in (out, text, page.replace("&#x27;", "'")))
     wide = [line for line in out.splitlines() if len(line) > 80 and str(tmp_path) not in line]
     assert wide == []
+
+
+def test_first_steps_are_made_by_new_processes_that_share_a_cache(cheats):
+    (workload,) = peers.chosen(["W13-W2"])
+    found = {"cheats": {"modes": {"W2": ["eager", "keeping"]}}}
+    ((framework, mode),) = entries = peers.entered(workload, [cheats], found)
+    assert (framework, mode) == (cheats, "keeping")  # nothing is compiled in the other mode
+    (row,) = contest.contest(workload, entries, 2, 0.01)
+    assert not row.wrong, row.note
+    assert (len(row.rounds), row.first > 0) == (2, True)
+
+
+def test_a_picture_has_a_dot_for_each_contestant_in_the_order_of_their_times():
+    times = [("one", 1e-3), ("two", 2e-3), ("three", 5.0)]
+    svg = dots.picture("W2", [dots.Dot(name, t, 0.9 * t, 1.2 * t, "") for name, t in times])
+    places = [float(x) for x in re.findall(r"<circle cx='([\d.]+)'", svg)]
+    assert places == sorted(places)
+    assert all(dots.LEFT < x < dots.WIDTH - dots.RIGHT for x in places)
+    assert all(f">{name}</text>" in svg for name, _ in times)
 
 
 @pytest.mark.parametrize(

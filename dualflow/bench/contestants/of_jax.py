@@ -11,7 +11,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from .workloads import GPT_HEADS, GPT_TOKENS, VGG
+from .workloads import GPT_HEADS, GPT_TOKENS, VGG, channels_last
 
 Step = Callable[[], Any]
 Optimizer = tuple[int, Callable[..., tuple[Any, Any]]]  # states of a parameter, and the update
@@ -154,21 +154,6 @@ def convolved(x: Any, w: Any, bias: Any, padding: str) -> Any:
 def pooled(x: Any) -> Any:
     """The largest of 2x2."""
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-
-
-def channels_last(data: dict[str, Any], dense: int, side: int) -> dict[str, Any]:
-    """The data of a net of convolutions with channels last.
-
-    Args:
-        data: Of the workload.
-        dense: Which parameter is the weight of the first linear layer.
-        side: Of the images that it reads.
-    """
-    params = [a.transpose(2, 3, 1, 0) if a.ndim == 4 else a for a in data["params"]]
-    rows, out = params[dense].shape
-    blocks = params[dense].reshape(rows // side**2, side, side, out)
-    params[dense] = blocks.transpose(1, 2, 0, 3).reshape(rows, out)
-    return data | {"x": data["x"].transpose(0, 2, 3, 1), "params": params}
 
 
 def lenet(data: dict[str, Any], mode: str) -> Step:
