@@ -20,7 +20,7 @@ from dualflow.comparison.timing import Timing
 
 OURS = "dualflow"
 HEAD = ("", "median (quartiles)", "speed", "share", "first step", "memory")
-WIDTHS = (19, 22, 15, 6, 11, 0)
+WIDTHS = (20, 22, 15, 6, 11, 0)
 
 
 def record(workload: Workload, results: Sequence[Result]) -> dict[str, Any]:
@@ -122,10 +122,8 @@ def table(name: str, record: dict[str, Any], limits: dict[str, float]) -> str:
     """A workload on the terminal."""
     lines = [f"{name}  {record['title']}", laid_out(HEAD)]
     for row in record["contestants"]:
-        ranked = not row["wrong"]
-        lines.append(
-            laid_out(cells(record, row, limits)) if ranked else f"{who(row):<19}{refusal(row)}"
-        )
+        wrong = row["wrong"]
+        lines.append(laid_out([who(row), refusal(row)] if wrong else cells(record, row, limits)))
     return "\n".join([*lines, *verdicts(record)])
 
 
