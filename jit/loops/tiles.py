@@ -19,6 +19,7 @@ from jit.target import Target
 HEIGHTS = range(1, 15)
 WIDTHS = range(1, 9)  # in vectors
 COPY, GATHER = 3.0, 1.5  # cycles to pack a vector that lies in a row; an element that does not
+RAGGED = 6.0  # and a vector that is not full: such ones are packed always
 PACKED_ROWS = 24  # from so many rows on, packing the columns pays by itself
 ROWS = 192  # rows for which columns are packed once, at most: their totals stay in the first cache
 NEAR = 64  # elements from one inner index to the next, for columns that are read where they lie
@@ -82,7 +83,6 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
         )
         packs = not in_place or (m >= PACKED_ROWS and not lies_near(c, 1 - row_operand))
         copying = 0.0 if not packs else COPY if in_place else GATHER * wide
-        copying *= -(-m // ROWS)
         storing = stores(c, rows, columns)
         for height in HEIGHTS:
             for vectors in WIDTHS:
@@ -158,7 +158,7 @@ def cycles(m: int, n: int, tile: tuple[int, int, int, int], copying: float) -> f
         m: How many rows there are.
         n: How many columns.
         tile: Rows and vectors of a tile, rows where it is narrower, lanes of a vector.
-        copying: What it costs to pack a vector of columns.
+        copying: What it costs to pack a vector of columns for a block of rows.
     """
     height, vectors, narrow, lanes = tile
 
@@ -166,10 +166,12 @@ def cycles(m: int, n: int, tile: tuple[int, int, int, int], copying: float) -> f
         return max(h * v / 2, (h + v) / 2, 4.0) + 0.25 * v
 
     strips, rest = divmod(n, vectors * lanes)
+    ragged = max(copying, RAGGED) if rest % lanes else copying
+    full, last = (height, vectors, copying), (narrow, -(-rest // lanes), ragged)
     total = 0.0
-    for count, h, v in ((strips, height, vectors), (int(rest > 0), narrow, -(-rest // lanes))):
+    for count, (h, v, copied) in ((strips, full), (int(rest > 0), last)):
         tiles = (m // h) * one(h, v) + (one(m % h, v) if m % h else 0)
-        total += count * (tiles + copying * v)
+        total += count * (tiles + copied * v * -(-m // ROWS))
     return total
 
 
