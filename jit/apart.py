@@ -78,10 +78,7 @@ class Apart:
             self._launch(step, self.sizes, number)
         elif isinstance(step, Repeat):
             self._move(step.before)
-            for at in range(step.count):
-                for launch in step.steps:
-                    self._launch(launch, {**self.sizes, COUNTER: at}, number)
-                self._move(step.between)
+            self._repeat(step, number)
         elif isinstance(step, HostStep):
             made = step.run([self.array(slot) for slot in step.inputs], self.sizes)
             for slot, array in zip(step.outputs, made, strict=True):
@@ -90,6 +87,16 @@ class Apart:
             actual = type(step.expected)(self.array(step.slot).item())
             if actual != step.expected:
                 raise GuardMiss(step.index, actual)
+
+    def _repeat(self, step: Repeat, number: int) -> None:
+        at = 0
+        while at != step.count and (step.going is None or self.array(step.going).item()):
+            for launch in step.steps:
+                self._launch(launch, {**self.sizes, COUNTER: at}, number)
+            self._move(step.between)
+            at += 1
+        for copy in step.after:
+            self.array(copy.slot)[...] = self.array(copy.source)
 
     def _launch(self, step: Launch, sizes: Mapping[str, int], number: int) -> None:
         arrays = [self.array(slot).reshape(-1) for slot in step.buffers]

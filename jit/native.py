@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jit.dims import Extent, Guess, evaluate, guessing, note, recording_guesses, solve
-from jit.errors import LaunchFailed
+from jit.errors import LaunchFailed, NoNativeCode
+from jit.forms import nodes
 from jit.forms.native import lower_for_code
 from jit.forms.program import FormProgram
 from jit.interpreted import Interpreted
@@ -178,6 +179,8 @@ def for_gpu(
     from jit.runtime.gpu import GpuExecutable  # loaded where there is a GPU
     from jit.runtime.gpu_code import gpu_code
 
+    if any(isinstance(form, nodes.Loop) and form.going is not None for form in forms.forms):
+        raise NoNativeCode("a loop of which only its values tell how long it is")
     made = planned(name, forms, donate, target)
     stages.show("launches", made.program, LOOPS)
     kernels = kernels_of(made.program)
@@ -205,14 +208,14 @@ def counts() -> dict[str, int]:
 def launched(step: Step) -> list[Part]:
     """What a step launches."""
     if isinstance(step, Repeat):
-        return [named(f"{step.count} times {x.label}", x) for x in step.steps]
+        return [named(f"{step.often} {x.label}", x) for x in step.steps]
     return [part_of(step)] if isinstance(step, Launch) else []
 
 
 def work_of(step: Step) -> list[Extent]:
     """Additions and multiplications of the launches of a step, where they are known."""
     if isinstance(step, Repeat):
-        return [step.count * work for launch in step.steps for work in work_of(launch)]
+        return [step.expected * work for launch in step.steps for work in work_of(launch)]
     return [step.operations] if isinstance(step, Launch) and step.operations else []
 
 

@@ -2,7 +2,8 @@
 
 What is the same in each run lies where it lies anyway. Other inputs and outputs have slots that
 move: after each run, an output that is stacked moves to its next row; one that is handed on changes
-places with a second buffer, so that a run can read what the run before has written.
+places with a second buffer, so that a run can read what the run before has written. Where nobody
+knows which run is the last one, the last carries are copied to where results lie.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 from jit.forms import nodes
 from jit.ir.loop import COUNTER
-from jit.runtime.program import MOVING, Launch, Move, Program, Repeat, Slot
+from jit.runtime.program import MOVING, Copy, Launch, Move, Program, Repeat, Slot
 from jit.types import TensorType, int64, product
 
 
@@ -35,6 +36,7 @@ class Places:
         self.slots, self._form = slots, form
         self._before: list[Move] = []
         self._between: list[Move] = []
+        self._after: list[Copy] = []
         self._counter = self._new(TensorType((), int64), MOVING)
         self._before.append(Move(self._counter, None))
         self._handed = [
@@ -66,7 +68,8 @@ class Places:
         writes = self._written.union(*map(body.writes, steps))
         reads = self._shown.union(*map(body.reads, steps)) - writes
         label = "_".join(dict.fromkeys([step.label for step in steps])) or "nothing"
-        return Repeat(
+        going = self._form.going
+        made = Repeat(
             self._form.count,
             steps,
             self._counter,
@@ -75,8 +78,11 @@ class Places:
             self._still(reads),
             self._still(writes),
             next((step.source for step in steps if step.source), None),
-            f"{label}_{self._form.count}_times",
+            going=None if going is None else self._handed[going],
+            after=self._after,
         )
+        made.label = f"{label}_{made.often.replace(' ', '_')}"
+        return made
 
     def _still(self, slots: set[int]) -> tuple[int, ...]:
         return tuple(sorted([slot for slot in slots if self.slots[slot].role != MOVING]))
@@ -102,7 +108,10 @@ class Places:
         """Lets `slot` be `result` in the last run, `spare` in the one before, and so on."""
         self._written.add(spare)
         other = self._new(self.slots[spare].type, MOVING)
-        first, second = (result, spare) if self._form.count % 2 else (spare, result)
+        if self._form.going is not None:
+            self._after.append(Copy(result, reader))
+        odd = self._form.going is not None or self._form.count % 2  # type: ignore[operator]
+        first, second = (result, spare) if odd else (spare, result)
         self._before += [Move(slot, first), Move(other, second)]
         self._between += [Move(slot, other), Move(other, reader)]
 

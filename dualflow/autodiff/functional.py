@@ -158,7 +158,8 @@ def jvp(
         6.0
     """
     outer = context.recording and bool(context.tapes)
-    with using(recording=True, tapes=(*context.tapes, Watch()) if outer else (Watch(),)):
+    watch = Watch(forward=True)
+    with using(recording=True, tapes=(*context.tapes, watch) if outer else (watch,)):
         fresh = [_fresh(x) for x in primals]
         for x, original in zip(fresh, primals, strict=True):
             if x.record is None or x.record is getattr(original, "record", None):

@@ -14,7 +14,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.devices import beside
 from dualflow.core.op import Op
 from dualflow.core.precision import as_given
-from dualflow.core.record import INEXACT, Leaf, Pick, Record
+from dualflow.core.record import INEXACT, Leaf, Pick, Record, clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.errors import TapeError
@@ -244,7 +244,15 @@ def pull_definition(
 
 
 class Watch:
-    """Stands among the tapes so that work on watched tensors is recorded; it asks nothing."""
+    """Stands among the tapes so that work on watched tensors is recorded; it asks nothing.
+
+    Attributes:
+        forward: Whether it is there for tangents only.
+        born: When it was made.
+    """
+
+    def __init__(self, *, forward: bool = False) -> None:
+        self.forward, self.born = forward, next(clock)
 
     def saw(self, variable: Any) -> None:
         """Nothing: only real tapes list the variables they met."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 import jit
 from dualflow.autodiff.sweep import Sweep, Watch
 from dualflow.core.context import using
@@ -174,20 +176,29 @@ def without_sums(graph: Graph, absent: set[Value]) -> Graph:
     """A backward graph for inputs at which nothing has arrived: what is added first is the sum.
 
     Args:
-        graph: Its inputs hold sums, each of which is read once, to add to it.
+        graph: Its inputs hold sums, each of which is read once, to add to it; or it is what a loop
+            begins to add to. There it is -0.0, which changes no sum.
         absent: Those that there are not.
     """
     made = Graph(graph.name)
     inputs = [value for value in graph.inputs if value not in absent]
     new_of = {value: made.input(value.type, value.name) for value in inputs}
     for node in graph.nodes:
-        if absent.isdisjoint(node.inputs):
+        if node.op.repeats:
+            new_of.update({value: nothing(made, value) for value in absent & {*node.inputs}})
+        if node.op.repeats or absent.isdisjoint(node.inputs):
             made.append_copy(node, new_of)
         else:
             (added,) = [value for value in node.inputs if value not in absent]
             new_of[node.outputs[0]] = new_of[added]
     made.outputs = [new_of[value] for value in graph.outputs]
     return made
+
+
+def nothing(graph: Graph, like: Value) -> Value:
+    """What changes no sum, not even the sign of a zero, in a graph."""
+    zero = graph.constant(-np.zeros((), like.type.dtype))
+    return graph.add(registry["broadcast_to"], (zero,), {"shape": like.type.shape})[0]
 
 
 def unsettled(graph: Graph) -> Node | None:

@@ -155,12 +155,13 @@ class Extern(Form):
 
 @dataclass(frozen=True, eq=False)
 class Loop(Form):
-    """`program` runs `count` times; `carried` and `stacked` as in `jit.ir.loop`."""
+    """`program` runs `count` times; `carried`, `stacked` and `going` as in `jit.ir.loop`."""
 
     program: Any
-    count: int
+    count: int | None
     carried: tuple[int, ...]
     stacked: tuple[bool, ...]
+    going: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,11 @@ it finds there the outputs that `carried` names, as the run before left them. Ot
 same each time. An output is that of the last run, or those of all runs on top of each other, where
 `stacked` says so: `row` reads one of these, `rows` some of them, joined along their first axis.
 The body may use the symbol `t` in attrs: the number of the run, from 0.
+
+With `going` the loop asks before each run: the carry of that number, a bool, tells whether there is
+one. There are at most `count` runs, or any number (None), which nothing can be stacked of. What is
+not stacked is then a carry, as the last run has left it, or as it came in where there was no run;
+what is stacked of runs that there were not is nothing that may be read.
 """
 
 from __future__ import annotations
@@ -20,12 +25,12 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from jit.dims import Dim, Extent, symbol
+from jit.dims import Dim, Extent, solve, symbol
 from jit.errors import GraphError, ShapeError
 from jit.ir.graph import Graph
-from jit.ir.interpret import Program
+from jit.ir.interpret import Program, bound
 from jit.ir.op import OpDef
-from jit.types import TensorType
+from jit.types import TensorType, as_dtype
 
 COUNTER = "t"  # the symbol that counts the runs of a body
 
@@ -37,14 +42,23 @@ def counter(count: int) -> Dim:
 
 def _loop_infer(
     *types: TensorType,
-    count: int,
+    count: int | None,
     carried: tuple[int, ...],
     stacked: tuple[bool, ...],
     body: Graph,
+    going: int | None = None,
 ) -> TensorType | tuple[TensorType, ...]:
     results = [value.type for value in body.outputs]
-    fits = count > 0 and len(stacked) == len(results) and len(carried) <= len(body.inputs)
+    fits = len(stacked) == len(results) and len(carried) <= len(body.inputs)
     fits = fits and all(0 <= k < len(results) for k in carried)
+    if going is None or count is not None:
+        fits = fits and count is not None and count > 0
+    else:
+        fits = fits and not any(stacked)
+    if going is not None:
+        carries = [k for k, rows in enumerate(stacked) if not rows]
+        fits = fits and 0 <= going < len(carried) == len({*carried}) and {*carries} <= {*carried}
+        fits = fits and results[carried[going]] == TensorType((), as_dtype("bool"))
     if not fits or list(types) != [value.type for value in body.inputs]:
         raise GraphError(f"loop: the body {body!r} does not take these inputs")
     if any(results[k] != type_ for k, type_ in zip(carried, types)):
@@ -56,25 +70,21 @@ def _loop_infer(
     return out[0] if len(out) == 1 else tuple(out)
 
 
-def _loop_evaluate(
-    xp: ModuleType,
-    *arrays: Any,
-    count: int,
-    carried: tuple[int, ...],
-    stacked: tuple[bool, ...],
-    body: Graph,
-) -> Any:
-    results = repeated(Program(body, xp), arrays, count, carried, stacked, xp)
+def _loop_evaluate(xp: ModuleType, *arrays: Any, body: Graph, **attrs: Any) -> Any:
+    results = repeated(Program(body, xp), arrays, xp=xp, body=body, **attrs)
     return results[0] if len(results) == 1 else tuple(results)
 
 
 def repeated(
     run: Callable[[Sequence[Any], dict[str, int]], Sequence[Any]],
     arrays: Sequence[Any],
-    count: int,
+    *,
+    count: int | None,
     carried: tuple[int, ...],
     stacked: tuple[bool, ...],
+    body: Graph,
     xp: ModuleType,
+    going: int | None = None,
 ) -> list[Any]:
     """The results of a loop.
 
@@ -84,18 +94,39 @@ def repeated(
         count: How often the body runs.
         carried: As in the attrs of the loop.
         stacked: As in the attrs of the loop.
+        body: As in the attrs of the loop.
         xp: The array module.
+        going: As in the attrs of the loop.
     """
     handed, same = list(arrays[: len(carried)]), arrays[len(carried) :]
     rows: list[list[Any]] = [[] for _ in stacked]
     outs: Sequence[Any] = []
-    for at in range(count):
+    at = 0
+    while at != count and (going is None or bool(handed[going])):
         outs = run([*handed, *same], {COUNTER: at})
         handed = [outs[k] for k in carried]
         for kept, out, is_stacked in zip(rows, outs, stacked):
             if is_stacked:
                 kept.append(out)
-    return [xp.stack(kept) if kept else out for kept, out in zip(rows, outs)]
+        at += 1
+    if going is None:
+        return [xp.stack(kept) if kept else out for kept, out in zip(rows, outs)]
+    sizes = solve([x.type.shape for x in body.inputs], [x.shape for x in arrays])
+    last = dict(zip(carried, handed))
+    return [
+        filled(xp, kept, count, value.type, sizes) if is_stacked else last[k]
+        for k, (kept, value, is_stacked) in enumerate(zip(rows, body.outputs, stacked))
+    ]
+
+
+def filled(
+    xp: ModuleType, rows: list[Any], count: Any, type_: TensorType, sizes: dict[str, int]
+) -> Any:
+    """Rows on top of each other, and zeros for those that there are not."""
+    whole = xp.zeros((count, *bound(type_.shape, sizes)), type_.dtype)
+    for k, each in enumerate(rows):
+        whole[k] = each
+    return whole
 
 
 def _loop_lower(form: Any, *xs: Any, **attrs: Any) -> Any:

@@ -7,8 +7,9 @@ whose body native code cannot run by itself is replaced by what is in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jit.ir.builtin import constant
 from jit.ir.call import Body, call
@@ -63,6 +64,8 @@ class Loops(GraphPass):
     def _loop(self, node: Node, read: set[Value], new: Graph, new_of: dict[Value, Value]) -> bool:
         """Appends a loop, if its body fits."""
         lean = Lean(node, read, self.passes)
+        if lean.endless:
+            return False
         for body in (lean.graph(), lean.graph(apart=True)):
             left, before, shared = hoisted(body, len(lean.handed), self.costs)
             if not lean.outputs or self.fits(left):
@@ -146,6 +149,22 @@ def with_copies(body: Graph) -> Graph:
     return new
 
 
+def with_own_carries(
+    body: Graph, outs: Mapping[int, Value], rows: set[Value], carried: tuple[int, ...]
+) -> dict[int, Value]:
+    """Carries of a loop that may run never: no two of them are one value, nor what came in."""
+    taken, made = {*body.inputs, *rows}, dict[int, Value]()
+    for j, k in enumerate(carried):
+        if k not in outs or outs[k] is body.inputs[j]:
+            continue
+        value = outs[k]
+        if value in taken:
+            (value,) = body.add(copied, (value,), {})
+            made[k] = value
+        taken.add(value)
+    return made
+
+
 class Lean:
     """A loop without what nobody reads.
 
@@ -155,6 +174,7 @@ class Lean:
         passes: What the body goes through.
 
     Attributes:
+        endless: Whether nothing that a run does may end it.
         handed: Which inputs of the loop are handed on.
         given: Which are the same in each run.
         outputs: What the body gives, each once, and whether that of each run is wanted.
@@ -168,11 +188,21 @@ class Lean:
         carried, stacked = node.attrs["carried"], node.attrs["stacked"]
         body: Graph = node.attrs["body"].copy()[0]
         wanted = [k for k, value in enumerate(node.outputs) if value in read]
-        live, kept = self._needed(body, body.outputs, wanted, carried)
+        going = node.attrs.get("going")
+        asks = [
+            body.inputs[j]
+            for j, k in enumerate(carried)
+            if going is not None and (j == going or (k in wanted and not stacked[k]))
+        ]
+        live, kept = self._needed(body, body.outputs, wanted, carried, asks)
         body.outputs = [body.outputs[k] for k in kept]
         for each in passes:
             body = each.run(body)
         outs = dict(zip(kept, body.outputs, strict=True))
+        if going is not None:
+            rows = {outs[k] for k in wanted if stacked[k]}
+            outs.update(with_own_carries(body, outs, rows, carried))
+            body.outputs = [outs[k] for k in kept]
         self._body = body
         self.handed = [j for j in live if outs[carried[j]] is not body.inputs[j]]
         rest = [k for k in range(len(body.inputs)) if k not in self.handed]
@@ -184,29 +214,38 @@ class Lean:
         used = {x for each in body.live_nodes() for x in each.inputs}.union(self.outputs)
         self.given = [k for k in rest if body.inputs[k] in used]
         numbers = {value: place for place, value in enumerate(self.outputs)}
-        self.attrs = {
+        self.attrs: dict[str, Any] = {
             "carried": tuple([numbers[outs[carried[j]]] for j in self.handed]),
             "stacked": tuple(self.outputs.values()),
         }
-        missing = [k for k in wanted if outs[k] not in numbers]
+        self.endless = going is not None and going not in self.handed
+        if going is not None and not self.endless:
+            self.attrs["going"] = self.handed.index(going)
+        ends = {k for k in wanted if not stacked[k]} if going is not None else set[int]()
+        missing = [k for k in wanted if outs[k] not in numbers or (k in ends and outs[k] in same)]
         self.passed = {node.outputs[k]: same[outs[k]] for k in missing}
-        places = {k: numbers[outs[k]] for k in wanted if outs[k] in numbers}
+        places = {k: numbers[outs[k]] for k in wanted if k not in missing}
         last = {k: outs[k] in rows and not stacked[k] for k in places}
-        count = node.attrs["count"]
         self.found = {
-            node.outputs[k]: (place, count - 1 if last[k] else None) for k, place in places.items()
+            node.outputs[k]: (place, node.attrs["count"] - 1 if last[k] else None)
+            for k, place in places.items()
         }
 
     @staticmethod
     def _needed(
-        body: Graph, outputs: list[Value], wanted: list[int], carried: tuple[int, ...]
+        body: Graph,
+        outputs: list[Value],
+        wanted: list[int],
+        carried: tuple[int, ...],
+        asks: list[Value],
     ) -> tuple[list[int], list[int]]:
         """What is handed on and read, and the outputs that take part in it."""
         live: list[int] = []
         kept = set(wanted)
         while True:
             body.outputs = [outputs[k] for k in sorted(kept)]
-            used = {x for node in body.live_nodes() for x in node.inputs}.union(body.outputs)
+            used = {x for node in body.live_nodes() for x in node.inputs}
+            used.update(body.outputs, asks)
             more = [j for j in range(len(carried)) if body.inputs[j] in used]
             if more == live:
                 body.outputs = outputs

@@ -14,6 +14,7 @@ from jit.ir.interpret import bound
 from jit.ir.loop import COUNTER, stacked
 
 MOST = 1000  # nodes that a loop may be written out in
+ENDLESS = float("inf")
 
 
 def flattened(graph: Graph) -> Graph:
@@ -37,7 +38,7 @@ def _flatten(node: Node, new: Graph, new_of: dict[Value, Value]) -> None:
     attrs = {**node.attrs, "body": body}
     if size(body) <= MOST:
         attrs["body"] = without_loops(body)
-    elif attrs["count"] * len(body.nodes) <= MOST:
+    elif runs(attrs) * len(body.nodes) <= MOST:
         new_of.update(zip(node.outputs, written_out(attrs, inputs, new), strict=True))
         return
     types = tuple([value.type for value in node.outputs])
@@ -50,12 +51,17 @@ def has_loops(graph: Graph) -> bool:
     return any(node.op.repeats for node in graph.nodes)
 
 
-def size(graph: Graph) -> int:
+def size(graph: Graph) -> float:
     """How many nodes there are when all loops are written out."""
     return sum(
-        node.attrs["count"] * size(node.attrs["body"]) if node.op.repeats else 1
+        runs(node.attrs) * size(node.attrs["body"]) if node.op.repeats else 1
         for node in graph.nodes
     )
+
+
+def runs(attrs: dict[str, Any]) -> float:
+    """How often a loop runs; no end where only its values tell."""
+    return attrs["count"] if attrs.get("going") is None else ENDLESS
 
 
 def without_loops(graph: Graph) -> Graph:

@@ -19,14 +19,16 @@ STRUCTURES = """
 %input = type { i64, ptr, i64, ptr }             ; slot, descr, rank, dims
 %output = type { i64, i64, i64, ptr, i64, ptr }  ; position, slot, number of a donor, descr, ...
 %place = type { i64, i64 }                       ; slot, offset
-%repeat = type { i64, ptr, i64, ptr, i64, ptr, i64, ptr }
-; how often, launches and their number, moves before and between alike, threads
+%repeat = type { i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64 }
+; how often, launches and their number, moves before and between alike, threads,
+; the slot of what tells whether to go on (or 0), copies at the end and their number
 %move = type { i64, i64, i64 }                   ; slot, source (0, the status, is 0), bytes
 """
 
 # run: steps from number `first` on, up to a step that Python does, a failure, or the end.
 RUN = """
 declare void @parallel(ptr, ptr, ptr)
+declare ptr @memmove(ptr, ptr, i64)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare ptr @PyLong_AsVoidPtr(ptr)
@@ -98,12 +100,23 @@ entry:
   %betweens = load i64, ptr %betweens.at
   %pool.at = getelementptr %repeat, ptr %repeat, i32 0, i32 7
   %pool = load ptr, ptr %pool.at
+  %going.at = getelementptr %repeat, ptr %repeat, i32 0, i32 8
+  %going = load i64, ptr %going.at
+  %asks = icmp ne i64 %going, 0
   call void @move(ptr %before, i64 %befores, ptr %slots)
   br label %next
 next:
   %t = phi i64 [ 0, %entry ], [ %t.next, %on ]
   %more = icmp slt i64 %t, %times
-  br i1 %more, label %go, label %done
+  br i1 %more, label %ask, label %done
+ask:
+  br i1 %asks, label %look, label %go
+look:
+  %word.at = getelementptr ptr, ptr %slots, i64 %going
+  %word = load ptr, ptr %word.at
+  %answer = load i8, ptr %word
+  %yes = icmp ne i8 %answer, 0
+  br i1 %yes, label %go, label %done
 go:
   %at = call i64 @run_steps(ptr %steps, i64 %count, ptr %pool, ptr %slots, i64 0)
   %all = icmp eq i64 %at, %count
@@ -111,6 +124,42 @@ go:
 on:
   call void @move(ptr %between, i64 %betweens, ptr %slots)
   %t.next = add i64 %t, 1
+  br label %next
+done:
+  %copies.at = getelementptr %repeat, ptr %repeat, i32 0, i32 9
+  %copies = load ptr, ptr %copies.at
+  %copied.at = getelementptr %repeat, ptr %repeat, i32 0, i32 10
+  %copied = load i64, ptr %copied.at
+  call void @copy(ptr %copies, i64 %copied, ptr %slots)
+  ret void
+}
+
+; what lies in the memory of some slots, to that of others
+define internal void @copy(ptr %copies, i64 %count, ptr %slots) {
+entry:
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %on ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %done
+one:
+  %copy = getelementptr %move, ptr %copies, i64 %i
+  %number = load i64, ptr %copy
+  %source.at = getelementptr %move, ptr %copy, i32 0, i32 1
+  %source = load i64, ptr %source.at
+  %size.at = getelementptr %move, ptr %copy, i32 0, i32 2
+  %size = load i64, ptr %size.at
+  %from.at = getelementptr ptr, ptr %slots, i64 %source
+  %from = load ptr, ptr %from.at
+  %to.at = getelementptr ptr, ptr %slots, i64 %number
+  %to = load ptr, ptr %to.at
+  %same = icmp eq ptr %from, %to
+  br i1 %same, label %on, label %fill
+fill:
+  %ignored = call ptr @memmove(ptr %to, ptr %from, i64 %size)
+  br label %on
+on:
+  %i.next = add i64 %i, 1
   br label %next
 done:
   ret void

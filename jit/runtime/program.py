@@ -19,6 +19,7 @@ from jit.types import TensorType
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 USED = "temporary"  # the role of a slot that a step writes
+UNKNOWN = 64  # how often something runs of which nobody knows it
 MOVING = "moving"  # and of one that shows memory of others, here and there
 
 
@@ -128,12 +129,20 @@ class Move:
     by: Extent = 0
 
 
+@dataclass(frozen=True)
+class Copy:
+    """`slot` gets what lies in the memory of `source` then."""
+
+    slot: int
+    source: int
+
+
 @dataclass(eq=False)
 class Repeat:
     """Launches that run again and again.
 
     Attributes:
-        count: How often.
+        count: How often; at most, where `going` tells; None: as often as that says.
         steps: What runs.
         counter: The slot that holds the number of the run, from 0.
         before: Moves before the first run.
@@ -142,9 +151,11 @@ class Repeat:
         writes: Slots that are written; those that move are in neither.
         source: The user's line.
         label: For people.
+        going: The slot of a bool that tells before each run whether there is one.
+        after: What is copied at the end.
     """
 
-    count: int
+    count: int | None
     steps: list[Launch]
     counter: int
     before: list[Move]
@@ -153,6 +164,20 @@ class Repeat:
     writes: tuple[int, ...]
     source: str | None = None
     label: str = ""
+    going: int | None = None
+    after: Sequence[Copy] = ()
+
+    @property
+    def often(self) -> str:
+        """How often, in words."""
+        if self.going is None:
+            return f"{self.count} times"
+        return "some times" if self.count is None else f"at most {self.count} times"
+
+    @property
+    def expected(self) -> int:
+        """How often, roughly."""
+        return UNKNOWN if self.going is not None else self.count or 0
 
 
 Step: TypeAlias = "Launch | Repeat | HostStep | GuardStep"

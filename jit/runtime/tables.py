@@ -20,6 +20,7 @@ from jit.runtime.memory import Layout, layout, timeline, unfolded
 from jit.runtime.program import Array, GuardStep, HostStep, Launch, Program, Repeat, Step
 from jit.runtime.threads_code import SHARE, WAKE
 
+ANY = (1 << 63) - 1  # how often something may run at most whose end is asked for
 SHARED_SECONDS = 5e-6  # work of a launch from which on threads share it, if they are awake
 WAKING_SECONDS = 30e-6  # and from which on it is worth waking them
 DETACHED_SECONDS = 20e-6  # work of a run from which on it gives up Python's lock
@@ -122,7 +123,7 @@ class Numbering:
             if isinstance(step, Repeat):
                 inner = self._table(self._repeated[step], binding, pool)
                 record = made.keep(self._repeat(step, inner, binding, pool))
-                made.join(inner, step.count)
+                made.join(inner, step.expected)
                 made.add(function, record, 1, 0.0)
                 continue
             work = [_work(each, binding) for each in recorded.steps[first : batch.stop]]
@@ -140,14 +141,18 @@ class Numbering:
         self, step: Repeat, inner: Launches, binding: Mapping[str, int], pool: int
     ) -> list[int]:
         """The record of what runs again and again."""
-        words = [step.count, address(inner.rows), len(inner.rows)]
+        words = [ANY if step.count is None else step.count, address(inner.rows), len(inner.rows)]
         for moves in (step.before, step.between):
             table = [
                 (x.slot + 1, 0 if x.source is None else x.source + 1, evaluate(x.by, binding))
                 for x in moves
             ]
             words += [inner.keep([word for move in table for word in move]), len(table)]
-        return [*words, pool]
+        copies = [
+            (x.slot + 1, x.source + 1, byte_size(self.program, x.slot, binding)) for x in step.after
+        ]
+        table = inner.keep([word for copy in copies for word in copy])
+        return [*words, pool, 0 if step.going is None else step.going + 1, table, len(copies)]
 
     @cached_property
     def may_fail(self) -> int:

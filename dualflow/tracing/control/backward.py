@@ -188,6 +188,18 @@ class Steps:
 
     # ----- one step -----
 
+    def back(
+        self,
+        carry: Cotangents,
+        shared: dict[Any, Tensor],
+        found: Sequence[Tensor],
+        starts: Cotangents,
+    ) -> tuple[Cotangents, dict[Any, Tensor]]:
+        """Pulls cotangents through one step that reads no rows; what `_back` takes and gives."""
+        told = {key: shared.get(key) for key in self._keys.values()}
+        before, after, _ = self._back(carry, told, found, [], [], starts)
+        return before, {key: x for key, x in after.items() if x is not None}
+
     def _back(
         self,
         carry: Cotangents,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -98,6 +99,16 @@ def asked(what: str, name: str, x: Any) -> Tensor:
 def is_each_examples(x: Tensor) -> bool:
     """Whether a value of each example of a batch is meant, which Python cannot be told."""
     return x.raw is None and hasattr(x.symbol.owner, "example")
+
+
+def batch_of(tensors: Sequence[Tensor]) -> Any:
+    """The innermost batch that tensors stand for examples of, where no tape looks at examples."""
+    owners = [x.symbol.owner for x in tensors if is_each_examples(x)]
+    if not owners:
+        return None
+    batch = max(owners, key=lambda owner: owner.level)
+    outside = [getattr(tape, "born", batch.level + 1) < batch.level for tape in context.tapes]
+    return batch if all(outside) else None
 
 
 def chosen(what: str, pred: Tensor, yes: Any, no: Any) -> Any:

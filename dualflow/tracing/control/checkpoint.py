@@ -27,6 +27,7 @@ from jit.ir.call import Body, call
 from jit.ir.graph import Graph
 
 Sums = dict[Any, Tensor]
+Again = Callable[[list[Tensor]], list[Tensor]]
 
 
 def recompute(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,12 +120,12 @@ def evaluate(xp: ModuleType, *arrays: Any, body: Graph) -> Any:
 
 
 def run_again(
-    body: Graph, args: Sequence[Tensor], moving: Sequence[bool]
+    again: Again, args: Sequence[Tensor], moving: Sequence[bool]
 ) -> tuple[list[Tensor], list[Tensor], int]:
-    """The arguments as new tensors, what the body gives of them, recorded, and since when.
+    """The arguments as new tensors, what comes of them, recorded, and since when.
 
     Args:
-        body: What runs.
+        again: What runs.
         args: What it is given.
         moving: Which of the arguments are of interest.
     """
@@ -139,7 +140,7 @@ def run_again(
             if flag and new.record is None:
                 new.record = leaves.setdefault(x.record, Leaf())
         start = next(clock)
-        return inner, replay(body, inner, set()), start
+        return inner, again(inner), start
 
 
 def pull_into(
@@ -153,8 +154,20 @@ def pull_into(
         record: Of the call.
         needed: For which of the arguments.
     """
+    body = record.attrs["body"]
+    pull_again(sums, cotangents, record, needed, lambda inner: replay(body, inner, set()))
+
+
+def pull_again(
+    sums: Sums,
+    cotangents: Sequence[Tensor | None],
+    record: Record,
+    needed: Sequence[bool],
+    again: Again,
+) -> None:
+    """The same for anything that can be run again with other tensors in place of arguments."""
     args: Any = record.inputs
-    inner, outputs, start = run_again(record.attrs["body"], args, needed)
+    inner, outputs, start = run_again(again, args, needed)
     keys: dict[Any, list[Any]] = {}
     for x, new, flag in zip(args, inner, needed, strict=True):
         if flag and new.record not in keys.setdefault(x.record, []):
@@ -176,7 +189,12 @@ def pull_into(
 
 def push(tangents: Sequence[Tensor | None], y: Any, *args: Any, body: Graph) -> Any:
     """The tangents of the results."""
-    inner, outputs, start = run_again(body, args, [x is not None for x in tangents])
+    return push_again(tangents, y, args, lambda inner: replay(body, inner, set()))
+
+
+def push_again(tangents: Sequence[Tensor | None], y: Any, args: Any, again: Again) -> Any:
+    """The same for anything that can be run again with other tensors in place of arguments."""
+    inner, outputs, start = run_again(again, args, [x is not None for x in tangents])
     moving = {x.record: t for x, t in zip(inner, tangents, strict=True) if t is not None}
     pushed = push_forward(outputs, moving, start)
     return tuple(pushed) if isinstance(y, tuple) else pushed[0]

@@ -141,6 +141,10 @@ class Steps:
             kept.append(none if isinstance(kept[-1], int) else next(stacked))
         return made is not None
 
+    def push(self, carry: Tangents, found: Sequence[Tensor]) -> tuple[Tangents, Tangents]:
+        """The same of a step that reads no rows."""
+        return self._push(carry, found, [], [])
+
     def _push(
         self,
         carry: Tangents,

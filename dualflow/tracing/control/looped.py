@@ -22,7 +22,7 @@ from jit.ir import builtin
 from jit.ir.call import Body
 from jit.ir.graph import Graph, Value
 from jit.ir.interpret import bound
-from jit.ir.loop import loop, repeated
+from jit.ir.loop import COUNTER, loop, repeated
 from jit.ir.op import OpDef
 from jit.types import TensorType
 
@@ -52,15 +52,45 @@ class BodyOp(OpDef):
 
 def evaluate(xp: ModuleType, *arrays: Any, body: Graph, **attrs: Any) -> Any:
     """Runs the body: many steps in native code, few or others op by op, which has the same bits."""
-    if xp is np and attrs["count"] >= MANY and (native := compiled(body, arrays, attrs)):
-        results = native(list(arrays))
-        return results[0] if len(results) == 1 else tuple(results)
+    count, going = attrs["count"], attrs.get("going")
+    results = None
+    if xp is np and going is None and count >= MANY:
+        results = natively(arrays, body, attrs)
+    elif xp is np and going is not None:  # nobody knows how many there are: some are tried
+        try:
+            results = by_steps(xp, arrays, body, attrs, MANY)
+        except TooMany:
+            results = natively(arrays, body, attrs)
+    if results is None:
+        results = by_steps(xp, arrays, body, attrs)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+class TooMany(Exception):  # noqa: N818 - nothing is wrong
+    """There are more steps than were to be tried."""
+
+
+def by_steps(
+    xp: ModuleType, arrays: Sequence[Any], body: Graph, attrs: dict[str, Any], most: int = -1
+) -> list[Any]:
+    """The results of a loop whose ops are run one by one.
+
+    Raises:
+        TooMany: There are more than `most` steps.
+    """
 
     def run(given: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
+        if sizes[COUNTER] == most:
+            raise TooMany
         return op_by_op(xp, body, given, sizes)
 
-    results = repeated(run, arrays, xp=xp, **attrs)
-    return results[0] if len(results) == 1 else tuple(results)
+    return repeated(run, arrays, xp=xp, body=body, **attrs)
+
+
+def natively(arrays: Sequence[Any], body: Graph, attrs: dict[str, Any]) -> list[Any] | None:
+    """The results by native code; None where some of the loop is left to Python."""
+    native = compiled(body, arrays, attrs)
+    return None if native is None else native(list(arrays))
 
 
 def op_by_op(
@@ -174,16 +204,17 @@ def opened(body: Graph, carries: int) -> Opened:
     return Opened(graph, tuple(same), tuple(rows))
 
 
-def _pull_into(*args: Any) -> None:
-    from dualflow.tracing.control.backward import pull_into  # which makes loops
+def _pull_into(sums: Any, cotangents: Any, record: Any, needed: Any) -> None:
+    from dualflow.tracing.control import backward, until  # which make loops
 
-    pull_into(*args)
+    of = backward if record.attrs.get("going") is None else until
+    of.pull_into(sums, cotangents, record, needed)
 
 
 def _jvp(*args: Any, **attrs: Any) -> Any:
-    from dualflow.tracing.control.forward import push  # likewise
+    from dualflow.tracing.control import forward, until  # likewise
 
-    return push(*args, **attrs)
+    return (forward if attrs.get("going") is None else until).push(*args, **attrs)
 
 
 looped = BodyOp(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from dualflow.core.context import context
 from dualflow.core.record import clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.rows import rows
-from dualflow.tracing.control.branches import is_each_examples
+from dualflow.tracing.control.branches import batch_of
 from dualflow.tracing.control.looping import STEP, while_loop
 from dualflow.tracing.control.nests import Nest, agreed
 from dualflow.tracing.control.rolling import Deeds, Roll, recording
@@ -74,16 +73,6 @@ def scan(
     if unroll > 1 and count >= 2 * unroll:
         return in_blocks(f, init, given, count, unroll, reverse=reverse)
     return Steps(f, carry, given, count, reverse=reverse).run()
-
-
-def batch_of(tensors: Sequence[Tensor]) -> Any:
-    """The innermost batch that tensors stand for examples of, where no tape looks at examples."""
-    owners = [x.symbol.owner for x in tensors if is_each_examples(x)]
-    if not owners:
-        return None
-    batch = max(owners, key=lambda owner: owner.level)
-    outside = [getattr(tape, "born", batch.level + 1) < batch.level for tape in context.tapes]
-    return batch if all(outside) else None
 
 
 class Steps:

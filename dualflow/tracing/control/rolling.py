@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dualflow.core.backend import device_of
 from dualflow.core.context import context
 from dualflow.core.op import bind, registry
 from dualflow.core.record import INEXACT, clock
@@ -38,6 +39,12 @@ def recording() -> Trace | None:
     """Who records ops now, where that is a graph which other calls run from."""
     trace = context.trace
     return trace if type(trace) is Trace else None
+
+
+def may_decide(trace: Trace, asked: Tensor) -> bool:
+    """Whether native code can decide by what Python was told just now; a GPU's cannot."""
+    told = trace.owns(asked) and trace.graph.nodes[-1].op is builtin.guard
+    return told and (asked.raw is None or device_of(asked.raw) == "cpu")
 
 
 class Deeds:
@@ -89,37 +96,63 @@ class Roll:
 
     def __init__(self, trace: Trace, start: int) -> None:
         self._trace, self._start = trace, start
+        self.is_of_trace = False
 
     def step(self, step: Step, carry: Sequence[Tensor], rows: Sequence[Tensor]) -> Any:
         """What the first step gives, of this carry and these rows."""
+        given = self.begin(carry, rows)
+        try:
+            made = step(*given)
+            self.gives([*made[0], *made[1]])
+        finally:
+            self.end()
+        return made
+
+    def begin(self, carry: Sequence[Tensor], rows: Sequence[Tensor]) -> Any:
+        """What the first step is given, which starts now."""
         trace, identity = self._trace, functions["identity"]
         self._carry = list(carry)
         self._given = [identity(x) for x in carry], [identity(x) for x in rows]
-        self._first, outer = len(trace.graph.nodes), trace.noted
-        trace.noted = []
-        try:
-            self._made = step(*self._given)
-            results = [*self._made[0], *self._made[1]]
-            self.is_of_trace = all(map(self._is_of_trace, results))
-            if self.is_of_trace:
-                self._results = [trace.value_of(x) for x in results]
-                trace.noted += zip(self._results, results, strict=True)
-        finally:
-            self._noted, trace.noted = trace.noted, outer
-            if outer is not None:
-                outer += self._noted
-        return self._made
+        self._first, self._outer = len(trace.graph.nodes), trace.noted
+        self._noted = trace.noted = []
+        return self._given
+
+    def gives(self, results: Sequence[Tensor]) -> None:
+        """Takes what the step gives: its carry, and what is stacked of it."""
+        self.is_of_trace = all(map(self._is_of_trace, results))
+        if self.is_of_trace:
+            self._results = [self._trace.value_of(x) for x in results]
+            self._noted += zip(self._results, results, strict=True)
+
+    def end(self) -> None:
+        """The step is over, whatever came of it."""
+        self._trace.noted = self._outer
+        if self._outer is not None:
+            self._outer += self._noted
+
+    def reads(self) -> list[Tensor]:
+        """Its first carry, and what it was given besides."""
+        return [*self._carry, *[x for _, x in self._noted]]
 
     def _is_of_trace(self, x: Tensor) -> bool:
         """Whether a tensor is not that of a batch, or of another graph."""
         return x.raw is not None or x.symbol.owner is self._trace
 
-    def loop(self, stacks: Sequence[tuple[Tensor, Extent]], count: int) -> list[Any] | None:
+    def loop(
+        self,
+        stacks: Sequence[tuple[Tensor, Extent]],
+        count: int | None,
+        *,
+        found: bool = True,
+        **attrs: Any,
+    ) -> list[Any] | None:
         """All steps as a node: carries as they came in, as they are at last, and what is stacked.
 
         Args:
             stacks: What the rows are of, and which row it is in each step.
             count: How many steps.
+            found: Whether carries as they came in are among the results.
+            **attrs: What else the loop has.
 
         Returns:
             None where the step cannot be a body; the graph is as it was.
@@ -129,14 +162,16 @@ class Roll:
             return None
         body, tensors, late = closed
         size, nodes = len(self._carry), self._trace.graph.nodes
-        body.outputs = [*body.inputs[:size], *body.outputs]
+        body.outputs = [*(body.inputs[:size] if found else ()), *body.outputs]
         nodes[self._start :] = self._left(late)
         if not body.outputs:
             return []
+        last = range(size, 2 * size) if found else range(size)
         attrs = {
             "count": count,
-            "carried": tuple(range(size, 2 * size)),
-            "stacked": tuple([not size <= k < 2 * size for k in range(len(body.outputs))]),
+            "carried": tuple(last),
+            "stacked": tuple([k not in last for k in range(len(body.outputs))]),
+            **attrs,
             "body": Body.of(body),
         }
         made = bind(looped, (*self._carry, *tensors), attrs)  # pyright: ignore[reportArgumentType]

@@ -198,6 +198,13 @@ class Crossings:
         trace.ledger.crossing = len(self.found)
         return True
 
+    def take_back(self, trace: Trace, node: int) -> None:
+        """Python has asked for nothing after all since there were so many nodes."""
+        while self.found and self.found[-1].node >= node:
+            crossing = self.found.pop()
+            self._visits[crossing.key] -= 1
+            trace.ledger.crossing = len(self.found)
+
     def check_grown(self, reach: Reach) -> None:
         """Forgets all, where something else was done to lists than to append to them."""
         if other := reach.moved.grown.keys() - reach.grown_lists():
