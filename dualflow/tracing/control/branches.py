@@ -1,7 +1,8 @@
 """Choices: `cond` and `switch`. Python decides, except where each example of a batch has its own.
 
-In a recorded function the answer is a guard like that of `if`, and ways join behind it. Inside of
-`vmap` all branches are computed for all examples, and each example takes its own.
+In a recorded function a choice is a node, if all that the branches can do is to compute; else the
+answer is a guard like that of `if`. Inside of `vmap` all branches are computed for all examples,
+and each example takes its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.control.choices import told
 from dualflow.tracing.control.nests import Nest, agreed
 from jit.errors import DTypeError, ShapeError
 from jit.types import format_shape, kind
@@ -46,7 +48,12 @@ def cond(
     if is_each_examples(pred):
         pred = functions["astype"](pred, "bool")
         return chosen("cond", pred, true_fn(*operands), false_fn(*operands))
-    return true_fn(*operands) if bool(pred) else false_fn(*operands)
+    branches, taken = (false_fn, true_fn), int(bool(pred))
+    choice = told(pred, branches, operands)
+    if choice is None:
+        return branches[taken](*operands)
+    holds = functions["astype"](pred, "bool")
+    return choice.of(taken, lambda: [functions["logical_not"](holds), holds])
 
 
 def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
@@ -77,11 +84,22 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         raise ShapeError("switch: there are no branches", "at least one function")
     last = len(branches) - 1
     if not is_each_examples(index):
-        return branches[min(max(int(index), 0), last)](*operands)
+        taken = min(max(int(index), 0), last)
+        choice = told(index, branches, operands) if last else None
+        if choice is None:
+            return branches[taken](*operands)
+        return choice.of(taken, lambda: [is_number(index, k, last) for k in range(last + 1)])
     result = branches[last](*operands)
     for k in reversed(range(last)):
         result = chosen("switch", index <= k, branches[k](*operands), result)
     return result
+
+
+def is_number(index: Tensor, k: int, last: int) -> Tensor:
+    """Whether an index means branch `k`."""
+    if k in (0, last):
+        return index >= last if k else index <= 0
+    return index == k
 
 
 def asked(what: str, name: str, x: Any) -> Tensor:
