@@ -153,7 +153,7 @@ def allocate(size: int, what: str, source: Any) -> Any:
 
 def free_unused() -> None:
     """Gives the device back what lies unused in pools."""
-    for each in (cupy().cuda.get_default_memory_pool(), pool()):
+    for each in (cupy().get_default_memory_pool(), pool()):
         each.free_all_blocks()
 
 
@@ -161,7 +161,7 @@ def out_of_memory(what: str, size: int | None = None) -> OutOfMemoryError:
     """The error: who asked, for how much, and what holds the memory of the device."""
     module = cupy()
     device = module.cuda.Device().id
-    eager, compiled = module.cuda.get_default_memory_pool().used_bytes(), pool().used_bytes()
+    eager, compiled = module.get_default_memory_pool().used_bytes(), pool().used_bytes()
     free, total = module.cuda.runtime.memGetInfo()
     needs = "more memory" if size is None else amount(size)
     return OutOfMemoryError(

@@ -19,7 +19,7 @@ import numpy as np
 
 from dualflow.core import backend
 from tests.gpu import cupy_names
-from tests.gpu.standin_driver import MemoryPointer, cuda_of, state
+from tests.gpu.standin_driver import MemoryPointer, Pool, cuda_of, state
 
 NAMES = cupy_names.read()
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -271,6 +271,10 @@ class Module(ModuleType):
         return called(name, value) if callable(value) and not isinstance(value, type) else value
 
     @staticmethod
+    def get_default_memory_pool() -> Pool:
+        return POOL
+
+    @staticmethod
     def asnumpy(x: Any, **kwargs: Any) -> Any:
         del kwargs
         return x.get() if isinstance(x, ndarray) else np.asarray(x)
@@ -289,6 +293,7 @@ class Module(ModuleType):
 
 
 cuda = cuda_of()
+POOL = Pool()  # of eager code
 module = Module("cupy")
 module.cuda = cuda  # type: ignore[attr-defined]
 

@@ -95,6 +95,16 @@ class MemoryPointer:
         return MemoryPointer(self.mem, self.ptr + offset)
 
 
+class UnownedMemory:
+    """Memory that somebody else holds."""
+
+    def __init__(self, ptr: int, size: int, owner: Any, device_id: int) -> None:
+        self.ptr, self.size, self.device_id, self._owner = ptr, size, device_id, owner
+
+    def view(self, address: int, size: int) -> Any:
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+
 def alloc(size: int) -> MemoryPointer:
     """New memory on the active device, aligned as CUDA's is, filled with garbage."""
     if size > state.capacity:
@@ -284,7 +294,6 @@ def memset(target: int, value: int, size: int, stream: int = 0) -> None:
 
 def cuda_of() -> Any:
     """The namespace `cupy.cuda`."""
-    pool = Pool()
     runtime = SimpleNamespace(
         getDeviceCount=lambda: state.devices,
         getDevice=lambda: state.device,
@@ -310,12 +319,12 @@ def cuda_of() -> Any:
         Graph=Graph,
         MemoryPool=Pool,
         MemoryPointer=MemoryPointer,
+        UnownedMemory=UnownedMemory,
         runtime=runtime,
         driver=SimpleNamespace(launchKernel=launch_kernel),
         function=SimpleNamespace(Module=Module),
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         get_current_stream=lambda: state.stream or Stream.null,
-        get_default_memory_pool=lambda: pool,
         get_elapsed_time=lambda start, stop: float(stop.at - start.at),
     )
 
