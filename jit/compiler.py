@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jit.config import config
+from jit.divided import Divided, Placed
 from jit.errors import DeviceError, NoNativeCode
 from jit.interpreted import Interpreted
 from jit.ir.graph import Graph, Node
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from jit.native import NativeCode
     from jit.passes.base import GraphPass, PassRecord, Stages
 
+Device: TypeAlias = "str | tuple[str, ...]"
 Pairs: TypeAlias = "tuple[tuple[int, int], ...]"
 
 COMPILATIONS, TIMES = 1, 2  # levels of JIT_DEBUG
@@ -53,7 +56,7 @@ class Executable:
 
     graph: Graph
     run: Callable[..., list[Any]]
-    code: NativeCode | Interpreted
+    code: NativeCode | Interpreted | Divided
     mode: str
     seconds: Mapping[str, float]
     passes: Sequence[PassRecord]
@@ -82,6 +85,11 @@ class Executable:
         """How many calls into native code a call makes: host steps split it."""
         return self.code.foreign_calls
 
+    @property
+    def placement(self) -> list[Placed]:
+        """What runs on which device, and the copies between, if there are several."""
+        return self.code.placed() if isinstance(self.code, Divided) else []
+
     def timed(self, arrays: list[Any]) -> list[Cost]:
         """What each part of a call costs, by a clock between them."""
         return self.code.timed(arrays)[1]
@@ -105,7 +113,7 @@ class Executable:
 
 def compile(
     graph: Graph,
-    target: str | None = None,
+    target: Device | None = None,
     *,
     ops: Mapping[str, OpDef] = MappingProxyType({}),
     xp: ModuleType = np,
@@ -117,8 +125,9 @@ def compile(
 
     Args:
         graph: Stays as it is.
-        target: What to run it on: "cpu", "gpu:0" (and so on), or "interpreter", node by node
-            through `evaluate`; by default what JIT_TARGET says.
+        target: What to run it on: "cpu", "cpu:1", "gpu:0" (and so on), or "interpreter", node by
+            node through `evaluate`; by default what JIT_TARGET says. A tuple of devices, the first
+            for what lies nowhere: each part runs where its arrays come from (`jit.divided`).
         ops: Op records by name that passes may bring into the graph beside those it has.
         xp: The array module of the interpreter; anything but NumPy is interpreted.
         donate: Pairs (input, output) that calls will offer: the output may take the memory of the
@@ -133,25 +142,23 @@ def compile(
     from jit.passes.base import Stages, run_passes  # loaded when something is compiled
 
     target = target or config().target
-    name, _, number = target.partition(":")
-    if name not in TARGETS or (number and not (name == "gpu" and number.isdigit())):
-        raise DeviceError(
-            f"jit.compile: there is no target {target!r}",
-            f"one of {', '.join(map(repr, TARGETS))}",
-            "leave `target` out",
-        )
     start = time.perf_counter()
     source, given, stages = graph, len(graph.nodes), Stages(graph.name)
     with collector_paused(), compilation(graph.name):
-        gpu = int(number or 0) if name == "gpu" else None
-        native = name != "interpreter" and config().target != "interpreter" and xp is np
-        graph, passes = run_passes(graph, pipeline(ops, native=native, fast=fast), stages)
-        optimised = time.perf_counter()
-        code = made_native(graph, donate, stages, hurry=hurry, gpu=gpu) if native else None
-        if code is None:
-            code = Interpreted(graph, xp if gpu is None else array_module_of(gpu))
+        native = "interpreter" not in (target, config().target) and xp is np
+        if isinstance(target, tuple):
+            graph, passes = run_passes(graph, rules(ops, native=native, fast=fast), stages)
+            part = partial(compile, ops=ops, hurry=hurry, fast=fast)
+            optimised, code = time.perf_counter(), Divided(graph, target, part)
+        else:
+            name, number = taken_apart(target)
+            place = {"gpu": number} if name == "gpu" else {"host": number}
+            graph, passes = run_passes(graph, pipeline(ops, native=native, fast=fast), stages)
+            optimised = time.perf_counter()
+            code = made_native(graph, donate, stages, hurry=hurry, **place) if native else None
+            code = code or Interpreted(graph, array_module_of(number) if name == "gpu" else xp)
     seconds = {"passes": optimised - start, "code": time.perf_counter() - optimised}
-    mode = TARGETS["interpreter" if isinstance(code, Interpreted) else "cpu"]
+    mode = TARGETS["cpu" if native and not isinstance(code, Interpreted) else "interpreter"]
     debug = config().debug
     run = Watched(graph.name, code) if debug >= TIMES else code
     made = Executable(graph, run, code, mode, seconds, passes)
@@ -160,6 +167,22 @@ def compile(
     if debug >= COMPILATIONS:
         tell(made, given, debug)
     return made
+
+
+def taken_apart(target: str) -> tuple[str, int]:
+    """The name and the number of a target.
+
+    Raises:
+        DeviceError: There is no such target.
+    """
+    name, _, number = target.partition(":")
+    if name not in TARGETS or (number and not (name in ("cpu", "gpu") and number.isdigit())):
+        raise DeviceError(
+            f"jit.compile: there is no target {target!r}",
+            f"one of {', '.join(map(repr, TARGETS))}",
+            "leave `target` out",
+        )
+    return name, int(number or 0)
 
 
 @contextmanager
@@ -184,13 +207,21 @@ def array_module_of(gpu: int) -> ModuleType:
 
 
 def made_native(
-    graph: Graph, donate: Pairs, stages: Stages, *, hurry: bool, gpu: int | None
+    graph: Graph, donate: Pairs, stages: Stages, *, hurry: bool, **place: int
 ) -> NativeCode | None:
-    """Machine code for this computer, or its GPU; None for what only the interpreter can run."""
+    """Machine code for this computer, or its GPU; None for what only the interpreter can run.
+
+    Args:
+        graph: After all passes.
+        donate: As `compile` takes it.
+        stages: Where forms and launches are shown.
+        hurry: As `compile` takes it.
+        **place: `gpu=` or `host=`, the number of a device.
+    """
     from jit.native import NativeCode  # LLVM is loaded when something is compiled
 
     try:
-        return NativeCode(graph, donate, stages, hurry=hurry, gpu=gpu)
+        return NativeCode(graph, donate, stages, hurry=hurry, **place)
     except NoNativeCode as reason:
         if config().debug >= COMPILATIONS:
             sys.stderr.write(f"# {graph.name}: interpreted, because of {reason}\n")
@@ -271,23 +302,11 @@ def pipeline(
     ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False, fast: bool = False
 ) -> tuple[GraphPass, ...]:
     """The passes over graphs, in the order in which `compile` runs them."""
-    from jit.passes.algebra import Algebra
-    from jit.passes.cleanup import CommonSubexpressions, DeadCode
-    from jit.passes.fast import Fast
-    from jit.passes.fold import FoldConstants
     from jit.passes.loops import Loops
     from jit.passes.outline import Outline
     from jit.passes.reroll import Reroll
 
-    passes = (
-        DeadCode(),
-        FoldConstants(foldable=is_foldable) if native else FoldConstants(),
-        CommonSubexpressions(),  # so that the same value is one value to the rules
-        Algebra(ops),
-        *([Fast(ops)] if fast else []),
-        CommonSubexpressions(),  # what the rules made equal
-        DeadCode(),  # what the rules left unused
-    )
+    passes = rules(ops, native=native, fast=fast)
     if not native:
         return passes
     given = Loops(passes, costs, can_repeat)
@@ -297,4 +316,22 @@ def pipeline(
         Reroll(passes, costs, can_repeat),
         Outline(passes, is_product, costs, can_repeat),
         *passes,
+    )
+
+
+def rules(ops: Mapping[str, OpDef], *, native: bool, fast: bool) -> tuple[GraphPass, ...]:
+    """Those of them that make nothing of several nodes together."""
+    from jit.passes.algebra import Algebra
+    from jit.passes.cleanup import CommonSubexpressions, DeadCode
+    from jit.passes.fast import Fast
+    from jit.passes.fold import FoldConstants
+
+    return (
+        DeadCode(),
+        FoldConstants(foldable=is_foldable) if native else FoldConstants(),
+        CommonSubexpressions(),  # so that the same value is one value to the rules
+        Algebra(ops),
+        *([Fast(ops)] if fast else []),
+        CommonSubexpressions(),  # what the rules made equal
+        DeadCode(),  # what the rules left unused
     )

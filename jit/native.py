@@ -27,6 +27,7 @@ from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
 from jit.runtime.cuda import cupy, gpu_target
 from jit.runtime.executable import Executable
+from jit.runtime.hosts import pool_of
 from jit.runtime.library import library
 from jit.runtime.program import HostStep, Launch, Repeat, Step
 from jit.runtime.timing import Timing, timed
@@ -48,6 +49,7 @@ class NativeCode:
         stages: Where forms and launches are shown.
         hurry: It will run a few times only.
         gpu: The number of the GPU that it is for; None: this computer's processor.
+        host: Which of the devices of the processor it is for, whose threads share large launches.
 
     Attributes:
         kernels: What a call launches.
@@ -67,6 +69,7 @@ class NativeCode:
         *,
         hurry: bool = False,
         gpu: int | None = None,
+        host: int = 0,
     ) -> None:
         target = replace(host_target(), hurry=hurry) if gpu is None else gpu_target(gpu)
         self._gpu = gpu
@@ -74,7 +77,7 @@ class NativeCode:
         stages.show("forms", forms, LOOPS)
         self.graph, self._given = graph, (graph.name, forms, donate, target)
         if gpu is None:
-            plan, self._run, self.found = for_host(*self._given, stages)
+            plan, self._run, self.found = for_host(*self._given, stages, host)
         else:
             plan, self._run, self.found = for_gpu(*self._given, stages, gpu)
         program = plan.program
@@ -155,7 +158,7 @@ class NativeCode:
 
 
 def for_host(
-    name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages
+    name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages, host: int = 0
 ) -> tuple[Plan, Executable, dict[str, int]]:
     """A program for this computer's processor, and how many kernels were found in which way."""
     before, key = counts(), plan_key(forms, donate, target)
@@ -169,7 +172,7 @@ def for_host(
             keep(key, made, target)
     made, addresses = known
     found = {way: count - before[way] for way, count in counts().items()}
-    return made, Executable(made.program, addresses), found
+    return made, Executable(made.program, addresses, pool_of(host)), found
 
 
 def for_gpu(

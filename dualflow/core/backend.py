@@ -11,6 +11,7 @@ import numpy as np
 
 from jit.errors import DeviceError
 from jit.runtime.cuda import cupy
+from jit.runtime.hosts import MOST, HostArray, copied, is_host, number_of
 
 ON_CPU = nullcontext()
 _names: dict[int, str] = {}  # of GPUs, by their numbers
@@ -30,11 +31,16 @@ def canonical_device(device: str | None) -> str:
     if device in (None, "cpu", "cpu:0"):
         return "cpu"
     name, _, index = str(device).partition(":")
-    if name not in ("gpu", "cuda") or (index and not index.isdigit()):
+    if name not in ("cpu", "gpu", "cuda") or (index and not index.isdigit()):
         raise DeviceError(
             f"there is no device {device!r}", '"cpu", "gpu" or "gpu:1"', 'device="cpu"'
         )
     number = int(index or 0)
+    if name == "cpu":
+        if number >= MOST:
+            expected = f"cpu:0 to cpu:{MOST - 1}"
+            raise DeviceError(f"there is no device {device!r}", expected, 'device="cpu"')
+        return f"cpu:{number}"
     count = cupy().cuda.runtime.getDeviceCount()
     if number >= count:
         raise DeviceError(
@@ -45,25 +51,22 @@ def canonical_device(device: str | None) -> str:
 
 def device_of(array: Any) -> str:
     """Where an array lies."""
-    if isinstance(array, np.ndarray | np.generic):
+    if array.__class__ is np.ndarray:
         return "cpu"
+    if isinstance(array, np.ndarray | np.generic):
+        return array.place if isinstance(array, HostArray) else "cpu"
     number = array.data.device_id
     return _names.get(number) or _names.setdefault(number, f"gpu:{number}")
 
 
-def number_of(device: str) -> int:
-    """Which GPU a canonical name means."""
-    return int(device.partition(":")[2])
-
-
 def module_for(device: str) -> Any:
     """The array module that creates arrays on a canonical device."""
-    return np if device == "cpu" else cupy()
+    return np if is_host(device) else cupy()
 
 
 def active(device: str) -> Any:
     """A `with` block in which CuPy works on a device; other GPUs are not touched by accident."""
-    if device == "cpu" or count_of_devices(cupy()) == 1:
+    if is_host(device) or count_of_devices(cupy()) == 1:
         return ON_CPU
     return cupy().cuda.Device(number_of(device))
 
@@ -78,11 +81,7 @@ def to_device(array: Any, device: str) -> Any:
     """`array` itself where it is there already, else a copy on `device`."""
     if device_of(array) == device:
         return array
-    module = cupy()
-    if device == "cpu":
-        return module.asnumpy(array)
-    with active(device):
-        return module.asarray(array)
+    return copied(array, device)
 
 
 def pins() -> bool:

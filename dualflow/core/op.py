@@ -26,6 +26,7 @@ from jit.dims import Dim, free_symbols
 from jit.errors import DeviceError, DualflowError, GraphError, OutOfMemoryError
 from jit.ir.op import OpDef
 from jit.runtime.cuda import out_of_memory
+from jit.runtime.hosts import Anywhere, bare, is_host, lying_on
 from jit.types import TensorType, bfloat16
 
 registry: dict[str, Op] = {}
@@ -162,7 +163,7 @@ def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
 def values(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
     """What `op` gives for arrays and weak Python scalars, as tensors without records."""
     place = place_of(op, arrays)
-    if place != "cpu":
+    if place != "cpu":  # "cpu:0" where something lies nowhere
         return values_on(place, op, arrays, attrs)
     outs = computed(op, arrays, attrs)
     if outs is None:
@@ -171,12 +172,24 @@ def values(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
 
 
 def values_on(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
-    """The same on a GPU."""
+    """The same on another device."""
+    if op.moves:
+        return [Tensor(to_device(arrays[0], attrs["device"]))]
+    if is_host(place):
+        return values_on_host(place, op, arrays, attrs)
+    arrays = [to_device(bare(x), place) if x.__class__ is Anywhere else x for x in arrays]
     try:
         return computed_there(place, op, arrays, attrs)
     except MemoryError as error:
         own = isinstance(error, OutOfMemoryError)
         raise (error if own else out_of_memory(op.name)) from None
+
+
+def values_on_host(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
+    """The same on a further device of the processor: its arrays are NumPy's, of another class."""
+    with using(device="cpu"):
+        made = values(op, list(map(bare, arrays)), attrs)
+    return [Tensor(lying_on(y.raw, place)) for y in made]
 
 
 def computed_there(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
@@ -221,10 +234,13 @@ def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def place_of(op: Op, arrays: list[Any]) -> str:
     """The one device that all arrays lie on; where there are none, the one in force."""
-    first = None
+    first, free = None, False
     for array in arrays:
         if array.__class__ is np.ndarray:
             place = "cpu"
+        elif array.__class__ is Anywhere:
+            free = True
+            continue
         elif hasattr(array, "dtype"):
             place = device_of(array)
         else:
@@ -233,20 +249,25 @@ def place_of(op: Op, arrays: list[Any]) -> str:
             first = place
         elif place != first:
             raise met_apart(op, arrays)
-    return context.device if first is None else first  # without arrays: an op that creates
+    place = context.device if first is None else first  # without arrays: an op that creates
+    return "cpu:0" if free and place == "cpu" else place
 
 
 def met_apart(op: Op, arrays: list[Any]) -> DeviceError:
     """The error of arrays on several devices: nothing moves unless it is told to."""
-    given = [(k, x) for k, x in enumerate(arrays, 1) if hasattr(x, "dtype")]
+    given = [
+        (k, x)
+        for k, x in enumerate(arrays, 1)
+        if hasattr(x, "dtype") and not isinstance(x, Anywhere)
+    ]
     told = [
         f"argument {k}, {TensorType(x.shape, x.dtype)}, lies on {device_of(x)}" for k, x in given
     ]
-    gpu = next(device_of(x) for _, x in given if device_of(x) != "cpu")
+    place = next(device_of(x) for _, x in given if device_of(x) != "cpu")
     return DeviceError(
         f"{op.name}: {'; '.join(told)}",
         "all tensors on one device",
-        f'x.to("{gpu}") for the others, or model.to("{gpu}") for all Variables of a model',
+        f'x.to("{place}") for the others, or model.to("{place}") for all Variables of a model',
     )
 
 
@@ -254,7 +275,7 @@ def wrap(array: Any, xp: Any = np) -> Tensor:
     """A Tensor of an op's result; NumPy gives scalars where it should give 0-d arrays."""
     tensor = new_tensor(Tensor)
     known = array.__class__ is np.ndarray or hasattr(array.__class__, CUDA)
-    tensor.raw = array if known else xp.asarray(array)
+    tensor.raw = array if known else xp.asanyarray(array)
     tensor.record = tensor.symbol = None
     return tensor
 

@@ -105,7 +105,9 @@ class Tensor(Methods, NumPyProtocols):
         """Where it lies: `"cpu"` or `"gpu:0"`."""
         if self.raw is None:
             value = self.symbol.value  # of a batch of examples, all of them
-            return value.device if isinstance(value, Tensor) else context.device
+            if isinstance(value, Tensor):
+                return value.device
+            return "cpu" if getattr(self.symbol.owner, "runs", False) else context.device
         return backend.device_of(self.raw)
 
     @property

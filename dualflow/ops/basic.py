@@ -15,7 +15,6 @@ from dualflow.core.define import creation
 from dualflow.core.doors import fits
 from dualflow.core.number import KINDS
 from dualflow.core.op import Op, bind, homes, wrap
-from dualflow.core.record import hang
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
 from jit.errors import DTypeError
@@ -61,17 +60,24 @@ _extent = Op(
     lower=lambda form, *, extent: form.index((), lambda: extent, int64),
 )
 
-# Applied by `to_device` only: no graph moves values, but gradients go back where values came from.
+# Gradients go back where values came from: a graph that has no values yet is told both ends.
 _to_device = Op(
     name="to_device",
-    evaluate=lambda xp, x, *, device: backend.to_device(x, device),
-    infer=lambda x, *, device: x,
-    lower=lambda form, x, *, device: form.extern(
+    evaluate=lambda xp, x, *, device, source: backend.to_device(x, device),
+    infer=lambda x, *, device, source: x,
+    lower=lambda form, x, *, device, source: form.extern(
         "to_device", (x,), TensorType(x.shape, x.dtype), lambda a: backend.to_device(a, device)
     ),
-    vjps=(lambda g, y, x, *, device: to_device(g, x.device),),
+    vjps=(lambda g, y, x, *, device, source: moved(g, source, device),),
     jvp="linear",
+    moves=True,
 )
+
+
+def moved(x: Tensor, device: str, source: str) -> Tensor:
+    """`x`, which lies on `source`, on another device."""
+    return bind(_to_device, (x,), {"device": device, "source": source})
+
 
 functions["identity"] = lambda x: bind(_identity, (as_tensor(x),))
 functions["extent"] = lambda extent: bind(_extent, (), {"extent": extent})
@@ -176,13 +182,12 @@ def to_device(x: Any, device: str, /) -> Tensor:
         DeviceError: There is no such device.
     """
     x, target = as_tensor(x), backend.canonical_device(device)
-    if x.device == target:
+    source = x.device
+    if source == target:
         return x
-    if context.trace is not None:
-        context.trace.escape(x, "to_device")
-    y = Tensor(backend.to_device(x.concrete("to_device") if x.raw is None else x.raw, target))
-    hang(_to_device, (x,), {"device": target}, [y])
-    return y
+    if x.raw is None:  # what is put off is computed now; where nothing has values, it says so
+        x.concrete("to_device")
+    return moved(x, target, source)
 
 
 @api

@@ -58,11 +58,12 @@ class Generator:
 
     def take(self) -> Tensor:
         """The state for one call; the next call gets another."""
-        if self.state.device != context.device:  # it is where it was used last
-            convert(self.state, context.device)
-        state = self.state.read_value()
-        self.state.assign(state + one_call(context.device))
-        return state
+        own, place = self.state, context.device
+        if own.device != place and getattr(own.tensor.symbol, "owner", None) is None:
+            convert(own, place)  # but a recording that has taken numbers leaves it where it was
+        state = own.read_value()
+        own.assign(state + one_call(own.device))
+        return functions["to_device"](state, place)
 
     def __repr__(self) -> str:
         return f"Generator(state={self.state.tolist()})"

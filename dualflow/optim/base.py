@@ -44,6 +44,11 @@ class ParamGroup(MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         return read(self.rate) if key == "lr" else self._settings[key]
 
+    def beside(self, parameter: Variable) -> Any:
+        """The settings for a step of a parameter: the learning rate comes to where that lies."""
+        place = parameter.device
+        return self if place == self.rate.device else {**self, "lr": self["lr"].to(place)}
+
     def __setitem__(self, key: str, value: Any) -> None:
         if key == "lr":
             with no_grad():
@@ -248,7 +253,7 @@ class Optimizer:
             for p in group["params"]:
                 if (g := gradients.get(p)) is not None:
                     fitting(p, g)
-                    self.update(p, g, self.state[p], group)
+                    self.update(p, g, self.state[p], group.beside(p))
 
     def zero_grad(self, *, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters.

@@ -40,6 +40,8 @@ class Arrivals:
         if entry.pattern.shapes and fixed is None:
             node = unsettled(trace.graph)
             fixed = node and f"{node.op.name} at {node.source} adds in another order then"
+        if entry.pattern.shapes and fixed is None and isinstance(trace.target, tuple):
+            fixed = f"it computes on {' and '.join(trace.target)}"
         if fixed is not None:
             self._limits.part(entry, numbers=False, why=fixed)
             return

@@ -6,6 +6,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
+from jit.divided import Placed
 from jit.ir import builtin
 from jit.report import Part
 
@@ -63,6 +64,7 @@ class Explanation:
         unit: "call", or "stretch" where there are some.
         events: What the user was told: retraces, limits, numbers and extents that cannot vary.
         effects: What the graphs repeat of what Python does besides computing, with the lines.
+        placement: What runs on which device, and the copies between, where there are several.
     """
 
     name: str
@@ -77,12 +79,17 @@ class Explanation:
     unit: str = "call"
     effects: list[str] = field(default_factory=list)
     audited: int = 0
+    placement: list[Placed] = field(default_factory=list)
 
     def __str__(self) -> str:
         head = [
             f"{self.name}: {self.mode}, {counted(len(self.traces), 'trace')}, "
             f"{counted(self.calls, 'call')}, {self.from_graph} from the graph"
         ]
+        if self.placement:
+            places = " and ".join(dict.fromkeys([step.place for step in self.placement]))
+            copies = counted(sum(step.is_copy for step in self.placement), "copy")
+            head.append(f"  on {places}, with {copies}: see .placement")
         traces = []
         for k, trace in enumerate(self.traces[:MOST_TRACES], 1):
             kind = "stretch" if trace.stretches else "path"
@@ -123,8 +130,11 @@ def told(part: Part, where: str = "") -> str:
 
 def counted(number: int, noun: str) -> str:
     """`1 trace`, `2 traces`."""
-    plural = "es" if noun.endswith("ch") else "s"
-    return f"{number} {noun}{plural * (number != 1)}"
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("py"):
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}{'es' if noun.endswith('ch') else 's'}"
 
 
 def status() -> str:
@@ -185,4 +195,5 @@ def explain(function: Any) -> Explanation:
         foreign_calls=max((code.foreign_calls for code in codes), default=0),
         unit="stretch" if any(info.stretches for info in traces) else "call",
         effects=list(effects),
+        placement=[step for code in codes for step in code.placement],
     )

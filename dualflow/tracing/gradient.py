@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 from dualflow.autodiff.sweep import Sweep, Watch
@@ -21,6 +21,9 @@ from dualflow.tracing.pair import Asked, Pair, is_inexact
 from dualflow.tracing.replay import replay
 from jit.errors import TraceError
 from jit.ir.graph import Graph, Node, Value
+
+if TYPE_CHECKING:
+    from jit.compiler import Device
 
 PATIENCE = 2  # calls without gradients after which none are expected
 Sums = dict[Any, Tensor]  # what has arrived, by record
@@ -51,7 +54,7 @@ class CallGradient:
         tracked: Sequence[int],
         unrecorded: set[Node],
         plain: Callable[[list[Any]], list[Any]],
-        target: str | None = None,
+        target: Device | None = None,
         *,
         fast: bool = False,
     ) -> None:

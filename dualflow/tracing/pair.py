@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from jit.errors import TraceError
 from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
 from jit.types import TensorType, kind
+
+if TYPE_CHECKING:
+    from jit.compiler import Device
 
 
 class Asked(NamedTuple):
@@ -46,7 +49,7 @@ class Recorded(Protocol):
     graph: Graph
     tracked: list[int]
     unrecorded: set[Node]
-    target: str | None
+    target: Device | None
     fast: bool
 
 

@@ -22,7 +22,7 @@ from dualflow.core.op import new_tensor, registry
 from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.cells import NumberCell, VariableCell
+from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
@@ -31,6 +31,7 @@ from dualflow.tracing.recorded import Computed, Constant, Recorded
 from dualflow.tracing.scalars import Prologue
 from jit.dims import free_symbols, recording_guesses
 from jit.errors import TraceError
+from jit.runtime.hosts import anywhere
 
 # Is given what a graph has computed, and what tells the outcome of the call, None in the middle of
 # one; it may raise.
@@ -149,6 +150,10 @@ class Path:
         self._run = self.executable.run
         self._varies = any(free_symbols(x.type.shape) for x in recorded.graph.inputs)
         self._direct: dict[Any, Callable[..., Any] | None] = {}  # by shapes, where these vary
+        self._divided = isinstance(recorded.target, tuple)
+        self._anywhere = [
+            k for k, cell in enumerate(self.cells, arguments) if isinstance(cell, ArrayCell)
+        ]
         self._gradient = self._call_gradient(recorded) if self._tracked else None
         self.checks_types = self.executable.mode == "compiled" and self._gradient is None
 
@@ -228,14 +233,19 @@ class Path:
                 if self._prologue is not None:
                     self._check_extents(self._gradient, inputs)
                 for place, index in self._numbers:
-                    inputs[place] = Tensor(numbers[index])
+                    inputs[place] = Tensor(self._number(numbers[index]))
+                for place in self._anywhere:
+                    inputs[place] = Tensor(self._number(inputs[place].raw))
                 return self._watched(self._gradient, inputs, computed, accept)
             del inputs
         arrays = [x.raw for x in arguments]
         arrays += [holder.tensor.raw for holder in self._holders]
         if numbers:
             for place, index in self._numbers:
-                arrays[place] = numbers[index]
+                arrays[place] = self._number(numbers[index])
+        if self._divided:
+            for place in self._anywhere:
+                arrays[place] = self._number(arrays[place])
         made = self._run(arrays) if accept else self._computed(arrays)
         if accept is not None:
             accept(made, partial(self._outcome, made, computed))
@@ -256,8 +266,14 @@ class Path:
         if self._prologue is not None:
             numbers, _ = self._computed_numbers(self._prologue, arguments, given)
             for place, index in self._numbers:
-                arrays[place] = numbers[index]
+                arrays[place] = self._number(numbers[index])
+        for place in self._anywhere:
+            arrays[place] = self._number(arrays[place])
         return arrays
+
+    def _number(self, array: Any) -> Any:
+        """A number for the graph: of several devices any one takes it."""
+        return anywhere(array) if self._divided else array
 
     def foreseen(self) -> Outcome:
         """What a call returns and assigns, with the number of an output for each array.

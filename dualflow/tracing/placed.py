@@ -1,36 +1,51 @@
-"""Placed: where a recording computes; a graph does so on one device."""
+"""Placed: on which devices a recording computes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from dualflow.core.op import Op
 from dualflow.core.tensor import Tensor
+from jit.runtime.hosts import is_host
+
+if TYPE_CHECKING:
+    from jit.compiler import Device
 
 
 class Placed:
     """Mixed into a recording.
 
     Attributes:
-        device: Where its tensors lie; None before the first.
+        devices: Where its tensors lie, in the order in which they were met.
     """
 
-    device: str | None = None
+    def __init__(self) -> None:
+        self.devices: dict[str, None] = {}
 
-    def refuse(self, reason: str, remedy: str) -> None:
-        """Says why no graph can do what the call did."""
-        raise NotImplementedError
+    def lies(self, tensor: Tensor) -> None:
+        """A tensor from outside is an input of the graph."""
+        if tensor.raw is not None:
+            self.devices[tensor.device] = None
 
-    def saw(self, outputs: Sequence[Tensor]) -> None:
-        """An op has computed `outputs`."""
+    def saw(self, op: Op, attrs: dict[str, Any], outputs: Sequence[Tensor]) -> str | None:
+        """An op has computed `outputs`.
+
+        Returns:
+            Where, if the recording has begun on another device.
+        """
         if outputs[0].raw is None:
-            return
+            return None
+        if op.moves:
+            self.devices[attrs["source"]] = None
         place = outputs[0].device
-        if self.device is None:
-            self.device = place
-        elif place != self.device:
-            self.refuse(f"it computes on {self.device} and on {place}", "decorate the parts")
+        self.devices[place] = None
+        return None if place == next(iter(self.devices)) else place
 
     @property
-    def target(self) -> str | None:
-        """What the graph is compiled for; None is the default."""
-        return None if self.device == "cpu" else self.device
+    def target(self) -> Device | None:
+        """What the graph is compiled for: a device, several, or None, which is the default."""
+        places = tuple(self.devices)
+        if len(places) > 1 or (places and is_host(places[0]) and places[0] != "cpu"):
+            return places
+        return None if places in ((), ("cpu",)) else places[0]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dualflow.autodiff.sweep import is_inexact
 from dualflow.core import tree
@@ -23,6 +23,9 @@ from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
 from jit.dims import Guess
 from jit.ir.graph import Graph, Node, Value
+
+if TYPE_CHECKING:
+    from jit.compiler import Device
 
 Spent = tuple[int, Record, bool]
 
@@ -75,7 +78,7 @@ class Recorded:
     spent: Sequence[Spent] = ()
     settings: Settings = field(default_factory=Settings)
     bare: Callable[[list[Any]], Any] | None = None
-    target: str | None = None
+    target: Device | None = None
     fast: bool = False
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dualflow.core.context import context
 from dualflow.core.op import bind, registry
 from dualflow.core.precision import as_given
@@ -11,6 +13,7 @@ from dualflow.core.tensor import Tensor
 from jit.dims import Dim, evaluate, free_symbols, solve
 from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
+from jit.runtime.hosts import anywhere
 
 
 def replay(graph: Graph, inputs: list[Tensor], unrecorded: set[Node]) -> list[Tensor]:
@@ -28,9 +31,11 @@ def replay(graph: Graph, inputs: list[Tensor], unrecorded: set[Node]) -> list[Te
         with as_given():
             return replay(graph, inputs, unrecorded)
     recording, sizes = context.recording, sizes_of(graph, inputs)
+    elsewhere = any(x.raw is not None and x.raw.__class__ is not np.ndarray for x in inputs)
     for node in graph.live_nodes():
         if node.op is builtin.constant:
-            tensors[node.outputs[0]] = Tensor(node.attrs["value"])
+            array = node.attrs["value"]
+            tensors[node.outputs[0]] = Tensor(anywhere(array) if elsewhere else array)
             continue
         if node.op is builtin.guard:  # without a trace the path was chosen already
             if context.trace is not None:

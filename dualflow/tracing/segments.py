@@ -109,7 +109,7 @@ class Segments(Unrecorded):
 
     def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Puts an op off, or computes it now if it has to be."""
-        types = self._types(args)
+        types = None if op.moves else self._types(args)
         kind = None if types is None else kind_of(op, types, attrs)
         if types is None or kind is None or kind.results is None:
             return self._now(op, args, attrs)

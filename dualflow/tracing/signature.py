@@ -111,7 +111,7 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     leaves, structure = leaves_of(args, kwargs)
     tensors: list[Tensor] = []
     parts: list[Any] = []
-    places: list[str] = []  # of tensors that are not on the CPU
+    places: list[tuple[int, str]] = []  # of tensors that are not on the CPU
     arrays = False
     recording = context.recording
     for k, x in enumerate(leaves):
@@ -122,7 +122,7 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             tensors.append(x)
             data = x if x.raw is None else x.raw
             if data.__class__ is not np.ndarray and x.raw is not None:
-                places.append(device_of(data))
+                places.append((k, device_of(data)))
             who = watched(x) if recording and x.record is not None else ""
             parts.append((data.dtype, data.shape, who, 0))
         else:

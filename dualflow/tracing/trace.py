@@ -22,7 +22,7 @@ from dualflow.core.source import user_frame, user_line
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.attrs import agreed, at_hint, has_dim, make_plain, settled, varying_types
 from dualflow.tracing.captured import Captured
-from dualflow.tracing.cells import Cell, NumberCell, StateCell, TensorCell, read_of
+from dualflow.tracing.cells import ArrayCell, Cell, NumberCell, StateCell, TensorCell, read_of
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.guards.hook import Watch
@@ -76,6 +76,7 @@ class Trace(Placed):
     runs = False  # other calls will run without Python
 
     def __init__(self, name: str, known: Volatile | None = None, *, closed: bool = False) -> None:
+        super().__init__()
         self.graph = Graph(name)
         self._closed = closed
         self.cells: list[Cell] = []
@@ -122,7 +123,7 @@ class Trace(Placed):
         inputs = [self.value_of(x, dtype) for x in args]
         if self.noted is not None:
             self._note(args, inputs, dtype)
-        attrs = {name: settled(attr) for name, attr in attrs.items()}
+        attrs, elsewhere = {name: settled(attr) for name, attr in attrs.items()}, None
         if any(isinstance(x, Tensor) and x.raw is None for x in args) or any(
             not self._varies and has_dim(attr) for attr in attrs.values()
         ):
@@ -133,10 +134,13 @@ class Trace(Placed):
             if types is None:
                 attrs = {name: at_hint(attr) for name, attr in attrs.items()}
             outputs = self._evaluate(op, args, attrs)
-            self.saw(outputs)
+            elsewhere = self.saw(op, attrs, outputs)
             found = tuple(y.type for y in outputs)
             types = found if types is None else agreed(self, op, types, found)
-        for y, value in zip(outputs, self.append(op, inputs, attrs, types), strict=True):
+        made = self.append(op, inputs, attrs, types)
+        if elsewhere is not None and not any(isinstance(x, Tensor) for x in args):
+            made = tuple([self._sent(value, elsewhere) for value in made])
+        for y, value in zip(outputs, made, strict=True):
             y.symbol = self.symbol(value)
         hang(op, args, attrs, outputs)
         if context.checker is not None and outputs[0].raw is not None:
@@ -144,6 +148,11 @@ class Trace(Placed):
         if self.scalars.used:
             self._records += [y.record for y in outputs if y.record is not None]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _sent(self, value: Value, place: str) -> Value:
+        """A value that was made of no tensors, on the device where it was made."""
+        attrs = {"device": place, "source": next(iter(self.devices))}
+        return self.append(registry["to_device"], [value], attrs, (value.type,))[0]
 
     def _note(self, args: tuple[Any, ...], inputs: list[Value], dtype: Any) -> None:
         """Keeps tensors, and numbers as tensors, with their values."""
@@ -259,6 +268,8 @@ class Trace(Placed):
     def input(self, type_: TensorType, name: str | None, cell: Cell) -> Value:
         """An input of the graph, which each call reads from a cell."""
         self.cells.append(cell)
+        if not isinstance(cell, NumberCell | ArrayCell):  # those go anywhere
+            self.lies(cell.before if isinstance(cell, StateCell) else cell.tensor)
         return self.graph.input(type_, name)
 
     # ----- state -----
@@ -435,6 +446,7 @@ class Trace(Placed):
                     type_ = type_.with_shape(extents)
                     self.scalars.extent(name, (k, axis), names[k])
             value = self.graph.input(type_, f"x{k}")
+            self.lies(x)
             aliases.setdefault(id(x), Tensor(x.raw, self.symbol(value), x.record))
             for axis, name in enumerate(varying.get(k, ())):
                 if isinstance(name, str):

@@ -28,6 +28,7 @@ class OpDef:
         splits: The results are the rows of the only input, one after the other.
         calls: It is a call as in `jit.ir.call`.
         repeats: It is a loop as in `jit.ir.loop`, with attrs of these names.
+        moves: It is a copy of its input on the device that its attr `device` names.
     """
 
     name: str
@@ -40,6 +41,7 @@ class OpDef:
     splits: bool = False
     calls: bool = False
     repeats: bool = False
+    moves: bool = False
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -12,6 +12,7 @@ from jit.errors import DTypeError, GraphError, GuardMiss, LaunchFailed
 from jit.loops.ir import Kernel
 from jit.runtime import blocks
 from jit.runtime.binding import Binding, Frame, Pairs, Shapes, fits
+from jit.runtime.hosts import refuse
 from jit.runtime.native import native
 from jit.runtime.native_code import FAILED
 from jit.runtime.program import Array, GuardStep, HostStep, Program
@@ -151,6 +152,7 @@ class Executable:
 
     def _conform(self, arrays: Sequence[Any], binding: Binding) -> list[Array]:
         """The arrays with their memory in order; those that are in order already stay."""
+        refuse(arrays)
         arrays = [np.asarray(array) for array in arrays]
         solve(self._shapes, [array.shape for array in arrays])
         conformed = []

@@ -221,14 +221,47 @@ def test_two_devices_have_traces_of_their_own(machine):
         f(df.asarray(X, device="gpu:0"), df.asarray(W))
 
 
-def test_moving_inside_runs_in_segments(machine):
+def test_moving_inside_is_a_copy_in_the_graph(machine):
     @df.function
     def f(x):
-        return (df.tanh(x).to("gpu") * 2.0).sum()
+        h = (df.tanh(x).to("gpu") * 2.0).sum(axis=0)
+        return (df.tanh(h * 3.0).to("gpu:1") + 1.0).to("cpu"), h
 
-    with pytest.warns(df.errors.FunctionWarning, match="to_device"):
-        found = [f(df.asarray(X)).item() for _ in range(3)]
-    assert found[0] == pytest.approx(2 * np.tanh(X).sum(), rel=1e-5)
+    for _ in range(4):
+        found, h = f(df.asarray(X))
+        machine.counts.clear()
+    wanted = 2 * np.tanh(X).sum(axis=0)
+    np.testing.assert_allclose(h.numpy(), wanted, rtol=1e-5)
+    np.testing.assert_allclose(found.numpy(), np.tanh(3 * wanted) + 1, rtol=1e-5)
+    assert (found.device, h.device, f.mode) == ("cpu", "gpu:0", "compiled")
+    told = [str(step).split()[0] for step in f.explain().placement]
+    assert told == ["cpu", "gpu:0", "gpu:0", "gpu:1", "gpu:1", "cpu"]
+
+
+@pytest.mark.parametrize("python", [lambda x: x, lambda x: df.flip(x, axis=())])
+def test_what_comes_back_as_it_was_given(python, machine):
+    f, x = df.function(python, strict=True), df.asarray(X, device="gpu")
+    for _ in range(3):
+        y = f(x)
+        assert (y.device, y.tolist()) == ("gpu:0", x.tolist())
+    assert f.from_graph == 2
+
+
+def test_gradients_of_gradients_through_a_call(machine):
+    f = df.function(lambda x: (df.tanh(x) * 2.0).sum())
+
+    def second(call):
+        x = df.asarray(X, device="gpu")
+        with df.GradientTape() as outer:
+            outer.watch(x)
+            with df.GradientTape() as inner:
+                inner.watch(x)
+                y = call(x)
+            g = (inner.gradient(y, x) ** 2).sum()
+        return outer.gradient(g, x).numpy()
+
+    for _ in range(2):
+        np.testing.assert_allclose(second(f), second(f.python), rtol=1e-5)
 
 
 def test_compare_tells_where_it_ran(machine):
