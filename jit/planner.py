@@ -33,6 +33,7 @@ from jit.loops.products import ProductNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
 from jit.loops.streams import StreamNest, streams
+from jit.loops.turned import TurnedNest, turned
 from jit.progress import each
 from jit.repeats import Places
 from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
@@ -172,7 +173,9 @@ class Planner:
         if self.target.is_gpu:
             return GpuProductNest(*given).build(label)
         nest = ProductNest(*given)
-        if streams(nest):
+        if (tiling := turned(nest.c, self.target)) is not None:
+            nest = TurnedNest(*given).adopt(tiling, self.target)
+        elif streams(nest):
             nest = StreamNest(*given)
         elif packs(nest):
             nest = PackedNest(*given)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jit.loops.direct import is_direct
-from jit.loops.ir import LANE, TILE, For, Kernel, Let, Lit, Load, Store, walk
+from jit.loops.ir import LANE, TILE, TURN, For, Kernel, Let, Lit, Load, Store, walk
 from jit.loops.schedule import written_out
+from jit.loops.schedule_turn import turn
 from jit.loops.schedule_vectorize import vectorize_each
 from jit.loops.simplify import hoist, simplify
 from jit.target import Target
@@ -19,6 +20,8 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
 
         return gpu.scheduled(kernel, target)
     kernel = simplify(kernel)
+    if blocks := loops(kernel, TURN):
+        kernel = turn(kernel, *[s.var.hint for s in blocks])
     most = target.lanes(itemsize(kernel))
     lanes = {s.var.hint: wide(s, most) for s in loops(kernel, LANE)}
     kernel = vectorize_each(kernel, lanes)

@@ -75,8 +75,8 @@ class VType:
 
 
 INDEX, TRUTH = VType(int64), VType(bool_)
-# How the hints of loops begin that schedules spread over lanes, and that they write out.
-LANE, TILE = "lane", "tile"
+# How the hints of loops begin that schedules spread over lanes, write out, and turn in registers.
+LANE, TILE, TURN = "lane", "tile", "turn"
 WARP = 32  # threads that a GPU runs in step
 
 

@@ -72,7 +72,7 @@ def vectorize_each(kernel: Kernel, loops: Mapping[str, int], tail: str = "mask")
     loops = {name: lanes for name, lanes in loops.items() if lanes > 1}
     if not loops:
         return kernel
-    rewrite = _Vectorize(kernel, loops, tail)
+    rewrite = Vectorize(kernel, loops, tail)
     return rewrite_loops(kernel, loops, NAME, rewrite, rewrite.spread)
 
 
@@ -87,7 +87,7 @@ class Row:
 Laned: TypeAlias = "Operand | Row"
 
 
-class _Vectorize(Rewrite):
+class Vectorize(Rewrite):
     """Writes vector statements.
 
     Attributes:
@@ -99,6 +99,8 @@ class _Vectorize(Rewrite):
         choosy: It holds conditions or masks.
         private: Memory that each lane has for itself -> what was `running` where it came to be.
     """
+
+    directive = NAME
 
     def __init__(self, kernel: Kernel, loops: Mapping[str, int], tail: str) -> None:
         super().__init__(kernel)
@@ -173,7 +175,7 @@ class _Vectorize(Rewrite):
 
     def refused(self, why: str, expected: str = "", remedy: str = "") -> Exception:
         """The error that the loop cannot be spread."""
-        return refusal(NAME, self.kernel, self.spreading, why, expected, remedy)
+        return refusal(self.directive, self.kernel, self.spreading, why, expected, remedy)
 
     # ----- values in lanes -----
 

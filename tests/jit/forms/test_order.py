@@ -261,6 +261,9 @@ PRODUCTS = [
     ("mk,kn->mn", (3, 300), (300, 1031)),  # few rows, many columns: read as a stream
     ("mk,kn->mn", (1, 257), (257, 1100)),
     ("km,kn->mn", (513, 6), (513, 600)),
+    ("mk,k->m", (37, 1029), (1029,)),  # a matrix that is read in rows: turned in registers
+    ("mk,nk->mn", (3, 519), (40, 519)),
+    ("bmk,bk->bm", (2, 19, 13), (2, 13)),
     ("bmk,bkn->bmn", (2, 2, 260), (2, 260, 1100)),
     ("mk,nk->mn", (17, 520), (3, 520)),
     ("km,kn->mn", (600, 4), (600, 5)),

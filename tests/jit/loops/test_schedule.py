@@ -20,6 +20,7 @@ from jit.loops.schedule import (
     unroll,
     vectorize,
 )
+from jit.loops.schedule_turn import turn
 from jit.loops.writer import Writer
 from jit.types import float32, int64
 from tests.jit.loops.kernels import (
@@ -82,6 +83,20 @@ def invariant() -> Kernel:
     return kernel_of(w, [x, y], [rows, columns])
 
 
+def copied_block(height: int = 8, width: int = 4) -> Kernel:
+    """A block of X, column by column, is added to Y."""
+    w, x, y = Writer(), given("X"), result("Y")
+    block = w.alloc("block", x.dtype, height * width)
+    with w.loop(index(0), index(height), hint="turn") as n:
+        row = w.let("multiply", n, index(10))
+        with w.loop(index(0), index(width), hint="along") as k:
+            at = w.let("add", w.let("multiply", k, index(height)), n)
+            w.store(block, at, w.load(x, w.let("add", row, k)))
+    with w.loop(index(0), index(height * width), hint="lane") as k:
+        w.store(y, k, w.load(block, k))
+    return kernel_of(w, [x, y], [])
+
+
 CHANGES: dict[str, tuple[Callable[[], Kernel], Callable[[Kernel], Kernel]]] = {
     "vectorize": (doubled, lambda k: vectorize(k, "i", 8)),
     "vectorize_condition": (conditional, lambda k: vectorize(k, "i", 8)),
@@ -93,6 +108,7 @@ CHANGES: dict[str, tuple[Callable[[], Kernel], Callable[[Kernel], Kernel]]] = {
     "reorder": (lambda: product_tile(2, 4), lambda k: reorder(k, "k", "mi")),
     "parallel": (doubled, lambda k: parallel(k, "i", 64)),
     "hoist": (invariant, hoist),
+    "turn": (copied_block, lambda k: vectorize(turn(k, "turn"), "lane", 8)),
     "row_sums": (row_sums, fast_row_sums),
     "product": (product_tile, fast_product),
 }
@@ -388,6 +404,7 @@ REFUSED: dict[str, tuple[Callable[[], Kernel], Callable[[Kernel], Kernel]]] = {
     "reorder_diagonal": (skewed, lambda k: reorder(k, "i", "j")),
     "reorder_triangle": (triangle, lambda k: reorder(k, "i", "j")),
     "reorder_apart": (doubled, lambda k: reorder(k, "i", "j")),
+    "turn_wide": (lambda: copied_block(4, 8), lambda k: turn(k, "turn")),
     "parallel_sum": (kernel_of_sum, lambda k: parallel(k, "i")),
     "parallel_two": (two_loops, lambda k: parallel(k, "j")),
     "parallel_twice": (lambda: parallel(doubled(), "i", 4), lambda k: parallel(k, "i", 4)),
@@ -422,3 +439,12 @@ def test_wide_strides_and_turned_rows():
         w.store(y, i, w.let("add", total, w.load(x, square)))
     before = kernel_of(w, [x, y])
     same_bits(before, vectorize(before, "i", 8), [floats(41), nothing(19)])
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (4, 2), (8, 4), (16, 4), (8, 8), (4, 1)])
+def test_blocks_are_turned_in_registers(height, width):
+    before = copied_block(height, width)
+    after = turn(before, "turn")
+    loads = [s for s in after.statements() if isinstance(s, Load) and s.buffer.name == "X"]
+    assert [s.var.type.lanes for s in loads] == [width] * height
+    same_bits(before, after, [floats(10 * height), nothing(height * width)])

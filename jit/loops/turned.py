@@ -1,0 +1,188 @@
+"""Turned products: the naive kernel of a product with few rows and columns that lie along `k`.
+
+A matrix times a vector reads the matrix row by row, and vectors of sums go across rows. Square
+blocks of the column operand are read in rows and turned in registers, then added up; memory is
+read once and in order:
+
+    for each chain of inner indices:
+        sums = 0
+        for each block of inner indices in the chain:
+            for each block of columns: turn it; sums += products
+        add to totals
+    the epilogue on totals, and stores
+
+Each sum is the chain of fused multiply-adds that a tile computes.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+
+from jit.dims import same
+from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
+from jit.forms.expression import linear
+from jit.forms.placement import extent_hint
+from jit.loops.elements import decoded
+from jit.loops.ir import TURN, Buffer, Operand, VType, index
+from jit.loops.products import ProductNest
+from jit.loops.tiles import Tiling, candidates
+from jit.target import Target
+
+MOST_ROWS = 4
+VECTORS = 2  # of columns side by side, in one row: they hide each other's latency
+SEGMENT = 16  # bytes that a processor moves within as cheaply as can be
+LEAST = 8  # inner indices, and columns, from which on blocks are full
+
+
+class TurnedNest(ProductNest):
+    """The kernel of a contraction with few rows, and maps of its result."""
+
+    def adopt(self, tiling: Tiling, target: Target) -> TurnedNest:
+        """Takes over the operands' roles from `turned`."""
+        rows = size_of(tiling.rows)
+        assert isinstance(rows, int)
+        self.lanes = target.lanes(self.c.dtype.itemsize)
+        self.along = max(1, SEGMENT // self.c.dtype.itemsize)
+        most = max(1, VECTORS // rows)
+        columns = size_of(tiling.columns)
+        if isinstance(columns, int):
+            most = min(most, -(-columns // self.lanes))
+        self.tiling = replace(
+            tiling, lanes=self.lanes, width=most * self.lanes, height=rows, packs=False
+        )
+        return self
+
+    @property
+    def letter(self) -> Letter:
+        """The inner index."""
+        return self.cut or self.turns[0]
+
+    def _rows_of_an_item(self) -> int:
+        return self.tiling.height
+
+    def _strip(
+        self, start: Operand, stop: Operand, each: int, width: int, count: int | None
+    ) -> None:
+        """One strip of columns: `count` of them in blocks that fill `width`; None: fewer."""
+        self.width, self.count = width, count
+        totals = self._sums("totals", each, -0.0)
+        if self.cut is None:
+            self._cleared(totals, each, 0.0)
+            self._chain(index(0), self.w.at(self.letter.extent), totals, each)
+        else:
+            with self._chains() as (first, last):
+                sums = self._sums("sums", each, 0.0)
+                self._chain(first, last, sums, each)
+                with self._every_sum(each) as at:
+                    total = self.w.let("add", self.w.load(totals, at), self.w.load(sums, at))
+                    self.w.store(totals, at, total)
+        self.rows_masked = False
+        self._epilogue(each, start, totals, index(0), is_tile=True)
+
+    # ----- sums -----
+
+    def _sums(self, name: str, each: int, value: float) -> Buffer:
+        buffer = self.alloc(name, each * self.width, "register")
+        self._cleared(buffer, each, value)
+        return buffer
+
+    def _cleared(self, buffer: Buffer, each: int, value: float) -> None:
+        with self._every_sum(each) as at:
+            self.w.store(buffer, at, self.w.number(value, VType(buffer.dtype)))
+
+    def _every_sum(self, each: int) -> AbstractContextManager[Operand]:
+        return self.w.loop(index(0), index(each * self.width), hint=self.hint("lane"))
+
+    def _chain(self, first: Operand, last: Operand, sums: Buffer, each: int) -> None:
+        """Adds the products of the inner indices from `first` up to `last`."""
+        w, along = self.w, self.along
+        turns = w.let("quotient", w.let("subtract", last, first), index(along))
+        full = w.let("add", first, w.let("multiply", turns, index(along)))
+        with w.loop(first, full, along, hint=self.hint("k")) as k:
+            rows = [self._factors(each, w.let("add", k, index(i))) for i in range(along)]
+            for begin in range(0, self.width, self.lanes):
+                block = self._turned(k, begin)
+                for i, row in enumerate(rows):
+                    self._add(row, block, i * self.lanes, sums, begin)
+        with w.loop(full, last, hint=self.hint("k")) as k:
+            row = self._factors(each, k)
+            for begin in range(0, self.width, self.lanes):
+                self._add(row, self._column(k, begin), 0, sums, begin)
+
+    def _turned(self, k: Operand, begin: int) -> Buffer:
+        """A block of columns: for each of some inner indices, elements of neighbouring columns."""
+        w, lanes = self.w, self.lanes
+        block = self.alloc("block", self.along * lanes, "register")
+        with w.loop(index(0), index(lanes), hint=self.hint(TURN)) as n:
+            column = w.let("add", index(begin), n)
+            with w.loop(index(0), index(self.along), hint=self.hint("along")) as i:
+                element = self._element(column, w.let("add", k, i))
+                w.store(block, w.let("add", w.let("multiply", i, index(lanes)), n), element)
+        return block
+
+    def _column(self, k: Operand, begin: int) -> Buffer:
+        """Elements of neighbouring columns at one inner index."""
+        w = self.w
+        block = self.alloc("single", self.lanes, "register")
+        with w.loop(index(0), index(self.lanes), hint=self.hint("lane")) as n:
+            w.store(block, n, self._element(w.let("add", index(begin), n), k))
+        return block
+
+    def _add(
+        self, row: list[Operand], block: Buffer, offset: int, sums: Buffer, begin: int
+    ) -> None:
+        """Adds the products of a row's element and those of neighbouring columns, for each row."""
+        w = self.w
+        for m, factor in enumerate(row):
+            with w.loop(index(0), index(self.lanes), hint=self.hint("lane")) as n:
+                at = w.let("add", index(m * self.width + begin), n)
+                element = w.load(block, w.let("add", index(offset), n))
+                w.store(sums, at, self._fma(factor, element, w.load(sums, at)))
+
+    # ----- elements -----
+
+    def _factors(self, each: int, k: Operand) -> list[Operand]:
+        """The element of each row at an inner index."""
+        w, t = self.w, self.tiling
+        found: list[Operand] = []
+        extents = [x.extent for x in t.rows]
+        for m in range(each):
+            with ExitStack() as stack:
+                stack.enter_context(self.bound([self.letter], [k]))
+                stack.enter_context(self.bound(t.rows, decoded(w, index(m), extents)))
+                found.append(w.cast(w.emit(self.c.elements[t.row_operand]), self.c.dtype))
+        return found
+
+    def _element(self, n: Operand, k: Operand) -> Operand:
+        """The element of a column at an inner index; behind the last column it is read again."""
+        w, t = self.w, self.tiling
+        column = w.let("add", self.first_column, n)
+        if self.count != self.width:
+            column = w.least_of(column, w.at(size_of(t.columns) - 1))
+        with self.bound([self.letter], [k]):
+            with self.bound(t.columns, decoded(w, column, [x.extent for x in t.columns])):
+                return w.cast(w.emit(self.c.elements[1 - t.row_operand]), self.c.dtype)
+
+
+def turned(c: Contraction, target: Target) -> Tiling | None:
+    """Which operand has the few rows, if a `TurnedNest` computes a product better."""
+    if len(c.inner) != 1 or extent_hint(c.inner[0].extent) < LEAST:
+        return None
+    for row_operand in (0, 1):
+        found = next((x for x in candidates(c, target) if x.row_operand == row_operand), None)
+        if found is None:
+            continue
+        rows, columns = size_of(found.rows), size_of(found.columns)
+        few = isinstance(rows, int) and rows <= MOST_ROWS
+        if few and extent_hint(columns) >= LEAST and lies_along(c, 1 - row_operand):
+            return found
+    return None
+
+
+def lies_along(c: Contraction, operand: int) -> bool:
+    """Whether the elements of an operand at neighbouring inner indices are neighbours."""
+    access = plain(c.elements[operand])
+    if access is None:
+        return False
+    return same(step_of(linear(access.value.shape, access.at), c.inner[0]) or 0, 1)
