@@ -31,6 +31,7 @@ class Combiner:
         merge: `(apply, a, b) -> tuple` in scalar instructions, where `a` comes before `b`.
         arity: The length of the tuples.
         exact: For which kinds of dtype elements may meet in any order, every bit being the same.
+        later: Of pairs (value, place): `(apply, x, y)`: whether `y` wins, which comes after `x`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Combiner:
     merge: Callable[..., tuple[Any, ...]]
     arity: int = 1
     exact: tuple[str, ...] = ("bool", "integer")
+    later: Callable[..., Any] | None = None
 
     def check(self, dtypes: tuple[DType, ...]) -> None:
         """Refuse tuples of other lengths or dtypes.
@@ -103,6 +105,29 @@ def _arg(compare: str) -> Callable[..., tuple[Any, ...]]:
     return merge
 
 
+def _place(name: str, compare: str, identity: Callable[[DType], Any]) -> Combiner:
+    """Folds pairs (value, place) to the first that wins by `compare`."""
+    return Combiner(
+        name,
+        "greater",
+        lambda dtype, place: (identity(dtype), highest(place)),
+        _arg(compare),
+        2,
+        ANY,
+        _later({"greater": "less_equal", "less": "greater_equal"}[compare]),
+    )
+
+
+def _later(refuse: str) -> Callable[..., Any]:
+    """Whether a value wins over an earlier one: neither is that NaN, nor does `refuse` hold."""
+
+    def wins(apply: Apply, x: Any, y: Any) -> Any:
+        is_number = apply("equal", x, x)
+        return apply("logical_and", apply("logical_not", apply(refuse, y, x)), is_number)
+
+    return wins
+
+
 def _logsumexp(apply: Apply, a: tuple[Any, Any], b: tuple[Any, Any]) -> tuple[Any, ...]:
     """(max, sum of exp(x - max)); infinite maxima must not meet in a difference."""
     top = apply("maximum", a[0], b[0])
@@ -140,10 +165,8 @@ combiners = {
         _single("min", "minimum", highest),
         _single("any", "logical_or", lambda dtype: False),
         _single("all", "logical_and", lambda dtype: True),
-        Combiner(
-            "argmax", "greater", lambda d, i: (lowest(d), highest(i)), _arg("greater"), 2, ANY
-        ),
-        Combiner("argmin", "greater", lambda d, i: (highest(d), highest(i)), _arg("less"), 2, ANY),
+        _place("argmax", "greater", lowest),
+        _place("argmin", "less", highest),
         Combiner("logsumexp", "logaddexp", lambda *_: (float("-inf"), 0), _logsumexp, 2),
         Combiner("welford", "hypot", lambda *_: (0, 0, 0), _welford, 3),
     )

@@ -16,6 +16,7 @@ from jit.forms.tasks import BlockTask, ColumnTask, FoldTask, Task
 from jit.loops.elements import decoded
 from jit.loops.ir import Buffer, Lit, Operand, VType, index
 from jit.loops.nests import ITEM, Naive, Nest
+from jit.loops.races import Race, is_race
 from jit.types import product
 
 UNROLLED = 24  # lanes of cheaper bodies are unrolled and kept in registers
@@ -97,13 +98,13 @@ class FoldNest(Nest):
         self, task: Folding, a: Sequence[Operand], b: Sequence[Operand]
     ) -> tuple[Operand, ...]:
         """The merge of two tuples."""
+        return task.combiner.merge(self.apply, tuple(a), tuple(b))
 
-        def apply(name: str, *xs: Any) -> Operand:
-            like = next(x.type for x in xs if not isinstance(x, bool | int | float))
-            args = [self.w.number(x, like) if isinstance(x, bool | int | float) else x for x in xs]
-            return self.w.let(name, *args)
-
-        return task.combiner.merge(apply, tuple(a), tuple(b))
+    def apply(self, name: str, *xs: Any) -> Operand:
+        """An instruction, as combiners write it: numbers have the type of the others."""
+        like = next(x.type for x in xs if not isinstance(x, bool | int | float))
+        args = [self.w.number(x, like) if isinstance(x, bool | int | float) else x for x in xs]
+        return self.w.let(name, *args)
 
     def fold_into(self, task: Folding, rooms: Sequence[Buffer], at: Operand) -> None:
         """Folds the element at the current index."""
@@ -259,17 +260,24 @@ class RowNest(FoldNest):
     ) -> dict[Any, list[Buffer]]:
         """One block: lanes, and what is left at its end; the results lie in the first lanes."""
         w, count = self.w, self._lane_count(folds)
+        races = {task: Race(self, task, count) for task in folds if is_race(self, task)}
         lanes = {task: self.room(task, count, "lane") for task in folds}
         full = self._whole_part(start, stop, count)
         with w.loop(start, full, count, hint="chunk") as first:
+            for race in races.values():
+                race.turn(first, start)
             with self.lanes_of(count) as lane, self._inner(w.let("add", first, lane)):
-                self._lane_body(folds, maps, lanes, lane)
+                self._lane_body(folds, maps, lanes, lane, races)
         if not (isinstance(full, Lit) and isinstance(stop, Lit) and full.value == stop.value):
+            for race in races.values():
+                race.turn(full, start)
             with self.lanes_of(count) as lane:
                 j = w.let("add", full, lane)
                 with w.when(w.let("less", j, stop)), self._inner(j):
-                    self._lane_body(folds, maps, lanes, lane)
+                    self._lane_body(folds, maps, lanes, lane, races)
         for task in folds:
+            if task in races:
+                races[task].finish(lanes[task], start, stop)
             self._halve(task, lanes[task], count)
         return lanes
 
@@ -279,10 +287,14 @@ class RowNest(FoldNest):
         maps: Sequence[Task],
         lanes: dict[Any, list[Buffer]],
         lane: Operand,
+        races: dict[Any, Race],
     ) -> None:
         self._maps(maps)
         for task in folds:
-            self.fold_into(task, lanes[task], lane)
+            if task in races:
+                races[task].take(lane)
+            else:
+                self.fold_into(task, lanes[task], lane)
 
     def _lane_count(self, folds: Sequence[FoldTask | BlockTask]) -> int:
         """Fewer lanes where a row is short: those left out would only hold the identity."""

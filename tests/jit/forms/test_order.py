@@ -306,3 +306,21 @@ def test_the_windows_of_a_convolution_are_one_inner_index():
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
     wanted = contraction("bcijuv,ocuv->boij", np.ascontiguousarray(windows), w)
     assert bits(compiled(build, [type_of(x), type_of(w)])([x, w])[0]) == bits(wanted)
+
+
+@pytest.mark.parametrize(("length", "dtype"), [(5, "float32"), (33, "int32"), (9000, "float32")])
+def test_of_equal_winners_the_first_one_is_found(length, dtype):
+    def build(form, x):
+        places = form.index(x.shape, lambda i, j: j, dtypes["int64"])
+        return tuple(form.reduce(name, (x, places), (1,))[1] for name in ("argmax", "argmin"))
+
+    rng = np.random.default_rng(length)
+    rows = [rng.integers(0, 40, length), np.full(length, 7), -np.arange(length)]
+    least, most = (-np.inf, np.inf) if dtype == "float32" else (-(2**31), 2**31 - 1)
+    rows += [np.full(length, least), np.full(length, most)]
+    if dtype == "float32":
+        rows += [np.where(np.arange(length) % 4 == 3, np.nan, rows[0])]
+    x = np.array(rows).astype(dtype)
+    highest, lowest = compiled(build, [type_of(x)])([x])
+    assert highest.tolist() == np.argmax(x, 1).tolist()
+    assert lowest.tolist() == np.argmin(x, 1).tolist()
