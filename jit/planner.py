@@ -23,11 +23,12 @@ from jit.forms.program import FormProgram
 from jit.forms.tasks import MapTask, ProductTask, Task, TaskMaker, WholeTask
 from jit.ir.graph import Node
 from jit.loops.chains import ChainNest
-from jit.loops.folds import BlockNest, ColumnNest, PartsNest, RowNest
+from jit.loops.folds import BlockNest, ColumnNest, RowNest
 from jit.loops.gpu_products import GpuProductNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.packed import PackedNest, packs
 from jit.loops.panels import Panels
+from jit.loops.parts import PartsNest
 from jit.loops.patches import PatchNest
 from jit.loops.products import ProductNest
 from jit.loops.scans import ScanNest
