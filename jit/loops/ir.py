@@ -76,7 +76,7 @@ class VType:
 
 INDEX, TRUTH = VType(int64), VType(bool_)
 # How the hints of loops begin that schedules spread over lanes, write out, and turn in registers.
-LANE, TILE, TURN = "lane", "tile", "turn"
+LANE, TILE, TURN = "lane", "tile", "turned"
 WARP = 32  # threads that a GPU runs in step
 
 
