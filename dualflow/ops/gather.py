@@ -428,14 +428,15 @@ def as_index(name: str, indices: Any) -> Tensor:
 
 
 def _nonzero_lower(form: Any, x: Any, *, count: Any) -> Any:
-    zero = form.constant(0, x.dtype)
-    hit = form.pointwise("not_equal", x, zero)
+    """Each place is stored where the next that is not zero belongs, which comes last and stays.
+
+    So no element asks whether it is stored, which no processor could foresee.
+    """
+    hit = form.pointwise("not_equal", x, form.constant(0, x.dtype))
     rank = form.scan("sum", form.pointwise("astype", hit, dtype=int64), 0, exclusive=True)
-    beyond = form.index((), lambda: count, int64)
-    slot = form.pointwise("where", hit, rank, beyond)
     places = form.index(tuple(x.shape), lambda i: i, int64)
     start = form.constant(0, int64, (count,))
-    return form.scatter("set", start, places, lambda i: (form.load(slot, i),), dropped=True)
+    return form.scatter("set", start, places, lambda i: (form.load(rank, i),), dropped=True)
 
 
 _nonzero = Op(
