@@ -126,8 +126,8 @@ def is_plain(op: OpDef, dtype: np.dtype[Any], arity: int) -> bool:
 def is_alike(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
     """Whether NumPy computes an op; numbers and extents among its attrs do not matter for that.
 
-    It does where its bits are those of compiled code. A composite has a kernel all the same: one
-    instead of a step of NumPy's for each of the ops that it is made of.
+    It does where its bits are those of compiled code. A composite has a kernel all the same, and
+    so has what is called fused: one instead of several steps of NumPy's.
     """
     words = [x for x in attrs.values() if x.__class__ in WORDS] if attrs else ()
     key = (op, *[x.dtype if x.__class__ is ndarray else x.__class__ for x in arrays], *words)
@@ -145,8 +145,8 @@ def computed_by_numpy(op: OpDef, types: list[TensorType], attrs: Attrs) -> bool 
     """Whether NumPy computes an op for these types; None where they are wrong."""
     from jit.forms import exact  # loaded when something is computed
 
-    composite = getattr(op, "definition", None) is not None
-    return (exact.is_without_code if composite else exact.is_computed_alike)(op, types, attrs)
+    one_step = getattr(op, "definition", None) is not None or getattr(op, "fused", False)
+    return (exact.is_without_code if one_step else exact.is_computed_alike)(op, types, attrs)
 
 
 def as_arrays(arrays: Sequence[Any]) -> Sequence[Array]:

@@ -55,6 +55,7 @@ class Op(OpDef):
         precision: Inside `autocast`: "low", computed in its dtype; "full", in float32; None: in
             that of the arguments.
         quiet: `evaluate` is one NumPy step, run with floating-point warnings off.
+        fused: It has a kernel though NumPy gives the same bits: NumPy takes several steps.
         differentiable: Whether gradients flow through it.
     """
 
@@ -65,6 +66,7 @@ class Op(OpDef):
     batch: Callable[..., Any] | None = None
     precision: str | None = None
     quiet: bool = True
+    fused: bool = False
     differentiable: bool = field(init=False)
 
     def __post_init__(self) -> None:

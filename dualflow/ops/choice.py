@@ -13,6 +13,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast, elementwise
 from dualflow.core.devices import beside
 from dualflow.core.doors import DTYPES_OF, WEAK, fits, in_dtype, meet
+from dualflow.core.kernels import computed
 from dualflow.core.op import Op, bind, wrap
 from dualflow.core.record import NO_ATTRS, new_record
 from dualflow.core.registry import api
@@ -173,6 +174,7 @@ _clip = Op(
     vjps=(_clip_vjp(0), _clip_vjp(1), _clip_vjp(2)),
     jvp=_clip_jvp,
     batch=aligned(),
+    fused=True,
 )
 
 
@@ -209,22 +211,31 @@ def clip(x: Any, /, min: Any = None, max: Any = None) -> Tensor:
     return bind(_clip, in_dtype("clip", (x, low, high), x.dtype))
 
 
+MANY = 4096  # elements from which on a kernel is faster
 NUMBERS = (int, float, type(None))
 FLOATING = DTYPES_OF["floating"]
 
 
 def _clip_plain(x: Tensor, low: float | None, high: float | None) -> Tensor:
     """`clip` between numbers, without asking what needs no asking."""
-    data = x.raw if low is None else context.run(np.maximum, x.raw, low)
-    if high is not None:
-        own = data if data is not x.raw and data.__class__ is np.ndarray else None
-        data = context.run(np.minimum, data, high, out=own)
-    y = wrap(data)
+    lowest, highest = extremes(x.dtype)
+    args = (x, lowest if low is None else low, highest if high is None else high)
+    found = computed(_clip, (x.raw, *args[1:]), NO_ATTRS) if x.raw.size >= MANY else None
+    y = wrap(_clip_small(x.raw, low, high) if found is None else found[0])
     if x.record is not None:
-        lowest, highest = extremes(x.dtype)
-        args = (x, lowest if low is None else low, highest if high is None else high)
         y.record = new_record(_clip, args, NO_ATTRS)
     return y
+
+
+def _clip_small(data: Any, low: float | None, high: float | None) -> Any:
+    """`clip` in NumPy, which is called sooner than a kernel."""
+    given = data
+    if low is not None:
+        data = context.run(np.maximum, data, low)
+    if high is not None:
+        own = data if data is not given and data.__class__ is np.ndarray else None
+        data = context.run(np.minimum, data, high, out=own)
+    return data
 
 
 def extremes(dtype: Any) -> tuple[Any, Any]:
