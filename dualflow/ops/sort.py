@@ -21,10 +21,40 @@ from dualflow.ops.gather import take_along_axis
 from jit.errors import DTypeError, ShapeError
 from jit.types import TensorType, bfloat16, float32, format_shape, int64, kind
 
+PACKED = 512  # elements along the axis from which on packing them with their places pays
+
 
 def _order(xp: Any, x: Any, *, axis: int) -> Any:
     """A stable order."""
+    if xp is np and x.dtype.itemsize <= 4 and PACKED <= x.shape[axis] < 2**32:
+        return _packed_order(x, axis)
     return xp.argsort(comparable(x), axis, kind="stable")
+
+
+def _packed_order(x: Any, axis: int) -> Any:
+    """The same by sorting words, a key above a place: all differ, so that any sort is stable."""
+    words = _keys(x).astype(np.uint64)
+    words <<= 32
+    shape = [x.shape[axis] if k == axis else 1 for k in range(x.ndim)]
+    words |= np.arange(x.shape[axis], dtype=np.uint64).reshape(shape)
+    words.sort(axis=axis)
+    words &= 2**32 - 1
+    return words.view(np.int64)
+
+
+def _keys(x: Any) -> Any:
+    """uint32 numbers in the order of `x`; equal for what is equal, the largest for NaN."""
+    if kind(x.dtype) in ("bool", "integer"):
+        if x.dtype.kind != "i":
+            return x.astype(np.uint32)
+        return x.astype(np.int32).view(np.uint32) ^ np.uint32(2**31)
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.float32) + np.float32(0)  # -0.0 becomes 0.0
+    bits = wide.view(np.int32)
+    turned = (bits >> 31) | np.int32(-(2**31))  # of negative ones all bits, else the sign
+    keys = (bits ^ turned).view(np.uint32)
+    keys[np.isnan(wide)] = 2**32 - 1
+    return keys
 
 
 def comparable(x: Any) -> Any:
@@ -42,6 +72,15 @@ _argsort = Op(
     evaluate=_order,
     infer=lambda x, *, axis: x.with_dtype(int64),
     lower=_argsort_lower,
+    batch=along_axes,
+)
+
+
+_sorted = Op(
+    name="sort_integers",
+    evaluate=lambda xp, x, *, axis: xp.sort(x, axis),
+    infer=lambda x, *, axis: x,
+    lower=lambda form, x, *, axis: form.extern("sort", (x,), x.type, partial(np.sort, axis=axis)),
     batch=along_axes,
 )
 
@@ -122,6 +161,10 @@ def sort(
         raise refused("sort", foreign)
     x = as_tensor(x)
     axis = canonical_axis("sort", axis, x.ndim)
+    axis = canonical_axis("sort", axis, x.ndim)
+    if kind(x.dtype) == "integer":  # equal ones cannot be told apart
+        found = bind(_sorted, (x,), {"axis": axis})
+        return flip(found, axis) if descending else found
     return take_along_axis(x, argsort(x, axis, descending=descending, stable=stable), axis)
 
 
@@ -245,20 +288,49 @@ def _searchsorted_type(x1: TensorType, x2: TensorType, *, side: str) -> TensorTy
 
 
 def _searchsorted_lower(form: Any, x1: Any, x2: Any, *, side: str) -> Any:
-    """Counts the sorted values that come before each value; NaN comes last."""
-    shape = (*x2.shape, x1.shape[0])
+    """The sorted values that come before each value: counted, or found by halving where many."""
+    count = x1.shape[0]
+    if isinstance(count, int) and count >= HALVED:
+        return _halved(form, x1, x2, side)
+    shape = (*x2.shape, count)
     keys = form.view(x1, shape, lambda *at: (at[-1],))
     values = form.view(x2, shape, lambda *at: at[:-1])
+    before = form.pointwise("astype", _before(form, keys, values, side), dtype=int64)
+    return form.reduce("sum", before, (len(shape) - 1,))
+
+
+def _halved(form: Any, x1: Any, x2: Any, side: str) -> Any:
+    """Adds ever smaller powers of two to places, as long as the key there comes before."""
+    count, shape = x1.shape[0], tuple(x2.shape)
+    place = form.index(shape, lambda *at: 0, int64)
+    last = form.constant(count, int64)
+    for power in reversed(range(count.bit_length())):
+        step = form.constant(1 << power, int64)
+        further = form.pointwise("add", place, step)
+        keys = form.view(x1, shape, _key_before(form, further), fill=0)
+        inside = form.pointwise("less_equal", further, last)
+        goes = form.pointwise("logical_and", inside, _before(form, keys, x2, side))
+        place = form.pointwise("where", goes, further, place)
+    return place
+
+
+def _key_before(form: Any, place: Any) -> Any:
+    return lambda *at: (form.load(place, *at) - 1,)
+
+
+def _before(form: Any, keys: Any, values: Any, side: str) -> Any:
+    """Whether keys come before values; NaN comes last."""
     before = form.pointwise("less" if side == "left" else "less_equal", keys, values)
-    if kind(x1.dtype) == "floating":
-        nan_key, nan_value = form.pointwise("isnan", keys), form.pointwise("isnan", values)
-        over = nan_value
-        if side == "left":
-            over = form.pointwise("logical_and", nan_value, form.pointwise("logical_not", nan_key))
-        before = form.pointwise("logical_or", before, over)
-    return form.reduce("sum", form.pointwise("astype", before, dtype=int64), (len(shape) - 1,))
+    if kind(keys.dtype) != "floating":
+        return before
+    nan_key, nan_value = form.pointwise("isnan", keys), form.pointwise("isnan", values)
+    over = nan_value
+    if side == "left":
+        over = form.pointwise("logical_and", nan_value, form.pointwise("logical_not", nan_key))
+    return form.pointwise("logical_or", before, over)
 
 
+HALVED = 64  # sorted values from which on halving is faster than counting
 _searchsorted = Op(
     name="searchsorted",
     evaluate=lambda xp, x1, x2, *, side: xp.searchsorted(comparable(x1), comparable(x2), side),

@@ -40,6 +40,7 @@ def ordered(function: Any) -> Any:
 
 MANY = np.random.default_rng(3).integers(0, 200, 1100).astype(np.float32)  # most of them twice
 MANY[[5, 700]] = np.nan
+WHOLE = np.array([[3, -1, 2, 3], [0, 7, -5, 1]])
 FRAMES = ("edge", "reflect", "symmetric", "wrap")
 SORTED: list[tuple[Any, dict[str, Any]]] = [
     (X, {}),
@@ -158,11 +159,12 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "argsort": [
         Sample((x,), kwargs, ordered(np.argsort), numeric=False)
-        for x, kwargs in [*SORTED, (NANS, {}), (NANS, {"descending": True})]
+        for x, kwargs in [*SORTED, (NANS, {}), (NANS, {"descending": True}), (MANY, {})]
     ],
     "sort": [
         *(Sample((x,), kwargs, ordered(np.sort), rtol=0.0) for x, kwargs in SORTED),
         Sample((SHUFFLED,), {}, ordered(np.sort), rtol=0.0, numeric=False),
+        *(Sample((WHOLE,), kwargs, ordered(np.sort)) for kwargs in ({}, {"descending": True})),
     ],
     "top_k": [
         Sample((x, k), kwargs, largest, rtol=0.0)
@@ -188,6 +190,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((np.sort(NANS), NANS), {"side": "right"}, searched),
         Sample((np.sort(NANS), NANS), {}, searched),
         Sample((normal(0), normal(3)), {}, searched),
+        *(Sample((np.sort(MANY), MANY[:9]), {"side": s}, searched) for s in ("left", "right")),
     ],
 }
 
