@@ -6,7 +6,7 @@ return tensors; `requires_grad=True` makes a trainable Variable of what was draw
 
 from __future__ import annotations
 
-from dualflow.ops.distributions import categorical, gumbel
+from dualflow.ops.distributions import categorical, gumbel, laplace, permutation
 from dualflow.ops.random import (
     Generator,
     bernoulli,
@@ -14,7 +14,6 @@ from dualflow.ops.random import (
     exponential,
     get_state,
     normal,
-    permutation,
     randint,
     randn,
     seed,
@@ -22,17 +21,22 @@ from dualflow.ops.random import (
     truncated_normal,
     uniform,
 )
+from dualflow.ops.rejection import beta, gamma, poisson
 
 __all__ = [
     "Generator",
     "bernoulli",
+    "beta",
     "categorical",
     "default_generator",
     "exponential",
+    "gamma",
     "get_state",
     "gumbel",
+    "laplace",
     "normal",
     "permutation",
+    "poisson",
     "randint",
     "randn",
     "seed",

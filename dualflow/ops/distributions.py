@@ -1,4 +1,4 @@
-"""Samplers whose numbers follow from logarithms of uniform ones: gumbel, categorical."""
+"""Further samplers: gumbel, laplace, categorical, permutation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from dualflow.core.axes import canonical_shape
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast, creation
 from dualflow.core.doors import meet
+from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import minimum
 from dualflow.ops.elementwise import astype
-from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, unit64
+from dualflow.ops.philox import UINT64
+from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, unit64, words64
 from dualflow.ops.reduce import argmax
 from dualflow.ops.special import log, log1p
 from jit.errors import ShapeError
@@ -70,6 +72,43 @@ def gumbel(
 
 
 @creation
+def laplace(
+    shape: Any = (),
+    loc: Any = 0.0,
+    scale: Any = 1.0,
+    *,
+    dtype: Any = float32,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Numbers whose distances from `loc` are exponentially distributed, on either side.
+
+    Args:
+        shape: Of the result.
+        loc: The mean, a number or a tensor that broadcasts with `shape`; gradients flow to it.
+        scale: The mean distance, likewise.
+        dtype: A floating dtype.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape: differences of two exponentially distributed numbers.
+
+    Raises:
+        ValueError: `scale` is negative.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.laplace((2, 3)).shape
+        (2, 3)
+    """
+    if isinstance(scale, int | float) and scale < 0:
+        raise ValueError(f"laplace: scale={scale} is negative")
+    target = floating_dtype("laplace", dtype)
+    wide = float64 if target == float64 else float32
+    both = _waiting(generator, (*canonical_shape("laplace", shape), 2), wide)
+    return moved(astype(both[..., 0] - both[..., 1], target), loc, scale)
+
+
+@creation
 def categorical(
     shape: Any, logits: Any, *, dtype: Any = int64, generator: Generator | None = None
 ) -> Tensor:
@@ -110,3 +149,40 @@ def categorical(
         )
     noise = _gumbel(generator, (*extents, classes), logits.dtype)
     return astype(argmax(logits + noise, axis=-1), as_dtype(dtype))
+
+
+PLACES = 1 << 24  # that fit into a word beside 40 random bits
+
+
+def permutation(x: Any, *, generator: Generator | None = None) -> Tensor:
+    """Numbers, or the rows of a tensor, in random order.
+
+    Args:
+        x: How many numbers, from 0 on; or a tensor, whose first dimension is reordered.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of int64 (n,), or of the shape of `x`.
+
+    Raises:
+        ShapeError: `x` is a tensor without dimensions.
+
+    Example:
+        >>> import dualflow as df
+        >>> sorted(df.random.permutation(4).tolist())
+        [0, 1, 2, 3]
+    """
+    if isinstance(x, Tensor | np.ndarray):
+        rows = as_tensor(x)
+        if rows.ndim == 0:
+            raise ShapeError(
+                "permutation: a tensor without dimensions", "one dimension or more", ""
+            )
+        return functions["take"](rows, permutation(rows.shape[0], generator=generator), axis=0)
+    (n,) = canonical_shape("permutation", x)
+    words = words64(generator, (n,))
+    if n > PLACES:
+        return functions["argsort"](words)
+    places = functions["arange"](n, dtype=UINT64)
+    ordered = functions["sort"]((words & ~(PLACES - 1) % 2**64) | places)
+    return astype(ordered & (PLACES - 1), int64)

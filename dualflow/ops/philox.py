@@ -19,11 +19,12 @@ from dualflow.core.context import context
 from dualflow.core.kernels import computed
 from dualflow.core.op import Op, bind
 from dualflow.core.record import NO_ATTRS
+from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.errors import DTypeError
 from jit.types import TensorType, dtypes, product
 
-UINT32, UINT64 = dtypes["uint32"], dtypes["uint64"]
+UINT32, UINT64, FLOAT32 = dtypes["uint32"], dtypes["uint64"], dtypes["float32"]
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -115,15 +116,56 @@ def _bits_lower(form: Any, state: Any, *, shape: tuple[Any, ...]) -> Any:
 
 
 _random_bits = Op(name="random_bits", evaluate=_bits, infer=_bits_type, lower=_bits_lower)
-# The same in the shape of an array: one kernel for all sizes. It has a definition, so that it is
-# computed by its kernel, though NumPy gives the same bits.
+# The same in the shape of an array: one kernel for all sizes.
 _bits_like = Op(
     name="random_bits_like",
     evaluate=lambda xp, state, like: _bits(xp, state, shape=like.shape),
     infer=lambda state, like: _bits_type(state, shape=like.shape),
     lower=lambda form, state, like: _bits_lower(form, state, shape=tuple(like.shape)),
-    definition=lambda state, like: random_bits(state, like.shape),
+    fused=True,
 )
+
+
+# Numbers in [0, 1) of so many words, in one step where each of the ops that make them would read
+# and write everything.
+_unit_like = Op(
+    name="random_unit_like",
+    evaluate=lambda xp, state, like: _unit(xp, _bits(xp, state, shape=like.shape)),
+    infer=lambda state, like: _bits_type(state, shape=like.shape).with_dtype(FLOAT32),
+    lower=lambda form, state, like: _unit_lower(form, state, shape=tuple(like.shape)),
+    fused=True,
+)
+
+
+def _unit(xp: Any, bits: Any) -> Any:
+    return (bits >> 8).astype(FLOAT32) * xp.float32(2.0**-24)
+
+
+def _unit_lower(form: Any, state: Any, *, shape: tuple[Any, ...]) -> Any:
+    bits = _bits_lower(form, state, shape=shape)
+    high = form.pointwise("bitwise_right_shift", bits, form.constant(8, UINT32))
+    unit = form.constant(2.0**-24, FLOAT32)
+    return form.pointwise("multiply", form.pointwise("astype", high, dtype=FLOAT32), unit)
+
+
+def unit_numbers(state: Tensor, shape: Any) -> Tensor:
+    """Uniform float32 numbers in [0, 1): the upper 24 bits of the words of `random_bits`.
+
+    Args:
+        state: As of `random_bits`.
+        shape: Of the result.
+
+    Returns:
+        Tensor of float32.
+    """
+    extents = canonical_shape("random_bits", shape)
+    size = product(extents)
+    if state.raw.__class__ is np.ndarray and size >= MANY:
+        found = computed(_unit_like, (state.raw, np.empty(size, np.bool_)), NO_ATTRS)
+        if found is not None:
+            return Tensor(found[0].reshape(extents))
+    bits = random_bits(state, extents)
+    return functions["astype"](bits >> 8, FLOAT32) * 2.0**-24
 
 
 def random_bits(state: Tensor, shape: Any) -> Tensor:

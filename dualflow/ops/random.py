@@ -14,7 +14,6 @@ import numpy as np
 
 from dualflow.core.axes import canonical_shape
 from dualflow.core.context import context, using
-from dualflow.core.convert import as_tensor
 from dualflow.core.define import creation
 from dualflow.core.doors import fits
 from dualflow.core.registry import api, functions
@@ -22,11 +21,11 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable, convert
 from dualflow.ops.choice import minimum, where
 from dualflow.ops.elementwise import astype
-from dualflow.ops.philox import UINT64, one_call, random_bits
+from dualflow.ops.philox import UINT64, one_call, random_bits, unit_numbers
 from dualflow.ops.power import sqrt
 from dualflow.ops.shape import reshape
 from dualflow.ops.special import cos, log, log1p, sin
-from jit.errors import DTypeError, ShapeError
+from jit.errors import DTypeError
 from jit.forms.special import ratio
 from jit.types import as_dtype, bool_, float32, float64, int64, kind, product
 
@@ -122,9 +121,14 @@ def set_state(state: Any) -> None:
     own.assign(functions["to_device"](state, own.device) if isinstance(state, Tensor) else state)
 
 
+def state_of(generator: Generator | None) -> Tensor:
+    """The state for one call of a sampler."""
+    return (default_generator if generator is None else generator).take()
+
+
 def bits_of(generator: Generator | None, shape: Any) -> Tensor:
     """Fresh uint32 words."""
-    return random_bits((default_generator if generator is None else generator).take(), shape)
+    return random_bits(state_of(generator), shape)
 
 
 # ----- uniform numbers -----
@@ -144,6 +148,8 @@ def _unit(generator: Generator | None, shape: tuple[Any, ...], dtype: np.dtype[A
     """Numbers in [0, 1): multiples of 2**-24, of 2**-53 in float64."""
     if dtype == float64:
         return unit64(bits_of(generator, (*shape, 2)))
+    if dtype == float32 and context.trace is None:
+        return unit_numbers(state_of(generator), shape)
     bits = HALF_BITS.get(dtype.name, 24)
     return astype(bits_of(generator, shape) >> (32 - bits), dtype) * 2.0**-bits
 
@@ -462,39 +468,11 @@ def randint(
         raise DTypeError(
             f"randint: {low} to {high - 1} do not fit {target}", "a wider dtype", "dtype=df.int64"
         )
-    words = _words64(generator, canonical_shape("randint", shape))
+    words = words64(generator, canonical_shape("randint", shape))
     return astype(words % (high - low), target) + low
 
 
-def _words64(generator: Generator | None, shape: tuple[Any, ...]) -> Tensor:
+def words64(generator: Generator | None, shape: tuple[Any, ...]) -> Tensor:
+    """Fresh uint64 words."""
     words = astype(bits_of(generator, (*shape, 2)), UINT64)
     return (words[..., 0] << 32) | words[..., 1]
-
-
-def permutation(x: Any, *, generator: Generator | None = None) -> Tensor:
-    """Numbers, or the rows of a tensor, in random order.
-
-    Args:
-        x: How many numbers, from 0 on; or a tensor, whose first dimension is reordered.
-        generator: The default one when None.
-
-    Returns:
-        Tensor of int64 (n,), or of the shape of `x`.
-
-    Raises:
-        ShapeError: `x` is a tensor without dimensions.
-
-    Example:
-        >>> import dualflow as df
-        >>> sorted(df.random.permutation(4).tolist())
-        [0, 1, 2, 3]
-    """
-    if isinstance(x, Tensor | np.ndarray):
-        rows = as_tensor(x)
-        if rows.ndim == 0:
-            raise ShapeError(
-                "permutation: a tensor without dimensions", "one dimension or more", ""
-            )
-        return functions["take"](rows, permutation(rows.shape[0], generator=generator), axis=0)
-    (n,) = canonical_shape("permutation", x)
-    return functions["argsort"](_words64(generator, (n,)))

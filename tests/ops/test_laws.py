@@ -396,6 +396,7 @@ UNMET = {
     "unstack": "the rows that a loop scans: tests/control/test_scan.py",
     "extent": "a Dim as a tensor: tests/tracing/test_concrete.py",
     "random_bits_like": "how many bits are made eagerly: tests/ops/test_random.py",
+    "random_unit_like": "how many numbers are made eagerly: tests/ops/test_random.py",
     "to_device": "a tensor goes to another device: tests/gpu/test_eager.py",
 }
 

@@ -15,6 +15,7 @@ from dualflow.ops import distributions
 from dualflow.ops import philox as philox_module
 from dualflow.ops.philox import _random_bits, philox, random_bits
 from dualflow.ops.random import _quantile
+from dualflow.ops.rejection import first_of
 from jit.dims import symbol
 from jit.forms.reference import Reference
 
@@ -25,6 +26,10 @@ SAMPLERS = {
     "randn": (lambda **k: df.randn(SIZE // 2, 2, **k), stats.norm()),
     "gumbel": (lambda **k: df.random.gumbel(SIZE, 2.0, 0.5, **k), stats.gumbel_r(2, 0.5)),
     "exponential": (lambda **k: df.random.exponential(SIZE, 3.0, **k), stats.expon(scale=3)),
+    "laplace": (lambda **k: df.random.laplace(SIZE, 2.0, 0.5, **k), stats.laplace(2, 0.5)),
+    "gamma": (lambda **k: df.random.gamma(SIZE, 2.5, 3.0, **k), stats.gamma(2.5, scale=3)),
+    "gamma below 1": (lambda **k: df.random.gamma(SIZE, 0.3, **k), stats.gamma(0.3)),
+    "beta": (lambda **k: df.random.beta(SIZE, 0.5, 2.0, **k), stats.beta(0.5, 2)),
     "truncated_normal": (
         lambda **k: df.random.truncated_normal(SIZE, 1.0, 2.0, -1.0, 3.0, **k),
         stats.truncnorm(-1, 3, loc=1, scale=2),
@@ -75,6 +80,12 @@ def test_many_bits_are_those_that_numpy_makes(monkeypatch):
     by_kernel = random_bits(state(3, 8), (41, 1600)).numpy()
     monkeypatch.setattr(philox_module, "MANY", 10**9)
     assert np.array_equal(by_kernel, random_bits(state(3, 8), (41, 1600)).numpy())
+
+
+def test_many_uniform_numbers_are_the_upper_bits():
+    numbers = df.random.uniform((41, 1600), generator=df.random.Generator(3)).numpy()
+    words = random_bits(state(3, 0), (41, 1600)).numpy()
+    assert np.array_equal(numbers, (words >> 8) * np.float32(2.0**-24))
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 5), (37,), (9, 7)])
@@ -145,6 +156,46 @@ def test_numbers_of_gumbel_are_finite(word, dtype, monkeypatch):
 
     monkeypatch.setattr(distributions, "bits_of", of_one_kind)
     assert np.isfinite(df.random.gumbel(3, dtype=dtype).numpy()).all()
+
+
+@pytest.mark.parametrize("rate", [0.4, 11.0, 40.0, 1e6])
+def test_arrivals_are_as_likely_as_poisson_says(rate):
+    x = np.sort(df.random.poisson(SIZE, rate).numpy())
+    found = np.unique(x)
+    below = np.searchsorted(x, found, side="right") / SIZE
+    assert np.abs(below - stats.poisson(rate).cdf(found)).max() < 1.95 / math.sqrt(SIZE)
+    assert abs(x.mean() - rate) < 4 * math.sqrt(rate / SIZE)
+
+
+def test_arrivals_of_rates_in_a_tensor_in_both_modes():
+    rates = df.asarray([0.0, 3.0, 11.999, 12.0, 500.0])
+    draw = df.function(lambda rates: df.random.poisson((2000, 5), rates, dtype=df.float64))
+    df.random.seed(4)
+    eager = df.random.poisson((2000, 5), rates, dtype=df.float64)
+    assert eager.numpy().mean(0) == pytest.approx(rates.numpy(), rel=0.05)
+    for _ in range(2):
+        df.random.seed(4)
+        assert draw(rates).tolist() == eager.tolist()
+
+
+def test_parameters_of_gamma():
+    alpha = df.asarray([[0.5], [1000.0]])
+    x = df.random.gamma((2, 4000), alpha, 2.0)
+    assert x.numpy().mean(1) == pytest.approx([1.0, 2000.0], rel=0.1)
+    scale = df.Variable(3.0)
+    with df.GradientTape() as tape:
+        x = df.random.gamma(5, 2.0, scale)
+    assert tape.gradient(x, scale).item() == pytest.approx(x.numpy().sum() / 3, rel=1e-5)
+    df.random.seed(1)
+    few = df.random.gamma(3, 0.7).tolist()
+    df.random.seed(1)
+    assert df.random.gamma(9, 0.7).tolist()[:3] == few
+
+
+def test_the_first_number_that_is_accepted_counts():
+    accepted = df.asarray([[False, True, True], [False, False, False]])
+    values = df.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert first_of(accepted, values, df.asarray([8.0, 9.0]), 3).tolist() == [2.0, 9.0]
 
 
 def test_bernoulli():
@@ -236,6 +287,12 @@ def test_same_numbers_inside_a_function(sampler):
         (lambda: df.random.uniform(3, dtype="int64"), df.errors.DTypeError, "uniform: dtype int64"),
         (lambda: df.random.uniform(3, 2.0, 1.0), ValueError, "no number from 2.0 up to 1.0"),
         (lambda: df.random.normal(3, std=-1.0), ValueError, "std=-1.0 is negative"),
+        (lambda: df.random.gamma(3, 0.0), ValueError, "alpha=0.0 is not positive"),
+        (lambda: df.random.gamma(3, df.ones(2)), df.errors.ShapeError, r"gamma: shapes"),
+        (lambda: df.random.beta(3, 1.0, -2.0), ValueError, "b=-2.0 is not positive"),
+        (lambda: df.random.laplace(3, 1.0, -2.0), ValueError, "scale=-2.0 is negative"),
+        (lambda: df.random.poisson(3, -1.0), ValueError, "rate=-1.0 is negative"),
+        (lambda: df.random.poisson(3, dtype="bool"), df.errors.DTypeError, "poisson: dtype bool"),
         (lambda: df.random.bernoulli(3, 1.5), ValueError, "a probability from 0 to 1"),
         (lambda: df.random.normal((-1,)), df.errors.ShapeError, "normal: shape"),
         (lambda: df.random.truncated_normal(3, low=2, high=1), ValueError, "low < high"),
