@@ -29,7 +29,7 @@ from jit.loops.products import ProductNest
 from jit.loops.tiles import Tiling, candidates
 from jit.target import Target
 
-MOST_ROWS = 4
+MOST_ROWS = 6
 VECTORS = 2  # of columns side by side, in one row: they hide each other's latency
 SEGMENT = 16  # bytes that a processor moves within as cheaply as can be
 LEAST = 8  # inner indices, and columns, from which on blocks are full

@@ -6,8 +6,10 @@ from their schedules what it would compute.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+import dualflow as df
 from dualflow.core import doors
 from jit.codegen.llvm import emit
 from jit.loops.expand import expand
@@ -64,6 +66,13 @@ def check(call, name):
 @pytest.mark.parametrize("program", EXAMPLES)
 def test_examples(program, name, large):
     check(example(program, large=large), name)
+
+
+@by_target
+def test_products_that_turn_blocks(name):
+    rng = np.random.default_rng(0)
+    a, b = (df.asarray(rng.normal(size=shape).astype("f")) for shape in ((2, 10), (19, 10)))
+    check(laws.recorded(lambda a, b: a @ b.T, [a, b]), name)
 
 
 @pytest.mark.slow
