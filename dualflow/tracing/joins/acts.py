@@ -29,7 +29,7 @@ def check_orders(tape: GradientTape | None, oldest: int) -> None:
     """
     if context.recording and context.tapes:
         outer = [x for x in context.tapes if x is not tape]
-        if not outer or any(x.began > oldest for x in outer):
+        if not outer or any(not isinstance(x, GradientTape) or x.began > oldest for x in outer):
             raise Opaque
 
 
