@@ -272,8 +272,8 @@ def detached(x: Any) -> Any:
 
 def twin(x: Tensor) -> Tensor:
     """Another tensor of the same value; who computes that later knows of both."""
-    y = Tensor(x.raw, x.symbol)
-    copied = getattr(x.symbol.owner, "copied", None) if x.raw is None else None
+    y = x.alias(x.symbol)
+    copied = getattr(x.symbol.owner, "copied", None) if x.is_symbolic else None
     if copied is not None:
         copied(y)
     return y

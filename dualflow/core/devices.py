@@ -74,7 +74,7 @@ def beside(*values: Any) -> Any:
     """A `with` block inside which new tensors lie where the first tensor among `values` does."""
     for x in values:
         if isinstance(x, Tensor):
-            if x.raw.__class__ is ndarray and context.device == "cpu":
+            if context.device == "cpu" and context.trace is None and x.raw.__class__ is ndarray:
                 return ON_CPU
             place = x.device
             return ON_CPU if place == context.device else using(device=place)

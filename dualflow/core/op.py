@@ -92,7 +92,7 @@ def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any
         args = in_precision(op, args)
     owner = context.trace
     for x in args:
-        if x.__class__ is Tensor and x.raw is None:
+        if type(x) is Tensor and x.raw is None:
             owner = innermost(op.name, args)
             break
     if owner is None and homes:
@@ -128,7 +128,7 @@ def innermost(name: str, args: tuple[Any, ...]) -> Any:
     """The owner of the symbolic arguments; of batches in batches, that of the inner ones."""
     owner, level = None, -1
     for x in args:
-        if x.__class__ is Tensor and x.raw is None:
+        if type(x) is Tensor and x.raw is None:
             if x.symbol.owner is None:
                 raise leaked(name, x)
             depth = getattr(x.symbol.owner, "level", 0)
@@ -316,7 +316,7 @@ class Lowering:
 
     def value(self, x: Any, type_: TensorType) -> Any:
         """The form value of an argument; numbers and tensors that have data are constants."""
-        if x.__class__ is Tensor and x.raw is None:
+        if type(x) is Tensor and x.raw is None:
             return x.symbol.value
         return self.form.constant(x.raw if x.__class__ is Tensor else x, type_.dtype, type_.shape)
 

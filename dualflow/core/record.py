@@ -124,6 +124,6 @@ def hang(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: list[
     else:
         record.types = tuple(y.type for y in outputs)
         if getattr(op, "keeps", False):  # its gradient needs results which nobody else may have
-            record.attrs = {**attrs, "made": [type(y)(y.raw, y.symbol) for y in outputs]}
+            record.attrs = {**attrs, "made": [y.alias(y.symbol) for y in outputs]}
         for index, (y, flow) in enumerate(zip(outputs, flows, strict=True)):
             y.record = Pick(record, index) if flow else None

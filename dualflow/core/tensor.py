@@ -111,6 +111,15 @@ class Tensor(Methods, NumPyProtocols):
         return backend.device_of(self.raw)
 
     @property
+    def is_symbolic(self) -> bool:
+        """Whether it stands for values that are not there yet, in a graph that is being built."""
+        return self.raw is None
+
+    def alias(self, symbol: Any, record: Any = None) -> Tensor:
+        """Another tensor of the same array, for dualflow itself."""
+        return Tensor(self.raw, symbol, record)
+
+    @property
     def T(self) -> Tensor:
         """The transpose of a matrix."""
         return functions["matrix_T"](self)

@@ -81,6 +81,21 @@ class Variable(Tensor):
         return self.tensor.shape
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the elements."""
+        return self.tensor.dtype
+
+    @property
+    def device(self) -> str:
+        """Where the current value lies."""
+        return self.tensor.device
+
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether the current value is not there yet."""
+        return self.tensor.is_symbolic
+
+    @property
     def size(self) -> int | Dim:
         """The number of elements of the current value."""
         return self.tensor.size
@@ -144,18 +159,19 @@ class Variable(Tensor):
                 "a value of the same shape",
                 "reshape the value, or make a new Variable",
             )
-        if tensor.raw is None and context.trace is None:
+        symbolic = tensor.is_symbolic
+        if symbolic and context.trace is None:
             raise TraceError(
                 f"assign: {self.label()} was given a symbolic tensor, which has no values",
                 "values; a graph built by hand sets variables of its own",
                 "df.graph.assign(variable, value) of a df.graph.GraphVariable",
             )
-        if tensor.raw is None:
+        if symbolic:
             context.trace.publish(tensor)
         if tensor.record is not None:
             note_cut("assign()")
         before = self.tensor  # its record is the leaf: a tape that watches goes on watching
-        after = self.tensor = Tensor(tensor.raw, tensor.symbol, before.record)
+        after = self.tensor = tensor.alias(tensor.symbol, before.record)
         if context.trace is not None:
             context.trace.wrote(self, before, after)
         return self

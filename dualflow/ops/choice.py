@@ -78,9 +78,8 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
         [0.0, 2.0]
     """
     condition = as_tensor(condition)
-    mask = condition.raw
-    concrete = mask.__class__ is np.ndarray and context.trace is None
-    if concrete and mask.dtype is bool_ and _plain(x1, x2):
+    mask = condition.raw if context.trace is None else None
+    if mask.__class__ is np.ndarray and mask.dtype is bool_ and _plain(x1, x2):
         a, b = (x.raw if x.__class__ is Tensor else x for x in (x1, x2))
         try:
             y = wrap(context.run(np.where, mask, a, b))

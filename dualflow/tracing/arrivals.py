@@ -34,8 +34,12 @@ class Arrivals:
         self._limits = limits
         self._background = background
 
-    def add(self, entry: Entry, call: Call, trace: Trace, result: Any) -> None:
-        """Makes a path of a recording; where extents vary it must be right for all of them."""
+    def add(self, entry: Entry, call: Call, trace: Trace, result: Any) -> Path | None:
+        """Makes a path of a recording; where extents vary it must be right for all of them.
+
+        Returns:
+            The path, if the recording is one as it stands and is compiled.
+        """
         fixed = trace.fixed
         if entry.pattern.shapes and fixed is None:
             node = unsettled(trace.graph)
@@ -44,7 +48,7 @@ class Arrivals:
             fixed = f"it computes on {' and '.join(trace.target)}"
         if fixed is not None:
             self._limits.part(entry, numbers=False, why=fixed)
-            return
+            return None
         self._entries.recent = None
         entry.example = Example(call)
         with using(trace=None):
@@ -54,7 +58,9 @@ class Arrivals:
                 foreseen = foreseen_of(call, found) if self._background else ()
                 make = partial(path_of, found, foreseen)
             entry.compiling = Compiling(make, background=self._background)
+            outcome = None if self._background else entry.compiling.outcome
         self.look_after(entry)
+        return outcome.made if outcome is not None and isinstance(outcome.made, Path) else None
 
     def look_after(self, entry: Entry) -> None:
         """Takes a path over that is compiled now."""

@@ -21,11 +21,12 @@ class Placed:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.devices: dict[str, None] = {}
 
     def lies(self, tensor: Tensor) -> None:
         """A tensor from outside is an input of the graph."""
-        if tensor.raw is not None:
+        if not tensor.is_symbolic:
             self.devices[tensor.device] = None
 
     def saw(self, op: Op, attrs: dict[str, Any], outputs: Sequence[Tensor]) -> str | None:
@@ -34,7 +35,7 @@ class Placed:
         Returns:
             Where, if the recording has begun on another device.
         """
-        if outputs[0].raw is None:
+        if outputs[0].is_symbolic:
             return None
         if op.moves:
             self.devices[attrs["source"]] = None

@@ -53,6 +53,7 @@ class Recording:
         self, name: str, python: Callable[..., Any], entry: Entry, call: Call, volatile: Volatile
     ) -> None:
         self.trace = trace = Trace(name, volatile)
+        trace.postpone()
         self._python = python
         self._entry = entry
         self._call = call
@@ -205,7 +206,9 @@ class Recorder:
             entry.creations = 0
             self._limits.check_paths(entry)
             if entry.segments is None:
-                self._arrivals.add(entry, call, trace, result)
+                path = self._arrivals.add(entry, call, trace, result)
+                if path is not None:
+                    trace.fill(path.executable)
 
 
 def refuse_result(trace: Trace, result: Any, arguments: set[int]) -> None:

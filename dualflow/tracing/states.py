@@ -129,7 +129,7 @@ class States:
 
     def _tensor(self, place: Place, tensor: Tensor) -> Tensor:
         """What stands for a tensor: an input of the graph."""
-        value = self._trace.input(tensor.type, None, StateCell(place, tensor))
+        value = self._trace.input(tensor, None, StateCell(place, tensor))
         return Tensor(tensor.raw, self._trace.symbol(value), tensor.record)
 
     # ----- when the call is over -----

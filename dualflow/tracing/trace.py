@@ -1,7 +1,8 @@
 """Trace: records the ops of a Python call into a Graph while they run.
 
-Recording is running: every op is computed eagerly *and* appended, so results, effects and
-exceptions of a recording call are eager's own. When Python asks a tensor for a bool or an int, the
+Recording is running: every op is appended *and* computed, at once or when somebody looks at its
+value (`dualflow.tracing.postponed`), so results, effects and exceptions of a recording call are
+eager's own. When Python asks a tensor for a bool or an int, the
 known answer is noted as a guard. Values that leave for Python otherwise are escapes: such a call
 cannot be replayed. With symbolic arguments the same trace only infers types.
 """
@@ -30,6 +31,7 @@ from dualflow.tracing.guards.reach import Reach
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.ledger import Ledger
 from dualflow.tracing.placed import Placed
+from dualflow.tracing.postponed import Postponing
 from dualflow.tracing.refusal import Refusal
 from dualflow.tracing.scalars import Scalars
 from dualflow.tracing.settings import Settings
@@ -44,7 +46,7 @@ TEXTS = "hand tensors to print and to loggers, or f-strings of them right away"
 NOTHING_VARIES: Mapping[int, Sequence[int | str]] = {}
 
 
-class Trace(Placed):
+class Trace(Placed, Postponing):
     """One recording.
 
     Args:
@@ -92,7 +94,7 @@ class Trace(Placed):
         self.equals = Equals((), {})
         self.scalars = Scalars(user_line, self.formats)
         self.states = States(known or Volatile(), self)
-        self._reach = Reach(self.refuse, self.settings, self.states.plant)
+        self._reach = Reach(self.refuse, self.settings, self.states.plant, self.entered)
         self.ledger = Ledger()
         self.fixed: str | None = None
         self.crossings: Crossings | None = None
@@ -107,7 +109,7 @@ class Trace(Placed):
         self.touched_grad = told.touched_grad
         self._symbols: list[Symbol] = []
         self._captured: dict[int, tuple[Any, Value]] = {}
-        self._arrays = Captured(lambda cell, x: self.symbol(self.input(x.type, None, cell)))
+        self._arrays = Captured(lambda cell, x: self.symbol(self.input(x, None, cell)))
         self._constants: dict[tuple[Any, ...], Value] = {}
         self._numbers: dict[tuple[str, Any], Value] = {}
 
@@ -124,7 +126,7 @@ class Trace(Placed):
         if self.noted is not None:
             self._note(args, inputs, dtype)
         attrs, elsewhere = {name: settled(attr) for name, attr in attrs.items()}, None
-        if any(isinstance(x, Tensor) and x.raw is None for x in args) or any(
+        if any(isinstance(x, Tensor) and x.is_symbolic for x in args) or any(
             not self._varies and has_dim(attr) for attr in attrs.values()
         ):
             types = op.infer_all(argument_types(args), attrs)
@@ -133,7 +135,8 @@ class Trace(Placed):
             types = varying_types(self, op, args, attrs) if self._varies else None
             if types is None:
                 attrs = {name: at_hint(attr) for name, attr in attrs.items()}
-            outputs = self._evaluate(op, args, attrs)
+            late = None if self._varies else self.postponed(op, args, attrs)
+            outputs = late or self._evaluate(op, args, attrs)
             elsewhere = self.saw(op, attrs, outputs)
             found = tuple(y.type for y in outputs)
             types = found if types is None else agreed(self, op, types, found)
@@ -239,7 +242,7 @@ class Trace(Placed):
             if self._closed:
                 value = self.graph.constant(to_device(x.raw, "cpu"))
             else:
-                value = self.input(x.type, None, TensorCell(x))
+                value = self.input(x, None, TensorCell(x))
             known = self._captured[id(x)] = (x, value)
         return known[1]
 
@@ -256,7 +259,7 @@ class Trace(Placed):
         key, tensor = (x.name, array.dtype), Tensor(array)
         if key not in self._numbers:
             cell = NumberCell(self.scalars.input(x, array.dtype), tensor)
-            self._numbers[key] = self.input(tensor.type, None, cell)
+            self._numbers[key] = self.input(tensor, None, cell)
         return self._numbers[key]
 
     def number(self, x: Number, array: Any) -> Tensor:
@@ -265,12 +268,14 @@ class Trace(Placed):
             return Tensor(np.array(x.fixed(), array.dtype))
         return Tensor(array, self.symbol(self._number(x, array)))
 
-    def input(self, type_: TensorType, name: str | None, cell: Cell) -> Value:
-        """An input of the graph, which each call reads from a cell."""
+    def input(self, tensor: Tensor, name: str | None, cell: Cell) -> Value:
+        """An input of the graph, which each call reads from a cell; it is `tensor` in this one."""
         self.cells.append(cell)
         if not isinstance(cell, NumberCell | ArrayCell):  # those go anywhere
-            self.lies(cell.before if isinstance(cell, StateCell) else cell.tensor)
-        return self.graph.input(type_, name)
+            self.lies(tensor)
+        value = self.graph.input(tensor.type, name)
+        self.given[value] = tensor
+        return value
 
     # ----- state -----
 
@@ -330,6 +335,7 @@ class Trace(Placed):
         """Python decides by a value: the path holds as long as the answer is the same."""
         if not self.owns(tensor):
             return
+        self.settle()  # what looks at the state finds values
         value = tensor.symbol.value
         if value.type.shape:
             scalar = (TensorType((), value.type.dtype),)
@@ -447,7 +453,9 @@ class Trace(Placed):
                     self.scalars.extent(name, (k, axis), names[k])
             value = self.graph.input(type_, f"x{k}")
             self.lies(x)
-            aliases.setdefault(id(x), Tensor(x.raw, self.symbol(value), x.record))
+            self.given[value] = aliases.setdefault(
+                id(x), Tensor(x.raw, self.symbol(value), x.record)
+            )
             for axis, name in enumerate(varying.get(k, ())):
                 if isinstance(name, str):
                     self.extents.setdefault(name, (aliases[id(x)], axis))
@@ -466,6 +474,7 @@ class Trace(Placed):
 
     def release(self) -> None:
         """Lets go of the tensors of the recording; those that live on become plain ones."""
+        self.settle()
         self.states.lift()
         for known in self._symbols:
             node = known.value.node
@@ -476,7 +485,7 @@ class Trace(Placed):
             make_plain(record)
         self.crossings = None  # which knows frames
         self.ledger.texts.clear()
-        for kept in (self._records, self._captured, self._arrays):
+        for kept in (self._records, self._captured, self._arrays, self.given):
             kept.clear()
         self.variables.release()
         self.states.close()

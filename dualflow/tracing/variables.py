@@ -62,7 +62,7 @@ class Variables:
             self._trace.settings.saw_variable(variable)
             self.before.setdefault(variable, tensor)
             symbol = self._trace.symbol(self._input(variable))
-            alias = Tensor(tensor.raw, symbol, tensor.record)
+            alias = tensor.alias(symbol, tensor.record)
         if held is None or held is tensor:  # else another thread changed it: `disturbed` tells
             self._held[id(variable)] = (tensor, alias)
         return alias
@@ -106,7 +106,7 @@ class Variables:
         if value is None:
             owner = next((v for v, grad in self.grads.items() if grad is variable), None)
             cell = VariableCell(variable) if owner is None else GradCell(owner)
-            value = self._trace.input(self.before[variable].type, variable.name, cell)
+            value = self._trace.input(self.before[variable], variable.name, cell)
             self._inputs[variable] = value
         return value
 
@@ -121,7 +121,7 @@ class Variables:
         else:
             op, inputs = registry["stop_gradient"], [value]
         (settled,) = trace.graph.add(op, inputs, {}, (value.type,), user_line())
-        return Tensor(tensor.raw, trace.symbol(settled), tensor.record)
+        return tensor.alias(trace.symbol(settled), tensor.record)
 
     def forget_aliases(self) -> None:
         """What is read of assigned Variables from now on is told anew in the graph."""

@@ -45,6 +45,7 @@ class Reach:
         refuse: Is told of what cannot be guarded: reason, remedy, kind.
         settings: Is told of objects that count their changes.
         plant: Is offered places with plain values; the kind of them if they may differ.
+        entered: Is told of code that begins to run for the first time.
 
     Attributes:
         effects: What the code may have changed.
@@ -54,9 +55,14 @@ class Reach:
     """
 
     def __init__(
-        self, refuse: Callable[[str, str, str], None], settings: Counting, plant: Plant
+        self,
+        refuse: Callable[[str, str, str], None],
+        settings: Counting,
+        plant: Plant,
+        entered: Callable[[types.CodeType], None],
     ) -> None:
         self._refuse = refuse
+        self._entered = entered
         self._follower = Follower(refuse, settings, plant)
         self.effects = Effects()
         self._codes: dict[int, types.CodeType] = {}
@@ -115,6 +121,7 @@ class Reach:
 
     def _new_code(self, code: types.CodeType, frame: types.FrameType) -> None:
         self._codes[id(code)] = code
+        self._entered(code)
         breakpoints.entered(frame)
         self.effects.codes.append(code)
         follower, names, module = self._follower, names_of(code), frame.f_globals.get("__name__")

@@ -108,7 +108,7 @@ class State:
         if self._count > MOST:
             raise Opaque
         kind = type(x)
-        if kind is Tensor:
+        if x.__class__ is Tensor:  # one that is put off says so, too
             return self._tensor(x)
         if kind in KINDS:
             return self._number(x)
@@ -150,7 +150,7 @@ class State:
         value = self._value_of(x)
         if not isinstance(value, Value):
             return self._tensor(x)
-        self.tensors.setdefault(value, Tensor(x.raw, x.symbol))
+        self.tensors.setdefault(value, x.alias(x.symbol))
         return "slot", list(self.tensors).index(value), str(x.type)
 
     def slot_of(self, x: Tensor) -> int:

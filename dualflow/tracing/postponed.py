@@ -1,0 +1,284 @@
+"""Postponed: ops of a recording that wait until Python looks at a value, or the graph is compiled.
+
+A recording needs the types of tensors, not their values. Ops which no values can make fail are put
+off: if nobody asks meanwhile, the compiled graph computes what the call returns and assigns, and
+eager's own kernels are not made for one call. Whoever reads `raw` of a tensor that is put off gets
+its array: it is computed then, op by op, with the bits that it has in any case.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Mapping
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dualflow.core.context import context, using
+from dualflow.core.kernels import number
+from dualflow.core.number import value_of
+from dualflow.core.op import Op, new_tensor
+from dualflow.core.tensor import Tensor
+from dualflow.tracing.segments import Step, kind_of, run_op_by_op, scalar_type, type_of
+from jit.config import scoped
+from jit.ir.graph import Graph, Value
+from jit.types import TensorType
+
+if TYPE_CHECKING:
+    from jit.compiler import Executable
+
+Array = np.ndarray[Any, Any]
+
+
+class Promise:
+    """What stands in the place of an array.
+
+    Attributes:
+        owner: Computes it.
+        number: Among the values of the owner.
+        type: Of the array.
+    """
+
+    __slots__ = ("owner", "number", "type")
+
+    def __init__(self, owner: Postponement, number: int, type_: TensorType) -> None:
+        self.owner = owner
+        self.number = number
+        self.type = type_
+
+
+class Postponed(Tensor):
+    """A Tensor whose array is still to be computed; `type` alone tells it from others."""
+
+    __slots__ = ()
+    __class__ = property(lambda self: Tensor)  # type: ignore  # which ops ask
+
+    @property
+    def raw(self) -> Any:  # type: ignore[override]
+        """The array, which is computed now."""
+        promise = _raw.__get__(self)
+        if promise.__class__ is Promise:
+            promise.owner.settle()
+        return _raw.__get__(self)
+
+    @property
+    def is_symbolic(self) -> bool:
+        """It has a value, which nobody has asked for yet."""
+        return False
+
+    @property
+    def type(self) -> TensorType:
+        """Shape and dtype together."""
+        found = _raw.__get__(self)
+        return found.type if found.__class__ is Promise else type_of(found)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The extent of each dimension."""
+        return self.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the elements."""
+        return self.type.dtype
+
+    @property
+    def device(self) -> str:
+        """Only what the CPU computes is put off."""
+        return "cpu"
+
+    def alias(self, symbol: Any, record: Any = None) -> Tensor:
+        """Another tensor of the same array."""
+        promise = _raw.__get__(self)
+        made = promise.owner.again(self, symbol, record) if promise.__class__ is Promise else None
+        return Tensor(_raw.__get__(self), symbol, record) if made is None else made
+
+
+Postponed.__name__ = Postponed.__qualname__ = Tensor.__name__  # in messages
+_raw: Any = Tensor.__dict__["raw"]
+_class: Any = object.__dict__["__class__"]
+
+
+class Postponement:
+    """The ops of one recording that were put off. Other threads may ask for what they give."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._steps: list[Step] = []
+        self._count = 0  # of values
+        self._given: list[tuple[int, Array]] = []
+        self._numbers: dict[int, int] = {}  # of arrays that are given, by id
+        self._tensors: list[weakref.ref[Tensor]] = []
+
+    # ----- ops -----
+
+    def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> list[Tensor] | None:
+        """Puts an op off: its results; None if it has to be computed now.
+
+        Raises:
+            DualflowError: The arguments are wrong.
+        """
+        for x in args:
+            if type(x) is Postponed and not self._owns(x):
+                x.raw  # noqa: B018 - another recording computes it, which has a lock of its own
+        with self._lock:
+            parts = [_raw.__get__(x) if x.__class__ is Tensor else value_of(x) for x in args]
+            types = types_of(parts)
+            kind = None if types is None else kind_of(op, types, attrs)
+            if types is None or kind is None or kind.results is None:
+                return None
+            inputs = [self._number(x, type_) for x, type_ in zip(parts, types, strict=True)]
+            self._steps.append(Step(kind, inputs, self._count))
+            self._count += len(kind.results)
+            first = self._steps[-1].first
+            promises = [Promise(self, k, type_) for k, type_ in enumerate(kind.results, first)]
+            return list(map(self._tensor, promises))
+
+    def _number(self, x: Any, type_: TensorType) -> int:
+        """The number of an op's argument."""
+        if x.__class__ is Promise:
+            return x.number
+        array = x if x.__class__ is np.ndarray else number(x, type_.dtype, x or repr(x))
+        known = self._numbers.get(id(array))
+        if known is None:
+            known = self._numbers[id(array)] = self._count
+            self._count += 1
+            self._given.append((known, array))  # alive, so that its id is no other's
+        return known
+
+    def _owns(self, x: Tensor) -> bool:
+        promise = _raw.__get__(x)
+        return promise.__class__ is Promise and promise.owner is self
+
+    def _tensor(self, promise: Promise, symbol: Any = None, record: Any = None) -> Tensor:
+        made = new_tensor(Postponed)
+        _raw.__set__(made, promise)
+        made.symbol, made.record = symbol, record
+        self._tensors.append(weakref.ref(made))
+        return made
+
+    def again(self, x: Tensor, symbol: Any, record: Any) -> Tensor | None:
+        """One more tensor of a value; None if `x` has it by now."""
+        with self._lock:
+            return self._tensor(_raw.__get__(x), symbol, record) if self._owns(x) else None
+
+    # ----- values -----
+
+    def settle(self) -> None:
+        """Computes all that somebody holds; from here on the tensors are as any others."""
+        with self._lock:
+            wanted = {promise.number for _, promise in self._waiting()}
+            if wanted:
+                with using(once=True):
+                    made = run_op_by_op(self._needed(wanted), self._given, self._count, [*wanted])
+                self._fill(dict(zip(wanted, made, strict=True)))
+            self._begin()
+
+    def fill(self, arrays: Mapping[Value, Array]) -> None:
+        """Takes what a graph has computed.
+
+        Args:
+            arrays: By the values of the recording's graph.
+        """
+        with self._lock:
+            self._fill(
+                {
+                    promise.number: arrays[x.symbol.value]
+                    for x, promise in self._waiting()
+                    if x.symbol is not None and x.symbol.value in arrays
+                }
+            )
+
+    def waits(self) -> bool:
+        """Whether somebody holds a tensor that is put off."""
+        return bool(self._waiting())
+
+    def _waiting(self) -> list[tuple[Tensor, Promise]]:
+        alive = [x for ref in self._tensors if (x := ref()) is not None]
+        return [(x, promise) for x in alive if (promise := _raw.__get__(x)).__class__ is Promise]
+
+    def _fill(self, arrays: Mapping[int, Array]) -> None:
+        for x, promise in self._waiting():
+            if promise.number in arrays:
+                _raw.__set__(x, arrays[promise.number])
+                _class.__set__(x, Tensor)
+
+    def _needed(self, wanted: set[int]) -> list[Step]:
+        """The steps behind some values."""
+        needed, found = {*wanted}, []
+        for step in reversed(self._steps):
+            assert step.kind.results is not None
+            if not needed.isdisjoint(range(step.first, step.first + len(step.kind.results))):
+                needed.update(step.inputs)
+                found.append(step)
+        return found[::-1]
+
+
+def types_of(parts: list[Any]) -> list[TensorType] | None:
+    """The types of an op's arguments; None if they are not NumPy's arrays, or none is there."""
+    types: list[Any] = []
+    last = None
+    for x in parts:
+        if x.__class__ is Promise:
+            last = x.type
+        elif x.__class__ is np.ndarray:
+            last = type_of(x)
+        elif hasattr(x, "dtype") or x is None:
+            return None
+        types.append(last if x.__class__ in (Promise, np.ndarray) else None)
+    if last is None or scoped.get().target != "cpu":
+        return None
+    return [scalar_type(last.dtype) if type_ is None else type_ for type_ in types]
+
+
+class Postponing:
+    """Mixed into a recording.
+
+    Attributes:
+        graph: What is recorded.
+        given: What the graph's inputs are in this call.
+    """
+
+    graph: Graph
+
+    def __init__(self) -> None:
+        self.given: dict[Value, Tensor] = {}
+        self._postponement: Postponement | None = None
+
+    def postpone(self) -> None:
+        """From now on ops wait, if they can, until somebody asks for their values."""
+        self._postponement = Postponement()
+
+    def entered(self, code: CodeType) -> None:
+        """Code that asks for types must find those that tensors have in Python."""
+        if self._postponement is not None and "type" in code.co_names:
+            self.settle()
+            self._postponement = None
+
+    def postponed(
+        self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]
+    ) -> list[Tensor] | None:
+        """The results of an op that waits; None if it does not."""
+        if self._postponement is None or context.checker is not None:
+            return None
+        return self._postponement.bind(op, args, attrs)
+
+    def settle(self) -> None:
+        """Computes what somebody holds."""
+        if self._postponement is not None:
+            self._postponement.settle()
+
+    def fill(self, executable: Executable) -> None:
+        """Has the compiled graph compute what waits.
+
+        Args:
+            executable: Of the graph, with the outputs that it has now.
+        """
+        if self._postponement is not None and self._postponement.waits():
+            made = executable([self.given[x].raw for x in self.graph.inputs])
+            self._postponement.fill(dict(zip(self.graph.outputs, made, strict=True)))

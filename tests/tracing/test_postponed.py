@@ -1,0 +1,152 @@
+"""Recordings put ops off; nobody can tell by what they give."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from dualflow.tracing import postponed
+
+pytestmark = pytest.mark.modes("compiled")
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The ops that recordings compute by themselves, by name."""
+    names: list[str] = []
+
+    def run(steps, *rest):
+        names.extend(step.kind.op.name for step in steps)
+        return plain(steps, *rest)
+
+    plain = postponed.run_op_by_op
+    monkeypatch.setattr(postponed, "run_op_by_op", run)
+    return names
+
+
+def training(optimizer):
+    """A step of training, and all of its state."""
+    rng = np.random.default_rng(0)
+    shapes = ((20, 10), (10,), (10, 3), (3,))
+    params = [df.Variable(rng.normal(size=s).astype(np.float32)) for s in shapes]
+    update = optimizer(params)
+
+    def step(x, y):
+        with df.GradientTape() as tape:
+            hidden = df.nn.functional.relu(x @ params[0] + params[1])
+            loss = ((hidden @ params[2] + params[3] - y) ** 2).mean()
+        update.apply_gradients(zip(tape.gradient(loss, params), params, strict=True))
+        return loss
+
+    x, y = (df.asarray(rng.normal(size=(8, k)).astype(np.float32)) for k in (20, 3))
+    return step, (x, y), lambda: [p.numpy().tobytes() for p in [*params, *state_of(update)]]
+
+
+def state_of(update):
+    return [x for x in df.tree.flatten(update.state_dict())[0] if isinstance(x, df.Tensor)]
+
+
+@pytest.mark.parametrize("optimizer", [df.optim.SGD, df.optim.Adam, df.optim.RMSprop])
+def test_the_first_step_of_training_is_computed_by_its_graph_alone(optimizer, computed):
+    step, given, state = training(optimizer)
+    python, same, wanted = training(optimizer)
+    f = df.function(step, strict=True)
+    for _ in range(2):
+        assert f(*given).numpy().tobytes() == python(*same).numpy().tobytes()
+        assert state() == wanted()
+    assert computed == []
+
+
+def test_what_python_looks_at_is_computed_when_it_looks(computed):
+    @df.function
+    def f(x):
+        y = x * 2.0
+        z = y + 1.0
+        if y.sum() > 0:
+            z = z * 3.0
+        return z
+
+    assert f(df.ones(2)).tolist() == [9.0, 9.0]
+    assert computed == ["multiply", "add", "sum", "greater"]
+
+
+def test_what_the_call_leaves_elsewhere_has_values(computed):
+    kept = []
+
+    def python(x):
+        kept.append(df.tanh(x))
+        return x + 1.0
+
+    df.function(python)(df.ones(2))
+    assert kept[0].tolist() == df.tanh(df.ones(2)).tolist()
+    assert computed == ["tanh", "add"]  # such a call is recorded once more
+
+
+def test_a_call_that_fails_leaves_what_it_had_assigned():
+    v = df.Variable([1.0, 2.0])
+
+    @df.function
+    def f(x):
+        v.assign_add(x * 2.0)
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        f(df.ones(2))
+    assert v.tolist() == [3.0, 4.0]
+    assert type(v.tensor) is df.Tensor
+
+
+def test_code_that_asks_for_types_finds_tensors(computed):
+    found = []
+
+    def python(x):
+        y = x * 2.0
+        found.append(type(y) is df.Tensor)
+        return kind(y + 1.0)
+
+    def kind(x):
+        return x if type(x) is df.Tensor else None
+
+    f = df.function(python)
+    for _ in range(2):
+        assert f(df.ones(2)).tolist() == [3.0, 3.0]
+    assert all(found)
+    assert computed == []  # each op was at once
+
+
+@pytest.mark.filterwarnings("ignore::dualflow.errors.FunctionWarning")
+def test_other_threads_get_values_of_what_a_recording_has_assigned():
+    v, inside, read = df.Variable([1.0, 2.0]), threading.Event(), threading.Event()
+    seen = []
+
+    def other():
+        inside.wait()
+        seen.append((v * 10.0).tolist())
+        read.set()
+
+    def python(x):
+        v.assign(x * 2.0)
+        if not read.is_set():
+            inside.set()
+            read.wait()
+        return v + x
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    f = df.function(python)
+    assert f(df.ones(2)).tolist() == [3.0, 3.0]
+    thread.join()
+    assert seen == [[20.0, 20.0]]
+
+
+def test_an_op_that_may_fail_does_so_at_its_line():
+    @df.function
+    def f(x, i):
+        y = x * 2.0
+        return y[i] + 1.0
+
+    with pytest.raises(IndexError, match=r"test_postponed\.py"):
+        f(df.ones(2), df.asarray([5]))
