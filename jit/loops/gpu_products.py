@@ -159,16 +159,16 @@ class GpuProductNest(ProductNest):
 
     def _in_one_go(self, acc: Buffer, totals: Buffer, parts: int) -> None:
         w = self.w
-        with self._parts(index(0), parts) as (part, _):
+        with self._split(index(0), parts) as (part, _):
             with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
-                self._multiply(acc, k)
+                self._accumulate(acc, k)
             if totals is not acc:
                 position = w.let("multiply", w.let("add", part, index(1)), index(DEPTH))
                 with w.when(self._ends_chain(position)):
                     self._add_chain(acc, totals)
 
     @contextmanager
-    def _parts(self, first: Operand, count: int) -> Iterator[tuple[Operand, Operand]]:
+    def _split(self, first: Operand, count: int) -> Iterator[tuple[Operand, Operand]]:
         """Every part from an inner index on, in one half of the rooms, and where it starts.
 
         Meanwhile the next one comes to the other half.
@@ -265,14 +265,14 @@ class GpuProductNest(ProductNest):
             first = w.let("add", start, w.let("multiply", chain, length))
             last = w.least_of(w.let("add", first, length), w.let("add", start, segment))
             last = w.least_of(last, w.at(product([x.extent for x in self.c.inner])))
-        with self._parts(first, -(-self._length // DEPTH)) as (_, start):
+        with self._split(first, -(-self._length // DEPTH)) as (_, start):
             left = w.let("subtract", last, start)
             with w.when(w.let("greater_equal", left, index(DEPTH))):
                 with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
-                    self._multiply(acc, k)
+                    self._accumulate(acc, k)
             with w.when(w.let("less", left, index(DEPTH))):
                 with w.loop(index(0), left, hint=self.hint("rest")) as k:
-                    self._multiply(acc, k)
+                    self._accumulate(acc, k)
 
     def _gather(self, acc: Buffer, totals: Buffer, sums: Buffer, begin: Operand) -> None:
         """The first team adds the chains of all teams to its totals, in their order."""
@@ -364,7 +364,7 @@ class GpuProductNest(ProductNest):
 
     # ----- register tiles -----
 
-    def _multiply(self, acc: Buffer, k: Operand) -> None:
+    def _accumulate(self, acc: Buffer, k: Operand) -> None:
         """One inner index: a multiply-add for each element of the thread."""
         w, (m, n), vector = self.w, self.tile.each, self.vector
         rows = self._fragment(0, k)

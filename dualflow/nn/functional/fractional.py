@@ -52,6 +52,27 @@ def _places(
     return reshape(flat, (*flat.shape[:2], product(sizes), product(window)))
 
 
+def _sizes(
+    name: str, rank: int, x: Tensor, window: tuple[int, ...], output_size: Any, output_ratio: Any
+) -> tuple[int, ...]:
+    """How many windows there are along each axis."""
+    extents = x.shape[2:]
+    if output_size is None:
+        ratios = output_ratio if isinstance(output_ratio, tuple | list) else [output_ratio]
+        ratios = [*ratios] * (rank // len(ratios))
+        output_size = tuple(int(n * ratio) for n, ratio in zip(extents, ratios, strict=True))
+    sizes = each(name, output_size, rank)
+    if x.ndim != rank + 2 or any(
+        not 1 <= m <= n - k + 1 for n, m, k in zip(extents, sizes, window)
+    ):
+        raise ShapeError(
+            f"{name}: {sizes} windows of {window} in a tensor of shape {format_shape(x.shape)}",
+            f"(batch, channels, {rank} extents) that hold so many windows",
+            "take smaller windows, or fewer",
+        )
+    return sizes
+
+
 def _fractional(rank: int) -> Callable[..., Any]:
     name = f"fractional_max_pool{rank}d"
 
@@ -79,19 +100,7 @@ def _fractional(rank: int) -> Callable[..., Any]:
         x: Tensor, kernel_size: Any, output_size: Any, output_ratio: Any, samples: Any
     ) -> tuple[Tensor, Tensor]:
         extents, window = x.shape[2:], each(name, kernel_size, rank)
-        if output_size is None:
-            ratios = output_ratio if isinstance(output_ratio, tuple | list) else [output_ratio]
-            ratios = [*ratios] * (rank // len(ratios))
-            output_size = tuple(int(n * ratio) for n, ratio in zip(extents, ratios, strict=True))
-        sizes = each(name, output_size, rank)
-        if x.ndim != rank + 2 or any(
-            not 1 <= m <= n - k + 1 for n, m, k in zip(extents, sizes, window)
-        ):
-            raise ShapeError(
-                f"{name}: {sizes} windows of {window} in a tensor of shape {format_shape(x.shape)}",
-                f"(batch, channels, {rank} extents) that hold so many windows",
-                "take smaller windows, or fewer",
-            )
+        sizes = _sizes(name, rank, x, window, output_size, output_ratio)
         shape = (*x.shape[:2], rank)
         drawn = uniform(shape, dtype=x.dtype) if samples is None else as_tensor(samples)
         places = _places(drawn, extents, sizes, window)
