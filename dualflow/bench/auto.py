@@ -17,6 +17,8 @@ from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import numpy as np
+
 import dualflow as df
 from dualflow.bench.measured import HEADER, Measured
 from dualflow.bench.programs import WORKLOADS
@@ -26,7 +28,6 @@ CALLS, PROCESSES = 1000, 3
 GOAL = 5.0  # percent over the better mode
 MODES = ("eager", "compiled", "auto")
 TINY = "tiny"  # too small for anything to pay
-PROGRAMS = (TINY, *WORKLOADS)
 CHILD = "from dualflow.bench.auto import total; print(total({!r}, {!r}, {}))"
 
 
@@ -47,8 +48,10 @@ def total(program: str, mode: str, calls: int) -> float:
 
 def prepared(program: str, mode: str) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
     """A program's step in a mode, and the arguments that it takes in turn."""
-    if program == TINY:
-        return df.function(mode=mode)(tiny), [(df.ones(8),)]
+    if program in SMALL:
+        step, shape = SMALL[program]
+        given = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        return df.function(mode=mode)(step), [(df.asarray(given),)]
     workload = WORKLOADS[program]
     arguments = list(prepare(workload, workload.batch))
     options = {**workload.options, "mode": mode}
@@ -59,6 +62,20 @@ def prepared(program: str, mode: str) -> tuple[Callable[..., Any], list[tuple[An
 def tiny(x: df.Tensor) -> df.Tensor:
     """Two ops on a few numbers."""
     return x * 2.0 + 1.0
+
+
+def product(x: df.Tensor) -> df.Tensor:
+    """What one kernel computes in both modes."""
+    return x @ x
+
+
+def ordered(x: df.Tensor) -> df.Tensor:
+    """What NumPy computes in both modes."""
+    return df.sort(x)[::2] * 2.0
+
+
+SMALL = {TINY: (tiny, (8,)), "product": (product, (256, 256)), "ordered": (ordered, (20_000,))}
+PROGRAMS = (*SMALL, *WORKLOADS)
 
 
 def run(calls: int = CALLS, processes: int = PROCESSES) -> Iterator[tuple[Measured, str]]:

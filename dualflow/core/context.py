@@ -47,6 +47,8 @@ class Context(threading.local):
         autocast: The dtype of products inside `autocast`, or None.
         device: Where new tensors are created.
         once: Whether what runs is not likely to run often: kernels that are made serve all sizes.
+        alike: Seconds of what ran `once` that a graph would take too: products, and what has no
+            code.
         aside: Makes a `with` block of which a recording's watch sees nothing: compiling calls a
             hundred thousand functions.
         run: Calls a function with NumPy's floating-point warnings off. An infinity is a value here,
@@ -61,6 +63,7 @@ class Context(threading.local):
         self.autocast: Any = None
         self.device = "cpu"
         self.once = False
+        self.alike = 0.0
         self.aside: Any = nullcontext
         quiet = contextvars.copy_context()
         quiet.run(np.seterr, all="ignore")

@@ -10,6 +10,7 @@ are faster. With JIT_TARGET=interpreter there are no kernels.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ KEPT = 1024  # calls of an op that are remembered
 WORDS = frozenset({str, bool, type(None), *map(type, dtypes.values())})
 
 alike: dict[Hashable, bool] = {}  # whether NumPy computes an op, by dtypes and words among attrs
+without_code: dict[Hashable, bool] = {}  # whether it does so in graphs, by dtypes
 of_numpy: dict[OpDef, dict[Any, bool]] = {}  # the same of elementwise ops, by their one dtype
 calls: dict[OpDef, dict[Hashable, Call]] = {}  # how kernels are called, by types and attrs
 general_calls: dict[OpDef, dict[Hashable, Call]] = {}  # likewise, where kernels are general
@@ -149,6 +151,31 @@ def computed_by_numpy(op: OpDef, types: list[TensorType], attrs: Attrs) -> bool 
     return (exact.is_without_code if one_step else exact.is_computed_alike)(op, types, attrs)
 
 
+def is_without_code(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
+    """Whether NumPy computes an op in graphs, too."""
+    from jit.forms import exact
+
+    key = (op, *[x.dtype for x in as_arrays(arrays)])
+    if key not in without_code:
+        with context.aside():
+            found = exact.is_without_code(op, types_of(as_arrays(arrays)), attrs)
+        without_code[key] = found is True
+    return without_code[key]
+
+
+def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose time is taken for what both modes take alike."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            context.alike += time.perf_counter() - start
+
+    return run
+
+
 def as_arrays(arrays: Sequence[Any]) -> Sequence[Array]:
     """Python numbers as arrays of no dimensions, in the dtype of the last array."""
     given = [x.dtype for x in arrays if x.__class__ is ndarray]
@@ -201,7 +228,7 @@ def remembered(
 def forget() -> None:
     """Drops what is known of ops, for tests that change them."""
     by_op = (*of_numpy.values(), *calls.values(), *general_calls.values())
-    for known in (alike, families, *by_op):
+    for known in (alike, without_code, families, *by_op):
         known.clear()
 
 
@@ -278,7 +305,8 @@ class Family:
             return self._in_one_dimension(arrays)
         own = nature == "product" and len(self._kernels) < OWN and not is_general()
         kernel = self.kernel(arrays, math.inf if own else SMALL)
-        return kernel.direct(arrays) or in_python(kernel)
+        call = kernel.direct(arrays) or in_python(kernel)
+        return timed(call) if nature == "product" and context.once else call
 
     def _nature(self, types: Sequence[TensorType]) -> str:
         """How an op is compiled: "elementwise", as a "product", or in some "other" way."""

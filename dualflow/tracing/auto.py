@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from dualflow.core.context import using
+from dualflow.core.context import context, using
 from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing.path import Path
@@ -35,7 +35,7 @@ PLAIN = LEAVES - {np.ndarray}  # arguments that Python may be given as they are
 AHEAD = 1000  # calls that a function is likely to be given, at least; else as many as it was
 LIKELY, LOADING = 0.05, 0.1  # seconds that a function's first recording takes; a process' first
 LATER = 0.5  # share of the first recording's time that the second takes, which has its kernels
-SAVED = 0.5  # share of Python's time that a graph is likely to save, before one was measured
+SAVED = 0.8  # share of what is not alike in both modes that a graph is likely to save
 LEAST = 2  # calls in Python before the first recording: the first one makes eager's own kernels
 CLEAR, SEEN = 2.0, 2  # times slower that is clear after so many calls of each mode
 SAMPLES = 7  # calls of each mode before one is chosen that is not clear; the median counts
@@ -59,6 +59,7 @@ class Measured:
         unserved: Calls in a row that had to be recorded.
         recorded: Whether there is a recording for them, or was to be one.
         assumed: What a call is taken to last in Python until one was timed, as others do; or None.
+        alike: What of a call in Python a graph takes too.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {EAGER: [], GRAPH: []})
@@ -68,6 +69,7 @@ class Measured:
     unserved: int = 0
     recorded: bool = False
     assumed: float | None = None
+    alike: float = 0.0
 
     def add(self, mode: str, seconds: float) -> None:
         """What one more call took."""
@@ -195,14 +197,17 @@ class Auto:
         entry = function.entries.serving(call)
         like = self._known.get(entry) if entry is not None else None
         if like is None or like.choice is None:
-            return Measured(assumed=self._typical())
+            known = self._typical()
+            if known is None:
+                return Measured()
+            return Measured(assumed=known.best(EAGER), alike=known.alike)
         return Measured(choice=like.choice, look=AGAIN, recorded=True)
 
-    def _typical(self) -> float | None:
-        """What a call took in Python lately, of whatever kind; None as long as few were timed."""
+    def _typical(self) -> Measured | None:
+        """A kind of calls that Python has served lately; None as long as few were timed."""
         kinds = [kind for kind in self.kinds.values() if kind.knows(EAGER, 1)]
         timed = sum(len(kind.seconds[EAGER]) for kind in kinds)
-        return kinds[-1].best(EAGER) if timed >= LEAST else None
+        return kinds[-1] if timed >= LEAST else None
 
     def _pass_by(self, function: Function) -> None:
         """Lets the next calls go by, if they are short and it is known how they are served."""
@@ -239,14 +244,14 @@ class Auto:
             return True
         share = 1.0 if len(self.kinds) == 1 else kind.calls / max(function.calls, 1)
         ahead = max(AHEAD - function.calls, function.calls) * share
-        return ahead * self._saved() * kind.best(EAGER) > price(function)
+        return ahead * self._saved(kind) > price(function)
 
-    def _saved(self) -> float:
-        """The share of Python's time that a graph saves; likely as much as for other kinds."""
-        for kind in reversed(self.kinds.values()):
-            if kind.seconds[GRAPH] and kind.knows(EAGER, 1):
-                return 1.0 - kind.best(GRAPH) / kind.best(EAGER)
-        return SAVED
+    def _saved(self, kind: Measured) -> float:
+        """What a graph is likely to save in a call: the share that it does for other kinds."""
+        for other in reversed(self.kinds.values()):
+            if other.seconds[GRAPH] and other.knows(EAGER, 1):
+                return (1.0 - other.best(GRAPH) / other.best(EAGER)) * kind.best(EAGER)
+        return SAVED * (kind.best(EAGER) - kind.alike)
 
     def _from_graph(self, function: Function, kind: Measured, call: Call) -> Any:
         """Serves a call by the graph; one that had to be recorded says nothing of its time."""
@@ -269,8 +274,9 @@ class Auto:
     def _in_python(self, function: Function, kind: Measured, call: Call) -> Any:
         few = kind.choice == GRAPH or (not kind.recorded and len(kind.seconds[EAGER]) < LEAST)
         start = clock()
-        with using(once=few):
+        with using(once=few, alike=0.0):
             result = function._eager(call)
+            kind.alike = context.alike if few else kind.alike
         kind.add(EAGER, clock() - start)
         return result
 
