@@ -173,14 +173,13 @@ def pictures(name: str, record: dict[str, Any]) -> Iterator[str]:
     """The times of a workload as a picture, if two can be compared."""
     ranked = [row for row in record["contestants"] if not row["wrong"]]
     if len(ranked) > 1:
-        times = [(row, row["median"], row["lower"], row["upper"]) for row in ranked]
-        yield dots.picture(
-            f"{name}: time of a step",
-            [
-                dots.Dot(who(row), *seconds, row["mode"] if row["framework"] == OURS else "")
-                for row, *seconds in times
-            ],
-        )
+        yield dots.picture(f"{name}: time of a step", [dot(row) for row in ranked])
+
+
+def dot(row: dict[str, Any]) -> dots.Dot:
+    """A contestant in the picture; peers have no mode there, and one colour."""
+    mode = row["mode"] if row["framework"] == OURS else ""
+    return dots.Dot(who(row), row["median"], row["lower"], row["upper"], mode)
 
 
 def html(document: dict[str, Any]) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tensorflow as tf
+import tensorflow
 
 from .workloads import CHAIN, GPT_HEADS, GPT_TOKENS, VGG, channels_last
 
 Step = Callable[[], Any]
 Loss = Callable[[Sequence[Any], Any, Any], Any]
 Optimizer = tuple[int, Callable[..., None]]  # states of a parameter, and the update
+tf: Any = tensorflow  # type checkers know a part of it
 VERSION = tf.__version__
 
 
