@@ -4,7 +4,7 @@
 """
 
 # The framework is there, or not.
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
