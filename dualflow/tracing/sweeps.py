@@ -125,30 +125,37 @@ class Outline:
         self._places: dict[int, int] = {}
         self._numbers: dict[Any, int] = {}
         self.symbolic = False
-        noted = all(map(self._note, self.records)) and not self.symbolic
+        noted = self._note() and not self.symbolic
         self.regular = noted and self._targets(cotangents)
 
-    def _note(self, record: Record) -> bool:
-        """Appends what a record is; whether words can say it."""
-        op, words, places = record.op, self.words, self._places
-        if op.__class__ is not Op or registry.get(op.name) is not op:
-            return False  # made for one call, with rules of its own
-        words.append(op)
-        if record.attrs:
-            words.append(spelled(record.attrs))
-        for x in record.inputs or ():
-            if x.__class__ is Tensor:
-                place = places.get(id(x))
-                words.append(self._place(x) if place is None else place)
-            else:
-                words.append((x.__class__, repr(x)))
-        numbers = self._numbers
-        for index, y in self.sweep.outputs[record].items():
-            numbers[y.record] = len(numbers)
-            words += (index, self._place(y))
+    def _note(self) -> bool:
+        """Appends what the records are; whether words can say it."""
+        words, places, numbers, outputs = (
+            self.words,
+            self._places,
+            self._numbers,
+            self.sweep.outputs,
+        )
+        new, known = self._new, registry.get
+        for record in self.records:
+            op = record.op
+            if op.__class__ is not Op or known(op.name) is not op:
+                return False  # made for one call, with rules of its own
+            words.append(op)
+            if record.attrs:
+                words.append(spelled(record.attrs))
+            for x in record.inputs or ():
+                if x.__class__ is Tensor:
+                    place = places.get(id(x))
+                    words.append(new(x) if place is None else place)
+                else:
+                    words.append((x.__class__, repr(x)))
+            for index, y in outputs[record].items():
+                numbers[y.record] = len(numbers)
+                words += (index, new(y))
         return True
 
-    def _place(self, x: Tensor) -> int:
+    def _new(self, x: Tensor) -> int:
         """The number of a tensor that is met for the first time."""
         tensors, array, record = self.tensors, x.raw, x.record
         place = self._places[id(x)] = len(tensors)
