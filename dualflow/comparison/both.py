@@ -27,6 +27,7 @@ from dualflow.core.context import context, using
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.decorator import function as decorate
+from dualflow.tracing.explain import all_functions
 from dualflow.tracing.function import Function
 from dualflow.tracing.modes import set_mode
 from dualflow.tracing.parameters import defined_at, describe, leaf_names
@@ -233,6 +234,7 @@ class Both:
         """A new decorated function, with the user's options by default."""
         made = decorate(**(self.options if options is None else options))(python)
         assert isinstance(made, Function)
+        all_functions.pop(id(made), None)  # `df.status` and bundles are about the user's own
         return made
 
     def run(self, function: Callable[..., Any]) -> Any:

@@ -234,6 +234,15 @@ def test_a_decorated_function_keeps_its_options_and_its_recordings():
     assert found.name == "<lambda>"
 
 
+def test_what_looking_makes_is_none_of_the_users_functions():
+    def looked_at(x):
+        return x * 2.0
+
+    kept = [df.compare(looked_at, x, calls=2), df.plan(looked_at, x), df.profile(looked_at, x)]
+    assert len(kept) == 3
+    assert "looked_at" not in df.status()
+
+
 def test_break_even_is_what_the_measured_totals_say():
     found = df.compare(lambda x: df.tanh(x @ x.T).sum(), x, calls=20)
     pay = found.break_even
