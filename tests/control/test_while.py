@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import dualflow as df
+import jit
 from dualflow.core.op import registry
+from jit.errors import GraphError
 from jit.ir.text import parse
+from jit.ir.verify import verify
 from tests.modes import bits, compiled_only, graphs_only
 from tests.tracing.both import agree, vector
 
@@ -234,3 +237,44 @@ def test_a_value_that_only_the_condition_knows_is_asked_for():
     )
     for _ in range(3):
         assert f(vector(1.0)).tolist() == [32.0]
+
+
+# ----- the node itself -----
+
+TEXT = """graph f(%go: bool[], %a: float32[2], %b: float32[2], %w: float32[2]) {
+  %0: bool[], %1: float32[2], %2: float32[2], %3: float32[4,2] = loop(%go, %a, %b, %w) {count=4, carried=(0, 1, 2), stacked=(False, False, False, True), going=0} of
+    graph body(%go: bool[], %a: float32[2], %b: float32[2], %w: float32[2]) {
+      %0: float32[2] = multiply(%a, %w)
+      %1: float32[] = sum(%0) {axes=(0,), keepdims=False}
+      %2: float32[] = constant() {value=float32[](50.0)}
+      %3: bool[] = less(%1, %2)
+      return %3, %0, %a, %b
+    }
+  return %1, %2, %3
+}"""  # noqa: E501
+
+
+@compiled_only
+@pytest.mark.parametrize(("start", "steps"), [([1.0, 1.0], 4), ([9.0, 9.0], 2), ([9.0, 9.0], 0)])
+def test_a_loop_that_asks_is_what_it_says_in_the_interpreter_and_in_machine_code(start, steps):
+    graph = parse(TEXT, registry)
+    verify(graph)
+    w = np.array([2.0, 3.0], np.float32)
+    a, b = np.array(start, np.float32), np.array([7.0, 8.0], np.float32)
+    rows = []
+    for _ in range(steps):
+        rows.append(b)
+        a, b = a * w, a
+    for target in ("cpu", "interpreter"):
+        made = jit.compile(graph, target)
+        given = [np.array(steps > 0), np.array(start, np.float32), np.array([7.0, 8.0], np.float32)]
+        found = made([*given, w])
+        assert (found[0].tolist(), found[1].tolist()) == (a.tolist(), b.tolist())
+        assert found[2][:steps].tolist() == [x.tolist() for x in rows]
+
+
+def test_a_loop_that_asks_must_hand_on_what_it_gives():
+    for wrong in ("going=1", "going=3", "carried=(0, 1, 1), going=0"):
+        text = TEXT.replace("carried=(0, 1, 2), ", "") if "carried" in wrong else TEXT
+        with pytest.raises(GraphError):
+            verify(parse(text.replace("going=0", wrong), registry))
