@@ -24,8 +24,10 @@ from dualflow.data.samplers import (
     SequentialSampler,
     Source,
 )
+from dualflow.data.transfer import Transfer
 from dualflow.data.workers import KINDS, ahead
 from dualflow.ops.arrange import stack
+from jit.runtime.hosts import is_host
 
 
 class DataLoader:
@@ -55,8 +57,9 @@ class DataLoader:
             What batches draw at random follows from the seed nevertheless.
         pin_memory: Batches lie in memory that a GPU reads by itself, which moves them faster. On a
             computer without a GPU it does nothing, and a warning says so.
-        device: Where batches go, such as `"gpu"`; a thread moves the next one while the model
-            works. They stay where they are made when None.
+        device: Where batches go, such as `"gpu"`: from pinned memory, on a stream of their own,
+            while the model works. They stay where they are made when None.
+        prefetch: Batches that are on their way to the device, or wait there.
 
     Attributes:
         epoch: How many epochs were finished.
@@ -88,6 +91,7 @@ class DataLoader:
         worker_init_fn: Callable[[int], Any] | None = None,
         pin_memory: bool = False,
         device: str | None = None,
+        prefetch: int = 2,
     ) -> None:
         if batch_sampler is not None:
             check_alone(batch_size != 1, shuffle, sampler is not None, drop_last)
@@ -96,7 +100,7 @@ class DataLoader:
             sampler = batch_sampler.sampler
         elif batch_sampler is not None:
             sampler = Grouped(batch_sampler)
-        check_numbers(batch_size, num_workers, prefetch_factor, workers)
+        check_numbers(batch_size, num_workers, prefetch_factor, workers, prefetch)
         check_order(dataset, sampler, seed, generator, shuffle=shuffle)
         self.dataset = dataset
         self.batch_size = batch_size
@@ -106,6 +110,7 @@ class DataLoader:
         self.num_workers, self.workers, self.prefetch_factor = num_workers, workers, prefetch_factor
         self.pin_memory = pin_memory and can_pin()
         self.device = None if device is None else canonical_device(device)
+        self.prefetch = prefetch
         self.epoch = 0
         self.times: EpochTimes | None = None
         self.sampler = self._sampler(sampler, seed, generator)
@@ -170,12 +175,17 @@ class DataLoader:
             )
         if not self._moves:
             return made
-        return ahead(self._moved, made, workers=1, kind="threads", window=2, seeds=[])
+        to_gpu = None
+        if self.device is not None and not is_host(self.device):
+            to_gpu = Transfer(self.device, self.prefetch)
+        move, window = to_gpu.send if to_gpu else self._moved, self.prefetch
+        moved = ahead(move, made, workers=1, kind="threads", window=window, seeds=[])
+        return to_gpu.received(moved) if to_gpu else moved
 
     @property
     def _moves(self) -> bool:
         """Whether batches go somewhere else than where they are made."""
-        return self.pin_memory or self.device is not None
+        return self.pin_memory or self.device not in (None, "cpu")
 
     def _moved(self, batch: Any) -> Any:
         """A batch on the device, or in pinned memory on its way there."""
@@ -242,10 +252,14 @@ def check_alone(*others: bool) -> None:
         )
 
 
-def check_numbers(batch_size: int, num_workers: int, prefetch_factor: int, workers: str) -> None:
+def check_numbers(
+    batch_size: int, num_workers: int, prefetch_factor: int, workers: str, prefetch: int
+) -> None:
     """Raises ValueError for numbers that no loader works with."""
     if batch_size < 1:
         raise ValueError(f"DataLoader: batch_size={batch_size}; at least one example makes a batch")
+    if prefetch < 1:
+        raise ValueError(f"DataLoader: prefetch={prefetch}; at least one batch is on its way")
     if num_workers < 0 or prefetch_factor < 1 or workers not in KINDS:
         raise ValueError(
             f"DataLoader: num_workers={num_workers}, prefetch_factor={prefetch_factor}, "

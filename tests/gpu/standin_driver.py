@@ -158,13 +158,14 @@ class Device:
 class Event:
     def __init__(self, **flags: Any) -> None:
         self.at = 0
+        self.done = False  # as far as anybody can tell
 
     def record(self, stream: Any = None) -> None:
-        del stream
         self.at = next(clock)
+        state.log.append(("record", stream, self))
 
     def synchronize(self) -> None:
-        pass
+        state.log.append(("synchronise", None, self))
 
 
 clock = itertools.count()
@@ -210,8 +211,8 @@ class Stream:
         return event
 
     def wait_event(self, event: Event) -> None:
-        del event
         state.count("waited")
+        state.log.append(("wait", self, event))
 
 
 streams: dict[int, Stream] = {}
@@ -284,7 +285,14 @@ def memcpy(target: int, source: int, size: int, kind: int = 0, stream: int = 0) 
     state.count({1: "to device", 2: "to host"}.get(kind, "copied"))
     launch_free = streams[stream].captured is None
     assert launch_free, "a copy in a capture is not what the stand-in records"
+    state.log.append(("copy", streams[stream], size))
     ctypes.memmove(target, source, size)
+
+
+def alloc_pinned_memory(size: int) -> Any:
+    """Memory of the host that a device reads by itself."""
+    state.count("pinned")
+    return np.empty(size, np.uint8)
 
 
 def memset(target: int, value: int, size: int, stream: int = 0) -> None:
@@ -313,6 +321,7 @@ def cuda_of() -> Any:
     )
     return SimpleNamespace(
         alloc=alloc,
+        alloc_pinned_memory=alloc_pinned_memory,
         Device=Device,
         Event=Event,
         Stream=Stream,

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from dualflow.data.transfer import Transfer
+from tests.gpu import standin
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -30,15 +32,15 @@ def test_batches_arrive_on_the_device(workers, machine):
 
 def test_the_next_batch_is_moved_while_the_model_works(machine, monkeypatch):
     moved, done = [], threading.Event()
-    to = df.Tensor.to
+    send = Transfer.send
 
-    def noted(tensor, device):
+    def noted(transfer, batch):
         moved.append(threading.current_thread() is threading.main_thread())
         if len(moved) == 2:
             done.set()
-        return to(tensor, device)
+        return send(transfer, batch)
 
-    monkeypatch.setattr(df.Tensor, "to", noted)
+    monkeypatch.setattr(Transfer, "send", noted)
     loader = df.data.DataLoader(df.data.TensorDataset(df.arange(8)), 2, device="gpu")
     for k, _ in enumerate(loader):
         if k == 0:
@@ -47,6 +49,40 @@ def test_the_next_batch_is_moved_while_the_model_works(machine, monkeypatch):
     assert moved == [False] * 4
     loader.load_state_dict(state)  # and counts as not taken
     assert [x.tolist() for (x,) in loader] == [[2, 3], [4, 5], [6, 7]]
+
+
+def test_copies_run_beside_the_model_and_both_wait_where_they_must(machine):
+    cuda = standin.cuda
+    with cuda.Device(1):
+        reader = cuda.Stream(non_blocking=True)
+        with reader:
+            transfer = Transfer("gpu:1", 1)
+            machine.log.clear()
+            sent = [transfer.send((df.arange(4), "name")) for _ in range(3)]
+            batches = list(transfer.received(iter(sent)))
+    assert [(x.tolist(), x.device, word) for x, word in batches] == [
+        ([0, 1, 2, 3], "gpu:1", "name")
+    ] * 3
+    log, own = list(machine.log), transfer._stream
+    copies = [k for k, (what, *_) in enumerate(log) if what == "copy"]
+    assert {log[k][1] for k in copies} == {own}
+    assert own is not reader
+    for k, (_, arrival) in zip(copies, sent, strict=True):
+        before, after = log[:k], log[k:]
+        what, stream, event = before[-1]
+        assert (what, stream) == ("wait", own)  # for what may still use the memory
+        assert ("record", reader, event) in before
+        assert after.index(("record", own, arrival)) < after.index(("wait", reader, arrival))
+    done = [event for what, _, event in log if what == "synchronise"]
+    assert done == [sent[0].arrival]  # pinned memory is kept until it was read
+    assert machine.counts["pinned"] == 3
+
+
+def test_a_device_of_the_processor_takes_batches_too():
+    loader = df.data.DataLoader(df.data.TensorDataset(df.arange(6)), 2, device="cpu:1")
+    assert [(x.device, x.tolist()) for (x,) in loader][1:] == [("cpu:1", [2, 3]), ("cpu:1", [4, 5])]
+    with pytest.raises(ValueError, match="prefetch=0"):
+        df.data.DataLoader(df.data.TensorDataset(df.arange(6)), 2, prefetch=0)
 
 
 def test_a_loader_says_that_there_is_no_device():
