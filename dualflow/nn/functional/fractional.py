@@ -52,25 +52,43 @@ def _places(
     return reshape(flat, (*flat.shape[:2], product(sizes), product(window)))
 
 
-def _sizes(
-    name: str, rank: int, x: Tensor, window: tuple[int, ...], output_size: Any, output_ratio: Any
+def _counts(
+    name: str, x: Tensor, window: Sequence[int], output_size: Any, output_ratio: Any
 ) -> tuple[int, ...]:
-    """How many windows there are along each axis."""
-    extents = x.shape[2:]
+    """How many windows there are along each spatial dimension."""
+    rank = len(window)
+    extents = x.shape[x.ndim - rank :]
+    if (output_size is None) == (output_ratio is None):
+        raise ValueError(f"{name}: give output_size or output_ratio, one of them")
     if output_size is None:
-        ratios = output_ratio if isinstance(output_ratio, tuple | list) else [output_ratio]
-        ratios = [*ratios] * (rank // len(ratios))
+        several = isinstance(output_ratio, tuple | list)
+        ratios = output_ratio if several else [output_ratio] * rank
         output_size = tuple(int(n * ratio) for n, ratio in zip(extents, ratios, strict=True))
-    sizes = each(name, output_size, rank)
-    if x.ndim != rank + 2 or any(
-        not 1 <= m <= n - k + 1 for n, m, k in zip(extents, sizes, window)
-    ):
+    counts = each(name, output_size, rank)
+    fit = all(1 <= m <= n - k + 1 for n, m, k in zip(extents, counts, window))
+    if x.ndim not in (rank + 1, rank + 2) or not fit:
         raise ShapeError(
-            f"{name}: {sizes} windows of {window} in a tensor of shape {format_shape(x.shape)}",
+            f"{name}: {counts} windows of {window} in a tensor of shape {format_shape(x.shape)}",
             f"(batch, channels, {rank} extents) that hold so many windows",
             "take smaller windows, or fewer",
         )
-    return sizes
+    return counts
+
+
+def _largest(
+    x: Tensor, window: Sequence[int], counts: Sequence[int], samples: Any
+) -> tuple[Tensor, Tensor]:
+    """The largest elements of a batch, and where they stand."""
+    front, extents = x.shape[:2], x.shape[2:]
+    shape = (*front, len(window))
+    drawn = uniform(shape, dtype=x.dtype) if samples is None else as_tensor(samples)
+    places = _places(drawn, extents, counts, window)
+    flat = reshape(x, (*front, product(extents)))
+    several = reshape(places, (*front, product(counts) * product(window)))
+    parts = reshape(take_along_axis(flat, several, axis=-1), places.shape)
+    best = argmax(parts, axis=-1, keepdims=True)
+    y, at = (take_along_axis(t, best, axis=-1) for t in (parts, places))
+    return reshape(y, (*front, *counts)), reshape(at, (*front, *counts))
 
 
 def _fractional(rank: int) -> Callable[..., Any]:
@@ -87,30 +105,13 @@ def _fractional(rank: int) -> Callable[..., Any]:
         _random_samples: Any = None,
     ) -> Any:
         (x,) = meet(name, (as_tensor(x),), "floating")
-        if (output_size is None) == (output_ratio is None):
-            raise ValueError(f"{name}: give output_size or output_ratio, one of them")
-        if x.ndim == rank + 1:
-            y, at = of_batch(expand_dims(x, 0), kernel_size, output_size, output_ratio, None)
+        window = each(name, kernel_size, rank)
+        counts = _counts(name, x, window, output_size, output_ratio)
+        alone = x.ndim == rank + 1
+        y, at = _largest(expand_dims(x, 0) if alone else x, window, counts, _random_samples)
+        if alone:
             y, at = squeeze(y, 0), squeeze(at, 0)
-        else:
-            y, at = of_batch(x, kernel_size, output_size, output_ratio, _random_samples)
         return (y, at) if return_indices else y
-
-    def of_batch(
-        x: Tensor, kernel_size: Any, output_size: Any, output_ratio: Any, samples: Any
-    ) -> tuple[Tensor, Tensor]:
-        extents, window = x.shape[2:], each(name, kernel_size, rank)
-        sizes = _sizes(name, rank, x, window, output_size, output_ratio)
-        shape = (*x.shape[:2], rank)
-        drawn = uniform(shape, dtype=x.dtype) if samples is None else as_tensor(samples)
-        places = _places(drawn, extents, sizes, window)
-        flat = reshape(x, (*x.shape[:2], product(extents)))
-        several = reshape(places, (*x.shape[:2], product(sizes) * product(window)))
-        parts = reshape(take_along_axis(flat, several, axis=-1), places.shape)
-        best = argmax(parts, axis=-1, keepdims=True)
-        found = [take_along_axis(t, best, axis=-1) for t in (parts, places)]
-        y, at = (reshape(t, (*x.shape[:2], *sizes)) for t in found)
-        return y, at
 
     pooled.__name__ = pooled.__qualname__ = name
     x, y = ((1, 2, *(n,) * rank) for n in (7, 3))
