@@ -242,3 +242,9 @@ def test_r20_branches_under_a_tape_make_as_many_stretches_as_there_are():
     assert joined(f)
     assert len(f.graphs) <= 3 * 20
     assert f.from_graph >= 20
+
+
+def test_r22_steps_towards_a_root_come_from_the_graph():
+    f = agree(made(newton), vectors(60, BRANCHES))
+    assert joined(f)
+    assert f.from_graph >= 57

@@ -384,20 +384,19 @@ def around_frames(trace: Trace, state: State, read: Collection[int]) -> tuple[An
         (("grad", id(owners[id(v)])) if id(v) in owners else id(v), state.value(variables.held(v)))
         for v in variables.written
     )
-    grads = tuple((id(v), state_of_grad(trace, state, v)) for v in sorted(variables.grads, key=id))
+    replaced = [v for v, before in variables.grads.items() if v._grad is not before]
+    grads = tuple((id(v), state_of_grad(trace, state, v)) for v in sorted(replaced, key=id))
     planted = tuple((key, same, state.part(now)) for key, same, now in trace.states.now())
     changes = tuple((key, state.part(now)) for key, now in trace.changes(read))
     return written, grads, planted, changes
 
 
 def state_of_grad(trace: Trace, state: State, variable: Variable) -> Hashable:
-    """What a `.grad` is that was touched: none, as before, or another one."""
-    before, now = trace.variables.grads[variable], variable._grad
-    if now is None or now is before:
-        return before is None, now is None
-    if not trace.variables.made(now):
+    """What a `.grad` is that was replaced: none, or one that the call has made."""
+    grad = variable._grad
+    if grad is not None and not trace.variables.made(grad):
         raise Opaque
-    return before is None, state.value(now.tensor)
+    return None if grad is None else state.value(grad.tensor)
 
 
 def is_looping(frame: FrameType) -> bool:
