@@ -202,8 +202,14 @@ class Crossings:
         """Python has asked for nothing after all since there were so many nodes."""
         while self.found and self.found[-1].node >= node:
             crossing = self.found.pop()
-            self._visits[crossing.key] -= 1
+            if crossing.action is None:
+                self._visits[crossing.key] -= 1
+            else:  # it was done, but what the graph has of it is moved
+                self.unseen += [tape for tape, _ in crossing.tapes]
             trace.ledger.crossing = len(self.found)
+        for swept in self.sweeps:
+            if swept.crossing is not None and swept.crossing.node >= node:
+                swept.crossing = None
 
     def check_grown(self, reach: Reach) -> None:
         """Forgets all, where something else was done to lists than to append to them."""
