@@ -223,3 +223,11 @@ def test_the_slope_of_a_cube_squares_in_both_modes():
     step = df.function(slope)
     np.testing.assert_array_equal(step(x).numpy(), step(x).numpy())
     assert step.from_graph == 1
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-0.0, 0.0), (-1.0, None), (2.0, 1.0)])
+def test_clip_of_many_has_the_bits_of_few(bounds):
+    few = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0, 0.5], np.float32)
+    clipped = df.clip(df.asarray(few), *bounds).numpy()
+    many = df.clip(df.asarray(np.tile(few, 600)), *bounds).numpy()
+    assert many.tobytes() == np.tile(clipped, 600).tobytes()
