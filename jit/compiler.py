@@ -149,7 +149,8 @@ def compile(
         if isinstance(target, tuple):
             graph, passes = run_passes(graph, rules(ops, native=native, fast=fast), stages)
             part = partial(compile, ops=ops, hurry=hurry, fast=fast)
-            optimised, code = time.perf_counter(), Divided(graph, target, part)
+            optimised = time.perf_counter()
+            code = Divided(graph, target, lambda each, place: part(each, place).code)
         else:
             name, number = taken_apart(target)
             place = {"gpu": number} if name == "gpu" else {"host": number}

@@ -67,7 +67,7 @@ class Writer(Trace):
     def _variable_of(self, variable: Variable) -> Value:
         if variable not in self._read:
             cell = VariableCell(variable)
-            self._read[variable] = self.input(variable.type, variable.name, cell)
+            self._read[variable] = self.input(variable.tensor, variable.name, cell)
         return self._read[variable]
 
     def _again(self, record: Record, args: tuple[Any, ...], y: Tensor) -> tuple[Value, ...]:

@@ -78,7 +78,7 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
         [0.0, 2.0]
     """
     condition = as_tensor(condition)
-    mask = condition.raw if context.trace is None else None
+    mask: Any = condition.raw if context.trace is None else None
     if mask.__class__ is np.ndarray and mask.dtype is bool_ and _plain(x1, x2):
         a, b = (x.raw if x.__class__ is Tensor else x for x in (x1, x2))
         try:

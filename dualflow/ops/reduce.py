@@ -93,7 +93,7 @@ def _in_accumulator(x: Any, dtype: Any) -> Tensor:
 
 def fold(op: Op, ufunc: Any, x: Tensor, axis: Axis, *, keepdims: bool) -> Tensor:
     """Applies a reduction; a concrete tensor goes straight to its kernel, or to NumPy."""
-    data = x.raw if context.trace is None else None
+    data: Any = x.raw if context.trace is None else None
     if data.__class__ is np.ndarray and x.dtype in TAKEN[op.name]:
         axes = tuple(range(data.ndim)) if axis is None else canonical_axes(op.name, axis, data.ndim)
         attrs = {"axes": axes, "keepdims": keepdims}

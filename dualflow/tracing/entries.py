@@ -87,9 +87,11 @@ class Entry:
             joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
         known = sum(isinstance(path, Path) for path in self.paths)
         crossings = trace.crossings
-        asks = crossings is not None and any(x.action is None for x in crossings.found)
-        if joined is None and not (asks and (crossings.loops or known >= SINGLE)):
-            return None
+        if joined is None:
+            if crossings is None or not any(x.action is None for x in crossings.found):
+                return None
+            if not crossings.loops and known < SINGLE:
+                return None
         return (joined or Joined(self.sites)).add(trace, result)
 
     def find(self, prefix: tuple[bool | int, ...], tried: set[Way]) -> Way | None:

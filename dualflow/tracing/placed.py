@@ -47,6 +47,7 @@ class Placed:
     def target(self) -> Device | None:
         """What the graph is compiled for: a device, several, or None, which is the default."""
         places = tuple(self.devices)
-        if len(places) > 1 or (places and is_host(places[0]) and places[0] != "cpu"):
+        first = next(iter(places), "cpu")
+        if len(places) > 1 or (is_host(first) and first != "cpu"):
             return places
-        return None if places in ((), ("cpu",)) else places[0]
+        return None if first == "cpu" else first

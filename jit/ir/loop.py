@@ -51,10 +51,10 @@ def _loop_infer(
     results = [value.type for value in body.outputs]
     fits = len(stacked) == len(results) and len(carried) <= len(body.inputs)
     fits = fits and all(0 <= k < len(results) for k in carried)
-    if going is None or count is not None:
-        fits = fits and count is not None and count > 0
+    if count is not None:
+        fits = fits and count > 0
     else:
-        fits = fits and not any(stacked)
+        fits = fits and going is not None and not any(stacked)
     if going is not None:
         carries = [k for k, rows in enumerate(stacked) if not rows]
         fits = fits and 0 <= going < len(carried) == len({*carried}) and {*carries} <= {*carried}
@@ -64,7 +64,7 @@ def _loop_infer(
     if any(results[k] != type_ for k, type_ in zip(carried, types)):
         raise GraphError(f"loop: the body {body!r} hands on another type than it takes")
     out = [
-        x.with_shape((count, *x.shape)) if rows else x
+        x.with_shape((count or 0, *x.shape)) if rows else x
         for x, rows in zip(results, stacked, strict=True)
     ]
     return out[0] if len(out) == 1 else tuple(out)
