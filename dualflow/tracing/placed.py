@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dualflow.core.op import Op
 from dualflow.core.tensor import Tensor
-from jit.runtime.hosts import is_host
+from jit.ir.graph import Value
+from jit.runtime.hosts import anywhere, is_host
 
 if TYPE_CHECKING:
     from jit.compiler import Device
@@ -18,16 +19,23 @@ class Placed:
 
     Attributes:
         devices: Where its tensors lie, in the order in which they were met.
+        free: Inputs that lie nowhere in particular, such as numbers.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.devices: dict[str, None] = {}
+        self.free = set[Value]()
 
     def lies(self, tensor: Tensor) -> None:
         """A tensor from outside is an input of the graph."""
         if not tensor.is_symbolic:
             self.devices[tensor.device] = None
+
+    def as_given(self, value: Value, array: Any) -> Any:
+        """An input for the compiled graph: of several devices any one takes what is free."""
+        free = value in self.free and isinstance(self.target, tuple)
+        return anywhere(array) if free else array
 
     def saw(self, op: Op, attrs: dict[str, Any], outputs: Sequence[Tensor]) -> str | None:
         """An op has computed `outputs`.

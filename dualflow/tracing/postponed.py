@@ -246,6 +246,10 @@ class Postponing:
 
     graph: Graph
 
+    def as_given(self, value: Value, array: Any) -> Any:
+        """An input for the compiled graph."""
+        raise NotImplementedError
+
     def __init__(self) -> None:
         self.given: dict[Value, Tensor] = {}
         self._postponement: Postponement | None = None
@@ -280,5 +284,6 @@ class Postponing:
             executable: Of the graph, with the outputs that it has now.
         """
         if self._postponement is not None and self._postponement.waits():
-            made = executable([self.given[x].raw for x in self.graph.inputs])
+            inputs = [self.as_given(x, self.given[x].raw) for x in self.graph.inputs]
+            made = executable(inputs)
             self._postponement.fill(dict(zip(self.graph.outputs, made, strict=True)))

@@ -271,9 +271,11 @@ class Trace(Placed, Postponing):
     def input(self, tensor: Tensor, name: str | None, cell: Cell) -> Value:
         """An input of the graph, which each call reads from a cell; it is `tensor` in this one."""
         self.cells.append(cell)
-        if not isinstance(cell, NumberCell | ArrayCell):  # those go anywhere
-            self.lies(tensor)
         value = self.graph.input(tensor.type, name)
+        if isinstance(cell, NumberCell | ArrayCell):
+            self.free.add(value)
+        else:
+            self.lies(tensor)
         self.given[value] = tensor
         return value
 
