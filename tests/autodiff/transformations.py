@@ -93,6 +93,24 @@ def custom_jvp(f: Function) -> Function:
     return own
 
 
+def scanned(f: Function) -> Function:
+    return lambda x: df.scan(lambda _, row: (f(row), None), x, df.stack([x, x]))[0]
+
+
+def looped(f: Function) -> Function:
+    def once(x: Any) -> Any:
+        def step(state: Any) -> Any:
+            return state[0] + 1, f(state[1])
+
+        return df.while_loop(lambda state: state[0] < 1, step, (0, x), maximum_iterations=2)[1]
+
+    return once
+
+
+def chosen(f: Function) -> Function:
+    return lambda x: df.cond(x[0] > 0.2, f, lambda x: f(x), x)
+
+
 # ----- mpmath's -----
 
 Numbers = list[Any]
@@ -155,6 +173,9 @@ PAIRS: dict[str, tuple[Transformation, Transformation]] = {
     "custom_gradient": (custom_gradient, same),
     "custom_jvp": (custom_jvp, same),
     "function": (df.function, same),
+    "scan": (scanned, same),
+    "while_loop": (looped, same),
+    "cond": (chosen, same),
 }
 if hasattr(df, "recompute"):
     PAIRS["recompute"] = (df.recompute, same)
