@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from jit.runtime.program import GuardStep, Program, Step
@@ -37,24 +37,45 @@ def ordered(program: Program, pairs: Iterable[tuple[int, int]]) -> list[Step]:
     ranks = tail(program)
     if not given and not ranks:
         return steps
-    return [steps[at] for at in Ordering(program, writers, given, ranks).order()]
+    return [steps[at] for at in Ordering(program, given, ranks).order()]
 
 
 def tail(program: Program) -> dict[int, tuple[int, ...]]:
     """The steps that come last, each with its rank: those of the same ops stand together.
 
-    They are short launches whose results no other step reads.
+    They are short launches whose results no other step reads, or has begun.
     """
     steps = program.steps
     ops = [short_ops(step) for step in steps]
     often = {key for key, count in Counter(ops).items() if key and count > 1}
     first = {key: at for at, key in reversed([*enumerate(ops)])}
-    read = {slot for step in steps for slot in {*program.reads(step)} - {*program.writes(step)}}
+    made = Counter(slot for step in steps for slot in {*program.writes(step)})
+    taken = {slot for step in steps for slot in {*program.reads(step)} - {*program.writes(step)}}
+    taken |= {slot for slot, count in made.items() if count > 1}
     return {
         at: (1, first[ops[at]], at)
         for at, step in enumerate(steps)
-        if ops[at] in often and read.isdisjoint(program.writes(step)) and not ends_early(step)
+        if ops[at] in often and taken.isdisjoint(program.writes(step)) and not ends_early(step)
     }
+
+
+def needs(reads: Sequence[set[int]], writes: Sequence[set[int]]) -> Iterator[set[int]]:
+    """What each step waits for: those before it that wrote what it reads or writes, or read that.
+
+    Args:
+        reads: The slots that each step reads.
+        writes: Those that each step writes.
+    """
+    writer: dict[int, int] = {}
+    readers: dict[int, set[int]] = {}
+    for at, (read, written) in enumerate(zip(reads, writes, strict=True)):
+        found = {writer[x] for x in read | written if x in writer}
+        for x in written:
+            found |= readers.pop(x, set())
+            writer[x] = at
+        for x in read:
+            readers.setdefault(x, set()).add(at)
+        yield found - {at}
 
 
 class Ordering:
@@ -62,7 +83,6 @@ class Ordering:
 
     Args:
         program: What is ordered.
-        writers: The step that writes a slot.
         given: For steps that write over inputs: their slots.
         ranks: For steps that come last: in which order.
     """
@@ -70,7 +90,6 @@ class Ordering:
     def __init__(
         self,
         program: Program,
-        writers: dict[int, int],
         given: dict[int, set[int]],
         ranks: dict[int, tuple[int, ...]],
     ) -> None:
@@ -78,10 +97,7 @@ class Ordering:
         self.given = given
         self._ranks = [ranks.get(at, (0, at)) for at in range(len(steps))]
         self.reads = [set(program.reads(step)) for step in steps]
-        self.needs = [  # what a step reads of its own it has written itself
-            {writers[x] for x in reads if x in writers} - {at}
-            for at, reads in enumerate(self.reads)
-        ]
+        self.needs = list(needs(self.reads, [set(program.writes(step)) for step in steps]))
         guards = [at for at, step in enumerate(steps) if isinstance(step, GuardStep)]
         for earlier, later in pairwise(guards):  # which one misses first tells a path
             self.needs[later].add(earlier)

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from jit.loops.ir import INDEX, Buffer, Kernel, Var
 from jit.loops.writer import Writer
-from jit.ordering import ordered
+from jit.ordering import needs, ordered
 from jit.runtime.executable import Executable
 from jit.runtime.memory import donors, timeline
 from jit.runtime.program import GuardStep, HostStep, Launch
@@ -158,3 +158,9 @@ def test_another_order_computes_the_same_and_gives_at_least_as_much(drawn):
     assert [x.tobytes() for x in found] == [x.tobytes() for x in wanted]
     granted = [len(donors(p, pairs, timeline(p), -1)) for p in (before, after)]
     assert granted[1] >= granted[0]
+
+
+def test_who_writes_what_another_has_begun_waits_for_it_and_for_its_readers():
+    reads = [set(), {1}, {0, 1}, set(), {1}]
+    writes = [{1}, {2}, {1}, {1}, {3}]
+    assert list(needs(reads, writes)) == [set(), {0}, {0, 1}, {2}, {3}]
