@@ -41,7 +41,7 @@ class Code(Protocol):
         """How many calls into native code a call makes."""
         ...
 
-    def __call__(self, arrays: Sequence[Any]) -> list[Any]:
+    def __call__(self, arrays: list[Any]) -> list[Any]:
         """The outputs."""
         ...
 

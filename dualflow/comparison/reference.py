@@ -84,7 +84,7 @@ def looped(arrays: list[Any], compute: Compute, *, body: Graph, **attrs: Any) ->
         values = run(body, given, compute, sizes)
         return [values[x] for x in body.outputs]
 
-    return repeated(once, arrays, xp=np, **attrs)
+    return repeated(once, arrays, xp=np, body=body, **attrs)
 
 
 def computed(node: Node, arrays: list[Any], attrs: Attrs) -> list[Any]:
