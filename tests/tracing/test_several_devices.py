@@ -191,7 +191,7 @@ def test_each_device_has_threads_and_memory_of_its_own():
     for _ in range(2):
         f(df.asarray(X), df.asarray(W).to("cpu:1"), "cpu:1")
     code = executable(f).code
-    runs = {step.place: part.code._run for step, part in code._codes.items()}
+    runs = {step.place: part._run for step, part in code._codes.items()}
     assert runs["cpu"]._pool is pool_of(0)
     assert runs["cpu:1"]._pool is pool_of(1) is not pool_of(0)
     assert pool_of(1).block != pool_of(0).block
