@@ -54,6 +54,7 @@ def elementwise(
     jvp: Callable[..., Any] | str | None = None,
     arity: int | None = None,
     instruction: str | None = None,
+    lower: Callable[..., Any] | None = None,
     doc: str,
 ) -> Callable[..., Tensor]:
     """Declares an op that acts on each element alone, and makes its public function.
@@ -71,6 +72,7 @@ def elementwise(
         jvp: Forward rule that goes with `vjps`.
         arity: The number of arguments when there are no partials.
         instruction: The scalar instruction it lowers to, where that has another name.
+        lower: `(form, *xs)`, where one instruction is not all.
         doc: The public docstring up to its arguments.
     """
     call = partial(evaluate, np) if evaluate is not None else getattr(np, name)
@@ -80,7 +82,7 @@ def elementwise(
         name=name,
         evaluate=evaluate or (lambda xp, *xs: getattr(xp, name)(*xs)),
         infer=elementwise_type(name, accepts, result),
-        lower=lambda form, *xs: form.pointwise(instruction or name, *xs),
+        lower=lower or (lambda form, *xs: form.pointwise(instruction or name, *xs)),
         vjps=flows if any(flows) else None,
         jvp=jvp if jvp is not None else jvp_of_partials(partials),
         batch=aligned(),

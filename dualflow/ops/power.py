@@ -12,7 +12,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import where
 from dualflow.ops.special import log
 from jit.errors import DTypeError
-from jit.types import kind
+from jit.types import int64, kind
 
 square = elementwise("square", lambda y, x: x * 2, doc="Each element times itself.")
 sqrt = elementwise(
@@ -56,7 +56,26 @@ def _by_exponent(y: Any, a: Any, b: Any) -> Any:
     return y * log(where(zero, 1, base))
 
 
-_pow = elementwise("pow", _by_base, _by_exponent, evaluate=_power, doc="`x1` to the power of `x2`.")
+def _pow_lower(form: Any, a: Any, b: Any) -> Any:
+    """Loads from a table of one place check that integers have no negative exponent."""
+    power = form.pointwise("pow", a, b)
+    if b.dtype.kind != "i":
+        return power
+    low = form.pointwise("minimum", b, form.constant(0, b.dtype))
+    place = form.pointwise("astype", low, dtype=int64)
+    zero = form.constant(0, power.dtype, (1,))
+    checked = form.view(zero, place.shape, lambda *at: (form.load(place, *at),))
+    return form.pointwise("add", power, checked)
+
+
+_pow = elementwise(
+    "pow",
+    _by_base,
+    _by_exponent,
+    evaluate=_power,
+    lower=_pow_lower,
+    doc="`x1` to the power of `x2`.",
+)
 
 
 @api

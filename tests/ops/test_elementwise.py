@@ -231,3 +231,12 @@ def test_clip_of_many_has_the_bits_of_few(bounds):
     clipped = df.clip(df.asarray(few), *bounds).numpy()
     many = df.clip(df.asarray(np.tile(few, 600)), *bounds).numpy()
     assert many.tobytes() == np.tile(clipped, 600).tobytes()
+
+
+def test_r16_integers_to_a_negative_power_are_refused_by_recorded_calls_too():
+    f = df.function(lambda a, b: a**b, strict=True)
+    a = df.asarray([4, 2, 3])
+    for exponents in ([1, 2, 3], [0, 2, 2]):
+        assert f(a, df.asarray(exponents)).tolist() == [4 ** exponents[0], 4, 3 ** exponents[2]]
+    with pytest.raises(df.errors.DTypeError, match="no integers"):
+        f(a, df.asarray([1, -1, 2]))

@@ -190,8 +190,11 @@ class Crossings:
         return crossing
 
     def _add(self, trace: Trace, crossing: Crossing) -> bool:
-        """Adds a crossing, unless ways do not join there."""
-        if crossing.site in self._sites.blocked:
+        """Adds a crossing, unless ways do not join there, or never again in such a state."""
+        made = trace.variables.made
+        if crossing.site in self._sites.blocked or any(
+            isinstance(x, Variable) and made(x) for x in crossing.kept
+        ):
             return False
         trace.variables.forget_aliases()
         self.found.append(crossing)
