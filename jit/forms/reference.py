@@ -99,7 +99,11 @@ class Reference(FormBuilder):
 
     @compute.register
     def _(self, form: nodes.Contract, *xs: Array) -> Sequence[Any]:
-        return [np.einsum(form.spec, *map(wide, xs))]
+        if all(x.size for x in xs):
+            return [np.einsum(form.spec, *map(wide, xs))]
+        terms, out = form.spec.split("->")  # of empty arrays NumPy reads what lies beside them
+        pairs = [pair for term, x in zip(terms.split(","), xs) for pair in zip(term, x.shape)]
+        return [np.zeros([dict(pairs)[c] for c in out], wide(xs[0]).dtype)]
 
     @compute.register
     def _(self, form: nodes.Scatter, into: Array, updates: Array, *tables: Array) -> Sequence[Any]:

@@ -111,6 +111,8 @@ def test_empty_values():
     check(lambda form, x: form.reduce("sum", x, (1,)), np.zeros(0), x)
     check(lambda form, x: form.scan("sum", x, 0, exclusive=True), x, x)
     check(lambda form, x: form.contract("ab,ac->bc", x, x), np.zeros((3, 3)), x)
+    beside = np.lib.stride_tricks.as_strided(np.full(9, np.nan), (2, 0), (8, 8))
+    check(lambda form, x: form.contract("ab,cb->ac", x, x), np.zeros((2, 2)), beside)
     with pytest.raises(IndexError, match="the axis is empty"):
         run(lambda form, x: form.view(x, (2, 3), lambda i, j: (i, j)), x)
 
