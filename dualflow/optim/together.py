@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from numpy import ndarray
 
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
+from dualflow.core.recurring import Recurring
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from jit.config import scoped
@@ -29,23 +30,7 @@ KEPT = 8  # choices of parameters that are remembered of one optimiser
 Gradients = Mapping[Variable, Tensor]
 
 
-class Form:
-    """What is known of the steps over some parameters, with the same settings.
-
-    Attributes:
-        spent: Seconds that they took so far, op by op.
-        update: One that is compiled; None before, and where that cannot be.
-        hopeless: Whether it cannot be.
-    """
-
-    __slots__ = ("spent", "update", "hopeless")
-
-    def __init__(self) -> None:
-        self.spent = 0.0
-        self.update: Update | None = None
-        self.hopeless = False
-
-
+Form: TypeAlias = "Recurring[Update]"
 _forms: WeakKeyDictionary[Any, dict[Any, Form]] = WeakKeyDictionary()
 
 
@@ -64,9 +49,9 @@ def step(optimizer: Any, gradients: Gradients, op_by_op: Callable[[Gradients], N
     form = form_of(optimizer, parameters)
     if form.hopeless or any(x.raw.__class__ is not ndarray for x in tensors):
         op_by_op(gradients)
-    elif form.update is not None:
-        if not form.update.run(tensors):  # gradients of another dtype, or of a wrong shape
-            form.update, form.spent = None, 0.0
+    elif form.compiled is not None:
+        if not form.compiled.run(tensors):  # gradients of another dtype, or of a wrong shape
+            form.compiled, form.spent = None, 0.0
             op_by_op(gradients)
     elif form.spent <= SECONDS_A_PARAMETER * len(parameters):
         started = time.perf_counter()
@@ -78,8 +63,8 @@ def step(optimizer: Any, gradients: Gradients, op_by_op: Callable[[Gradients], N
         def procedure(given: list[Tensor]) -> None:
             op_by_op(dict(zip(parameters, given, strict=True)))
 
-        form.update = recorded(f"{type(optimizer).__name__}.step", procedure, tensors)
-        form.hopeless = form.update is None
+        form.compiled = recorded(f"{type(optimizer).__name__}.step", procedure, tensors)
+        form.hopeless = form.compiled is None
 
 
 def is_compilable(optimizer: Any, gradients: Gradients) -> bool:
@@ -99,5 +84,5 @@ def form_of(optimizer: Any, parameters: list[Variable]) -> Form:
     if form is None:
         if len(known) >= KEPT:
             known.clear()
-        form = known[key] = Form()
+        form = known[key] = Recurring()
     return form

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy import ndarray
 
@@ -19,6 +19,7 @@ from dualflow.core.context import context, using
 from dualflow.core.kernels import spelled
 from dualflow.core.op import Op, registry, wrap
 from dualflow.core.record import Leaf, Pick, Record
+from dualflow.core.recurring import Recurring
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.trace import Trace
 from jit.compiler import collector_paused
@@ -33,24 +34,8 @@ LONGEST = 2000  # records; longer sweeps are not compiled
 KEPT = 512  # forms that are remembered
 
 by_tick = attrgetter("tick")
+Form: TypeAlias = "Recurring[CompiledSweep]"
 forms: dict[Any, Form] = {}
-
-
-class Form:
-    """What is known of the sweeps of one form.
-
-    Attributes:
-        spent: Seconds that they took so far, op by op.
-        compiled: One that is compiled; None before, and where that cannot be.
-        hopeless: Whether it cannot be.
-    """
-
-    __slots__ = ("spent", "compiled", "hopeless")
-
-    def __init__(self) -> None:
-        self.spent = 0.0
-        self.compiled: CompiledSweep | None = None
-        self.hopeless = False
 
 
 def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found:
@@ -94,7 +79,7 @@ def form_of(outline: Outline) -> Form | None:
     if form is None:
         if len(forms) >= KEPT:
             forms.clear()
-        form = forms[key] = Form()
+        form = forms[key] = Recurring()
     return form
 
 
