@@ -23,7 +23,6 @@ class Placed:
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.devices: dict[str, None] = {}
         self.free = set[Value]()
 

@@ -21,6 +21,7 @@ from dualflow.core.kernels import number
 from dualflow.core.number import value_of
 from dualflow.core.op import Op, new_tensor
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.placed import Placed
 from dualflow.tracing.segments import Step, kind_of, run_op_by_op, scalar_type, type_of
 from jit.config import scoped
 from jit.ir.graph import Graph, Value
@@ -236,8 +237,8 @@ def types_of(parts: list[Any]) -> list[TensorType] | None:
     return [scalar_type(last.dtype) if type_ is None else type_ for type_ in types]
 
 
-class Postponing:
-    """Mixed into a recording.
+class Postponing(Placed):
+    """What is mixed into a recording.
 
     Attributes:
         graph: What is recorded.
@@ -246,11 +247,8 @@ class Postponing:
 
     graph: Graph
 
-    def as_given(self, value: Value, array: Any) -> Any:
-        """An input for the compiled graph."""
-        raise NotImplementedError
-
     def __init__(self) -> None:
+        super().__init__()
         self.given: dict[Value, Tensor] = {}
         self._postponement: Postponement | None = None
 

@@ -30,7 +30,6 @@ from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.reach import Reach
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.ledger import Ledger
-from dualflow.tracing.placed import Placed
 from dualflow.tracing.postponed import Postponing
 from dualflow.tracing.refusal import Refusal
 from dualflow.tracing.scalars import Scalars
@@ -46,7 +45,7 @@ TEXTS = "hand tensors to print and to loggers, or f-strings of them right away"
 NOTHING_VARIES: Mapping[int, Sequence[int | str]] = {}
 
 
-class Trace(Placed, Postponing):
+class Trace(Postponing):
     """One recording.
 
     Args:
