@@ -169,8 +169,11 @@ class CallGradient:
                 hang(registry["identity"], (inputs[alias.source],), {}, [y])
 
     def _hang(self, inputs: list[Tensor], attrs: dict[str, Any], outputs: list[Tensor]) -> None:
-        hang(self, tuple(inputs), attrs, outputs)
         reach = self.pair(Asked(attrs["sources"], self._all)).reach
+        # An input that no output depends on has a history of its own, which this must not hold.
+        kept = [source is None or bool(reach[source]) for source in attrs["sources"]]
+        args = [x if own else x.alias(x.symbol) for x, own in zip(inputs, kept, strict=True)]
+        hang(self, tuple(args), attrs, outputs)
         for k, y in enumerate(outputs):
             sources = [x.record for x, reached in zip(inputs, reach, strict=True) if k in reached]
             if not sources:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import decimal
+import gc
 import io
 import json
 import threading
+import weakref
 
 import pytest
 from hypothesis import given
@@ -258,6 +260,23 @@ def test_r10_r13_gradients_flow_through_what_is_kept():
             grads.append([tape.gradient(y, w).tolist() for y in (loss, other)])
         assert grads[0] == grads[1]
     assert f.from_graph >= 2
+
+
+def test_r13_what_a_call_replaces_keeps_no_history_alive():
+    w, kept = df.Variable(0.5), [None]
+
+    @df.function
+    def f():
+        kept[0] = w * 2.0
+
+    replaced = []
+    for _ in range(6):
+        f()
+        kept[0].backward()  # which goes back to `w`, not through what was there before
+        replaced.append(weakref.ref(kept[0]))
+    assert w.grad.item() == 12.0
+    gc.collect()
+    assert all(made() is None for made in replaced[2:-1])
 
 
 def test_r41_a_call_that_is_not_finite_leaves_what_was_before():
