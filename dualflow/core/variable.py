@@ -55,7 +55,7 @@ class Variable(Tensor):
             trainable = False
         self.name = name
         self.leaf = Leaf(self) if trainable else None
-        self.tensor = Tensor(tensor.raw, tensor.symbol, self.leaf)
+        self.tensor = tensor.alias(tensor.symbol, self.leaf)
         self._grad: Variable | None = None
         self.grad_of: Any = None
         frame = user_frame() if trainable else None  # for messages; it takes a microsecond
@@ -205,7 +205,7 @@ class Variable(Tensor):
         if value != self.trainable:
             changed(self)
             self.leaf = Leaf(self) if value else None
-            self.tensor = Tensor(self.tensor.raw, self.tensor.symbol, self.leaf)
+            self.tensor = self.tensor.alias(self.tensor.symbol, self.leaf)
 
     @property
     def requires_grad(self) -> bool:

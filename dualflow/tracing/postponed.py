@@ -1,9 +1,10 @@
 """Postponed: ops of a recording that wait until Python looks at a value, or the graph is compiled.
 
-A recording needs the types of tensors, not their values. Ops which no values can make fail are put
-off: if nobody asks meanwhile, the compiled graph computes what the call returns and assigns, and
-eager's own kernels are not made for one call. Whoever reads `raw` of a tensor that is put off gets
-its array: it is computed then, op by op, with the bits that it has in any case.
+A recording needs the types of tensors, not their values. Ops that do not fail are put off: if
+nobody asks meanwhile, the compiled graph computes what the call returns and assigns, and eager's
+own kernels are not made for one call. Whoever reads `raw` of a tensor that is put off gets its
+array: it is computed then, op by op, with the bits that it has in any case, and so are the indices
+of an op that looks something up, which fails at its line or waits like the others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dualflow.core.number import value_of
 from dualflow.core.op import Op, new_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.placed import Placed
-from dualflow.tracing.segments import Step, kind_of, run_op_by_op, scalar_type, type_of
+from dualflow.tracing.segments import Kind, Step, kind_of, run_op_by_op, scalar_type, type_of
 from jit.config import scoped
 from jit.ir.graph import Graph, Value
 from jit.types import TensorType
@@ -61,7 +62,7 @@ class Postponed(Tensor):
         """The array, which is computed now."""
         promise = _raw.__get__(self)
         if promise.__class__ is Promise:
-            promise.owner.settle()
+            promise.owner.compute({promise.number})
         return _raw.__get__(self)
 
     @property
@@ -128,11 +129,11 @@ class Postponement:
             if type(x) is Postponed and not self._owns(x):
                 x.raw  # noqa: B018 - another recording computes it, which has a lock of its own
         with self._lock:
-            parts = [_raw.__get__(x) if x.__class__ is Tensor else value_of(x) for x in args]
-            types = types_of(parts)
+            types = types_of(parts_of(args))
             kind = None if types is None else kind_of(op, types, attrs)
-            if types is None or kind is None or kind.results is None:
+            if types is None or kind is None or not self._passes(kind, args, types):
                 return None
+            parts = parts_of(args)  # some may have been computed for the trial
             inputs = [self._number(x, type_) for x, type_ in zip(parts, types, strict=True)]
             self._steps.append(Step(kind, inputs, self._count))
             self._count += len(kind.results)
@@ -140,11 +141,20 @@ class Postponement:
             promises = [Promise(self, k, type_) for k, type_ in enumerate(kind.results, first)]
             return list(map(self._tensor, promises))
 
+    def _passes(self, kind: Kind, args: tuple[Any, ...], types: list[TensorType]) -> bool:
+        """Whether an op does not fail; what decides that has to be known now."""
+        if kind.trial is None or not kind.trial.asked:
+            return kind.trial is not None
+        parts = [args[k].raw if is_tensor(args[k]) else args[k] for k in kind.trial.asked]
+        asked = [types[k] for k in kind.trial.asked]
+        arrays = [as_array(x, type_) for x, type_ in zip(parts, asked, strict=True)]
+        return kind.trial.passes(arrays)
+
     def _number(self, x: Any, type_: TensorType) -> int:
         """The number of an op's argument."""
         if x.__class__ is Promise:
             return x.number
-        array = x if x.__class__ is np.ndarray else number(x, type_.dtype, x or repr(x))
+        array = as_array(x, type_)
         known = self._numbers.get(id(array))
         if known is None:
             known = self._numbers[id(array)] = self._count
@@ -173,12 +183,29 @@ class Postponement:
     def settle(self) -> None:
         """Computes all that somebody holds; from here on the tensors are as any others."""
         with self._lock:
-            wanted = {promise.number for _, promise in self._waiting()}
-            if wanted:
-                with using(once=True):
-                    made = run_op_by_op(self._needed(wanted), self._given, self._count, [*wanted])
-                self._fill(dict(zip(wanted, made, strict=True)))
+            self.compute({promise.number for _, promise in self._waiting()})
             self._begin()
+
+    def compute(self, wanted: set[int]) -> None:
+        """Computes values, and keeps what others need of them."""
+        with self._lock:
+            needed = self._needed(wanted)
+            made = {k for step in needed for k in step.outputs}
+            done = {step.first for step in needed}
+            self._steps = [step for step in self._steps if step.first not in done]
+            used = {k for step in self._steps for k in step.inputs}
+            kept = [*(made & (used | {promise.number for _, promise in self._waiting()}))]
+            with using(once=True):
+                arrays = run_op_by_op(needed, self._given, self._count, kept)
+            found = dict(zip(kept, arrays, strict=True))
+            self._fill(found)
+            self._give([(k, x) for k, x in [*self._given, *found.items()] if k in used])
+
+    def _give(self, given: list[tuple[int, Array]]) -> None:
+        """Sets what the ops that wait are given."""
+        self._given = given
+        self._numbers = {id(array): k for k, array in given}
+        self._tensors = [ref for ref in self._tensors if is_waiting(ref())]
 
     def fill(self, arrays: Mapping[Value, Array]) -> None:
         """Takes what a graph has computed.
@@ -200,8 +227,8 @@ class Postponement:
         return bool(self._waiting())
 
     def _waiting(self) -> list[tuple[Tensor, Promise]]:
-        alive = [x for ref in self._tensors if (x := ref()) is not None]
-        return [(x, promise) for x in alive if (promise := _raw.__get__(x)).__class__ is Promise]
+        alive = [x for ref in self._tensors if (x := ref()) is not None and is_waiting(x)]
+        return [(x, _raw.__get__(x)) for x in alive]
 
     def _fill(self, arrays: Mapping[int, Array]) -> None:
         for x, promise in self._waiting():
@@ -213,11 +240,30 @@ class Postponement:
         """The steps behind some values."""
         needed, found = {*wanted}, []
         for step in reversed(self._steps):
-            assert step.kind.results is not None
-            if not needed.isdisjoint(range(step.first, step.first + len(step.kind.results))):
+            if not needed.isdisjoint(step.outputs):
                 needed.update(step.inputs)
                 found.append(step)
         return found[::-1]
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether it is a tensor, which may wait."""
+    return x.__class__ is Tensor
+
+
+def is_waiting(x: Tensor | None) -> bool:
+    """Whether it is a tensor that waits."""
+    return x is not None and _raw.__get__(x).__class__ is Promise
+
+
+def parts_of(args: tuple[Any, ...]) -> list[Any]:
+    """The arrays of tensors, or what stands in their place, and numbers."""
+    return [_raw.__get__(x) if is_tensor(x) else value_of(x) for x in args]
+
+
+def as_array(x: Any, type_: TensorType) -> Array:
+    """An op's argument as an array."""
+    return x if x.__class__ is np.ndarray else number(x, type_.dtype, x or repr(x))
 
 
 def types_of(parts: list[Any]) -> list[TensorType] | None:

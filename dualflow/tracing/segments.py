@@ -57,18 +57,25 @@ class Kind:
 
     Attributes:
         types: Of its arguments; they must live as long as their ids are keys.
-        results: The types of what it gives; None where it cannot wait.
+        results: The types of what it gives.
+        trial: Tells whether it fails; None: only computing it does.
     """
 
-    __slots__ = ("op", "types", "attrs", "results")
+    __slots__ = ("op", "types", "attrs", "results", "trial")
 
-    def __init__(
-        self, op: Op, types: list[TensorType], attrs: dict[str, Any], results: Types | None
-    ) -> None:
+    def __init__(self, op: Op, types: list[TensorType], attrs: dict[str, Any]) -> None:
+        from jit.forms.trial import trial_of  # loaded when something is put off
+
         self.op = op
         self.types = types
         self.attrs = attrs
-        self.results = results
+        self.results = tuple(map(interned, op.infer_all(tuple(types), attrs)))
+        self.trial = trial_of(op, types, attrs) if registry.get(op.name) is op else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether no values make it fail."""
+        return self.trial is not None and not self.trial.asked
 
 
 class Step:
@@ -80,6 +87,11 @@ class Step:
         self.kind = kind
         self.inputs = inputs
         self.first = first
+
+    @property
+    def outputs(self) -> range:
+        """The numbers of its outputs."""
+        return range(self.first, self.first + len(self.kind.results))
 
 
 class Segments(Unrecorded):
@@ -111,7 +123,7 @@ class Segments(Unrecorded):
         """Puts an op off, or computes it now if it has to be."""
         types = None if op.moves else self._types(args)
         kind = None if types is None else kind_of(op, types, attrs)
-        if types is None or kind is None or kind.results is None:
+        if types is None or kind is None or not kind.waits:
             return self._now(op, args, attrs)
         inputs = [self._number(x, type_) for x, type_ in zip(args, types, strict=True)]
         self._steps.append(Step(kind, inputs, self._count))
@@ -272,14 +284,10 @@ def kind_of(op: Op, types: list[TensorType], attrs: dict[str, Any]) -> Kind | No
     except TypeError:
         return None
     if kind is None:
-        from jit.forms.exact import can_wait  # loaded when something is put off
-
         if len(_kinds) >= KINDS:
             _kinds.clear()
             _interned.clear()
-        results = tuple(map(interned, op.infer_all(tuple(types), attrs)))
-        waits = registry.get(op.name) is op and can_wait(op, types, attrs)
-        kind = _kinds[key] = Kind(op, types, attrs, results if waits else None)
+        kind = _kinds[key] = Kind(op, types, attrs)
     return kind
 
 
@@ -335,7 +343,6 @@ def compiled(
     }
     for step in steps:
         kind = step.kind
-        assert kind.results is not None
         made = graph.add(kind.op, [values[k] for k in step.inputs], kind.attrs, kind.results)
         values.update(enumerate(made, step.first))
     graph.outputs = [values[k] for k in wanted]

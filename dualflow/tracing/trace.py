@@ -475,7 +475,6 @@ class Trace(Postponing):
 
     def release(self) -> None:
         """Lets go of the tensors of the recording; those that live on become plain ones."""
-        self.settle()
         self.states.lift()
         for known in self._symbols:
             node = known.value.node
@@ -490,3 +489,4 @@ class Trace(Postponing):
             kept.clear()
         self.variables.release()
         self.states.close()
+        self.settle()  # what is still held is the user's

@@ -43,22 +43,6 @@ def is_without_code(op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any
     return None if forms is None else not all(map(has_code, forms))
 
 
-def can_wait(op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any]) -> bool:
-    """Whether an op may be computed later: it has code, which no values can make fail."""
-    return all(map(is_safe, forms_of(op, types, attrs)))
-
-
-def is_safe(form: Form) -> bool:
-    """Whether a form has code without checks of what it loads."""
-    match form:
-        case nodes.View(fill=None):
-            return len(form.inputs) == 1
-        case nodes.Scatter():
-            return form.dropped or len(form.inputs) == 2
-        case _:
-            return has_code(form)
-
-
 def checked_forms(
     op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any]
 ) -> list[Form] | None:
