@@ -8,14 +8,34 @@ from typing import Any
 import numpy as np
 
 import dualflow as df
+import jit
 from dualflow.core.context import using
-from dualflow.core.op import bind
+from dualflow.core.op import bind, registry
 from jit.ir.builtin import builtin_ops
 from jit.ir.graph import Graph, Node, Value
+from jit.ir.printer import format_graph
 from tests.ops.laws import Recorded
 
 Array = np.ndarray[Any, Any]
 Example = tuple[Graph, list[Array], list[Array]]  # a graph, its inputs, the outputs wanted
+KEPT = 1024  # executables; samples of one op, and gradients of all, have many nodes in common
+
+made: dict[str, jit.Executable] = {}
+
+
+def executable_of(graph: Graph) -> jit.Executable:
+    """The graph compiled, once for all graphs with the same text."""
+    text = format_graph(graph, canonical=True)
+    if text not in made:
+        if len(made) >= KEPT:
+            made.clear()
+        made[text] = jit.compile(graph, ops=registry)
+    return made[text]
+
+
+def forget() -> None:
+    """Drops all executables."""
+    made.clear()
 
 
 def examples(call: Recorded) -> Iterator[Example]:

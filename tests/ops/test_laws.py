@@ -126,7 +126,7 @@ def test_compiled_gradient(name):
 def check_compiled(call, case):
     """The graph, and every node of it by itself, in the bits of eager execution."""
     for graph, inputs, wanted in compiled.examples(call):
-        found = jit.compile(graph, ops=registry)(inputs)
+        found = compiled.executable_of(graph)(inputs)
         for a, b in zip(found, wanted, strict=True):
             assert same_bits(a, b), f"{case}: {a} instead of {b}\n{graph}"
 
@@ -407,6 +407,7 @@ UNMET = {
 def forget():
     """Drops what was made of records."""
     laws.traced.cache_clear()
+    compiled.forget()
     kernels.forget()
     segments.forget()
     sweeps.forget()
