@@ -169,7 +169,7 @@ def for_host(
         kernels = kernels_of(made.program)
         known = made, dict(zip(kernels, library().addresses(kernels, target), strict=True))
         if key:
-            keep(key, made, target)
+            keep(key, *known)
     made, addresses = known
     found = {way: count - before[way] for way, count in counts().items()}
     return made, Executable(made.program, addresses, pool_of(host)), found

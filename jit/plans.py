@@ -11,7 +11,7 @@ import hashlib
 import io
 import pickle
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from jit.forms.program import UNPRINTED, FormProgram
 from jit.loops.ir import Check, Kernel
 from jit.runtime.binding import Pairs
 from jit.runtime.cache import disk_cache
-from jit.runtime.library import LOOPS, Address, content_key, library, toolchain
+from jit.runtime.library import LOOPS, Address, library, toolchain
 from jit.runtime.program import Program
 from jit.target import Target
 from jit.types import TensorType, dtypes
@@ -84,12 +84,11 @@ def recall(key: str, target: Target) -> tuple[Plan, dict[Kernel, Address]] | Non
     return plan, {kernel: found[each] for kernel, each in key_of.items()}
 
 
-def keep(key: str, plan: Plan, target: Target) -> None:
-    """Keeps a plan, whose kernels have code."""
-    kernels = kernels_of(plan.program)
-    bare = {id(kernel): without_loops(kernel) for kernel in kernels}
+def keep(key: str, plan: Plan, addresses: Mapping[Kernel, Address]) -> None:
+    """Keeps a plan, whose kernels have code at these addresses."""
+    bare = {id(kernel): without_loops(kernel) for kernel in addresses}
     file = io.BytesIO()
-    Writer(file, bare).dump((plan, [content_key(kernel, target) for kernel in kernels]))
+    Writer(file, bare).dump((plan, [address.code.key for address in addresses.values()]))
     if disk := disk_cache():
         disk.put(key, file.getvalue())
 

@@ -72,12 +72,12 @@ def run_passes(
         if each.name in settings.passes_off:
             continue
         before = len(graph.nodes)
-        start = time.perf_counter()
-        graph = each.run(graph)
+        start, given = time.perf_counter(), graph
+        graph = each.run(given)
         seconds = time.perf_counter() - start
         records.append(PassRecord(each.name, seconds, before, len(graph.nodes)))
         stages.show_graph(each.name, graph)
-        if settings.check:
+        if settings.check and graph is not given:
             _verify_after(each, graph)
     return graph, records
 

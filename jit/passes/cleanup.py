@@ -21,10 +21,13 @@ class DeadCode(GraphPass):
     name = "dead_code"
 
     def run(self, graph: Graph) -> Graph:
-        """The graph without its dead nodes."""
+        """The graph without its dead nodes; itself, if it has none."""
+        live = graph.live_nodes()
+        if len(live) == len(graph.nodes):
+            return graph
         new = Graph(graph.name)
         new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
-        for node in graph.live_nodes():
+        for node in live:
             new.append_copy(node, new_of)
         new.outputs = [new_of[value] for value in graph.outputs]
         return new

@@ -116,13 +116,15 @@ class Code:
     """The machine code of a kernel, which LLVM unloads when nothing refers to it any more.
 
     Attributes:
+        key: What it is found by.
         address: Where it begins.
         size: Bytes of its object file.
     """
 
-    __slots__ = ("__weakref__", "_tracker", "address", "size")
+    __slots__ = ("__weakref__", "_tracker", "address", "key", "size")
 
-    def __init__(self, address: int, size: int, tracker: Any) -> None:
+    def __init__(self, key: str, address: int, size: int, tracker: Any) -> None:
+        self.key = key
         self.address = address
         self.size = size
         self._tracker = tracker  # of a library, which others may be in too
@@ -276,7 +278,8 @@ class Library:
             builder.add_object_img(code).export_symbol(symbol_of(key))
         tracker = builder.link(cpu.linker(), f"kernels{next(_numbers)}")
         made = {
-            key: Code(tracker[symbol_of(key)], len(code), tracker) for key, code in codes.items()
+            key: Code(key, tracker[symbol_of(key)], len(code), tracker)
+            for key, code in codes.items()
         }
         self._codes.update(made)
         self.tallies["linked"].add(len(codes), start)
