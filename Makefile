@@ -10,6 +10,8 @@ PY := $(VENV)/bin/python
 # One BLAS thread a worker: spinning threads of several workers would fight for the cores.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(PY) -m pytest
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? cores : 8)))
+# A worker begins with tests that follow one another: they share what a process has compiled.
+SPREAD := -n $(WORKERS) --dist worksteal
 # `jit` knows nothing of the modes that `@df.function` has.
 NO_JIT := --ignore tests/jit
 # What `make bench` and the tests pass on: make bench ARGS=digits, make test ARGS="-k matmul"
@@ -30,23 +32,23 @@ test: $(VENV)/.dev ## lint, types, and the test suite
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m basedpyright
-	$(PYTEST) -n $(WORKERS) $(ARGS)
+	$(PYTEST) $(SPREAD) $(ARGS)
 
 test-full: $(VENV)/.weights ## the suite with its slow tests, then with compilation off, then audited; array-api
-	LAWS=all $(PYTEST) -n $(WORKERS) -m "" $(ARGS)
-	DUALFLOW_MODE=eager $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
-	DUALFLOW_MODE=audit $(PYTEST) -n $(WORKERS) $(NO_JIT) $(ARGS)
+	LAWS=all $(PYTEST) $(SPREAD) -m "" $(ARGS)
+	DUALFLOW_MODE=eager $(PYTEST) $(SPREAD) $(NO_JIT) $(ARGS)
+	DUALFLOW_MODE=audit $(PYTEST) $(SPREAD) $(NO_JIT) $(ARGS)
 	@$(MAKE) -s --no-print-directory array-api ARGS=
 
 array-api: $(VENV)/.dev ## the public conformance suite of the array API standard, in both modes
 	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.array_api $(ARGS)
 
 fuzz: $(VENV)/.dev ## the property-based tests with many random examples
-	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -n $(WORKERS) -m hypothesis --timeout 3600 $(ARGS)
+	HYPOTHESIS_PROFILE=fuzz $(PYTEST) $(SPREAD) -m hypothesis --timeout 3600 $(ARGS)
 
 golden: $(VENV)/.dev ## write tests/golden and generated docs anew; read the diff before you commit it
 	$(PY) -m dualflow.docs
-	$(PYTEST) -n $(WORKERS) -q --update-golden $(ARGS)
+	$(PYTEST) $(SPREAD) -q --update-golden $(ARGS)
 	@git --no-pager diff --stat -- tests/golden docs notebooks
 
 notebooks: $(VENV)/.dev ## run all notebooks in full, and write their outputs
