@@ -14,7 +14,8 @@ from dualflow.core.op import bind, registry
 from jit.ir.builtin import builtin_ops
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.printer import format_graph
-from tests.ops.laws import Recorded
+from tests.ops.laws import ALL, Recorded
+from tests.samples import SAMPLES
 
 Array = np.ndarray[Any, Any]
 Example = tuple[Graph, list[Array], list[Array]]  # a graph, its inputs, the outputs wanted
@@ -38,14 +39,19 @@ def forget() -> None:
     made.clear()
 
 
-def examples(call: Recorded) -> Iterator[Example]:
-    """The graph of a call, and each of its nodes as a graph of its own."""
+def examples(call: Recorded, name: str = "") -> Iterator[Example]:
+    """The graph of a call of a function, and nodes of it as graphs of their own.
+
+    Of ops that are other functions there are such graphs already: their samples; LAWS=all has them
+    here, too. A kernel that is wrong shows in any case: kernels of one node give what is wanted.
+    """
     values = dict(zip(call.graph.inputs, call.inputs, strict=True))
     for node in call.graph.nodes:
         values.update(zip(node.outputs, eagerly(node, values), strict=True))
     yield call.graph, call.inputs, [values[v] for v in call.graph.outputs]
     for node in call.graph.nodes if len(call.graph.nodes) > 1 else ():
-        if node.op not in builtin_ops.values():
+        elsewhere = node.op.name in SAMPLES and node.op.name != name
+        if node.op not in builtin_ops.values() and (ALL or not elsewhere):
             graph, given = Graph(node.op.name), list(dict.fromkeys(node.inputs))
             names = {v: graph.input(v.type) for v in given}
             graph.outputs = list(graph.append_copy(node, names))

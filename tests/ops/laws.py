@@ -37,7 +37,8 @@ HALVES = ("float16", "bfloat16")
 OTHERS = (*HALVES, "int32", "complex64")
 FIRST = 2
 # What takes long runs on so many samples of a function, spread over all; `make test-full`: on all.
-MOST = None if os.environ.get("LAWS") == "all" else 4
+ALL = os.environ.get("LAWS") == "all"
+MOST = None if ALL else 4
 # The forms whose results depend on the order in which floats are added.
 FOLDS = (nodes.Reduce, nodes.Scan, nodes.Contract, nodes.Scatter)
 
