@@ -22,6 +22,7 @@ from dualflow.ops.random import (
     uniform,
 )
 from dualflow.ops.rejection import beta, gamma, poisson
+from dualflow.ops.streams import fold_in, split
 
 __all__ = [
     "Generator",
@@ -30,6 +31,7 @@ __all__ = [
     "categorical",
     "default_generator",
     "exponential",
+    "fold_in",
     "gamma",
     "get_state",
     "gumbel",
@@ -41,6 +43,7 @@ __all__ = [
     "randn",
     "seed",
     "set_state",
+    "split",
     "truncated_normal",
     "uniform",
 ]
