@@ -263,9 +263,16 @@ def tell(made: Executable, given: int, debug: int) -> None:
     parts += [counted(len(made.host_steps), "host step")] if made.host_steps else []
     spent = 1e3 * sum(made.seconds.values())
     sys.stderr.write(f"# {made.graph.name}: {made.mode}, {', '.join(parts)}, {spent:.1f} ms\n")
-    for each in made.passes if debug >= TIMES else ():
-        change = f"{each.before} -> {each.after} nodes"
-        sys.stderr.write(f"#   {each.name}: {change}, {1e3 * each.seconds:.1f} ms\n")
+    if debug >= TIMES:
+        sys.stderr.write("".join(f"#   {line}\n" for line in told_of(made.passes)))
+
+
+def told_of(passes: Sequence[PassRecord]) -> Iterator[str]:
+    """What each pass did, in lines; those that did nothing share one."""
+    yield from (str(each) for each in passes if each.changed)
+    if idle := [each for each in passes if not each.changed]:
+        names, seconds = {each.name: None for each in idle}, sum(each.seconds for each in idle)
+        yield f"unchanged by {', '.join(names)}, {1e3 * seconds:.1f} ms"
 
 
 def is_foldable(node: Node) -> bool:

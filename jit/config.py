@@ -3,7 +3,7 @@
     JIT_DEBUG=n        the ladder: each level prints what it says and everything below it
                        1 recordings with the argument to blame, compilations, what the cache missed
                        2 passes and kernels, with their times
-                       3 the Graph around each pass
+                       3 the Graph, and again after each pass that changes it
                        4 forms, launches, and the loops of each kernel, as stated and as scheduled
                        5 LLVM IR
                        6 assembly

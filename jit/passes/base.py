@@ -15,8 +15,9 @@ from jit.config import config
 from jit.errors import GraphError
 from jit.ir.graph import Graph
 from jit.ir.verify import verify
+from jit.report import counted
 
-SHOW_GRAPHS = 3  # the level of JIT_DEBUG from which graphs are shown
+PASSES, SHOW_GRAPHS = 2, 3  # levels of JIT_DEBUG from which passes, and graphs, are shown
 
 _pipelines = itertools.count()
 
@@ -38,12 +39,24 @@ class GraphPass:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did: seconds, and how many nodes there were before and after."""
+    """What one pass did.
+
+    Attributes:
+        name: Of the pass.
+        seconds: How long it took.
+        before: How many nodes there were.
+        after: How many there are.
+        changed: Whether the graph is another; only known where passes are shown or dumped.
+    """
 
     name: str
     seconds: float
     before: int
     after: int
+    changed: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.before} -> {self.after} nodes, {1e3 * self.seconds:.1f} ms"
 
 
 def run_passes(
@@ -75,8 +88,8 @@ def run_passes(
         start, given = time.perf_counter(), graph
         graph = each.run(given)
         seconds = time.perf_counter() - start
-        records.append(PassRecord(each.name, seconds, before, len(graph.nodes)))
-        stages.show_graph(each.name, graph)
+        changed = stages.show_graph(each.name, graph)
+        records.append(PassRecord(each.name, seconds, before, len(graph.nodes), changed))
         if settings.check and graph is not given:
             _verify_after(each, graph)
     return graph, records
@@ -102,19 +115,36 @@ class Stages:
         self.name, self.level = name, settings.debug
         self.folder: Path | None = None
         self.count = 0
+        self._graph = ""  # the text of the last one
         if settings.dump is not None:
             safe = "".join(c if c.isalnum() else "_" for c in name)
             self.folder = settings.dump / f"{next(_pipelines):04d}-{safe}"
             self.folder.mkdir(parents=True, exist_ok=True)
 
-    def show_graph(self, stage: str, graph: Graph) -> None:
-        """Tells and writes what the graph is after `stage`."""
-        self.show(stage, graph, SHOW_GRAPHS, f", {len(graph.nodes)} nodes")
+    def show_graph(self, stage: str, graph: Graph) -> bool:
+        """Tells and writes what the graph is after `stage`; one that is as before is only named.
 
-    def show(self, stage: str, what: object, level: int, more: str = "") -> None:
+        Returns:
+            Whether it is another than before, as far as anybody is told of passes.
+        """
+        if self.level < PASSES and self.folder is None:
+            return False
+        text, before = str(graph), self._graph
+        self._graph = text
+        if self.level >= SHOW_GRAPHS:
+            number = counted(len(graph.nodes), "node")
+            told = f", {number}\n{text}" if text != before else ", as before"
+            sys.stderr.write(f"# {self.name}: {stage}{told}\n")
+        self._write(stage, text)
+        return text != before
+
+    def show(self, stage: str, what: object, level: int) -> None:
         """Tells, from a level of JIT_DEBUG on, and writes a stage in its text."""
         if self.level >= level:
-            sys.stderr.write(f"# {self.name}: {stage}{more}\n{what}\n")
+            sys.stderr.write(f"# {self.name}: {stage}\n{what}\n")
+        self._write(stage, what)
+
+    def _write(self, stage: str, what: object) -> None:
         if self.folder is not None:
             path = self.folder / f"{self.count:02d}-{stage}.txt"
             path.write_text(f"{what}\n", encoding="utf-8")

@@ -112,19 +112,23 @@ def test_an_invalid_graph_is_refused_before_the_first_pass():
 def test_graphs_are_shown_and_dumped_around_each_pass(capsys, tmp_path):
     graph = small_graph()
     with configure(debug=3, dump=tmp_path):
-        new, _ = run_passes(graph, [DeadCode(), CommonSubexpressions()])
+        new, records = run_passes(graph, [DeadCode(), DeadCode(), CommonSubexpressions()])
+    assert [record.changed for record in records] == [True, False, True]
     shown = capsys.readouterr().err
     assert shown.startswith(f"# small: given, 4 nodes\n{graph}\n# small: dead_code, 3 nodes\n")
-    assert shown.endswith(f"# small: common_subexpressions, 2 nodes\n{new}\n")
+    last = f"# small: dead_code, as before\n# small: common_subexpressions, 2 nodes\n{new}\n"
+    assert shown.endswith(f"}}\n{last}")
     (folder,) = tmp_path.iterdir()
     assert folder.name.endswith("-small")
     files = sorted(folder.iterdir())
     assert [path.name for path in files] == [
         "00-given.txt",
         "01-dead_code.txt",
-        "02-common_subexpressions.txt",
+        "02-dead_code.txt",
+        "03-common_subexpressions.txt",
     ]
     assert files[0].read_text() == f"{graph}\n"
+    assert files[1].read_text() == files[2].read_text() != files[0].read_text()
     assert files[-1].read_text() == f"{new}\n"
 
 
