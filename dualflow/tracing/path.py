@@ -22,6 +22,7 @@ from dualflow.core.op import new_tensor, registry
 from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
+from dualflow.tracing.bulk import tensors
 from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
@@ -156,6 +157,8 @@ class Path:
         ]
         self._gradient = self._call_gradient(recorded) if self._tracked else None
         self.checks_types = self.executable.mode == "compiled" and self._gradient is None
+        self._boxes = tensors() if self.checks_types else None
+        self._all_computed = all(x.__class__ is int for x in self._leaves)
 
     def _call_gradient(self, recorded: Recorded) -> CallGradient:
         slots = [self._leaves[k] for k in self._tracked]
@@ -238,7 +241,8 @@ class Path:
                     inputs[place] = Tensor(self._number(inputs[place].raw))
                 return self._watched(self._gradient, inputs, computed, accept)
             del inputs
-        arrays = [x.raw for x in arguments]
+        opened = self._boxes and self._boxes.opened(*arguments)
+        arrays = opened or [x.raw for x in arguments]
         arrays += [holder.tensor.raw for holder in self._holders]
         if numbers:
             for place, index in self._numbers:
@@ -377,6 +381,8 @@ class Path:
         for cell, index in self._replaced:
             cell.replace(None if index is None else made[index])
         self.hits += 1
+        if self._boxes and self._all_computed:
+            return self._boxes.boxed(*[made[x] for x in self._leaves])  # type: ignore[index]
         results: list[Any] = []
         for x in self._leaves:
             if x.__class__ is Constant:

@@ -11,9 +11,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from dualflow.core import tree
 from dualflow.core.context import context
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.bulk import tensors as in_bulk
 from dualflow.tracing.parts import VALUES, Identity, is_lasting
 from dualflow.tracing.signature import LEAVES, Call
 from dualflow.tracing.varying import CONSTANT, Pattern
@@ -45,7 +48,9 @@ class Shortcut:
         self._numbers = [(k, type(call.leaves[k])) for k in pattern.numbers]
         self._tensors = None if len(call.places) == len(call.leaves) else call.places
         self._mode = call.key[2][:4]
-        self._kinds = [x.raw.__class__ for x in call.tensors]  # of arrays: the CPU's, or a GPU's
+        kinds = [x.raw.__class__ for x in call.tensors]  # of arrays: the CPU's, or a GPU's
+        self._kinds = None if all(kind is np.ndarray for kind in kinds) else kinds
+        self._boxes = in_bulk()
         first = call.tensors[0].raw if call.tensors else None
         varies = first is not None and call.places[0] in pattern.shapes
         self._first = None if first is None or varies else (first.shape, first.dtype)
@@ -109,14 +114,15 @@ class Shortcut:
                 for x, (_, kind) in zip(numbers, self._numbers):
                     if type(x) is not kind:
                         return None
-        for x, kind in zip(tensors, self._kinds):
-            if x.__class__ is not Tensor or (x.record is not None and recording):
+        if self._kinds is None:
+            opened = self._boxes.unmarked if recording else self._boxes.opened
+            if opened(*tensors) is None:
                 return None
-            if x.raw.__class__ is not kind:
-                return None
+        elif not self._are_alike(self._kinds, tensors, recording=recording):
+            return None
         if self._first is not None:
             raw = tensors[0].raw
-            if raw is None or (raw.shape, raw.dtype) != self._first:
+            if (raw.shape, raw.dtype) != self._first:
                 return None
         if self._own is not None:  # there is better code for them
             at, shape, known = self._own
@@ -125,6 +131,16 @@ class Shortcut:
         if len(tensors) > 1 and len({*tensors}) < len(tensors):
             return None
         return tensors, numbers
+
+    @staticmethod
+    def _are_alike(kinds: Sequence[type], tensors: Sequence[Any], *, recording: bool) -> bool:
+        """Whether these are tensors with arrays of such classes, watched by nobody."""
+        return all(
+            x.__class__ is Tensor
+            and (x.record is None or not recording)
+            and x.raw.__class__ is kind
+            for x, kind in zip(tensors, kinds, strict=True)
+        )
 
     def _leaves(self, args: tuple[Any, ...]) -> Sequence[Any] | None:
         """The leaves of arguments of the known structure; optree takes longer for flat lists."""

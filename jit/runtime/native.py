@@ -20,7 +20,7 @@ from jit.runtime.own_code import linked
 
 PYTHON_API = (
     "PyEval_SaveThread PyEval_RestoreThread PyLong_AsVoidPtr PyLong_AsLongLong PyLong_FromLongLong "
-    "Py_IncRef Py_DecRef PyList_New PyList_SetItem PyList_Type _Py_NoneStruct"
+    "Py_IncRef Py_DecRef PyList_New PyList_SetItem PyList_Type PyType_GenericAlloc _Py_NoneStruct"
 ).split()
 FASTCALL = 0x80  # METH_FASTCALL
 
@@ -48,6 +48,8 @@ class Native:
         kernels: Addresses of guard kernels, of `batch` and of `repeat`.
         direct: Makes `direct(*arrays)` of a plan's address and of what must live as long as the
             function; None where `enter` is.
+        opened: Makes a function of `boxes` likewise.
+        boxed: Another one.
     """
 
     enter: Callable[[int], Callable[..., int]] | None
@@ -55,6 +57,8 @@ class Native:
     kernels: Mapping[str, int]
     same: Callable[[int, Any], Callable[..., int]]
     direct: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
+    opened: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
+    boxed: Callable[[int, Any], Callable[..., list[Any]]] | None = None
 
 
 @cache
@@ -63,7 +67,8 @@ def native() -> Native:
     kernels = ["batch", "repeat", *guard_texts()]
     imports = {name: _address(getattr(ctypes.pythonapi, name)) for name in PYTHON_API}
     imports |= numpy_abi.symbols() | {"parallel": threads.pool().parallel}
-    found = linked(code(), ["enter", "resume", "direct", "same", *kernels], imports)
+    functions = ["enter", "resume", "direct", "same", "opened", "boxed"]
+    found = linked(code(), [*functions, *kernels], imports)
     reads = numpy_abi.as_expected()
     return Native(
         enter=_maker("enter", found["enter"]) if reads else None,
@@ -71,6 +76,8 @@ def native() -> Native:
         kernels={name: found[name] for name in kernels},
         same=_maker("same", found["same"]),
         direct=_maker("direct", found["direct"]) if reads else None,
+        opened=_maker("opened", found["opened"]) if reads else None,
+        boxed=_maker("boxed", found["boxed"]) if reads else None,
     )
 
 

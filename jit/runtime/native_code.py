@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jit.runtime.box_code import BOXES
 from jit.runtime.entry_code import DIRECT, ENTER, SAME
 from jit.runtime.kernel_code import BATCH, guard_texts
 
@@ -22,6 +23,8 @@ STRUCTURES = """
 %repeat = type { i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64 }
 ; how often, launches and their number, moves before and between alike, threads,
 ; the slot of what tells whether to go on (or 0), copies at the end and their number
+%box = type { ptr, i64, i64, [0 x i64] }
+; class, number of the word with the array, how many words hold None, and their numbers
 %move = type { i64, i64, i64 }                   ; slot, source (0, the status, is 0), bytes
 """
 
@@ -456,5 +459,5 @@ done:
 def code() -> str:
     """All of the LLVM IR here."""
     return "".join(
-        (STRUCTURES, RUN, READ, MAKE, ENTER, DIRECT, SAME, BATCH, *guard_texts().values())
+        (STRUCTURES, RUN, READ, MAKE, ENTER, DIRECT, SAME, BOXES, BATCH, *guard_texts().values())
     )
