@@ -34,7 +34,7 @@ class Boxes:
     boxed: Callable[..., list[Any]]
 
 
-def boxes_of(kind: type, inside: str, marked: str, others: Sequence[str] = ()) -> Boxes:
+def boxes_of(kind: type[Any], inside: str, marked: str, others: Sequence[str] = ()) -> Boxes:
     """Native code for boxes of a class; Python, where objects are laid out in another way.
 
     Args:
@@ -55,17 +55,17 @@ def boxes_of(kind: type, inside: str, marked: str, others: Sequence[str] = ()) -
     )
 
 
-def plan_of(kind: type, array: int, *nones: int) -> tuple[int, Any]:
+def plan_of(kind: type[Any], array: int, *nones: int) -> tuple[int, Any]:
     """What native code reads, as an address, and what must live as long as that is used."""
     words = (ctypes.c_ssize_t * (3 + len(nones)))(id(kind), array, len(nones), *nones)
     return ctypes.addressof(words), (words, kind)
 
 
-def places_of(kind: type, names: Sequence[str]) -> list[int] | None:
+def places_of(kind: type[Any], names: Sequence[str]) -> list[int] | None:
     """In which words of an instance the slots are; None where that is not to be seen."""
     if kind.__new__ is not object.__new__ or kind.__itemsize__:
         return None
-    values, sample = [object() for _ in names], kind.__new__(kind)
+    values, sample = [object() for _ in names], object.__new__(kind)
     for name, value in zip(names, values, strict=True):
         setattr(sample, name, value)
     words = (ctypes.c_ssize_t * (kind.__basicsize__ // WORD)).from_address(id(sample))
@@ -73,7 +73,7 @@ def places_of(kind: type, names: Sequence[str]) -> list[int] | None:
     return [k for (k,) in found] if all(len(places) == 1 for places in found) else None
 
 
-def in_python(kind: type, inside: str, marked: str, *others: str) -> Boxes:
+def in_python(kind: Any, inside: str, marked: str, *others: str) -> Boxes:
     """The same without native code."""
     new = kind.__new__
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,5 +117,6 @@ def test_a_class_of_another_layout_is_left_to_python(monkeypatch):
     assert places_of(Own, NAMES) is None
     (box,) = boxes_of(Own, "array", "mark", ["other"]).boxed(7)
     assert box.array == 7
-    monkeypatch.setattr(boxes, "native", lambda: native().__class__(None, None, {}, None))
+    without = replace(native(), opened=None, boxed=None)
+    monkeypatch.setattr(boxes, "native", lambda: without)
     assert boxes_of(Box, "array", "mark", ["other"]).boxed(7)[0].array == 7
