@@ -17,7 +17,9 @@ STYLE = """
 .df .about { opacity: .75; margin: 0 0 10px; }
 .df table { border-collapse: collapse; margin: 4px 0; }
 .df th, .df td { text-align: left; padding: 2px 12px 2px 0; vertical-align: top; border: 0; }
-.df td.n, .df th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.df th, .df td:first-child { overflow-wrap: break-word; }
+.df td.n, .df th.n { text-align: right; } .df td.n { white-space: nowrap; }
+.df td.n { font-variant-numeric: tabular-nums; }
 .df tr + tr > * { border-top: 1px solid color-mix(in srgb, currentColor 12%, transparent); }
 .df .yes { color: #007a55; font-weight: 600; } .df .no { color: #b3261e; font-weight: 600; }
 .df .bar { height: 10px; background: #D55E00; opacity: .7; display: inline-block; }

@@ -124,7 +124,7 @@ class Profile:
     def parts(self) -> list[str]:
         """The parts of a page."""
         head = ["line", "eager", "", "compiled", "", "kernels", "bytes, eager / compiled"]
-        return ["<h2>Time by line</h2>", page.table(head, self.table(), (1, 2, 3, 4))]
+        return ["<h2>Time by line</h2>", page.table(head, self.table(), (1, 2, 3, 4, 6))]
 
     def to_html(self) -> str:
         """A page that stands alone."""
@@ -286,8 +286,8 @@ def rows_of(slices: dict[str, tuple[Slice, ...]], whole: dict[str, float]) -> tu
                 add(touched[mode], line, each.bytes * part)
                 if mode == "compiled":
                     kernels.setdefault(line, {})[each.name] = None
-        rest = whole[mode] - sum(seconds[mode].values())
-        add(seconds[mode], PYTHON if mode == "eager" else ENTRY, max(0.0, rest))
+        rest = max(0.0, whole[mode] - watched)
+        add(seconds[mode], PYTHON if mode == "eager" else ENTRY, rest)
     rows = [
         Row(
             line,

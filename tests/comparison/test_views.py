@@ -6,11 +6,14 @@ import itertools
 import json
 import re
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 import dualflow as df
 from dualflow import nn, optim
 from dualflow.comparison import view
+from dualflow.comparison.profiling import PYTHON, Slice, rows_of
 from tests.comparison.pages import WIDTH, drawn, needs_browser
 from tests.modes import graphs_only
 
@@ -106,6 +109,16 @@ def test_r46_shares_add_up_in_both_modes_and_a_trace_has_a_track_for_each(traini
         assert len(spans) == len(found.slices[mode]) > 3
         assert all(a[1] <= b[0] + 1e-6 for a, b in itertools.pairwise(spans))
     assert all(e["args"]["lines"] and e["args"]["ops"] for e in events if e["ph"] == "X")
+
+
+@given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=9), st.floats(1e-6, 1.0))
+def test_what_is_left_of_a_call_is_nothing_or_worth_telling(seconds, whole):
+    """The clock adds to what it times, so the lines may take the whole call: to the last bit."""
+    slices = tuple(Slice("op", (f"a.py:{k}",), ("op",), 0.0, s, 0) for k, s in enumerate(seconds))
+    rows = rows_of({"eager": slices, "compiled": ()}, {"eager": whole, "compiled": 0.0})
+    (left,) = (row.eager for row in rows if row.line == PYTHON)
+    assert left == max(0.0, whole - sum(seconds))
+    assert sum(row.eager for row in rows) == pytest.approx(whole)
 
 
 def test_a_profile_puts_state_back(training):
