@@ -67,7 +67,7 @@ def erf(w: Notation, x: Value) -> Value:
         far = 1.0 - _erfc_far(w, size)
         return w.where(size > 1.0, far.copysign(x), near)
     inside = w.at_most(size, 4.0)
-    far = 1.0 - _exp_normal(w, -(inside * w.horner(inside, ERF_FAR)))
+    far = 1.0 - _exp_normal(w, -(inside * w.paired(inside, inside * inside, ERF_FAR)))
     return w.where(size > 0.9, far.copysign(x), near)
 
 
@@ -96,7 +96,7 @@ def _erfc_far(w: Notation, size: Value) -> Value:
     x = w.at_most(size, 28.0)
     t = (x - 4.0) / (x + 4.0)
     start, start_low = ERFC_START
-    high, low = fast_two_sum(start, t * w.horner(t, ERFC))
+    high, low = fast_two_sum(start, t * w.paired(t, t * t, ERFC))
     square, lost = two_product(w, x, x)
     marked, power = exp_pair(w, -square, -lost)
     above = product(w, power, (high, low + start_low))

@@ -86,7 +86,7 @@ def log(w: Notation, x: Value) -> Value:
     high, low = LN2[x.dtype]
     if x.dtype == float32:
         square = f * f
-        tail = w.fma(square * f, w.horner(f, LOG32), k * low)
+        tail = w.fma(square * f, w.paired(f, square, LOG32), k * low)
         return _ends(w, x, w.fma(k, high, w.fma(square, -0.5, tail) + f))
     half, found = _log_mantissa(w, f)
     high, low = LN2_SHORT
@@ -166,7 +166,7 @@ def log1p(w: Notation, x: Value) -> Value:
     high, low = LN2[float32]
     square = f * f
     tail = w.fma(k, low, w.fma(-rest, f, rest))
-    tail = w.fma(square, -0.5, w.fma(square * f, w.horner(f, LOG32), tail))
+    tail = w.fma(square, -0.5, w.fma(square * f, w.paired(f, square, LOG32), tail))
     return _near_zero(w, x, _ends(w, total, w.fma(k, high, tail + f)))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from jit.loops.math.doubled import two_product
 from jit.loops.math.exponential import clamped, exp_pair, rounded, scaled
 from jit.loops.math.logarithm import LOG2_E, TINY, log_pair, split, whole
-from jit.loops.math.notation import Notation, Value
+from jit.loops.math.notation import BIAS, MANTISSA, Notation, Value
 from jit.types import float32, float64
 
 # x**(1/3) on [1, 2]: relative error 2**-16.7.
@@ -72,7 +72,9 @@ def _power32(w: Notation, size: Value, y: Value) -> Value:
     log = w.fma(s * z, w.horner(z, ATANH_SHORT), s * 2.0)
     bits = clamped(w, w.fma(log, LOG2_E[0], k) * y, (-300.0, 300.0))
     marked, n = rounded(w, bits, 1.0)
-    return scaled(w.horner(bits - n, EXP2_SHORT), marked)
+    r = bits - n
+    scale = (marked.pattern() - BIAS[float64]) << MANTISSA[float64]  # float64 has room for it
+    return w.paired(r, r * r, EXP2_SHORT) * scale.bitcast(float64)
 
 
 def cbrt(w: Notation, x: Value) -> Value:
