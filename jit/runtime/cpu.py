@@ -23,7 +23,9 @@ def binding() -> Any:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    llvm.set_option("", "-disable-lsr")  # `jit.codegen.addresses` does what it is for
+    # `jit.codegen.addresses` and `jit.loops.interleave` do what these are for.
+    llvm.set_option("", "-disable-lsr")
+    llvm.set_option("", "-enable-misched=false")
     return llvm
 
 

@@ -56,8 +56,9 @@ def llvm_text(kernel: Kernel, target: Target) -> str:
     from jit.codegen.llvm import emit  # these only load when code has to be made
     from jit.loops.expand import expand
     from jit.loops.heuristics import scheduled
+    from jit.loops.interleave import interleaved
 
-    return emit(expand(scheduled(kernel, target)), target)
+    return emit(interleaved(expand(scheduled(kernel, target)), target), target)
 
 
 def schedule_text(kernel: Kernel, target: Target) -> str:
