@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from numpy import ndarray, ones
+
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import beside
-from dualflow.core.op import Op
+from dualflow.core.op import Op, wrap
 from dualflow.core.precision import as_given
 from dualflow.core.record import INEXACT, Leaf, Pick, Record, clock
 from dualflow.core.registry import functions
@@ -43,17 +45,16 @@ class Sweep:
         self._collect()
 
     def _collect(self) -> None:
-        stack, outputs, inside, trace = [*self.targets], self.outputs, self.inside, context.trace
+        outputs, inside, trace = self.outputs, self.inside, context.trace
+        stack: list[Any] = [x for x in self.targets if x.record is not None]
+        pop, push, visit = stack.pop, stack.append, self.records.append
         while stack:
-            tensor = stack.pop()
-            node = getattr(tensor, "record", None)
-            if node is None:
-                continue
-            index = 0
-            if node.__class__ is Leaf:
-                self.leaves[node] = tensor
-                continue
-            if node.__class__ is Pick:
+            tensor = pop()
+            node, index = tensor.record, 0
+            if node.__class__ is not Record:
+                if node.__class__ is Leaf:
+                    self.leaves[node] = tensor
+                    continue
                 node, index = node.bundle, node.index
             known = outputs.get(node)
             if known is not None:
@@ -67,8 +68,10 @@ class Sweep:
             if node.inputs is None:
                 self._meet_released(node)
                 continue
-            self.records.append(node)
-            stack.extend(node.inputs)
+            visit(node)
+            for x in node.inputs:
+                if getattr(x, "record", None) is not None:
+                    push(x)
 
     def _meet_released(self, record: Record) -> None:
         raise released(record)
@@ -311,6 +314,9 @@ def accumulate(sums: dict[Any, Tensor], key: Any, g: Tensor) -> None:
 def start_cotangent(target: Tensor, given: Any) -> Tensor:
     """Ones, or what the user gave, in the target's shape and dtype."""
     if given is None:
+        array = target.raw
+        if array.__class__ is ndarray and context.trace is None:  # what `ones_like` comes to
+            return wrap(ones(array.shape, array.dtype))
         return functions["ones_like"](target)
     g = as_tensor(given, target.dtype if not isinstance(given, Tensor) else None)
     if g.shape != target.shape:

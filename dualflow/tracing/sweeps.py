@@ -96,7 +96,6 @@ class Outline:
         tensors: All that the rules of the ops may look at, each once; then the cotangents.
         wanted: The records that are wanted and met, in order.
         words: The form.
-        symbolic: Whether a tensor has no array.
         regular: Whether the words say all.
     """
 
@@ -109,60 +108,58 @@ class Outline:
         self._asked = wanted
         self._places: dict[int, int] = {}
         self._numbers: dict[Any, int] = {}
-        self.symbolic = False
-        noted = self._note() and not self.symbolic
-        self.regular = noted and self._targets(cotangents)
+        self.regular = self._note() and self._targets(cotangents)
 
     def _note(self) -> bool:
         """Appends what the records are; whether words can say it."""
-        words, places, numbers, outputs = (
-            self.words,
-            self._places,
-            self._numbers,
-            self.sweep.outputs,
-        )
-        new, known = self._new, registry.get
+        words, places, numbers = self.words, self._places, self._numbers
+        outputs, new, known = self.sweep.outputs, self._new, set[Any]()
         for record in self.records:
             op = record.op
-            if op.__class__ is not Op or known(op.name) is not op:
-                return False  # made for one call, with rules of its own
+            if op not in known:
+                if op.__class__ is not Op or registry.get(op.name) is not op:
+                    return False  # made for one call, with rules of its own
+                known.add(op)
             words.append(op)
             if record.attrs:
                 words.append(spelled(record.attrs))
             for x in record.inputs or ():
-                if x.__class__ is Tensor:
-                    place = places.get(id(x))
-                    words.append(new(x) if place is None else place)
-                else:
+                if x.__class__ is not Tensor:
                     words.append((x.__class__, repr(x)))
+                elif (place := places.get(id(x))) is not None:
+                    words.append(place)
+                elif not new(x):
+                    return False
             for index, y in outputs[record].items():
                 numbers[y.record] = len(numbers)
-                words += (index, new(y))
+                words.append(index)
+                if not new(y):
+                    return False
         return True
 
-    def _new(self, x: Tensor) -> int:
-        """The number of a tensor that is met for the first time."""
-        tensors, array, record = self.tensors, x.raw, x.record
-        place = self._places[id(x)] = len(tensors)
-        tensors.append(x)
-        if array is None:  # it stands for a batch of examples
-            self.symbolic = True
-            return place
+    def _new(self, x: Tensor) -> bool:
+        """Appends what a tensor is that is met for the first time; whether NumPy has its array."""
+        array, record = x.raw, x.record
+        if array.__class__ is not ndarray:
+            return False
         number = mark = None
         if record is not None:
             number = self._numbers.get(record)
             if record in self._asked:
                 mark = self.wanted.setdefault(record, len(self.wanted))
-        self.words += (array.dtype, array.shape, number, mark)
-        return place
+        tensors = self.tensors
+        place = self._places[id(x)] = len(tensors)
+        tensors.append(x)
+        self.words += (array.dtype, array.shape, number, mark, place)
+        return True
 
     def _targets(self, cotangents: list[Tensor]) -> bool:
         """Appends where the sweep begins; whether all is computed by NumPy's arrays."""
-        targets = self.sweep.targets
-        self.words += [self._numbers.get(target.record) for target in targets]
+        numbers, targets = self._numbers, self.sweep.targets
+        self.words += [numbers.get(target.record) for target in targets]
         self.tensors += cotangents
-        known = all(target.record in self._numbers for target in targets)
-        return known and all(x.raw.__class__ is ndarray for x in self.tensors)
+        known = all(target.record in numbers for target in targets)
+        return known and all(x.raw.__class__ is ndarray for x in cotangents)
 
 
 class CompiledSweep:
