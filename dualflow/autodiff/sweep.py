@@ -314,8 +314,8 @@ def accumulate(sums: dict[Any, Tensor], key: Any, g: Tensor) -> None:
 def start_cotangent(target: Tensor, given: Any) -> Tensor:
     """Ones, or what the user gave, in the target's shape and dtype."""
     if given is None:
-        array = target.raw
-        if array.__class__ is ndarray and context.trace is None:  # what `ones_like` comes to
+        # What `ones_like` comes to; asking a recording's tensor for its array would compute it.
+        if context.trace is None and (array := target.raw).__class__ is ndarray:
             return wrap(ones(array.shape, array.dtype))
         return functions["ones_like"](target)
     g = as_tensor(given, target.dtype if not isinstance(given, Tensor) else None)
