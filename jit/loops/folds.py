@@ -236,8 +236,7 @@ class RowNest(FoldNest):
         w = self.w
         lanes = {task: self.room(task, LANES, "blocks", "stack") for task in folds}
         with w.loop(index(0), w.at(self.length), BLOCK, hint="block") as start:
-            stop = w.least_of(w.let("add", start, index(BLOCK)), w.at(self.length))
-            found = self._block(folds, maps, start, stop)
+            found = self._block(folds, maps, start, self._end(start))
             number = w.let("quotient", start, index(BLOCK))
             for task in folds:
                 self._add(task, lanes[task], w.let("rest", number, index(LANES)), found[task])
@@ -268,7 +267,7 @@ class RowNest(FoldNest):
                 race.turn(first, start)
             with self.lanes_of(count) as lane, self._inner(w.let("add", first, lane)):
                 self._lane_body(folds, maps, lanes, lane, races)
-        if not (isinstance(full, Lit) and isinstance(stop, Lit) and full.value == stop.value):
+        if full != stop:
             for race in races.values():
                 race.turn(full, start)
             with self.lanes_of(count) as lane:
@@ -303,8 +302,18 @@ class RowNest(FoldNest):
             return max(2, 1 << max(0, self.length - 1).bit_length())
         return LANES
 
+    def _end(self, start: Operand) -> Operand:
+        """Where a block ends that begins at `start`."""
+        stop = self.w.let("add", start, index(BLOCK))
+        return stop if self._is_multiple(BLOCK) else self.w.least_of(stop, self.w.at(self.length))
+
+    def _is_multiple(self, of: int) -> bool:
+        return isinstance(self.length, int) and self.length % of == 0
+
     def _whole_part(self, start: Operand, stop: Operand, count: int) -> Operand:
-        """Where the last full turn of the lanes ends."""
+        """Where the last full turn of the lanes ends; blocks are of a whole number of turns."""
+        if self._is_multiple(count):
+            return stop
         if isinstance(start, Lit) and isinstance(stop, Lit):
             return index(int(start.value) + (int(stop.value) - int(start.value)) // count * count)
         w = self.w
@@ -335,7 +344,7 @@ class BlockNest(RowNest):
         self.grid = product([*extents, count])
         *row, number = decoded(w, self.item, [*extents, count])
         start = w.let("multiply", number, index(BLOCK))
-        stop = w.least_of(w.let("add", start, index(BLOCK)), w.at(self.length))
+        stop = self._end(start)
         parts = [task for task in self.group.tasks if isinstance(task, BlockTask)]
         maps = [task for task in self.group.tasks if task not in parts]
         with self.at(self.kept, row):
