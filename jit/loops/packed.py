@@ -1,14 +1,13 @@
-"""Packed: the naive kernel of a product whose rows no cache near the processor holds.
+"""Packed: the naive kernel of a product whose operands no cache near the processor holds.
 
-An item of the grid is a block of rows for several strips of columns, so that the second cache holds
-what is read for each strip:
+An item of the grid is some blocks of rows for several strips of columns. What is packed for the
+strips, and a block of rows, lie in the second cache together:
 
     for each chain of inner indices:
-        copy the block's part of the row operand, if its rows lie beside each other
-        for each strip:
-            pack the strip's part of the column operand
-            for each tile of rows: ask for a piece of the next strip; add to totals
-    for each strip, each row: the epilogue on totals, and stores
+        pack the strips' part of the column operand, along its rows
+        for each block of rows:
+            copy its part of the row operand, if its rows lie beside each other
+            for each strip, for each tile of rows: add to totals
 
 Each sum is the chain of fused multiply-adds of any other tile.
 """
@@ -28,11 +27,14 @@ from jit.loops.nests import Naive
 from jit.loops.products import ProductNest
 from jit.loops.tiles import reads_in_place
 
-COLUMNS = 256  # of an item, at most: rows come into the second cache once for as many
+COLUMNS = 128  # of an item, at most: as much as they take does a block of rows
+BLOCKS = 3  # of rows of an item, at most: columns are packed once for all of them
+AHEAD = 4  # inner indices that packing asks for before it copies
+LINES, LINE = 3, 64  # of a cache, asked for in each row of the next tile; bytes of one
 ITEMS = 4  # so many at least, for threads to share, as long as that leaves some strips
 FEWEST_STRIPS = 4  # of an item
 PADDING = 16  # elements between copied rows: rows of a power of two share a few sets of a cache
-WIDEST = 4  # bytes of an element: an item has half a megabyte on the stack
+WIDEST = 4  # bytes of an element: an item has up to 0.6 MB on the stack
 LEAST = 1 << 16  # elements of the row operand from which on it is worth it
 
 Rows = tuple[Operand, Operand, int]  # the first one, the one behind the last, how many at most
@@ -48,6 +50,11 @@ class PackedNest(ProductNest):
         self.copied: Buffer | None = None
         return super().build(name)
 
+    def _rows_of_an_item(self) -> int:
+        self.block = super()._rows_of_an_item()
+        blocks = -(-extent_hint(self.rows) // self.block)
+        return -(-blocks // -(-blocks // BLOCKS)) * self.block
+
     def _parts(self, strips: Extent, row_blocks: Extent) -> list[Extent]:
         self.strips = strips
         count, others = extent_hint(strips), extent_hint(row_blocks)
@@ -58,31 +65,44 @@ class PackedNest(ProductNest):
     def _item(self, first: Operand, second: Operand, each: int) -> None:
         w = self.w
         rows = (*self._rows_of(first, each), each)
-        begin = w.let("multiply", second, index(self.several))
-        end = w.least_of(w.let("add", begin, index(self.several)), w.at(self.strips))
+        self.begin = w.let("multiply", second, index(self.several))
+        self.end = w.least_of(w.let("add", self.begin, index(self.several)), w.at(self.strips))
         self._clear_totals(each)
         with self._chains() as self.bounds:
-            if rows_lie_along(self):
-                self._copy_rows(*rows)
-            self._every_strip(begin, end, rows, self._add_products)
-        self._every_strip(begin, end, rows, self._finish_rows)
+            self._pack_strips()
+            self._every_strip(rows, self._add_products)
+        if not self.is_direct:
+            self._every_strip(rows, self._finish_rows)
 
     def _clear_totals(self, each: int) -> None:
         w, t = self.w, self.tiling
         heights = [each] if self._is_even(each) else [t.height, t.narrow_height]
-        self.room = max(-(-each // height) * height for height in heights) * t.width
-        self.totals = self.alloc("totals", self.several * self.room, "stack")
-        with w.loop(index(0), index(self.totals.size), hint=self.hint("lane")) as k:
+        self.room = max(-(-self.block // height) * height for height in heights) * t.width
+        size = each // self.block * self.several * self.room
+        self.totals = self.alloc("totals", size, "stack")
+        with w.loop(index(0), index(size), hint=self.hint("lane")) as k:
             w.store(self.totals, k, w.number(-0.0, VType(self.totals.dtype)))
 
-    def _every_strip(
-        self, begin: Operand, end: Operand, rows: Rows, work: Callable[..., None]
-    ) -> None:
-        w, self.work = self.w, work
-        with w.loop(begin, end, hint=self.hint("strip")) as strip:
-            self.first_column = w.let("multiply", strip, index(self.tiling.width))
-            self.place = w.let("multiply", w.let("subtract", strip, begin), index(self.room))
-            self._by_width(*rows)
+    def _every_strip(self, rows: Rows, work: Callable[..., None]) -> None:
+        """Work on every strip for every block of rows."""
+        w, (begin, stop, _), self.work = self.w, rows, work
+        with w.loop(begin, stop, self.block, hint=self.hint("block")) as start:
+            last = w.least_of(w.let("add", start, index(self.block)), stop)
+            number = w.let("quotient", w.let("subtract", start, begin), index(self.block))
+            before = w.let("multiply", number, index(self.several))
+            if work == self._add_products and rows_lie_along(self):
+                self._copy_rows(start, last, self.block)
+            with w.loop(self.begin, self.end, hint=self.hint("strip")) as strip:
+                self._at_strip(strip)
+                place = w.let("add", before, self.number)
+                self.place = w.let("multiply", place, index(self.room))
+                self._by_width(start, last, self.block)
+
+    def _at_strip(self, strip: Operand) -> None:
+        w = self.w
+        self.first_column = w.let("multiply", strip, index(self.tiling.width))
+        self.number = w.let("subtract", strip, self.begin)
+        self.panel_start = w.let("multiply", self.number, index(self.chain * self.tiling.width))
 
     def _strip(
         self, start: Operand, stop: Operand, each: int, width: int, count: int | None
@@ -91,11 +111,10 @@ class PackedNest(ProductNest):
         self.work(start, stop, each)
 
     def _add_products(self, start: Operand, stop: Operand, each: int) -> None:
-        panel = self._pack(*self.bounds)
         for height, row in self._row_tiles(start, stop, each):
-            if self.asks and self.width == self.tiling.width:
-                self._ask_for_columns(self.w.let("subtract", row, start), each)
-            self._tile(height, row, start, self.bounds, panel, self.totals)
+            if self.copied is None and len(self.tiling.rows) == 1:
+                self._ask_for_rows(height, row)
+            self._tile(height, row, start, self.bounds, self.panel, self.totals)
 
     def _finish_rows(self, start: Operand, stop: Operand, each: int) -> None:
         self._epilogue_of_rows(start, stop, self.totals)
@@ -103,28 +122,75 @@ class PackedNest(ProductNest):
     def _total(self, row: Operand) -> Operand:
         return self.w.let("add", self.place, super()._total(row))
 
+    # ----- packing -----
+
+    def _pack_strips(self) -> None:
+        """The part of the column operand that this item needs for a chain."""
+        w, t = self.w, self.tiling
+        self.panel = self.alloc("panel", self.several * self.chain * t.width, "stack")
+        if not self.asks:
+            with w.loop(self.begin, self.end, hint=self.hint("strip")) as strip:
+                self._at_strip(strip)
+                self.work = self._pack_strip
+                self._by_width(index(0), index(0), 0)
+            return
+        full = w.least_of(self.end, w.at(size_of(t.columns) // t.width))
+        self._take_width(t.width, t.width)
+        with self._inner(self.bounds):
+            with w.loop(self.begin, full, hint=self.hint("strip")) as strip:
+                self._at_strip(strip)
+                self._ask_for_columns()
+                self._pack_row()
+        with w.when(w.let("less", full, self.end)):
+            self._at_strip(full)
+            self.work = self._pack_strip
+            self._by_width(index(0), index(0), 0)
+
+    def _pack_strip(self, start: Operand, stop: Operand, each: int) -> None:
+        with self._inner(self.bounds):
+            self._pack_row()
+
+    def _pack_row(self) -> None:
+        w = self.w
+        at = self._panel_row()
+        self._blank(self.panel, at)
+        with self._columns() as n:
+            w.store(self.panel, w.let("add", at, n), self._column_element(n))
+
+    def _panel_row(self) -> Operand:
+        return self.w.let("add", self.panel_start, super()._panel_row())
+
+    def _ask_for_columns(self) -> None:
+        """Asks for the last element of the strip, some rows further down."""
+        w, t = self.w, self.tiling
+        access = plain(self.c.elements[1 - t.row_operand])
+        assert access is not None
+        column = w.let("add", self.first_column, index(t.width - 1))
+        at = decoded(w, column, [x.extent for x in t.columns])
+        k = w.let("add", w.at(self._letter.at), index(AHEAD))
+        with self.bound([self._letter, *t.columns], [k, *at]):
+            w.prefetch(w.buffer(access.value), w.at(linear(access.value.shape, access.at)))
+
+    # ----- what is read -----
+
     @property
     def _letter(self) -> Letter:
         """The inner index."""
         assert self.cut is not None
         return self.cut
 
-    # ----- what is read -----
-
-    def _ask_for_columns(self, row: Operand, each: int) -> None:
-        """Asks for a piece of the next strip, which is packed when this one has met all rows."""
-        w, t, (first, last) = self.w, self.tiling, self.bounds
-        access = plain(self.c.elements[1 - t.row_operand])
+    def _ask_for_rows(self, height: int, row: Operand) -> None:
+        """Asks for where the next tile begins: processors read ahead along a row, not down."""
+        w, t = self.w, self.tiling
+        access = plain(self.c.elements[t.row_operand])
         assert access is not None
-        piece = -(-self.chain // max(1, each // self.height))
-        tile = w.let("quotient", row, index(self.height))
-        begin = w.let("add", first, w.let("multiply", tile, index(piece)))
-        column = w.let("add", self.first_column, index(2 * t.width - 1))
-        at = decoded(w, column, [x.extent for x in t.columns])
-        place = linear(access.value.shape, access.at)
-        with w.when(w.let("less", begin, last)):
-            with w.loop(index(0), index(piece), hint=self.hint(TILE)) as k:
-                with self.bound([self._letter, *t.columns], [w.let("add", begin, k), *at]):
+        (rows,), line = t.rows, LINE // self.c.dtype.itemsize
+        following = w.let("add", row, index(height))
+        with self.tiled(height) as m:
+            with w.loop(index(0), index(LINES * line), line, self.hint(TILE)) as ahead:
+                k, at = w.let("add", self.bounds[0], ahead), w.let("add", following, m)
+                with self.bound([self._letter, rows], [k, at]):
+                    place = linear(access.value.shape, access.at)
                     w.prefetch(w.buffer(access.value), w.at(place))
 
     def _copy_rows(self, start: Operand, stop: Operand, each: int) -> None:

@@ -7,9 +7,10 @@ An item of the grid is a strip of columns for a block of rows:
         for each tile of rows: accumulators = 0; inner loop of fused multiply-adds; add to totals
     for each row: the epilogue on totals, and stores
 
-With one chain and a short epilogue there are no totals: the epilogue follows the inner loop. A long
-one is written out once, not for every row of every tile. `jit.forms.contraction` says how chains
-are cut; tiles do not change the order in which an element's products are summed.
+A short epilogue follows the inner loop of the last chain, while sums are in registers; with one
+chain there are no totals then. A long one is written out once, not for every row of every tile.
+`jit.forms.contraction` says how chains are cut; tiles do not change the order in which an element's
+products are summed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from jit.forms.tasks import ProductTask
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.nests import Naive
-from jit.loops.tiles import ROWS, Tiling, choose
+from jit.loops.tiles import ROWS, Tiling, choose, stores
 from jit.target import Target
 from jit.types import product
 
@@ -144,15 +145,20 @@ class ProductNest:
                 known = rest if isinstance(columns, int) else None
                 self._strip(start, stop, each, narrow, known)
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether the epilogue works on sums in registers: it is short, and stores vectors."""
+        t, cost = self.tiling, sum(task.cost for task in self.group.tasks[1:])
+        return cost <= SHORT and (self.cut is None or stores(self.c, t.rows, t.columns) == 0)
+
     def _strip(
         self, start: Operand, stop: Operand, each: int, width: int, count: int | None
     ) -> None:
         """One strip of columns: `count` of them, in tiles of `width`; None: fewer than that."""
         self._take_width(width, count)
         w, several = self.w, self.cut is not None
-        apart = several or sum(task.cost for task in self.group.tasks[1:]) > SHORT
         size = self._room(each) * width
-        totals = self.alloc("totals", size, "stack") if apart else None
+        totals = None if self.is_direct and not several else self.alloc("totals", size, "stack")
         if totals is not None and several:
             with w.loop(index(0), index(size), hint=self.hint("lane")) as k:
                 w.store(totals, k, w.number(-0.0, VType(totals.dtype)))
@@ -160,7 +166,7 @@ class ProductNest:
             panel = self._pack(first, last)
             for height, row in self._row_tiles(start, stop, each):
                 self._tile(height, row, start, (first, last), panel, totals)
-        if totals is not None:
+        if totals is not None and not self.is_direct:
             self._epilogue_of_rows(start, stop, totals)
 
     def _take_width(self, width: int, count: int | None) -> None:
@@ -183,11 +189,16 @@ class ProductNest:
         with self.every(self.before, "before"):
             with w.loop(index(0), w.at(self.cut.extent), self.chain, hint="chain") as first:
                 last = w.least_of(w.let("add", first, index(self.chain)), w.at(self.cut.extent))
+                self.is_last = w.let("less_equal", w.at(self.cut.extent), last)
+                for x in self.before:
+                    at_end = w.let("equal", w.at(x.at), w.at(x.extent - 1))
+                    self.is_last = w.let("logical_and", self.is_last, at_end)
                 yield first, last
 
     def _row_tiles(self, start: Operand, stop: Operand, each: int) -> Iterator[tuple[int, Operand]]:
         """Tiles of rows: full ones, then one of what is left. Each is written inside its loop."""
         w, height = self.w, self.height
+        self.stop_row = stop
         if self._is_even(each):
             whole = each // height * height
             left = each - whole
@@ -223,14 +234,26 @@ class ProductNest:
         with self._inner(chain, self._short_turns()):
             self._multiply(height, row, panel, acc)
         if totals is None:
-            self._epilogue(height, row, acc, index(0), is_tile=True)
-            return
+            return self._epilogue(height, row, acc, index(0), is_tile=True)
         offset = self._total(w.let("subtract", row, start))
-        with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
+        if self.cut is None or not self.is_direct:
+            return self._add(height, acc, totals, offset, totals)
+        with w.when(w.let("logical_not", self.is_last)):
+            self._add(height, acc, totals, offset, totals)
+        with w.when(self.is_last):
+            sums = self.alloc("sums", acc.size or 0, "register")
+            self._add(height, acc, totals, offset, sums)
+            self._epilogue(height, row, sums, index(0), is_tile=True)
+        return None
+
+    def _add(self, height: int, acc: Buffer, totals: Buffer, offset: Operand, to: Buffer) -> None:
+        """A tile's sums of this chain and its totals, written to totals or to registers."""
+        w = self.w
+        with w.loop(index(0), index(height * self.width), hint=self.hint("lane")) as k:
             at, made = w.let("add", offset, k), w.load(acc, k)
             if self.cut is not None:
                 made = w.let("add", w.load(totals, at), made)
-            w.store(totals, at, made)
+            w.store(to, at if to is totals else k, made)
 
     def _multiply(self, height: int, row: Operand, panel: Buffer | None, acc: Buffer) -> None:
         """Adds the products of one inner index."""
@@ -415,11 +438,6 @@ class ProductNest:
             w.store(w.buffer(value, "out"), w.at(linear(value.shape, at)), operand)
 
     # ----- small things -----
-
-    @property
-    def stop_row(self) -> Operand:
-        """Behind the last row."""
-        return self.w.at(self.rows)
 
     def alloc(self, name: str, size: int, scope: str) -> Buffer:
         """A buffer of the dtype in which sums run."""
