@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jit.loops.direct import is_direct
 from jit.loops.ir import LANE, TILE, TURN, For, Kernel, Let, Lit, Load, Store, walk
+from jit.loops.parted import parted
 from jit.loops.schedule import written_out
 from jit.loops.schedule_turn import turn
 from jit.loops.schedule_vectorize import vectorize_each
@@ -23,11 +24,18 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
     if blocks := loops(kernel, TURN):
         kernel = turn(kernel, *[s.var.hint for s in blocks])
     most = target.lanes(itemsize(kernel))
+    kernel = parted(kernel, may_be_parted, 2 * most)
     lanes = {s.var.hint: wide(s, most) for s in loops(kernel, LANE)}
     kernel = vectorize_each(kernel, lanes)
     short = [s for s in loops(kernel, LANE) if touches_registers(s) or is_short(s)]
     short = [s for s in short if trips(s) is not None]
     return hoist(written_out(kernel, *{s.var.hint for s in (*short, *loops(kernel, TILE))}))
+
+
+def may_be_parted(loop: For) -> bool:
+    """Whether a loop's lanes go from memory to memory; registers want all of them at once."""
+    buffers = [s.buffer for s in walk(loop.body) if isinstance(s, Load | Store)]
+    return loop.var.hint.startswith(LANE) and all(b.scope != "register" for b in buffers)
 
 
 def wide(loop: For, most: int) -> int:

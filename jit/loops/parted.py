@@ -1,0 +1,113 @@
+"""`parted`: a loop becomes several where conditions on its variable change: no turn asks any more.
+
+    for i in 0 .. 58 step 1 {               store Y[0] = 0
+      inside = less(i - 1, 56) ..           for i in 1 .. 57 step 1 {
+      x = load X[i - 1] where inside   ->     x = load X[i - 1]
+      store Y[i] = where(inside, x, 0)        store Y[i] = x
+    }                                       }
+                                            store Y[57] = 0
+
+Padded images are such loops. A turn that asks takes several times as long as one that copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from jit.loops.ir import INDEX, TRUTH, For, Kernel, Let, Lit, Operand, Var, index, walk
+from jit.loops.rewrite import Rewrite
+from jit.loops.simplify import without_dead
+
+MOST = 3  # parts: what lies before, inside and behind
+MIRRORED = {
+    "less": "greater",
+    "less_equal": "greater_equal",
+    "greater": "less",
+    "greater_equal": "less_equal",
+}
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A condition on a loop's variable.
+
+    Attributes:
+        at: The first turn in which it is not what it was before.
+        before: What it was.
+    """
+
+    at: int
+    before: bool
+
+
+def parted(kernel: Kernel, chosen: Callable[[For], bool], least: int) -> Kernel:
+    """`kernel` with loops in parts.
+
+    Args:
+        kernel: Simplified.
+        chosen: Which loops may be.
+        least: Turns of the longest part of a loop: otherwise nothing is gained.
+    """
+    rewrite = _Part(kernel, chosen, least)
+    rewrite.copy(kernel.body)
+    if not rewrite.changed:
+        return kernel
+    return replace(kernel, body=without_dead(tuple(rewrite.body)))
+
+
+class _Part(Rewrite):
+    def __init__(self, kernel: Kernel, chosen: Callable[[For], bool], least: int) -> None:
+        super().__init__(kernel)
+        self.chosen, self.least = chosen, least
+        self.changed = False
+        self.known: dict[Var, bool] = {}  # conditions, in the part that is written
+
+    def loop(self, s: For) -> None:
+        if not (self.chosen(s) and isinstance(s.start, Lit) and isinstance(s.stop, Lit)):
+            return super().loop(s)
+        start, stop, found = int(s.start.value), int(s.stop.value), flips(s)
+        ends = sorted({x.at for x in found.values() if start < x.at < stop} | {start, stop})
+        parts = list(pairwise(ends))
+        longest = max((last - first for first, last in parts), default=0)
+        if s.step != 1 or not 1 < len(parts) <= MOST or longest < self.least:
+            return super().loop(s)
+        self.changed = True
+        for number, (first, last) in enumerate(parts):
+            self.known = {var: x.before == (first < x.at) for var, x in found.items()}
+            self._part(s, f"{s.var.hint}_{number}", index(first), index(last))
+        self.known = {}
+        return None
+
+    def _part(self, s: For, hint: str, first: Lit, last: Lit) -> None:
+        var = self.env[s.var] = Var(INDEX, hint)
+        if body := self.block(s.body):
+            self.body.append(For(var, first, last, 1, body))
+
+    def let(self, s: Let) -> None:
+        if s.var in self.known:
+            self.env[s.var] = Lit(self.known[s.var], TRUTH)
+        else:
+            super().let(s)
+
+
+def flips(loop: For) -> Mapping[Var, Flip]:
+    """The conditions in a loop that compare its variable, moved by a number, with a number."""
+    moved: dict[Operand, int] = {loop.var: 0}
+    found: dict[Var, Flip] = {}
+    for s in walk(loop.body):
+        if not isinstance(s, Let) or len(s.args) != 2 or s.var.type.lanes != 1:
+            continue
+        (x, y), op = s.args, s.op
+        if isinstance(x, Lit) and op in ("add", *MIRRORED):
+            x, y, op = y, x, MIRRORED.get(op, op)
+        if x not in moved or not isinstance(y, Lit):
+            continue
+        number = int(y.value)
+        if op in ("add", "subtract"):
+            moved[s.var] = moved[x] + (number if op == "add" else -number)
+        elif op in MIRRORED:
+            strict = op in ("less_equal", "greater")
+            found[s.var] = Flip(number - moved[x] + strict, before=op.startswith("less"))
+    return found

@@ -1,0 +1,59 @@
+"""Loops in parts: results stay equal, no part asks, and loops without conditions are left alone."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jit.loops.ir import INDEX, For, Kernel, Let, Lit, VType, index, walk
+from jit.loops.parted import MIRRORED, parted
+from jit.loops.simplify import simplify
+from jit.loops.writer import Writer
+from jit.types import float32
+from tests.jit.loops import kernels
+from tests.jit.loops.kernels import both, floats, kernel_of, nothing, same_bits
+
+TURNS = 40
+COMPARISONS = st.tuples(
+    st.sampled_from([*MIRRORED, "equal"]),
+    st.sampled_from(["add", "subtract"]),
+    st.integers(-5, 5),
+    st.integers(-5, TURNS + 5),
+    st.booleans(),
+)
+
+
+def conditional(comparisons: list[tuple[str, str, int, int, bool]]) -> Kernel:
+    """Y[i] = X[i] + 1 where all of the comparisons hold, and 7 elsewhere."""
+    w, x, y = Writer(), kernels.given("X"), both("Y")
+    with w.loop(index(0), index(TURNS), hint="i") as i:
+        holds = w.let("less", i, index(TURNS))
+        for op, move, by, number, mirrored in comparisons:
+            place, other = w.let(move, i, Lit(by, INDEX)), Lit(number, INDEX)
+            args = (other, place) if mirrored else (place, other)
+            holds = w.let("logical_and", holds, w.let(op, *args))
+        seven = w.number(7, VType(float32))
+        found = w.let("add", w.load(x, i, 1, holds), w.number(1, VType(float32)))
+        w.store(y, i, w.let("where", holds, found, seven))
+    return kernel_of(w, [x, y], [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(COMPARISONS, max_size=3))
+def test_loops_in_parts_compute_the_same(comparisons):
+    kernel = simplify(conditional(comparisons))
+    same_bits(kernel, parted(kernel, lambda _: True, 1), [floats(TURNS), nothing(TURNS)])
+
+
+def test_a_padded_row_is_a_row_between_two_numbers():
+    kernel = simplify(
+        conditional([("greater_equal", "add", -2, 0, False), ("less", "add", -2, 34, False)])
+    )
+    after = parted(kernel, lambda _: True, 16)
+    parts = [s for s in after.body if isinstance(s, For)]
+    assert [(s.start, s.stop) for s in parts] == [
+        (index(0), index(2)), (index(2), index(36)), (index(36), index(TURNS))
+    ]  # fmt: skip
+    assert not any(isinstance(s, Let) and s.op in MIRRORED for s in walk(after.body))
+    assert parted(kernel, lambda _: True, 35) is kernel
+    assert parted(kernel, lambda _: False, 1) is kernel
