@@ -33,7 +33,7 @@ AHEAD = 4  # inner indices that packing asks for before it copies
 LINES, LINE = 3, 64  # of a cache, asked for in each row of the next tile; bytes of one
 ITEMS = 4  # so many at least, for threads to share, as long as that leaves some strips
 FEWEST_STRIPS = 4  # of an item
-PADDING = 16  # elements between copied rows: rows of a power of two share a few sets of a cache
+PADDING = 16  # elements between copied tiles: those of a power of two share few sets of a cache
 WIDEST = 4  # bytes of an element: an item has up to 0.6 MB on the stack
 LEAST = 1 << 16  # elements of the row operand from which on it is worth it
 
@@ -108,6 +108,8 @@ class PackedNest(ProductNest):
         self, start: Operand, stop: Operand, each: int, width: int, count: int | None
     ) -> None:
         self._take_width(width, count)
+        if rows_lie_along(self):
+            self.height = self.tiling.height  # of the tiles that rows are copied in
         self.work(start, stop, each)
 
     def _add_products(self, start: Operand, stop: Operand, each: int) -> None:
@@ -194,25 +196,49 @@ class PackedNest(ProductNest):
                     w.prefetch(w.buffer(access.value), w.at(place))
 
     def _copy_rows(self, start: Operand, stop: Operand, each: int) -> None:
-        """The block's part of a row operand of which a tile would use a piece of every line."""
-        w, (first, last) = self.w, self.bounds
-        self.start, self.stride = start, each + PADDING
-        self.last_row = w.let("subtract", stop, index(1))
-        self.copied = self.alloc("rows", self.chain * self.stride, "stack")
+        """The block's part of a row operand of which a tile would use a piece of every line.
+
+        Tile by tile, and one inner index after the other, as the inner loop reads it. Vectors that
+        are wider than a tile overlap: what they hold too much of is written again.
+        """
+        w, (first, last), height = self.w, self.bounds, self.tiling.height
+        wide = -(-height // self.tiling.lanes) * self.tiling.lanes
+        self.start, self.stride = start, self.chain * height + PADDING
+        self.copied = self.alloc("rows", -(-each // height) * self.stride, "stack")
+        count = w.let("subtract", stop, start)
+        whole = w.let("quotient", w.let("add", count, index(height - wide)), index(height))
+        tiles = w.let("quotient", w.let("add", count, index(height - 1)), index(height))
         with w.loop(index(0), w.let("subtract", last, first), hint=self.hint("k")) as k:
-            line = w.let("multiply", k, index(self.stride))
-            with w.loop(index(0), w.let("subtract", stop, start), hint=self.hint("lane")) as row:
-                with self.bound([self._letter], [w.let("add", first, k)]):
-                    element = self._row_element(w.let("add", start, row))
-                w.store(self.copied, w.let("add", line, row), element)
+            with self.bound([self._letter], [w.let("add", first, k)]):
+                with w.loop(index(0), whole, hint=self.hint("rows")) as tile:
+                    with w.loop(index(0), index(wide), hint=self.hint("lane")) as m:
+                        self._copy_row(tile, k, m, w.let("add", self._first(tile), m))
+                with w.loop(whole, tiles, hint=self.hint("rows")) as tile, self.tiled(height) as m:
+                    row = w.least_of(w.let("add", self._first(tile), m), w.at(self.rows - 1))
+                    self._copy_row(tile, k, m, row)
+
+    def _first(self, tile: Operand) -> Operand:
+        """The first row of a tile of the block."""
+        return self.w.let(
+            "add", self.start, self.w.let("multiply", tile, index(self.tiling.height))
+        )
+
+    def _copy_row(self, tile: Operand, k: Operand, m: Operand, row: Operand) -> None:
+        assert self.copied is not None
+        self.w.store(self.copied, self._copied_at(tile, k, m), self._row_element(row))
+
+    def _copied_at(self, tile: Operand, k: Operand, m: Operand) -> Operand:
+        """Where the copy of row number `m` of a tile lies."""
+        w = self.w
+        line = w.let("multiply", k, index(self.tiling.height))
+        return w.let("add", w.let("add", w.let("multiply", tile, index(self.stride)), line), m)
 
     def _row_value(self, row: Operand, m: Operand) -> Operand:
         if self.copied is None:
             return super()._row_value(row, m)
         w = self.w
-        position = w.let("subtract", self._row_position(row, m, self.last_row), self.start)
-        line = w.let("multiply", self.turn, index(self.stride))
-        return w.load(self.copied, w.let("add", line, position))
+        tile = w.let("quotient", w.let("subtract", row, self.start), index(self.tiling.height))
+        return w.load(self.copied, self._copied_at(tile, self.turn, m))
 
 
 def rows_lie_along(nest: ProductNest) -> bool:
