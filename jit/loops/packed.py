@@ -14,7 +14,6 @@ Each sum is the chain of fused multiply-adds of any other tile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from jit.dims import Extent
@@ -70,9 +69,7 @@ class PackedNest(ProductNest):
         self._clear_totals(each)
         with self._chains() as self.bounds:
             self._pack_strips()
-            self._every_strip(rows, self._add_products)
-        if not self.is_direct:
-            self._every_strip(rows, self._finish_rows)
+            self._every_strip(rows)
 
     def _clear_totals(self, each: int) -> None:
         w, t = self.w, self.tiling
@@ -83,14 +80,14 @@ class PackedNest(ProductNest):
         with w.loop(index(0), index(size), hint=self.hint("lane")) as k:
             w.store(self.totals, k, w.number(-0.0, VType(self.totals.dtype)))
 
-    def _every_strip(self, rows: Rows, work: Callable[..., None]) -> None:
-        """Work on every strip for every block of rows."""
-        w, (begin, stop, _), self.work = self.w, rows, work
+    def _every_strip(self, rows: Rows) -> None:
+        """Adds the products of every strip and every block of rows."""
+        w, (begin, stop, _), self.work = self.w, rows, self._add_products
         with w.loop(begin, stop, self.block, hint=self.hint("block")) as start:
             last = w.least_of(w.let("add", start, index(self.block)), stop)
             number = w.let("quotient", w.let("subtract", start, begin), index(self.block))
             before = w.let("multiply", number, index(self.several))
-            if work == self._add_products and rows_lie_along(self):
+            if rows_lie_along(self):
                 self._copy_rows(start, last, self.block)
             with w.loop(self.begin, self.end, hint=self.hint("strip")) as strip:
                 self._at_strip(strip)
@@ -114,12 +111,9 @@ class PackedNest(ProductNest):
 
     def _add_products(self, start: Operand, stop: Operand, each: int) -> None:
         for height, row in self._row_tiles(start, stop, each):
-            if self.copied is None and len(self.tiling.rows) == 1:
+            if self._is_whole and self.copied is None and len(self.tiling.rows) == 1:
                 self._ask_for_rows(height, row)
             self._tile(height, row, start, self.bounds, self.panel, self.totals)
-
-    def _finish_rows(self, start: Operand, stop: Operand, each: int) -> None:
-        self._epilogue_of_rows(start, stop, self.totals)
 
     def _total(self, row: Operand) -> Operand:
         return self.w.let("add", self.place, super()._total(row))
@@ -143,12 +137,13 @@ class PackedNest(ProductNest):
                 self._at_strip(strip)
                 self._ask_for_columns()
                 self._pack_row()
-        with w.when(w.let("less", full, self.end)):
-            self._at_strip(full)
-            self.work = self._pack_strip
-            self._by_width(index(0), index(0), 0)
+        if narrow := self._narrow():
+            with w.when(w.let("less", full, self.end)):
+                self._at_strip(full)
+                self._take_width(*narrow)
+                self._pack_strip()
 
-    def _pack_strip(self, start: Operand, stop: Operand, each: int) -> None:
+    def _pack_strip(self, *_: object) -> None:
         with self._inner(self.bounds):
             self._pack_row()
 
@@ -180,6 +175,11 @@ class PackedNest(ProductNest):
         """The inner index."""
         assert self.cut is not None
         return self.cut
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether most tiles are like this one."""
+        return self.width == self.tiling.width and not self.rows_masked
 
     def _ask_for_rows(self, height: int, row: Operand) -> None:
         """Asks for where the next tile begins: processors read ahead along a row, not down."""

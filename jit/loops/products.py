@@ -4,11 +4,12 @@ An item of the grid is a strip of columns for a block of rows:
 
     for each chain of inner indices:
         pack the strip's part of the column operand, unless it can be read in place
-        for each tile of rows: accumulators = 0; inner loop of fused multiply-adds; add to totals
-    for each row: the epilogue on totals, and stores
+        for each tile of rows:
+            accumulators = 0; inner loop of fused multiply-adds; add to totals
+            after the last chain: the epilogue on totals, and stores
 
-A short epilogue follows the inner loop of the last chain, while sums are in registers; with one
-chain there are no totals then. A long one is written out once, not for every row of every tile.
+The epilogue follows the inner loop of the last chain, row by row, while the tile's totals are in
+the first cache. With one chain and a short epilogue there are no totals: it works on registers.
 `jit.forms.contraction` says how chains are cut; tiles do not change the order in which an element's
 products are summed.
 """
@@ -28,7 +29,7 @@ from jit.forms.tasks import ProductTask
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.nests import Naive
-from jit.loops.tiles import ROWS, Tiling, choose, stores
+from jit.loops.tiles import ROWS, Tiling, choose
 from jit.target import Target
 from jit.types import product
 
@@ -137,19 +138,17 @@ class ProductNest:
         if not (isinstance(columns, int) and columns < width):
             with w.when(w.let("less_equal", end, w.at(columns))):
                 self._strip(start, stop, each, width, width)
-        rest = columns % width if isinstance(columns, int) else width
-        if rest:
-            lanes = self.tiling.lanes
-            narrow = -(-rest // lanes) * lanes if isinstance(rest, int) else width
+        if narrow := self._narrow():
             with w.when(w.let("greater", end, w.at(columns))):
-                known = rest if isinstance(columns, int) else None
-                self._strip(start, stop, each, narrow, known)
+                self._strip(start, stop, each, *narrow)
 
-    @property
-    def is_direct(self) -> bool:
-        """Whether the epilogue works on sums in registers: it is short, and stores vectors."""
-        t, cost = self.tiling, sum(task.cost for task in self.group.tasks[1:])
-        return cost <= SHORT and (self.cut is None or stores(self.c, t.rows, t.columns) == 0)
+    def _narrow(self) -> tuple[int, int | None] | None:
+        """The width of the last strip, and how many columns it has, if it may be narrower."""
+        columns, width, lanes = size_of(self.tiling.columns), self.tiling.width, self.tiling.lanes
+        if not isinstance(columns, int):
+            return width, None
+        rest = columns % width
+        return (-(-rest // lanes) * lanes, rest) if rest else None
 
     def _strip(
         self, start: Operand, stop: Operand, each: int, width: int, count: int | None
@@ -157,8 +156,9 @@ class ProductNest:
         """One strip of columns: `count` of them, in tiles of `width`; None: fewer than that."""
         self._take_width(width, count)
         w, several = self.w, self.cut is not None
+        apart = several or sum(task.cost for task in self.group.tasks[1:]) > SHORT
         size = self._room(each) * width
-        totals = None if self.is_direct and not several else self.alloc("totals", size, "stack")
+        totals = self.alloc("totals", size, "stack") if apart else None
         if totals is not None and several:
             with w.loop(index(0), index(size), hint=self.hint("lane")) as k:
                 w.store(totals, k, w.number(-0.0, VType(totals.dtype)))
@@ -166,18 +166,11 @@ class ProductNest:
             panel = self._pack(first, last)
             for height, row in self._row_tiles(start, stop, each):
                 self._tile(height, row, start, (first, last), panel, totals)
-        if totals is not None and not self.is_direct:
-            self._epilogue_of_rows(start, stop, totals)
 
     def _take_width(self, width: int, count: int | None) -> None:
         t = self.tiling
         self.width, self.count = width, count
         self.height = t.height if width == t.width else t.narrow_height
-
-    def _epilogue_of_rows(self, start: Operand, stop: Operand, totals: Buffer) -> None:
-        self.rows_masked = False
-        with self.w.loop(start, stop, hint=self.hint("rows")) as row:
-            self._epilogue(1, row, totals, self.w.let("subtract", row, start))
 
     @contextmanager
     def _chains(self) -> Iterator[tuple[Operand, Operand]]:
@@ -236,24 +229,26 @@ class ProductNest:
         if totals is None:
             return self._epilogue(height, row, acc, index(0), is_tile=True)
         offset = self._total(w.let("subtract", row, start))
-        if self.cut is None or not self.is_direct:
-            return self._add(height, acc, totals, offset, totals)
-        with w.when(w.let("logical_not", self.is_last)):
-            self._add(height, acc, totals, offset, totals)
-        with w.when(self.is_last):
-            sums = self.alloc("sums", acc.size or 0, "register")
-            self._add(height, acc, totals, offset, sums)
-            self._epilogue(height, row, sums, index(0), is_tile=True)
-        return None
-
-    def _add(self, height: int, acc: Buffer, totals: Buffer, offset: Operand, to: Buffer) -> None:
-        """A tile's sums of this chain and its totals, written to totals or to registers."""
-        w = self.w
-        with w.loop(index(0), index(height * self.width), hint=self.hint("lane")) as k:
+        with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
             at, made = w.let("add", offset, k), w.load(acc, k)
             if self.cut is not None:
                 made = w.let("add", w.load(totals, at), made)
-            w.store(to, at if to is totals else k, made)
+            w.store(totals, at, made)
+        with ExitStack() as stack:
+            if self.cut is not None:
+                stack.enter_context(w.when(self.is_last))
+            self._epilogue_of_rows(row, height, totals, start)
+        return None
+
+    def _epilogue_of_rows(self, row: Operand, height: int, totals: Buffer, start: Operand) -> None:
+        """The epilogue of a tile, from totals: one row after the other."""
+        w = self.w
+        behind = w.let("add", row, index(height))
+        if self.rows_masked:
+            behind = w.least_of(behind, self.stop_row)
+        self.rows_masked = False
+        with w.loop(row, behind, hint=self.hint("rows")) as at:
+            self._epilogue(1, at, totals, w.let("subtract", at, start))
 
     def _multiply(self, height: int, row: Operand, panel: Buffer | None, acc: Buffer) -> None:
         """Adds the products of one inner index."""
