@@ -7,9 +7,10 @@ whose body native code cannot run by itself is replaced by what is in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from jit.ir.builtin import constant
 from jit.ir.call import Body, call
@@ -52,11 +53,21 @@ class Loops(GraphPass):
         return new
 
     def _callable(self, body: Graph) -> Graph | None:
-        """What is called instead of a body; None where it has to be opened."""
+        """What is called instead of a body, for all who call it; None: it has to be opened."""
+        if not isinstance(body, Body):
+            return self._made_callable(body)
+        known = _callables.setdefault(body, {})
+        key = tuple([id(option) for each in self.passes for option in vars(each).values()])
+        if key not in known:
+            known[key] = self._made_callable(body), self  # whose options the key tells by where
+        return known[key][0]
+
+    def _made_callable(self, body: Graph) -> Graph | None:
         body = opened(body, lambda inner: None)
         for each in self.passes:
             body = each.run(body)
-        for made in (body, with_copies(body)):
+        views = {x for x in body.outputs if x.node is None or not self.costs(x.node)}
+        for made in (body, with_copies(body, views), with_copies(body, body.outputs)):
             if self.fits(made):
                 return Body.of(made)
         return None
@@ -142,10 +153,16 @@ def _open(
     new_of.update(zip(node.outputs, results, strict=True))
 
 
-def with_copies(body: Graph) -> Graph:
-    """A graph each output of which is copied to memory of its own."""
+# What is called instead of bodies, by the options of the passes that they went through.
+_callables: WeakKeyDictionary[Body, dict[Any, tuple[Graph | None, Loops]]] = WeakKeyDictionary()
+
+
+def with_copies(body: Graph, values: Collection[Value]) -> Graph:
+    """A graph some outputs of which are copied to memory of their own."""
     new, new_of = body.copy()
-    new.outputs = [new.add(copied, (new_of[value],), {})[0] for value in body.outputs]
+    new.outputs = [
+        new.add(copied, (new_of[x],), {})[0] if x in values else new_of[x] for x in body.outputs
+    ]
     return new
 
 
