@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -36,6 +36,7 @@ class Function(Decorated):
 
     Attributes:
         python: The undecorated function.
+        often: The kinds of its calls that were met often in a recording of another function.
         exact: What has its ways checked, if it is decorated so.
     """
 
@@ -46,6 +47,7 @@ class Function(Decorated):
         self._names = names_by_place(python)
         self.calls = 0
         self.from_graph = self.audited = 0
+        self.often = set[Hashable]()
         self.exact = audit.Exact() if options["exact"] else None
         self._unusual = (
             options["mode"] != "compiled" or options["audit"] > 0.0 or self.exact is not None
@@ -67,6 +69,9 @@ class Function(Decorated):
             if self.options["input_signature"] is not None:
                 with using(trace=None):  # arrays that are looked at here are no inputs
                     self._check_signature(take_apart(args, kwargs))
+            nested = getattr(context.trace, "nested", None)
+            if nested is not None:
+                return nested.call(self, args, kwargs)
             return self.python(*args, **kwargs)  # inside of another recording
         self.calls += 1
         if kwargs:

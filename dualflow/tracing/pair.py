@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from dualflow.tracing.trace import Trace
 from jit.dims import Guess, allowing_guesses, free_symbols, recording_guesses, solve
 from jit.errors import TraceError
 from jit.ir import builtin
+from jit.ir.call import Body
 from jit.ir.graph import Graph, Node, Value
 from jit.types import TensorType, kind
 
@@ -191,11 +193,28 @@ def without_sums(graph: Graph, absent: set[Value]) -> Graph:
             new_of.update({value: nothing(made, value) for value in absent & {*node.inputs}})
         if node.op.repeats or absent.isdisjoint(node.inputs):
             made.append_copy(node, new_of)
+        elif node.op.calls:
+            given = [new_of[value] for value in node.inputs if value not in absent]
+            places = frozenset([k for k, value in enumerate(node.inputs) if value in absent])
+            body, types = body_without(node.attrs["body"], places), [x.type for x in node.outputs]
+            results = made.add(node.op, given, {"body": body}, tuple(types), node.source)
+            new_of.update(zip(node.outputs, results, strict=True))
         else:
             (added,) = [value for value in node.inputs if value not in absent]
             new_of[node.outputs[0]] = new_of[added]
     made.outputs = [new_of[value] for value in graph.outputs]
     return made
+
+
+def body_without(body: Body, places: frozenset[int]) -> Body:
+    """The same of what a node calls: for the inputs in these places nothing has arrived."""
+    known = _without.setdefault(body, {})
+    if places not in known:
+        known[places] = Body.of(without_sums(body, {body.inputs[k] for k in places}))
+    return known[places]
+
+
+_without: WeakKeyDictionary[Body, dict[frozenset[int], Body]] = WeakKeyDictionary()
 
 
 def nothing(graph: Graph, like: Value) -> Value:

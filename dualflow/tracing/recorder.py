@@ -13,6 +13,7 @@ from dualflow.core.context import using
 from dualflow.core.number import value_of
 from dualflow.tracing import breakpoints, outlets
 from dualflow.tracing.arrivals import Arrivals
+from dualflow.tracing.control.nested import Nested
 from dualflow.tracing.decorated import named
 from dualflow.tracing.entries import Entry
 from dualflow.tracing.history import is_tracked
@@ -54,6 +55,7 @@ class Recording:
     ) -> None:
         self.trace = trace = Trace(name, volatile)
         trace.postpone()
+        trace.nested = Nested(trace)
         self._python = python
         self._entry = entry
         self._call = call

@@ -70,7 +70,8 @@ class Kind:
         self.types = types
         self.attrs = attrs
         self.results = tuple(map(interned, op.infer_all(tuple(types), attrs)))
-        self.trial = trial_of(op, types, attrs) if registry.get(op.name) is op else None
+        known = op.calls or registry.get(op.name) is op
+        self.trial = trial_of(op, types, attrs) if known else None
 
     @property
     def waits(self) -> bool:

@@ -71,6 +71,8 @@ class Trace(Postponing):
         crossings: Notes where ways may join; None where they shall not.
         extents: By name of an extent that varies the argument and the axis where it is found.
         existed: Tells whether something was there before the call.
+        varies: Whether extents do.
+        nested: Serves calls of decorated functions; None where Python runs them.
         noted: What ops are given, by its value in the graph, where somebody wants to know.
     """
 
@@ -99,7 +101,8 @@ class Trace(Postponing):
         self.crossings: Crossings | None = None
         self.extents: dict[str, tuple[Tensor, int]] = {}
         self.existed = self._reach.existed
-        self._varies = False
+        self.varies = False
+        self.nested: Any = None
         self.noted: list[tuple[Value, Tensor]] | None = None
         self._records: list[Any] = []
         self.variables = told = Variables(self)  # what they tell this thread goes straight there
@@ -126,15 +129,15 @@ class Trace(Postponing):
             self._note(args, inputs, dtype)
         attrs, elsewhere = {name: settled(attr) for name, attr in attrs.items()}, None
         if any(isinstance(x, Tensor) and x.is_symbolic for x in args) or any(
-            not self._varies and has_dim(attr) for attr in attrs.values()
+            not self.varies and has_dim(attr) for attr in attrs.values()
         ):
             types = op.infer_all(argument_types(args), attrs)
             outputs = [Tensor(None, Symbol(type_, self)) for type_ in types]
         else:
-            types = varying_types(self, op, args, attrs) if self._varies else None
+            types = varying_types(self, op, args, attrs) if self.varies else None
             if types is None:
                 attrs = {name: at_hint(attr) for name, attr in attrs.items()}
-            late = None if self._varies else self.postponed(op, args, attrs)
+            late = None if self.varies else self.postponed(op, args, attrs)
             outputs = late or self._evaluate(op, args, attrs)
             elsewhere = self.saw(op, attrs, outputs)
             found = tuple(y.type for y in outputs)
@@ -168,7 +171,7 @@ class Trace(Postponing):
     def _evaluate(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> list[Tensor]:
         """Runs an op. If it raises because of values and Python goes on, that is no path."""
         arrays = [x.raw if isinstance(x, Tensor) else value_of(x) for x in args]
-        now = {name: at_hint(attr) for name, attr in attrs.items()} if self._varies else attrs
+        now = {name: at_hint(attr) for name, attr in attrs.items()} if self.varies else attrs
         try:
             return values(op, arrays, now)
         except Exception as error:
@@ -181,7 +184,7 @@ class Trace(Postponing):
 
     def fix_extents(self, why: str) -> None:
         """Extents do not vary any more: what is recorded is good for this call only."""
-        self.fixed, self._varies = self.fixed or why, False
+        self.fixed, self.varies = self.fixed or why, False
         for known in self._symbols:
             known.varies = False
 
@@ -200,7 +203,7 @@ class Trace(Postponing):
 
     def symbol(self, value: Value) -> Symbol:
         """What a tensor carries that stands for `value`."""
-        known = Symbol(value.type, self, value, varies=self._varies and has_dim(value.type.shape))
+        known = Symbol(value.type, self, value, varies=self.varies and has_dim(value.type.shape))
         self._symbols.append(known)
         return known
 
@@ -443,7 +446,7 @@ class Trace(Postponing):
             names: What people call the arguments.
         """
         aliases: dict[int, Tensor] = {}
-        self._varies = bool(varying)
+        self.varies = bool(varying)
         for k, x in enumerate(tensors):
             type_ = x.type
             for axis, name in enumerate(varying.get(k, ())):
@@ -483,7 +486,7 @@ class Trace(Postponing):
             known.varies = False
         for record in self._records:
             make_plain(record)
-        self.crossings = None  # which knows frames
+        self.crossings = self.nested = None  # which know frames, and tensors
         self.ledger.texts.clear()
         for kept in (self._records, self._captured, self._arrays, self.given):
             kept.clear()

@@ -98,6 +98,13 @@ class Variables:
         if not self.made(variable):
             self.grads.setdefault(variable, variable._grad)
 
+    def read_as(self, tensor: Tensor) -> Variable | None:
+        """The Variable from outside that was read as this tensor."""
+        for variable in (*self._inputs, *self.written):
+            if self._held.get(id(variable), (None, None))[1] is tensor:
+                return variable
+        return None
+
     # ----- in the graph -----
 
     def _input(self, variable: Variable) -> Value:

@@ -388,6 +388,11 @@ def around_frames(trace: Trace, state: State, read: Collection[int]) -> tuple[An
     Raises:
         Untold: Nobody can say what has changed.
     """
+    return *own_state(trace, state), *python_state(trace, state, read)
+
+
+def own_state(trace: Trace, state: State) -> tuple[Any, ...]:
+    """The Variables that were assigned, and the gradients that were replaced."""
     variables, owners = trace.variables, trace.variables.owners()
     written = tuple(
         (("grad", id(owners[id(v)])) if id(v) in owners else id(v), state.value(variables.held(v)))
@@ -395,9 +400,14 @@ def around_frames(trace: Trace, state: State, read: Collection[int]) -> tuple[An
     )
     replaced = [v for v, before in variables.grads.items() if v._grad is not before]
     grads = tuple((id(v), state_of_grad(trace, state, v)) for v in sorted(replaced, key=id))
+    return written, grads
+
+
+def python_state(trace: Trace, state: State, read: Collection[int]) -> tuple[Any, ...]:
+    """What Python keeps, as far as it is not as it was; the rest as for `around_frames`."""
     planted = tuple((key, same, state.part(now)) for key, same, now in trace.states.now())
     changes = tuple((key, state.part(now)) for key, now in trace.changes(read))
-    return written, grads, planted, changes
+    return planted, changes
 
 
 def state_of_grad(trace: Trace, state: State, variable: Variable) -> Hashable:
