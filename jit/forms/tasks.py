@@ -132,6 +132,21 @@ class WholeTask(Task):
 
 
 @dataclass(eq=False)
+class CallTask(WholeTask):
+    """A call of a body, which reads its operands as a whole.
+
+    Attributes:
+        owners: The values whose memory holds its operands.
+    """
+
+    owners: dict[FormValue, None] = field(kw_only=True)
+
+    def reads(self) -> KeysView[FormValue]:
+        """The values it reads."""
+        return self.owners.keys()
+
+
+@dataclass(eq=False)
 class ProductTask(WholeTask):
     """A contraction of two operands.
 
@@ -227,6 +242,9 @@ class TaskMaker:
         yield ProductTask(form, form.outputs, Domain.of(()), elements, contraction=contraction)
 
     def _whole(self, form: Form) -> WholeTask:
+        if isinstance(form, nodes.Call):
+            owners = dict.fromkeys(map(self.placement.base, form.inputs))
+            return CallTask(form, form.outputs, Domain.of(()), (), owners=owners)
         elements = [self.element(x, Domain.of(x.shape)) for x in form.inputs]
         return WholeTask(form, form.outputs, Domain.of(()), tuple(elements))
 

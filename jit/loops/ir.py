@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -256,6 +257,16 @@ class Kernel:
         from jit.loops.text import format_kernel  # the printer imports the classes above
 
         return format_kernel(self)
+
+    @cached_property
+    def read(self) -> tuple[int, ...]:
+        """The numbers of the buffers that are read."""
+        return tuple([k for k, buffer in enumerate(self.buffers) if buffer.access != "out"])
+
+    @cached_property
+    def written(self) -> tuple[int, ...]:
+        """The numbers of the buffers that are written."""
+        return tuple([k for k, buffer in enumerate(self.buffers) if buffer.access != "in"])
 
     def statements(self) -> Iterator[Statement]:
         """Every statement, outer ones before those inside of them."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from jit import __version__
 from jit.config import config
@@ -91,8 +91,14 @@ def toolchain() -> str:
 
 def content_key(kernel: Kernel, target: Target) -> str:
     """The sha256 of everything that the code of `kernel` depends on."""
-    parts = (format_kernel(kernel, named=False), target.key, toolchain())
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    known = _keys.setdefault(kernel, {})
+    if target.key not in known:
+        parts = (format_kernel(kernel, named=False), target.key, toolchain())
+        known[target.key] = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return known[target.key]
+
+
+_keys: WeakKeyDictionary[Kernel, dict[str, str]] = WeakKeyDictionary()
 
 
 def symbol_of(key: str) -> str:

@@ -211,8 +211,8 @@ class Program:
     def reads(self, step: Step) -> tuple[int, ...]:
         """The slots that a step reads."""
         if isinstance(step, Launch):
-            pairs = zip(step.kernel.buffers, step.buffers, strict=True)
-            return tuple([slot for buffer, slot in pairs if buffer.access != "out"])
+            buffers = step.buffers
+            return tuple([buffers[k] for k in step.kernel.read])
         if isinstance(step, Repeat):
             return step.reads
         return step.inputs if isinstance(step, HostStep) else (step.slot,)
@@ -220,8 +220,8 @@ class Program:
     def writes(self, step: Step) -> tuple[int, ...]:
         """The slots that a step writes."""
         if isinstance(step, Launch):
-            pairs = zip(step.kernel.buffers, step.buffers, strict=True)
-            return tuple([slot for buffer, slot in pairs if buffer.access != "in"])
+            buffers = step.buffers
+            return tuple([buffers[k] for k in step.kernel.written])
         if isinstance(step, Repeat):
             return step.writes
         return step.outputs if isinstance(step, HostStep) else ()
