@@ -177,12 +177,23 @@ def pull_into(
         record: Of the call.
         needed: For which of the arguments.
     """
-    body, args = record.attrs["body"], record.inputs
-    halves = _halves.get(body)
-    assert args is not None
+    halves = _halves.get(record.attrs["body"])
     if context.recording or halves is None:
         sums.update(pulled_by_ops(sums, cotangents, record, needed))
         return
+    with context.aside():
+        _pull_by_node(halves, sums, cotangents, record, needed)
+
+
+def _pull_by_node(
+    halves: Halves,
+    sums: Sums,
+    cotangents: Sequence[Tensor | None],
+    record: Record,
+    needed: Sequence[bool],
+) -> None:
+    """The same by one more call."""
+    args: Any = record.inputs
     tracked = halves.callee.tracked
     given = tuple([n for n, k in enumerate(tracked) if cotangents[k] is not None])
     made = record.attrs.get("made")

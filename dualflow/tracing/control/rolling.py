@@ -136,7 +136,7 @@ class Roll:
 
     def _is_of_trace(self, x: Tensor) -> bool:
         """Whether a tensor is not that of a batch, or of another graph."""
-        return x.raw is not None or x.symbol.owner is self._trace
+        return not x.is_symbolic or x.symbol.owner is self._trace
 
     def loop(
         self,
