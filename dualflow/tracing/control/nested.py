@@ -139,8 +139,7 @@ class Nested:
             tensors.append(x)
             value = x.symbol.value if self._trace.owns(x) else None
             same = numbers.setdefault(id(x) if value is None else value, len(numbers))
-            comes = None if value is not None and value.node is not None else self._by_id(x)
-            return x.type, x.record is not None and x.record.rooted, x.record is None, same, comes
+            return x.type, x.record is not None and x.record.rooted, x.record is None, same
         if type(x) is tuple:
             return tuple([self._part(item, tensors, numbers) for item in x])
         if type(x) in PLAIN:
@@ -223,12 +222,12 @@ class Nested:
         numbers = {value: k for k, value in reversed([*enumerate(map(trace.value_of, tensors))])}
         for x in outside:
             value = trace.value_of(x)
-            if value in numbers:
-                yield numbers[value]
-            elif (variable := trace.variables.read_as(x)) is not None:
-                yield variable
-            else:
-                yield None if trace.owns(x) else x
+            found: int | Tensor | None = trace.variables.read_as(x)
+            if found is None and not trace.owns(x):
+                found = x
+            if value in numbers:  # what it may have read of Python's state, too, is unknown
+                found = numbers[value] if found is None else None
+            yield found
 
 
 def template_of(x: Any, results: list[Tensor]) -> Any:
