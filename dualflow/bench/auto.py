@@ -55,8 +55,10 @@ def prepared(program: str, mode: str) -> tuple[Callable[..., Any], list[tuple[An
     workload = WORKLOADS[program]
     arguments = list(prepare(workload, workload.batch))
     options = {**workload.options, "mode": mode}
-    step = cast(Callable[..., Any], df.function(**options)(seeded(workload.make).step))
-    return step, arguments
+    training = seeded(workload.make)
+    if mode == "eager":
+        return cast(Callable[..., Any], df.function(training.step, **options)), arguments
+    return training.decorated(df.function, **options), arguments
 
 
 def tiny(x: df.Tensor) -> df.Tensor:

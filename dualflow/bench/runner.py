@@ -73,7 +73,7 @@ class Modes:
         self.workload = workload
         self.eager = seeded(workload.make)
         self.compiled = seeded(workload.make)
-        self.function = cast(Function, df.function(**workload.options)(self.compiled.step))
+        self.function = cast(Function, self.compiled.decorated(df.function, **workload.options))
         self.losses: dict[str, list[float]] = {"eager": [], "compiled": []}
         self.seconds: dict[str, list[float]] = {"eager": [], "compiled": []}
         self.recorded: list[bool] = []
@@ -228,7 +228,7 @@ def fresh(
     workload: Workload, arguments: tuple[Any, ...], decorate: Callable[..., Any]
 ) -> Callable[[], Any]:
     """A step on one batch, of a training of its own."""
-    step = decorate(seeded(workload.make).step)
+    step = seeded(workload.make).decorated(decorate)
     return lambda: step(*arguments)
 
 

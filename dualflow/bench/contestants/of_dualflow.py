@@ -216,9 +216,12 @@ def trees(data: dict[str, Any], mode: str) -> Step:
     optimizer = df.optim.SGD(params, lr=0.01)
     given = [(tree, df.asarray(x), df.asarray(label)) for tree, x, label in data["trees"]]
 
+    function: Any = df.function(strict=True) if mode == "compiled" else lambda python: python
+    cells = function(of_leaf), function(of_node)
+
     def of_tree(tree: Any, x: df.Tensor, label: df.Tensor) -> df.Tensor:
         with df.GradientTape() as tape:
-            h, _ = subtree(tree, x, params)
+            h, _ = subtree(tree, x, params, cells)
             loss = F.cross_entropy(h @ params[4] + params[5], label)
         optimizer.apply_gradients(zip(tape.gradient(loss, params), params))
         return loss
@@ -228,16 +231,33 @@ def trees(data: dict[str, Any], mode: str) -> Step:
     return lambda: sum(float(call(*each)) for each in given)
 
 
-def subtree(tree: Any, x: df.Tensor, p: Params) -> tuple[df.Tensor, df.Tensor]:
+def subtree(tree: Any, x: df.Tensor, p: Params, cells: Any) -> tuple[df.Tensor, df.Tensor]:
     """State and memory of a tree."""
+    leaf, node = cells
     if isinstance(tree, int):
-        i, o, u = df.split(x[tree] @ p[0] + p[1], 3, axis=1)
-        c = F.sigmoid(i) * df.tanh(u)
-    else:
-        (left, left_c), (right, right_c) = (subtree(part, x, p) for part in tree)
-        gates = df.concat([left, right], axis=1) @ p[2] + p[3]
-        i, f, g, o, u = df.split(gates, 5, axis=1)
-        c = F.sigmoid(i) * df.tanh(u) + F.sigmoid(f) * left_c + F.sigmoid(g) * right_c
+        return leaf(x[tree], p[0], p[1])
+    left, right = (subtree(part, x, p, cells) for part in tree)
+    return node(*left, *right, p[2], p[3])
+
+
+def of_leaf(x: df.Tensor, w: df.Variable, b: df.Variable) -> tuple[df.Tensor, df.Tensor]:
+    """The same of a leaf's vector."""
+    i, o, u = df.split(x @ w + b, 3, axis=1)
+    c = F.sigmoid(i) * df.tanh(u)
+    return F.sigmoid(o) * df.tanh(c), c
+
+
+def of_node(
+    left: df.Tensor,
+    left_c: df.Tensor,
+    right: df.Tensor,
+    right_c: df.Tensor,
+    w: df.Variable,
+    b: df.Variable,
+) -> tuple[df.Tensor, df.Tensor]:
+    """The same of those of two trees."""
+    i, f, g, o, u = df.split(df.concat([left, right], axis=1) @ w + b, 5, axis=1)
+    c = F.sigmoid(i) * df.tanh(u) + F.sigmoid(f) * left_c + F.sigmoid(g) * right_c
     return F.sigmoid(o) * df.tanh(c), c
 
 

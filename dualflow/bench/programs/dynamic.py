@@ -1,11 +1,13 @@
 """dynamic: recursion over binary trees of random shape, so that no two have the same graph.
 
 A Tree-LSTM of two children (Tai, Socher, Manning 2015): a node reads the states of both of its
-subtrees and lets each of them through a forget gate of its own.
+subtrees and lets each of them through a forget gate of its own. Both cells are functions that are
+decorated as the step is: a recording has a node for each of their calls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import dualflow as df
@@ -24,17 +26,33 @@ class TreeNet(nn.Module):
         self.leaf = nn.Linear(HIDDEN, 3 * HIDDEN)
         self.node = nn.Linear(2 * HIDDEN, 5 * HIDDEN)
         self.score = nn.Linear(HIDDEN, CLASSES)
+        self.decorate(lambda function: function)
+
+    def decorate(self, decorate: Callable[..., Any]) -> None:
+        """Decorates what is done at each leaf, and at each node."""
+        self.cells = decorate(self.of_leaf), decorate(self.of_node)
+
+    def of_leaf(self, x: df.Tensor) -> tuple[df.Tensor, df.Tensor]:
+        """(h, c), each of shape (hidden,), of a leaf's vector."""
+        i, o, u = gates(self.leaf(x), 3)
+        c = sigmoid(i) * df.tanh(u)
+        return sigmoid(o) * df.tanh(c), c
+
+    def of_node(
+        self, left: df.Tensor, left_c: df.Tensor, right: df.Tensor, right_c: df.Tensor
+    ) -> tuple[df.Tensor, df.Tensor]:
+        """The same of the states of two subtrees."""
+        i, f, g, o, u = gates(self.node(df.concat([left, right])), 5)
+        c = sigmoid(i) * df.tanh(u) + sigmoid(f) * left_c + sigmoid(g) * right_c
+        return sigmoid(o) * df.tanh(c), c
 
     def state(self, tree: Any) -> tuple[df.Tensor, df.Tensor]:
-        """(h, c), each of shape (hidden,), of a leaf's vector or of a pair of trees."""
+        """The same of a tree: a leaf's vector or a pair of trees."""
+        of_leaf, of_node = self.cells
         if isinstance(tree, df.Tensor):
-            i, o, u = gates(self.leaf(tree), 3)
-            c = sigmoid(i) * df.tanh(u)
-        else:
-            (left, left_c), (right, right_c) = (self.state(part) for part in tree)
-            i, f, g, o, u = gates(self.node(df.concat([left, right])), 5)
-            c = sigmoid(i) * df.tanh(u) + sigmoid(f) * left_c + sigmoid(g) * right_c
-        return sigmoid(o) * df.tanh(c), c
+            return of_leaf(tree)
+        left, right = tree
+        return of_node(*self.state(left), *self.state(right))
 
     def forward(self, tree: Any) -> df.Tensor:
         """Scores of a tree, shape (1, classes)."""
@@ -64,7 +82,7 @@ def make() -> Training:
         optimizer.zero_grad()
         return loss
 
-    return Training(step, dict(model.named_parameters()))
+    return Training(step, dict(model.named_parameters()), parts=model.decorate)
 
 
 def batches(batch: int) -> list[tuple[Any, df.Tensor]]:

@@ -18,11 +18,24 @@ class Training:
         parameters: The Variables that the steps change, by name.
         correct: How many held-out examples the net gets right; its argument decorates the function
             that asks. None where there is nothing to get right.
+        parts: Decorates the functions that a step calls again and again, if there are such.
     """
 
     step: Callable[..., df.Tensor]
     parameters: dict[str, df.Variable]
     correct: Callable[[Callable[..., Any]], int] | None = None
+    parts: Callable[[Callable[..., Any]], None] | None = None
+
+    def decorated(self, decorate: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        """The step, and its parts, in a mode.
+
+        Args:
+            decorate: `df.function`, or what leaves functions as they are.
+            **options: Of the step.
+        """
+        if self.parts is not None:
+            self.parts(decorate)
+        return decorate(self.step, **options)
 
 
 @dataclass(frozen=True)
