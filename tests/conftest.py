@@ -91,14 +91,17 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+thawed: list[bool] = []  # whether a test of this file has asked for referrers
+
+
 def all_referrers(*things: object, find: Callable[..., list[Any]] = gc.get_referrers) -> list[Any]:
     """`gc.get_referrers`, which does not look into what is frozen."""
+    thawed[:] = [True]
     gc.unfreeze()
     return find(*things)
 
 
 gc.get_referrers = all_referrers
-
 
 FORGETTING = (
     "jit.planner",
@@ -112,12 +115,13 @@ FORGETTING = (
 @pytest.fixture(autouse=True, scope="module")
 def small_heap() -> Iterator[None]:
     """Kernels of one file's tests do not outlive it: collecting garbage would visit them all."""
-    if not gc.get_freeze_count():  # a test before asked for referrers
-        gc.freeze()
     yield
     for name in FORGETTING:
         if (module := sys.modules.get(name)) is not None:
             module.forget()
+    if thawed:
+        thawed.clear()
+        gc.freeze()
 
 
 GRAPHS = pytest.mark.modes("compiled", "audit")
