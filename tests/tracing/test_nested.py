@@ -210,7 +210,7 @@ def flips(k, w, settings, x):
 
 
 def hides(k, w, settings, x):
-    settings.hidden = x if k % 2 else None
+    settings.hidden = None if k % 2 else x
 
 
 def assigns(k, w, settings, x):

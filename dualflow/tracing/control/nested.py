@@ -25,6 +25,7 @@ from dualflow.tracing.joins.crossings import own_state, python_state
 from dualflow.tracing.joins.frames import Opaque
 from dualflow.tracing.joins.keys import State
 from dualflow.tracing.parts import part_of
+from dualflow.tracing.signature import watched
 from dualflow.tracing.trace import Trace
 
 OFTEN = 4  # calls of one kind in one recording, from which on they are nodes
@@ -88,7 +89,7 @@ class Nested:
         """The result of a call: by a node, or by Python."""
         with context.aside():
             kind, tensors = self._kind(args, kwargs)
-            key = id(function), kind
+            key = id(function), kind, *map(flow, tensors)
             self._alive[id(function)] = function
             known = self._known.get(key)
             if known is not None:
@@ -139,7 +140,7 @@ class Nested:
             tensors.append(x)
             value = x.symbol.value if self._trace.owns(x) else None
             same = numbers.setdefault(id(x) if value is None else value, len(numbers))
-            return x.type, x.record is not None and x.record.rooted, x.record is None, same
+            return x.type, same
         if type(x) is tuple:
             return tuple([self._part(item, tensors, numbers) for item in x])
         if type(x) in PLAIN:
@@ -228,6 +229,11 @@ class Nested:
             if value in numbers:  # what it may have read of Python's state, too, is unknown
                 found = numbers[value] if found is None else None
             yield found
+
+
+def flow(x: Tensor) -> str:
+    """Who wants gradients through a tensor, which Python may ask."""
+    return "" if x.record is None else watched(x)
 
 
 def template_of(x: Any, results: list[Tensor]) -> Any:
