@@ -35,6 +35,7 @@ FEWEST_STRIPS = 4  # of an item
 PADDING = 16  # elements between copied tiles: those of a power of two share few sets of a cache
 WIDEST = 4  # bytes of an element: an item has up to 0.6 MB on the stack
 LEAST = 1 << 16  # elements of the row operand from which on it is worth it
+LEAST_OF_FILTERS = 1 << 17  # of filters: these do not fit into the second cache
 
 Rows = tuple[Operand, Operand, int]  # the first one, the one behind the last, how many at most
 
@@ -99,7 +100,12 @@ class PackedNest(ProductNest):
         w = self.w
         self.first_column = w.let("multiply", strip, index(self.tiling.width))
         self.number = w.let("subtract", strip, self.begin)
-        self.panel_start = w.let("multiply", self.number, index(self.chain * self.tiling.width))
+        self.panel_start = w.let("multiply", self.number, index(self._length * self.tiling.width))
+
+    @property
+    def _length(self) -> int:
+        """Inner indices of a chain, at most."""
+        return self.chain * self._turn()
 
     def _strip(
         self, start: Operand, stop: Operand, each: int, width: int, count: int | None
@@ -111,7 +117,7 @@ class PackedNest(ProductNest):
 
     def _add_products(self, start: Operand, stop: Operand, each: int) -> None:
         for height, row in self._row_tiles(start, stop, each):
-            if self._is_whole and self.copied is None and len(self.tiling.rows) == 1:
+            if self._asks_for_rows:
                 self._ask_for_rows(height, row)
             self._tile(height, row, start, self.bounds, self.panel, self.totals)
 
@@ -123,7 +129,7 @@ class PackedNest(ProductNest):
     def _pack_strips(self) -> None:
         """The part of the column operand that this item needs for a chain."""
         w, t = self.w, self.tiling
-        self.panel = self.alloc("panel", self.several * self.chain * t.width, "stack")
+        self.panel = self.alloc("panel", self.several * self._length * t.width, "stack")
         if not self.asks:
             with w.loop(self.begin, self.end, hint=self.hint("strip")) as strip:
                 self._at_strip(strip)
@@ -135,7 +141,8 @@ class PackedNest(ProductNest):
         with self._inner(self.bounds):
             with w.loop(self.begin, full, hint=self.hint("strip")) as strip:
                 self._at_strip(strip)
-                self._ask_for_columns()
+                if not self.turns:
+                    self._ask_for_columns()
                 self._pack_row()
         if narrow := self._narrow():
             with w.when(w.let("less", full, self.end)):
@@ -177,9 +184,10 @@ class PackedNest(ProductNest):
         return self.cut
 
     @property
-    def _is_whole(self) -> bool:
-        """Whether most tiles are like this one."""
-        return self.width == self.tiling.width and not self.rows_masked
+    def _asks_for_rows(self) -> bool:
+        """Whether a tile, one as most are, reads along a few rows."""
+        whole = self.width == self.tiling.width and not self.rows_masked
+        return whole and self.copied is None and not self.turns and len(self.tiling.rows) == 1
 
     def _ask_for_rows(self, height: int, row: Operand) -> None:
         """Asks for where the next tile begins: processors read ahead along a row, not down."""
@@ -243,19 +251,20 @@ class PackedNest(ProductNest):
 
 def rows_lie_along(nest: ProductNest) -> bool:
     """Whether neighbouring rows lie beside each other in memory, as in a transposed operand."""
-    t = nest.tiling
-    return len(t.rows) == 1 and reads_in_place(nest.c, t.row_operand, t.rows)
+    t, single = nest.tiling, len(nest.c.inner) == 1
+    return single and len(t.rows) == 1 and reads_in_place(nest.c, t.row_operand, t.rows)
 
 
 def packs(nest: ProductNest) -> bool:
     """Whether a product is better computed by a `PackedNest`."""
-    t, cut = nest.tiling, nest.cut
+    t, inner = nest.tiling, nest.c.inner
     rows, columns = extent_hint(size_of(t.rows)), extent_hint(size_of(t.columns))
+    least = LEAST if len(inner) == 1 else LEAST_OF_FILTERS
     return (
-        len(nest.c.inner) == 1
-        and cut is not None
+        nest.cut is not None
         and t.lanes > 1
         and nest.c.dtype.itemsize <= WIDEST
         and columns >= FEWEST_STRIPS * t.width
-        and rows * extent_hint(cut.extent) >= LEAST
+        and rows * extent_hint(size_of(inner)) >= least
+        and (len(inner) == 1 or len(t.rows) == 1)
     )

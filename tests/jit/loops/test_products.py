@@ -34,6 +34,14 @@ TURNED = OpDef(
 )
 
 
+FILTERED = OpDef(
+    name="filtered",
+    evaluate=lambda xp, x, y: xp.tensordot(x, y, 2),
+    infer=lambda x, y: x.with_shape((x.shape[0], y.shape[2])),
+    lower=lambda form, x, y: form.contract("mkj,kjn->mn", x, y),
+)
+
+
 def product(m, k, n, epilogue, *, turned=False):
     """A graph of one product, and one op behind it where that is asked for."""
     graph = Graph("product")
@@ -95,6 +103,28 @@ def test_products_that_caches_do_not_hold_stay_inside_of_their_buffers(monkeypat
     varies, turned, epilogue = [data.draw(st.booleans()) for _ in range(3)]
     graph = product(symbol("m", hint=20) if varies else m, k, n, epilogue, turned=turned)
     agree(graph, ((k, m) if turned else (m, k), (k, n)), epilogue, turned=turned)
+
+
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_products_over_two_indices_are_packed_as_those_over_one(monkeypatch, data):
+    for name, value in {"LEAST_OF_FILTERS": 1, "COLUMNS": 32, "FEWEST_STRIPS": 1}.items():
+        monkeypatch.setattr(packed, name, value)
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", 8)
+    monkeypatch.setattr(products, "ROWS", data.draw(st.sampled_from([8, 20])))
+    m, k, n = [data.draw(st.integers(low, high)) for low, high in ((2, 30), (3, 7), (17, 50))]
+    shapes = (m, k, 3), (k, 3, n)
+    generator = np.random.default_rng(0)
+    x, y = arrays = [generator.integers(-4, 5, shape).astype(np.float32) for shape in shapes]
+    graph = Graph("filtered")
+    inputs = [graph.input(TensorType(s, float32), t) for s, t in zip(shapes, "xy", strict=True)]
+    graph.outputs = [graph.add(FILTERED, tuple(inputs), {})[0]]
+    stages = Stages(graph)
+    for stage in ("scheduled", "native"):
+        (found,) = stages.run(stage, arrays)
+        np.testing.assert_array_equal(found, np.tensordot(x, y, 2))  # integers: exact
 
 
 @pytest.mark.parametrize("turned", [False, True])
