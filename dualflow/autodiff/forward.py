@@ -93,7 +93,7 @@ def push_definition(
     op: Any, given: tuple[Any, ...], inputs: tuple[Any, ...], attrs: dict[str, Any]
 ) -> Any:
     """The tangents of a composite: through its definition."""
-    from dualflow.autodiff.functional import jvp
+    from dualflow.autodiff.functional import pushed
 
     moving = [k for k, t in enumerate(given) if t is not None]
 
@@ -104,7 +104,7 @@ def push_definition(
         return op.definition(*args, **attrs)
 
     with beside(*inputs):
-        return jvp(of_moving, [inputs[k] for k in moving], [given[k] for k in moving])[1]
+        return pushed(of_moving, [inputs[k] for k in moving], [given[k] for k in moving])[1]
 
 
 def zeros(x: Any) -> Any:

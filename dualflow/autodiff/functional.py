@@ -15,8 +15,8 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.record import Leaf, clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
-from jit.errors import ShapeError, TapeError
-from jit.types import format_shape
+from jit.errors import DTypeError, ShapeError, TapeError
+from jit.types import format_shape, kind
 
 
 def _fresh(x: Any) -> Any:
@@ -26,12 +26,30 @@ def _fresh(x: Any) -> Any:
     return functions["identity"](x)
 
 
-def _watched(args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[list[Any], list[Any]]:
+def _watched(
+    name: str, args: tuple[Any, ...], argnums: tuple[int, ...]
+) -> tuple[list[Any], list[Any]]:
     """The arguments with fresh tensors at `argnums`, and those tensors' nests."""
     changed = list(args)
     for k in argnums:
+        if not -len(args) <= k < len(args):
+            raise IndexError(f"{name}: argnums={k}, but there are {len(args)} positional arguments")
         changed[k] = tree.tree_map(_fresh, args[k])
     return changed, [changed[k] for k in argnums]
+
+
+def _numbers(argnums: int | Sequence[int]) -> tuple[int, ...]:
+    """`argnums` as a tuple."""
+    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+
+def _and_more(out: Any, name: str, *, has_aux: bool) -> tuple[Any, Any]:
+    """What a function returns to be differentiated, and what besides."""
+    if not has_aux:
+        return out, None
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"{name}: with has_aux the function returns a pair: (result, more)")
+    return out
 
 
 @contextmanager
@@ -63,15 +81,14 @@ def value_and_grad(
         >>> value.item(), g.tolist()
         (5.0, [2.0, 4.0])
     """
-    single = isinstance(argnums, int)
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    single, numbers = isinstance(argnums, int), _numbers(argnums)
 
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         with _tape() as tape:
-            changed, sources = _watched(args, numbers)
+            changed, sources = _watched("grad", args, numbers)
             tape.watch([x for x in tree.flatten(sources)[0] if isinstance(x, Tensor)])
             out = function(*changed, **kwargs)
-        value = out[0] if has_aux else out
+        value = _and_more(out, "grad", has_aux=has_aux)[0]
         if not isinstance(value, Tensor) or value.size != 1:
             raise ShapeError(
                 f"grad: the function returned {getattr(value, 'shape', type(value).__name__)}",
@@ -111,15 +128,17 @@ def grad(
     return gradient
 
 
-def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
+def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """The value of a function, and the function that pulls cotangents back through it.
 
     Args:
         function: Takes tensors (or nests of them) and returns tensors.
         *primals: Where to evaluate it.
+        has_aux: The function returns a pair: what is differentiated, and more.
 
     Returns:
-        `(y, pull)`, where `pull(g)` gives a tuple with the cotangent of each primal.
+        `(y, pull)`, where `pull(g)` gives a tuple with the cotangent of each primal; and what else
+        the function returned, when `has_aux`.
 
     Example:
         >>> import dualflow as df
@@ -128,28 +147,38 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
         [3.0, 2.0]
     """
     with _tape(persistent=True) as tape:
-        changed, sources = _watched(primals, tuple(range(len(primals))))
+        changed, sources = _watched("vjp", primals, tuple(range(len(primals))))
         tape.watch([x for x in tree.flatten(sources)[0] if isinstance(x, Tensor)])
-        y = function(*changed)
+        y, more = _and_more(function(*changed), "vjp", has_aux=has_aux)
 
     def pull(g: Any) -> tuple[Any, ...]:
         return tuple(tape.gradient(y, sources, g, unconnected_gradients="zero"))
 
-    return y, pull
+    return (y, pull, more) if has_aux else (y, pull)
 
 
 def jvp(
-    function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
-) -> tuple[Any, Any]:
+    function: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    *,
+    has_aux: bool = False,
+) -> tuple[Any, ...]:
     """The value of a function, and its derivative in one direction (forward mode).
 
     Args:
-        function: Takes tensors and returns a tensor or a nest of them.
+        function: Takes tensors (or nests of them) and returns a tensor or a nest of them.
         primals: Where to evaluate it.
-        tangents: The direction: one tensor of the same shape for each primal.
+        tangents: The direction: in the nest of the primals, one tensor of the same shape for each.
+        has_aux: The function returns a pair: what is differentiated, and more.
 
     Returns:
-        `(y, tangent of y)` in the same structure.
+        `(y, tangent of y)` in the same structure; and what else the function returned, when
+        `has_aux`.
+
+    Raises:
+        DTypeError: A primal is not of a floating or complex dtype.
+        TapeError: Tangents do not have the structure or the shapes of the primals.
 
     Example:
         >>> import dualflow as df
@@ -157,6 +186,42 @@ def jvp(
         >>> t.item()
         6.0
     """
+    leaves, spec = tree.flatten(list(primals))
+    for x in leaves:
+        _check_moves(x)
+    directions, theirs = tree.flatten(list(tangents))
+    if spec != theirs:
+        raise TapeError(
+            f"jvp: {len(leaves)} primals and {len(directions)} tangents, or other nests of them",
+            "one tangent for each primal",
+            "df.zeros_like(primal) for one that does not move",
+        )
+    besides: list[Any] = []
+
+    def of_leaves(*xs: Any) -> Any:
+        y, more = _and_more(function(*tree.unflatten(spec, list(xs))), "jvp", has_aux=has_aux)
+        besides.append(more)
+        return y
+
+    y, t = pushed(of_leaves, leaves, directions)
+    return (y, t, *besides) if has_aux else (y, t)
+
+
+def _check_moves(x: Any) -> None:
+    """Raises DTypeError unless a primal has derivatives."""
+    dtype = as_tensor(x).dtype
+    if kind(dtype) not in ("floating", "complex"):
+        raise DTypeError(
+            f"jvp: a primal of dtype {dtype} has no tangent",
+            "a floating or complex tensor",
+            "x.astype(df.float32), or a function that holds it fixed",
+        )
+
+
+def pushed(
+    function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[Any, Any]:
+    """As `jvp`, of tensors that are not in nests."""
     outer = context.recording and bool(context.tapes)
     watch = Watch(forward=True)
     with using(recording=True, tapes=(*context.tapes, watch) if outer else (watch,)):
@@ -177,49 +242,65 @@ def jvp(
             )
     leaves, spec = tree.flatten(y)
     with using(recording=outer):
-        pushed = push_forward(leaves, moving, start)
+        moved = push_forward(leaves, moving, start)
     out = [
         functions["zeros_like"](leaf) if t is None else t
-        for leaf, t in zip(leaves, pushed, strict=True)
+        for leaf, t in zip(leaves, moved, strict=True)
     ]
     return y, tree.unflatten(spec, out)
 
 
 def jacobian(
     function: Callable[..., Any],
-    argnums: int = 0,
+    argnums: int | Sequence[int] = 0,
     *,
+    has_aux: bool = False,
     chunk: int | None = None,
     memory: float = MEMORY,
 ) -> Callable[..., Any]:
     """The matrix of all first derivatives, as a function: shape `y.shape + x.shape`.
 
     Args:
-        function: Takes tensors and returns one tensor.
-        argnums: Which positional argument to differentiate by.
+        function: Takes tensors (or nests of them) and returns a tensor or a nest of them.
+        argnums: Which positional arguments to differentiate by.
+        has_aux: The function returns a pair: what is differentiated, and more.
         chunk: How many rows are computed at a time, which bounds the memory; as many as `memory`
             allows when None.
         memory: Bytes that rows which are computed together may take, besides the result.
+
+    Returns:
+        A function of the same arguments. What it returns has the nest of the function's result,
+        with the nest of the argument (a tuple of such, for several `argnums`) in place of each
+        tensor; a pair of this and what else the function returned, when `has_aux`.
 
     Example:
         >>> import dualflow as df
         >>> df.jacobian(lambda x: x * x)(df.asarray([1.0, 2.0])).tolist()
         [[2.0, 0.0], [0.0, 4.0]]
+        >>> both = df.jacobian(lambda x, y: x * y, argnums=(0, 1))
+        >>> [m.tolist() for m in both(df.asarray([1.0]), df.asarray([2.0]))]
+        [[[2.0]], [[1.0]]]
     """
+    single, numbers = isinstance(argnums, int), _numbers(argnums)
 
     def matrix(*args: Any, **kwargs: Any) -> Any:
-        with _tape() as tape:
-            changed, sources = _watched(args, (argnums,))
-            tape.watch(sources)
-            y = function(*changed, **kwargs)
-        return tape.jacobian(y, sources[0], "zero", chunk=chunk, memory=memory)
+        with _tape(persistent=True) as tape:
+            changed, sources = _watched("jacobian", args, numbers)
+            tape.watch([x for x in tree.flatten(sources)[0] if isinstance(x, Tensor)])
+            out = function(*changed, **kwargs)
+        y, more = _and_more(out, "jacobian", has_aux=has_aux)
+        by = sources[0] if single else tuple(sources)
+        rows = tree.tree_map(
+            lambda leaf: tape.jacobian(leaf, by, "zero", chunk=chunk, memory=memory), y
+        )
+        return (rows, more) if has_aux else rows
 
     return matrix
 
 
 def hessian(
     function: Callable[..., Any],
-    argnums: int = 0,
+    argnums: int | Sequence[int] = 0,
     *,
     chunk: int | None = None,
     memory: float = MEMORY,
@@ -227,10 +308,14 @@ def hessian(
     """The matrix of all second derivatives of a scalar function, as a function.
 
     Args:
-        function: Takes tensors and returns a scalar tensor.
-        argnums: Which positional argument to differentiate by.
+        function: Takes tensors (or nests of them) and returns a scalar tensor.
+        argnums: Which positional arguments to differentiate by.
         chunk: As for `jacobian`.
         memory: As for `jacobian`.
+
+    Returns:
+        A function of the same arguments. What it returns has the nest of the gradient, with the
+        nest of the argument (a tuple of such, for several `argnums`) in place of each tensor.
 
     Example:
         >>> import dualflow as df
