@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -55,11 +55,15 @@ class NumPyProtocols:
         ours = found(name)
         if ours is None:
             raise missing(name, {})
-        return (
-            ours(*args, **told(kwargs))
-            if len(args) <= places(ours)
-            else named(ours, function, args, kwargs)
-        )
+        try:
+            if len(args) <= places(ours):
+                return ours(*args, **told(kwargs))
+            return named(ours, function, args, kwargs)
+        except TypeError as error:
+            words = foreign(ours, function, args, kwargs)
+            if not words:
+                raise
+            raise missing(name, words) from error
 
 
 def told(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -93,6 +97,18 @@ def named(ours: Callable[..., Any], function: Any, args: Any, kwargs: dict[str, 
     return ours(*args[:count], **told(dict(zip(names, args[count:])) | kwargs))
 
 
+def foreign(ours: Any, function: Any, args: Any, kwargs: dict[str, Any]) -> list[str]:
+    """The words of a call, or of what stands behind the others in it, that ours does not take."""
+    parameters = inspect.signature(ours).parameters
+    if any(p.kind is p.VAR_KEYWORD and p.annotation != "Never" for p in parameters.values()):
+        return []
+    given = dict(kwargs)
+    if len(args) > places(ours):
+        count = int(places(ours))
+        given |= zip([*inspect.signature(function).parameters][count:], args[count:])
+    return [word for word in told(given) if word not in parameters]
+
+
 def supported() -> list[str]:
     """The names of NumPy's functions that work on tensors, those of submodules with theirs."""
     names = []
@@ -109,7 +125,7 @@ def supported() -> list[str]:
     return sorted(names)
 
 
-def missing(name: str, kwargs: dict[str, Any]) -> TypeError:
+def missing(name: str, kwargs: Iterable[str]) -> TypeError:
     """The error of a function that has no counterpart; it names what to write."""
     words = f" with {'=, '.join(kwargs)}=" if kwargs else ""
     instead = INSTEAD.get(name, "call it on x.numpy(), where gradients end")
@@ -117,10 +133,10 @@ def missing(name: str, kwargs: dict[str, Any]) -> TypeError:
 
 
 INSTEAD = {
-    "percentile": "df.sort(x) and an index",
-    "quantile": "df.sort(x) and an index",
-    "cov": "the product of what is centred: (x - x.mean(...)) @ (x - x.mean(...)).T",
-    "bincount": "df.zeros(n).at[x].add(1)",
+    "histogram": "np.digitize(x, bins), and np.bincount of it",
+    "linalg.cond": "the quotient of the ends of df.linalg.svdvals(x)",
+    "gradient": "df.diff(x), or df.grad of a function",
+    "select": "df.where, once for each choice",
     "add.at": "x.at[i].add(v)",
     "put": "x.at[i].set(v)",
     "put_along_axis": "df.put_along_axis(x, indices, values, axis), which returns a copy",

@@ -5,13 +5,17 @@ The table `OURS` maps NumPy's names to ours, or to functions of this module.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from dualflow.core.numpy_folds import FOLDS, holds_nan
+from dualflow.core.numpy_numbers import NUMBERS
 from dualflow.core.registry import functions
+from jit.errors import ShapeError
+from jit.types import bool_
 
 # ----- axes and shapes -----
 
@@ -103,11 +107,23 @@ def array_split(x: Any, sections: Any, axis: int = 0) -> Any:
 
 def diag(x: Any, k: int = 0) -> Any:
     """A diagonal of a matrix, or the matrix with a vector on its diagonal."""
-    if x.ndim > 1:
+    if x.ndim not in (1, 2):
+        raise ShapeError(f"np.diag: a tensor of shape {x.shape}", "a vector or a matrix", "")
+    if x.ndim == 2:
         return functions["diagonal"](x, offset=k)
-    n = x.shape[0] + abs(k)
     wide = functions["pad"](x, ((max(k, 0), max(-k, 0)),))
-    return functions["eye"](n, k=k, dtype=x.dtype) * wide[None, :]
+    there = functions["eye"](x.shape[0] + abs(k), k=k, dtype=bool_)
+    return functions["where"](there, wide[None, :], functions["zeros_like"](wide))
+
+
+def of_planes(name: str) -> Callable[..., Any]:
+    """A function of the last two axes, of the first two by default."""
+
+    def of(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, **words: Any) -> Any:
+        planes = functions["moveaxis"](x, (axis1, axis2), (-2, -1))
+        return functions[name](planes, offset=offset, **words)
+
+    return of
 
 
 # ----- all elements in a row by default -----
@@ -133,100 +149,55 @@ def argwhere(x: Any) -> Any:
     return functions["stack"](list(functions["nonzero"](x)), axis=-1)
 
 
-def unique(x: Any) -> Any:
-    """The different elements."""
-    return functions["unique_values"](x)
+def sorts(name: str) -> Callable[..., Any]:
+    """`sort` and `argsort`: along the last axis by default, of all elements when None."""
+
+    def along(x: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
+        x = ravel(x) if axis is None else x  # whatever the kind: ours are stable
+        return functions[name](x, axis=-1 if axis is None else axis)
+
+    return along
 
 
-# ----- numbers -----
+def takes(name: str) -> Callable[..., Any]:
+    """`take` and `take_along_axis`: of all elements in a row without an axis."""
+
+    def along(x: Any, indices: Any, axis: int | None = None) -> Any:
+        x = ravel(x) if axis is None else x
+        return functions[name](x, indices, axis=0 if axis is None else axis)
+
+    return along
 
 
-def rounded(x: Any, decimals: int = 0) -> Any:
-    """To so many decimals."""
-    scale = 10.0**decimals
-    return functions["round"](x) if decimals == 0 else functions["round"](x * scale) / scale
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
+    """Elements by indices along an axis."""
+    return takes("take_along_axis")(x, indices, axis)
 
 
-def scaled(factor: float) -> Callable[..., Any]:
-    """A unit in another: degrees in radians."""
-    return lambda x: x * factor
-
-
-def divided(a: Any, b: Any) -> Any:
-    """Quotient, rounded down, and remainder."""
-    return functions["floor_divide"](a, b), functions["remainder"](a, b)
-
-
-def infinite(sign: int) -> Callable[..., Any]:
-    """Whether elements are infinite, and of that sign."""
-    return lambda x: functions["isinf"](x) & (x * sign > 0)
-
-
-def sinc(x: Any) -> Any:
-    """sin(pi x) / (pi x), 1 at 0."""
-    where, angle = functions["where"], math.pi * x
-    return where(x == 0, 1.0, functions["sin"](angle) / where(x == 0, 1.0, angle))
-
-
-def angle(z: Any) -> Any:
-    """The direction of complex numbers."""
-    return functions["atan2"](functions["imag"](z), functions["real"](z))
-
-
-def nan_to_num(x: Any, nan: float = 0.0) -> Any:
-    """Finite numbers in place of NaN and infinities: `nan`, and the largest that there are."""
-    limits = np.finfo(x.dtype)
-    finite = functions["clip"](x, float(limits.min), float(limits.max))
-    return functions["where"](functions["isnan"](x), nan, finite)
-
-
-def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8) -> Any:
-    """Whether elements agree within NumPy's bounds."""
-    return (functions["abs"](a - b) <= atol + rtol * functions["abs"](b)) | (a == b)
-
-
-# ----- folds -----
-
-
-def without_nan(name: str, neutral: float) -> Callable[..., Any]:
-    """A fold that leaves NaN out."""
-
-    def fold(x: Any, axis: Any = None, **words: Any) -> Any:
-        return functions[name](
-            functions["where"](functions["isnan"](x), neutral, x), axis=axis, **words
+def unique(
+    x: Any,
+    return_index: bool = False,  # noqa: FBT001, FBT002
+    return_inverse: bool = False,  # noqa: FBT001, FBT002
+    return_counts: bool = False,  # noqa: FBT001, FBT002
+    *,
+    equal_nan: bool = True,
+) -> Any:
+    """The different elements, and what is asked for besides; all NaN are one by default."""
+    values, indices, inverse, counts = functions["unique_all"](x)
+    if equal_nan and holds_nan(x) and x.size:
+        more = functions["maximum"](functions["count_nonzero"](functions["isnan"](values)), 1) - 1
+        keep = values.shape[0] - int(more)  # they come last
+        inverse = functions["minimum"](inverse, keep - 1)
+        counts = functions["concat"](
+            [counts[: keep - 1], functions["sum"](counts[keep - 1 :])[None]]
         )
-
-    return fold
-
-
-def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The mean of what is not NaN."""
-    known = functions["astype"](~functions["isnan"](x), x.dtype)
-    count = functions["sum"](known, axis=axis, keepdims=keepdims)
-    return without_nan("sum", 0.0)(x, axis=axis, keepdims=keepdims) / count
+        values, indices = values[:keep], indices[:keep]
+    wanted = (return_index, indices), (return_inverse, inverse), (return_counts, counts)
+    found = (values, *(y for asked, y in wanted if asked))
+    return found if len(found) > 1 else values
 
 
-def ptp(x: Any, axis: Any = None) -> Any:
-    """The largest less the smallest."""
-    return functions["max"](x, axis=axis) - functions["min"](x, axis=axis)
-
-
-def average(x: Any, axis: Any = None, weights: Any = None) -> Any:
-    """The mean, with weights."""
-    if weights is None:
-        return functions["mean"](x, axis=axis)
-    total = functions["sum"](weights, axis=axis)
-    return functions["sum"](x * weights, axis=axis) / total
-
-
-def median(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
-    """The element in the middle, or the mean of both."""
-    values = ravel(x) if axis is None else functions["moveaxis"](x, axis, -1)
-    ordered, n = functions["sort"](values), int(values.shape[-1])
-    middle = (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2
-    if not keepdims:
-        return middle
-    return functions["expand_dims"](middle, tuple(range(x.ndim)) if axis is None else axis)
+# ----- differences and sums of neighbours -----
 
 
 def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
@@ -282,6 +253,24 @@ def outer(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
     return pairs
 
 
+def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
+    """Sums of products as letters say, in whatever order: ours chooses one itself."""
+    return functions["einsum"](subscripts, *operands)
+
+
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    """Differences of neighbours; numbers may stand for the ones before and after."""
+
+    def slab(value: Any) -> Any:
+        if value is None or np.ndim(value):
+            return value
+        shape = tuple(1 if k == axis % x.ndim else d for k, d in enumerate(x.shape))
+        return functions["broadcast_to"](functions["asarray"](value), shape)
+
+    ends = {"prepend": slab(prepend), "append": slab(append)}
+    return functions["diff"](x, n=n, axis=axis, **ends)
+
+
 def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The norm of vectors, or of matrices where `ord` and two axes, or dimensions, say so."""
     of_matrix = isinstance(ord, str) or (
@@ -307,10 +296,11 @@ def hyperplanes(name: str) -> Callable[..., Any]:
 
 
 OURS: dict[str, str | Callable[..., Any] | None] = {
+    **FOLDS,
+    **NUMBERS,
     "put_along_axis": None,  # it changes its argument
     "true_divide": "divide",
     "power": "pow",
-    "float_power": "pow",
     "invert": "bitwise_invert",
     "absolute": "abs",
     "fabs": "abs",
@@ -319,24 +309,14 @@ OURS: dict[str, str | Callable[..., Any] | None] = {
     "right_shift": "bitwise_right_shift",
     "mod": "remainder",
     "rint": "round",
-    "fmax": "maximum",
-    "fmin": "minimum",
     **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
     "concatenate": "concat",
-    "amax": "max",
-    "amin": "min",
-    "round": rounded,
-    "around": rounded,
-    "deg2rad": scaled(math.pi / 180),
-    "radians": scaled(math.pi / 180),
-    "rad2deg": scaled(180 / math.pi),
-    "degrees": scaled(180 / math.pi),
-    "divmod": divided,
-    "isposinf": infinite(1),
-    "isneginf": infinite(-1),
-    "sinc": sinc,
-    "angle": angle,
-    "nan_to_num": nan_to_num,
+    "diagonal": of_planes("diagonal"),
+    "trace": of_planes("trace"),
+    "sort": sorts("sort"),
+    "argsort": sorts("argsort"),
+    "take": takes("take"),
+    "take_along_axis": take_along_axis,
     "transpose": transpose,
     "swapaxes": swapaxes,
     "rot90": rot90,
@@ -368,20 +348,14 @@ OURS: dict[str, str | Callable[..., Any] | None] = {
     "fliplr": lambda x: functions["flip"](x, axis=1),
     "shape": lambda x: x.shape,
     "ndim": lambda x: x.ndim,
-    "size": lambda x: x.size,
+    "size": lambda x, axis=None: x.size if axis is None else x.shape[axis],
     "copy": "identity",
-    "isclose": isclose,
-    "allclose": lambda *args, **words: bool(functions["all"](isclose(*args, **words))),
-    "array_equal": lambda a, b: a.shape == b.shape and bool(functions["all"](a == b)),
-    "nansum": without_nan("sum", 0.0),
-    "nanprod": without_nan("prod", 1.0),
-    "nanmax": without_nan("max", -math.inf),
-    "nanmin": without_nan("min", math.inf),
-    "nanmean": nanmean,
-    "ptp": ptp,
-    "average": average,
-    "median": median,
     "trapezoid": trapezoid,
+    "diff": diff,
+    "einsum": einsum,
+    "outer": lambda a, b: functions["outer"](ravel(a), ravel(b)),
+    "dsplit": lambda x, sections: functions["split"](x, sections, axis=2),
+    "linalg.multi_dot": lambda arrays: reduce(functions["matmul"], as_tensors(arrays)),
     "linalg.norm": norm,
     "fft.fft2": hyperplanes("fftn"),
     "fft.ifft2": hyperplanes("ifftn"),

@@ -21,7 +21,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.create import zeros_like
 from jit.dims import Dim
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, format_shape, weak_dtype
+from jit.types import TensorType, bool_, format_shape, weak_dtype
 
 Extent = int | Dim
 Extents = tuple[Extent, ...]
@@ -198,6 +198,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
     if mode != "constant":
         return _repeated(x, widths, mode)
     constant_values = plain_scalar(constant_values)
+    if x.dtype == bool_ and constant_values in (0, 1):
+        constant_values = bool(constant_values)
     number = isinstance(constant_values, SCALARS)
     if not number or weak_dtype(constant_values, x.dtype) != x.dtype:
         raise DTypeError(

@@ -23,7 +23,8 @@ HALF = np.array([1.0, 2.0, 3.0], np.float32)
 TWO = (
     "add subtract multiply divide true_divide power pow float_power maximum minimum fmax fmin "
     "hypot arctan2 atan2 copysign nextafter logaddexp mod remainder floor_divide equal not_equal "
-    "less less_equal greater greater_equal isclose allclose array_equal inner vdot kron isin"
+    "heaviside fmod less less_equal greater greater_equal isclose allclose array_equal inner vdot "
+    "kron isin"
 ).split()
 BITS = "bitwise_and bitwise_or bitwise_xor left_shift right_shift bitwise_left_shift".split()
 BITS += ["bitwise_right_shift"]
@@ -64,6 +65,14 @@ ARGUMENTS = {
     "append": (X, X),
     "average": (X, 0, X),
     "astype": (X, np.float64),
+    "bincount": (INTS.ravel(),),
+    "digitize": (X, HALF / 4),
+    "dsplit": (X.reshape(3, 2, 2), 2),
+    "extract": (X > 0.5, X),
+    "interp": (X, HALF / 4, HALF**2),
+    "linalg.multi_dot": ([SQUARE, SQUARE, X],),
+    **dict.fromkeys(["quantile", "nanquantile"], (X, 0.3)),
+    **dict.fromkeys(["percentile", "nanpercentile"], (X, [30, 70.0])),
     "broadcast_arrays": (X, X[0]),
     "broadcast_to": (X, (2, 3, 4)),
     "clip": (X, 0.3, 0.6),
@@ -127,3 +136,88 @@ def test_a_function_of_numpys_is_ours(name):
             continue
         theirs = np.sort(theirs) if name == "unique_values" else theirs  # in any order
         np.testing.assert_allclose(np.asarray(ours), theirs, rtol=3e-5, atol=3e-6)
+
+
+NAN, INF = np.nan, np.inf
+ROW = np.array([NAN, 1, NAN, 1, -0.0, 0, INF, -INF], np.float32)
+ROWS = np.array([[NAN, 1, 3], [NAN, NAN, NAN], [2, 0, 7]], np.float32)
+SMALL = INTS.astype(np.uint8)
+DEEP = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+# Calls on what is not like most: NaN, infinities, whole numbers, bools, no elements, many axes.
+ODD = {
+    "diagonal, 3-D": lambda x=DEEP: np.diagonal(x),
+    "diagonal, axes": lambda x=DEEP: np.diagonal(x, offset=1, axis1=1, axis2=2),
+    "linalg.diagonal, 3-D": lambda x=DEEP: np.linalg.diagonal(x),
+    "trace, 3-D": lambda x=DEEP: np.trace(x),
+    "diag": lambda x=ROW: np.diag(x, 1),
+    "diag, bools": lambda x=BOOLS[0]: np.diag(x),
+    "fmax": lambda x=ROW: (np.fmax(x, 1), np.fmin(x, x[::-1])),
+    "median": lambda x=ROWS: (np.median(x), np.median(x, axis=1, keepdims=True)),
+    "median, axes": lambda x=DEEP: np.median(x, axis=(0, 2)),
+    "median of nothing": lambda x=DEEP[:0]: np.median(x),
+    "nanmedian": lambda x=ROWS: (np.nanmedian(x), np.nanmedian(x, axis=1)),
+    "quantile": lambda x=DEEP: np.quantile(x, [0.1, 0.5], axis=(0, -1), keepdims=True),
+    "nanquantile": lambda x=ROWS: np.nanquantile(x, [[0.1], [0.5]], axis=0),
+    "nanmax": lambda x=ROWS: (np.nanmax(x, axis=1), np.nanmin(x, axis=0, keepdims=True)),
+    "nanvar": lambda x=ROWS: (np.nanvar(x, axis=1, ddof=1), np.nanstd(x), np.nanstd(x, axis=0)),
+    "nancumsum": lambda x=ROWS: (np.nancumsum(x), np.nancumprod(x, axis=1)),
+    "nansum, whole": lambda x=INTS: (np.nansum(x), np.nanmax(x, axis=0), np.nanmean(x)),
+    "sum, where": lambda x=DEEP: (np.sum(x, where=x > 3, initial=2), np.mean(x, 1, where=x > 3)),
+    "max, where": lambda x=DEEP: np.max(x, axis=0, where=x < 3, initial=-1.0),
+    "any, where": lambda x=DEEP: (np.any(x, where=x < 1), np.all(x, axis=0, where=x > 1)),
+    "ptp": lambda x=DEEP: np.ptp(x, axis=1, keepdims=True),
+    "average": lambda x=X: np.average(x, axis=1, weights=X[0], returned=True),
+    "isneginf": lambda x=SMALL: (np.isneginf(x), np.nan_to_num(x)),
+    "nan_to_num": lambda x=ROW: np.nan_to_num(x, nan=1, posinf=5),
+    "float_power": lambda x=INTS: np.float_power(x, -1),
+    "round": lambda x=INTS * 37: (np.round(x, -1), np.round(x, 2)),
+    "unique": lambda x=ROW: np.unique(
+        x, return_index=True, return_inverse=True, return_counts=True
+    ),
+    "unique, each NaN": lambda x=ROW: np.unique(x, equal_nan=False),
+    "unique of nothing": lambda x=ROW[:0]: np.unique(x, return_counts=True),
+    "where": lambda x=ROW: np.where(x > 0),
+    "angle": lambda x=X - 0.5: (np.angle(x), np.angle(x + 1j, deg=True), np.imag(x)),
+    "logical": lambda x=ROW: (np.logical_not(x), np.logical_and(x, 1), np.logical_xor(x, 0)),
+    "isclose": lambda x=ROW: (
+        np.isclose(x, x),
+        np.isclose(x, INF),
+        np.isclose(x, x, equal_nan=True),
+    ),
+    "sort of all": lambda x=DEEP[:, ::-1]: (np.sort(x, axis=None), np.argsort(x, None, "stable")),
+    "take of all": lambda x=DEEP: (np.take(x, [3, -1]), np.take_along_axis(x, INTS[0], None)),
+    "diff": lambda x=DEEP: np.diff(x, axis=1, prepend=0),
+    "outer": lambda x=X: np.outer(x, x),
+    "einsum": lambda x=X: np.einsum("ij,kj,k", x, x, x[:, 0], optimize=True),
+    "cov": lambda x=X: (np.cov(x), np.cov(x[0]), np.cov(x, rowvar=False, bias=True)),
+    "bincount": lambda x=SMALL[0]: np.bincount(x, weights=np.ones(3), minlength=9),
+    "interp": lambda x=X * 4: np.interp(x, [1.0, 2.0], [5.0, 3.0], left=0.0),
+    "fmod": lambda x=INTS - 4: (np.fmod(x, 3), np.fmod(x, -3), np.heaviside(x, 0.5)),
+    "size": lambda x=DEEP: (np.size(x, 1), np.iscomplexobj(x), np.isreal(x)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", ODD)
+def test_odd_arguments_too(name):
+    call, x = ODD[name], ODD[name].__defaults__[0]
+    wanted = df.tree.flatten(call())[0]
+    found = df.tree.flatten(call(df.asarray(x)))[0]
+    assert len(found) == len(wanted)
+    for ours, theirs in zip(found, wanted, strict=True):
+        ours = ours.numpy() if isinstance(ours, df.Tensor) else np.asarray(ours)
+        assert ours.shape == np.shape(theirs)
+        assert ours.dtype.kind == np.asarray(theirs).dtype.kind
+        np.testing.assert_allclose(ours, theirs, rtol=3e-5, atol=3e-6)
+
+
+def test_statistics_are_recorded_and_differentiated():
+    def f(x):
+        return np.nanquantile(x, [0.2, 0.6], axis=1).sum() + np.median(x) + np.fmax(x, 0.4).sum()
+
+    x = df.asarray(X.astype(np.float64))
+    wanted = [f(x).item(), df.grad(f)(x).tolist()]
+    assert [df.function(f)(x).item(), df.function(df.grad(f))(x).tolist()] == wanted
+    step = 1e-6 * np.eye(X.size)[5].reshape(X.shape)
+    slope = (f(x + step) - f(x - step)).item() / 2e-6
+    assert wanted[1][1][1] == pytest.approx(slope, abs=1e-6)
