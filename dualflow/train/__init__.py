@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dualflow.train import callbacks, metrics
+from dualflow.train import callbacks, losses, metrics
 from dualflow.train.history import History
 from dualflow.train.model import Model
 
-__all__ = ["History", "Model", "callbacks", "metrics"]
+__all__ = ["History", "Model", "callbacks", "losses", "metrics"]

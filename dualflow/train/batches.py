@@ -2,45 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from dualflow.core import tree
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.data import DataLoader, Dataset, TensorDataset
 from dualflow.data.dataset import IterableDataset
+from dualflow.nn.module import Module
 from dualflow.ops.choice import where
 from dualflow.ops.create import ones
-from jit.types import kind
+from dualflow.ops.elementwise import astype
+from jit.types import float32, kind
+
+Dtype = np.dtype[Any]
+END = object()
 
 
-def batches_of(x: Any, y: Any, batch_size: int, *, shuffle: bool, weight: Any = None) -> Any:
+def dtype_of(net: Module) -> Dtype:
+    """What a net computes in: the dtype of its first parameter of floats."""
+    floats = (p.dtype for p in net.parameters() if kind(p.dtype) == "floating")
+    return next(floats, float32)
+
+
+def numbers_of(data: Any, dtype: Dtype) -> Tensor:
+    """Data as a tensor; floats of NumPy arrays and lists in the dtype that a net computes in."""
+    tensor = as_tensor(data)
+    foreign = not isinstance(data, Tensor) and kind(tensor.dtype) == "floating"
+    return astype(tensor, dtype) if foreign else tensor
+
+
+def batches_of(
+    x: Any, y: Any, batch_size: int, dtype: Dtype, *, shuffle: bool, weight: Any = None
+) -> Any:
     """An iterable of batches.
 
     Args:
         x: Inputs as a tensor, an array or nested lists; a dataset; or batches already.
         y: Targets, where `x` are inputs; without them, batches of inputs alone.
         batch_size: Examples in a batch, where `x` are no batches.
+        dtype: What the net computes in.
         shuffle: A new order for each epoch, where `x` are no batches.
         weight: A weight for each example, where `x` are inputs.
     """
     if y is not None:
         parts = (x, y) if weight is None else (x, y, weight)
-        return DataLoader(TensorDataset(*parts), batch_size, shuffle=shuffle)
+        dataset = TensorDataset(*[numbers_of(part, dtype) for part in parts])
+        return DataLoader(dataset, batch_size, shuffle=shuffle)
     if isinstance(x, IterableDataset):
         return DataLoader(x, batch_size)
     if isinstance(x, Dataset):
         return DataLoader(x, batch_size, shuffle=shuffle)
     numbers = isinstance(x, list) and not (x and isinstance(x[0], tuple))
     if numbers or isinstance(x, Tensor) or hasattr(x, "__array__"):
-        return DataLoader(TensorDataset(x), batch_size, shuffle=shuffle)
+        return DataLoader(TensorDataset(numbers_of(x, dtype)), batch_size, shuffle=shuffle)
     return x
 
 
-def pair_of(data: Any, batch_size: int) -> Any:
+def pair_of(data: Any, batch_size: int, dtype: Dtype) -> Any:
     """Batches for validation: of (x, y) or (x, y, weights), a dataset or a loader."""
     x, y, weight = (*data, None)[:3] if isinstance(data, tuple) else (data, None, None)
-    return batches_of(x, y, batch_size, shuffle=False, weight=weight)
+    return batches_of(x, y, batch_size, dtype, shuffle=False, weight=weight)
+
+
+class Portions:
+    """Batches of which each pass takes so many, and goes on where the last one ended.
+
+    Args:
+        batches: They; begun anew at their end.
+        steps: How many.
+    """
+
+    def __init__(self, batches: Iterable[Any], steps: int) -> None:
+        self.batches, self.steps = batches, steps
+        self._left: Iterator[Any] = iter(())
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Any]:
+        for step in range(self.steps):
+            batch = next(self._left, END)
+            if batch is END:
+                self._left = iter(self.batches)
+                batch = next(self._left, END)
+            if batch is END:
+                raise ValueError(f"the data ended after {step} of {self.steps} batches")
+            yield batch
+
+
+def in_steps(batches: Any, steps: int | None) -> Any:
+    """All batches in each pass, or so many; None stays None."""
+    return batches if steps is None or batches is None else Portions(batches, steps)
+
+
+def some(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, of which there must be one.
+
+    Raises:
+        ValueError: There is none.
+    """
+    count = 0
+    for count, batch in enumerate(batches, 1):  # noqa: B007 - read after the loop
+        yield batch
+    if not count:
+        raise ValueError(
+            "there are no batches: the data is empty, or a generator that gave all it had before; "
+            "a list, a dataset or a DataLoader begins anew in each epoch"
+        )
+
+
+def size_of(batch: Any) -> int:
+    """How many examples a batch has."""
+    first = as_tensor(tree.flatten(batch)[0][0])
+    return int(first.shape[0]) if first.ndim else 1
 
 
 def weights_of(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
@@ -70,7 +148,7 @@ def weights_of(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | N
 
 
 def held_out(
-    x: Any, y: Any, weight: Any, share: float
+    x: Any, y: Any, weight: Any, share: float, dtype: Dtype
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
     """Inputs, targets and weights in two parts, the second a share of the examples from the end.
 
@@ -79,7 +157,7 @@ def held_out(
     """
     if y is None:
         raise ValueError("validation_split splits arrays x and y; a loader needs validation_data")
-    inputs, targets = as_tensor(x), as_tensor(y)
+    inputs, targets = numbers_of(x, dtype), numbers_of(y, dtype)
     cut = int(len(inputs) * (1 - share))
     if not 0 < cut < len(inputs):
         raise ValueError(f"validation_split={share} of {len(inputs)} examples leaves a part empty")

@@ -15,6 +15,18 @@ from dualflow.io import Checkpoints, EventWriter, save_safetensors
 if TYPE_CHECKING:
     from dualflow.train.model import Model
 
+__all__ = [
+    "BackupAndRestore",
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TensorBoard",
+    "TerminateOnNaN",
+]
 Logs = dict[str, float]
 
 

@@ -14,8 +14,22 @@ from dualflow.ops.elementwise import abs as absolute
 from dualflow.ops.elementwise import astype
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.reduce import argmax
-from dualflow.ops.shape import expand_dims, reshape
+from dualflow.ops.shape import broadcast_to, expand_dims, reshape
+from dualflow.train.losses import alongside, flat
 from jit.types import float64
+
+__all__ = [
+    "Accuracy",
+    "Mean",
+    "MeanAbsoluteError",
+    "MeanOf",
+    "MeanSquaredError",
+    "Metric",
+    "Precision",
+    "Recall",
+    "RootMeanSquaredError",
+    "TopKAccuracy",
+]
 
 
 class Metric:
@@ -28,9 +42,14 @@ class Metric:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def update_state(self, y_true: Any, y_pred: Any) -> None:
-        """Takes a batch into account."""
+    def update_state(self, *batch: Any, **options: Any) -> None:
+        """Takes a batch into account, most often its `(y_true, y_pred)`."""
         raise NotImplementedError(f"{type(self).__name__} defines no update_state")
+
+    def __call__(self, *batch: Any, **options: Any) -> Tensor:
+        """Takes a batch into account; gives the metric so far."""
+        self.update_state(*batch, **options)
+        return self.result()
 
     def result(self) -> Tensor:
         """The metric over all batches since the last reset."""
@@ -63,22 +82,14 @@ def count(name: str) -> Variable:
     return Variable(0.0, float64, trainable=False, name=name)
 
 
-class Mean(Metric):
-    """The mean of values, each batch weighted by its size.
+class Average(Metric):
+    """Base of means: a sum, and of how many.
 
     Args:
         name: How logs call it.
-
-    Example:
-        >>> import dualflow as df
-        >>> mean = df.train.metrics.Mean()
-        >>> mean.add(2.0, 1)
-        >>> mean.add(5.0, 3)
-        >>> mean.result().item()
-        4.25
     """
 
-    def __init__(self, name: str = "mean") -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(name)
         self.total, self.count = count(f"{name} total"), count(f"{name} count")
 
@@ -102,7 +113,40 @@ class Mean(Metric):
             return where(self.count > 0, self.total / where(self.count > 0, self.count, 1.0), 0.0)
 
 
-class MeanOf(Mean):
+class Mean(Average):
+    """The mean of values.
+
+    Args:
+        name: How logs call it.
+
+    Example:
+        >>> import dualflow as df
+        >>> mean = df.train.metrics.Mean()
+        >>> mean.add(2.0, 1)  # the mean of a batch, and its size
+        >>> mean.add(5.0, 3)
+        >>> mean.result().item()
+        4.25
+        >>> mean.reset_state()
+        >>> mean([1.0, 2.0]).item()
+        1.5
+    """
+
+    def __init__(self, name: str = "mean") -> None:
+        super().__init__(name)
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        """Adds values, each as often as its weight says."""
+        with no_grad():
+            each = as_tensor(values)
+            if sample_weight is None:
+                self.add_each(each)
+            else:
+                weight = broadcast_to(astype(as_tensor(sample_weight), float64), each.shape)
+                self.total.assign_add((astype(each, float64) * weight).sum())
+                self.count.assign_add(weight.sum())
+
+
+class MeanOf(Average):
     """The mean of a function of predictions and targets.
 
     Args:
@@ -120,7 +164,7 @@ class MeanOf(Mean):
             self.add(as_tensor(self.function(y_pred, y_true)).mean(), as_tensor(y_true).shape[0])
 
 
-class Accuracy(Mean):
+class Accuracy(Average):
     """The share of right answers; what is right follows from the shapes.
 
     With a score for each class along the last axis, the largest must be the label's; where
@@ -145,7 +189,8 @@ class Accuracy(Mean):
     def update_state(self, y_true: Any, y_pred: Any) -> None:
         """Counts right answers."""
         with no_grad():
-            truth, scores = as_tensor(y_true), as_tensor(y_pred)
+            scores = as_tensor(y_pred)
+            truth = flat(y_true, scores)
             if scores.ndim == truth.ndim + 1 and scores.shape[-1] == 1:
                 scores = reshape(scores, truth.shape)
             if scores.ndim == truth.ndim + 1:
@@ -156,7 +201,7 @@ class Accuracy(Mean):
                 self.add_each((scores > self.threshold) == (truth > 0.5))
 
 
-class TopKAccuracy(Mean):
+class TopKAccuracy(Average):
     """The share of examples whose class is among the `k` with the largest scores.
 
     Args:
@@ -171,14 +216,15 @@ class TopKAccuracy(Mean):
     def update_state(self, y_true: Any, y_pred: Any) -> None:
         """Counts classes that fewer than `k` others exceed."""
         with no_grad():
-            truth, scores = as_tensor(y_true), as_tensor(y_pred)
+            scores = as_tensor(y_pred)
+            truth = flat(y_true, scores)
             classes = range(scores.shape[-1])  # pyright: ignore[reportArgumentType]
             chosen = as_tensor(list(classes)) == expand_dims(truth, axis=-1)
             own = where(chosen, scores, 0.0).sum(axis=-1, keepdims=True)
             self.add_each((scores > own).sum(axis=-1) < self.k)
 
 
-class MeanSquaredError(Mean):
+class MeanSquaredError(Average):
     """The mean of squared differences.
 
     Args:
@@ -191,7 +237,7 @@ class MeanSquaredError(Mean):
     def update_state(self, y_true: Any, y_pred: Any) -> None:
         """Adds the squares of a batch."""
         with no_grad():
-            self.add_each(square(as_tensor(y_pred) - as_tensor(y_true)))
+            self.add_each(square(as_tensor(y_pred) - alongside(y_true, y_pred)))
 
 
 class RootMeanSquaredError(MeanSquaredError):
@@ -209,7 +255,7 @@ class RootMeanSquaredError(MeanSquaredError):
         return sqrt(super().result())
 
 
-class MeanAbsoluteError(Mean):
+class MeanAbsoluteError(Average):
     """The mean of absolute differences.
 
     Args:
@@ -222,7 +268,7 @@ class MeanAbsoluteError(Mean):
     def update_state(self, y_true: Any, y_pred: Any) -> None:
         """Adds the differences of a batch."""
         with no_grad():
-            self.add_each(absolute(as_tensor(y_pred) - as_tensor(y_true)))
+            self.add_each(absolute(as_tensor(y_pred) - alongside(y_true, y_pred)))
 
 
 class Precision(Metric):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from dualflow.core import tree
 from dualflow.core.context import no_grad
-from dualflow.core.convert import as_tensor
 from dualflow.core.files import FilePath
 from dualflow.io import load, save
 from dualflow.nn.module import Module
@@ -16,15 +15,19 @@ from dualflow.ops.arrange import concat
 from dualflow.optim import Optimizer
 from dualflow.train.batches import (
     batches_of,
+    dtype_of,
     given,
     held_out,
+    in_steps,
     length_of,
+    numbers_of,
     pair_of,
+    some,
     weights_of,
 )
 from dualflow.train.callbacks import Callback, Callbacks, Logs
 from dualflow.train.history import History
-from dualflow.train.progress import progress
+from dualflow.train.progress import progress, tell
 from dualflow.train.state import TrainingState
 
 
@@ -71,7 +74,7 @@ class Model(Module):
         self,
         optimizer: Any = "adam",
         loss: Any = None,
-        metrics: Sequence[Any] = (),
+        metrics: Any = (),
         *,
         mode: str = "compiled",
         autocast: str | None = None,
@@ -84,8 +87,9 @@ class Model(Module):
             loss: A function or module `(y_pred, y_true) -> number`, or a word: "mse", "mae",
                 "cross_entropy" (logits and labels), "nll", "binary_cross_entropy_with_logits", and
                 Keras's "sparse_categorical_crossentropy", "categorical_crossentropy" and
-                "binary_crossentropy" (probabilities).
-            metrics: Metrics, functions `(y_pred, y_true) -> number`, or words such as "accuracy".
+                "binary_crossentropy" (probabilities), and more.
+            metrics: One or some: metrics, functions `(y_pred, y_true) -> number`, or words such as
+                "accuracy".
             mode: "compiled", "eager", or "auto": the one that turns out to be faster here.
             autocast: "bfloat16" or "float16": mixed precision, as `df.autocast` has it. float16
                 comes with a `GradScaler`.
@@ -140,14 +144,14 @@ class Model(Module):
             sample_weight: The third part of a batch, where batches have one.
 
         Returns:
-            The loss.
+            The loss, or a dict with "loss" in it; logs tell its mean.
         """
         state = self.training_state
         with state.autocast():
             y_pred = self(x)
             loss = state.loss_of(y_pred, y, sample_weight)
         state.learn(loss)
-        state.track(loss, y_pred, y)
+        state.track(y_pred, y)
         return loss
 
     def test_step(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -156,7 +160,7 @@ class Model(Module):
         with no_grad(), state.autocast():
             y_pred = self(x)
             loss = state.loss_of(y_pred, y, sample_weight)
-            state.track(loss, y_pred, y)
+            state.track(y_pred, y)
         return loss
 
     def predict_step(self, x: Any) -> Any:
@@ -171,29 +175,34 @@ class Model(Module):
         self,
         x: Any,
         y: Any = None,
-        *,
         batch_size: int = 32,
         epochs: int = 1,
         verbose: str | int = "auto",
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback] | Callback = (),
         validation_split: float = 0.0,
         validation_data: Any = None,
+        *,
         shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
     ) -> History:
         """Trains.
 
         Args:
             x: Inputs, a dataset of pairs, or a `DataLoader` (any iterable) of batches of pairs. A
-                batch may have weights of its examples as a third part.
+                batch may have weights of its examples as a third part. Floats of NumPy arrays
+                become what the net computes in.
             y: Targets, where `x` are inputs.
             batch_size: Examples in a batch, where no loader is given.
             epochs: The number of the epoch to end before.
             verbose: 0: nothing is shown. 1: a bar. 2: a line for each epoch. "auto": a bar in a
                 terminal or a notebook.
-            callbacks: See `df.train.callbacks`.
+            callbacks: See `df.train.callbacks`; one, or some.
             validation_split: The share of the examples, from the end, that validates.
             validation_data: `(x, y)` or `(x, y, sample_weight)`, a dataset or a loader that
                 validates after each epoch.
@@ -202,23 +211,33 @@ class Model(Module):
             sample_weight: What the loss of each example is multiplied by, of shape (n,). The mean
                 over a batch is divided by the number of its examples, as in Keras.
             initial_epoch: Where to begin counting.
+            steps_per_epoch: Batches in an epoch; the next one goes on where it ends.
+            validation_steps: Batches in a validation, from the first one on.
+            validation_batch_size: Examples in a batch of validation; `batch_size` by default.
+            validation_freq: Validate after every so many epochs.
 
         Returns:
             The logs of all epochs.
         """
         state = self.training_state
         weight = weights_of(y, sample_weight, class_weight)
+        dtype = dtype_of(self.net)
         if validation_split:
-            (x, y, weight), validation_data = held_out(x, y, weight, validation_split)
-        loader = batches_of(x, y, batch_size, shuffle=shuffle, weight=weight)
-        validation = None if validation_data is None else pair_of(validation_data, batch_size)
+            (x, y, weight), validation_data = held_out(x, y, weight, validation_split, dtype)
+        loader = batches_of(x, y, batch_size, dtype, shuffle=shuffle, weight=weight)
+        validation = None
+        if validation_data is not None:
+            validation = pair_of(validation_data, validation_batch_size or batch_size, dtype)
         state.begin(loader, initial_epoch)
-        params = {"epochs": epochs, "steps": length_of(loader)}
-        told = Callbacks([*callbacks, *progress(verbose)], self, params)
+        batches = in_steps(loader, steps_per_epoch)
+        params = {"epochs": epochs, "steps": length_of(batches)}
+        listed = [callbacks] if isinstance(callbacks, Callback) else callbacks
+        told = Callbacks([*listed, *progress(verbose)], self, params)
         told.tell("on_train_begin")
         try:
             for epoch in range(state.first_epoch, epochs):
-                self._epoch(epoch, loader, validation, told)
+                asked = validation if (epoch + 1) % validation_freq == 0 else None
+                self._epoch(epoch, batches, in_steps(asked, validation_steps), told)
                 if state.stop:
                     break
         finally:
@@ -226,19 +245,21 @@ class Model(Module):
             told.tell("on_train_end")
         return state.history
 
-    def _epoch(self, epoch: int, loader: Any, validation: Any, told: Callbacks) -> None:
+    def _epoch(self, epoch: int, batches: Any, validation: Any, told: Callbacks) -> None:
         state = self.training_state
         told.tell("on_epoch_begin", epoch)
         self.train()
+        left = batches  # of an epoch that is taken up again, perhaps none
         if not state.resumed:
             state.reset()
+            left = some(batches)
         state.resumed = False
-        for number, batch in enumerate(loader):
+        for number, batch in enumerate(left):
             state.steps["train"](*batch)
             told.batch_end(number, state.logs)
             if state.stop:
                 break
-        state.times = getattr(loader, "times", None)
+        state.times = getattr(state.loader, "times", None)
         logs = state.logs()
         if validation is not None:
             logs |= {f"val_{name}": value for name, value in self._tested(validation).items()}
@@ -252,7 +273,7 @@ class Model(Module):
         was = self.training
         self.eval()
         try:
-            for batch in loader:
+            for batch in some(loader):
                 state.steps["test"](*batch)
             return state.logs()
         finally:
@@ -262,9 +283,11 @@ class Model(Module):
         self,
         x: Any,
         y: Any = None,
-        *,
         batch_size: int = 32,
+        verbose: str | int = "auto",
         sample_weight: Any = None,
+        *,
+        steps: int | None = None,
         return_dict: bool = False,
     ) -> Any:
         """Loss and metrics, without learning.
@@ -273,28 +296,43 @@ class Model(Module):
             x: Inputs, a dataset of pairs, or a loader of batches of pairs.
             y: Targets, where `x` are inputs.
             batch_size: Examples in a batch, where no loader is given.
+            verbose: 1 or 2: a line with the result. "auto" is 0: nothing.
             sample_weight: What the loss of each example is multiplied by.
+            steps: How many batches; all by default.
             return_dict: Give names, too.
 
         Returns:
             The loss; with metrics, a list of the loss and each of them; or a dict.
         """
         weight = weights_of(y, sample_weight, None)
-        logs = self._tested(batches_of(x, y, batch_size, shuffle=False, weight=weight))
+        batches = batches_of(x, y, batch_size, dtype_of(self.net), shuffle=False, weight=weight)
+        logs = self._tested(in_steps(batches, steps))
+        tell(logs, verbose)
         return given(logs, names=return_dict)
 
-    def predict(self, x: Any, *, batch_size: int = 32) -> Any:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int = 32,
+        verbose: str | int = "auto",
+        *,
+        steps: int | None = None,
+    ) -> Any:
         """Predictions for inputs.
 
         Args:
             x: Inputs, a dataset, or a loader of batches; of pairs the first is taken.
             batch_size: Examples in a batch, where no loader is given.
+            verbose: Nothing is shown; for programs that ask for it.
+            steps: How many batches; all by default.
 
         Returns:
             Tensors with a row for each example, in the structure of what the net gives.
         """
-        batches = batches_of(x, None, batch_size, shuffle=False)
-        inputs = (batch[0] if isinstance(batch, tuple | list) else batch for batch in batches)
+        del verbose
+        batches = batches_of(x, None, batch_size, dtype_of(self.net), shuffle=False)
+        found = some(in_steps(batches, steps))
+        inputs = (batch[0] if isinstance(batch, tuple | list) else batch for batch in found)
         parts = list(self._predicted(inputs))
         return tree.tree_map(lambda *rows: concat(list(rows)), *parts)
 
@@ -324,14 +362,15 @@ class Model(Module):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Predictions of one batch."""
-        (y,) = self._predicted([as_tensor(x)])
+        (y,) = self._predicted([numbers_of(x, dtype_of(self.net))])
         return y
 
     def _on_batch(self, kind: str, batch: tuple[Any, ...], *, return_dict: bool) -> Any:
         state = self.training_state
         state.reset()
         self.train(kind == "train")
-        state.steps[kind](*[as_tensor(part) for part in batch if part is not None])
+        dtype = dtype_of(self.net)
+        state.steps[kind](*[numbers_of(part, dtype) for part in batch if part is not None])
         self.train()
         return given(state.logs(), names=return_dict)
 

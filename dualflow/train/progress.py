@@ -44,6 +44,12 @@ def told(logs: Logs) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
 
 
+def tell(logs: Logs, verbose: str | int) -> None:
+    """A line with the result of an evaluation, where one is asked for."""
+    if verbose not in ("auto", 0):
+        sys.stdout.write(told(logs) + "\n")
+
+
 class Lines(Callback):
     """A line for each epoch, and what its time went into."""
 

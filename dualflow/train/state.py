@@ -6,8 +6,9 @@ them again whenever one has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
 from typing import Any
 
 from dualflow.core.context import no_grad
@@ -17,6 +18,7 @@ from dualflow.data.epoch import EpochTimes
 from dualflow.nn.module import Module
 from dualflow.optim import GradScaler, Optimizer
 from dualflow.train import words
+from dualflow.train.batches import size_of
 from dualflow.train.history import History
 from dualflow.train.metrics import Mean, Metric
 from dualflow.train.modes import in_mode
@@ -57,13 +59,14 @@ class TrainingState:
         self.loader: Any = None
 
     @classmethod
-    def made(cls, net: Module, optimizer: Any, loss: Any, metrics: Sequence[Any]) -> TrainingState:
+    def made(cls, net: Module, optimizer: Any, loss: Any, metrics: Any) -> TrainingState:
         """Of the arguments of `compile`."""
         found = None if loss is None else words.loss_for(loss)
+        listed = metrics if isinstance(metrics, list | tuple) else [metrics]
         return cls(
             words.optimizer_for(optimizer, net.parameters()),
             found,
-            [words.metric_for(metric, found) for metric in metrics],
+            [words.metric_for(metric, found) for metric in listed],
         )
 
     def run(
@@ -75,8 +78,8 @@ class TrainingState:
     ) -> None:
         """Says how the steps run."""
         self.steps = {
-            "train": in_mode(mode, train),
-            "test": in_mode(mode, test),
+            "train": in_mode(mode, self.noting(train)),
+            "test": in_mode(mode, self.noting(test)),
             "predict": in_mode(mode, predict),
         }
 
@@ -122,12 +125,29 @@ class TrainingState:
             self.scaler.update()
         self.optimizer.zero_grad()
 
-    def track(self, loss: Any, y_pred: Any, y_true: Any) -> None:
-        """Adds a batch to the mean loss and to all metrics."""
+    def track(self, y_pred: Any, y_true: Any) -> None:
+        """Adds a batch to all metrics."""
         with no_grad():
-            self.mean.add(loss, as_tensor(y_true).shape[0])
             for metric in self.metrics:
                 metric.update_state(y_true, y_pred)
+
+    def noting(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """`step`, whose loss is added to the mean loss, also where a subclass overrides it.
+
+        Raises:
+            TypeError: It gives no loss.
+        """
+
+        @wraps(step)
+        def noted(*batch: Any) -> Any:
+            result = step(*batch)
+            loss = result.get("loss") if isinstance(result, Mapping) else result
+            if loss is None:
+                raise TypeError(f"{step.__qualname__} gives {result!r:.60}: return the loss")
+            self.mean.add(loss, size_of(batch))
+            return loss
+
+        return noted
 
     # ----- between steps -----
 

@@ -8,80 +8,17 @@ from inspect import signature
 from typing import Any
 
 from dualflow import optim
-from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
-from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn.layers import BCEWithLogitsLoss
 from dualflow.nn.module import Module
-from dualflow.ops.choice import clip, where
-from dualflow.ops.elementwise import astype
-from dualflow.ops.losses import reduced
-from dualflow.ops.shape import reshape
-from dualflow.ops.special import log
 from dualflow.ops.statistics import mean
 from dualflow.train import metrics
+from dualflow.train.losses import LOSSES, Loss, logits
 
-Loss = Callable[[Any, Any], Any]
-SMALLEST = 1e-7  # a probability is not taken to be less
-
-
-def logarithms(probabilities: Any) -> Tensor:
-    """Logarithms of probabilities, none of them infinite."""
-    return log(clip(as_tensor(probabilities), SMALLEST, 1 - SMALLEST))
-
-
-def sparse_categorical_crossentropy(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
-    """Keras's: probabilities of classes against the numbers of the right ones."""
-    return F.nll_loss(logarithms(y_pred), y_true, reduction=reduction)
-
-
-def categorical_crossentropy(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
-    """Keras's: probabilities of classes against probabilities."""
-    return reduced(-(as_tensor(y_true) * logarithms(y_pred)).sum(axis=-1), reduction)
-
-
-def binary_crossentropy(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
-    """Keras's: probabilities against 0 and 1, in whatever of the two shapes (n,) and (n, 1)."""
-    p = as_tensor(y_pred)
-    truth = reshape(astype(as_tensor(y_true), p.dtype), p.shape)
-    return reduced(-where(truth > 0.5, logarithms(p), logarithms(1.0 - p)), reduction)
-
-
-def squared(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
-    """`mse_loss`; labels of the shape (n,) meet predictions of the shape (n, 1)."""
-    return F.mse_loss(y_pred, alongside(y_true, y_pred), reduction)
-
-
-def absolute(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
-    """`l1_loss`; labels of the shape (n,) meet predictions of the shape (n, 1)."""
-    return F.l1_loss(y_pred, alongside(y_true, y_pred), reduction)
-
-
-def logits(y_pred: Any, y_true: Any, reduction: str = "mean") -> Tensor:
-    """`binary_cross_entropy_with_logits`, for labels of any dtype."""
-    truth = astype(alongside(y_true, y_pred), as_tensor(y_pred).dtype)
-    return F.binary_cross_entropy_with_logits(y_pred, truth, reduction=reduction)
-
-
-def alongside(y_true: Any, y_pred: Any) -> Tensor:
-    """Targets in the shape of predictions, where that only adds an axis of extent 1."""
-    truth, shape = as_tensor(y_true), as_tensor(y_pred).shape
-    return reshape(truth, shape) if (*truth.shape, 1) == shape else truth
-
-
-LOSSES: dict[str, Loss] = {
-    "mse": squared,
-    "mean_squared_error": squared,
-    "mae": absolute,
-    "mean_absolute_error": absolute,
-    "cross_entropy": F.cross_entropy,
-    "nll": F.nll_loss,
-    "binary_cross_entropy_with_logits": logits,
-    "sparse_categorical_crossentropy": sparse_categorical_crossentropy,
-    "categorical_crossentropy": categorical_crossentropy,
-    "binary_crossentropy": binary_crossentropy,
-}
 METRICS: dict[str, Callable[[], metrics.Metric]] = {
+    "binary_accuracy": lambda: metrics.Accuracy(name="binary_accuracy"),
+    "categorical_accuracy": lambda: metrics.Accuracy(name="categorical_accuracy"),
+    "sparse_categorical_accuracy": lambda: metrics.Accuracy(name="sparse_categorical_accuracy"),
     "mse": lambda: metrics.MeanSquaredError("mse"),
     "mean_squared_error": metrics.MeanSquaredError,
     "rmse": lambda: metrics.RootMeanSquaredError("rmse"),
@@ -147,10 +84,12 @@ def metric_for(wanted: Any, loss: Loss | None) -> metrics.Metric:
         return wanted
     if callable(wanted):
         return metrics.MeanOf(wanted)
+    if wanted in LOSSES and wanted not in METRICS:
+        return metrics.MeanOf(LOSSES[wanted], wanted)
     if wanted in ("accuracy", "acc"):
         scores = loss is logits or isinstance(loss, BCEWithLogitsLoss)
         return metrics.Accuracy(0.0 if scores else 0.5, name=wanted)
-    return METRICS[known("metric", wanted, {**METRICS, "accuracy": None})]()
+    return METRICS[known("metric", wanted, {**METRICS, **LOSSES, "accuracy": None})]()
 
 
 def known(what: str, word: Any, table: dict[str, Any]) -> str:
