@@ -72,6 +72,41 @@ def test_classes_with_a_net_of_unknown_inputs():
     assert model.predict(x).shape == (40, 2)
 
 
+def test_targets_meet_a_column_of_predictions(mode):
+    x = np.random.RandomState(0).randn(20, D)
+    y = x.sum(axis=1)
+    model = tf.keras.Sequential([tf.keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"], run_eagerly=mode == "eager")
+    loss, error = model.evaluate(x, y, verbose=0)
+    p = model.predict(x, verbose=0).numpy()[:, 0]
+    assert loss == pytest.approx(np.mean((p - y) ** 2), rel=1e-4)
+    assert error == pytest.approx(np.mean(abs(p - y)), rel=1e-4)
+    assert tf.keras.losses.MeanSquaredError()([1.0, 2.0], [[1.0], [2.0]]).item() == 0.0
+
+
+def test_weights_of_classes_metrics_and_callbacks_by_class():
+    x, _ = data()
+    labels = np.arange(N) % 3
+    keras = tf.keras
+    model = keras.Sequential([keras.layers.Dense(3, input_shape=(D,))])
+    model.compile(
+        keras.optimizers.Adam(1e-2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        [keras.metrics.SparseCategoricalAccuracy()],
+    )
+    stop = keras.callbacks.EarlyStopping(monitor="loss", patience=3)
+    wanted = model.evaluate(x, labels)[0]
+    history = model.fit(x, labels, N, 2, 0, [stop], class_weight={0: 2.0, 1: 2.0, 2: 2.0})
+    assert history.history["loss"][0] == pytest.approx(2 * wanted, rel=1e-5)
+    assert "sparse_categorical_accuracy" in history.history
+    mean = keras.metrics.Mean(name="train_loss")
+    assert mean(3.0).item() == 3.0
+    words = keras.losses.get("huber")
+    assert words([1.0], [3.0]).item() == 1.5
+    with pytest.raises(AttributeError, match="has no AUC"):
+        _ = keras.metrics.AUC
+
+
 class Small(tf.keras.Model):
     """A model of one's own."""
 

@@ -8,6 +8,7 @@ import dualflow as df
 from dualflow.compat.translate import hints
 
 F = df.nn.functional
+WORDS = df.train.losses.LOSSES
 
 
 class Loss:
@@ -17,8 +18,13 @@ class Loss:
         """The loss of each example."""
         raise NotImplementedError(f"{type(self).__name__} defines no call")
 
-    def __call__(self, y_true: Any, y_pred: Any) -> Any:
-        return df.mean(self.call(df.asarray(y_true), df.asarray(y_pred)))
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        each = self.each(y_true, y_pred)
+        return df.mean(each if sample_weight is None else each * df.asarray(sample_weight))
+
+    def each(self, y_true: Any, y_pred: Any) -> Any:
+        """`call`; targets of the shape (n,) meet predictions of the shape (n, 1)."""
+        return self.call(df.train.losses.alongside(y_true, y_pred), df.asarray(y_pred))
 
 
 class MeanSquaredError(Loss):
@@ -80,9 +86,24 @@ class BinaryCrossentropy(_OfClasses):
         """Of each element."""
         truth = df.astype(df.reshape(y_true, y_pred.shape), y_pred.dtype)
         if self.from_logits:
-            return F.binary_cross_entropy_with_logits(y_pred, truth)
+            return F.binary_cross_entropy_with_logits(y_pred, truth, reduction="none")
         yes, no = self.logarithms(y_pred), self.logarithms(1.0 - y_pred)
         return -(truth * yes + (1.0 - truth) * no)
+
+
+class _Named(Loss):
+    """A loss of `df.train` under its word.
+
+    Args:
+        word: The word.
+    """
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Of each element, or of each example."""
+        return WORDS[self.word](y_pred, y_true, reduction="none")  # type: ignore[call-arg]
 
 
 NAMES = {
@@ -96,6 +117,17 @@ NAMES = {
 }
 
 
+def turned(loss: Any) -> Any:
+    """A loss as `df.train` calls it: predictions first, and a mean or one for each example."""
+
+    def call(y_pred: Any, y_true: Any, reduction: str = "mean") -> Any:
+        if reduction == "mean":
+            return loss(y_true, y_pred)
+        return loss.each(y_true, y_pred) if isinstance(loss, Loss) else loss(y_true, y_pred)
+
+    return call
+
+
 def get(identifier: Any) -> Any:
     """A loss for a name; one that is given stays.
 
@@ -104,9 +136,11 @@ def get(identifier: Any) -> Any:
     """
     if callable(identifier):
         return identifier
-    if identifier not in NAMES:
-        raise ValueError(f"loss {identifier!r}: {', '.join(NAMES)}")
-    return NAMES[identifier]()
+    if identifier in NAMES:
+        return NAMES[identifier]()
+    if identifier in WORDS:
+        return _Named(identifier)
+    raise ValueError(f"loss {identifier!r}: {', '.join(sorted({*NAMES, *WORDS}))}")
 
 
 __getattr__ = hints("tensorflow.keras.losses")

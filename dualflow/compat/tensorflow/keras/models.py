@@ -39,8 +39,7 @@ class Model(df.train.Model):
             run_eagerly: Do not compile steps.
             **_: Other words of Keras's change nothing.
         """
-        found = None if loss is None else losses.get(loss)
-        turned = None if found is None else lambda y_pred, y_true: found(y_true, y_pred)
+        turned = None if loss is None else losses.turned(losses.get(loss))
         chosen = optimizers.get(optimizer)
         self._waits = (chosen, turned, list(metrics or ()), run_eagerly)
         if list(self.parameters()):
@@ -52,13 +51,22 @@ class Model(df.train.Model):
         mode = "eager" if eager else "compiled"
         super().compile(optimizer, loss, metrics, mode=mode)
 
-    def fit(self, x: Any, y: Any = None, **options: Any) -> Any:
+    def fit(self, x: Any, y: Any = None, *args: Any, **options: Any) -> Any:
         """Trains; see `df.train.Model.fit`."""
+        self._weighted(x, y)
+        return super().fit(x, y, *args, **options)
+
+    def evaluate(self, x: Any, y: Any = None, *args: Any, **options: Any) -> Any:
+        """Loss and metrics; see `df.train.Model.evaluate`."""
+        self._weighted(x, y)
+        return super().evaluate(x, y, *args, **options)
+
+    def _weighted(self, x: Any, y: Any) -> None:
+        """Makes the weights, and with them the optimiser, where the first call has to."""
         if self._state is None and hasattr(self, "_waits"):
-            with df.no_grad():  # the first call makes weights
-                self(x[:1] if y is not None else next(iter(x))[0])
+            with df.no_grad():
+                self(df.asarray(x[:1], dtype="float32") if y is not None else next(iter(x))[0])
             self._compiled()
-        return super().fit(x, y, **options)
 
     @property
     def weights(self) -> list[Any]:
