@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jit
+from dualflow.core.files import damaged, members, reading
 from dualflow.core.op import registry
 from dualflow.tracing.explain import all_functions
 from dualflow.tracing.function import Function
@@ -31,7 +31,6 @@ from jit.runtime.library import content_key, library
 __all__ = ["Why", "bundle", "load", "why"]
 
 SUMS = "sums.txt"  # of a bundle: the sha256 and the name of each graph
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, GraphError)
 
 
 @dataclass(frozen=True)
@@ -138,17 +137,19 @@ def bundle(path: str | Path, *functions: Callable[..., Any]) -> Path:
     return Path(path)
 
 
-def load(path: str | Path) -> int:
+def load(path: str | Path, *, max_bytes: int | None = None) -> int:
     """Compiles the graphs of a bundle; functions that have such graphs find their code then.
 
     Args:
         path: What `bundle` has written.
+        max_bytes: What the texts of all graphs may take; by default the file's size, and some
+            megabytes.
 
     Returns:
         How many graphs there were.
 
     Raises:
-        TraceError: It is no bundle, or damaged; nothing was compiled.
+        FileError: It is no bundle, damaged, or needs more; nothing was compiled.
 
     Example:
         >>> import tempfile, dualflow as df
@@ -159,23 +160,29 @@ def load(path: str | Path) -> int:
         ...     df.cache.load(df.cache.bundle(f"{folder}/nb.dfcache", f))
         1
     """
-    graphs = []
-    try:
-        with zipfile.ZipFile(path) as file:
-            for key in file.read(SUMS).decode().split():
-                text = file.read(f"{key}.txt")
-                if hashlib.sha256(text).hexdigest() != key:
-                    raise ValueError(f"graph {key[:8]} is not what it was")
-                graphs.append(parse(text.decode(), registry))
-                verify(graphs[-1])
-    except DAMAGE as error:
-        raise TraceError(
-            f"df.cache.load: {path} is no bundle, or is damaged: {error}",
-            "a file that df.cache.bundle has written",
-            "leave it out: functions compile what they need",
-        ) from error
+    graphs = bundled(path, max_bytes)
     _kept.extend(jit.compile(graph, ops=registry) for graph in graphs)
     return len(graphs)
+
+
+def bundled(path: str | Path, max_bytes: int | None = None) -> list[jit.Graph]:
+    """The graphs in a bundle, verified; see `load`."""
+    try:
+        with reading(path, "bundle"), zipfile.ZipFile(path) as archive:
+            return list(graphs_of(dict(members(path, "bundle", archive, max_bytes))))
+    except GraphError as error:
+        raise damaged(path, "bundle", str(error)) from error
+
+
+def graphs_of(files: dict[str, bytes]) -> Iterator[jit.Graph]:
+    """The graphs of a bundle, each of which is what was written."""
+    for key in files[SUMS].decode().split():
+        text = files[f"{key}.txt"]
+        if hashlib.sha256(text).hexdigest() != key:
+            raise ValueError(f"graph {key[:8]} is not what it was")
+        graph = parse(text.decode(), registry)
+        verify(graph)
+        yield graph
 
 
 _kept: list[Any] = []  # so that code stays until functions ask for it

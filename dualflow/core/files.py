@@ -8,12 +8,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dualflow.errors import FileError
 from jit.errors import DualflowError
 
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
+
 FilePath = str | os.PathLike[str]
+PACKED = (0, 8)  # what zip files call stored, and deflated
 SLACK = 16 * 2**20  # bytes that reading may take beside twice the size of a file
 
 
@@ -34,6 +38,46 @@ def reading(path: FilePath, what: str) -> Iterator[None]:
             raise  # it is the system that cannot read
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise damaged(path, what, said[:200]) from error
+
+
+def members(
+    path: FilePath, what: str, archive: ZipFile, max_bytes: int | None
+) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the files in an archive, one after the other.
+
+    Args:
+        path: The archive.
+        what: What it should be, such as "npz".
+        archive: It, opened.
+        max_bytes: What all files together may take; None: the archive's size, and some megabytes.
+
+    Raises:
+        FileError: They would take more.
+    """
+    size = os.path.getsize(path)
+    limit = size + SLACK // 2 if max_bytes is None else max_bytes
+    entries = archive.infolist()
+    needed = sum(entry.file_size for entry in entries)
+    if needed > limit:
+        said = f"{needed:,} bytes unpacked from {size:,}; if you trust it: max_bytes={needed}"
+        raise damaged(path, what, said)
+    for entry in entries:
+        yield entry.filename, member(archive, entry)
+
+
+def member(archive: ZipFile, entry: ZipInfo) -> bytes:
+    """The bytes of one file of an archive, which must be as many as it says.
+
+    Raises:
+        ValueError: They are not, or it is packed in another way than ours.
+    """
+    if entry.compress_type not in PACKED:
+        raise ValueError(f"{entry.filename} is neither stored nor deflated")
+    with archive.open(entry) as file:
+        data = file.read(entry.file_size + 1)
+    if len(data) != entry.file_size:
+        raise ValueError(f"{entry.filename} holds {len(data)} bytes, not {entry.file_size}")
+    return data
 
 
 class BoundedFile(io.BufferedReader):

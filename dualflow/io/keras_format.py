@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.convert import as_tensor
-from dualflow.core.files import SLACK, FilePath, extra, reading
+from dualflow.core.files import SLACK, FilePath, extra, members, reading
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.io.numpy_format import member
 from dualflow.ops.elementwise import astype
 from dualflow.ops.shape import permute_dims
 from jit.errors import ShapeError
@@ -38,7 +37,8 @@ def load_keras(path: FilePath) -> dict[str, Tensor]:
         source: Any = path
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                source = io.BytesIO(member(archive, archive.getinfo("model.weights.h5")))
+                files = dict(members(path, "Keras", archive, None))
+            source = io.BytesIO(files["model.weights.h5"])
         found: dict[str, Tensor] = {}
         left = 2 * os.path.getsize(path) + SLACK
 

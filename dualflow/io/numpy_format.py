@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from dualflow.core.files import SLACK, FilePath, damaged, reading
+from dualflow.core.files import FilePath, members, reading
 from dualflow.core.tensor import Tensor
 from dualflow.io.files import as_arrays, replacing
 from jit.errors import DTypeError
@@ -55,32 +54,11 @@ def load_npz(path: FilePath, *, max_bytes: int | None = None) -> dict[str, Tenso
     Raises:
         FileError: It is no whole npz file, holds Python objects, or needs more than `max_bytes`.
     """
-    size = os.path.getsize(path)
-    limit = size + SLACK // 2 if max_bytes is None else max_bytes
     with reading(path, "npz"), zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        needed = sum(entry.file_size for entry in entries)
-        if needed > limit:
-            raise damaged(
-                path,
-                "npz",
-                f"{needed:,} bytes unpacked from {size:,}; if you trust it: max_bytes={needed}",
-            )
         return {
-            entry.filename.removesuffix(".npy"): Tensor(parsed(member(archive, entry)))
-            for entry in entries
+            name.removesuffix(".npy"): Tensor(parsed(data))
+            for name, data in members(path, "npz", archive, max_bytes)
         }
-
-
-def member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """The bytes of one file of an archive, which must be as many as it says."""
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{entry.filename} is packed in a way that npz files are not")
-    with archive.open(entry) as file:
-        data = file.read(entry.file_size + 1)
-    if len(data) != entry.file_size:
-        raise ValueError(f"{entry.filename} holds {len(data)} bytes, not {entry.file_size}")
-    return data
 
 
 def parsed(data: bytes) -> np.ndarray[Any, Any]:

@@ -11,9 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from dualflow.core.files import BoundedFile, FilePath, damaged, reading
+from dualflow.core.files import BoundedFile, FilePath, damaged, member, reading
 from dualflow.core.tensor import Tensor
-from dualflow.io.numpy_format import member
 from dualflow.io.pickles import Machine, RefusedError, mapped, plain_key
 from jit.types import as_dtype
 

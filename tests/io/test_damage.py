@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import example, given
 
 import dualflow as df
+from dualflow.cache import SUMS, bundled
 from dualflow.io.nests import load_nest, save_nest
+from jit.runtime.cache import DiskCache
 from tests.mutations import MUTATED, mutated, mutations, read_or_refused
 
 TORCH = Path(__file__).parent / "torch"
@@ -24,6 +27,22 @@ class Files(dict):
 
     def __repr__(self):
         return f"<{len(self)} files>"
+
+
+def bundle(path):
+    """A bundle of two graphs, one with a loop and constants."""
+
+    @df.function
+    def f(x, y):
+        for k in range(20):
+            x = df.tanh(x @ y) * float(k + 1)
+        return df.where(x > 0.5, x, df.asarray([1.0, -2.5, 3.0])), x.sum(axis=0)
+
+    g = df.function(lambda x: df.exp(x).astype(df.float64).reshape(-1)[::2])
+    with df.set_mode("compiled"):
+        f(df.ones((4, 3)), df.ones((3, 3)))
+        g(df.ones((2, 3)))
+    return df.cache.bundle(path, f, g)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +61,12 @@ def files(tmp_path_factory):
         "checkpoint": (folder / "a.ckpt", load_nest),
         "torch": (TORCH / "new.pt", df.io.load_torch),
         "old torch": (TORCH / "old.pt", df.io.load_torch),
+        "bundle": (bundle(folder / "a.dfcache"), df.cache.load),
     }
     return Files({name: (path.read_bytes(), reader) for name, (path, reader) in paths.items()})
 
 
-KINDS = ["safetensors", "npz", "compressed npz", "checkpoint", "torch", "old torch"]
+KINDS = ["safetensors", "npz", "compressed npz", "checkpoint", "torch", "old torch", "bundle"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,6 +77,33 @@ def test_mutated_files_are_read_or_refused(files, tmp_path_factory, kind, change
     good, reader = files[kind]
     path = tmp_path_factory.getbasetemp() / f"mutated {kind}"
     read_or_refused(path, mutated(good, changes), reader)
+
+
+@MUTATED
+@given(changes=mutations())
+def test_mutated_graphs_are_read_or_refused(files, tmp_path_factory, changes):
+    """Texts of graphs that were changed before they were summed up: what a forger would do."""
+    with zipfile.ZipFile(io.BytesIO(files["bundle"][0])) as archive:
+        names = [name for name in archive.namelist() if name != SUMS]
+        forged = [mutated(archive.read(name), changes) for name in names]
+    texts = {hashlib.sha256(text).hexdigest(): text for text in forged}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(SUMS, "\n".join(texts))
+        for key, text in texts.items():
+            archive.writestr(f"{key}.txt", text)
+    read_or_refused(tmp_path_factory.getbasetemp() / "forged", stream.getvalue(), bundled)
+
+
+@MUTATED
+@given(changes=mutations())
+def test_mutated_entries_of_the_disk_cache_are_missing(tmp_path_factory, changes):
+    cache = DiskCache(tmp_path_factory.getbasetemp() / "kernels")
+    key, data = "ab" * 32, bytes(range(256)) * 4
+    cache.put(key, data)
+    path = cache.folder / key
+    path.write_bytes(mutated(path.read_bytes(), changes))
+    assert cache.get(key) in (None, data)
 
 
 # ----- files that were made to harm -----
@@ -160,6 +207,15 @@ def test_a_zip_bomb_is_refused(tmp_path):
         archive.writestr("a/data/0", b"\0" * 2**26)
     with pytest.raises(df.errors.FileError, match="larger than the"):
         df.io.load(tmp_path / "a.pt")
+
+
+def test_a_bundle_that_unpacks_to_much_more_is_refused(tmp_path):
+    path = tmp_path / "a.dfcache"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(SUMS, " " * 2**24)
+    with pytest.raises(df.errors.FileError, match="if you trust it: max_bytes=16777216"):
+        df.cache.load(path)
+    assert df.cache.load(path, max_bytes=2**24) == 0
 
 
 def test_names_in_an_archive_are_only_names(tmp_path):
