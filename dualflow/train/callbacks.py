@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from dualflow.core.source import warn_user
 from dualflow.io import Checkpoints, EventWriter, save_safetensors
-
-if TYPE_CHECKING:
-    from dualflow.train.model import Model
+from dualflow.train.moments import Callback, Logs, say
 
 __all__ = [
     "BackupAndRestore",
@@ -27,67 +26,6 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
 ]
-Logs = dict[str, float]
-
-
-class Callback:
-    """Base of callbacks; a subclass overrides the moments that it is about.
-
-    Attributes:
-        model: The model in training.
-        params: "epochs" and "steps" (batches of an epoch, None if unknown).
-    """
-
-    model: Model
-    params: dict[str, Any]
-
-    def on_train_begin(self) -> None:
-        """Before the first epoch."""
-
-    def on_train_end(self) -> None:
-        """After the last one, or when training was stopped, or failed."""
-
-    def on_epoch_begin(self, epoch: int) -> None:
-        """Before an epoch; the first one is 0."""
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """After an epoch, and after its validation."""
-
-    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        """After a step; `logs` are means over the epoch so far."""
-
-    @property
-    def wants_batches(self) -> bool:
-        """Whether `on_train_batch_end` does something: logs cost time."""
-        return type(self).on_train_batch_end is not Callback.on_train_batch_end
-
-
-class Callbacks:
-    """Callbacks in a row.
-
-    Args:
-        callbacks: They.
-        model: The model in training.
-        params: See `Callback`.
-    """
-
-    def __init__(self, callbacks: Iterable[Callback], model: Model, params: dict[str, Any]) -> None:
-        self.list = list(callbacks)
-        self.batchwise = [callback for callback in self.list if callback.wants_batches]
-        for callback in self.list:
-            callback.model, callback.params = model, params
-
-    def tell(self, moment: str, *args: Any) -> None:
-        """Calls the method of each that a moment has."""
-        for callback in self.list:
-            getattr(callback, moment)(*args)
-
-    def batch_end(self, batch: int, logs: Callable[[], Logs]) -> None:
-        """Calls those that want to know of batches."""
-        if self.batchwise:
-            known = logs()
-            for callback in self.batchwise:
-                callback.on_train_batch_end(batch, known)
 
 
 class Monitor:
@@ -106,6 +44,13 @@ class Monitor:
         self.sign = 1.0 if mode == "max" or (mode == "auto" and grows) else -1.0
         self.monitor, self.min_delta = monitor, abs(min_delta)
         self.best = -math.inf
+
+    def begin(self, baseline: float | None = None) -> None:
+        """Forgets the values so far; a baseline counts as one."""
+        self.best = -math.inf if baseline is None else self.sign * baseline
+
+    def __str__(self) -> str:
+        return f"the best {self.monitor} is {self.sign * self.best:.4g}"
 
     def improved(self, logs: Logs) -> bool | None:
         """Whether the value is better than all before; None if there is none, with a warning."""
@@ -132,6 +77,9 @@ class EarlyStopping(Callback):
         patience: Epochs without a better value before it ends.
         mode: "min", "max" or "auto".
         restore_best_weights: Go back to the weights of the best epoch at the end.
+        baseline: A value that must be bettered, from the first epoch on.
+        start_from_epoch: Epochs before this one are not looked at.
+        verbose: 1: say when it ends training.
 
     Attributes:
         stopped_epoch: Where it ended training; None if it did not.
@@ -146,23 +94,36 @@ class EarlyStopping(Callback):
         mode: str = "auto",
         *,
         restore_best_weights: bool = False,
+        baseline: float | None = None,
+        start_from_epoch: int = 0,
+        verbose: int = 0,
     ) -> None:
         self.monitor = Monitor(monitor, mode, min_delta)
-        self.patience = patience
+        self.patience, self.verbose = patience, verbose
+        self.baseline, self.start_from_epoch = baseline, start_from_epoch
         self.restore_best_weights = restore_best_weights
         self.stopped_epoch: int | None = None
         self.best_epoch = 0
+        self._waited = 0
         self._weights: dict[str, Any] | None = None
 
+    def on_train_begin(self) -> None:
+        self.monitor.begin(self.baseline)
+        self.stopped_epoch, self._weights, self._waited = None, None, 0
+
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if epoch < self.start_from_epoch:
+            return
         better = self.monitor.improved(logs)
+        self._waited += better is False
         if better:
-            self.best_epoch = epoch
+            self.best_epoch, self._waited = epoch, 0
             if self.restore_best_weights:
                 self._weights = self.model.net.state_dict()
-        elif better is not None and epoch - self.best_epoch >= max(self.patience, 1):
+        elif epoch > 0 and self._waited >= max(self.patience, 1):
             self.stopped_epoch = epoch
             self.model.stop_training = True
+            say(self.verbose, f"epoch {epoch + 1}: training ends, {self.monitor}")
 
     def on_train_end(self) -> None:
         if self._weights is not None:
@@ -177,6 +138,11 @@ class ModelCheckpoint(Callback):
         monitor: The entry of the logs that says what is best.
         save_best_only: Save only then.
         mode: "min", "max" or "auto".
+        save_weights_only: True; `BackupAndRestore` saves the whole run.
+        verbose: 1: say what is saved.
+
+    Raises:
+        ValueError: `save_weights_only` is False.
     """
 
     def __init__(
@@ -186,8 +152,13 @@ class ModelCheckpoint(Callback):
         mode: str = "auto",
         *,
         save_best_only: bool = False,
+        save_weights_only: bool = True,
+        verbose: int = 0,
     ) -> None:
+        if not save_weights_only:
+            raise ValueError("ModelCheckpoint saves weights; BackupAndRestore saves the whole run")
         self.filepath, self.save_best_only = os.fspath(filepath), save_best_only
+        self.verbose = verbose
         self.monitor = Monitor(monitor, mode)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
@@ -195,6 +166,7 @@ class ModelCheckpoint(Callback):
             path = Path(self.filepath.format(epoch=epoch + 1, **logs))
             path.parent.mkdir(parents=True, exist_ok=True)
             save_safetensors(path, self.model.net.state_dict())
+            say(self.verbose, f"epoch {epoch + 1}: saved {path}")
 
 
 class BackupAndRestore(Callback):
@@ -246,21 +218,31 @@ class BackupAndRestore(Callback):
         self._save(epoch + 1, within=False)
 
 
+def places(function: Callable[..., Any]) -> int:
+    """How many arguments a function takes by their place."""
+    kinds = [p.kind for p in signature(function).parameters.values()]
+    by_place = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return 2 if Parameter.VAR_POSITIONAL in kinds else sum(kind in by_place for kind in kinds)
+
+
 class LearningRateScheduler(Callback):
     """Sets the learning rate before each epoch.
 
     Args:
-        schedule: `(epoch, rate) -> rate`, or a schedule of `df.optim`, which then steps after each
-            epoch.
+        schedule: `(epoch, rate) -> rate` or `epoch -> rate`, or a schedule of `df.optim`, which
+            then steps after each epoch.
+        verbose: 1: say each rate.
     """
 
-    def __init__(self, schedule: Any) -> None:
-        self.schedule = schedule
+    def __init__(self, schedule: Any, verbose: int = 0) -> None:
+        self.schedule, self.verbose = schedule, verbose
 
     def on_epoch_begin(self, epoch: int) -> None:
         if not hasattr(self.schedule, "step"):
             optimizer = self.model.optimizer
-            optimizer.lr = self.schedule(epoch, float(optimizer.lr))
+            given = (epoch, float(optimizer.lr))[: places(self.schedule)]
+            optimizer.lr = self.schedule(*given)
+            say(self.verbose, f"epoch {epoch + 1}: the learning rate is {float(optimizer.lr):.4g}")
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if hasattr(self.schedule, "step"):
@@ -277,6 +259,8 @@ class ReduceLROnPlateau(Callback):
         mode: "min", "max" or "auto".
         min_delta: A change that is smaller is none.
         min_lr: The rate does not get smaller than this.
+        cooldown: Epochs after that in which nothing is counted.
+        verbose: 1: say when the rate changes.
     """
 
     def __init__(
@@ -287,22 +271,31 @@ class ReduceLROnPlateau(Callback):
         mode: str = "auto",
         min_delta: float = 1e-4,
         min_lr: float = 0.0,
+        cooldown: int = 0,
+        verbose: int = 0,
     ) -> None:
         if not 0 < factor < 1:
             raise ValueError(f"ReduceLROnPlateau: factor={factor} is not between 0 and 1")
         self.monitor = Monitor(monitor, mode, min_delta)
         self.factor, self.patience, self.min_lr = factor, patience, min_lr
-        self._waited = 0
+        self.cooldown, self.verbose = cooldown, verbose
+        self._waited = self._cooling = 0
+
+    def on_train_begin(self) -> None:
+        self.monitor.begin()
+        self._waited = self._cooling = 0
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         better = self.monitor.improved(logs)
         if better is None:
             return
-        self._waited = 0 if better else self._waited + 1
+        self._cooling = max(self._cooling - 1, 0)
+        self._waited = 0 if better or self._cooling else self._waited + 1
         if self._waited >= max(self.patience, 1):
-            self._waited = 0
+            self._waited, self._cooling = 0, self.cooldown and self.cooldown + 1
             for group in self.model.optimizer.param_groups:
                 group["lr"] = max(float(group["lr"]) * self.factor, self.min_lr)
+                say(self.verbose, f"epoch {epoch + 1}: the learning rate is {group['lr']:.4g}")
 
 
 class CSVLogger(Callback):

@@ -25,8 +25,8 @@ from dualflow.train.batches import (
     some,
     weights_of,
 )
-from dualflow.train.callbacks import Callback, Callbacks, Logs
 from dualflow.train.history import History
+from dualflow.train.moments import Callback, Callbacks, Logs
 from dualflow.train.progress import progress, tell
 from dualflow.train.state import TrainingState
 
@@ -255,6 +255,7 @@ class Model(Module):
             left = some(batches)
         state.resumed = False
         for number, batch in enumerate(left):
+            told.batch_begin(number)
             state.steps["train"](*batch)
             told.batch_end(number, state.logs)
             if state.stop:
@@ -262,7 +263,10 @@ class Model(Module):
         state.times = getattr(state.loader, "times", None)
         logs = state.logs()
         if validation is not None:
-            logs |= {f"val_{name}": value for name, value in self._tested(validation).items()}
+            told.tell("on_test_begin")
+            found = self._tested(validation)
+            told.tell("on_test_end", found)
+            logs |= {f"val_{name}": value for name, value in found.items()}
         state.history.add(epoch, logs)
         told.tell("on_epoch_end", epoch, logs)
 

@@ -7,7 +7,7 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
-from dualflow.train.callbacks import Callback, Logs
+from dualflow.train.moments import Callback, Logs
 
 EVERY = 0.1  # seconds between two pictures of a bar
 

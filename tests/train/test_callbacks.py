@@ -41,6 +41,18 @@ def test_early_stopping():
     assert model.net[0].weight.tolist() == weights[1]
 
 
+def test_early_stopping_begins_anew_and_late_and_tells(capsys):
+    stop = C.EarlyStopping("told", patience=1, start_from_epoch=2, verbose=1)
+    _, history = fitted([from_list([0.0, 1.0, 3.0, 3.0, 0.0, 0.0]), stop])
+    assert history.epoch == [0, 1, 2, 3]
+    assert capsys.readouterr().out == "epoch 4: training ends, the best told is 3\n"
+    _, history = fitted([from_list([9.0] * 6), stop])  # what was best in another fit does not count
+    assert history.epoch == [0, 1, 2, 3]
+    wanted = C.EarlyStopping("told", patience=2, baseline=5.0)
+    _, history = fitted([from_list([9.0, 8.0, 7.0, 7.0]), wanted])
+    assert history.epoch == [0, 1]
+
+
 def test_accuracies_grow():
     stop = C.EarlyStopping("val_accuracy", patience=1)
     assert stop.monitor.sign == 1.0
@@ -74,6 +86,66 @@ def test_rates_are_set_and_fall():
     plateau = C.ReduceLROnPlateau("told", factor=0.5, patience=2, min_lr=0.0003)
     fitted([from_list([1.0] * 6), plateau, note])
     assert rates == [0.001, 0.001, 0.0005, 0.0005, 0.0003, 0.0003]
+
+
+def test_rates_by_the_epoch_alone_cooling_and_words(capsys, tmp_path):
+    rates = []
+    note = C.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: rates.append(round(float(note.model.optimizer.lr), 6))
+    )
+    fitted([C.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1), verbose=1), note], epochs=2)
+    assert rates == [0.1, 0.05]
+    assert "epoch 2: the learning rate is 0.05" in capsys.readouterr().out
+    rates.clear()
+    plateau = C.ReduceLROnPlateau("told", factor=0.5, patience=1, cooldown=2, verbose=1)
+    fitted([from_list([1.0] * 6), plateau, note])
+    assert rates == [0.001, 0.0005, 0.0005, 0.0005, 0.00025, 0.00025]
+    assert capsys.readouterr().out.count("the learning rate is") == 2
+    path = tmp_path / "{epoch:02d}.safetensors"
+    fitted([C.ModelCheckpoint(path, save_weights_only=True, verbose=1)], epochs=1)
+    assert f"epoch 1: saved {tmp_path / '01.safetensors'}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="BackupAndRestore saves the whole run"):
+        C.ModelCheckpoint(path, save_weights_only=False)
+
+
+class Told(C.Callback):
+    """Notes its moments, as a class of Keras's would."""
+
+    def __init__(self):
+        self.moments = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.moments.append(f"begin {batch}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.moments.append(f"end {batch}")
+
+    def on_test_begin(self, logs=None):
+        self.moments.append("test")
+
+    def on_test_end(self, logs=None):
+        self.moments.append(sorted(logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.moments.append(f"epoch {epoch}")
+
+
+def test_moments_of_batches_and_validation():
+    told = Told()
+    fitted([told], epochs=1, batch_size=25)
+    assert told.moments == [
+        *("begin 0", "end 0", "begin 1", "end 1"),
+        *("test", ["accuracy", "loss"], "epoch 0"),
+    ]
+
+
+def test_a_method_that_no_moment_has():
+    class Misspelt(C.Callback):
+        def on_batch_end(self, batch, logs):
+            """Never called."""
+
+    with pytest.warns(UserWarning, match="Misspelt.on_batch_end is never called: moments are on_"):
+        fitted([Misspelt()], epochs=1)
 
 
 def test_schedules_of_optim_step_after_each_epoch():
