@@ -100,7 +100,7 @@ class Witness(Audit):
         else:
             raise AssertionError("a path has written what was not accepted")
         result = self._in_python()
-        self._keep(outcome, result, seen)
+        self._keep(outcome, self._passed.left(result), seen)
         self.stretches = stretches
         if whole:
             ((self.path, self.arrays),) = stretches

@@ -22,6 +22,11 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
     return leaves, spec
 
 
+def is_leaf(x: Any) -> bool:
+    """Whether trees end at `x`."""
+    return optree.tree_is_leaf(x, none_is_leaf=True, namespace=NAMESPACE)
+
+
 def unflatten(spec: TreeSpec, leaves: Any) -> Any:
     """The tree of structure `spec` with these leaves."""
     return optree.tree_unflatten(spec, leaves)

@@ -26,6 +26,7 @@ from dualflow.core.ulp import FARTHEST, ulp_distance
 from dualflow.core.variable import Variable
 from dualflow.tracing import modes
 from dualflow.tracing.joins.joined import Joined
+from dualflow.tracing.passed import Passed, places_in
 from dualflow.tracing.path import Outcome, Output, Path
 from dualflow.tracing.settings import alike
 from dualflow.tracing.signature import Call
@@ -119,6 +120,7 @@ class Audit(Unrecorded):
         super().__init__()
         self._function = function
         self._call = call
+        self._passed = Passed(call.given, call.given)
         self._made: list[Variable] = []  # by the call
         self._read: dict[Variable, Tensor] = {}  # what they held when they were first read
         self._before: dict[Variable, Tensor] = {}  # what those held that were assigned
@@ -141,9 +143,10 @@ class Audit(Unrecorded):
         else:
             raise AssertionError("a path has written what was not accepted")
         result = self._in_python()
-        error = next(self._differences(outcome, result), None)
+        left = self._passed.left(result)
+        error = next(self._differences(outcome, left), None)
         if error is None and outcome.tracked:
-            error = next(self._of_gradients(outcome, result, held, start), None)
+            error = next(self._of_gradients(outcome, left, held, start), None)
         if error is not None and not self._disturbed(held):
             raise error
         path.hits += 1
@@ -170,8 +173,7 @@ class Audit(Unrecorded):
     def _pairs(self, outcome: Outcome, result: Any) -> Iterator[tuple[str, Any, Any]]:
         """All that a call returns and leaves: what it is called, the graph's and Python's."""
         leaves, others = tree.flatten(outcome.result)[0], tree.flatten(result)[0]
-        for place, x, y in zip(tree.leaf_paths(result), leaves, others, strict=True):
-            yield f"result{place}", x, y
+        yield from zip(places_in(result), leaves, others, strict=True)
         gone = {id(grad) for v, grad in self._grads.items() if v._grad is not grad}
         for variable in dict.fromkeys([*outcome.written, *self._before]):
             if id(variable) not in gone:

@@ -51,6 +51,8 @@ class Entry:
         self.segments: str | None = None
         self.stopped: str | None = None  # at which line the last recording met a breakpoint
         self.creations = 0
+        self.leaves = False  # whether calls leave something in their arguments
+        self.reached: set[int] = set()  # if so: ids of lists and dicts that they reach without
         self.example: Example | None = None  # a call of its kind
         self.unserved, self.hits = 0, 0  # recordings in a row without a hit between; hits then
         self.shortcut: Shortcut | None = None

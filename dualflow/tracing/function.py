@@ -20,11 +20,12 @@ from dualflow.tracing.ledger import EffectError
 from dualflow.tracing.limits import Limits
 from dualflow.tracing.numerics import Checker, NotFinite
 from dualflow.tracing.parameters import by_place, describe, leaf_names, names_by_place
+from dualflow.tracing.passed import Left, passing, reaches
 from dualflow.tracing.path import EntryMiss, ExtentsMiss, StateMiss
 from dualflow.tracing.recorder import Recorder, run
 from dualflow.tracing.retraces import Retraces
 from dualflow.tracing.segments import in_segments
-from dualflow.tracing.signature import Call, given, take_apart
+from dualflow.tracing.signature import Call, take_apart
 from dualflow.tracing.spec import TensorSpec, check_signature
 from jit.errors import AuditError, GuardMiss
 
@@ -175,7 +176,11 @@ class Function(Decorated):
 
     def _in_segments(self, call: Call) -> Any:
         """Runs Python, and its ops in native code between two looks at values."""
-        return in_segments(self.python, *given(call), audit.of_segments())
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return in_segments(self.python, args, kwargs, audit.of_segments())
+
+        return passing(run, call.given, call.working)
 
     def _run(
         self, entry: Entry, call: Call, path: Way | None = None, miss: GuardMiss | None = None
@@ -188,6 +193,8 @@ class Function(Decorated):
             path: One that was tried already.
             miss: What was found there.
         """
+        if entry.leaves and reaches(call.given, entry.reached):
+            return self._in_segments(call)
         tried: set[Way] = set()
         known, numbers = len(entry.parts), entry.numbers(call)
         if path is not None and miss is not None:
@@ -222,7 +229,7 @@ class Function(Decorated):
                 break
             else:
                 self._served(entry, call, path)
-                return result
+                return result.put(call.given) if result.__class__ is Left else result
         result = self._otherwise(entry, call, changed, None if failure else known)
         if failure is not None:
             told = f"{self.name}: the graph failed where Python did not: {failure!r}"
@@ -273,7 +280,7 @@ class Function(Decorated):
         entry.last, entry.used = path, self.calls
         if (recent := self.entries.recent) is not None:
             recent.used = self.calls - 1
-        quick = path.checks_types and entry.has_shortcut(call)
+        quick = path.checks_types and not entry.leaves and entry.has_shortcut(call)
         self.entries.recent = entry if quick else None
         self.from_graph += 1
         entry.info.hits += 1

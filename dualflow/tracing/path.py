@@ -28,6 +28,7 @@ from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
 from dualflow.tracing.parts import VALUES
+from dualflow.tracing.passed import Own
 from dualflow.tracing.recorded import Computed, Constant, Recorded
 from dualflow.tracing.scalars import Prologue
 from jit.dims import free_symbols, recording_guesses
@@ -38,7 +39,7 @@ from jit.runtime.hosts import anywhere
 # one; it may raise.
 Accept: TypeAlias = Callable[[list[Any], "Callable[[], Outcome] | None"], None]
 KEPT = 64  # shapes for which there is a quickest way
-PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis))
+PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis), Own)
 
 
 def no_way(*arrays: Any) -> None:

@@ -18,6 +18,7 @@ from dualflow.tracing.cells import ArrayCell, Cell, GradCell, StateCell, TensorC
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.history import is_tracked, look
+from dualflow.tracing.passed import left_by
 from dualflow.tracing.scalars import Prologue
 from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
@@ -109,7 +110,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         leaves=slots,
         build=trace.ledger.after(bare, count),
         bare=lambda leaves: bare(leaves[:count]),
-        effects=[effect.told for effect in trace.ledger.effects],
+        effects=[*[effect.told for effect in trace.ledger.effects], *left_by(result)],
         tracked=tracked,
         spent=spent(trace, leaves[:count]),
         written=written,

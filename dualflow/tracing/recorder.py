@@ -10,7 +10,6 @@ from typing import Any
 
 from dualflow.core import tree
 from dualflow.core.context import using
-from dualflow.core.number import value_of
 from dualflow.tracing import breakpoints, outlets
 from dualflow.tracing.arrivals import Arrivals
 from dualflow.tracing.control.nested import Nested
@@ -19,20 +18,36 @@ from dualflow.tracing.entries import Entry
 from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.limits import Limits
+from dualflow.tracing.passed import Left, Passed, passing
 from dualflow.tracing.path import instead_of, opaque
 from dualflow.tracing.refusal import leading
-from dualflow.tracing.signature import Call, given, unchanged, written
+from dualflow.tracing.signature import Call
 from dualflow.tracing.states import Volatile
 from dualflow.tracing.trace import Trace
 from jit.dims import recording_guesses
 from jit.errors import NumericsError
 
 MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
-CHANGES_ARGUMENTS = (
-    "it changes a list or dict that was passed to it",
-    "return what is new",
+GROWS_ARGUMENTS = (
+    "it makes a list longer that was passed to it",
+    "return what is new, or append to a list of the enclosing scope",
     "effect",
 )
+FILLS_ARGUMENTS = (
+    "it puts something into a list or dict that was passed to it which others hold too",
+    "put only what is new there",
+    "effect",
+)
+KNOWS_ARGUMENTS = (
+    "it changes a list or dict that was passed to it, and which it reaches in other ways too",
+    "return what is new",
+)
+
+
+class Known(Exception):  # noqa: N818 - ends a recording, whose call runs in Python instead
+    """A call has changed a copy of what it also reaches without its arguments."""
+
+
 SETTING = "create and set state outside, or keep what changes in a df.Variable"
 
 
@@ -64,8 +79,10 @@ class Recording:
             call.tensors, entry.shapes(call), [names[k] for k in call.places]
         )
         numbers = {k: trace.scalars.argument(call.leaves[k], names[k]) for k in pattern.numbers}
-        self._arguments = call.arguments(self._tensors, numbers)
+        self.passed = Passed(call.given, call.arguments(self._tensors, numbers))
+        self._arguments = self.passed.working
         self._leaves = tree.flatten(self._arguments)[0]
+        trace.passed = self.passed
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
@@ -82,13 +99,16 @@ class Recording:
         names = dict(zip(entry.names, self._leaves, strict=False))
         with outlets.noted, trace.watch(self._python, names):
             result = self._python(*args, **kwargs)
-        if not self._is_unchanged():
-            trace.refuse(*CHANGES_ARGUMENTS)
+        if self.passed.is_known(trace.existed):
+            if not trace.did_something(args, kwargs, result):
+                raise Known
+            trace.refuse(*KNOWS_ARGUMENTS)
+        if self.passed.grows:
+            trace.refuse(*GROWS_ARGUMENTS)
+        elif self.passed.changed and not self.passed.is_fresh(result, trace.existed):
+            trace.refuse(*FILLS_ARGUMENTS)
         trace.watched(args, kwargs, result)
         return result
-
-    def _is_unchanged(self) -> bool:
-        return unchanged(self._arguments, self._call.spec, self._leaves)
 
     def cause_of(self, error: Exception) -> str | None:
         """What of the recording may cause an error that Python does not have; None: it is Python's.
@@ -96,6 +116,8 @@ class Recording:
         A call that did something which lasts is not made again.
         """
         trace, passing = self.trace, self._arguments
+        if isinstance(error, Known):
+            return "arguments"
         cause = trace.states.may_cause(error)
         if cause is None and (other := self._entry.pattern.may_cause(error)) is not None:
             cause = None if trace.did_something(*passing) else other
@@ -104,16 +126,19 @@ class Recording:
             cause = "state"
         return cause
 
-    def close(self) -> None:
-        """Gives the caller's own arguments what became of their copies, and lets go of all."""
+    def close(self, *, undone: bool) -> None:
+        """Gives the caller's own arguments what became of their copies, and lets go of all.
+
+        Args:
+            undone: Whether the call is to have done nothing.
+        """
         call = self._call
         if self.trace.refusals:  # a tape from outside may have been told to watch an argument
             for x, alias in zip(call.tensors, self._tensors, strict=True):
                 x.record = x.record or alias.record
         self.trace.release()
-        if not self._is_unchanged():
-            own = dict(zip(map(id, self._leaves), tree.flatten(call.given)[0], strict=True))
-            written(self._arguments, call.given, lambda x: own.get(id(x), value_of(x)))
+        if not undone:
+            self.passed.write()
 
 
 class Recorder:
@@ -161,25 +186,30 @@ class Recorder:
         trace = recording.trace
         trace.fast = self._limits.fast
         arguments = {id(x) for x in (*call.by_identity(), *named(self._python))}
-        again, result = None, None
+        again, result, undone = None, None, True
         try:
             with recording.in_force():
                 result = recording.run()
-                self._keep(entry, call, trace, result, arguments)
+                left = recording.passed.left(result)
+                self._keep(entry, call, trace, left, arguments)
+            undone = False
         except NumericsError:
             trace.restore()
             raise
         except Exception as error:
             again = recording.cause_of(error)
             if again is None:
+                undone = False
                 raise
             trace.restore(python=True)
         finally:
-            recording.close()
+            recording.close(undone=undone)
         if again is not None:
             with outlets.said(trace.ledger.said):
                 result = run(self._python, call)  # raises eager's own error, if it is the program's
-            if again != "state":  # else numbers of the state have no stand-ins any more
+            if again == "arguments":
+                self._limits.give_up(entry, *KNOWS_ARGUMENTS)
+            elif again != "state":  # else numbers of the state have no stand-ins any more
                 why = "Python code does not take them"
                 self._limits.part(entry, numbers=again == "numbers", why=why)
             return result
@@ -187,7 +217,7 @@ class Recorder:
         entry.key = call.key
         self._limits.recordings += 1
         entry.info.seconds += time.perf_counter() - started
-        return tree.tree_map(value_of, result) if trace.scalars.used else result
+        return recording.passed.returned(result, numbers=trace.scalars.used)
 
     def _keep(
         self, entry: Entry, call: Call, trace: Trace, result: Any, arguments: set[int]
@@ -208,6 +238,8 @@ class Recorder:
             entry.creations = 0
             self._limits.check_paths(entry)
             if entry.segments is None:
+                if isinstance(result, Left):
+                    entry.leaves, entry.reached = True, entry.reached | trace.reached()
                 path = self._arrivals.add(entry, call, trace, result)
                 if path is not None:
                     trace.fill(path.executable)
@@ -233,5 +265,4 @@ def refuse_result(trace: Trace, result: Any, arguments: set[int]) -> None:
 
 def run(python: Callable[..., Any], call: Call) -> Any:
     """Calls Python with the arguments of a call."""
-    args, kwargs = given(call)
-    return python(*args, **kwargs)
+    return passing(python, call.given, call.working)

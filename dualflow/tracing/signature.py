@@ -6,9 +6,8 @@ be compared by identity, and the tree by its structure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -52,6 +51,11 @@ class Call:
         return self._spec
 
     @property
+    def working(self) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """The arguments where arrays have become tensors; None where there are no arrays."""
+        return self.arguments(self.tensors) if self.arrays else None
+
+    @property
     def places(self) -> list[int]:
         """Which leaves the tensors are."""
         return [k for k, x in enumerate(self.leaves) if x.__class__ is Tensor]
@@ -74,36 +78,6 @@ class Call:
         for k, x in others.items():
             leaves[k] = x
         return tree.unflatten(self.spec, leaves)
-
-
-def unchanged(arguments: Any, spec: tree.TreeSpec, leaves: list[Any]) -> bool:
-    """Whether lists and dicts among the arguments still hold what a call was made with."""
-    now, structure = tree.flatten(arguments)
-    return structure == spec and all(a is b for a, b in zip(now, leaves, strict=True))
-
-
-def written(x: Any, given: Any, original: Callable[[Any], Any]) -> Any:
-    """The caller's own `given`, its lists and dicts holding what a call has put into its copy `x`.
-
-    Args:
-        x: An argument as the call left it.
-        given: The same argument as the caller gave it.
-        original: The caller's leaf for a leaf of the copy.
-    """
-    if isinstance(x, list) and isinstance(given, list):
-        pairs = zip_longest(x, given[: len(x)])
-        given[:] = [written(item, own, original) for item, own in pairs]
-        return given
-    if isinstance(x, dict) and isinstance(given, dict):
-        items = {k: written(item, given.get(k), original) for k, item in x.items()}
-        given.clear()
-        given.update(items)
-        return given
-    if isinstance(x, tuple) and isinstance(given, tuple):
-        for item, own in zip(x, given, strict=False):
-            written(item, own, original)
-        return given
-    return original(x)
 
 
 def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -163,8 +137,3 @@ def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
 def watched(x: Tensor) -> str:
     """Who wants gradients through a recorded tensor: tapes, or `backward()` of Variables too."""
     return "backward" if x.record.rooted else "tape"
-
-
-def given(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The caller's own arguments, lists and dicts too, unless arrays must become tensors."""
-    return call.arguments(call.tensors) if call.arrays else call.given

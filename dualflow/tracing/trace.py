@@ -30,6 +30,7 @@ from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.reach import Reach
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.ledger import Ledger
+from dualflow.tracing.passed import Passed
 from dualflow.tracing.postponed import Postponing
 from dualflow.tracing.refusal import Refusal
 from dualflow.tracing.scalars import Scalars
@@ -73,6 +74,7 @@ class Trace(Postponing):
         existed: Tells whether something was there before the call.
         varies: Whether extents do.
         nested: Serves calls of decorated functions; None where Python runs them.
+        passed: What it is given, for a call that may change it.
         noted: What ops are given, by its value in the graph, where somebody wants to know.
     """
 
@@ -100,9 +102,10 @@ class Trace(Postponing):
         self.fixed: str | None = None
         self.crossings: Crossings | None = None
         self.extents: dict[str, tuple[Tensor, int]] = {}
-        self.existed = self._reach.existed
+        self.existed, self.reached = self._reach.existed, self._reach.containers
         self.varies = False
         self.nested: Any = None
+        self.passed: Passed | None = None
         self.noted: list[tuple[Value, Tensor]] | None = None
         self._records: list[Any] = []
         self.variables = told = Variables(self)  # what they tell this thread goes straight there

@@ -154,7 +154,7 @@ OF_FUNCTIONS = {
     """,
     "strict_effect": """
         f = df.function(lambda a, kept: kept.append(a), strict=True)
-        return f(x, [])
+        return f(x, [x])
     """,
     "strict_generator": """
         f = df.function(lambda a: (row for row in a), strict=True)

@@ -255,6 +255,10 @@ class Reach:
         """Whether something was there before the call, so that guards look after it."""
         return self._follower.reached(thing) and not self._is_made(thing)
 
+    def containers(self) -> set[int]:
+        """Ids of the lists, dicts and sets that code can come to."""
+        return {*self._follower.ways}
+
     @property
     def locks(self) -> list[str]:
         """Locks from before the call that code takes, in words."""

@@ -407,7 +407,8 @@ def python_state(trace: Trace, state: State, read: Collection[int]) -> tuple[Any
     """What Python keeps, as far as it is not as it was; the rest as for `around_frames`."""
     planted = tuple((key, same, state.part(now)) for key, same, now in trace.states.now())
     changes = tuple((key, state.part(now)) for key, now in trace.changes(read))
-    return planted, changes
+    passed = () if trace.passed is None else trace.passed.parts()
+    return planted, changes, tuple((k, state.part(x)) for k, x in passed)
 
 
 def state_of_grad(trace: Trace, state: State, variable: Variable) -> Hashable:

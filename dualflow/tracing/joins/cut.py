@@ -22,6 +22,7 @@ from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.choice import Choice
 from dualflow.tracing.joins.sites import Crossing, Site
 from dualflow.tracing.ledger import Effect
+from dualflow.tracing.passed import left_by
 from dualflow.tracing.recorded import (
     Computed,
     Constant,
@@ -98,7 +99,7 @@ class Cut:
         leaves, spec = tree.flatten(result)
         self._results: list[str] = []
         self._leaves = [self._leaf(outputs, x) for x in leaves]
-        self._build = builder(spec)
+        self._build, self._told = builder(spec), left_by(result)
         self._tracked = [
             k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x, trace.start)
         ]
@@ -298,7 +299,7 @@ class Cut:
             leaves=leaves,
             build=list,
             bare=self.result if end else None,
-            effects=[effect.told for effect in piece.effects],
+            effects=[*[effect.told for effect in piece.effects], *(self._told if end else [])],
             tracked=tracked,
             spent=self._spent if end else [],
             written=self._written if end else [],
