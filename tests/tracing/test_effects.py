@@ -51,8 +51,8 @@ CHANGES = {
 
 @graphs_only
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
-def test_the_callers_containers_are_changed_by_graphs_too(change):
-    """R10: each call changes its own arguments, from the second one on without Python."""
+def test_r10_the_callers_containers_are_changed_by_graphs_too(change):
+    """Each call changes its own arguments, from the second one on without Python."""
     f = df.function(change, strict=True)
     for k in range(3):
         ours, theirs = CHANGES[change](), CHANGES[change]()
@@ -69,8 +69,8 @@ def grow(held, x):
 
 
 @graphs_only
-def test_a_list_that_grows_from_call_to_call_is_told():
-    """R10: each length is another call, so Python appends."""
+def test_r10_a_list_that_grows_from_call_to_call_is_told():
+    """Each length is another call, so Python appends."""
     f, held = df.function(grow), []
     with pytest.warns(FunctionWarning, match="it makes a list longer that was passed to it"):
         assert [f(held, vector(k)) for k in range(5)] == [1, 2, 3, 4, 5]
@@ -106,8 +106,8 @@ STATES = {
 
 @graphs_only
 @pytest.mark.parametrize("change", STATES, ids=lambda f: f.__name__)
-def test_state_that_is_passed_on_is_kept(change):
-    """R10, R20: a node of trees and a deque, over many calls."""
+def test_r10_r20_state_that_is_passed_on_is_kept(change):
+    """A node of trees and a deque, over many calls."""
     f = df.function(change, strict=True)
     ours, theirs = STATES[change](), STATES[change]()
     for k in range(8):
@@ -132,8 +132,8 @@ def fill_known(x, out):
 
 
 @graphs_only
-def test_one_list_in_two_roles_is_one_list():
-    """R10, R12: given twice, or known by a name of its own, whatever was recorded before."""
+def test_r10_r12_one_list_in_two_roles_is_one_list():
+    """Given twice, or known by a name of its own, whatever was recorded before."""
     twice, known = df.function(fill), df.function(fill_known)
     for k in range(6):
         ours, other = [], []
@@ -146,8 +146,8 @@ def test_one_list_in_two_roles_is_one_list():
 
 
 @graphs_only
-def test_one_list_in_two_roles_in_the_first_call():
-    """R10, R12: what the recording has seen otherwise is done again in Python."""
+def test_r10_r12_one_list_in_two_roles_in_the_first_call():
+    """What the recording has seen otherwise is done again in Python."""
     LOG.clear()
     known = df.function(fill_known)
     with pytest.warns(FunctionWarning, match="reaches in other ways"):
@@ -155,8 +155,21 @@ def test_one_list_in_two_roles_in_the_first_call():
     assert len(LOG) == 1
 
 
-def test_lists_in_lists_stay_themselves():
-    """R10: what is taken out of a list of lists is not written over."""
+SHARED = {"n": 0}
+
+
+@graphs_only
+def test_r10_state_that_is_passed_and_known_is_read():
+    """A number that others change has a stand-in in the caller's own dict, which is no change."""
+    f = df.function(lambda x, held: x * SHARED["n"] + len(held), strict=True)
+    for k in range(6):
+        SHARED["n"] = k
+        assert f(vector(1), SHARED).tolist() == [k + 1.0]
+    assert f.from_graph >= 2
+
+
+def test_r10_lists_in_lists_stay_themselves():
+    """What is taken out of a list of lists is not written over."""
     f = df.function(lambda held: held.pop(0) and None)
     for k in range(4):
         a, b = [vector(k)], [vector(k + 10)]
@@ -166,8 +179,8 @@ def test_lists_in_lists_stay_themselves():
         assert (a[0].tolist(), b[0].tolist()) == ([k], [k + 10])
 
 
-def test_what_was_passed_is_returned_as_it_is():
-    """R10: a result may be an argument, which the caller goes on with."""
+def test_r10_what_was_passed_is_returned_as_it_is():
+    """A result may be an argument, which the caller goes on with."""
     f = df.function(lambda held, x: (held, [x, held["a"]]))
     for k in range(4):
         held = {"a": vector(k)}
@@ -176,8 +189,8 @@ def test_what_was_passed_is_returned_as_it_is():
         assert [x.tolist() for x in both] == [[1.0], [k]]
 
 
-def test_arrays_beside_a_list():
-    """R10: arrays arrive as tensors, and the list is the caller's all the same."""
+def test_r10_arrays_beside_a_list():
+    """Arrays arrive as tensors, and the list is the caller's all the same."""
     f = df.function(lambda array, held: held.append(array * 2.0))
     for mode in ("eager", "compiled", "compiled", "compiled"):
         with df.set_mode(mode):
@@ -186,8 +199,8 @@ def test_arrays_beside_a_list():
             assert [x.tolist() for x in held] == [[2.0, 4.0]]
 
 
-def test_what_is_done_again_is_done_once():
-    """R10: code that does not take a stand-in for a number runs again, from the top."""
+def test_r10_what_is_done_again_is_done_once():
+    """Code that does not take a stand-in for a number runs again, from the top."""
 
     def f(held, x, k):
         held.append(x)
@@ -200,8 +213,8 @@ def test_what_is_done_again_is_done_once():
         assert len(held) == 1
 
 
-def test_gradients_flow_through_what_is_left():
-    """R13: what a call puts into its arguments carries gradients as its result does."""
+def test_r13_gradients_flow_through_what_is_left():
+    """What a call puts into its arguments carries gradients as its result does."""
     w = df.Variable([3.0], name="w")
 
     def f(held, x):
@@ -218,8 +231,8 @@ def test_gradients_flow_through_what_is_left():
 
 
 @graphs_only
-def test_ways_join_by_what_was_put_into_arguments():
-    """R10, R22: constants that a call has appended tell ways apart."""
+def test_r10_r22_ways_join_by_what_was_put_into_arguments():
+    """Constants that a call has appended tell ways apart."""
 
     def f(x, held):
         for k in range(12):
@@ -238,8 +251,8 @@ def test_ways_join_by_what_was_put_into_arguments():
 
 
 @graphs_only
-def test_audit_looks_at_what_is_left():
-    """R40: what a graph puts into arguments is compared with what Python puts there."""
+def test_r40_audit_looks_at_what_is_left():
+    """What a graph puts into arguments is compared with what Python puts there."""
     f = df.function(lambda held, x: held.update(y=x * 2.0, n=1), audit=1.0)
     for k in range(4):
         held = {}
