@@ -17,8 +17,21 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("JIT_CHECK", "1")  # every graph is verified around each pass
+MEMORY = Path("/dev/shm")  # where Linux has files without a disk
+ROOM = 2 << 30
+
+
+def new_cache() -> str:
+    """A folder in memory, where there is room: a run writes a hundred thousand small files."""
+    place = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
+    for left in place.glob("dualflow-tests-*") if place else ():  # by runs that were killed
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"dualflow-tests-{os.getpid()}-", dir=place)
+
+
 # Compiled kernels are shared by the workers of one run, and never with the user's programs.
-CACHE = None if "JIT_CACHE" in os.environ else tempfile.mkdtemp(prefix="dualflow-tests-")
+CACHE = None if "JIT_CACHE" in os.environ else new_cache()
 os.environ.setdefault("JIT_CACHE", CACHE or "")
 GOLDEN = Path(__file__).parent / "golden"
 
