@@ -89,8 +89,8 @@ def arguments(k):
 
 
 def test_trees_are_calls_with_eager_bits():
-    f = agree(tree_program, [arguments(k) for k in (0, 1, 2, 0, 2, 1)])
-    assert f.from_graph == 3
+    f = agree(tree_program, [arguments(k) for k in (0, 1, 2, 2, 1)])
+    assert f.from_graph == 2
     first, second, third = map(count_of_calls, f.graphs)
     leaves, nodes = 9, 8
     assert first > 0
@@ -147,14 +147,14 @@ def forwards(state, loss_of):
     "step", [with_backward, without_gradients, of_input, of_gradients, forwards]
 )
 def test_whatever_is_asked_of_them(step):
-    agree(lambda decorate: tree_program(decorate, step), [arguments(k) for k in (0, 1, 1)])
+    agree(lambda decorate: tree_program(decorate, step), [arguments(0)] * 2)
 
 
 def test_gradients_from_outside():
     python, (leaf_w, _) = tree_program(decorated, lambda state, loss_of: loss_of)
     eager, (eager_w, _) = tree_program(plain, lambda state, loss_of: loss_of)
     f = df.function(strict=True)(python)
-    for k in (0, 1, 1, 1):
+    for k in (0, 0, 0):
         found = []
         for call, w in ((f, leaf_w), (eager, eager_w)):
             with df.GradientTape() as tape:
@@ -308,7 +308,7 @@ def test_what_does_more_than_compute_is_python_each_time(capsys):
             return [df.tanh(x @ w)]
 
         def run(x):
-            for _ in range(6):
+            for _ in range(5):
                 x = draws(asks(counts(prints(x))))
                 (x,) = lists(x)
             return x
@@ -321,8 +321,8 @@ def test_what_does_more_than_compute_is_python_each_time(capsys):
     for decorate in (plain, decorated):
         python, state = program(decorate)
         f = df.function(python) if decorate is decorated else python
-        outs.append([snapshot((f(x), state)) for _ in range(3)])
-        assert capsys.readouterr().out == 18 * "here\n"
+        outs.append([snapshot((f(x), state)) for _ in range(2)])
+        assert capsys.readouterr().out == 10 * "here\n"
     assert outs[0] == outs[1]
 
 
