@@ -225,6 +225,33 @@ def remembered(
     return call
 
 
+def view(
+    op: OpDef, given: Sequence[Array], shapes: Sequence[tuple[int, ...]], result: tuple[int, ...]
+) -> None:
+    """Makes `computed` know a product for arrays in other shapes than the op takes.
+
+    Args:
+        op: It has one result and no attrs.
+        given: NumPy arrays.
+        shapes: Those that the op takes them in; no element moves.
+        result: The shape in which the result is wanted.
+    """
+    key = tuple([part for x in given for part in (x.dtype, x.shape)])
+    arrays = [x.reshape(shape) for x, shape in zip(given, shapes)]
+    if key in calls[op] or is_general() or is_alike(op, arrays, {}) or arrays[0].size == 0:
+        return
+    if (family := family_of(op, arrays, {})) is None or scoped.get().target != "cpu":
+        return
+    with context.aside():
+        kernel = family.product(arrays)
+    call = kernel.direct(arrays, inputs=[x.shape for x in given], outputs=[result])
+    calls[op][key] = call or nothing
+
+
+def nothing(*arrays: Array) -> list[Array] | None:
+    """A call that no arrays fit."""
+
+
 def forget() -> None:
     """Drops what is known of ops, for tests that change them."""
     by_op = (*of_numpy.values(), *calls.values(), *general_calls.values())
@@ -303,10 +330,14 @@ class Family:
             nature = self._natures[pattern] = self._nature(types_of(arrays))
         if nature == "elementwise":
             return self._in_one_dimension(arrays)
-        own = nature == "product" and len(self._kernels) < OWN and not is_general()
-        kernel = self.kernel(arrays, math.inf if own else SMALL)
+        kernel = self.product(arrays) if nature == "product" else self.kernel(arrays, SMALL)
         call = kernel.direct(arrays) or in_python(kernel)
         return timed(call) if nature == "product" and context.once else call
+
+    def product(self, arrays: Sequence[Array]) -> Executable:
+        """The kernel of a product, for these shapes alone while there are few."""
+        own = len(self._kernels) < OWN and not is_general()
+        return self.kernel(arrays, math.inf if own else SMALL)
 
     def _nature(self, types: Sequence[TensorType]) -> str:
         """How an op is compiled: "elementwise", as a "product", or in some "other" way."""

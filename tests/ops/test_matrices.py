@@ -88,3 +88,18 @@ def test_matrices_without_elements():
         f = df.function(function, strict=True)
         assert [f(x).shape for _ in range(2)] == [function(x).shape] * 2
         assert f.from_graph == 1
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 700])
+def test_a_vector_times_anything_has_the_same_bits_each_time_and_in_both_modes(length):
+    rng = np.random.default_rng(length)
+    a, b, gaps, rows = (rng.normal(size=n) for n in (length, length, 2 * length, 3 * length))
+    rows = rows.reshape(3, length)
+    for x, y in ((a, b), (rows, b), (a, rows.T), (a, rows.T.copy()), (gaps[::2], b)):
+        first, second = (df.asarray(x) @ df.asarray(y) for _ in range(2))
+        graph = df.function(df.matmul)(df.asarray(x), df.asarray(y))
+        recorded = df.Variable(x) @ df.asarray(y)
+        np.testing.assert_allclose(first.numpy(), x @ y, rtol=1e-10, atol=1e-12)
+        for other in (second, graph, recorded):
+            assert other.shape == first.shape
+            assert other.numpy().tobytes() == first.numpy().tobytes()
