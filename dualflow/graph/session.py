@@ -194,7 +194,7 @@ def fed_array(value: Value, given: Any, line: str | None) -> np.ndarray[Any, Any
             "values",
             "run that tensor first, and feed what it gives",
         )
-    array = given.numpy() if isinstance(given, Tensor) else np.asarray(given)
+    array = given.numpy() if isinstance(given, Tensor) else in_numpy(name, given)
     dtype = value.type.dtype
     if array.dtype.name not in dtypes or not narrows(array.dtype, dtype):
         raise DTypeError(
@@ -214,6 +214,22 @@ def fed_array(value: Value, given: Any, line: str | None) -> np.ndarray[Any, Any
             "feed a value of that shape",
         )
     return np.ascontiguousarray(array, dtype).reshape(array.shape)
+
+
+def in_numpy(name: str, given: Any) -> np.ndarray[Any, Any]:
+    """What was fed as an array.
+
+    Raises:
+        ShapeError: Lists whose lengths differ.
+    """
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise ShapeError(
+            f"run: {name} was fed lists of different lengths",
+            "the same length in all lists of one depth",
+            "pad them, or feed each by itself",
+        ) from None
 
 
 def narrows(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:

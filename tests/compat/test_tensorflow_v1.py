@@ -53,6 +53,8 @@ def test_placeholders_for_everything():
         lambda: tf.train.GradientDescentOptimizer(0.1),
         lambda: tf.train.MomentumOptimizer(0.03, 0.9),
         lambda: tf.train.AdamOptimizer(learning_rate=0.1),
+        lambda: tf.train.AdagradOptimizer(0.5),
+        lambda: tf.train.RMSPropOptimizer(0.01, momentum=0.5),
     ],
 )
 def test_variables_and_minimize(make):
@@ -87,6 +89,33 @@ def test_adam_is_dualflows_adam():
             optimizer.step()
             optimizer.zero_grad()
         np.testing.assert_allclose(sess.run(w), theirs.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "step"),
+    [
+        (tf.train.AdagradOptimizer, lambda g, acc: g / np.sqrt(acc + 0.1)),
+        (tf.train.RMSPropOptimizer, lambda g, acc: g / np.sqrt(0.9 + 0.1 * acc + 1e-10)),
+    ],
+)
+def test_first_steps_by_their_formulas(make, step):
+    w = tf.Variable([1.0, -2.0], name="w")
+    count = tf.Variable(0, trainable=False, name="global_step")
+    optimizer = make(0.5).minimize(tf.reduce_sum(w * w), global_step=count, name="train")
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(optimizer)
+        g = np.array([2.0, -4.0])
+        np.testing.assert_allclose(sess.run(w), [1.0, -2.0] - 0.5 * step(g, g * g), rtol=1e-5)
+        sess.run(optimizer)
+        assert sess.run(count) == 2
+
+
+def test_types_and_shapes_by_word():
+    x = tf.placeholder("float", [None, 4])
+    assert x.dtype == tf.float32
+    halves = tf.reshape(x, [-1, tf.shape(x)[1] // 2])
+    assert tf.Session().run(halves, {x: np.ones((3, 4))}).shape == (6, 2)
 
 
 def test_classes():

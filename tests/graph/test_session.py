@@ -207,6 +207,7 @@ E = df.errors
     [
         (lambda s, x, y, z: s.run(z), E.TraceError, r"placeholder 'x' of .*\.py:\d+ was not fed"),
         (lambda s, x, y, z: s.run(z, {x: [1.0]}), E.ShapeError, r"'x' .*shape \(1,\)"),
+        (lambda s, x, y, z: s.run(z, {x: [[1.0], [1.0, 2.0]]}), E.ShapeError, "'x' .* lengths"),
         (lambda s, x, y, z: s.run(z, {x: [["a", "b"]]}), E.DTypeError, "holds float32"),
         (lambda s, x, y, z: s.run(z, {x: z}), E.TraceError, "cannot run in a circle"),
         (lambda s, x, y, z: s.run(z, {z: 1j}), E.DTypeError, "fed complex128"),

@@ -20,11 +20,11 @@ abs add argmax argmin argsort cast ceil clip_by_value concat constant convert_to
 divide equal exp expand_dims fill floor gather greater greater_equal less less_equal logical_and
 logical_not logical_or matmul maximum minimum multiply negative not_equal one_hot ones ones_like
 pow range reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod
-reduce_sum reshape round sigmoid sign sin sqrt square squeeze stack stop_gradient subtract tanh
-tile transpose where zeros zeros_like
+reduce_sum reshape round shape sigmoid sign sin sqrt square squeeze stack stop_gradient subtract
+tanh tile transpose where zeros zeros_like
 """
 GRAPH = """
-Graph Session get_default_graph reset_default_graph placeholder gradients assign assign_add
+Graph Session get_default_graph reset_default_graph gradients assign assign_add
 assign_sub group global_variables global_variables_initializer
 """
 
@@ -36,6 +36,11 @@ log, div = df.log, df.divide
 random_normal, random_uniform = random.normal, random.uniform
 set_random_seed = random.set_seed
 initialize_all_variables = df.graph.global_variables_initializer
+
+
+def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Any:
+    """An input of the default graph; the word "float" means float32, as in TensorFlow."""
+    return df.graph.placeholder("float32" if dtype == "float" else dtype, shape, name)
 
 
 def Variable(  # noqa: N802 - TensorFlow's

@@ -38,21 +38,37 @@ class Optimizer:
         chosen = variables if var_list is None else list(var_list)
         return list(zip(df.graph.gradients(loss, chosen), chosen, strict=True))
 
-    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Any, Any]],
+        global_step: Any = None,
+        name: str | None = None,
+    ) -> Any:
         """An operation that takes a step.
 
         Args:
             grads_and_vars: Pairs; a gradient of None leaves its variable as it is.
+            global_step: A variable that counts steps.
+            name: The operation's.
         """
         steps = self.begin()
         for gradient, variable in grads_and_vars:
             if gradient is not None:
                 steps += self.updates(variable, gradient)
-        return df.graph.group(*steps, name=type(self).__name__)
+        if global_step is not None:
+            steps.append(df.graph.assign_add(global_step, 1))
+        return df.graph.group(*steps, name=name or type(self).__name__)
 
-    def minimize(self, loss: Any, var_list: Any = None) -> Any:
-        """An operation that takes a step towards a smaller loss."""
-        return self.apply_gradients(self.compute_gradients(loss, var_list))
+    def minimize(
+        self,
+        loss: Any,
+        global_step: Any = None,
+        var_list: Any = None,
+        *,
+        name: str | None = None,
+    ) -> Any:
+        """An operation that takes a step towards a smaller loss; see `apply_gradients`."""
+        return self.apply_gradients(self.compute_gradients(loss, var_list), global_step, name)
 
 
 class GradientDescentOptimizer(Optimizer):
@@ -125,10 +141,64 @@ class AdamOptimizer(Optimizer):
         ]
 
 
-def slot(variable: Any, name: str) -> Any:
-    """State of an optimiser for a variable: zeros at first."""
-    zeros = df.zeros(variable.shape, dtype=variable.dtype)
-    return df.graph.GraphVariable(zeros, name=f"{variable.name}/{name}", trainable=False)
+class AdagradOptimizer(Optimizer):
+    """Adagrad (Duchi et al., 2011).
+
+    Args:
+        learning_rate: The learning rate.
+        initial_accumulator_value: Where the sums of squares begin.
+    """
+
+    def __init__(self, learning_rate: Any, initial_accumulator_value: float = 0.1) -> None:
+        super().__init__(learning_rate)
+        self.initial = initial_accumulator_value
+
+    def updates(self, variable: Any, gradient: Any) -> list[Any]:
+        """One step."""
+        sums = slot(variable, "accumulator", self.initial)
+        new = sums + gradient * gradient
+        return [
+            df.graph.assign(sums, new),
+            df.graph.assign_sub(variable, self.learning_rate * gradient / df.sqrt(new)),
+        ]
+
+
+class RMSPropOptimizer(Optimizer):
+    """RMSprop (Tieleman and Hinton, 2012).
+
+    Args:
+        learning_rate: The learning rate.
+        decay: How much of the mean of squares is kept.
+        momentum: How much of the movement is kept.
+        epsilon: Added to the mean of squares.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        decay: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-10,
+    ) -> None:
+        super().__init__(learning_rate)
+        self.decay, self.momentum, self.epsilon = decay, momentum, epsilon
+
+    def updates(self, variable: Any, gradient: Any) -> list[Any]:
+        """One step."""
+        square, moved = slot(variable, "rms", 1.0), slot(variable, "momentum")
+        mean = self.decay * square + (1 - self.decay) * gradient * gradient
+        new = self.momentum * moved + self.learning_rate * gradient / df.sqrt(mean + self.epsilon)
+        return [
+            df.graph.assign(square, mean),
+            df.graph.assign(moved, new),
+            df.graph.assign_sub(variable, new),
+        ]
+
+
+def slot(variable: Any, name: str, start: float = 0.0) -> Any:
+    """State of an optimiser for a variable, at first one number everywhere."""
+    values = df.full(variable.shape, start, dtype=variable.dtype)
+    return df.graph.GraphVariable(values, name=f"{variable.name}/{name}", trainable=False)
 
 
 __getattr__ = hints("tensorflow_v1.train")
