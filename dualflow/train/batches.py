@@ -115,10 +115,10 @@ def some(batches: Iterable[Any]) -> Iterator[Any]:
         )
 
 
-def size_of(batch: Any) -> int:
-    """How many examples a batch has."""
+def size_of(batch: Any) -> Any:
+    """How many examples a batch has: a symbol, where a step is recorded for batches of any size."""
     first = as_tensor(tree.flatten(batch)[0][0])
-    return int(first.shape[0]) if first.ndim else 1
+    return first.shape[0] if first.ndim else 1
 
 
 def weights_of(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
