@@ -186,6 +186,7 @@ if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
     from dualflow.tracing.explain import status
     from dualflow.tracing.numerics import check_numerics
     from dualflow.tracing.spec import TensorSpec
+    from jit.runtime.threads import num_threads, set_num_threads
 
 __version__ = "0.1.0"
 __array_api_version__ = "2025.12"
@@ -207,6 +208,8 @@ FUNCTIONS = lazily.NAMES | {  # likewise, with their modules
     "plan": "dualflow.comparison.planning",
     "memory": "dualflow.comparison.usage",
     "profile": "dualflow.comparison.profiling",
+    "num_threads": "jit.runtime.threads",
+    "set_num_threads": "jit.runtime.threads",
 }
 
 lazily.compile_repeated_sweeps()
@@ -381,6 +384,7 @@ __all__ = [
     "no_grad",
     "nonzero",
     "not_equal",
+    "num_threads",
     "one_hot",
     "ones",
     "ones_like",
@@ -410,6 +414,7 @@ __all__ = [
     "scan",
     "searchsorted",
     "set_mode",
+    "set_num_threads",
     "sign",
     "signbit",
     "sin",

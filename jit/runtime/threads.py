@@ -116,15 +116,25 @@ def _pool() -> Pool:
 
 
 def num_threads() -> int:
-    """How many threads compute, the caller included."""
+    """How many threads compute, the caller included: `OMP_NUM_THREADS`, or one for each core."""
     return pool().count
 
 
 def set_num_threads(count: int) -> None:
-    """Lets `count` threads compute, the caller included.
+    """Lets `count` threads compute, the caller included. No result depends on how many there are.
+
+    Args:
+        count: From now on, in this process.
 
     Raises:
         ValueError: It is less than one.
+
+    Example:
+        >>> before = num_threads()
+        >>> set_num_threads(1)
+        >>> num_threads()
+        1
+        >>> set_num_threads(before)
     """
     if count < 1:
         raise ValueError(f"set_num_threads: count (={count}) must be at least 1")

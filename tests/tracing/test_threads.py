@@ -370,3 +370,17 @@ def test_extents_that_turn_out_not_to_vary():
                 assert np.isfinite(wanted.item())
 
         at_once(*(lambda k=k: work(k) for k in range(3)))
+
+
+def test_the_user_says_how_many_threads_compute_and_no_bit_depends_on_it():
+    x, before = vector(*np.sin(np.arange(60_000))).reshape(200, 300), df.num_threads()
+    f = df.function(lambda x: df.tanh(x @ x.T).sum(axis=1))
+    found = set()
+    try:
+        for count in (1, 3, 2):
+            df.set_num_threads(count)
+            assert df.num_threads() == count
+            found.update(f(x).numpy().tobytes() for _ in range(3))
+    finally:
+        df.set_num_threads(before)
+    assert len(found) == 1
