@@ -117,7 +117,7 @@ def _child(state: Tensor, number: Tensor, way: Any = 0) -> Generator:
     if owner is None or owner is context.trace:
         made.state = Variable(state, trainable=False, name="random state")
     else:
-        made.state = Passing(state)
+        made.state = Passing(state)  # pyright: ignore[reportAttributeAccessIssue]
     return made
 
 
