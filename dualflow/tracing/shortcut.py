@@ -44,6 +44,7 @@ class Shortcut:
         self._spec = tree.flatten(args)[1] if OTHER in flat else None
         self._flat = flat if any(flat) else None
         self._count = len(args)
+        self._nodes = [k for k, kind in enumerate(flat) if kind and kind[0] is not tuple]
         self._others = others
         self._numbers = [(k, type(call.leaves[k])) for k in pattern.numbers]
         self._tensors = None if len(call.places) == len(call.leaves) else call.places
@@ -67,7 +68,7 @@ class Shortcut:
             pattern: What varies in such calls.
             first: The key of the trace that is made for one of them only.
         """
-        if call.given[1] or call.arrays:
+        if call.given[1] or call.arrays or any(type(part) is tuple for part in call.key[0]):
             return None
         others: list[tuple[int, Callable[[], Any]]] = []
         for k, (x, part) in enumerate(zip(call.leaves, call.key[1], strict=True)):
@@ -101,6 +102,8 @@ class Shortcut:
             return None
         leaves = args if self._flat is None else self._leaves(args)
         if leaves is None:
+            return None
+        if len(self._nodes) > 1 and len({id(args[k]) for k in self._nodes}) < len(self._nodes):
             return None
         tensors: Sequence[Any] = leaves
         numbers: Sequence[Any] = []

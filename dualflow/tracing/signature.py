@@ -122,6 +122,7 @@ def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     """
     leaves: list[Any] = []
     structure: list[Any] = []
+    first: dict[int, int] = {}  # a list that is given twice is one list inside too
     names = sorted(kwargs)
     for x in (*args, *[kwargs[name] for name in names]):
         if x.__class__ in LEAVES:
@@ -130,7 +131,9 @@ def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
         else:
             inner, spec = tree.flatten(x)
             leaves += inner
-            structure.append(None if spec.is_leaf() else spec)
+            place = first.setdefault(id(x), len(structure))
+            again = place < len(structure) and type(x) is not tuple
+            structure.append(None if spec.is_leaf() else (spec, place) if again else spec)
     return leaves, (*structure, *names) if names else tuple(structure)
 
 

@@ -409,3 +409,13 @@ def test_r7_objects_in_keys_are_not_kept_alive():
     assert ref() is None
     f(X, Scaler(3.0).scale)
     assert len(f.entries) == 1
+
+
+def test_a_list_that_is_given_twice_is_one_list_inside():
+    def python(x, a, b):
+        return x + 1.0 if a is b else x - 1.0
+
+    f, x, one, other = df.function(python), df.ones(2), [1], [1]
+    for lists in [(one, one), (one, other), (other, other), (other, one), ([], []), ((), ())] * 3:
+        assert f(x, *lists).tolist() == python(x, *lists).tolist()
+    assert f.from_graph >= 8
