@@ -56,6 +56,8 @@ def softmax(x: Any, /, axis: int = -1) -> Tensor:
         [0.5, 0.5]
     """
     axis = canonical_axis("softmax", axis, x.ndim)
+    if isinstance(x.shape[axis], int) and x.shape[axis] == 0:
+        return exp(x)  # of nothing
     e = exp(x - stop_gradient(max(x, axis=axis, keepdims=True)))
     return e / sum(e, axis=axis, keepdims=True)
 
@@ -84,6 +86,8 @@ def log_softmax(x: Any, /, axis: int = -1) -> Tensor:
         [0.0, -1000.0]
     """
     axis = canonical_axis("log_softmax", axis, x.ndim)
+    if isinstance(x.shape[axis], int) and x.shape[axis] == 0:
+        return exp(x)  # of nothing
     z = x - stop_gradient(max(x, axis=axis, keepdims=True))
     return z - log(sum(exp(z), axis=axis, keepdims=True))
 

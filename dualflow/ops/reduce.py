@@ -198,8 +198,11 @@ def _extreme_type(name: str) -> Any:
 def check_ordered(name: str, x: TensorType, axes: tuple[int, ...]) -> None:
     """Raises the error of taking the extreme of nothing, or of numbers that have no order."""
     if kind(x.dtype) not in ("integer", "floating"):
+        instead = "df.any(x), df.all(x), or x.astype(df.int8)"
         raise DTypeError(
-            f"{name}: does not take {x.dtype}", "integers or floating numbers", "df.abs(x)"
+            f"{name}: does not take {x.dtype}",
+            "integers or floating numbers",
+            instead if x.dtype == bool_ else "df.abs(x)",
         )
     if builtins.any(isinstance(x.shape[k], int) and x.shape[k] == 0 for k in axes):
         raise ShapeError(

@@ -22,7 +22,7 @@ from dualflow.ops.elementwise import astype, isfinite, real
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.reduce import Axis, kept, max, sum
 from dualflow.ops.special import exp, log
-from jit.types import bool_, float32, int64, kind, product
+from jit.types import bool_, dtypes, float32, int64, kind, product
 
 
 def _inexact(x: Any) -> Tensor:
@@ -166,7 +166,11 @@ def _counted(xp: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
 
 def _count_lower(form: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
     hit = x if x.dtype == bool_ else form.pointwise("not_equal", x, form.constant(0, x.dtype))
-    return form.reduce("sum", form.pointwise("astype", hit, dtype=int64), axes, keepdims)
+    size = product([x.shape[k] for k in axes])
+    narrow = isinstance(size, int) and size < 2**31  # then more of them fit into a register
+    ones = form.pointwise("astype", hit, dtype=dtypes["int32"] if narrow else int64)
+    count = form.reduce("sum", ones, axes, keepdims)
+    return form.pointwise("astype", count, dtype=int64) if narrow else count
 
 
 _count_nonzero = Op(

@@ -137,3 +137,12 @@ def test_public_functions_are_documented(name):
     example = ">>>" in text or name in ("relu", "sigmoid", "silu", "tanh")
     assert [word for word in ("Args:", "Returns:", "Raises:") if word not in text] == []
     assert example
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_of_nothing_is_nothing(name):
+    function = getattr(df.nn.functional, name)
+    for call in (function, df.function(function)):
+        assert call(df.zeros((2, 0))).shape == (2, 0)
+        assert df.grad(lambda x, f=call: f(x).sum())(df.zeros((2, 0))).shape == (2, 0)
+    assert function(df.zeros((0, 3)), axis=-1).shape == (0, 3)

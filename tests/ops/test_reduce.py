@@ -88,3 +88,14 @@ def test_methods_are_the_functions():
     assert x.var(correction=1).item() == pytest.approx(normal(2, 3).var(ddof=1))
     assert (x > 0).any().item() is True
     assert (x > 9).all().item() is False
+
+
+def test_extremes_of_bools_name_what_answers():
+    with pytest.raises(df.errors.DTypeError, match=r"max: does not take bool(.|\n)*df\.any\(x\)"):
+        df.max(df.asarray([True, False]))
+
+
+def test_bools_are_padded_with_bools():
+    x = df.asarray([True, True])
+    assert df.pad(x, 1).tolist() == np.pad(x, 1).tolist() == [False, True, True, False]
+    assert df.pad(x, (1, 0), constant_values=1).tolist() == [True, True, True]
