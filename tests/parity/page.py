@@ -15,10 +15,10 @@ HEADER = "<!-- written by `python -m tests.parity --write`; do not edit -->\n\n"
 ABOUT = """\
 # How exact, and how alike
 
-Errors of every function that computes, measured, in units in the last place of the dtype (ULP): the
+Errors of the functions that compute, measured, in units in the last place of the dtype (ULP): the
 result that is nearest to the exact one is at most 0.5 away. `python -m tests.parity` measures
-single functions, with `--write` it writes this page. What is not on it moves data, makes it, or is
-random.
+single functions, with `--write` it writes this page. What is not on it moves data, makes it, is
+random, or is put together of these, as layers and losses are: [torch.md](torch.md) has those.
 """
 ELEMENTS = """\
 ## Functions of each element
