@@ -88,7 +88,8 @@ def erfc(w: Notation, x: Value) -> Value:
     far = w.where(wide < 0.0, 2.0 - far, far)
     high, low = two_sum(-wide, 1.0)
     near = high + (low - wide * w.horner(wide * wide, ERF[float64]))
-    return w.where(size > 0.5, far, near).astype(x.dtype)
+    # Of several NaNs in one instruction it depends on their order which is passed on.
+    return w.where(x.ne(x), x, w.where(size > 0.5, far, near).astype(x.dtype))
 
 
 def _erfc_far(w: Notation, size: Value) -> Value:
