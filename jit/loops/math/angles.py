@@ -90,7 +90,9 @@ def acos(w: Notation, x: Value) -> Value:
     """The inverse cosine: the angle of (x, sqrt(1 - x**2))."""
     wide = x.astype(float64)
     found = angle(w, _cosine(w, wide), wide).astype(x.dtype)
-    return w.where(abs(x) <= 1.0, found, float("nan"))  # else two NaNs meet, and either is passed on
+    return w.where(
+        abs(x) <= 1.0, found, float("nan")
+    )  # else two NaNs meet, and either is passed on
 
 
 def _cosine(w: Notation, sine: Value) -> Value:
