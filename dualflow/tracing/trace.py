@@ -489,7 +489,7 @@ class Trace(Postponing):
             known.varies = False
         for record in self._records:
             make_plain(record)
-        self.crossings = self.nested = None  # which know frames, and tensors
+        self.crossings = self.nested = self.passed = None  # which know frames, and tensors
         self.ledger.texts.clear()
         for kept in (self._records, self._captured, self._arrays, self.given):
             kept.clear()
