@@ -231,7 +231,10 @@ def mark(x: float, words: str) -> Iterable[str]:
     yield (
         f"<path d='M{x:.1f} {TOP}V{HEIGHT - BOTTOM}' stroke='currentColor' stroke-dasharray='4 4'/>"
     )
-    yield text(x + 6, TOP + 14, words)
+    late = x > LEFT + 0.8 * (WIDTH - RIGHT - LEFT)  # where totals have grown there are lines above
+    yield text(
+        x - 6 if late else x + 6, HEIGHT - BOTTOM - 8, words, anchor="end" if late else "start"
+    )
 
 
 def text(
