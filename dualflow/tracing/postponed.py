@@ -145,9 +145,10 @@ class Postponement:
         """Whether an op does not fail; what decides that has to be known now."""
         if kind.trial is None or not kind.trial.asked:
             return kind.trial is not None
-        parts = [args[k].raw if is_tensor(args[k]) else args[k] for k in kind.trial.asked]
-        asked = [types[k] for k in kind.trial.asked]
-        arrays = [as_array(x, type_) for x, type_ in zip(parts, asked, strict=True)]
+        asked = [args[k] for k in kind.trial.asked]
+        parts = [x.raw if is_tensor(x) else value_of(x) for x in asked]
+        known = [types[k] for k in kind.trial.asked]
+        arrays = [as_array(x, type_) for x, type_ in zip(parts, known, strict=True)]
         return kind.trial.passes(arrays)
 
     def _number(self, x: Any, type_: TensorType) -> int:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from dualflow.autodiff.sweep import Sweep, Watch
-from dualflow.core.context import context, using
+from dualflow.core.context import context
 from dualflow.core.op import bind
-from dualflow.core.record import Record, clock
+from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
-from dualflow.tracing.control.checkpoint import push_again
-from dualflow.tracing.control.looped import BodyOp, for_sizes, op_by_op
+from dualflow.tracing.control import checkpoint
+from dualflow.tracing.control.looped import BodyOp, for_sizes
 from dualflow.tracing.gradient import sources_of
 from dualflow.tracing.pair import Asked, body_without, differentiate, is_inexact
 from dualflow.tracing.replay import replay
@@ -160,12 +158,6 @@ def results_of(body: Body, inputs: Sequence[Tensor]) -> list[Tensor]:
 # ----- the op -----
 
 
-def evaluate(xp: ModuleType, *arrays: Any, body: Graph) -> Any:
-    """Runs the body."""
-    results = op_by_op(xp, body, arrays, {})
-    return results[0] if len(results) == 1 else tuple(results)
-
-
 def pull_into(
     sums: Sums, cotangents: Sequence[Tensor | None], record: Record, needed: Sequence[bool]
 ) -> None:
@@ -179,7 +171,7 @@ def pull_into(
     """
     halves = _halves.get(record.attrs["body"])
     if context.recording or halves is None:
-        sums.update(pulled_by_ops(sums, cotangents, record, needed))
+        checkpoint.pull_into(sums, cotangents, record, needed)  # by the ops, which tapes see
         return
     with context.aside():
         _pull_by_node(halves, sums, cotangents, record, needed)
@@ -210,31 +202,14 @@ def _pull_by_node(
     sums.update({keys[k]: g for k, g in zip(keys, found, strict=True) if needed[k]})
 
 
-def pulled_by_ops(
-    sums: Sums, cotangents: Sequence[Tensor | None], record: Record, needed: Sequence[bool]
-) -> Sums:
-    """The new sums, by running the ops again, which tapes see."""
-    args, watch = record.inputs, Watch()
-    assert args is not None
-    tapes = (*context.tapes, watch) if context.recording else (watch,)
-    with using(recording=True, tapes=tapes):
-        start = next(clock)
-        outputs = replay(record.attrs["body"], list(args), set())
-    pairs = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if g is not None]
-    wanted = {x.record for x, flag in zip(args, needed, strict=True) if flag}
-    before = {key: sums[key] for key in wanted if key in sums}
-    sweep = Sweep([y for y, _ in pairs], lambda inner: inner.tick > start)
-    return sweep.run([g for _, g in pairs], wanted, before)
-
-
 def push(tangents: Sequence[Tensor | None], y: Any, *args: Any, body: Graph, **_: Any) -> Any:
     """The tangents of the results."""
-    return push_again(tangents, y, args, lambda inner: replay(body, inner, set()))
+    return checkpoint.push_again(tangents, y, args, lambda inner: replay(body, inner, set()))
 
 
 called = BodyOp(
     name="call",
-    evaluate=evaluate,
+    evaluate=checkpoint.evaluate,
     infer=for_sizes(call.infer),
     lower=call.lower,
     pull_into=pull_into,
