@@ -23,6 +23,7 @@ from dualflow.bench.gpu import commit, device_name
 
 TESTS = "tests/gpu/test_device.py"
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.MULTILINE)
+LONGEST = 1500  # characters of what a process says that was ended
 
 
 def collected() -> list[str]:
@@ -30,6 +31,12 @@ def collected() -> list[str]:
     command = [sys.executable, "-m", "pytest", TESTS, "-m", "gpu", "--collect-only", "-q"]
     out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return [line for line in out.splitlines() if "::" in line]
+
+
+def last_words(text: str) -> str:
+    """What a process that was ended says: the fault, and where Python was."""
+    start = text.find("Fatal Python error")
+    return text[start : start + LONGEST] if start >= 0 else text[-LONGEST:]
 
 
 def run(tests: list[str], log: str, seconds: float) -> tuple[Counter[str], list[list[str]]]:
@@ -53,8 +60,7 @@ def run(tests: list[str], log: str, seconds: float) -> tuple[Counter[str], list[
         {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped)", ran.stdout)}
     )
     if not counts:  # the process ended early
-        tail = (ran.stderr or ran.stdout)[-300:]
-        return Counter(failed=len(tests)), [[test, tail] for test in tests]
+        return Counter(failed=len(tests)), [[test, last_words(ran.stderr)] for test in tests]
     return counts, failed
 
 
@@ -98,7 +104,7 @@ def main() -> int:
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: x for key, x in result.items() if key != "failed"}, indent=1))
     for name, why in result["failed"]:
-        print(name, why[:200])
+        print(name, why[:300])
     return 1 if result["failed"] else 0
 
 
