@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dualflow.core.source import user_line, warn_user
@@ -82,7 +83,7 @@ class Limits:
         if change.kind not in ("number", "extent"):
             self._tell(change)
         elif (reason := family.refusal(numbers=change.kind == "number")) is not None:
-            self._tell(Change(change.kind, change.where, f"{change.text} ({reason})"))
+            self._tell(replace(change, text=f"{change.text} ({reason})"))
         return entry
 
     def _beyond(self, entry: Entry, change: Change) -> Entry:

@@ -7,9 +7,11 @@ wanted or not, the device). From the third on there is one warning for each caus
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any
+
+import numpy as np
 
 from dualflow.core.source import warn_user
 from dualflow.errors import RetraceWarning
@@ -18,6 +20,7 @@ from dualflow.tracing.parts import Identity
 from dualflow.tracing.varying import Key, is_number, is_tensor
 
 FIRST_TOLD = 3  # recordings of a function
+PADDED = 64  # what an extent is padded to multiples of, in what is proposed
 REMEDIES = {
     "structure": "pass lists and dicts of one structure",
     "dtype": "convert {where} to one dtype before the call",
@@ -25,6 +28,7 @@ REMEDIES = {
     "extent": "pad {where} to a few sizes",
     "repetition": "pass the same tensor always twice, or never",
     "value": "pass {where} as a tensor if ops only compute with it, or always the same",
+    "word": "pass {where} always the same, or decorate a function for each",
     "number": "keep Python from deciding by {where}: df.where and ops on tensors need no number",
     "object": "pass the same object, or define == and hash for its class",
 }
@@ -38,11 +42,13 @@ class Change:
         kind: A key of REMEDIES, or "context" for what needs none, or "first".
         where: Which argument, as in `batch['x'].shape[0]`.
         text: The change in words.
+        code: A line for the caller that undoes it; "" where none does.
     """
 
     kind: str
     where: str
     text: str
+    code: str = ""
 
 
 class Retraces:
@@ -73,6 +79,7 @@ class Retraces:
             return
         self._told.add(cause)
         remedy = REMEDIES[change.kind].format(where=change.where.removesuffix(".dtype"))
+        remedy += f": {change.code}" if change.code else ""
         message = (
             f"{name} ({defined_at(python)}) is recorded again, {count} times now, which took "
             f"{spent:.2f} s so far: {change.text}. To avoid that, {remedy}. "
@@ -117,8 +124,9 @@ def change_of(old: Key, new: Key, paths: list[str]) -> Change:
             continue
         if is_tensor(a) and is_tensor(b):
             return change_of_tensor(path, a, b)
-        kind = "object" if isinstance(b, Identity) else "number" if is_number(b) else "value"
-        return Change(kind, path, f"{path}: {show(a)} -> {show(b)}")
+        kind = kind_of(b)
+        code = f"{path} = df.asarray({path})" if kind == "value" else ""
+        return Change(kind, path, f"{path}: {show(a)} -> {show(b)}", code)
     if old[2] != new[2]:
         return Change("context", "", "recording of gradients, autocast, or the device changed")
     return Change("context", "", "nothing")
@@ -127,22 +135,43 @@ def change_of(old: Key, new: Key, paths: list[str]) -> Change:
 def change_of_tensor(path: str, a: tuple[Any, ...], b: tuple[Any, ...]) -> Change:
     """How the types of two tensors differ."""
     if a[0] != b[0]:
-        return Change("dtype", f"{path}.dtype", f"{path}.dtype: {a[0]} -> {b[0]}")
+        code = f'{path} = df.astype({path}, "{a[0]}")'
+        return Change("dtype", f"{path}.dtype", f"{path}.dtype: {a[0]} -> {b[0]}", code)
     if len(a[1]) != len(b[1]):
         return Change("rank", path, f"{path}.ndim: {len(a[1])} -> {len(b[1])}")
     for k, (m, n) in enumerate(zip(a[1], b[1], strict=True)):
         if m != n:
-            return Change("extent", f"{path}.shape[{k}]", f"{path}.shape[{k}]: {m} -> {n}")
+            where = f"{path}.shape[{k}]"
+            return Change("extent", where, f"{where}: {m} -> {n}", padding(path, k, len(a[1])))
     if a[3] != b[3]:
         times = "once" if b[3] == 0 else "more than once"
-        return Change("repetition", path, f"{path}: given {times} now")
+        code = f"{path} = df.asarray({path}, copy=True)"
+        return Change("repetition", path, f"{path}: given {times} now", code)
     wanted = "now " if b[2] else "no longer "
     return Change("context", path, f"{path}: gradients through it are {wanted}wanted")
 
 
+def padding(path: str, axis: int, dimensions: int) -> str:
+    """The line that pads an axis of a tensor, so that it has few sizes."""
+    widths = ["(0, 0)"] * dimensions
+    widths[axis] = f"(0, -{path}.shape[{axis}] % {PADDED})"
+    return f"{path} = df.pad({path}, [{', '.join(widths)}])"
+
+
+def kind_of(part: Any) -> str:
+    """Which remedy there is where an argument that is no tensor changes."""
+    if isinstance(part, Identity):
+        return "object"
+    if is_number(part):
+        return "number"
+    kind = part[0] if isinstance(part, tuple) else None
+    numeric = isinstance(kind, type) and issubclass(kind, bool | np.number | np.bool)
+    return "value" if numeric else "word"
+
+
 def decided(change: Change, why: str) -> Change:
     """A change of a number by which Python decides, with the place where it does."""
-    return Change(change.kind, change.where, f"{change.text}, and Python decides by {why}")
+    return replace(change, text=f"{change.text}, and Python decides by {why}")
 
 
 def show(part: Any) -> str:
@@ -152,6 +181,17 @@ def show(part: Any) -> str:
     if is_tensor(part):
         return f"a tensor of {part[0]}"
     if len(part) == 2:
-        return str(part[1])
+        return repr(of_numpy(*part)) if is_of_numpy(part[0]) else str(part[1])
     code = next((x[1] for x in part if type(x) is tuple and type(x[-1]) is CodeType), None)
     return part[0].__name__ if code is None else f"{part[0].__name__} {code.co_name}"
+
+
+def is_of_numpy(kind: Any) -> bool:
+    """Whether this is a type of NumPy's scalars."""
+    return isinstance(kind, type) and issubclass(kind, np.generic)
+
+
+def of_numpy(kind: type[np.generic], octets: bytes) -> Any:
+    """The NumPy scalar that a part of a key stands for; its bytes where the type has no width."""
+    dtype = np.dtype(kind)
+    return np.frombuffer(octets, dtype)[0] if dtype.itemsize == len(octets) else octets

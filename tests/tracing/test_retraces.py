@@ -7,6 +7,7 @@ import re
 import warnings
 import weakref
 
+import numpy as np
 import pytest
 
 import dualflow as df
@@ -63,15 +64,15 @@ def test_r1_the_third_recording_is_explained_with_one_cause_and_its_cost():
 
 
 CAUSES = {
-    "a value": (
+    "a word": (
         lambda x, name: x * len(name),
         [(X, "a"), (X, "bb"), (X, "ccc"), (X, "d")],
-        "name: bb -> ccc.*pass name as a tensor",
+        "name: bb -> ccc.*pass name always the same",
     ),
     "a dtype": (
         lambda x: x * 2,
         [(X,), (X.astype("float64"),), (X.astype("int32"),), (X.astype("int8"),)],
-        r"x\.dtype: float64 -> int32.*convert x to one dtype",
+        r"x\.dtype: float64 -> int32.*convert x to one dtype.*: x = df\.astype\(x, \"float64\"\)\.",
     ),
     "a rank": (
         lambda x: x * 2,
@@ -86,7 +87,13 @@ CAUSES = {
     "an extent in a nest": (
         lambda batch: sum(batch["x"]),
         [({"x": df.ones(n)},) for n in (2, 3, 4, 5)],
-        r"batch\['x'\]\.shape\[0\]: 3 -> 4, and Python decides by batch\['x'\]\.shape\[0\] == 4",
+        r"batch\['x'\]\.shape\[0\]: 3 -> 4, and Python decides by batch\['x'\]\.shape\[0\] == 4.*: "
+        r"batch\['x'\] = df\.pad\(batch\['x'\], \[\(0, -batch\['x'\]\.shape\[0\] % 64\)\]\)\.",
+    ),
+    "a flag of NumPy's": (
+        lambda x, flag: x * 2.0 if flag else x,
+        [(X, True), (X, np.bool_(True)), (X, np.bool_(False)), (X, np.int32(3))],
+        r"flag: np\.True_ -> np\.False_.*: flag = df\.asarray\(flag\)\.",
     ),
     "an object": (
         lambda x, thing: x * 2.0,
@@ -107,6 +114,20 @@ def test_r1_each_cause_is_told_once_with_a_remedy(name):
     python, calls, wanted = CAUSES[name]
     (said,) = messages(df.function(python), calls)
     assert re.search(wanted, said), said
+
+
+@graphs_only
+def test_r1_the_line_that_is_proposed_ends_the_recordings():
+    python, calls, _ = CAUSES["a dtype"]
+    f = df.function(python)
+    (said,) = messages(f, calls)
+    line = re.search(r": (x = .*)\. \(Said once", said)
+    count = len(f.explain().traces)
+    for ((x),) in calls:
+        names = {"x": x, "df": df}
+        exec(line[1], names)
+        f(names["x"])
+    assert len(f.explain().traces) == count
 
 
 @graphs_only
