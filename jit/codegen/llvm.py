@@ -63,6 +63,8 @@ def emit(kernel: Kernel, target: Target) -> str:
 class Code:
     """The text of a function in the making."""
 
+    fills = True  # masked loads take what is in the other lanes
+
     def __init__(self, kernel: Kernel) -> None:
         self.lines: list[str | list[str]] = []  # lists are filled later
         self.addresses = Addresses()
@@ -181,6 +183,7 @@ class Code:
             gathers=load.index.type.lanes > 1,
             masked=masked,
             aligned=self._alignment(load.buffer, load.index, type_),
+            fills=self.fills,
         )
         alone = load.mask is not None and type_.lanes == 1  # then it may read element 0
         operands = [self.pointers[load.buffer], self._operand(load.index)]

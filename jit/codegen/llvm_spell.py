@@ -286,11 +286,20 @@ SHAPES: dict[str, Callable[[str, int, int, Immediates], str]] = {
 
 
 @cache
-def load(char: str, lanes: int, *, gathers: bool, masked: bool, aligned: int | None = None) -> str:
+def load(
+    char: str,
+    lanes: int,
+    *,
+    gathers: bool,
+    masked: bool,
+    aligned: int | None = None,
+    fills: bool = True,
+) -> str:
     """The template of a load: `{1}` buffer, `{2}` index, `{3}` mask, `{4}` other.
 
     Lanes outside of the mask touch no memory outside of the buffer: one alone, or one of those
-    gathered, reads element 0. `aligned` is what the address is a multiple of.
+    gathered, reads element 0. `aligned` is what the address is a multiple of; `fills` says that
+    loads of the machine put `other` where they do not read.
     """
     type_, bits = MEMORY[char], vector("i1", lanes)
     data, align = vector(type_, lanes), f"align {aligned or BYTES[type_]}"
@@ -306,12 +315,12 @@ def load(char: str, lanes: int, *, gathers: bool, masked: bool, aligned: int | N
         pointers = f"<{lanes} x ptr> {align} {{0}}.p"
         read = f"call {data} @llvm.masked.gather({pointers}, {every}, {data} poison)"
     elif masked and in_row:
-        other = "zeroinitializer" if char == "?" else "{4}"
+        other = ("zeroinitializer" if char == "?" else "{4}") if fills else "poison"
         pointer = f"ptr {align} {{0}}.p"
         read = f"call {data} @llvm.masked.load({pointer}, {bits} {{3}}, {data} {other})"
     else:
         read = f"load {data}, ptr {{0}}.p, {align}"
-    select = masked and (char == "?" or not in_row)
+    select = masked and (char == "?" or not in_row or not fills)
     lines += _named_last(read, data, char, lanes, select=select)
     return "\n".join(lines)
 

@@ -20,6 +20,8 @@ STATUS = "%status"
 class PtxCode(Code):
     """The text of a function in the making."""
 
+    fills = False  # LLVM ends the process over a masked load that does, where the mask is known
+
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.forms = Forms(kernel)

@@ -12,6 +12,7 @@ import re
 from functools import cache
 from typing import Any
 
+from jit.codegen.ptx_verify import verify
 from jit.errors import KernelError
 from jit.runtime.cpu import binding, machine
 from jit.target import Target
@@ -23,7 +24,12 @@ PTX = 2  # a kind of input
 
 
 def ptx(text: str, target: Target) -> bytes:
-    """LLVM IR text as PTX."""
+    """LLVM IR text as PTX.
+
+    Raises:
+        KernelError: LLVM is not known to manage it, and it ends the process over what it cannot.
+    """
+    verify(text, target)
     llvm = binding()
     made = machine(target, EFFORT)
     module = llvm.parse_assembly(text)

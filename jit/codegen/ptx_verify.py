@@ -1,0 +1,81 @@
+"""What LLVM can make PTX of; text with anything else is refused before LLVM sees it.
+
+LLVM ends the process over what it cannot select for an NVIDIA GPU, a logarithm for example. So the
+kinds of instructions that were seen to go through are listed here; a new one is tried and added.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jit.errors import KernelError
+from jit.target import Target
+
+INSTRUCTIONS = frozenset(
+    "add sub mul sdiv udiv srem urem and or xor shl ashr lshr icmp fcmp fadd fsub fmul fdiv fneg "
+    "select phi br ret call getelementptr load store alloca addrspacecast bitcast zext sext trunc "
+    "fpext fptrunc sitofp uitofp fptosi fptoui insertelement extractelement shufflevector "
+    "atomicrmw cmpxchg fence".split()
+)
+INTRINSICS = frozenset(
+    "sqrt fabs floor ceil trunc roundeven copysign fma masked.load masked.store masked.gather "
+    "masked.scatter vector.reduce.or prefetch".split()
+)
+# Those of the machine, by how their names begin: the oldest machine that has them.
+FAMILIES = {
+    "nvvm.read.ptx.sreg.": 75,
+    "nvvm.bar.warp.sync": 75,
+    "nvvm.barrier.cta.sync.": 75,
+    "nvvm.shfl.sync.": 75,
+    "nvvm.vote.": 75,
+    "nvvm.cp.async.": 80,
+    "nvvm.ldmatrix.": 75,
+    "nvvm.mma.": 80,
+    "nvvm.redux.sync.": 80,
+}
+STATEMENT = re.compile(r"(?:%[\w.$]+ = )?(?:tail )?([a-z_]+)\b")
+CALLED = re.compile(r"@llvm\.([\w.]+)\(")
+# A load that fills its other lanes ends the process where its mask is a constant.
+FILLING = re.compile(r"@llvm\.masked\.load.*(?<!poison)\)$")
+WIDE = re.compile(r"\b(?:i128|fp128|x86_fp80|ppc_fp128)\b")
+
+
+def verify(text: str, target: Target) -> None:
+    """Refuses what LLVM may end the process over.
+
+    Args:
+        text: Of a module, an instruction a line.
+        target: A GPU.
+
+    Raises:
+        KernelError: A kind of instruction is not known to go through.
+    """
+    generation = int("".join(filter(str.isdigit, target.cpu)))
+    body = False
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("define "):
+            body = True
+        elif line == "}":
+            body = False
+        elif body and line and not line.endswith(":") and not _known(line, generation):
+            raise KernelError(
+                f"LLVM is not known to make PTX of: {line}",
+                f"the instructions and intrinsics listed in {__name__}",
+            )
+
+
+def _known(line: str, generation: int) -> bool:
+    """Whether LLVM makes PTX of a line of a function."""
+    statement = STATEMENT.match(line)
+    if statement is None or statement[1] not in INSTRUCTIONS or WIDE.search(line):
+        return False
+    if statement[1] != "call" or " asm " in line:
+        return True
+    if (called := CALLED.search(line)) is None:
+        return False
+    name = called[1]
+    if FILLING.search(line):
+        return False
+    if any(name == known or name.startswith(f"{known}.") for known in INTRINSICS):
+        return True
+    return any(name.startswith(x) and generation >= least for x, least in FAMILIES.items())
