@@ -28,7 +28,7 @@ expm1 = _function(
     "expm1",
     lambda y, x: y + 1,
     "exp(x) - 1, accurate for small elements.",
-    evaluate=lambda xp, x: special.expm1(x),
+    evaluate=lambda xp, x: special.expm1(x, xp),
 )
 exp2 = _function("exp2", lambda y, x: y * math.log(2), "2 to the power of each element.")
 log = _function("log", lambda y, x: 1 / x, "Natural logarithm of each element.")

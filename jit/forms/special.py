@@ -119,22 +119,24 @@ def erf(x: Any) -> Any:
     return np.where(size < 0.5, near, far).astype(x.dtype)
 
 
-def expm1(x: Any) -> Any:
+def expm1(x: Any, xp: Any = np) -> Any:
     """exp(x) - 1; NumPy's of complex numbers gets infinities wrong.
 
     The special cases are those of C's exp: a real part of -inf is -1 whatever the other part is.
+
+    Args:
+        x: An array of `xp`.
+        xp: NumPy, or what has its functions.
     """
     if x.dtype.kind != "c":
-        return np.expm1(x)
+        return xp.expm1(x)
     a, b = x.real, x.imag
-    bounded = np.isfinite(b)
-    real = np.expm1(a) * np.cos(b) - 2 * np.sin(b / 2) ** 2
-    real = np.where((b == 0) | ~(bounded | np.isfinite(a)), np.expm1(a), real) + 0.0  # never -0
-    imag = np.where(b == 0, b, np.exp(a) * np.sin(b))
-    imag = np.where(np.isneginf(a) & ~bounded, 0, imag)
-    y = np.empty(x.shape, x.dtype)
-    y.real, y.imag = real, imag
-    return y
+    bounded = xp.isfinite(b)
+    real = xp.expm1(a) * xp.cos(b) - 2 * xp.sin(b / 2) ** 2
+    real = xp.where((b == 0) | ~(bounded | xp.isfinite(a)), xp.expm1(a), real) + 0.0  # never -0
+    imag = xp.where(b == 0, b, xp.exp(a) * xp.sin(b))
+    imag = xp.where((a == -np.inf) & ~bounded, 0, imag)
+    return xp.stack([real, imag], axis=-1).view(x.dtype)[..., 0]
 
 
 erfc = _pointwise(math.erfc)

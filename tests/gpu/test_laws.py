@@ -68,7 +68,7 @@ def check(ours, theirs, case, rtol=64):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_results(name, by_cupy):
-    for dtype, count in ((None, MOST), ("bfloat16", 1)):
+    for dtype, count in ((None, MOST), ("bfloat16", 1), ("complex64", 1)):
         for case in list(laws.cases(name, dtype))[:count]:
             check(on(DEVICE, case), on("cpu", case), case)
 
