@@ -68,7 +68,7 @@ class Embeddings(Module):
     def forward(self, ids: Tensor, token_type_ids: Any = None) -> Tensor:
         """(n, length) -> (n, length, width)."""
         kinds = zeros_like(ids) if token_type_ids is None else token_type_ids
-        places = self.position_embeddings(arange(ids.shape[1]))
+        places = self.position_embeddings(arange(ids.shape[1], device=ids.device))
         words = self.word_embeddings(ids) + self.token_type_embeddings(kinds) + places
         return self.dropout(self.LayerNorm(words))
 

@@ -86,8 +86,9 @@ class Attention(Module):
         else:
             before = past[0].shape[2]
             k, v = concat([past[0], k], axis=2), concat([past[1], v], axis=2)
-            own = arange(x.shape[1])[:, None] + before
-            y = scaled_dot_product_attention(q, k, v, arange(k.shape[2])[None, :] <= own)
+            own = arange(x.shape[1], device=x.device)[:, None] + before
+            mask = arange(k.shape[2], device=x.device)[None, :] <= own
+            y = scaled_dot_product_attention(q, k, v, mask)
         return self.dropout(self.c_proj(joined(y))), (k, v)
 
 
@@ -146,7 +147,7 @@ class Transformer(Module):
         """(n, length) -> (n, length, width), and keys and values of all blocks."""
         ids = as_tensor(ids)
         before = 0 if cache is None else cache[0][0].shape[2]
-        places = arange(ids.shape[1]) + before
+        places = arange(ids.shape[1], device=ids.device) + before
         x = self.dropout(self.wte(ids) + self.wpe(places))
         kept = []
         for k, block in enumerate(self.h):

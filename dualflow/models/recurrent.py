@@ -56,7 +56,7 @@ class CharRNN(Module):
         """
         words = self.embedding(as_tensor(ids))
         if state is None:
-            state = (zeros((words.shape[0], self.hidden)),) * self.states
+            state = (zeros((words.shape[0], self.hidden), device=words.device),) * self.states
         outputs = []
         for k in range(int(words.shape[1])):
             state = self.step(words[:, k], state)
