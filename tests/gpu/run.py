@@ -23,7 +23,9 @@ from dualflow.bench.gpu import commit, device_name
 
 TESTS = "tests/gpu/test_device.py"
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.MULTILINE)
-LONGEST = 1500  # characters of what a process says that was ended
+OUTCOME = re.compile(r"^(\S+::\S+) (PASSED|FAILED|SKIPPED|ERROR)\b", re.MULTILINE)
+BAD = ("FAILED", "ERROR")
+BEFORE, LONGEST = 600, 1500  # characters of what a process says that was ended
 
 
 def collected() -> list[str]:
@@ -34,34 +36,54 @@ def collected() -> list[str]:
 
 
 def last_words(text: str) -> str:
-    """What a process that was ended says: the fault, and where Python was."""
+    """What a process that was ended says: what was written before the fault, and where it was."""
     start = text.find("Fatal Python error")
-    return text[start : start + LONGEST] if start >= 0 else text[-LONGEST:]
+    if start < 0:
+        return text[-LONGEST:]
+    return text[max(start - BEFORE, 0) : start + LONGEST]
 
 
 def run(tests: list[str], log: str, seconds: float) -> tuple[Counter[str], list[list[str]]]:
-    """The outcome of some tests in a process of their own."""
-    command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-q", "--tb=line", "-rfE"]
+    """The outcome of some tests, in one process unless one of them ends it."""
+    counts: Counter[str] = Counter()
+    failed: list[list[str]] = []
+    until = time.perf_counter() + seconds
+    while tests:
+        out, err = _ran(tests, log, until - time.perf_counter())
+        done = OUTCOME.findall(out)
+        counts.update(word.lower() for _, word in done)
+        reasons = dict(FAILED.findall(out))
+        failed += [[name, reasons.get(name, "")] for name, word in done if word in BAD]
+        left = [test for test in tests if test not in {name for name, _ in done}]
+        if left:  # the first of them ended the process, or time is up
+            counts["failed"] += 1
+            failed.append([left[0], last_words(err)])
+        tests = left[1:]
+    return counts, failed
+
+
+def _ran(tests: list[str], log: str, seconds: float) -> tuple[str, str]:
+    """What a process with these tests writes."""
+    command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-v", "--tb=line", "-rfE"]
     environment = {**os.environ, "DUALFLOW_GPU_LOG": log, "OPENBLAS_NUM_THREADS": "1"}
     environment |= {"OMP_NUM_THREADS": "1", "JIT_CHECK": "0", "JIT_CACHE": f"{log}.kernels"}
+    environment |= {"COLUMNS": "250", "PYTHONUNBUFFERED": "1"}
     try:
         ran = subprocess.run(
-            command,
+            [*command, "--capture=sys"],  # so that what LLVM writes is not lost
             capture_output=True,
             text=True,
             check=False,
-            timeout=seconds,
+            timeout=max(seconds, 1.0),
             env=environment,
         )
-    except subprocess.TimeoutExpired:
-        return Counter(failed=len(tests)), [[test, "took too long"] for test in tests]
-    failed = [list(map(str, found)) for found in FAILED.findall(ran.stdout)]
-    counts = Counter(
-        {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped)", ran.stdout)}
-    )
-    if not counts:  # the process ended early
-        return Counter(failed=len(tests)), [[test, last_words(ran.stderr)] for test in tests]
-    return counts, failed
+    except subprocess.TimeoutExpired as over:
+        return _text(over.stdout), "took too long"
+    return ran.stdout, ran.stderr
+
+
+def _text(written: bytes | str | None) -> str:
+    return written.decode(errors="replace") if isinstance(written, bytes) else written or ""
 
 
 def main() -> int:
