@@ -82,6 +82,7 @@ class OnDevice:
             self.memory[slot][...] = cupy.asarray(array).reshape(self.memory[slot].shape)
         self.status = cupy.zeros(1, np.int32)
         self._functions: dict[str, Any] = {}
+        self._prepared: dict[Launch, tuple[Any, ...]] = {}
 
     def _room(self, slot: Any) -> Any:
         import cupy
@@ -96,15 +97,20 @@ class OnDevice:
 
     def launch(self, step: Launch) -> Any:
         """Starts a launch, once; its function."""
+        if step not in self._prepared:
+            self._prepared[step] = self._prepare(step)
+        function, blocks, threads, args, shared = self._prepared[step]
+        if blocks[0]:
+            function(blocks, threads, args, shared_mem=shared)
+        return function
+
+    def _prepare(self, step: Launch) -> tuple[Any, ...]:
+        """What a launch passes on: to find a kernel's code takes longer than most kernels run."""
         code = gpu_code(step.kernel, device())
-        function = self._function(code)
         sizes = [evaluate(n, self.sizes) for n in step.sizes]
         given = [self.memory[slot].data.ptr for slot in step.buffers]
         args = (*given, *map(np.int64, sizes), self.status.data.ptr)
-        blocks = code.blocks(sizes)
-        if blocks[0]:
-            function(blocks, code.threads, args, shared_mem=code.shared)
-        return function
+        return self._function(code), code.blocks(sizes), code.threads, args, code.shared
 
     def _function(self, code: Any) -> Any:
         import cupy
