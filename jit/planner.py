@@ -20,10 +20,11 @@ from jit.forms.likeness import Likeness, likeness
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
-from jit.forms.tasks import MapTask, ProductTask, Task, TaskMaker, WholeTask
+from jit.forms.tasks import ChainsTask, MapTask, ProductTask, Task, TaskMaker, WholeTask
 from jit.ir.graph import Node
 from jit.loops.chains import ChainNest
 from jit.loops.folds import BlockNest, ColumnNest, RowNest
+from jit.loops.gpu_chains import GpuChainsNest
 from jit.loops.gpu_products import GpuProductNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.packed import PackedNest, packs
@@ -172,7 +173,8 @@ class Planner:
     def _product(self, group: Group, stored: set[FormValue], label: str) -> Naive:
         given = group, stored, self.extractor, self.placement.base, self.target
         if self.target.is_gpu:
-            return GpuProductNest(*given).build(label)
+            chains = isinstance(group.tasks[0], ChainsTask)
+            return (GpuChainsNest if chains else GpuProductNest)(*given).build(label)
         nest = ProductNest(*given)
         if (tiling := turned(nest.c, self.target)) is not None:
             nest = TurnedNest(*given).adopt(tiling, self.target)

@@ -22,6 +22,7 @@ from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, COLUMN_BLOCK, Order
 from jit.forms.placement import extent_hint
+from jit.forms.sums import has_long_sums, in_chains
 from jit.forms.tasks import BlockTask, ColumnTask, FoldTask, MapTask, ProductTask, Task, WholeTask
 from jit.forms.waits import Waits
 from jit.types import TensorType, product
@@ -119,6 +120,9 @@ class Fusion:
             elif isinstance(task, FoldTask) and many and has_few_rows(task):
                 for part in in_rows(task):
                     self._place_fold(part)
+            elif isinstance(task, ProductTask) and many and has_long_sums(task):
+                for part in in_chains(task):
+                    self._place(part)
             elif isinstance(task, FoldTask):
                 self._place_fold(task)
             else:

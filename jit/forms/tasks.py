@@ -157,6 +157,11 @@ class ProductTask(WholeTask):
     contraction: Contraction = field(kw_only=True)
 
 
+@dataclass(eq=False)
+class ChainsTask(ProductTask):
+    """The chains that a contraction's sums are made of, each by itself: the parts of a fold."""
+
+
 def accesses(roots: Sequence[Expression], extractor: Extractor | None) -> Iterator[Access]:
     """Every element that expressions read, those that make up their index tables included."""
     for expression in walk(*roots):

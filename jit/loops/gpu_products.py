@@ -22,6 +22,7 @@ from jit.dims import Extent, same
 from jit.forms.contraction import size_of, step_of
 from jit.forms.expression import Access, linear, walk
 from jit.forms.placement import extent_hint
+from jit.forms.sums import chain_count
 from jit.loops.elements import decoded
 from jit.loops.gpu_tiles import DEPTH, PADDING, chosen, teams_of
 from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Sync, Var, VType, index
@@ -36,8 +37,12 @@ class GpuProductNest(ProductNest):
     Attributes:
         halves: Where the current part begins in each of the rooms, which hold two.
         thread: The number of a thread; among those of its team: `member`.
+        apart: How many chains are items of their own; empty if an item computes all of a sum.
+        number: Of the item's chain, likewise.
     """
 
+    apart: Sequence[Extent] = ()
+    number: Sequence[Operand]
     halves: Sequence[Operand]
 
     def build(self, name: str) -> Naive:
@@ -48,19 +53,20 @@ class GpuProductNest(ProductNest):
         self.operands = (1, 0) if last in names[0] and last not in names[1] else (0, 1)
         self.letters = tuple([c.free(k) for k in self.operands])
         self.sizes = [size_of(x) for x in self.letters]
-        outer = [x.extent for x in c.batch]
+        outer = [*self.apart, *[x.extent for x in c.batch]]
         hints = [max(1, extent_hint(x)) for x in (*self.sizes, product(outer))]
         self.tile = chosen(hints[0], hints[1], hints[2], c.dtype.itemsize)
         counts = [-(-x // y) for x, y in zip(self.sizes, self.tile.shape)]
         self.grid = product([*outer, *counts])
-        tiles, chains = extent_hint(self.grid), extent_hint(self._chain_count())
-        self.teams = teams_of(self.tile, tiles, chains, c.dtype.itemsize)
+        chains = 1 if self.apart else extent_hint(chain_count(c))
+        self.teams = teams_of(self.tile, extent_hint(self.grid), chains, c.dtype.itemsize)
         self._number_threads()
         *at, row, column = decoded(w, self.item, [*outer, *counts])
         self.first = [
             w.let("multiply", x, index(n)) for x, n in zip((row, column), self.tile.shape)
         ]
-        with self.bound(c.batch, at):
+        self.number = at[: len(self.apart)]
+        with self.bound(c.batch, at[len(self.apart) :]):
             self._sums()
         buffers, threads = tuple(w.buffers.values()), self.tile.count * self.teams
         sizes = tuple(self._sizes().values())
@@ -92,7 +98,8 @@ class GpuProductNest(ProductNest):
         """The elements of a part: rows, columns."""
         return [DEPTH * self._stride(side) for side in (0, 1)]
 
-    def _sums(self) -> None:
+    def _rooms(self) -> Buffer:
+        """Room for the parts of rows and columns, and for the thread's sums."""
         m, n = self.tile.each
         self.rooms = [
             self.alloc(name, 2 * size * self.teams, "shared")
@@ -100,9 +107,12 @@ class GpuProductNest(ProductNest):
         ]
         acc = self.alloc("acc", m * n, "register")
         self._fill(acc, 0.0)
-        totals = acc
+        return acc
+
+    def _sums(self) -> None:
+        acc = totals = self._rooms()
         if self.cut is not None:
-            totals = self.alloc("totals", m * n, "register")
+            totals = self.alloc("totals", acc.size, "register")
             self._fill(totals, -0.0)
         parts = self._whole_parts() if self.teams == 1 else None
         if parts is not None:
@@ -230,14 +240,8 @@ class GpuProductNest(ProductNest):
 
     # ----- chain by chain, of several teams side by side -----
 
-    def _chain_count(self) -> Extent:
-        """How many chains there are."""
-        if self.cut is None:
-            return 1
-        return product([x.extent for x in self.before]) * -(-self.cut.extent // self.chain)
-
     def _by_chains(self, acc: Buffer, totals: Buffer) -> None:
-        w, chains = self.w, self._chain_count()
+        w, chains = self.w, chain_count(self.c)
         if same(product([x.extent for x in self.c.inner]), 0):
             return  # the sums of nothing
         rounds = -(-chains // self.teams)
@@ -283,7 +287,7 @@ class GpuProductNest(ProductNest):
             w.store(sums, place, w.load(acc, index(k * self.vector), self.vector))
         self._fill(acc, 0.0)
         w.body.append(self.sync)
-        chains = w.at(self._chain_count())
+        chains = w.at(chain_count(self.c))
         with self._by_first_team():
             for team in range(self.teams):
                 number = w.let("add", begin, index(team))

@@ -16,7 +16,7 @@ from jit import planner
 from jit.codegen.llvm import emit
 from jit.dims import symbol
 from jit.errors import KernelError
-from jit.forms import contraction
+from jit.forms import contraction, sums
 from jit.loops import gpu_tiles
 from jit.loops.expand import expand
 from jit.loops.gpu_tiles import BLOCKS
@@ -31,6 +31,7 @@ from jit.target import gpu
 from jit.types import TensorType, float32
 from tests.gpu.workloads import WORKLOADS, Workload, product
 from tests.jit.examples import EXAMPLES, example
+from tests.jit.loops.side_by_side import run_all
 from tests.jit.loops.whole import graph_of
 from tests.jit.stages import Stages, bits
 from tests.jit.test_programs import DATA, MOST, STEPS, watching
@@ -66,6 +67,16 @@ def check_bits(made, inputs):
     assert list(map(bits, made.run("direct", inputs))) == list(
         map(bits, made.run("native", inputs))
     )
+
+
+def check_bits_of_all(made, inputs):
+    """The same for kernels of many steps: all threads at once compute them."""
+
+    def run(kernel, arrays, sizes):
+        return run_all(expand(scheduled(kernel, made.target)), arrays, sizes)
+
+    found = made.run_kernels(inputs, run)
+    assert list(map(bits, found)) == list(map(bits, made.run("native", inputs)))
 
 
 def named(names, slow):
@@ -170,6 +181,43 @@ def test_products(monkeypatch, block, inner, teams):
     monkeypatch.setattr(gpu_tiles, "TEAMS", teams)
     work = Workload(product, [(3, inner), (inner, 2), (2,)], [])
     check_bits(Stages(work.graph(large=False), SM90), work.arrays(large=False))
+
+
+def filter_gradient(form, x, y):
+    """Of a 3 x 3 convolution with a margin, and what is done with it."""
+    n, h, wide, channels = x.shape
+
+    def place(b, i, j, u, v, c):
+        return b, i + u - 1, j + v - 1, c
+
+    windows = form.view(x, (n, h, wide, 3, 3, channels), place, fill=0)
+    total = form.contract("bijuvc,bijo->uvco", windows, y)
+    return form.pointwise("multiply", total, total)
+
+
+@needs_linker
+def test_long_sums_are_computed_chain_by_chain(monkeypatch):
+    """Two kernels: the chains side by side, and their sums with what follows."""
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", 4)
+    monkeypatch.setattr(sums, "CHAINS", 2)
+    monkeypatch.setattr(gpu_tiles, "BLOCKS", BLOCKS[-1:])
+    monkeypatch.setattr(planner, "_kernels", {})
+    work = Workload(filter_gradient, [(1, 2, 4, 1), (1, 2, 4, 1)], [])
+    made = Stages(work.graph(large=False), SM90)
+    *_, chains, fold = made.kernels
+    assert (chains.grid, fold.grid) == (2, 9)
+    check_cubins(made)
+    check_bits_of_all(made, work.arrays(large=False))
+
+
+@needs_linker
+@pytest.mark.parametrize("shapes", [[(3, 16, 40, 2), (3, 16, 40, 3)]])
+def test_filter_gradients(shapes):
+    """Of a size that has chains of its own, all threads at once."""
+    work = Workload(filter_gradient, shapes, [])
+    made, arrays = Stages(work.graph(large=False), SM90), work.arrays(large=False)
+    check_cubins(made)
+    check_bits_of_all(made, arrays)
 
 
 SIZES = {

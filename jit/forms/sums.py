@@ -1,0 +1,53 @@
+"""Long sums: a product of few elements as its chains, each a part, and a fold that adds them.
+
+What tells how a filter should change is such: a hundred sums over all pixels of all images. Chains
+are those of the canonical order and are added in it, so all bits are those of one loop.
+"""
+
+from __future__ import annotations
+
+from jit.dims import Extent
+from jit.forms import nodes
+from jit.forms.combine import Combiner
+from jit.forms.contraction import Contraction, blocks
+from jit.forms.expression import Access, Domain
+from jit.forms.placement import extent_hint
+from jit.forms.tasks import ChainsTask, FoldTask, ProductTask
+from jit.types import TensorType, product
+
+FEW = 1 << 18  # sums: tiles of more keep a GPU busy by themselves
+CHAINS = 9  # of a sum: those of fewer are computed side by side in one block
+MOST = 1 << 27  # elements of all parts together
+# The sum of parts begins with the first of them, whose sign a zero would lose.
+ADDED = Combiner(
+    "added", "add", lambda dtype: (-0.0,), lambda apply, a, b: (apply("add", a[0], b[0]),)
+)
+
+
+def chain_count(c: Contraction) -> Extent:
+    """How many chains each sum of a contraction is made of."""
+    before, cut, each, _ = blocks(c.inner)
+    return 1 if cut is None else product([x.extent for x in before]) * -(-cut.extent // each)
+
+
+def has_long_sums(task: ProductTask) -> bool:
+    """Whether a product has few elements, each a sum of many chains."""
+    c = task.contraction
+    if c.dtype.kind != "f":
+        return False
+    chains, sums = extent_hint(chain_count(c)), extent_hint(product(c.result.shape))
+    return chains >= CHAINS and 1 < sums <= FEW and chains * sums <= MOST
+
+
+def in_chains(task: ProductTask) -> tuple[ChainsTask, FoldTask]:
+    """A product as its chains, and the fold of them."""
+    c = task.contraction
+    shape = (chain_count(c), *task.outputs[0].shape)
+    parts = nodes.Source((), (TensorType(shape, c.dtype),)).outputs
+    chains = ChainsTask(task.form, parts, task.domain, task.elements, contraction=c)
+    chains.extractor = task.extractor
+    domain = Domain.of(shape)
+    elements = (Access(parts[0], domain.indices, ()),)
+    fold = FoldTask(task.form, task.outputs, domain, elements, combiner=ADDED, axes=frozenset({0}))
+    fold.of_blocks = True
+    return chains, fold
