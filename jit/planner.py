@@ -26,6 +26,7 @@ from jit.loops.chains import ChainNest
 from jit.loops.folds import BlockNest, ColumnNest, RowNest
 from jit.loops.gpu_chains import GpuChainsNest
 from jit.loops.gpu_products import GpuProductNest
+from jit.loops.gpu_rows import GpuRowNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.packed import PackedNest, packs
 from jit.loops.panels import Panels
@@ -166,7 +167,8 @@ class Planner:
         elif group.is_split:
             kind = BlockNest
         elif group.folded:
-            kind = RowNest if group.order.inner else ColumnNest
+            along = GpuRowNest if self.target.is_gpu else RowNest
+            kind = along if group.order.inner else ColumnNest
         nest = kind(group, set(stored), self.extractor, self.placement.base, self.target)
         return nest.build(label)  # type: ignore[attr-defined]
 

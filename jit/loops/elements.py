@@ -44,6 +44,7 @@ class Elements(Writer):
         runs: Positions within several loops together, and their values: what is made of them as a
             whole needs no index of each loop.
         staged: Values that lie in a buffer of the kernel, and where the current element does.
+        held: Likewise, of values in memory what is read at an index.
     """
 
     def __init__(self, extractor: Extractor, base: Callable[[FormValue], FormValue]) -> None:
@@ -55,6 +56,7 @@ class Elements(Writer):
         self.loops: dict[str, Operand] = {}
         self.runs: list[tuple[Dim, Operand]] = []
         self.staged: dict[FormValue, tuple[Buffer, Callable[[], Operand]]] = {}
+        self.held: dict[tuple[FormValue, Any], tuple[Buffer, Callable[[], Operand]]] = {}
         self._known: list[dict[Any, Operand]] = [{}]
 
     # ----- scopes: what was computed in a block is known up to its end -----
@@ -136,8 +138,9 @@ class Elements(Writer):
         for known in reversed(self._known):
             if (given := known.get((x.value, x.at))) is not None:
                 return given
-        if x.value in self.staged:
-            room, position = self.staged[x.value]
+        found = self.staged.get(x.value) or self.held.get((x.value, x.at))
+        if found is not None:
+            room, position = found
             return super().load(room, position())
         buffer = self.buffer(x.value)
         at = self._place(linear(x.value.shape, x.at), x.guard)

@@ -36,8 +36,8 @@ from jit.loops.spread import spread
 from jit.target import Target
 
 BLOCK = 128  # threads that are launched together, where items ask for fewer
-AHEAD = (8, 6, 4, 3, 2)  # turns at once
-UNKNOWN = 4  # of loops whose number of turns is not known
+AHEAD = (32, 16, 8, 6, 4, 3, 2)  # turns at once
+UNKNOWN = 8  # of loops whose number of turns is not known
 FUNCTION, MOST = 20, 240  # statements that an elementary function counts for; of all turns at once
 SHARED = 48 << 10  # bytes of a block that need not be asked for
 SHORT = 32  # turns of loops over registers that are written out
@@ -57,11 +57,21 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
         kernel = in_vectors(kernel, lanes[0], target)
     elif max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
-            warps = simplify(spread(kernel))
+            warps = with_registers(simplify(spread(kernel)))
             kernel = warps if shared_bytes(warps) <= SHARED else kernel
     kernel = unrolled(kernel, ahead)
     count = min(BLOCK // kernel.threads, SHARED // max(1, shared_bytes(kernel)))
-    return tidied(packed(kernel, count))
+    return tidied(packed(kernel, 1 << count.bit_length() - 1))
+
+
+def with_registers(kernel: Kernel) -> Kernel:
+    """Loops over several elements in registers written out: machines cannot count registers."""
+
+    def counts(loop: For) -> bool:
+        inner = [s.buffer for s in walk(loop.body) if isinstance(s, Load | Store)]
+        return any(b.scope == "register" and b.size > 1 for b in inner)
+
+    return written_out(kernel, *{s.var.hint for s in loops(kernel, "") if counts(s)})
 
 
 def shared_bytes(kernel: Kernel) -> int:
@@ -80,7 +90,7 @@ def tidied(kernel: Kernel) -> Kernel:
 def ahead(loop: For, trip: int | None) -> int:
     """How many turns of an innermost loop run at once, so that loads do not wait for each other."""
     body = [*walk(loop.body)]
-    reads = any(isinstance(s, Load) and s.buffer.scope == "param" for s in body)
+    reads = any(isinstance(s, Load) and s.buffer.scope in ("param", "shared") for s in body)
     if not reads or any(isinstance(s, For) for s in body):
         return 1
     size = sum(FUNCTION if isinstance(s, Let) and is_function(s) else 1 for s in body)

@@ -15,7 +15,7 @@ What stands outside of lane loops every thread computes; one of them stores it. 
 lies depends on who touches it:
 
 * *own*: an element belongs to the thread whose number it has, modulo the number of threads. Others
-  ask for it by an `exchange`;
+  ask for it by an `exchange`. Threads with many of them keep theirs in shared memory;
 * *alike*: only stored to outside of lane loops, so each thread has a copy;
 * *shared*: anything else; threads wait for each other where one could be too fast.
 """
@@ -55,6 +55,7 @@ from jit.loops.simplify import is_safe
 
 NAME = "spread"
 OWN, ALIKE, SHARED = "own", "alike", "shared"
+FEW = 8  # elements of a buffer that a thread keeps in registers
 
 
 def spread(kernel: Kernel) -> Kernel:
@@ -261,18 +262,20 @@ class _Spread(Rewrite):
         home, buffer = self.homes.of.get(s.buffer, ALIKE), s.buffer
         if self.lane is not None or home == ALIKE:
             return super().alloc(s)
-        size = buffer.size if home == SHARED else -(-buffer.size // WARP)
-        made = self.allocate(buffer, size)
-        if home == SHARED:
-            made = self.buffers[buffer] = replace(made, scope="shared")
-            self.body[-1] = Alloc(made)
-        elif size == 1:  # another thread may ask for it before it is set
+        size = -(-buffer.size // WARP) if self.is_own(buffer) else buffer.size
+        made = replace(self.allocate(buffer, size), scope=self._scope(buffer))
+        self.buffers[buffer], self.body[-1] = made, Alloc(made)
+        if size == 1 and self.is_own(buffer):  # another thread may ask for it before it is set
             self.body.append(Store(made, index(0), zero(VType(buffer.dtype))))
         return None
 
     def is_own(self, buffer: Buffer) -> bool:
         """Whether local memory was cut into parts of threads."""
-        return buffer.scope != "param" and self.homes.of.get(buffer) == OWN
+        few = buffer.scope != "param" and buffer.size <= FEW * WARP
+        return few and self.homes.of.get(buffer) == OWN
+
+    def _scope(self, buffer: Buffer) -> str:
+        return "register" if self.is_own(buffer) else "shared"
 
     def load(self, s: Load) -> None:
         """A load: of what is the thread's own, or of another one's."""

@@ -1,0 +1,132 @@
+"""Rows on a GPU: what several passes over a row read stays near its threads, in *rooms*.
+
+Memory is read once and written once. A value that later passes read gets a room for a row: of an
+input or a stored result as well as of what nobody needs in memory. When a pass is the last one that
+reads what lies in a room, the same pass fills it anew, element by element: what it reads of an
+element is read before anything is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jit.dims import Dim, Extent
+from jit.forms.expression import Access, linear, walk
+from jit.forms.nodes import FormValue
+from jit.forms.tasks import Task
+from jit.loops.folds import RowNest
+from jit.loops.ir import WARP, Buffer, Operand
+
+NEAR = 48 << 10  # bytes of a row's rooms, all together
+Key = tuple[FormValue, tuple[Extent, ...]]
+
+
+@dataclass
+class Room:
+    """Memory for a row.
+
+    Attributes:
+        buffer: The memory.
+        last: The last level that reads what lies there.
+    """
+
+    buffer: Buffer
+    last: int
+
+
+class GpuRowNest(RowNest):
+    """Folds along the last loop, for the threads of a warp; arguments as for `RowNest`."""
+
+    def _level(self, level: int) -> None:
+        if level == 0:
+            self._rooms: list[Room] = []
+        self._read_first = self._held(level)
+        self._taken = {key: self._room(key[0].dtype, level, last) for key, last in self._new(level)}
+        super()._level(level)
+        for key, room in self._taken.items():
+            if room is not None:
+                self.w.held[key] = room, self._place
+
+    def _stage(self, task: Task, level: int) -> None:
+        """A room for a map that later levels read; without one it goes through memory."""
+        (value,) = task.outputs
+        read = [at for key, levels in self._readers.items() if key[0] is value for at in levels]
+        if max(read, default=0) <= level:
+            return
+        room = self._room(value.dtype, level, max(read))
+        if room is None:
+            self.stored.add(value)
+        else:
+            self.w.staged[value] = room, self._place
+
+    def _maps(self, maps: Sequence[Task]) -> None:
+        w = self.w
+        for key in self._read_first:
+            w.provide(*key, w.emit(Access(*key, ())))
+        for key, room in self._taken.items():
+            if room is not None:
+                w.store(room, self._place(), w.emit(Access(*key, ())))
+        super()._maps(maps)
+
+    def _place(self) -> Operand:
+        """Where the current element lies in a room."""
+        extents = [self.group.extents[k] for k in self.group.order.inner]
+        return self.w.at(linear(extents, self.inner_at))
+
+    # ----- rooms -----
+
+    def _room(self, dtype: Any, level: int, last: int) -> Buffer | None:
+        """Memory from a level on: that of what is read for the last time there, or more of it."""
+        if self.outer or not isinstance(self.length, int):
+            return None
+        for room in self._rooms:
+            if room.buffer.dtype == dtype and room.last <= level:
+                room.last = last
+                return room.buffer
+        used = sum(room.buffer.dtype.itemsize for room in self._rooms) + dtype.itemsize
+        if used * self.length > NEAR:
+            return None
+        scope = "register" if self.length < WARP else "stack"  # of one thread, or of a warp
+        made = self.w.alloc(f"row{self.count()}", dtype, self.length, scope)
+        self._rooms.append(Room(made, last))
+        return made
+
+    def _held(self, level: int) -> list[Key]:
+        """What a level reads of rooms."""
+        w, read = self.w, [key for key, levels in self._readers.items() if level in levels]
+        return [key for key in read if key in w.held or key[0] in w.staged]
+
+    def _new(self, level: int) -> Iterator[tuple[Key, int]]:
+        """What a level reads of memory, and later ones read again: and the last one of these."""
+        for key, levels in self._readers.items():
+            own = self.group.values().keys()
+            if key[0] not in own and min(levels) == level < max(levels) and self._is_of_row(key):
+                yield key, max(levels)
+
+    def _is_of_row(self, key: Key) -> bool:
+        """Whether each element of each row reads another one, and is sure to."""
+        place = linear(key[0].shape, key[1])
+        found = {s.name for s in place.symbols()} if isinstance(place, Dim) else set[str]()
+        loops = {str(i) for i in self.domain.indices if isinstance(i, Dim)}
+        return found >= loops and not any(x.guard for x in self._accesses if (x.value, x.at) == key)
+
+    @cached_property
+    def _readers(self) -> dict[Key, set[int]]:
+        """What elements read, and in which levels."""
+        found: dict[Key, set[int]] = {}
+        for x, level in self._accesses.items():
+            found.setdefault((x.value, x.at), set()).update(level)
+        return found
+
+    @cached_property
+    def _accesses(self) -> dict[Access, set[int]]:
+        """Every load of tasks that go along the row, and its levels."""
+        found: dict[Access, set[int]] = {}
+        for task, level in self.group.levels.items():
+            for x in walk(*self.elements[task]) if not self.group.is_of_rows(task) else ():
+                if isinstance(x, Access):
+                    found.setdefault(x, set()).add(level)
+        return found

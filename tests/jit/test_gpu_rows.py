@@ -1,0 +1,93 @@
+"""Rows on a GPU, without one: passes over a row read it once, and give the bits of the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jit.loops.heuristics import scheduled
+from jit.loops.ir import WARP, Alloc, Load, Store
+from jit.target import gpu
+from jit.types import TensorType, float32
+from tests.gpu.workloads import WORKLOADS, softmax
+from tests.jit.loops.whole import graph_of
+from tests.jit.stages import Stages, bits
+
+SM90 = gpu("sm_90")
+
+
+def made_of(build, *shapes):
+    return Stages(graph_of(build, [TensorType(shape, float32) for shape in shapes]), SM90)
+
+
+def check(made, *shapes):
+    """The interpreter gives what the machine code of this machine gives."""
+    rng = np.random.default_rng(5)
+    inputs = [rng.normal(size=shape).astype("f") for shape in shapes]
+    found, wanted = made.run("direct", inputs), made.run("native", inputs)
+    assert list(map(bits, found)) == list(map(bits, wanted))
+
+
+def rooms(kernel, scope):
+    found = [s.buffer for s in kernel.statements() if isinstance(s, Alloc)]
+    return [x for x in found if x.size > WARP and x.scope == scope]
+
+
+def touches(kernel, kind, name):
+    found = [s for s in kernel.statements() if isinstance(s, kind) and s.buffer.name == name]
+    return len(found)
+
+
+def shifted(form, x):
+    """What is stored and read again: x - max, and its softmax."""
+    top = form.broadcast(form.reduce("max", x, (1,), keepdims=True), x.shape)
+    low = form.pointwise("subtract", x, top)
+    e = form.pointwise("exp", low)
+    total = form.broadcast(form.reduce("sum", e, (1,), keepdims=True), x.shape)
+    return low, form.pointwise("divide", e, total)
+
+
+CASES = [(build, width) for build in (softmax, shifted) for width in (10, 31, 33, 70, 290)]
+FAST = [(shifted, 10), (softmax, 70), (shifted, 290)]
+
+
+@pytest.mark.parametrize(
+    ("build", "width"),
+    [pytest.param(*x, marks=[pytest.mark.slow] * (x not in FAST)) for x in CASES],
+)
+def test_rows_of_any_width(build, width):
+    check(made_of(build, (2, width)), (2, width))
+
+
+def test_a_row_is_read_once_and_its_room_is_filled_anew():
+    (kernel,) = made_of(softmax, (64, 1024)).kernels
+    (room,) = rooms(kernel, "stack")
+    assert room.size == 1024
+    assert touches(kernel, Load, "b0") == 1
+    assert touches(kernel, Store, "b1") == 1
+    made = scheduled(kernel, SM90)
+    assert [x.size for x in rooms(made, "shared")] == [4 * 1024]  # of four rows
+    assert made.threads == 128
+
+
+def test_what_is_stored_is_not_read_back():
+    (kernel,) = made_of(shifted, (64, 1024)).kernels
+    assert [touches(kernel, Load, f"b{k}") for k in range(3)] == [1, 0, 0]
+
+
+def test_what_all_rows_share_has_no_room():
+    shapes = WORKLOADS["normed"].large
+    (kernel,) = made_of(WORKLOADS["normed"].build, *shapes).kernels
+    assert len(rooms(kernel, "stack")) == 1
+
+
+def test_long_rows_go_through_memory():
+    kernels = made_of(softmax, (64, 1 << 16)).kernels
+    assert not any(rooms(kernel, "stack") for kernel in kernels)
+
+
+def test_few_elements_of_a_thread_stay_in_registers():
+    (kernel,) = made_of(softmax, (64, 256)).kernels
+    made = scheduled(kernel, SM90)
+    assert not rooms(made, "shared")
+    assert not rooms(made, "stack")
