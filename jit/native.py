@@ -17,6 +17,7 @@ from jit.forms.native import lower_for_code
 from jit.forms.program import FormProgram
 from jit.interpreted import Interpreted
 from jit.ir.graph import Graph
+from jit.merging import merged
 from jit.ordering import ordered
 from jit.passes.base import Stages
 from jit.planner import plan
@@ -185,6 +186,7 @@ def for_gpu(
     if any(isinstance(form, nodes.Loop) and form.going is not None for form in forms.forms):
         raise NoNativeCode("a loop of which only its values tell how long it is")
     made = planned(name, forms, donate, target)
+    made.program.steps = list(merged(made.program, donate, target))
     stages.show("launches", made.program, LOOPS)
     kernels = kernels_of(made.program)
     codes = {kernel: gpu_code(kernel, target) for kernel in each("compiling kernels", kernels)}

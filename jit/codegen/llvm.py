@@ -18,6 +18,7 @@ from jit.loops.ir import (
     Alloc,
     Buffer,
     Check,
+    Choose,
     Exchange,
     For,
     If,
@@ -74,6 +75,7 @@ class Code:
         self.block = "start"  # the label of the block that is written to
         self.count = 0
         self.registers = Registers(kernel.body)
+        self.numbers = {buffer: k for k, buffer in enumerate(kernel.buffers)}
         self.emitters: dict[type, Callable[..., None]] = {
             Let: self._let,
             Load: self._load,
@@ -81,6 +83,7 @@ class Code:
             For: self._for,
             If: self._if,
             Alloc: self._alloc,
+            Choose: self._choose,
             Check: self._check,
             Prefetch: self._prefetch,
             Sync: self._sync,
@@ -129,13 +132,17 @@ class Code:
 
     def _parameter(self, index: int, type_: str) -> str:
         name = f"%a{index}"
-        self.lines += [
-            f"{name}.r = getelementptr i64, ptr %record, i64 {index}",
+        self.lines += self._word(name, type_, f"{index}")
+        return name
+
+    def _word(self, name: str, type_: str, number: str) -> list[str]:
+        """Reads a parameter."""
+        return [
+            f"{name}.r = getelementptr i64, ptr %record, i64 {number}",
             f"{name}.n = load i64, ptr {name}.r, align 8",
             f"{name}.s = getelementptr i64, ptr %slots, i64 {name}.n",
             f"{name} = load {type_}, ptr {name}.s, align 8",
         ]
-        return name
 
     # ----- statements -----
 
@@ -230,6 +237,13 @@ class Code:
         # At the start of the function, for there LLVM turns memory into registers.
         room = f"alloca [{buffer.size} x {type_}]"
         self.allocas.append(f"{name} = {room}, align {STACK_ALIGNMENT}")
+
+    def _choose(self, s: Choose) -> None:
+        """The address of one of several parameters."""
+        name, at = self._fresh("%b"), self._operand(s.index)
+        self.lines.append(f"{name}.k = add i64 {at}, {self.numbers[s.among[0]]}")
+        self.lines += self._word(name, "ptr", f"{name}.k")
+        self.pointers[s.buffer] = name
 
     def _check(self, check: Check) -> None:
         masked = check.mask is not None

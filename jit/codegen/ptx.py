@@ -3,6 +3,9 @@
 A kernel becomes `ptx_kernel void entry(buffers, sizes, status)`: the address of each buffer, each
 size, and the address of the status word, an i32; a check that fails stores 1 there. An item of the
 grid is a block of threads.
+
+A kernel that chooses among its parameters has one parameter instead, which holds all of these
+words: the machine reads it at any place.
 """
 
 from __future__ import annotations
@@ -10,11 +13,26 @@ from __future__ import annotations
 from jit.codegen import llvm_spell as spell
 from jit.codegen.llvm import ENTRY, Code
 from jit.loops.affine import Forms
-from jit.loops.ir import WARP, Alloc, Buffer, Exchange, Kernel, Operand, Sync, Var, VType
+from jit.loops.ir import (
+    WARP,
+    Alloc,
+    Buffer,
+    Choose,
+    Exchange,
+    Kernel,
+    Load,
+    Operand,
+    Sync,
+    Var,
+    VType,
+)
 from jit.target import Target
 
 ALIGNMENT = 16  # bytes that addresses of buffers are multiples of; what a thread accesses at once
 STATUS = "%status"
+WORDS = "%words"
+ROOM = "@room"
+NEVER_WRITTEN = ", !invariant.load !0"
 
 
 class PtxCode(Code):
@@ -27,6 +45,8 @@ class PtxCode(Code):
         self.forms = Forms(kernel)
         self.parameters: list[str] = []
         self.globals: list[str] = []
+        self.shared = self.room = 0  # bytes of the part that is written, and of the largest one
+        self.chooses = any(isinstance(s, Choose) for s in kernel.statements())
         super().__init__(kernel)
 
     def text(self, target: Target) -> str:
@@ -38,6 +58,7 @@ class PtxCode(Code):
                 f"define ptx_kernel void @{ENTRY}({', '.join(self.parameters)}) nounwind "
                 f'"nvvm.maxntid"="{self.kernel.threads}" {{',
                 *self.lines_of_body(),
+                "!0 = !{}",
                 "",
             ]
         )
@@ -46,6 +67,25 @@ class PtxCode(Code):
 
     def start(self, kernel: Kernel) -> None:
         """Parameters, and the numbers of block and thread."""
+        if self.chooses:
+            self._words(kernel)
+        else:
+            self._parameters(kernel)
+        self._number(kernel.item, "ctaid")
+        if kernel.thread is not None:
+            self._number(kernel.thread, "tid")
+        if not kernel.parts:
+            return self._body(kernel.body)
+        for part in kernel.body:  # a block runs one of them: they have one room in turns
+            self.shared = 0
+            self._body((part,))
+            self.room = max(self.room, self.shared)
+        if self.room:
+            kind = f"[{self.room} x i8] undef, align {ALIGNMENT}"
+            self.globals.append(f"{ROOM} = internal addrspace(3) global {kind}")
+        return None
+
+    def _parameters(self, kernel: Kernel) -> None:
         for index, buffer in enumerate(kernel.buffers):
             self.pointers[buffer] = self._pointer(f"%a{index}", buffer)
         for index, size in enumerate(kernel.sizes):
@@ -53,10 +93,39 @@ class PtxCode(Code):
             self.parameters.append(f"i64 %n{index}")
         self.parameters.append(f"ptr addrspace(1) align 4 {STATUS}.g")
         self.lines.append(f"{STATUS} = addrspacecast ptr addrspace(1) {STATUS}.g to ptr")
-        self._number(kernel.item, "ctaid")
-        if kernel.thread is not None:
-            self._number(kernel.thread, "tid")
-        self._body(kernel.body)
+
+    def _words(self, kernel: Kernel) -> None:
+        """One parameter for all; buffers are chosen where they are needed."""
+        first = len(kernel.buffers)
+        status = first + len(kernel.sizes)
+        self.parameters.append(f"ptr byval([{status + 1} x i64]) align 8 {WORDS}")
+        for index, size in enumerate(kernel.sizes, first):
+            self.names[size] = f"%n{index}"
+            self.lines += self._word(f"%n{index}", "i64", f"{index}")
+        self.lines += self._word(f"{STATUS}.g", "ptr addrspace(1)", f"{status}")
+        self.lines.append(f"{STATUS} = addrspacecast ptr addrspace(1) {STATUS}.g to ptr")
+
+    def _word(self, name: str, type_: str, number: str) -> list[str]:
+        """Reads a word."""
+        return [
+            f"{name}.w = getelementptr i64, ptr {WORDS}, i64 {number}",
+            f"{name} = load {type_}, ptr {name}.w, align 8",
+        ]
+
+    def _choose(self, s: Choose) -> None:
+        name, at = self._fresh("%b"), self._operand(s.index)
+        self.lines.append(f"{name}.k = add i64 {at}, {self.numbers[s.among[0]]}")
+        self.lines += self._word(f"{name}.g", "ptr addrspace(1)", f"{name}.k")
+        self.lines.append(f"{name} = addrspacecast ptr addrspace(1) {name}.g to ptr")
+        self.pointers[s.buffer] = name
+
+    def _load(self, load: Load) -> None:
+        """A load; addresses that are words do not tell that nobody writes there."""
+        super()._load(load)
+        if self.chooses and load.buffer.scope == "param" and load.buffer.access == "in":
+            lines = str(self.lines[-1]).split("\n")
+            marked = [x + NEVER_WRITTEN if " = load " in x else x for x in lines]
+            self.lines[-1] = "\n".join(marked)
 
     def _pointer(self, name: str, buffer: Buffer) -> str:
         read = " readonly" if buffer.access == "in" else ""
@@ -76,12 +145,21 @@ class PtxCode(Code):
         buffer = alloc.buffer
         if buffer.scope != "shared":
             return super()._alloc(alloc)
+        if self.kernel.parts:
+            return self._part_of_room(buffer)
         name, type_ = self._fresh("@s"), spell.MEMORY[buffer.dtype.char]
         room = f"[{buffer.size} x {type_}] undef, align {ALIGNMENT}"
         self.globals.append(f"{name} = internal addrspace(3) global {room}")
         pointer = self.pointers[buffer] = self._fresh("%b")
         self.allocas.append(f"{pointer} = addrspacecast ptr addrspace(3) {name} to ptr")
         return None
+
+    def _part_of_room(self, buffer: Buffer) -> None:
+        start = -(-self.shared // ALIGNMENT) * ALIGNMENT
+        self.shared = start + buffer.size * buffer.dtype.itemsize
+        pointer = self.pointers[buffer] = self._fresh("%b")
+        place = f"getelementptr (i8, ptr addrspace(3) {ROOM}, i64 {start})"
+        self.allocas.append(f"{pointer} = addrspacecast ptr addrspace(3) {place} to ptr")
 
     def _failed(self) -> None:
         self.lines.append(f"store i32 1, ptr {STATUS}, align 4")

@@ -12,6 +12,7 @@ from jit.loops.direct import is_direct
 from jit.loops.ir import (
     Buffer,
     Check,
+    Choose,
     Exchange,
     For,
     If,
@@ -185,7 +186,7 @@ class _Expansion:
                 return replace(statement, condition=new(condition))
             case Check(condition=condition, mask=mask):
                 return replace(statement, condition=new(condition), mask=mask and new(mask))
-            case Prefetch(index=at):
+            case Prefetch(index=at) | Choose(index=at):
                 return replace(statement, index=new(at))
             case Exchange(value=value, thread=thread):
                 return replace(statement, value=new(value), thread=new(thread))

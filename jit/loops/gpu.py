@@ -43,10 +43,11 @@ SHARED = 48 << 10  # bytes of a block that need not be asked for
 SHORT = 32  # turns of loops over registers that are written out
 
 
-def scheduled(kernel: Kernel, target: Target) -> Kernel:
+def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
     """`kernel` shared out among threads.
 
-    A thread takes an item; where lanes go along a row, a warp does.
+    A thread takes an item; where lanes go along a row, a warp does. `block` threads are launched
+    together, if items ask for one or a warp and share little memory.
     """
     kernel = simplify(kernel)
     if kernel.threads > 1:
@@ -60,7 +61,7 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
             warps = with_registers(simplify(spread(kernel)))
             kernel = warps if shared_bytes(warps) <= SHARED else kernel
     kernel = unrolled(kernel, ahead)
-    count = min(BLOCK // kernel.threads, SHARED // max(1, shared_bytes(kernel)))
+    count = min(block // kernel.threads, SHARED // max(1, shared_bytes(kernel)))
     return tidied(packed(kernel, 1 << count.bit_length() - 1))
 
 

@@ -16,6 +16,8 @@ SHORT = 4  # turns of a loop that are written out
 
 def scheduled(kernel: Kernel, target: Target) -> Kernel:
     """`kernel` with its lanes as vectors, short loops over registers unrolled, and tidied up."""
+    if kernel.parts:
+        return kernel
     if target.is_gpu:
         from jit.loops import gpu  # which needs what stands below
 

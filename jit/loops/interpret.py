@@ -17,6 +17,7 @@ from jit.loops.ir import (
     Alloc,
     Buffer,
     Check,
+    Choose,
     For,
     If,
     Kernel,
@@ -87,6 +88,7 @@ class Run:
         self.values = {n: np.array([v], int64) for n, v in zip(kernel.sizes, sizes, strict=True)}
         self.memory = dict(zip(kernel.buffers, arrays, strict=True))
         self.written: dict[Buffer, Array] = {}
+        self.chosen: dict[Buffer, Buffer] = {}
         self.rules: dict[type, Callable[..., None]] = {
             Let: self._let,
             Load: self._load,
@@ -94,6 +96,7 @@ class Run:
             For: self._for,
             If: self._if,
             Alloc: self.alloc,
+            Choose: self.choose,
             Check: self._check,
             Prefetch: lambda _: None,
         }
@@ -193,6 +196,14 @@ class Run:
         buffer = alloc.buffer
         self.memory[buffer] = np.zeros(buffer.size, buffer.dtype)
         self.written[buffer] = np.zeros(buffer.size, bool)
+
+    def choose(self, s: Choose) -> None:
+        """Gives a parameter a name."""
+        number = self.number_of(s.index)
+        if not 0 <= number < len(s.among):
+            raise Refused(f"chooses number {number} of {len(s.among)}")
+        self.chosen[s.buffer] = s.among[number]
+        self.memory[s.buffer] = self.memory[s.among[number]]
 
     def _check(self, check: Check) -> None:
         holds = self.value(check.condition)

@@ -17,6 +17,7 @@ machine registers. The text of a kernel (`str(kernel)`) is this grammar, where `
               | "for" VAR "in" operand ".." operand "step" INT "{" statement... "}"
               | "if" operand "{" statement... "}"
               | "alloc" NAME ":" DTYPE "[" INT "]" scope
+              | "choose" NAME ":" DTYPE "[]" "=" NAME* "at" operand     one of these parameters
               | "check" operand ("where" operand)?                    false: the launch has failed
               | "prefetch" place                                      soon it will be loaded
               | "sync" INT                                            threads wait for each other
@@ -189,6 +190,18 @@ class Alloc:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Choose:
+    """`buffer` is number `index` of `among`, up to the end of the enclosing block.
+
+    These are parameters one after the other, of one dtype and access.
+    """
+
+    buffer: Buffer
+    among: tuple[Buffer, ...]
+    index: Operand
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Check:
     """If `condition` is false in a lane of `mask`, the launch reports failure; it goes on."""
 
@@ -223,7 +236,9 @@ class Exchange:
     thread: Operand
 
 
-Statement: TypeAlias = "Let | Load | Store | For | If | Alloc | Check | Prefetch | Sync | Exchange"
+Statement: TypeAlias = (
+    "Let | Load | Store | For | If | Alloc | Choose | Check | Prefetch | Sync | Exchange"
+)
 BLOCKS = (For, If)  # what has a body
 
 
@@ -241,6 +256,7 @@ class Kernel:
         threads: How many threads run an item together.
         thread: The number of a thread, if there are several.
         items: How many items of the naive kernel one is.
+        parts: How many kernels it was made of, when these were scheduled; 0: it is one by itself.
     """
 
     name: str
@@ -252,6 +268,7 @@ class Kernel:
     threads: int = 1
     thread: Var | None = None
     items: int = 1
+    parts: int = 0
 
     def __str__(self) -> str:
         from jit.loops.text import format_kernel  # the printer imports the classes above
@@ -298,7 +315,7 @@ def operands(statement: Statement) -> tuple[Operand, ...]:
             return (condition,)
         case Check(condition=condition, mask=mask):
             return tuple(x for x in (condition, mask) if x is not None)
-        case Prefetch(index=at):
+        case Prefetch(index=at) | Choose(index=at):
             return (at,)
         case Exchange(value=value, thread=thread):
             return value, thread

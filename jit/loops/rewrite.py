@@ -17,6 +17,7 @@ from jit.loops.ir import (
     Alloc,
     Buffer,
     Check,
+    Choose,
     Exchange,
     For,
     If,
@@ -41,6 +42,7 @@ METHODS: dict[type, str] = {
     For: "loop",
     If: "when",
     Alloc: "alloc",
+    Choose: "choose",
     Check: "check",
     Prefetch: "prefetch",
     Sync: "sync",
@@ -222,6 +224,11 @@ class Rewrite:
         made = self.buffers[buffer] = replace(buffer, name=name, size=size)
         self.body.append(Alloc(made))
         return made
+
+    def choose(self, s: Choose) -> None:
+        """Copies a choice."""
+        made = self.buffers[s.buffer] = replace(s.buffer)
+        self.body.append(Choose(made, s.among, self.operand(s.index)))
 
     def check(self, s: Check) -> None:
         """Copies a demand that is not known to hold."""

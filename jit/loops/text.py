@@ -14,6 +14,7 @@ from jit.loops.ir import (
     Alloc,
     Buffer,
     Check,
+    Choose,
     Exchange,
     For,
     If,
@@ -108,6 +109,7 @@ class _Printer:
             For: self._for,
             If: self._if,
             Alloc: self._alloc,
+            Choose: self._choose,
             Check: self._check,
             Prefetch: lambda s: f"prefetch {self._place(s.buffer, s.index, None)}",
             Sync: lambda sync: f"sync {sync.threads}",
@@ -189,6 +191,11 @@ class _Printer:
         b = alloc.buffer
         name = self.name(b, b.name, "b")
         return f"alloc {name}: {NAMES[b.dtype.char]}[{b.size}] {b.scope}"
+
+    def _choose(self, s: Choose) -> str:
+        name = self.name(s.buffer, s.buffer.name, "b")
+        among = ", ".join([self.names.get(buffer, UNKNOWN) for buffer in s.among])
+        return f"choose {name}: {NAMES[s.buffer.dtype.char]}[] = {among} at {self._lanes(s.index)}"
 
     def _check(self, check: Check) -> str:
         mask = f" where {self._lanes(check.mask)}" if check.mask is not None else ""

@@ -16,6 +16,7 @@ from jit.loops.ir import (
     Alloc,
     Buffer,
     Check,
+    Choose,
     Exchange,
     For,
     If,
@@ -83,6 +84,7 @@ class _Verifier:
             For: self._for,
             If: self._if,
             Alloc: self._alloc,
+            Choose: self._choose,
             Check: _check,
             Prefetch: self._prefetch,
             Sync: self._sync,
@@ -166,6 +168,16 @@ class _Verifier:
         _demand(buffer in self.scope, "buffer {} is no parameter", buffer.name)
         _demand(buffer.scope == "param", "the buffer is of scope {}", buffer.scope)
         _demand(at.type == INDEX, "the index is {}, not {}", at.type, INDEX)
+
+    def _choose(self, s: Choose) -> None:
+        buffer, among, every = s.buffer, s.among, self.kernel.buffers
+        first = every.index(among[0]) if among and among[0] in every else len(every)
+        in_a_row = bool(among) and every[first : first + len(among)] == among
+        _demand(in_a_row, "what it chooses from are no parameters in a row")
+        alike = all((b.dtype, b.access) == (buffer.dtype, buffer.access) for b in among)
+        _demand(alike and buffer.scope == "param", "the buffer is unlike those parameters")
+        _demand(s.index.type == INDEX, "the index is {}, not {}", s.index.type, INDEX)
+        self._assign(buffer, buffer.name)
 
     def _place(self, access: Load | Store, type_: VType) -> None:
         """A place for lanes of `type_`."""

@@ -11,6 +11,7 @@ import dualflow as df
 from dualflow import nn
 from dualflow.errors import DeviceError, IndexError
 from dualflow.tracing import gifts
+from jit.config import configure
 from jit.errors import OutOfMemoryError
 from jit.runtime import cuda, gpu
 from tests.modes import graphs_only
@@ -111,6 +112,19 @@ def test_a_step_of_training_is_one_graph_over_state_in_place(machine, monkeypatc
         assert machine.counts["launched"] == 0
     assert len(places) == 1
     assert machine.counts["synchronised"] == 1  # labels are checked
+
+
+def test_merged_launches_give_the_same_bits(machine):
+    found = []
+    for off in ("merging", ""):
+        with configure(passes_off=frozenset({off})):
+            losses, model, step, _ = train("gpu", df.function)
+        (graph,) = next(iter(step.entries.values())).parts
+        kernels = len(graph.executable.kernels)
+        found.append((losses, [x.numpy().tobytes() for x in model.parameters()], kernels))
+    (losses, weights, many), (ours, theirs, few) = found
+    assert (ours, theirs) == (losses, weights)
+    assert few < many
 
 
 def test_a_failed_check_is_the_error_of_eager_at_its_line(machine):

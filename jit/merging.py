@@ -1,0 +1,294 @@
+"""Merging: launches for a GPU that need nothing of each other become one.
+
+Each launch costs its time between others, however short it is. So launches that few bytes depend on
+wait until their results are needed, or the others are through; whatever is ready then and fits is
+done at once, those first that the longest way depends on. Large launches stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from jit.config import config
+from jit.forms.placement import extent_hint
+from jit.loops import gpu
+from jit.loops.heuristics import scheduled
+from jit.loops.ir import Kernel
+from jit.loops.together import Part, together
+from jit.ordering import needs
+from jit.runtime.program import Launch, Program, Step
+from jit.runtime.tables import ends_early
+from jit.target import Target
+from jit.types import product
+
+NAME = "merging"  # among the passes that may be left out
+FEWEST = 3  # launches of a program that is looked at
+LARGE = 1 << 24  # bytes that a launch reads and writes: it takes longer than what is saved
+LONG = 400_000_000  # operations of one, likewise
+SMALL = 1 << 20  # bytes of a launch that may run beside products, with as many registers as these
+WAITING = 1 << 22  # bytes of temporaries that one launch may keep from being freed
+HELD = 1 << 25  # and all that wait
+WORDS = 500  # parameters of a launch: 4 KB is what all drivers take
+BODIES = 16  # different kernels in one
+
+
+def merged(program: Program, donate: Iterable[tuple[int, int]], target: Target) -> Sequence[Step]:
+    """The steps of a program, with launches that are independent of each other as one.
+
+    Args:
+        program: Its steps are in an order in which they can run.
+        donate: Pairs (input, output): the output takes the memory of the input, if no later step
+            reads that.
+        target: The machine.
+    """
+    launches = sum(isinstance(step, Launch) for step in program.steps)
+    if launches < FEWEST or NAME in config().passes_off:
+        return program.steps
+    return Merging(program, donate, target).steps
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What is to be known of a launch that may be merged.
+
+    Attributes:
+        launch: The launch.
+        threads: Of its blocks; 0: as many as others have.
+        bytes: That it reads and writes.
+        held: Bytes of temporaries that it reads.
+    """
+
+    launch: Launch
+    threads: int
+    bytes: int
+    held: int
+
+    @property
+    def words(self) -> int:
+        """How many parameters it has."""
+        return len(self.launch.buffers) + len(self.launch.sizes)
+
+
+class Merging:
+    """The steps in the making; they are numbers.
+
+    Attributes:
+        steps: What is finished.
+    """
+
+    def __init__(self, program: Program, donate: Iterable[tuple[int, int]], target: Target) -> None:
+        self.program, self.target = program, target
+        self.block = gpu.BLOCK if target.is_gpu else 1
+        self.given = program.steps
+        self.steps: list[Step] = []
+        self.pieces = [self._piece(step) for step in self.given]
+        self.needs = self._needs(donate)
+        self.users: list[list[int]] = [[] for _ in self.given]
+        for at, needed in enumerate(self.needs):
+            for x in needed:
+                self.users[x].append(at)
+        self.height = [0] * len(self.given)  # steps of the longest way that depends on one
+        for at in reversed(range(len(self.given))):
+            for x in self.needs[at]:
+                self.height[x] = max(self.height[x], self.height[at] + 1)
+        self.left = [len(needed) for needed in self.needs]
+        self.done = [False] * len(self.given)
+        self.waiting: dict[int, None] = {}
+        self.held = 0
+        self._kernels: dict[tuple[Kernel, int], Kernel] = {}
+        self._made: dict[tuple[Part, ...], Kernel] = {}
+        self._run_all()
+
+    # ----- what is known of steps -----
+
+    def _bytes(self, slot: int) -> int:
+        type_ = self.program.slots[slot].type
+        return extent_hint(product(type_.shape)) * type_.dtype.itemsize
+
+    def _piece(self, step: Step) -> Piece | None:
+        """A launch that may be merged; None for other steps."""
+        if type(step) is not Launch or not isinstance(step.kernel.grid, int):
+            return None
+        kernel = step.kernel
+        size = sum(map(self._bytes, step.buffers))
+        work = extent_hint(step.operations or 0)
+        if kernel.grid < 1 or kernel.parts or size > LARGE or work > LONG or ends_early(step):
+            return None
+        slots, reads = self.program.slots, dict.fromkeys(self.program.reads(step))
+        held = sum(self._bytes(x) for x in reads if slots[x].role == "temporary")
+        return Piece(step, kernel.threads if kernel.threads > 1 else 0, size, held)
+
+    def _needs(self, donate: Iterable[tuple[int, int]]) -> list[set[int]]:
+        """What each step waits for; who writes over an input waits for all who read it, too."""
+        program = self.program
+        reads = [set(program.reads(step)) for step in self.given]
+        writes = [set(program.writes(step)) for step in self.given]
+        found = list(needs(reads, writes))
+        asking = [at for at, step in enumerate(self.given) if ends_early(step)]
+        for earlier, later in pairwise(asking):
+            found[later].add(earlier)
+        writer = {slot: at for at, written in enumerate(writes) for slot in written}
+        readers: dict[int, list[int]] = {}
+        for at, read in enumerate(reads):
+            for slot in read:
+                readers.setdefault(slot, []).append(at)
+        for old, new in donate:
+            at = writer.get(program.outputs[new])
+            if at is not None:
+                before = [*readers.get(program.inputs[old], ()), *asking]
+                found[at].update([x for x in before if x < at])
+        return found
+
+    # ----- the order -----
+
+    def _run_all(self) -> None:
+        for at, piece in enumerate(self.pieces):
+            if piece is None or piece.held > WAITING:
+                self._demand(at)
+                continue
+            self.waiting[at] = None
+            self.held += piece.held
+            while self.held > HELD:
+                self._demand(next(iter(self.waiting)))
+        while ready := self._ready(self.waiting):
+            self._run(min(ready, key=self._rank), ready)
+
+    def _rank(self, at: int) -> tuple[int, int]:
+        return -self.height[at], at
+
+    def _ready(self, among: Iterable[int]) -> list[int]:
+        return [at for at in among if self.left[at] == 0]
+
+    def _demand(self, at: int) -> None:
+        """Runs a step, and before it what it needs."""
+        needed, stack = dict[int, None](), [at]
+        while stack:
+            for x in self.needs[stack.pop()]:
+                if not self.done[x] and x not in needed:
+                    needed[x] = None
+                    stack.append(x)
+        while needed:
+            first = min(self._ready(needed), key=self._rank)
+            self._run(first, self._ready(self.waiting))
+            needed = {x: None for x in needed if not self.done[x]}
+        if not self.done[at]:
+            self._run(at, self._ready(self.waiting))
+
+    def _run(self, first: int, ready: Sequence[int]) -> None:
+        """A step, with all that is ready and fits."""
+        order = [first, *sorted([x for x in ready if x != first], key=self._rank)]
+        number_of = {piece: at for at in order if (piece := self.pieces[at]) is not None}
+        kernels: Mapping[Piece, Kernel] = {}
+        if self.pieces[first] is not None:
+            kernels = Batch([*number_of], self._scheduled, self.block).kernels
+        self.steps.append(self._one(kernels) if len(kernels) > 1 else self.given[first])
+        for at in [number_of[piece] for piece in kernels] or [first]:
+            self.done[at] = True
+            if at in self.waiting:
+                del self.waiting[at]
+                self.held -= self.pieces[at].held  # pyright: ignore[reportOptionalMemberAccess]
+            for user in self.users[at]:
+                self.left[user] -= 1
+
+    def _scheduled(self, kernel: Kernel, threads: int) -> Kernel:
+        """A kernel for blocks of so many threads, if it takes any number."""
+        found = self._kernels.get((kernel, threads))
+        if found is None:
+            if self.target.is_gpu and kernel.threads == 1:
+                found = gpu.scheduled(kernel, self.target, threads)
+            else:
+                found = scheduled(kernel, self.target)
+            self._kernels[kernel, threads] = found
+        return found
+
+    def _one(self, kernels: Mapping[Piece, Kernel]) -> Launch:
+        """One launch of several, with the scheduled kernel of each: those of a kernel side by side.
+
+        Blocks that take long come first, so that short ones fill up what is left of the machine.
+        """
+        known = {kernel: number for number, kernel in enumerate(self._kernels.values())}
+        families: dict[Kernel, list[Piece]] = {}
+        for piece in sorted(kernels, key=lambda x: (-x.threads, -x.bytes, known[kernels[x]])):
+            families.setdefault(kernels[piece], []).append(piece)
+        parts = tuple([Part(kernel, len(pieces)) for kernel, pieces in families.items()])
+        if parts not in self._made:
+            names = list(dict.fromkeys([part.kernel.name for part in parts]))
+            name = "_and_".join(names[:2]) + ("_and_more" if len(names) > 2 else "")
+            self._made[parts] = together(name, parts)
+        groups = [[piece.launch for piece in pieces] for pieces in families.values()]
+        return one_launch(self._made[parts], groups, self.program)
+
+
+class Batch:
+    """Launches that become one.
+
+    Args:
+        pieces: All.
+        first: One of them.
+        others: Those that may join it.
+        scheduled: The kernel of a piece for blocks of so many threads.
+        block: Threads of a block, where no piece asks for others.
+
+    Attributes:
+        numbers: Of those that fit, with their kernels.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        scheduled: Callable[[Kernel, int], Kernel],
+        block: int,
+    ) -> None:
+        first = pieces[0]
+        self._scheduled = scheduled
+        joins = first.threads or first.bytes <= SMALL
+        asked = [piece.threads for piece in pieces if piece.threads] if joins else []
+        self.products = bool(asked)
+        self.threads = asked[0] if asked else block
+        self.kernels: dict[Piece, Kernel] = {}
+        self.words = 0
+        self.bodies: set[Kernel] = set()
+        for piece in pieces:
+            if self._fits(piece):
+                self.kernels[piece] = scheduled(piece.launch.kernel, self.threads)
+                self.words += piece.words
+                self.bodies.add(piece.launch.kernel)
+            elif piece is first:
+                break
+
+    def _fits(self, piece: Piece) -> bool:
+        kernel = piece.launch.kernel
+        if self.words + piece.words > WORDS:
+            return False
+        if kernel not in self.bodies and len(self.bodies) == BODIES:
+            return False
+        if piece.threads:
+            return self.threads == piece.threads
+        if self.products and piece.bytes > SMALL:
+            return False
+        return self._scheduled(kernel, self.threads).threads == self.threads
+
+
+def one_launch(kernel: Kernel, groups: Sequence[Sequence[Launch]], program: Program) -> Launch:
+    """The launch of a kernel that was made of others, each with its launches."""
+    launches = [launch for group in groups for launch in group]
+    readers = Counter([x for launch in launches for x in {*program.reads(launch)}])
+    works = [launch.operations for launch in launches if launch.operations is not None]
+    seconds = sum(launch.cost * extent_hint(launch.kernel.grid) for launch in launches)
+    assert isinstance(kernel.grid, int)
+    return Launch(
+        kernel,
+        tuple([x for group in groups for row in zip(*[y.buffers for y in group]) for x in row]),
+        tuple([x for group in groups for row in zip(*[y.sizes for y in group]) for x in row]),
+        # what others read as well they may not find changed
+        tuple([pair for y in launches for pair in y.in_place if readers[pair[0]] == 1]),
+        seconds / kernel.grid,
+        next((launch.source for launch in launches if launch.source), None),
+        kernel.name,
+        sum(works) if works else None,
+        tuple([node for launch in launches for node in launch.nodes]),
+        tuple([made for launch in launches for made in launch.made]),
+    )
