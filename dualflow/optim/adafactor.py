@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import ml_dtypes
@@ -19,6 +18,7 @@ from dualflow.ops.statistics import mean
 from dualflow.ops.updates import check_shapes
 from dualflow.optim.base import (
     ParamGroup,
+    Params,
     RuleOptimizer,
     non_negative,
     step_count,
@@ -79,7 +79,7 @@ class Adafactor(RuleOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1e-2,
         beta2_decay: float = -0.8,
         eps: tuple[float | None, float] = (None, 1e-3),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from dualflow.core.define import composite
@@ -12,7 +11,7 @@ from dualflow.ops.create import full_like
 from dualflow.ops.elementwise import astype
 from dualflow.ops.power import sqrt
 from dualflow.ops.updates import check_shapes, decayed
-from dualflow.optim.base import ParamGroup, RuleOptimizer, non_negative, shares
+from dualflow.optim.base import ParamGroup, Params, RuleOptimizer, non_negative, shares
 from jit.types import float64
 
 
@@ -52,7 +51,7 @@ class Adagrad(RuleOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1e-2,
         lr_decay: float = 0.0,
         weight_decay: float = 0.0,
@@ -108,7 +107,7 @@ class Adadelta(RuleOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1.0,
         rho: float = 0.9,
         eps: float = 1e-6,

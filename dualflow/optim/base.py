@@ -9,7 +9,7 @@ neither records again nor goes stale. Other settings are part of the recording, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from dualflow.core.backend import canonical_device
 from dualflow.core.context import Epoch, context, no_grad
@@ -24,6 +24,8 @@ from dualflow.ops.elementwise import astype
 from dualflow.optim import together
 from jit.errors import ShapeError, TapeError
 from jit.types import float64, format_shape, int64
+
+Params: TypeAlias = Iterable[Any] | float | None  # see `Optimizer`
 
 
 class ParamGroup(MutableMapping[str, Any]):
@@ -84,25 +86,45 @@ class Optimizer:
     """Base of optimisers. A subclass says what state a parameter has and how a step changes both.
 
     Args:
-        params: Variables, or dicts with "params" and settings of their own.
+        params: Variables, or dicts with "params" and settings of their own. None: they are met
+            later, by `apply_gradients` or a model; a number in this place is the learning rate, as
+            in Keras.
         defaults: Settings of groups that do not say otherwise; "lr" among them.
 
     Attributes:
         param_groups: Parameters and their settings.
         state: For each parameter its Variables by name.
         version: Counts changes of settings other than the learning rate.
+        meets: Whether parameters are met later.
 
     Raises:
         ValueError: No parameters, or one of them twice.
         TypeError: Something that is no Variable.
+
+    Example:
+        >>> import dualflow as df
+        >>> w, optimizer = df.Variable(3.0), df.optim.SGD(0.25)
+        >>> with df.GradientTape() as tape:
+        ...     loss = w * w
+        >>> optimizer.apply_gradients(zip(tape.gradient(loss, [w]), [w]))
+        >>> w.item()
+        1.5
     """
 
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.param_groups: list[ParamGroup] = []
         self.state: dict[Variable, dict[str, Variable]] = {}
         self.version = 0
         self._told = False
+        self.meets = False
+        if params is None or isinstance(params, float | int):
+            self.meets = True
+            if params is not None:
+                non_negative(type(self).__name__, lr=params)
+                defaults["lr"] = params
+            self.param_groups.append(ParamGroup(self, [], dict(defaults)))
+            return
         if isinstance(params, Tensor | Mapping):
             params = [params]
         given = list(params)
@@ -142,9 +164,26 @@ class Optimizer:
         added = ParamGroup(self, params, {**self.defaults, **settings})
         self.param_groups.append(added)
         self.changed()
+        self._begin(params, added)
+
+    def meet(self, params: Iterable[Any]) -> None:
+        """Takes parameters into the first group that are not known, where they are met later.
+
+        Args:
+            params: Variables. An optimiser that was given its parameters keeps to those.
+        """
+        new = [p for p in params if p not in self.state] if self.meets else []
+        if new:
+            self._check(new, {})
+            self.param_groups[0]["params"].extend(new)
+            self.changed()
+            self._begin(new, self.param_groups[0])
+
+    def _begin(self, params: list[Variable], group: ParamGroup) -> None:
+        """Makes the state of parameters."""
         for parameter in params:
             with no_grad(), beside(parameter):
-                self.state[parameter] = self.init_state(parameter, added)
+                self.state[parameter] = self.init_state(parameter, group)
 
     def to(self, device: str) -> Self:
         """Moves learning rates and state to a device, in place; parameters move with their model.
@@ -202,8 +241,16 @@ class Optimizer:
 
         Returns:
             What `closure` returned.
+
+        Raises:
+            ValueError: The parameters were never met.
         """
         loss = None if closure is None else closure()
+        if not self.state:
+            raise ValueError(
+                f"{type(self).__name__}.step: no parameters are known; pass model.parameters() to "
+                "the constructor, or use apply_gradients(zip(gradients, variables))"
+            )
         gradients = {p: g for p in self.state if (g := p.grad) is not None}
         if not gradients and not self._told:
             self._told = True
@@ -219,7 +266,8 @@ class Optimizer:
         """Updates parameters by gradients from a tape: `apply_gradients(zip(grads, variables))`.
 
         Args:
-            grads_and_vars: Pairs; a gradient of None leaves its parameter as it is.
+            grads_and_vars: Pairs; a gradient of None leaves its parameter as it is. An optimiser
+                that was made without parameters meets them here.
 
         Raises:
             ValueError: A Variable that is not among the parameters.
@@ -227,6 +275,7 @@ class Optimizer:
         """
         gradients = {}
         pairs = list(grads_and_vars)
+        self.meet(p for _, p in pairs)
         for g, p in pairs:
             if p not in self.state:
                 raise ValueError(

@@ -68,7 +68,7 @@ class LBFGS(Optimizer):
             "history_size": history_size,
         }
         super().__init__(params, {"lr": lr, **tolerances, **settings})
-        if len(self.param_groups) != 1:
+        if self.meets or len(self.param_groups) != 1:
             raise ValueError("LBFGS takes one group of parameters")
 
     def init_state(self, parameter: Variable, group: ParamGroup) -> dict[str, Variable]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from dualflow.core.define import composite
@@ -13,7 +12,7 @@ from dualflow.ops.elementwise import astype, sign
 from dualflow.ops.power import pow, sqrt, square
 from dualflow.ops.reduce import sum
 from dualflow.ops.updates import check_shapes
-from dualflow.optim.base import ParamGroup, RuleOptimizer, non_negative, shares
+from dualflow.optim.base import ParamGroup, Params, RuleOptimizer, non_negative, shares
 from jit.types import float64
 
 
@@ -42,7 +41,7 @@ class Lion(RuleOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
@@ -106,7 +105,7 @@ class LAMB(RuleOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-6,

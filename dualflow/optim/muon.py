@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
 
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -14,7 +12,7 @@ from dualflow.ops.linalg import matmul
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.reduce import sum
 from dualflow.ops.shape import matrix_transpose
-from dualflow.optim.base import ParamGroup, RuleOptimizer, non_negative
+from dualflow.optim.base import ParamGroup, Params, RuleOptimizer, non_negative
 from jit.errors import ShapeError
 from jit.types import float64, format_shape
 
@@ -59,7 +57,7 @@ class Muon(RuleOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1e-3,
         weight_decay: float = 0.1,
         momentum: float = 0.95,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from dualflow.core.define import composite
@@ -12,7 +11,7 @@ from dualflow.ops.choice import maximum, where
 from dualflow.ops.elementwise import astype
 from dualflow.ops.power import pow, sqrt
 from dualflow.ops.updates import check_shapes, decayed
-from dualflow.optim.base import ParamGroup, RuleOptimizer, non_negative, shares
+from dualflow.optim.base import ParamGroup, Params, RuleOptimizer, non_negative, shares
 from jit.types import float64
 
 
@@ -122,7 +121,7 @@ class NAdam(_Rectified):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 2e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -162,7 +161,7 @@ class RAdam(_Rectified):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from dualflow.core.define import composite
@@ -11,7 +10,7 @@ from dualflow.core.variable import Variable
 from dualflow.ops.elementwise import astype
 from dualflow.ops.power import sqrt
 from dualflow.ops.updates import check_shapes, decayed
-from dualflow.optim.base import ParamGroup, RuleOptimizer, non_negative
+from dualflow.optim.base import ParamGroup, Params, RuleOptimizer, non_negative
 
 
 @composite(tensors=6, accepts=None, public=False)
@@ -72,7 +71,7 @@ class RMSprop(RuleOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1e-2,
         alpha: float = 0.99,
         eps: float = 1e-8,

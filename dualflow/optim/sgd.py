@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.updates import momentum_update, sgd_update
-from dualflow.optim.base import Optimizer, ParamGroup, non_negative, step_count, zeros_for
+from dualflow.optim.base import Optimizer, ParamGroup, Params, non_negative, step_count, zeros_for
 
 
 class SGD(Optimizer):
@@ -34,7 +31,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params = None,
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,

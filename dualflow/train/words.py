@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 from dualflow import optim
+from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.nn.layers import BCEWithLogitsLoss
 from dualflow.nn.module import Module
@@ -57,9 +58,22 @@ def each(loss: Loss, y_pred: Any, y_true: Any) -> Tensor:
     return mean(losses, axis=tuple(range(1, losses.ndim)))
 
 
+def weighted(loss: Loss, y_pred: Any, y_true: Any, sample_weight: Any = None) -> Any:
+    """The loss of a batch: the mean over its examples, each times its weight.
+
+    Raises:
+        ValueError: There are weights, and no losses of single examples.
+    """
+    if sample_weight is None:
+        return loss(y_pred, y_true)
+    losses = each(loss, y_pred, y_true)
+    return (losses * as_tensor(sample_weight, losses.dtype)).mean()
+
+
 def optimizer_for(wanted: Any, parameters: Iterable[Any]) -> optim.Optimizer:
-    """An optimiser for a word or a class, over the parameters; an optimiser as it is."""
+    """An optimiser for a word or a class, over the parameters; an optimiser, which meets them."""
     if isinstance(wanted, optim.Optimizer):
+        wanted.meet(parameters)
         return wanted
     if isinstance(wanted, str):
         classes = {
