@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from dualflow.core import tree
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
-from dualflow.data import DataLoader, Dataset, TensorDataset
+from dualflow.data import DataLoader, Dataset
 from dualflow.data.dataset import IterableDataset
 from dualflow.nn.module import Module
 from dualflow.ops.choice import where
 from dualflow.ops.create import ones
-from dualflow.ops.elementwise import astype
+from dualflow.train.inputs import Dtype, NestDataset, are_several, numbers_of, size_of
 from jit.types import float32, kind
 
-Dtype = np.dtype[Any]
 END = object()
 
 
@@ -28,20 +25,14 @@ def dtype_of(net: Module) -> Dtype:
     return next(floats, float32)
 
 
-def numbers_of(data: Any, dtype: Dtype) -> Tensor:
-    """Data as a tensor; floats of NumPy arrays and lists in the dtype that a net computes in."""
-    tensor = as_tensor(data)
-    foreign = not isinstance(data, Tensor) and kind(tensor.dtype) == "floating"
-    return astype(tensor, dtype) if foreign else tensor
-
-
 def batches_of(
     x: Any, y: Any, batch_size: int, dtype: Dtype, *, shuffle: bool, weight: Any = None
 ) -> Any:
     """An iterable of batches.
 
     Args:
-        x: Inputs as a tensor, an array or nested lists; a dataset; or batches already.
+        x: Inputs as a tensor, an array or nested lists, several in a list, tuple or dict; a
+            dataset; or batches already.
         y: Targets, where `x` are inputs; without them, batches of inputs alone.
         batch_size: Examples in a batch, where `x` are no batches.
         dtype: What the net computes in.
@@ -50,15 +41,15 @@ def batches_of(
     """
     if y is not None:
         parts = (x, y) if weight is None else (x, y, weight)
-        dataset = TensorDataset(*[numbers_of(part, dtype) for part in parts])
+        dataset = NestDataset(tuple(numbers_of(part, dtype) for part in parts))
         return DataLoader(dataset, batch_size, shuffle=shuffle)
     if isinstance(x, IterableDataset):
         return DataLoader(x, batch_size)
     if isinstance(x, Dataset):
         return DataLoader(x, batch_size, shuffle=shuffle)
-    numbers = isinstance(x, list) and not (x and isinstance(x[0], tuple))
-    if numbers or isinstance(x, Tensor) or hasattr(x, "__array__"):
-        return DataLoader(TensorDataset(numbers_of(x, dtype)), batch_size, shuffle=shuffle)
+    numbers = isinstance(x, list) and not (x and isinstance(x[0], tuple | Mapping))
+    if numbers or isinstance(x, Tensor) or hasattr(x, "__array__") or are_several(x):
+        return DataLoader(NestDataset((numbers_of(x, dtype),)), batch_size, shuffle=shuffle)
     return x
 
 
@@ -115,12 +106,6 @@ def some(batches: Iterable[Any]) -> Iterator[Any]:
         )
 
 
-def size_of(batch: Any) -> Any:
-    """How many examples a batch has: a symbol, where a step is recorded for batches of any size."""
-    first = as_tensor(tree.flatten(batch)[0][0])
-    return first.shape[0] if first.ndim else 1
-
-
 def weights_of(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
     """A weight for each example, or None.
 
@@ -158,11 +143,14 @@ def held_out(
     if y is None:
         raise ValueError("validation_split splits arrays x and y; a loader needs validation_data")
     inputs, targets = numbers_of(x, dtype), numbers_of(y, dtype)
-    cut = int(len(inputs) * (1 - share))
-    if not 0 < cut < len(inputs):
-        raise ValueError(f"validation_split={share} of {len(inputs)} examples leaves a part empty")
-    first, last = (None, None) if weight is None else (weight[:cut], weight[cut:])
-    return (inputs[:cut], targets[:cut], first), (inputs[cut:], targets[cut:], last)
+    total = int(size_of(inputs))
+    cut = int(total * (1 - share))
+    if not 0 < cut < total:
+        raise ValueError(f"validation_split={share} of {total} examples leaves a part empty")
+    parts = (inputs, targets) if weight is None else (inputs, targets, as_tensor(weight))
+    x, y, w = (*tree.tree_map(lambda rows: rows[:cut], parts), None)[:3]
+    x_last, y_last, w_last = (*tree.tree_map(lambda rows: rows[cut:], parts), None)[:3]
+    return (x, y, w), (x_last, y_last, w_last)
 
 
 def length_of(batches: Any) -> int | None:

@@ -20,12 +20,12 @@ from dualflow.train.batches import (
     held_out,
     in_steps,
     length_of,
-    numbers_of,
     pair_of,
     some,
     weights_of,
 )
 from dualflow.train.history import History
+from dualflow.train.inputs import arguments_of, numbers_of
 from dualflow.train.moments import Callback, Callbacks, Logs
 from dualflow.train.progress import progress, tell
 from dualflow.train.state import TrainingState
@@ -68,6 +68,18 @@ class Model(Module):
             return super().forward(*args, **kwargs)
         return self.module(*args, **kwargs)
 
+    def applied_to(self, x: Any) -> Any:
+        """What the net computes of inputs, as steps call it.
+
+        Args:
+            x: An input. Several in a tuple or a dict are the arguments of a net that takes as many,
+                or arguments of these names; any other net gets them as one argument.
+        """
+        if not isinstance(x, tuple | list | Mapping):
+            return self(x)
+        args, kwargs = arguments_of(self.net.forward, x)
+        return self(*args, **kwargs)
+
     # ----- how it trains -----
 
     def compile(
@@ -76,30 +88,36 @@ class Model(Module):
         loss: Any = None,
         metrics: Any = (),
         *,
+        loss_weights: Any = None,
         mode: str = "compiled",
         autocast: str | None = None,
+        run_eagerly: bool = False,
     ) -> None:
         """Says how to train.
 
         Args:
-            optimizer: An optimiser over the parameters, a class of one, or its name in small
-                letters, such as "adam".
+            optimizer: An optimiser, such as `df.optim.Adam(1e-3)`; a class of one, or its name in
+                small letters, such as "adam".
             loss: A function or module `(y_pred, y_true) -> number`, or a word: "mse", "mae",
                 "cross_entropy" (logits and labels), "nll", "binary_cross_entropy_with_logits", and
                 Keras's "sparse_categorical_crossentropy", "categorical_crossentropy" and
-                "binary_crossentropy" (probabilities), and more.
+                "binary_crossentropy" (probabilities), and more. Of a net with several outputs each
+                may have its own, in a dict or a list as the outputs are: they are added up.
             metrics: One or some: metrics, functions `(y_pred, y_true) -> number`, or words such as
-                "accuracy".
+                "accuracy"; for several outputs a dict of them, or a list of lists.
+            loss_weights: Factors of the losses of several outputs, in a dict or a list.
             mode: "compiled", "eager", or "auto": the one that turns out to be faster here.
             autocast: "bfloat16" or "float16": mixed precision, as `df.autocast` has it. float16
                 comes with a `GradScaler`.
+            run_eagerly: Keras's word for `mode="eager"`.
 
         Raises:
-            ValueError: A word that is not known.
+            ValueError: A word that is not known, or `loss_weights` of outputs without a loss.
             DTypeError: `autocast` is another dtype.
         """
-        parts = TrainingState.made(self.net, optimizer, loss, metrics)
+        parts = TrainingState.made(self.net, optimizer, loss, metrics, loss_weights)
         parts.compute_in(autocast)
+        mode = "eager" if run_eagerly else mode
         parts.run(mode, self.train_step, self.test_step, self.predict_step)
         self._state = parts
 
@@ -148,7 +166,7 @@ class Model(Module):
         """
         state = self.training_state
         with state.autocast():
-            y_pred = self(x)
+            y_pred = self.applied_to(x)
             loss = state.loss_of(y_pred, y, sample_weight)
         state.learn(loss)
         state.track(y_pred, y)
@@ -158,7 +176,7 @@ class Model(Module):
         """Loss and metrics of a batch, without learning."""
         state = self.training_state
         with no_grad(), state.autocast():
-            y_pred = self(x)
+            y_pred = self.applied_to(x)
             loss = state.loss_of(y_pred, y, sample_weight)
             state.track(y_pred, y)
         return loss
@@ -167,7 +185,7 @@ class Model(Module):
         """Predictions of a batch."""
         precision = nullcontext() if self._state is None else self._state.autocast()
         with no_grad(), precision:
-            return self(x)
+            return self.applied_to(x)
 
     # ----- loops -----
 
@@ -196,8 +214,9 @@ class Model(Module):
         Args:
             x: Inputs, a dataset of pairs, or a `DataLoader` (any iterable) of batches of pairs. A
                 batch may have weights of its examples as a third part. Floats of NumPy arrays
-                become what the net computes in.
-            y: Targets, where `x` are inputs.
+                become what the net computes in. Several inputs are arrays in a list, a tuple or a
+                dict; see `applied_to`.
+            y: Targets, where `x` are inputs; several in the same way.
             batch_size: Examples in a batch, where no loader is given.
             epochs: The number of the epoch to end before.
             verbose: 0: nothing is shown. 1: a bar. 2: a line for each epoch. "auto": a bar in a

@@ -12,16 +12,16 @@ from functools import wraps
 from typing import Any
 
 from dualflow.core.context import no_grad
-from dualflow.core.convert import as_tensor
 from dualflow.core.precision import autocast
 from dualflow.data.epoch import EpochTimes
 from dualflow.nn.module import Module
 from dualflow.optim import GradScaler, Optimizer
 from dualflow.train import words
-from dualflow.train.batches import size_of
 from dualflow.train.history import History
+from dualflow.train.inputs import size_of
 from dualflow.train.metrics import Mean, Metric
 from dualflow.train.modes import in_mode
+from dualflow.train.outputs import Losses, losses_for, metrics_for, summed
 
 
 class TrainingState:
@@ -33,6 +33,7 @@ class TrainingState:
         metrics: What is measured beside the loss.
 
     Attributes:
+        for_each: Whether the loss is meant for each output of a net that has several.
         low: The dtype that products are computed in, or None for that of their arguments.
         scaler: Of losses, where `low` is float16; otherwise None.
         steps: How the steps run, by "train", "test" and "predict".
@@ -45,9 +46,10 @@ class TrainingState:
     """
 
     def __init__(
-        self, optimizer: Optimizer, loss: words.Loss | None, metrics: list[Metric]
+        self, optimizer: Optimizer, loss: words.Loss | Losses | None, metrics: list[Metric]
     ) -> None:
         self.optimizer, self.loss, self.metrics = optimizer, loss, metrics
+        self.for_each = False
         self.low: str | None = None
         self.scaler: GradScaler | None = None
         self.mean = Mean("loss")
@@ -59,15 +61,15 @@ class TrainingState:
         self.loader: Any = None
 
     @classmethod
-    def made(cls, net: Module, optimizer: Any, loss: Any, metrics: Any) -> TrainingState:
+    def made(
+        cls, net: Module, optimizer: Any, loss: Any, metrics: Any, loss_weights: Any = None
+    ) -> TrainingState:
         """Of the arguments of `compile`."""
-        found = None if loss is None else words.loss_for(loss)
-        listed = metrics if isinstance(metrics, list | tuple) else [metrics]
-        return cls(
-            words.optimizer_for(optimizer, net.parameters()),
-            found,
-            [words.metric_for(metric, found) for metric in listed],
-        )
+        found = losses_for(loss, loss_weights)
+        measured = metrics_for(metrics, found)
+        made = cls(words.optimizer_for(optimizer, net.parameters()), found, measured)
+        made.for_each = isinstance(loss, str)
+        return made
 
     def run(
         self,
@@ -105,10 +107,10 @@ class TrainingState:
         """
         if self.loss is None:
             raise ValueError("no loss: model.compile(optimizer, loss), or override train_step")
-        if sample_weight is None:
-            return self.loss(y_pred, y_true)
-        losses = words.each(self.loss, y_pred, y_true)
-        return (losses * as_tensor(sample_weight, losses.dtype)).mean()
+        if isinstance(self.loss, Losses):
+            return self.loss(y_pred, y_true, sample_weight)
+        each = self.for_each and isinstance(y_pred, Mapping | list | tuple)
+        return (summed if each else words.weighted)(self.loss, y_pred, y_true, sample_weight)
 
     def autocast(self) -> AbstractContextManager[None]:
         """A `with` block for what the net and the loss compute."""
@@ -152,8 +154,9 @@ class TrainingState:
     # ----- between steps -----
 
     def all_metrics(self) -> list[Metric]:
-        """The mean loss and the metrics."""
-        return [self.mean, *self.metrics]
+        """The mean loss, that of each output where these have losses of their own, the metrics."""
+        means = self.loss.means if isinstance(self.loss, Losses) else []
+        return [self.mean, *means, *self.metrics]
 
     def logs(self) -> dict[str, float]:
         """Loss and metrics so far."""

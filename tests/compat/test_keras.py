@@ -276,3 +276,33 @@ def test_a_net_of_images_learns():
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"], run_eagerly=True)
     history = model.fit(x, y, epochs=4, batch_size=16)
     assert history.history["accuracy"][-1] > 0.9
+
+
+class TwoInputs(tf.keras.Model):
+    """Its `call` gets both inputs in one list, as Keras has it."""
+
+    def __init__(self):
+        self.first, self.second = tf.keras.layers.Dense(3), tf.keras.layers.Dense(1)
+
+    def call(self, inputs):
+        a, b = inputs
+        h = tf.nn.relu(self.first(a))
+        return {"kind": h + b, "size": self.second(h)}
+
+
+def test_several_inputs_and_outputs():
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((12, 2)), random.standard_normal((12, 1))
+    model = TwoInputs()
+    model.compile(
+        "adam",
+        {"kind": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), "size": "mse"},
+        loss_weights={"size": 0.5},
+        metrics={"kind": ["accuracy"]},
+        run_eagerly=True,
+    )
+    y = {"kind": random.integers(0, 3, 12), "size": a.sum(axis=1)}
+    history = model.fit([a, b], y, batch_size=4, epochs=3, verbose=0)
+    assert list(history.history) == ["loss", "kind_loss", "size_loss", "kind_accuracy"]
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert model.predict([a, b])["size"].shape == (12, 1)

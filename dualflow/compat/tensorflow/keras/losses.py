@@ -128,6 +128,15 @@ def turned(loss: Any) -> Any:
     return call
 
 
+def turned_all(loss: Any) -> Any:
+    """What `compile` is given as a loss: one, or some in a dict or a list; None stays None."""
+    if isinstance(loss, dict):
+        return {name: turned_all(one) for name, one in loss.items()}
+    if isinstance(loss, list | tuple):
+        return [turned_all(one) for one in loss]
+    return None if loss is None else turned(get(loss))
+
+
 def get(identifier: Any) -> Any:
     """A loss for a name; one that is given stays.
 

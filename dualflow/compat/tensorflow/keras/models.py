@@ -21,11 +21,16 @@ class Model(df.train.Model):
         """`call`."""
         return self.call(*args, **kwargs)
 
+    def applied_to(self, x: Any) -> Any:
+        """What the model computes of inputs: `call` gets several as one list or dict."""
+        return self(x)
+
     def compile(
         self,
         optimizer: Any = "adam",
         loss: Any = None,
         metrics: Any = (),
+        loss_weights: Any = None,
         *,
         run_eagerly: bool = False,
         **_: Any,
@@ -34,22 +39,23 @@ class Model(df.train.Model):
 
         Args:
             optimizer: An optimiser of `tf.keras.optimizers`, or its name.
-            loss: A loss of `tf.keras.losses`, its name, or a function with targets first.
+            loss: A loss of `tf.keras.losses`, its name, or a function with targets first; for
+                several outputs in a dict or a list.
             metrics: Metrics or their names.
+            loss_weights: Factors of the losses of several outputs.
             run_eagerly: Do not compile steps.
             **_: Other words of Keras's change nothing.
         """
-        turned = None if loss is None else losses.turned(losses.get(loss))
-        chosen = optimizers.get(optimizer)
-        self._waits = (chosen, turned, list(metrics or ()), run_eagerly)
+        chosen, turned = optimizers.get(optimizer), losses.turned_all(loss)
+        measured = metrics if isinstance(metrics, dict) else list(metrics or ())
+        self._waits = (chosen, turned, measured, loss_weights, run_eagerly)
         if list(self.parameters()):
             self._compiled()
 
     def _compiled(self) -> None:
         """Weights are there: the optimiser can be made."""
-        optimizer, loss, metrics, eager = self._waits
-        mode = "eager" if eager else "compiled"
-        super().compile(optimizer, loss, metrics, mode=mode)
+        optimizer, loss, metrics, weights, eager = self._waits
+        super().compile(optimizer, loss, metrics, loss_weights=weights, run_eagerly=eager)
 
     def fit(self, x: Any, y: Any = None, *args: Any, **options: Any) -> Any:
         """Trains; see `df.train.Model.fit`."""
@@ -65,7 +71,7 @@ class Model(df.train.Model):
         """Makes the weights, and with them the optimiser, where the first call has to."""
         if self._state is None and hasattr(self, "_waits"):
             with df.no_grad():
-                self(df.asarray(x[:1], dtype="float32") if y is not None else next(iter(x))[0])
+                self(first_rows(x) if y is not None else next(iter(x))[0])
             self._compiled()
 
     @property
@@ -120,6 +126,12 @@ class Sequential(Model):
         for layer in self.layers:
             x = layer(x)
         return x
+
+
+def first_rows(x: Any) -> Any:
+    """The first example of inputs, as a batch."""
+    rows = df.train.inputs.numbers_of(x, df.float32)
+    return df.tree.tree_map(lambda part: part[:1], rows)
 
 
 def Input(shape: Any, **_: Any) -> Any:  # noqa: N802 - Keras's
