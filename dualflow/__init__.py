@@ -89,6 +89,7 @@ from dualflow.ops.elementwise import (
     subtract,
     trunc,
 )
+from dualflow.ops.extremes import cumulative_max, cumulative_min
 from dualflow.ops.gamma import digamma, gammaln, polygamma
 from dualflow.ops.gather import nonzero, take, take_along_axis
 from dualflow.ops.linalg import matmul, vecdot
@@ -289,6 +290,8 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cumulative_max",
+    "cumulative_min",
     "cumulative_prod",
     "cumulative_sum",
     "custom_gradient",

@@ -111,6 +111,8 @@ NumPy | dot, inner | df.matmul(x1, x2) | or `x1 @ x2`
 NumPy | vstack, hstack, dstack | df.concat(xs, axis=...) |
 NumPy | ravel | df.reshape(x, (-1,)) |
 NumPy | cumsum | df.cumulative_sum(x, axis=...) | in PyTorch and TensorFlow too
+PyTorch | cummax | df.cumulative_max(x, axis=...) | values only
+PyTorch | cummin | df.cumulative_min(x, axis=...) | values only
 NumPy | bool_ | df.bool |
 NumPy | ndarray | df.Tensor |
 NumPy | default_rng | df.random.Generator(seed) |

@@ -25,6 +25,7 @@ WORDS |= {"rcond": "rtol"}
 REDUCED = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
 REDUCED |= {"logical_and": "all", "logical_or": "any"}
 SUMMED = {"add": "cumulative_sum", "multiply": "cumulative_prod"}
+SUMMED |= {"maximum": "cumulative_max", "minimum": "cumulative_min"}
 
 
 class NumPyProtocols:

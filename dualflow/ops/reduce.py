@@ -24,7 +24,7 @@ from dualflow.ops.elementwise import astype
 from dualflow.ops.scan import accumulator, running_product
 from dualflow.ops.shape import broadcast_to, permute_dims, reshape
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, bool_, format_shape, int64, kind, product
+from jit.types import TensorType, bool_, dtypes, format_shape, int64, kind, product
 
 Axis = int | tuple[int, ...] | None
 
@@ -198,11 +198,10 @@ def _extreme_type(name: str) -> Any:
 def check_ordered(name: str, x: TensorType, axes: tuple[int, ...]) -> None:
     """Raises the error of taking the extreme of nothing, or of numbers that have no order."""
     if kind(x.dtype) not in ("integer", "floating"):
-        instead = "df.any(x), df.all(x), or x.astype(df.int8)"
         raise DTypeError(
             f"{name}: does not take {x.dtype}",
             "integers or floating numbers",
-            instead if x.dtype == bool_ else "df.abs(x)",
+            "x.astype(df.int8)" if x.dtype == bool_ else "df.abs(x)",
         )
     if builtins.any(isinstance(x.shape[k], int) and x.shape[k] == 0 for k in axes):
         raise ShapeError(
@@ -245,12 +244,20 @@ def _extreme(name: str) -> Op:
 _max, _min = _extreme("max"), _extreme("min")
 
 
+def _extreme_of(op: Op, ufunc: Any, x: Any, axis: Axis, *, keepdims: bool) -> Tensor:
+    """An extreme; of bools, True is larger than False."""
+    x = as_tensor(x)
+    if x.dtype != bool_:
+        return fold(op, ufunc, x, axis, keepdims=keepdims)
+    return astype(fold(op, ufunc, astype(x, dtypes["uint8"]), axis, keepdims=keepdims), bool_)
+
+
 @api
 def max(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Never) -> Tensor:
     """Largest element over `axis`; NaN if one is among them.
 
     Args:
-        x: Tensor of integers or floating numbers.
+        x: Tensor of integers, floating numbers or bools.
         axis: One axis, a tuple of them, or None for all.
         keepdims: Keep reduced dimensions with extent 1.
 
@@ -268,7 +275,7 @@ def max(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Neve
     """
     if foreign:
         raise refused("max", foreign)
-    return fold(_max, np.maximum, as_tensor(x), axis, keepdims=keepdims)
+    return _extreme_of(_max, np.maximum, x, axis, keepdims=keepdims)
 
 
 @api
@@ -276,7 +283,7 @@ def min(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Neve
     """Smallest element over `axis`; NaN if one is among them.
 
     Args:
-        x: Tensor of integers or floating numbers.
+        x: Tensor of integers, floating numbers or bools.
         axis: One axis, a tuple of them, or None for all.
         keepdims: Keep reduced dimensions with extent 1.
 
@@ -294,7 +301,7 @@ def min(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Neve
     """
     if foreign:
         raise refused("min", foreign)
-    return fold(_min, np.minimum, as_tensor(x), axis, keepdims=keepdims)
+    return _extreme_of(_min, np.minimum, x, axis, keepdims=keepdims)
 
 
 # ----- places of extremes -----
@@ -325,6 +332,7 @@ _argmax, _argmin = _place("argmax"), _place("argmin")
 
 def _find(op: Op, x: Any, axis: int | None, *, keepdims: bool) -> Tensor:
     x = as_tensor(x)
+    x = astype(x, dtypes["uint8"]) if x.dtype == bool_ else x
     if axis is not None:
         return bind(op, (x,), {"axis": canonical_axis(op.name, axis, x.ndim), "keepdims": keepdims})
     place = bind(op, (reshape(x, (x.size,)),), {"axis": 0, "keepdims": False})
@@ -338,7 +346,7 @@ def argmax(
     """Index of the first largest element along `axis`, or of the first NaN.
 
     Args:
-        x: Tensor of integers or floating numbers.
+        x: Tensor of integers, floating numbers or bools.
         axis: The axis; None counts through all elements in row-major order.
         keepdims: Keep the reduced dimension with extent 1.
 
@@ -366,7 +374,7 @@ def argmin(
     """Index of the first smallest element along `axis`, or of the first NaN.
 
     Args:
-        x: Tensor of integers or floating numbers.
+        x: Tensor of integers, floating numbers or bools.
         axis: The axis; None counts through all elements in row-major order.
         keepdims: Keep the reduced dimension with extent 1.
 

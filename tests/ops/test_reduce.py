@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dualflow as df
+from tests.modes import in_mode
 from tests.samples.sample import normal
 
 
@@ -90,9 +91,22 @@ def test_methods_are_the_functions():
     assert (x > 9).all().item() is False
 
 
-def test_extremes_of_bools_name_what_answers():
-    with pytest.raises(df.errors.DTypeError, match=r"max: does not take bool(.|\n)*df\.any\(x\)"):
-        df.max(df.asarray([True, False]))
+@pytest.mark.parametrize("name", ["argmax", "argmin", "max", "min"])
+def test_true_is_larger_than_false(mode, name):
+    x = df.asarray([[False, True, True], [False, False, False]])
+    found = in_mode(mode, lambda x: getattr(df, name)(x, axis=1))(x)
+    wanted = getattr(np, name)(x.numpy(), axis=1)
+    assert (found.dtype, found.tolist()) == (wanted.dtype, wanted.tolist())
+    with pytest.raises(df.errors.ShapeError, match="no elements"):
+        df.max(df.asarray([], dtype="bool"))
+
+
+def test_running_extremes_are_numpys_accumulate():
+    x = df.asarray([2.0, 3.0, 3.0, 1.0])
+    assert np.maximum.accumulate(x).tolist() == [2.0, 3.0, 3.0, 3.0]
+    assert np.minimum.accumulate(x).tolist() == [2.0, 2.0, 2.0, 1.0]
+    slopes = df.grad(lambda x: (df.cumulative_max(x) * df.asarray([1.0, 2.0, 4.0, 8.0])).sum())(x)
+    assert slopes.tolist() == [1.0, 14.0, 0.0, 0.0]  # of equal ones the first
 
 
 def test_bools_are_padded_with_bools():

@@ -67,6 +67,24 @@ def truths() -> list[Sample]:
     return [*cases, *map(discrete, others)]
 
 
+def records(fold: np.ufunc) -> list[Sample]:
+    """Samples of running extremes; ties and NaN have kinks."""
+
+    def reference(x: Any, axis: int = 0) -> Any:
+        return fold.accumulate(x, axis=axis)
+
+    smooth = [
+        ((normal(6),), {}),
+        ((normal(3, 4),), {"axis": 0}),
+        ((normal(2, 3, 4),), {"axis": -2}),
+    ]
+    others = [(TIES, 1), (GAPS, 0), (EDGES, 0), (integers(3, 4), 1), (normal(0, 2), 0)]
+    return [
+        *(Sample(args, kwargs, reference=reference) for args, kwargs in smooth),
+        *(Sample((x,), {"axis": k}, reference=reference, numeric=False) for x, k in others),
+    ]
+
+
 def running(fold: Callable[..., Any], neutral: int) -> list[Sample]:
     """Samples of a cumulative function, NumPy's being `fold`."""
 
@@ -157,6 +175,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((EDGES,), numeric=False),
         Sample((integers(3, 4),), {"axis": 1}),
         Sample((normal(2, 0),), {"axis": 0}, numeric=False),
+        Sample((bools(3, 4),), {"axis": 1}),
     ),
     "min": over_axes(
         Sample((TIES,), {"axis": 1}, numeric=False),
@@ -164,6 +183,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((EDGES,), numeric=False),
         Sample((integers(3, 4),), {"axis": 1}),
         Sample((normal(2, 0),), {"axis": 0}, numeric=False),
+        Sample((bools(3, 4),), {"axis": 0, "keepdims": True}),
     ),
     "argmax": places(),
     "argmin": places(),
@@ -171,6 +191,8 @@ SAMPLES: dict[str, list[Sample]] = {
     "all": truths(),
     "cumulative_sum": running(np.cumsum, 0),
     "cumulative_prod": running(np.cumprod, 1),
+    "cumulative_max": records(np.maximum),
+    "cumulative_min": records(np.minimum),
     "mean": over_axes(
         Sample((integers(6),)),
         Sample((np.full(3000, 60, np.float16),), numeric=False, rtol=1e-3),
@@ -204,7 +226,6 @@ REFUSED: dict[str, list[Refused]] = {
         Refused((normal(0),), "ShapeError", "max: a tensor of shape (0,) has no elements"),
         Refused((normal(3, 0),), "ShapeError", "max: a tensor of shape (3, 0)", {"axis": 1}),
         Refused((cplx(3),), "DTypeError", "max: does not take complex64"),
-        Refused((bools(3),), "DTypeError", "max: does not take bool"),
     ],
     "min": [Refused((normal(0),), "ShapeError", "min: a tensor of shape (0,) has no elements")],
     "argmax": [
@@ -217,6 +238,14 @@ REFUSED: dict[str, list[Refused]] = {
         Refused((normal(),), "AxisError", "cumulative_sum: a tensor of shape ()"),
     ],
     "cumulative_prod": [Refused((normal(3),), "AxisError", "axis 1", {"axis": 1})],
+    "cumulative_max": [
+        Refused((normal(3, 4),), "AxisError", "cumulative_max: a tensor of shape (3, 4) needs"),
+        Refused((cplx(3),), "DTypeError", "cumulative_max: does not take complex64"),
+    ],
+    "cumulative_min": [
+        Refused((normal(3),), "AxisError", "axis 1", {"axis": 1}),
+        Refused((bools(3),), "DTypeError", "cumulative_min: does not take bool"),
+    ],
     "count_nonzero": [Refused((normal(3),), "AxisError", "count_nonzero: axis 3", {"axis": 3})],
     "logsumexp": [
         Refused((normal(0),), "ShapeError", "no elements"),
