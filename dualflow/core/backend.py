@@ -14,6 +14,7 @@ from jit.runtime.cuda import cupy
 from jit.runtime.hosts import MOST, HostArray, copied, is_host, number_of
 
 ON_CPU = nullcontext()
+CUDA = "__cuda_array_interface__"  # what classes of arrays on a GPU have
 _names: dict[int, str] = {}  # of GPUs, by their numbers
 
 
@@ -57,6 +58,21 @@ def device_of(array: Any) -> str:
         return array.place if isinstance(array, HostArray) else "cpu"
     number = array.data.device_id
     return _names.get(number) or _names.setdefault(number, f"gpu:{number}")
+
+
+def place_of_all(arrays: Sequence[Any]) -> str | None:
+    """The one device, of those that compile what keeps coming, on which all arrays lie.
+
+    None where they lie on several, or on further devices of the processor, or nowhere.
+    """
+    kinds = {x.__class__ for x in arrays}
+    if len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    if kind is np.ndarray:
+        return "cpu"
+    places = {device_of(x) for x in arrays} if hasattr(kind, CUDA) else ()
+    return next(iter(places)) if len(places) == 1 else None
 
 
 def module_for(device: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dualflow.core.backend import active, device_of, module_for, to_device
+from dualflow.core.backend import CUDA, active, device_of, module_for, to_device
 from dualflow.core.context import context, using
 from dualflow.core.gpu_kernels import computed_on
 from dualflow.core.kernels import computed, is_without_code, timed
@@ -30,7 +30,6 @@ from jit.runtime.hosts import Anywhere, bare, is_host, lying_on
 from jit.types import TensorType, bfloat16
 
 registry: dict[str, Op] = {}
-CUDA = "__cuda_array_interface__"  # what classes of arrays on a GPU have
 BFLOAT16 = type(bfloat16)  # its dtype object is of a class of its own
 # By the names of open extents, the graph built by hand that has them, the one built on last; a
 # plain dict, because every op asks whether it is empty.

@@ -8,28 +8,30 @@ native call, with the same bits. So at most half of the time is spent in vain, w
 from __future__ import annotations
 
 import time
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from numpy import ndarray
-
 import jit
 from dualflow.autodiff.sweep import Sweep, op_by_op
+from dualflow.core.backend import place_of_all
 from dualflow.core.context import context, using
-from dualflow.core.kernels import spelled
+from dualflow.core.kernels import Order, inverse, order_of, spelled
 from dualflow.core.op import Op, registry, wrap
 from dualflow.core.record import Leaf, Pick, Record
 from dualflow.core.recurring import Recurring
+from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.trace import Trace
 from jit.compiler import collector_paused
 from jit.config import scoped
 from jit.errors import DualflowError
 from jit.ir.graph import Graph
+from jit.types import TensorType
 
 Found = dict[Any, Tensor]  # cotangents by record
 
-SECONDS_A_RECORD = 3e-3  # what compiling takes
+SECONDS_A_RECORD = 3e-3  # what compiling takes on the processor
 LONGEST = 2000  # records; longer sweeps are not compiled
 KEPT = 512  # forms that are remembered
 
@@ -55,7 +57,7 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
     started = time.perf_counter()
     found = op_by_op(sweep, cotangents, wanted)
     form.spent += time.perf_counter() - started
-    if form.spent > SECONDS_A_RECORD * len(outline.records):
+    if form.is_due(SECONDS_A_RECORD * len(outline.records), outline.place or "cpu"):
         with collector_paused():
             form.compiled = compiled(outline)
         form.hopeless = form.compiled is None
@@ -93,7 +95,9 @@ class Outline:
 
     Attributes:
         records: In the order of their ticks.
+        place: Where all arrays lie; None where they are not regular.
         tensors: All that the rules of the ops may look at, each once; then the cotangents.
+        orders: For each tensor the axes in which its array has no gaps, where not its own.
         wanted: The records that are wanted and met, in order.
         words: The form.
         regular: Whether the words say all.
@@ -103,12 +107,17 @@ class Outline:
         self.sweep = sweep
         self.records = sorted(sweep.records, key=by_tick)
         self.tensors: list[Tensor] = []
+        self.orders: list[Order] = []
         self.wanted: dict[Any, int] = {}
         self.words: list[Any] = [len(cotangents)]
         self._asked = wanted
         self._places: dict[int, int] = {}
         self._numbers: dict[Any, int] = {}
-        self.regular = self._note() and self._targets(cotangents)
+        self._kind = cotangents[0].raw.__class__
+        regular = self._note() and self._targets(cotangents)
+        self.place = place_of_all([x.raw for x in self.tensors]) if regular else None
+        self.words.append(self.place)
+        self.regular = self.place is not None
 
     def _note(self) -> bool:
         """Appends what the records are; whether words can say it."""
@@ -138,10 +147,11 @@ class Outline:
         return True
 
     def _new(self, x: Tensor) -> bool:
-        """Appends what a tensor is that is met for the first time; whether NumPy has its array."""
+        """Appends what a tensor is that is met for the first time; whether its array is alike."""
         array, record = x.raw, x.record
-        if array.__class__ is not ndarray:
+        if array is None or array.__class__ is not self._kind:
             return False
+        order = None if array.flags.c_contiguous else order_of(array)
         number = mark = None
         if record is not None:
             number = self._numbers.get(record)
@@ -150,16 +160,22 @@ class Outline:
         tensors = self.tensors
         place = self._places[id(x)] = len(tensors)
         tensors.append(x)
-        self.words += (array.dtype, array.shape, number, mark, place)
+        self.orders.append(order)
+        self.words += (array.dtype, array.shape, order, number, mark, place)
         return True
 
     def _targets(self, cotangents: list[Tensor]) -> bool:
-        """Appends where the sweep begins; whether all is computed by NumPy's arrays."""
+        """Appends where the sweep begins; whether the words say it."""
         numbers, targets = self._numbers, self.sweep.targets
         self.words += [numbers.get(target.record) for target in targets]
         self.tensors += cotangents
-        known = all(target.record in numbers for target in targets)
-        return known and all(x.raw.__class__ is ndarray for x in cotangents)
+        self.orders += [None] * len(cotangents)
+        return all(target.record in numbers for target in targets)
+
+    def arrays(self, numbers: list[int]) -> list[Any]:
+        """The arrays of some tensors, each in its order."""
+        given = [(self.tensors[k].raw, self.orders[k]) for k in numbers]
+        return [x if order is None else x.transpose(order) for x, order in given]
 
 
 class CompiledSweep:
@@ -179,8 +195,7 @@ class CompiledSweep:
 
     def run(self, outline: Outline) -> Found:
         """The cotangents that a sweep of this form gives."""
-        tensors = outline.tensors
-        arrays = [tensors[k].raw for k in self._read]
+        arrays = outline.arrays(self._read)
         if self._direct is None:
             self._direct = self._executable.direct(arrays) or (lambda *arrays: None)
         made = self._direct(*arrays) or self._executable(arrays)
@@ -205,7 +220,7 @@ def compiled(outline: Outline) -> CompiledSweep | None:
         return None
     graph.outputs = outputs
     graph, read = pruned(graph)
-    executable = jit.compile(graph, ops=registry)
+    executable = jit.compile(graph, outline.place, ops=registry)
     order = [mirror.wanted.index(record) for record in found]
     return CompiledSweep(executable, read, order) if executable.mode == "compiled" else None
 
@@ -221,6 +236,14 @@ def pruned(graph: Graph) -> tuple[Graph, list[int]]:
         small.append_copy(node, names)
     small.outputs = [names[value] for value in graph.outputs]
     return small, left
+
+
+def image(trace: Trace, x: Tensor, order: Order) -> Tensor:
+    """A symbolic tensor of the type of another, for arrays in an order of their own."""
+    if order is None:
+        return trace.placeholder(x.type, None)
+    laid = trace.placeholder(TensorType(x.raw.transpose(order).shape, x.dtype), None)
+    return functions["permute_dims"](laid, inverse(order))
 
 
 class Mirror:
@@ -239,7 +262,7 @@ class Mirror:
         self._outline = outline
         self._records: dict[Any, Any] = {}
         self._images: dict[int, Tensor] = {}
-        images = [trace.placeholder(x.type, None) for x in outline.tensors]
+        images = list(map(partial(image, trace), outline.tensors, outline.orders))
         count = len(images) - len(outline.sweep.targets)
         self.cotangents = images[count:]
         self._images = {id(x): y for x, y in zip(outline.tensors[:count], images[:count])}

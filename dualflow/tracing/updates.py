@@ -64,7 +64,7 @@ def recorded(
     Args:
         name: For people.
         procedure: Is given the tensors.
-        tensors: On the CPU.
+        tensors: On one device.
     """
     with collector_paused():  # at its end goes what is left of the recording
         return _recorded(Trace(name), procedure, tensors)
@@ -90,9 +90,11 @@ def compiled(trace: Trace, count: int) -> Update | None:
         return None
     if not all(isinstance(cell, VariableCell | TensorCell) for cell in trace.cells):
         return None
+    if isinstance(trace.target, tuple):  # some lies elsewhere
+        return None
     trace.graph.outputs = [trace.value_of(told.held(variable)) for variable in told.written]
     cells = list(trace.cells)
     written = [(VariableCell(variable), k) for k, variable in enumerate(told.written)]
     gifts = Gifts(cells, count, written)
-    executable = jit.compile(trace.graph, "cpu", ops=registry, donate=gifts.pairs)
+    executable = jit.compile(trace.graph, trace.target, ops=registry, donate=gifts.pairs)
     return Update(executable, cells, written, gifts) if executable.mode == "compiled" else None

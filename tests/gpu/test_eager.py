@@ -11,6 +11,8 @@ import dualflow as df
 from dualflow import nn
 from dualflow.core import backend
 from dualflow.errors import DeviceError
+from dualflow.optim import together
+from dualflow.tracing import sweeps
 from jit.runtime import cuda
 from tests.gpu import cupy_names, standin
 
@@ -220,3 +222,27 @@ def test_optimisers_update_where_parameters_lie(name, by_cupy):
     assert w.tolist() != [1.0] * 3
     optimizer.to("cpu")
     assert float(optimizer.lr) == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("device", ["gpu:0", "gpu:1"])
+def test_sweeps_and_updates_that_keep_coming_are_one_call_each(device, machine, monkeypatch):
+    def train(seconds):
+        monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", seconds)
+        monkeypatch.setattr(together, "SECONDS_A_PARAMETER", seconds)
+        sweeps.forget()
+        df.random.seed(0)
+        model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).to(device)
+        optimizer = df.optim.Adam(model.parameters(), 0.01)
+        x = df.randn(4, 6).to(device)
+        for _ in range(4):
+            optimizer.zero_grad()
+            (model(x) ** 2).mean().backward()
+            optimizer.step()
+        forms = [*sweeps.forms.values(), *together._forms[optimizer].values()]
+        return [p.numpy() for p in model.parameters()], [form.compiled for form in forms]
+
+    (ours, compiled), (theirs, not_compiled) = train(0.0), train(np.inf)
+    sweeps.forget()
+    assert [x is not None for x in compiled + not_compiled] == [True, True, False, False]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.tobytes() == b.tobytes()
