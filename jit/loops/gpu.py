@@ -54,9 +54,9 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
         return tidied(kernel)
     every = loops(kernel, "")
     lanes = [s for s in every if s.var.hint.startswith(LANE)]
-    if len(every) == 1 and lanes:
-        kernel = in_vectors(kernel, lanes[0], target)
-    elif max(map(turns, lanes), default=0) >= WARP:
+    if len(every) == 1 and lanes:  # of as many elements as a thread takes
+        return tidied(packed(in_vectors(kernel, lanes[0], target), BLOCK))
+    if max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
             warps = with_registers(simplify(spread(kernel)))
             kernel = warps if shared_bytes(warps) <= SHARED else kernel

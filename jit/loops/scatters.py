@@ -11,43 +11,35 @@ loops cut the result into regions, an item takes all three steps in its region; 
 is a kernel. A region of long rows is cut into parts: an item asks of each update whether it is in
 its part.
 
-A map that is easily turned round needs none of this: each element asks for its only update.
+A map that is easily turned round needs none of this: each element asks for its only update, or on a
+GPU for those of the few windows around it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 
-from jit.dims import Dim, Extent, free_symbols, same, substitute
+from jit.dims import same, substitute
 from jit.forms import nodes
 from jit.forms.expression import (
     Access,
-    Apply,
-    Checked,
     Coordinate,
     Domain,
     Expression,
     Extractor,
-    Guard,
     Inside,
-    extents_of,
     linear,
-    loads_of,
-    moved,
-    unique,
-    walk,
 )
 from jit.forms.fuse import Group
-from jit.forms.index import is_inside
 from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint, is_number
 from jit.forms.scalar import accumulator
 from jit.forms.tasks import MapTask, WholeTask, narrowed
 from jit.loops.ir import Operand, index
 from jit.loops.nests import ITEM, MapNest, Naive, Nest
+from jit.loops.places import INSTRUCTIONS, Places, gathered, may_fail, turned_round
 from jit.loops.scans import tile_bounds, tile_of
 from jit.loops.walk import Loop, collapsed
 from jit.target import Target
@@ -55,7 +47,6 @@ from jit.types import TensorType, int64, product
 
 PARTS = 8  # of a region
 WIDE = 64  # elements that an update of a part has at least: asking whose it is costs little
-INSTRUCTIONS = {"add": "add", "max": "maximum", "min": "minimum"}
 Base = Callable[[FormValue], FormValue]
 
 
@@ -86,6 +77,8 @@ def scatter_kernels(
         return filled(out, into)
     if (turned := turned_round(form, places, into, extractor)) is not None:
         return filled(out, turned)
+    if target.is_gpu and (found := gathered(form, places, into, extractor)) is not None:
+        return filled(out, found)
     total = out
     if form.combine == "add" and accumulator(out.dtype) != out.dtype:
         total = FormValue(TensorType(out.shape, accumulator(out.dtype)), form, 1)
@@ -107,128 +100,6 @@ def element_of(value: FormValue, extractor: Extractor) -> Expression:
     """Each element of an operand; one number everywhere need not lie in memory."""
     at = Domain.of(value.shape).indices
     return (extractor.inlined if is_number(value.form) else extractor.element)(value, at)
-
-
-# ----- where updates go -----
-
-
-@dataclass(frozen=True)
-class Step:
-    """A coordinate that is step * loop + rest; loop "" and step 0 if there is no loop in it."""
-
-    loop: str
-    step: int
-    rest: Extent
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the updates of a scatter go.
-
-    Attributes:
-        shape: Of the result.
-        domain: The loops of the updates.
-        at: The coordinates, over these loops.
-        where: What must hold for an update to count, besides being inside.
-    """
-
-    shape: tuple[Extent, ...]
-    domain: Domain
-    at: tuple[Extent, ...]
-    where: Guard
-
-    @classmethod
-    def of(cls, form: nodes.Scatter) -> Places:
-        """Of a scatter."""
-        domain = Domain.of(form.inputs[1].shape)
-        at = tuple([moved(x, domain.indices) for x in form.map.at])
-        where = tuple([(moved(x, domain.indices), n) for x, n in form.map.where])
-        return cls(form.inputs[0].shape, domain, at, where)
-
-    @cached_property
-    def unproven(self) -> Guard:
-        """The coordinates that may be outside."""
-        pairs = zip(self.at, self.shape)
-        return tuple([pair for pair in pairs if is_inside(*pair) is not True])
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The loops."""
-        return frozenset(name for name, _ in self.domain.loops)
-
-    def loops_in(self, x: Extent) -> frozenset[str]:
-        """The loops that an extent depends on, through tables, too."""
-        return self.names & {s.name for s in free_symbols(x)}
-
-    @cached_property
-    def steps(self) -> list[Step | None]:
-        """For each coordinate what it is made of; None if that is more than one loop."""
-        return [self._step(x) for x in self.at]
-
-    def _step(self, x: Extent) -> Step | None:
-        found = self.loops_in(x)
-        if not found:
-            return Step("", 0, x)
-        symbol = next(i for i in self.domain.indices if str(i) in found)
-        assert isinstance(x, Dim)
-        assert isinstance(symbol, Dim)
-        (monomial,) = symbol.terms
-        step = x.terms.get(monomial, 0)
-        rest = x - symbol * step
-        return Step(str(symbol), step, rest) if step and not self.loops_in(rest) else None
-
-    @cached_property
-    def free(self) -> dict[str, int]:
-        """The loops that alone make up a coordinate -> its axis."""
-        steps = enumerate(self.steps)
-        return {step.loop: axis for axis, step in steps if step is not None and step.loop}
-
-    def is_once(self, loop: str) -> bool:
-        """Whether a loop is in one coordinate only."""
-        return sum(loop in self.loops_in(x) for x in self.at) == 1
-
-
-def turned_round(
-    form: nodes.Scatter, places: Places, into: Expression, extractor: Extractor
-) -> Expression | None:
-    """Each element of the result, if it asks for its update: slices, pads, joins.
-
-    None unless every loop makes up one coordinate with a step of 1 or -1, other coordinates are
-    constant, nothing is loaded, and no update is outside that must be reported.
-    """
-    if set(places.free) != places.names or not all(map(places.is_once, places.names)):
-        return None
-    if (places.unproven and not form.dropped) or loads_of(
-        *places.at, *[x for x, _ in places.where]
-    ):
-        return None
-    found: dict[str, Extent] = {}
-    conditions: list[tuple[Extent, Extent]] = []
-    extents = dict(places.domain.loops)
-    for step, i in zip(places.steps, Domain.of(places.shape).indices):
-        if step is None or step.step not in (0, 1, -1):
-            return None
-        if step.loop:
-            found[step.loop] = (i - step.rest) * step.step
-            conditions.append((found[step.loop], extents[step.loop]))
-        else:
-            conditions.append((i - step.rest, 1))
-    conditions += [(substitute(x, found), n) for x, n in places.where]
-    wanted = unique(tuple([pair for pair in conditions if is_inside(*pair) is not True]))
-    at = tuple([found.get(str(i), 0) for i in places.domain.indices])
-    value = extractor.element(form.inputs[1], at, wanted)
-    if wanted and may_fail(value):
-        return None
-    if form.combine != "set":
-        value = Apply(INSTRUCTIONS[form.combine], (into, value), into.dtype)
-    return Apply("where", (Inside(wanted), value, into), into.dtype) if wanted else value
-
-
-def may_fail(x: Expression) -> bool:
-    """Whether an expression holds checks, so that it must be computed even if nobody wants it."""
-    every = list(walk(x))
-    checks = any(isinstance(each, Checked) for each in every)
-    return checks or bool(loads_of(*[i for each in every for i in extents_of(each)]))
 
 
 # ----- updates in their order -----
