@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -40,6 +41,8 @@ AHEAD = (32, 16, 8, 6, 4, 3, 2)  # turns at once
 UNKNOWN = 8  # of loops whose number of turns is not known
 FUNCTION, MOST = 20, 240  # statements that an elementary function counts for; of all turns at once
 SHARED = 48 << 10  # bytes of a block that need not be asked for
+FEW, LONG = 264, 512  # items that leave a GPU idle; turns of a loop that several warps share out
+TEAM, EACH = 512, 8  # threads of an item, at most; turns of each
 SHORT = 32  # turns of loops over registers that are written out
 
 
@@ -58,11 +61,20 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
         return tidied(packed(in_vectors(kernel, lanes[0], target), BLOCK))
     if max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
-            warps = with_registers(simplify(spread(kernel)))
+            warps = with_registers(simplify(spread(kernel, team(kernel, lanes))))
             kernel = warps if shared_bytes(warps) <= SHARED else kernel
     kernel = unrolled(kernel, ahead)
     count = min(block // kernel.threads, SHARED // max(1, shared_bytes(kernel)))
-    return tidied(packed(kernel, 1 << count.bit_length() - 1))
+    alone = kernel.threads > WARP  # a team waits for a whole block
+    return tidied(packed(kernel, 1 if alone else 1 << count.bit_length() - 1))
+
+
+def team(kernel: Kernel, lanes: Sequence[For]) -> int:
+    """How many threads an item has: where there are few items with long loops, some warps."""
+    longest = max(map(turns, lanes))
+    if not isinstance(kernel.grid, int) or kernel.grid > FEW or longest < LONG:
+        return WARP
+    return min(TEAM, 1 << (longest // EACH).bit_length() - 1)
 
 
 def with_registers(kernel: Kernel) -> Kernel:

@@ -4,6 +4,9 @@ Memory is read once and written once. A value that later passes read gets a room
 input or a stored result as well as of what nobody needs in memory. When a pass is the last one that
 reads what lies in a room, the same pass fills it anew, element by element: what it reads of an
 element is read before anything is stored.
+
+Where there are few rows, a team of warps computes what is folded, into a room; the lanes of each
+warp fold that.
 """
 
 from __future__ import annotations
@@ -14,11 +17,15 @@ from functools import cached_property
 from typing import Any
 
 from jit.dims import Dim, Extent
-from jit.forms.expression import Access, linear, walk
+from jit.forms.expression import Access, Expression, linear, walk
 from jit.forms.nodes import FormValue
-from jit.forms.tasks import Task
-from jit.loops.folds import RowNest
-from jit.loops.ir import WARP, Buffer, Operand
+from jit.forms.order import BLOCK
+from jit.forms.placement import extent_hint
+from jit.forms.tasks import FoldTask, Task
+from jit.loops import gpu
+from jit.loops.folds import Folding, RowNest
+from jit.loops.ir import WARP, Buffer, Operand, index
+from jit.types import product
 
 NEAR = 48 << 10  # bytes of a row's rooms, all together
 Key = tuple[FormValue, tuple[Extent, ...]]
@@ -43,6 +50,7 @@ class GpuRowNest(RowNest):
     def _level(self, level: int) -> None:
         if level == 0:
             self._rooms: list[Room] = []
+            self._computed: dict[Expression, Buffer] = {}
         self._read_first = self._held(level)
         self._taken = {key: self._room(key[0].dtype, level, last) for key, last in self._new(level)}
         super()._level(level)
@@ -62,8 +70,52 @@ class GpuRowNest(RowNest):
         else:
             self.w.staged[value] = room, self._place
 
+    def _folds(self, folds: Sequence[FoldTask], maps: Sequence[Task]) -> None:
+        rooms = self._rooms_of(folds)
+        if rooms is None:
+            return super()._folds(folds, maps)
+        w = self.w
+        with w.loop(index(0), w.at(self.length), hint=self._lane()) as j, self._inner(j):
+            self._maps(maps)
+            for x, room in rooms.items():
+                w.store(room, self._place(), w.emit(x))
+        self._computed, self._read_first = rooms, []
+        super()._folds(folds, [])
+        self._computed = {}
+        return None
+
+    def _rooms_of(self, folds: Sequence[FoldTask]) -> dict[Expression, Buffer] | None:
+        """Memory for what is folded, for a team to compute; None where a warp does all."""
+        rows = extent_hint(product([loop.extent for loop in self.kept]))
+        if (
+            self.outer
+            or not isinstance(self.length, int)
+            or rows > gpu.FEW
+            or self.length < gpu.LONG
+        ):
+            return None
+        one = self.length <= BLOCK or any(task.of_blocks for task in folds)
+        every = dict.fromkeys([x for task in folds for x in self.elements[task]])
+        size = sum(x.dtype.itemsize for x in [*every, *[room.buffer for room in self._rooms]])
+        if not one or size * self.length > NEAR:
+            return None
+        return {
+            x: self.w.alloc(f"folded{self.count()}", x.dtype, self.length, "stack") for x in every
+        }
+
+    def fold_into(self, task: Folding, rooms: Sequence[Buffer], at: Operand) -> None:
+        """Folds the element at the current index."""
+        if not self._computed:
+            return super().fold_into(task, rooms, at)
+        w, elements = self.w, self.elements[task]
+        return self.meet(
+            task, rooms, at, [w.load(self._computed[x], self._place()) for x in elements]
+        )
+
     def _maps(self, maps: Sequence[Task]) -> None:
         w = self.w
+        if self._computed:
+            return
         for key in self._read_first:
             w.provide(*key, w.emit(Access(*key, ())))
         for key, room in self._taken.items():

@@ -11,8 +11,9 @@
       store a[lane] = add(x, y)                }
     }
 
-What stands outside of lane loops every thread computes; one of them stores it. Where a local buffer
-lies depends on who touches it:
+What stands outside of lane loops every thread computes; one of them stores it. A *team* is several
+warps: they share out lane loops of more turns than a warp has threads; shorter ones each of them
+runs for itself. Where a local buffer lies depends on who touches it:
 
 * *own*: an element belongs to the thread whose number it has, modulo the number of threads. Others
   ask for it by an `exchange`. Threads with many of them keep theirs in shared memory;
@@ -58,16 +59,20 @@ OWN, ALIKE, SHARED = "own", "alike", "shared"
 FEW = 8  # elements of a buffer that a thread keeps in registers
 
 
-def spread(kernel: Kernel) -> Kernel:
-    """The kernel with a warp for each item.
+def spread(kernel: Kernel, threads: int = WARP) -> Kernel:
+    """The kernel with a warp for each item, or a team.
+
+    Args:
+        kernel: Its items have one thread.
+        threads: How many they have then, a multiple of a warp's.
 
     Raises:
         ScheduleError: A turn of a lane loop may need what another one stores.
     """
-    rewrite = _Spread(kernel)
+    rewrite = _Spread(kernel, threads)
     rewrite.copy(kernel.body)
     body = tuple(rewrite.body)
-    return replace(kernel, body=body, threads=WARP, thread=rewrite.thread)
+    return replace(kernel, body=body, threads=threads, thread=rewrite.team)
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,9 @@ class Homes:
         foreign: Loads of what belongs to another thread, in lane loops.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, threads: int = WARP) -> None:
         self.forms = Forms(kernel)
+        self.threads = threads
         self.of: dict[Buffer, str] = {}
         self.foreign: set[Load] = set()
         met: dict[Buffer, list[_Access]] = {}
@@ -122,7 +128,10 @@ class Homes:
             loaded = {x.statement.buffer for x in found if isinstance(x.statement, Load)}
             alone = not stores or is_written_once(buffer, loaded)
             whole = len(owners) == 1 and None not in owners and all(x.lane for x in found)
-            return OWN if alone or whole else SHARED
+            return OWN if alone or (whole and self.threads == WARP) else SHARED
+        large = self.threads > WARP and buffer.size > FEW * WARP  # too much for each warp
+        if large or any(x.lane and self.is_shared_out(x.lane) for x in found):
+            return SHARED
         mine = (0, frozenset())
         if all(self._owner(x) == mine for x in stores if x.lane):
             others = [x for x in found if x.lane and self._owner(x) != mine]
@@ -133,6 +142,11 @@ class Homes:
                 self.foreign.update([x.statement for x in others])  # type: ignore[misc]
                 return OWN
         return SHARED
+
+    def is_shared_out(self, loop: For) -> bool:
+        """Whether all warps share out the turns of a lane loop."""
+        trip = self.forms.trip(loop)
+        return self.threads > WARP and (trip is None or trip > WARP)
 
     def _owner(self, access: _Access) -> tuple[int, frozenset[object]] | None:
         """Which thread touches an element: what there is in its index beside thread and turns.
@@ -167,16 +181,21 @@ class _Spread(Rewrite):
     """Writes what a thread does.
 
     Attributes:
-        thread: Its number.
+        team: Its number in the team.
+        number: Its number in its warp.
         lane: The lane loop that is being written.
+        width: How many threads share that out.
         stored: What of the memory that threads share was stored to since they waited.
         loaded: And what was loaded.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, threads: int) -> None:
         super().__init__(kernel)
-        self.thread = Var(INDEX, "thread")
-        self.homes = Homes(kernel)
+        self.threads, self.width = threads, WARP
+        self.team = self.number = Var(INDEX, "thread")
+        if threads > WARP:
+            self.number = self.index("rest", self.team, WARP)
+        self.homes = Homes(kernel, threads)
         self.forms = self.homes.forms
         self.lane: For | None = None
         self.stored: set[Buffer] = set()
@@ -194,19 +213,24 @@ class _Spread(Rewrite):
             super().loop(s)
             return self._may_have_run(*before)
         self._check_independent(s)
-        self.lane = s
-        trip = self.forms.trip(s)
+        self.lane, width = s, self.threads if self.homes.is_shared_out(s) else WARP
+        self.width, trip = width, self.forms.trip(s)
         if trip is None:
             first = self.index("add", self.operand(s.start), self.thread)
             self._turns(s, first, self.operand(s.stop), index(0))
         else:
-            whole = self.index("add", self.operand(s.start), trip - trip % WARP)
-            if trip >= WARP:
+            whole = self.index("add", self.operand(s.start), trip - trip % width)
+            if trip >= width:
                 self._turns(s, self.operand(s.start), whole, self.thread)
-            if trip % WARP:
-                self._turn(s, self.index("add", whole, self.thread), trip % WARP)
-        self.lane = None
+            if trip % width:
+                self._turn(s, self.index("add", whole, self.thread), trip % width)
+        self.lane, self.width = None, WARP
         return None
+
+    @property
+    def thread(self) -> Operand:
+        """The number of this thread among those that share out the current loop."""
+        return self.number if self.width == WARP else self.team
 
     def when(self, s: If) -> None:
         """A condition outside of lane loops is the same in all threads."""
@@ -223,16 +247,20 @@ class _Spread(Rewrite):
         def one(at: Operand) -> None:
             self._turn(s, self.index("add", at, more))
 
-        if isinstance(start, Lit) and isinstance(stop, Lit) and stop.value <= start.value + WARP:
+        if (
+            isinstance(start, Lit)
+            and isinstance(stop, Lit)
+            and stop.value <= start.value + self.width
+        ):
             return one(start)
         body = self.within(lambda: one(turn))
-        return self.body.append(For(turn, start, stop, WARP, body))
+        return self.body.append(For(turn, start, stop, self.width, body))
 
-    def _turn(self, s: For, at: Operand, threads: int = WARP) -> None:
-        """A turn of the first threads."""
+    def _turn(self, s: For, at: Operand, threads: int | None = None) -> None:
+        """A turn of all threads, or of the first ones."""
         self.env[s.var] = at
         self._ask_all(s)
-        if threads == WARP:
+        if threads is None:
             self.copy(s.body)
         else:
             self._guarded("less", index(threads), lambda: self.copy(s.body))
@@ -290,7 +318,7 @@ class _Spread(Rewrite):
         return None
 
     def store(self, s: Store) -> None:
-        """A store, outside of lane loops by one thread."""
+        """A store: outside of lane loops by one thread, in those of a warp by one warp."""
         if self.is_own(s.buffer):
             owner = self.index("rest", self.operand(s.index), WARP)
             buffer, at = self.buffers[s.buffer], index(0)
@@ -300,10 +328,13 @@ class _Spread(Rewrite):
             if self.lane is not None:
                 return self.body.append(made)
             return self._guarded("equal", owner, lambda: self.body.append(made))
-        home = self.homes.of.get(s.buffer, ALIKE)
-        if self.lane is not None or home == ALIKE:
-            return super().store(s)
-        return self._guarded("equal", index(0), lambda: super(_Spread, self).store(s))
+        home, write = self.homes.of.get(s.buffer, ALIKE), super().store
+        if self.lane is None and home != ALIKE:
+            return self._guarded("equal", index(0), lambda: write(s), self.team)
+        scope = self.buffers.get(s.buffer, s.buffer).scope
+        if self.lane is not None and self.width < self.threads and scope in ("param", "shared"):
+            return self._guarded("less", index(WARP), lambda: write(s), self.team)
+        return write(s)
 
     def _own_place(self, buffer: Buffer, at: Operand) -> Operand:
         """Where an element of the thread's own lies among them."""
@@ -312,9 +343,11 @@ class _Spread(Rewrite):
         before = self.index("subtract", self.operand(at), self.thread)
         return self.index("quotient", before, WARP)
 
-    def _guarded(self, op: str, limit: Operand, write: Callable[[], object]) -> None:
+    def _guarded(
+        self, op: str, limit: Operand, write: Callable[[], object], number: Operand | None = None
+    ) -> None:
         """What is written for the threads whose number compares so with a limit."""
-        condition = self.value(op, (self.thread, limit), TRUTH)
+        condition = self.value(op, (number or self.thread, limit), TRUTH)
         if isinstance(condition, Lit):
             if condition.value:
                 write()
@@ -350,7 +383,7 @@ class _Spread(Rewrite):
     def _wait(self, body: Sequence[Statement]) -> None:
         stored, loaded = self._shared(body)
         if loaded & self.stored or stored & (self.stored | self.loaded):
-            self.body.append(Sync(WARP))
+            self.body.append(Sync(self.threads))
             self.stored, self.loaded = set(), set()
         self._touch(body)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from jit import planner
+from jit.loops import gpu as gpu_schedules
 from jit.loops.heuristics import scheduled
 from jit.loops.ir import WARP, Alloc, Load, Store
 from jit.target import gpu
-from jit.types import TensorType, float32
+from jit.types import TensorType, float32, int64
 from tests.gpu.workloads import WORKLOADS, softmax
 from tests.jit.loops.whole import graph_of
 from tests.jit.stages import Stages, bits
@@ -60,7 +62,7 @@ def test_rows_of_any_width(build, width):
 
 
 def test_a_row_is_read_once_and_its_room_is_filled_anew():
-    (kernel,) = made_of(softmax, (64, 1024)).kernels
+    (kernel,) = made_of(softmax, (640, 1024)).kernels
     (room,) = rooms(kernel, "stack")
     assert room.size == 1024
     assert touches(kernel, Load, "b0") == 1
@@ -71,7 +73,7 @@ def test_a_row_is_read_once_and_its_room_is_filled_anew():
 
 
 def test_what_is_stored_is_not_read_back():
-    (kernel,) = made_of(shifted, (64, 1024)).kernels
+    (kernel,) = made_of(shifted, (640, 1024)).kernels
     assert [touches(kernel, Load, f"b{k}") for k in range(3)] == [1, 0, 0]
 
 
@@ -87,7 +89,68 @@ def test_long_rows_go_through_memory():
 
 
 def test_few_elements_of_a_thread_stay_in_registers():
-    (kernel,) = made_of(softmax, (64, 256)).kernels
+    (kernel,) = made_of(softmax, (640, 256)).kernels
     made = scheduled(kernel, SM90)
     assert not rooms(made, "shared")
     assert not rooms(made, "stack")
+
+
+# ----- few rows: teams of warps -----
+
+
+def losses(form, x, at):
+    """Sums of what is looked up, and of how much of it counts; one of them is stored as well."""
+    rows = x.shape[1]
+    found = form.view(x, (rows,), lambda i: (form.load(at, i), i))
+    counts = form.pointwise("greater", at, form.constant(0, at.dtype, at.shape))
+    kept = form.pointwise("where", counts, found, form.constant(0.0, x.dtype, (rows,)))
+    return kept, *[form.reduce("sum", y, (0,)) for y in (kept, form.pointwise("exp", found))]
+
+
+def best(form, x):
+    """Pairs, and what they are made of later."""
+    tops = form.reduce("max", x, (1,), keepdims=True)
+    low = form.pointwise("subtract", x, form.broadcast(tops, x.shape))
+    return form.reduce("sum", low, (1,)), *form.reduce("logsumexp", (x, low), (1,))
+
+
+def threads_of(made):
+    return [scheduled(kernel, SM90).threads for kernel in made.kernels]
+
+
+@pytest.fixture
+def _of_two_warps(monkeypatch):
+    """Teams from 64 elements on."""
+    monkeypatch.setattr(gpu_schedules, "LONG", 64)
+    monkeypatch.setattr(gpu_schedules, "EACH", 1)
+    monkeypatch.setattr(planner, "_kernels", {})
+
+
+@pytest.mark.usefixtures("_of_two_warps")
+@pytest.mark.parametrize("size", [64, 100])
+def test_a_team_gives_the_sums_of_a_warp(size):
+    types = [TensorType((3, size), float32), TensorType((size,), int64)]
+    made = Stages(graph_of(losses, types), SM90)
+    assert threads_of(made) == [64]
+    rng = np.random.default_rng(5)
+    inputs = [rng.normal(size=(3, size)).astype("f"), rng.integers(0, 3, size)]
+    found, wanted = made.run("direct", inputs), made.run("native", inputs)
+    assert list(map(bits, found)) == list(map(bits, wanted))
+
+
+@pytest.mark.usefixtures("_of_two_warps")
+def test_a_team_folds_pairs():
+    made = made_of(best, (2, 67))
+    check(made, (2, 67))
+    assert threads_of(made) == [64]
+
+
+def test_many_rows_have_a_warp_each():
+    for rows, width, threads, items in [
+        (4096, 1024, 128, 4),
+        (64, 1024, 128, 1),
+        (64, 4096, 512, 1),
+    ]:
+        (kernel,) = made_of(softmax, (rows, width)).kernels
+        made = scheduled(kernel, SM90)
+        assert (made.threads, made.items) == (threads, items)
