@@ -120,7 +120,7 @@ def test_rooms_that_threads_share_fit_into_the_machine():
         with w.loop(index(0), index(size), hint="lane2") as t:
             mirrored = w.load(room, w.let("subtract", index(size - 1), t))
             w.store(y, w.let("add", w.let("multiply", item, index(size)), t), mirrored)
-        made = scheduled(Kernel("k", (x, y), (), 8, item, tuple(w.body)), SM90)
+        made = scheduled(Kernel("k", (x, y), (), 1 << 12, item, tuple(w.body)), SM90)
         verify(made)
         assert made.threads == threads
         assert made.items == (4 if size == 2048 else 128)
