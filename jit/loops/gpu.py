@@ -58,7 +58,7 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
     every = loops(kernel, "")
     lanes = [s for s in every if s.var.hint.startswith(LANE)]
     if len(every) == 1 and lanes:  # of as many elements as a thread takes
-        return tidied(packed(in_vectors(kernel, lanes[0], target), BLOCK))
+        return tidied(packed(in_vectors(kernel, lanes[0], target), block))
     if max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
             warps = with_registers(simplify(spread(kernel, team(kernel, lanes))))
