@@ -6,6 +6,8 @@ grid is a block of threads.
 
 A kernel that chooses among its parameters has one parameter instead, which holds all of these
 words: the machine reads it at any place.
+
+Of memory that threads share, more than a little is asked for by the launch: `dynamic_bytes`.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from jit.loops.ir import (
     Kernel,
     Load,
     Operand,
+    Statement,
     Sync,
     Var,
     VType,
+    walk,
 )
 from jit.target import Target
 
@@ -32,6 +36,7 @@ ALIGNMENT = 16  # bytes that addresses of buffers are multiples of; what a threa
 STATUS = "%status"
 WORDS = "%words"
 ROOM = "@room"
+STATIC = 48 << 10  # bytes that threads share without being asked for
 NEVER_WRITTEN = ", !invariant.load !0"
 
 
@@ -46,6 +51,7 @@ class PtxCode(Code):
         self.parameters: list[str] = []
         self.globals: list[str] = []
         self.shared = self.room = 0  # bytes of the part that is written, and of the largest one
+        self.dynamic = dynamic_bytes(kernel)
         self.chooses = any(isinstance(s, Choose) for s in kernel.statements())
         super().__init__(kernel)
 
@@ -74,16 +80,16 @@ class PtxCode(Code):
         self._number(kernel.item, "ctaid")
         if kernel.thread is not None:
             self._number(kernel.thread, "tid")
-        if not kernel.parts:
-            return self._body(kernel.body)
-        for part in kernel.body:  # a block runs one of them: they have one room in turns
+        for part in parts_of(kernel):  # a block runs one of them: they have one room in turns
             self.shared = 0
-            self._body((part,))
+            self._body(part)
             self.room = max(self.room, self.shared)
-        if self.room:
+        if self.dynamic:
+            kind = f"external addrspace(3) global [0 x i8], align {ALIGNMENT}"
+            self.globals.append(f"{ROOM} = {kind}")
+        elif self.room:
             kind = f"[{self.room} x i8] undef, align {ALIGNMENT}"
             self.globals.append(f"{ROOM} = internal addrspace(3) global {kind}")
-        return None
 
     def _parameters(self, kernel: Kernel) -> None:
         for index, buffer in enumerate(kernel.buffers):
@@ -145,7 +151,7 @@ class PtxCode(Code):
         buffer = alloc.buffer
         if buffer.scope != "shared":
             return super()._alloc(alloc)
-        if self.kernel.parts:
+        if self.kernel.parts or self.dynamic:
             return self._part_of_room(buffer)
         name, type_ = self._fresh("@s"), spell.MEMORY[buffer.dtype.char]
         room = f"[{buffer.size} x {type_}] undef, align {ALIGNMENT}"
@@ -155,8 +161,7 @@ class PtxCode(Code):
         return None
 
     def _part_of_room(self, buffer: Buffer) -> None:
-        start = -(-self.shared // ALIGNMENT) * ALIGNMENT
-        self.shared = start + buffer.size * buffer.dtype.itemsize
+        start, self.shared = self.shared, self.shared + room_bytes(buffer)
         pointer = self.pointers[buffer] = self._fresh("%b")
         place = f"getelementptr (i8, ptr addrspace(3) {ROOM}, i64 {start})"
         self.allocas.append(f"{pointer} = addrspacecast ptr addrspace(3) {place} to ptr")
@@ -212,3 +217,23 @@ class PtxCode(Code):
     def _shuffled(self, name: str, kind: str, type_: str, value: str, result: str) -> None:
         given = f"i32 -1, {type_} {value}, i32 {name}.t, i32 {WARP - 1}"
         self.lines.append(f"{result} = call {type_} @llvm.nvvm.shfl.sync.idx.{kind}({given})")
+
+
+def parts_of(kernel: Kernel) -> list[tuple[Statement, ...]]:
+    """What a block may run, one of these."""
+    return [(part,) for part in kernel.body] if kernel.parts else [kernel.body]
+
+
+def room_bytes(buffer: Buffer) -> int:
+    """What a buffer takes of the memory that threads share."""
+    return -(-buffer.size * buffer.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+
+
+def dynamic_bytes(kernel: Kernel) -> int:
+    """Shared memory that a launch has to ask for; 0 if it need not."""
+    found = []
+    for part in parts_of(kernel):
+        rooms = [s.buffer for s in walk(part) if isinstance(s, Alloc)]
+        found.append(sum(room_bytes(room) for room in rooms if room.scope == "shared"))
+    most = max(found, default=0)
+    return most if most > STATIC else 0

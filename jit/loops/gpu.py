@@ -15,6 +15,7 @@ from jit.loops.heuristics import is_function, loops, trips
 from jit.loops.ir import (
     INDEX,
     LANE,
+    TEAM,
     TILE,
     TRUTH,
     WARP,
@@ -38,11 +39,17 @@ from jit.target import Target
 
 BLOCK = 128  # threads that are launched together, where items ask for fewer
 AHEAD = (32, 16, 8, 6, 4, 3, 2)  # turns at once
-UNKNOWN = 8  # of loops whose number of turns is not known
+UNKNOWN = (16, 8, 4, 2)  # of loops whose number of turns is not known
 FUNCTION, MOST = 20, 240  # statements that an elementary function counts for; of all turns at once
 SHARED = 48 << 10  # bytes of a block that need not be asked for
+LARGE = {  # and those that may be, by generation
+    **dict.fromkeys((80, 87), 163 << 10),
+    **dict.fromkeys((86, 89, 120, 121), 99 << 10),
+    **dict.fromkeys((90, 100, 103, 110), 227 << 10),
+}
 FEW, LONG = 264, 512  # items that leave a GPU idle; turns of a loop that several warps share out
-TEAM, EACH = 512, 8  # threads of an item, at most; turns of each
+MOST_THREADS, EACH = 512, 8  # of an item, at most; turns of each
+WARPS = 16  # that share out the blocks of a row
 SHORT = 32  # turns of loops over registers that are written out
 
 
@@ -62,7 +69,8 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
     if max(map(turns, lanes), default=0) >= WARP:
         with suppress(ScheduleError):
             warps = with_registers(simplify(spread(kernel, team(kernel, lanes))))
-            kernel = warps if shared_bytes(warps) <= SHARED else kernel
+            most = SHARED if warps.threads == WARP else most_shared(target)
+            kernel = warps if shared_bytes(warps) <= most else kernel
     kernel = unrolled(kernel, ahead)
     count = min(block // kernel.threads, SHARED // max(1, shared_bytes(kernel)))
     alone = kernel.threads > WARP  # a team waits for a whole block
@@ -71,10 +79,23 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
 
 def team(kernel: Kernel, lanes: Sequence[For]) -> int:
     """How many threads an item has: where there are few items with long loops, some warps."""
+    if blocks := [turns(s) for s in loops(kernel, TEAM)]:
+        return WARP * even(max(blocks), WARPS)
     longest = max(map(turns, lanes))
     if not isinstance(kernel.grid, int) or kernel.grid > FEW or longest < LONG:
         return WARP
-    return min(TEAM, 1 << (longest // EACH).bit_length() - 1)
+    return min(MOST_THREADS, 1 << (longest // EACH).bit_length() - 1)
+
+
+def even(work: int, most: int) -> int:
+    """How many share out some work, all of them about as much."""
+    return -(-work // -(-work // most))
+
+
+def most_shared(target: Target) -> int:
+    """Bytes that the threads of a block may share, if they ask for them."""
+    generation = int("".join(filter(str.isdigit, target.cpu)))
+    return LARGE.get(generation, SHARED)
 
 
 def with_registers(kernel: Kernel) -> Kernel:
@@ -108,7 +129,7 @@ def ahead(loop: For, trip: int | None) -> int:
         return 1
     size = sum(FUNCTION if isinstance(s, Let) and is_function(s) else 1 for s in body)
     if trip is None:
-        return UNKNOWN if UNKNOWN * size <= MOST else 1
+        return next((n for n in UNKNOWN if n * size <= MOST), 1)
     return next((n for n in AHEAD if trip % n == 0 and n * size <= MOST), 1)
 
 

@@ -6,7 +6,7 @@ reads what lies in a room, the same pass fills it anew, element by element: what
 element is read before anything is stored.
 
 Where there are few rows, a team of warps computes what is folded, into a room; the lanes of each
-warp fold that.
+warp fold that. The blocks of longer rows warps share out, and fold what they give together.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 from jit.dims import Dim, Extent
 from jit.forms.expression import Access, Expression, linear, walk
 from jit.forms.nodes import FormValue
-from jit.forms.order import BLOCK
+from jit.forms.order import BLOCK, LANES
 from jit.forms.placement import extent_hint
 from jit.forms.tasks import FoldTask, Task
 from jit.loops import gpu
 from jit.loops.folds import Folding, RowNest
-from jit.loops.ir import WARP, Buffer, Operand, index
+from jit.loops.ir import TEAM, WARP, Buffer, Operand, index
 from jit.types import product
 
-NEAR = 48 << 10  # bytes of a row's rooms, all together
+OTHERS = 4 << 10  # bytes beside a row's rooms
 Key = tuple[FormValue, tuple[Extent, ...]]
 
 
@@ -84,6 +84,35 @@ class GpuRowNest(RowNest):
         self._computed = {}
         return None
 
+    def _blocks(
+        self, folds: Sequence[FoldTask], maps: Sequence[Task]
+    ) -> dict[FoldTask, list[Buffer]]:
+        """Every block of a row, for a warp each; their results go around the lanes, as always."""
+        if not isinstance(self.length, int):
+            return super()._blocks(folds, maps)
+        w, count = self.w, -(-self.length // BLOCK)
+        found = {task: self._rooms_for(self.elements[task], count) for task in folds}
+        with w.loop(index(0), index(count), hint=f"{TEAM}{self.count()}") as number:
+            start = w.let("multiply", number, index(BLOCK))
+            made = self._block(folds, maps, start, self._end(start))
+            for task in folds:
+                for room, one in zip(found[task], made[task]):
+                    w.store(room, number, w.load(one, index(0)))
+        lanes = {task: self.room(task, LANES, "blocks") for task in folds}
+        with w.loop(index(0), index(count), LANES, hint="blocks") as first:
+            with self.lanes_of(LANES) as lane:
+                at = w.let("add", first, lane)
+                with w.when(w.let("less", at, index(count))):
+                    for task in folds:
+                        self.meet(task, lanes[task], lane, [w.load(x, at) for x in found[task]])
+        for task in folds:
+            self._halve(task, lanes[task], LANES)
+        return lanes
+
+    def _rooms_for(self, elements: Sequence[Expression], size: int) -> list[Buffer]:
+        w = self.w
+        return [w.alloc(f"found{self.count()}", x.dtype, size, "stack") for x in elements]
+
     def _rooms_of(self, folds: Sequence[FoldTask]) -> dict[Expression, Buffer] | None:
         """Memory for what is folded, for a team to compute; None where a warp does all."""
         rows = extent_hint(product([loop.extent for loop in self.kept]))
@@ -97,11 +126,9 @@ class GpuRowNest(RowNest):
         one = self.length <= BLOCK or any(task.of_blocks for task in folds)
         every = dict.fromkeys([x for task in folds for x in self.elements[task]])
         size = sum(x.dtype.itemsize for x in [*every, *[room.buffer for room in self._rooms]])
-        if not one or size * self.length > NEAR:
+        if not one or size * self.length > gpu.most_shared(self.target) - OTHERS:
             return None
-        return {
-            x: self.w.alloc(f"folded{self.count()}", x.dtype, self.length, "stack") for x in every
-        }
+        return dict(zip(every, self._rooms_for([*every], self.length)))
 
     def fold_into(self, task: Folding, rooms: Sequence[Buffer], at: Operand) -> None:
         """Folds the element at the current index."""
@@ -139,7 +166,8 @@ class GpuRowNest(RowNest):
                 room.last = last
                 return room.buffer
         used = sum(room.buffer.dtype.itemsize for room in self._rooms) + dtype.itemsize
-        if used * self.length > NEAR:
+        wide = self.length > BLOCK  # a row for each of the machine's processors
+        if used * self.length > (gpu.most_shared(self.target) - OTHERS if wide else gpu.SHARED):
             return None
         scope = "register" if self.length < WARP else "stack"  # of one thread, or of a warp
         made = self.w.alloc(f"row{self.count()}", dtype, self.length, scope)

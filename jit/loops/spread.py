@@ -13,7 +13,8 @@
 
 What stands outside of lane loops every thread computes; one of them stores it. A *team* is several
 warps: they share out lane loops of more turns than a warp has threads; shorter ones each of them
-runs for itself. Where a local buffer lies depends on who touches it:
+runs for itself. Of a team loop each takes some turns. Where a local buffer lies depends on who
+touches it:
 
 * *own*: an element belongs to the thread whose number it has, modulo the number of threads. Others
   ask for it by an `exchange`. Threads with many of them keep theirs in shared memory;
@@ -31,6 +32,7 @@ from jit.loops.affine import Forms, encounters, from_data, is_written_once
 from jit.loops.ir import (
     INDEX,
     LANE,
+    TEAM,
     TRUTH,
     WARP,
     Alloc,
@@ -113,6 +115,7 @@ class Homes:
         self.threads = threads
         self.of: dict[Buffer, str] = {}
         self.foreign: set[Load] = set()
+        self.between = {x for s in teams(kernel.body) for x in left_by(s)}
         met: dict[Buffer, list[_Access]] = {}
         for access in accesses(kernel.body):
             met.setdefault(access.statement.buffer, []).append(access)
@@ -121,6 +124,8 @@ class Homes:
 
     def _home(self, buffer: Buffer, found: list[_Access]) -> str:
         stores = [x for x in found if isinstance(x.statement, Store)]
+        if buffer.scope != "param" and buffer in self.between and self.threads > WARP:
+            return SHARED
         if not any(x.lane for x in stores) and buffer.scope != "param":
             return ALIKE
         owners = {self._owner(x) for x in found if x.lane is not None}
@@ -185,6 +190,7 @@ class _Spread(Rewrite):
         number: Its number in its warp.
         lane: The lane loop that is being written.
         width: How many threads share that out.
+        alone: A warp's own turn of a team loop is being written.
         stored: What of the memory that threads share was stored to since they waited.
         loaded: And what was loaded.
     """
@@ -198,6 +204,7 @@ class _Spread(Rewrite):
         self.homes = Homes(kernel, threads)
         self.forms = self.homes.forms
         self.lane: For | None = None
+        self.alone = False
         self.stored: set[Buffer] = set()
         self.loaded: set[Buffer] = set()
 
@@ -207,6 +214,8 @@ class _Spread(Rewrite):
         """A lane loop is shared out; others every thread runs."""
         if self.lane is not None:
             return super().loop(s)
+        if is_of_team(s) and self.threads > WARP:
+            return self._turns_of_warps(s)
         if not s.var.hint.startswith(LANE):
             before = set(self.stored), set(self.loaded)
             self._touch(s.body)  # by the turn before
@@ -226,6 +235,27 @@ class _Spread(Rewrite):
                 self._turn(s, self.index("add", whole, self.thread), trip % width)
         self.lane, self.width = None, WARP
         return None
+
+    def _turns_of_warps(self, s: For) -> None:
+        """A team loop: each warp has a turn of its own."""
+        warps, trip = self.threads // WARP, self.forms.trip(s)
+        assert trip is not None
+        warp, whole = self.index("quotient", self.team, WARP), trip - trip % warps
+        turn, self.alone = Var(INDEX, s.var.hint), True
+
+        def one(at: Operand) -> None:
+            self.env[s.var] = self.index("add", at, warp)
+            self.copy(s.body)
+
+        if whole > warps:
+            self.body.append(
+                For(turn, index(0), index(whole), warps, self.within(lambda: one(turn)))
+            )
+        elif whole:
+            one(index(0))
+        if trip > whole:
+            self._guarded("less", index(trip - whole), lambda: one(index(whole)), warp)
+        self.alone = False
 
     @property
     def thread(self) -> Operand:
@@ -330,9 +360,11 @@ class _Spread(Rewrite):
             return self._guarded("equal", owner, lambda: self.body.append(made))
         home, write = self.homes.of.get(s.buffer, ALIKE), super().store
         if self.lane is None and home != ALIKE:
-            return self._guarded("equal", index(0), lambda: write(s), self.team)
+            one = self.number if self.alone else self.team
+            return self._guarded("equal", index(0), lambda: write(s), one)
         scope = self.buffers.get(s.buffer, s.buffer).scope
-        if self.lane is not None and self.width < self.threads and scope in ("param", "shared"):
+        every = self.lane is not None and self.width < self.threads and not self.alone
+        if every and scope in ("param", "shared"):
             return self._guarded("less", index(WARP), lambda: write(s), self.team)
         return write(s)
 
@@ -375,8 +407,9 @@ class _Spread(Rewrite):
     def copy(self, statements: Sequence[Statement]) -> None:
         """Statements; before one that could be too early, threads wait for each other."""
         for s in statements:
-            lanes = isinstance(s, For) and s.var.hint.startswith(LANE)
-            if self.lane is None and (lanes or isinstance(s, Load | Store)):
+            lanes = isinstance(s, For) and (s.var.hint.startswith(LANE) or is_of_team(s))
+            met = self.lane is None and not self.alone  # a warp that waits alone waits for ever
+            if met and (lanes or isinstance(s, Load | Store)):
                 self._wait([s])
             super().copy([s])
 
@@ -403,6 +436,23 @@ class _Spread(Rewrite):
         shared = [s for s in met if of.get(s.buffer) == SHARED]
         stored = {s.buffer for s in shared if isinstance(s, Store)}
         return stored, {s.buffer for s in shared if isinstance(s, Load)}
+
+
+def is_of_team(loop: For) -> bool:
+    """Whether warps take turns of a loop."""
+    return loop.var.hint.startswith(TEAM)
+
+
+def teams(body: tuple[Statement, ...]) -> list[For]:
+    """The loops whose turns warps take."""
+    return [s for s in walk(body) if isinstance(s, For) and is_of_team(s)]
+
+
+def left_by(loop: For) -> set[Buffer]:
+    """What a loop stores to that was there before."""
+    inner = [*walk(loop.body)]
+    own = {s.buffer for s in inner if isinstance(s, Alloc)}
+    return {s.buffer for s in inner if isinstance(s, Store)} - own
 
 
 def index_chain(at: Operand, body: Sequence[Statement]) -> list[Let]:

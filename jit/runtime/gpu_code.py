@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jit.codegen.llvm import ENTRY, emit
+from jit.codegen.ptx import dynamic_bytes
 from jit.dims import Extent, evaluate
 from jit.loops.expand import expand
 from jit.loops.heuristics import scheduled
@@ -101,12 +102,12 @@ def made(key: str, kernel: Kernel, target: Target) -> bytes:
     text = emit(whole, target).replace(f"@{ENTRY}(", f"@{symbol_of(key)}(", 1)
     code = cubin.ptx(text, target)
     image = cubin.cubin(code, target) or code
-    return f"{whole.threads} {whole.items}\n".encode() + image
+    return f"{whole.threads} {whole.items} {dynamic_bytes(whole)}\n".encode() + image
 
 
 def described(key: str, kernel: Kernel, entry: bytes) -> GpuCode:
     """A kernel's code from what is kept of it."""
     head, _, image = entry.partition(b"\n")
-    threads, items = map(int, head.split())
+    threads, items, shared = map(int, head.split())
     sizes = tuple([size.hint for size in kernel.sizes])
-    return GpuCode(symbol_of(key), image, (threads, 1, 1), -(-kernel.grid // items), sizes)
+    return GpuCode(symbol_of(key), image, (threads, 1, 1), -(-kernel.grid // items), sizes, shared)

@@ -21,6 +21,7 @@ from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
 from jit.runtime.program import Launch
 
 SHORTEST = 3  # launches of a stretch that is captured
+MOST_SHARED = 8  # the driver's number of an attribute: bytes that launches may ask for
 KEPT = 8  # graphs of a stretch, for as many sets of addresses
 
 _functions: dict[tuple[int, bytes], Any] = {}  # by device and image: kept as long as the process
@@ -34,6 +35,8 @@ def function(device: int, code: GpuCode) -> int:
         module = cupy().cuda.function.Module()
         module.load(code.image)
         found = _functions[key] = module, module.get_function(code.symbol)
+        if code.shared:
+            cupy().cuda.driver.funcSetAttribute(found[1].ptr, MOST_SHARED, code.shared)
     return found[1].ptr
 
 

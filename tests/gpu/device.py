@@ -12,6 +12,7 @@ import numpy as np
 
 from jit.dims import evaluate, solve
 from jit.runtime.gpu_code import gpu_code
+from jit.runtime.gpu_frame import MOST_SHARED
 from jit.runtime.program import Launch, Program
 from jit.target import Target, gpu
 
@@ -118,7 +119,9 @@ class OnDevice:
         if code.symbol not in self._functions:
             module = cupy.cuda.function.Module()
             module.load(code.image)
-            self._functions[code.symbol] = module, module.get_function(code.symbol)
+            made = self._functions[code.symbol] = module, module.get_function(code.symbol)
+            if code.shared:
+                cupy.cuda.driver.funcSetAttribute(made[1].ptr, MOST_SHARED, code.shared)
         return self._functions[code.symbol][1]
 
     def run(self) -> list[Any]:

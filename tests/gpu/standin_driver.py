@@ -257,10 +257,21 @@ numbers = itertools.count(1000, 16)
 names: dict[int, str] = {}
 
 
+SHARED, MOST_SHARED = 48 << 10, 8  # bytes that any launch may ask for; the attribute for more
+most_shared: dict[int, int] = {}  # of functions
+
+
+def set_attribute(f: int, attribute: int, value: int) -> None:
+    """`cupy.cuda.driver.funcSetAttribute`: how much shared memory launches may ask for."""
+    assert attribute == MOST_SHARED
+    most_shared[f] = value
+
+
 def launch_kernel(f: int, *rest: int) -> None:
     """`cupy.cuda.driver.launchKernel`: reads the parameters as CUDA does, when it is called."""
-    gx, gy, gz, bx, by, bz, _shared, stream, parameters, _extra = rest
-    if min(gx, gy, gz, bx, by, bz) < 1 or bx * by * bz > 1024:
+    gx, gy, gz, bx, by, bz, shared, stream, parameters, _extra = rest
+    fits = shared <= max(SHARED, most_shared.get(f, 0))
+    if min(gx, gy, gz, bx, by, bz) < 1 or bx * by * bz > 1024 or not fits:
         raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
     count = state.parameters[names[f]]
     pointers = (ctypes.c_void_p * count).from_address(parameters)
@@ -330,7 +341,7 @@ def cuda_of() -> Any:
         MemoryPointer=MemoryPointer,
         UnownedMemory=UnownedMemory,
         runtime=runtime,
-        driver=SimpleNamespace(launchKernel=launch_kernel),
+        driver=SimpleNamespace(launchKernel=launch_kernel, funcSetAttribute=set_attribute),
         function=SimpleNamespace(Module=Module),
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         get_current_stream=lambda: state.stream or Stream.null,

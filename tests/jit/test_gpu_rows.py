@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from jit import planner
+from jit.codegen.llvm import emit
+from jit.codegen.ptx import dynamic_bytes
+from jit.loops import folds, gpu_rows
 from jit.loops import gpu as gpu_schedules
+from jit.loops.expand import expand
 from jit.loops.heuristics import scheduled
 from jit.loops.ir import WARP, Alloc, Load, Store
+from jit.runtime.cubin import linker
+from jit.runtime.gpu_code import gpu_code
 from jit.target import gpu
 from jit.types import TensorType, float32, int64
 from tests.gpu.workloads import WORKLOADS, softmax
@@ -49,13 +55,14 @@ def shifted(form, x):
     return low, form.pointwise("divide", e, total)
 
 
+SLOW = pytest.mark.slow
 CASES = [(build, width) for build in (softmax, shifted) for width in (10, 31, 33, 70, 290)]
 FAST = [(shifted, 10), (softmax, 70), (shifted, 290)]
 
 
 @pytest.mark.parametrize(
     ("build", "width"),
-    [pytest.param(*x, marks=[pytest.mark.slow] * (x not in FAST)) for x in CASES],
+    [pytest.param(*x, marks=[SLOW] * (x not in FAST)) for x in CASES],
 )
 def test_rows_of_any_width(build, width):
     check(made_of(build, (2, width)), (2, width))
@@ -83,9 +90,9 @@ def test_what_all_rows_share_has_no_room():
     assert len(rooms(kernel, "stack")) == 1
 
 
-def test_long_rows_go_through_memory():
+def test_rows_that_do_not_fit_go_through_memory():
     kernels = made_of(softmax, (64, 1 << 16)).kernels
-    assert not any(rooms(kernel, "stack") for kernel in kernels)
+    assert not any(room.size == 1 << 16 for kernel in kernels for room in rooms(kernel, "stack"))
 
 
 def test_few_elements_of_a_thread_stay_in_registers():
@@ -154,3 +161,46 @@ def test_many_rows_have_a_warp_each():
         (kernel,) = made_of(softmax, (rows, width)).kernels
         made = scheduled(kernel, SM90)
         assert (made.threads, made.items) == (threads, items)
+
+
+# ----- long rows: a warp for each block -----
+
+
+@pytest.fixture
+def _of_short_blocks(monkeypatch):
+    """Rows of more than 64 elements have several blocks."""
+    for module in (folds, gpu_rows):
+        monkeypatch.setattr(module, "BLOCK", 64)
+    monkeypatch.setattr(gpu_schedules, "WARPS", 2)
+    monkeypatch.setattr(planner, "_kernels", {})
+
+
+@pytest.mark.usefixtures("_of_short_blocks")
+@pytest.mark.parametrize(
+    ("build", "width"),
+    [(shifted, 101), pytest.param(best, 192, marks=SLOW), pytest.param(softmax, 290, marks=SLOW)],
+)
+def test_warps_share_out_the_blocks_of_a_row(build, width):
+    made = made_of(build, (2, width))
+    assert threads_of(made) == [64]
+    rng = np.random.default_rng(5)
+    inputs = [rng.normal(size=(2, width)).astype("f")]
+    found, wanted = made.run("direct", inputs), made.run("naive", inputs)
+    assert list(map(bits, found)) == list(map(bits, wanted))
+
+
+def test_a_long_row_has_a_room_that_the_launch_asks_for():
+    (kernel,) = made_of(softmax, (640, 50304)).kernels
+    made = expand(scheduled(kernel, SM90))
+    assert made.threads == 13 * 32  # as many warps as blocks
+    assert 4 * 50304 <= dynamic_bytes(made) <= 227 << 10
+    assert "@room = external addrspace(3) global [0 x i8]" in emit(made, SM90)
+    if linker() is not None:
+        code = gpu_code(kernel, SM90)
+        assert code.shared == dynamic_bytes(made)
+        assert code.image.startswith(b"\x7fELF")
+
+
+def test_small_machines_have_small_rooms():
+    (kernel,) = Stages(made_of(softmax, (640, 30000)).given, gpu("sm_89")).kernels
+    assert dynamic_bytes(expand(scheduled(kernel, gpu("sm_89")))) == 0
