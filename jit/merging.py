@@ -31,6 +31,7 @@ LONG = 400_000_000  # operations of one, likewise
 SMALL = 1 << 20  # bytes of a launch that may run beside products, with as many registers as these
 WAITING = 1 << 22  # bytes of temporaries that one launch may keep from being freed
 HELD = 1 << 25  # and all that wait
+EARLY = 1 << 12  # bytes that a launch writes which may run long before its turn
 WORDS = 500  # parameters of a launch: 4 KB is what all drivers take
 BODIES = 16  # different kernels in one
 
@@ -98,6 +99,8 @@ class Merging:
         self.done = [False] * len(self.given)
         self.waiting: dict[int, None] = {}
         self.held = 0
+        # steps that may run long before their turn: they keep little memory
+        self.early = {at: None for at in range(len(self.given)) if self._is_early(at)}
         self._kernels: dict[tuple[Kernel, int], Kernel] = {}
         self._made: dict[tuple[Part, ...], Kernel] = {}
         self._run_all()
@@ -142,10 +145,19 @@ class Merging:
                 found[at].update([x for x in before if x < at])
         return found
 
+    def _is_early(self, at: int) -> bool:
+        piece = self.pieces[at]
+        if piece is None:
+            return False
+        return sum(map(self._bytes, self.program.writes(self.given[at]))) <= EARLY
+
     # ----- the order -----
 
     def _run_all(self) -> None:
         for at, piece in enumerate(self.pieces):
+            self.early.pop(at, None)
+            if self.done[at]:
+                continue
             if piece is None or piece.held > WAITING:
                 self._demand(at)
                 continue
@@ -154,7 +166,7 @@ class Merging:
             while self.held > HELD:
                 self._demand(next(iter(self.waiting)))
         while ready := self._ready(self.waiting):
-            self._run(min(ready, key=self._rank), ready)
+            self._run(min(ready, key=self._rank))
 
     def _rank(self, at: int) -> tuple[int, int]:
         return -self.height[at], at
@@ -172,21 +184,23 @@ class Merging:
                     stack.append(x)
         while needed:
             first = min(self._ready(needed), key=self._rank)
-            self._run(first, self._ready(self.waiting))
+            self._run(first)
             needed = {x: None for x in needed if not self.done[x]}
         if not self.done[at]:
-            self._run(at, self._ready(self.waiting))
+            self._run(at)
 
-    def _run(self, first: int, ready: Sequence[int]) -> None:
+    def _run(self, first: int) -> None:
         """A step, with all that is ready and fits."""
-        order = [first, *sorted([x for x in ready if x != first], key=self._rank)]
+        ready = {*self._ready(self.waiting), *self._ready(self.early)} - {first}
+        order = [first, *sorted(ready, key=self._rank)]
         number_of = {piece: at for at in order if (piece := self.pieces[at]) is not None}
         kernels: Mapping[Piece, Kernel] = {}
         if self.pieces[first] is not None:
             kernels = Batch([*number_of], self._scheduled, self.block).kernels
-        self.steps.append(self._one(kernels) if len(kernels) > 1 else self.given[first])
+        self.steps.append(self._one(kernels) if kernels else self.given[first])
         for at in [number_of[piece] for piece in kernels] or [first]:
             self.done[at] = True
+            self.early.pop(at, None)
             if at in self.waiting:
                 del self.waiting[at]
                 self.held -= self.pieces[at].held  # pyright: ignore[reportOptionalMemberAccess]
@@ -226,14 +240,12 @@ class Batch:
     """Launches that become one.
 
     Args:
-        pieces: All.
-        first: One of them.
-        others: Those that may join it.
+        pieces: Those that may; the first one is among them in any case.
         scheduled: The kernel of a piece for blocks of so many threads.
         block: Threads of a block, where no piece asks for others.
 
     Attributes:
-        numbers: Of those that fit, with their kernels.
+        kernels: Of those that fit, scheduled; empty if none fits to the first.
     """
 
     def __init__(
@@ -242,7 +254,7 @@ class Batch:
         scheduled: Callable[[Kernel, int], Kernel],
         block: int,
     ) -> None:
-        first = pieces[0]
+        first, *others = pieces
         self._scheduled = scheduled
         joins = first.threads or first.bytes <= SMALL
         asked = [piece.threads for piece in pieces if piece.threads] if joins else []
@@ -251,25 +263,32 @@ class Batch:
         self.kernels: dict[Piece, Kernel] = {}
         self.words = 0
         self.bodies: set[Kernel] = set()
-        for piece in pieces:
-            if self._fits(piece):
-                self.kernels[piece] = scheduled(piece.launch.kernel, self.threads)
-                self.words += piece.words
-                self.bodies.add(piece.launch.kernel)
-            elif piece is first:
+        for piece in others:
+            if not self.kernels and not self._takes(first):
                 break
+            if self._fits(piece):
+                self._takes(piece)
+        if len(self.kernels) == 1:
+            self.kernels.clear()
 
     def _fits(self, piece: Piece) -> bool:
-        kernel = piece.launch.kernel
         if self.words + piece.words > WORDS:
             return False
-        if kernel not in self.bodies and len(self.bodies) == BODIES:
+        if piece.launch.kernel not in self.bodies and len(self.bodies) == BODIES:
             return False
         if piece.threads:
             return self.threads == piece.threads
-        if self.products and piece.bytes > SMALL:
+        return not (self.products and piece.bytes > SMALL)
+
+    def _takes(self, piece: Piece) -> bool:
+        """Takes a piece, if its blocks can have as many threads as those of others."""
+        kernel = self._scheduled(piece.launch.kernel, self.threads)
+        if kernel.threads != self.threads:
             return False
-        return self._scheduled(kernel, self.threads).threads == self.threads
+        self.kernels[piece] = kernel
+        self.words += piece.words
+        self.bodies.add(piece.launch.kernel)
+        return True
 
 
 def one_launch(kernel: Kernel, groups: Sequence[Sequence[Launch]], program: Program) -> Launch:

@@ -73,6 +73,15 @@ def test_what_nobody_waits_for_joins_the_longest_way():
     assert steps_of(made) == [[1, 5], [2, 6, 7], [3], [4]]
 
 
+def test_what_keeps_little_memory_runs_long_before_its_turn(monkeypatch):
+    """Slot 4 is ready at once; the large launches before it wait for nothing."""
+    made = of_rows(6, ((0,), 1), ((1, 1), 2), ((2, 2), 3), ((0,), 4), ((3, 4), 5), outputs=[5])
+    monkeypatch.setattr(merging, "WAITING", 0)
+    assert steps_of(made) == [[1, 4], [2], [3], [5]]
+    monkeypatch.setattr(merging, "EARLY", 31)
+    assert steps_of(made) == [[1], [2], [3], [4], [5]]
+
+
 def test_few_launches_are_left_alone():
     made = of_rows(3, ((0,), 1), ((0,), 2), outputs=[1, 2])
     assert merged(made, (), SM90) is made.steps
@@ -87,8 +96,9 @@ def test_it_can_be_left_out():
 
 def test_large_launches_stay_where_they_are(monkeypatch):
     made = of_rows(5, ((0,), 1), ((0,), 2), ((1, 2), 3), ((0,), 4), outputs=[3, 4])
+    monkeypatch.setattr(merging, "EARLY", 0)
     monkeypatch.setattr(merging, "LARGE", 64)
-    assert steps_of(made) == [[1, 2], [3], [4]] or steps_of(made) == [[1], [2], [3], [4]]
+    assert steps_of(made) == [[1, 2], [3], [4]]
     monkeypatch.setattr(merging, "LARGE", 63)
     assert steps_of(made) == [[1], [2], [3], [4]]
 
@@ -97,10 +107,11 @@ def test_launches_that_hold_much_do_not_wait(monkeypatch):
     """The sum of slot 1 would keep it up to the end, where slot 4 is ready, too."""
     steps = ((0,), 1), ((1, 1), 2), ((0,), 3), ((3,), 4), ((4, 4), 5), ((0, 0), 6)
     made = of_rows(7, *steps, outputs=[2, 5, 6])
+    monkeypatch.setattr(merging, "EARLY", 0)
     assert [2, 4] in steps_of(made)
     monkeypatch.setattr(merging, "WAITING", 31)
     assert [2, 4] not in steps_of(made)
-    monkeypatch.undo()
+    monkeypatch.setattr(merging, "WAITING", 32)
     monkeypatch.setattr(merging, "HELD", 31)
     assert [2, 4] not in steps_of(made)
 
