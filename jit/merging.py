@@ -120,6 +120,8 @@ class Merging:
         work = extent_hint(step.operations or 0)
         if kernel.grid < 1 or kernel.parts or size > LARGE or work > LONG or ends_early(step):
             return None
+        if getattr(step, "matrices", None) is not None:  # a library may compute it
+            return None
         slots, reads = self.program.slots, dict.fromkeys(self.program.reads(step))
         held = sum(self._bytes(x) for x in reads if slots[x].role == "temporary")
         return Piece(step, kernel.threads if kernel.threads > 1 else 0, size, held)

@@ -1,0 +1,67 @@
+"""How many launches a step of training is on a GPU: what is merged, and what that costs."""
+
+from __future__ import annotations
+
+import pytest
+
+import dualflow as df
+from dualflow.bench.gpu import lenet, mlp
+from jit import native
+from jit.merging import merged
+from jit.runtime.program import Launch
+from jit.target import gpu
+from tests.modes import graphs_only
+
+pytestmark = graphs_only
+SM90 = gpu("sm_90")
+
+
+class Found(Exception):  # noqa: N818 - it ends a compilation that is not needed
+    """The launches of a step, and what may take the memory of its arguments."""
+
+
+def planned(monkeypatch, build, shape):
+    """The program of a step, planned for a GPU; nothing is compiled."""
+    compiled = native.for_gpu
+
+    def for_gpu(name, forms, donate, *others):
+        if name != "step":
+            return compiled(name, forms, donate, *others)
+        raise Found(native.planned(name, forms, donate, SM90).program, donate)
+
+    monkeypatch.setattr(native, "for_gpu", for_gpu)
+    model = build().to("gpu")
+    optimizer = df.optim.Adam(model.parameters(), 1e-3)
+    x, y = df.ones((64, *shape), device="gpu"), df.ones((64, 10), device="gpu")
+
+    @df.function
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = ((model(x) - y) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    with pytest.raises(Found) as found:
+        step(x, y)
+    return found.value.args
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "most"),
+    [
+        (mlp, (1000,), 6),
+        pytest.param(lenet, (1, 28, 28), 21, marks=pytest.mark.slow),
+    ],
+)
+def test_launches_of_a_step(machine, monkeypatch, build, shape, most):
+    program, donate = planned(monkeypatch, build, shape)
+    before = [x for step in program.steps for x in program.writes(step)]
+    steps = merged(program, donate, SM90)
+    assert sorted(x for step in steps for x in program.writes(step)) == sorted(before)
+    assert len(steps) <= most < len(program.steps) / 2
+    in_place = {pair for step in steps if isinstance(step, Launch) for pair in step.in_place}
+    for old, new in donate:  # the state is still updated where it lies, but for its gradients
+        pair = program.inputs[old], program.outputs[new]
+        was = any(pair in x.in_place for x in program.launches())
+        assert pair in in_place or not was, pair
