@@ -21,6 +21,9 @@ EFFORT = 2  # of LLVM; at 1 it leaves addresses generic
 WHEELS = ("nvidia-nvjitlink", "nvidia-nvjitlink-cu12")
 LIBRARY = re.compile(r"libnvJitLink\.so\.\d+")
 PTX = 2  # a kind of input
+HOPPER = 90  # the first generation whose kernels can wait for others
+START = re.compile(r"\n\{\n(?:\t\.(?:reg|local) [^\n]*\n)*")  # of the code, behind declarations
+WAIT = "\tgriddepcontrol.wait;\n"
 
 
 def ptx(text: str, target: Target) -> bytes:
@@ -35,7 +38,22 @@ def ptx(text: str, target: Target) -> bytes:
     module = llvm.parse_assembly(text)
     module.data_layout = str(made.target_data)
     module.verify()
-    return made.emit_assembly(module).encode()
+    code = made.emit_assembly(module)
+    return (waiting(code) if generation(target) >= HOPPER else code).encode()
+
+
+def waiting(code: str) -> str:
+    """PTX of a kernel that begins by waiting for those which are launched before it.
+
+    It stands in the text, so that LLVM moves no load before it: of what it takes for constant it
+    would. Without a programmatic launch (see `jit.runtime.programmatic`) it does nothing.
+    """
+    return START.sub(lambda found: found[0] + WAIT, code, count=1)
+
+
+def generation(target: Target) -> int:
+    """The number of a machine: 90 of "sm_90"."""
+    return int("".join(filter(str.isdigit, target.cpu)))
 
 
 @cache

@@ -92,7 +92,7 @@ def content_key(kernel: Kernel, target: Target) -> str:
     """The sha256 of everything that the code of `kernel` depends on."""
     sizes = " ".join(size.hint for size in kernel.sizes)
     text = f"{kernel.grid} {sizes}\n{format_kernel(kernel, named=False)}"
-    parts = text, target.key, toolchain(), cubin.version()
+    parts = text, target.key, toolchain(), cubin.version(), cubin.WAIT
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

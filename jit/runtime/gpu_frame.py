@@ -19,6 +19,7 @@ from jit.runtime.cuda import allocate, cupy, failed, pool
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
 from jit.runtime.program import Launch
+from jit.runtime.programmatic import Launcher, launcher
 
 SHORTEST = 3  # launches of a stretch that is captured
 MOST_SHARED = 8  # the driver's number of an attribute: bytes that launches may ask for
@@ -103,12 +104,20 @@ class Frame:
                 graphs.popitem(last=False)
             self._launch(stretch, stream.ptr)
 
-    def _launch(self, stretch: Stretch, stream: int) -> None:
+    def _launch(self, stretch: Stretch, stream: int, behind: Launcher | None = None) -> None:
+        """Launches one after the other.
+
+        Args:
+            stretch: Which ones.
+            stream: Where to.
+            behind: What launches a kernel that is behind another; by default as the first one.
+        """
         launch = cupy().cuda.driver.launchKernel
         rows, pointers = self.table.rows, self.pointers.ctypes.data
         for k in stretch.rows:
             try:
                 launch(*self._launches[k], stream, pointers + 8 * rows[k].start, 0)
+                launch = behind or launch
             except RuntimeError as error:
                 raise failed(error, rows[k].launch.label, rows[k].launch.source) from error
 
@@ -116,7 +125,7 @@ class Frame:
         """The stretch as a graph; nothing is run."""
         stream = cupy().cuda.Stream(non_blocking=True)
         with capturing(stream) as end:
-            self._launch(stretch, stream.ptr)
+            self._launch(stretch, stream.ptr, launcher(self.device))
             return end()
 
     def timed(self, stretch: Stretch, stream: Any) -> list[float]:

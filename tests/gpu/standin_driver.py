@@ -285,6 +285,14 @@ def launch_kernel(f: int, *rest: int) -> None:
     run(launch)
 
 
+def launch_behind(f: int, *rest: int) -> None:
+    """A programmatic launch: there is one before it, which it waits for."""
+    *_, stream, _parameters, _extra = rest
+    assert streams[stream].captured, "there is nothing that it is launched behind"
+    state.count("behind")
+    launch_kernel(f, *rest)
+
+
 def run(launch: Launch) -> None:
     function, grid, block, words = launch
     state.log.append(("launch", names[function], grid, block))

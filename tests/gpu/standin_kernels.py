@@ -17,12 +17,12 @@ import numpy as np
 from jit import native
 from jit.dims import evaluate
 from jit.loops.ir import Kernel
-from jit.runtime import gpu_code
+from jit.runtime import gpu_code, gpu_frame
 from jit.runtime.cpu import host_target
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.library import content_key, library
 from jit.target import Target
-from tests.gpu.standin_driver import state
+from tests.gpu.standin_driver import launch_behind, state
 
 THREADS = 4
 Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
@@ -55,12 +55,13 @@ def run(kernel: Kernel, words: list[int]) -> None:
 @contextmanager
 def installed() -> Iterator[Any]:
     """A block in which kernels for a GPU are those of the stand-in."""
-    before = gpu_code.gpu_code, native.gpu_target
+    before = gpu_code.gpu_code, native.gpu_target, gpu_frame.launcher
     gpu_code.gpu_code, native.gpu_target = code, lambda number: host_target()
+    gpu_frame.launcher = lambda device: launch_behind
     try:
         yield
     finally:
-        gpu_code.gpu_code, native.gpu_target = before
+        gpu_code.gpu_code, native.gpu_target, gpu_frame.launcher = before
 
 
 __name__ = "cupy"  # to a recording: whose code it skips

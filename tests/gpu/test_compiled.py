@@ -60,6 +60,7 @@ def test_launches_are_captured_the_second_time_and_replayed(machine):
     kernels = next(iter(f.entries.values())).parts[0].executable.kernels
     assert "captured" not in made[0]
     assert made[1]["captured"] == made[1]["replayed"] == 1
+    assert made[1]["behind"] == made[0]["launched"] - 1
     assert "launched" not in made[1]
     for again in made[2:]:
         assert again["replayed"] == 1
