@@ -7,6 +7,7 @@ the blocks of a launch run as one.
 from __future__ import annotations
 
 import ctypes
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,7 +31,8 @@ Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
 
 def code(kernel: Kernel, target: Target) -> GpuCode:
     """Code by its name only; what the name does is told to the stand-in's driver."""
-    symbol = f"s_{content_key(kernel, target)[:16]}"
+    grid = zlib.crc32(str(kernel.grid).encode())  # which a processor's code does not depend on
+    symbol = f"s_{content_key(kernel, target)[:16]}_{grid:x}"
     if symbol not in state.functions:
         state.functions[symbol] = partial(run, kernel)
         state.parameters[symbol] = len(kernel.buffers) + len(kernel.sizes) + 1

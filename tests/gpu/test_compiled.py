@@ -115,6 +115,14 @@ def test_a_step_of_training_is_one_graph_over_state_in_place(machine, monkeypatc
     assert machine.counts["synchronised"] == 1  # labels are checked
 
 
+def test_kernels_that_differ_in_their_grids_only(machine):
+    df.random.seed(0)
+    made = [df.randn(rows, 256, device="gpu").numpy() for rows in (512, 256)]
+    df.random.seed(0)
+    for ours in made:
+        np.testing.assert_allclose(ours, df.randn(*ours.shape).numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_merged_launches_give_the_same_bits(machine):
     found = []
     for off in ("merging", ""):
