@@ -6,55 +6,161 @@ CuPy does what moves values only, what has no code, and everything with JIT_TARG
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualflow.core.backend import to_device
+from dualflow.core import orders as laying
+from dualflow.core.backend import active, to_device
 from dualflow.core.context import context
-from dualflow.core.kernels import KEPT, WORDS, Attrs, Call, family_of, spelled, types_of
+from dualflow.core.kernels import KEPT, WORDS, Attrs, family_of, spelled, types_of
 from jit.config import scoped
 from jit.errors import DualflowError
+from jit.runtime.gpu_direct import ALIGNED
 
 if TYPE_CHECKING:
     from jit.ir.op import OpDef
 
-calls: dict[tuple[OpDef, str], dict[Hashable, Call | None]] = {}  # by types and attrs
+Form = tuple[Hashable, ...]
+
+NUMBERS = frozenset({bool, int, float, complex})
+kinds = set[type]()  # the classes of arrays on a GPU
+calls: dict[OpDef, dict[Form, Way]] = {}  # how ops are computed, by what they are given
 wanted: dict[Hashable, bool] = {}  # whether an op has a kernel, by dtypes and words among attrs
 
 
-def computed_on(place: str, op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Any] | None:
-    """What the kernel of an op gives on a GPU.
+class Way:
+    """How an op is computed for arrays of a form.
+
+    Attributes:
+        place: The GPU.
+        call: Gives the results for arrays while the GPU is active, and None where it cannot.
+        at: Gives them for the arrays' addresses; None where arrays are needed.
+    """
+
+    __slots__ = ("place", "call", "at")
+
+    def __init__(
+        self, place: str, call: Callable[[Sequence[Any]], Sequence[Any] | None], at: Any = None
+    ) -> None:
+        self.place, self.call, self.at = place, call, at
+
+
+def at_once(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> Sequence[Any] | None:
+    """What an op gives, if it was computed before for arrays of this form on a GPU.
+
+    Args:
+        op: Any op.
+        arrays: Arrays, and Python numbers, which have the dtype of the last array.
+        attrs: Static arguments.
+
+    Returns:
+        The results, or None where there is more to see to.
+    """
+    known = calls.get(op)
+    if known is None or (found := form_of(arrays, attrs)) is None:
+        return None
+    way = known.get(found[0])
+    if way is None or scoped.get().target != "cpu":
+        return None
+    try:
+        if way.at is not None:
+            return way.at(found[1])
+        with active(way.place):
+            return way.call(arrays)
+    except MemoryError:  # it is tried again, and who holds the memory is told
+        return None
+
+
+def form_of(arrays: Sequence[Any], attrs: Attrs) -> tuple[Form, list[int]] | None:
+    """All that a way depends on, and addresses; None where some array is on no GPU."""
+    form, addresses = list[Any](), list[int]()
+    weak, dtype, device, together = False, None, 0, 0
+    for x in arrays:
+        kind = x.__class__
+        if kind in kinds:
+            data, dtype = x.data, x.dtype
+            address, device = data.ptr, data.device_id
+            form += (dtype, x.shape, x.strides, device)
+            addresses.append(address)
+            together |= address
+        elif kind in NUMBERS:
+            weak = True
+            form.append(kind)
+            addresses.append(0)
+        else:
+            return None
+    if dtype is None:
+        return None
+    if weak:
+        for k, x in enumerate(arrays):
+            if x.__class__ in NUMBERS:
+                addresses[k] = number_on(f"gpu:{device}", x, dtype, x or repr(x)).data.ptr
+    form.append(together % ALIGNED)
+    if attrs:
+        form += spelled(attrs)
+    return tuple(form), addresses
+
+
+def computed_on(place: str, op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> Any:
+    """What the kernel of an op gives on a GPU; see `at_once`, for which the way is remembered.
 
     Args:
         place: The GPU, which is active.
         op: Any op.
-        arrays: Its arrays, and Python numbers, which have the dtype of the last array.
+        arrays: Its arrays and numbers.
         attrs: Static arguments.
 
     Returns:
         The results, or None where `op.evaluate` is to be used.
     """
-    if scoped.get().target != "cpu" or not any(hasattr(x, "dtype") for x in arrays):
+    given = [x for x in arrays if hasattr(x, "dtype")]
+    if scoped.get().target != "cpu" or not given:
         return None
-    arrays = as_arrays(place, arrays)
-    key = tuple([part for x in arrays for part in (x.dtype, x.shape)])
-    if attrs:
-        key += spelled(attrs)
-    known = calls.setdefault((op, place), {})
-    try:
-        call = known[key]
-    except KeyError:
-        with context.aside():
-            call = new_call(place, op, arrays, attrs)
-        if len(known) >= KEPT:
-            known.clear()
-        known[key] = call
-    if call is None:
+    kinds.update(map(type, given))
+    with context.aside():
+        way = new_way(place, op, arrays, attrs)
+    if way is None:
         return None
-    return call(*arrays) or call(*[x.copy(order="C") for x in arrays])
+    remember(op, arrays, attrs, way)
+    return way.call(arrays)
+
+
+def evaluated_on(place: str, op: Any, arrays: Sequence[Any], attrs: Attrs, xp: Any) -> None:
+    """Remembers that CuPy computes an op, and that its arguments are right.
+
+    Args:
+        place: The GPU.
+        op: The op.
+        arrays: What it was given.
+        attrs: Static arguments.
+        xp: CuPy.
+    """
+
+    def call(arrays: Sequence[Any]) -> Sequence[Any] | None:
+        if context.once:  # then time is taken
+            return None
+        if op.quiet:  # in this thread's context: the way is that of all threads
+            out = context.run(op.evaluate, xp, *arrays, **attrs)
+        else:
+            out = op.evaluate(xp, *arrays, **attrs)
+        return out if out.__class__ is tuple else (out,)
+
+    if scoped.get().target == "cpu":
+        remember(op, arrays, attrs, Way(place, call))
+
+
+def remember(op: OpDef, arrays: Sequence[Any], attrs: Attrs, way: Way) -> None:
+    """Lets `at_once` know a way."""
+    found = form_of(arrays, attrs)
+    if found is None:
+        return
+    known = calls.setdefault(op, {})
+    if len(known) >= KEPT:
+        known.clear()
+    known[found[0]] = way
 
 
 def as_arrays(place: str, arrays: Sequence[Any]) -> list[Any]:
@@ -70,15 +176,43 @@ def number_on(place: str, x: complex, dtype: np.dtype[Any], spelled: object) -> 
     return to_device(context.run(np.array, x, dtype), place)
 
 
-def new_call(place: str, op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> Call | None:
-    """How the kernel of an op is called; None where it has none, or the arguments are wrong."""
+def new_way(place: str, op: OpDef, given: Sequence[Any], attrs: Attrs) -> Way | None:
+    """How the kernel of an op is called; None where it has none, or the arguments are wrong.
+
+    Transposed arrays are read as they are; those with gaps are copied each time.
+    """
+    arrays = as_arrays(place, given)
     if not has_kernel(op, arrays, attrs) or any(x.size == 0 for x in arrays):
         return None
-    family = family_of(op, arrays, attrs, target=place)
+    orders = tuple([order_of(x) for x in arrays])
+
+    def laid(arrays: Sequence[Any]) -> list[Any]:
+        return [
+            x.transpose(order) if order else in_one_piece(x)
+            for x, order in zip(as_arrays(place, arrays), orders)
+        ]
+
+    first = laid(given)
+    family = family_of(op, first, attrs, orders, place)
     try:
-        return None if family is None else family.call(arrays)
+        call = None if family is None else family.call(first)
     except DualflowError:  # `evaluate` tells
         return None
+    if call is None:
+        return None
+    as_they_are = all(order or x is y for x, y, order in zip(arrays, first, orders))
+    at = getattr(call, "at", None) if as_they_are else None
+    return Way(place, lambda arrays: call(*laid(arrays)), at)
+
+
+def order_of(x: Any) -> laying.Order:
+    """The axes of a transposed array by falling strides; None for one in order, or with gaps."""
+    return None if x.data.ptr % ALIGNED else laying.order_of(x)
+
+
+def in_one_piece(x: Any) -> Any:
+    """An array in order, at an address that kernels can read."""
+    return x if x.flags.c_contiguous and x.data.ptr % ALIGNED == 0 else x.copy(order="C")
 
 
 def has_kernel(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:

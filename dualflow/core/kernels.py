@@ -19,6 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from dualflow.core.context import context
+from dualflow.core.orders import Order, Turned, in_order, inverse, order_of
 from jit.config import scoped
 from jit.errors import DualflowError
 from jit.types import TensorType, dtypes
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Attrs = dict[str, Any]
 Call = Callable[..., "list[Array] | None"]  # of arrays; None where one does not fit
-Order = tuple[int, ...] | None
 Pattern = tuple[tuple[int | str, ...], ...]
 
 SMALL = 8  # extents up to this are numbers in a kernel
@@ -280,24 +280,6 @@ def rearranged(
     return None if call is None else call(*laid)
 
 
-def order_of(x: Array) -> Order:
-    """The axes by falling strides, if in that order nothing lies between the elements."""
-    if x.flags.c_contiguous or not x.flags.aligned:
-        return None
-    axes = tuple(sorted(range(x.ndim), key=lambda k: -x.strides[k]))
-    return axes if x.transpose(axes).flags.c_contiguous else None
-
-
-def inverse(order: Sequence[int]) -> tuple[int, ...]:
-    """The permutation that undoes another."""
-    return tuple([order.index(k) for k in range(len(order))])
-
-
-def in_order(type_: TensorType, order: Order) -> TensorType:
-    """The type of an argument whose array has its axes in another order."""
-    return type_ if order is None else type_.with_shape([type_.shape[k] for k in inverse(order)])
-
-
 # ----- kernels -----
 
 
@@ -363,8 +345,7 @@ class Family:
             call = in_python(kernel, shape)
         if order is None:
             return call
-        back = inverse(order)
-        return lambda *laid: [y.transpose(back) if y.ndim else y for y in call(*laid) or ()] or None
+        return Turned(call, inverse(order))
 
     def kernel(self, arrays: Sequence[Array], least: float) -> Executable:
         """The kernel for arrays of these shapes; extents above `least` are symbols, if they can.

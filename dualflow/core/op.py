@@ -15,7 +15,7 @@ import numpy as np
 
 from dualflow.core.backend import CUDA, active, device_of, module_for, to_device
 from dualflow.core.context import context, using
-from dualflow.core.gpu_kernels import computed_on
+from dualflow.core.gpu_kernels import at_once, computed_on, evaluated_on
 from dualflow.core.kernels import computed, is_without_code, timed
 from dualflow.core.leaks import leaked
 from dualflow.core.precision import in_precision, regions
@@ -156,7 +156,9 @@ def array_types(arrays: list[Any]) -> tuple[TensorType, ...]:
 
 def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """Computes `op` now; the result is recorded when somebody watches its arguments."""
-    tensors = values(op, [x.raw if x.__class__ is Tensor else x for x in args], attrs)
+    arrays = [x.raw if x.__class__ is Tensor else x for x in args]
+    outs = at_once(op, arrays, attrs)
+    tensors = values(op, arrays, attrs) if outs is None else [wrap(y) for y in outs]
     hang(op, args, attrs, tensors)
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
@@ -202,6 +204,8 @@ def computed_there(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any])
             return through_cpu(place, op, arrays, attrs)
         if outs is None:
             outs = evaluated(op, arrays, attrs, xp)
+            if all(hasattr(y.__class__, CUDA) for y in outs):
+                evaluated_on(place, op, arrays, attrs, xp)
         return [wrap(y, xp) for y in outs]
 
 

@@ -16,8 +16,9 @@ import jit
 from dualflow.autodiff.sweep import Sweep, op_by_op
 from dualflow.core.backend import place_of_all
 from dualflow.core.context import context, using
-from dualflow.core.kernels import Order, inverse, order_of, spelled
+from dualflow.core.kernels import spelled
 from dualflow.core.op import Op, registry, wrap
+from dualflow.core.orders import Order, inverse, order_of
 from dualflow.core.record import Leaf, Pick, Record
 from dualflow.core.recurring import Recurring
 from dualflow.core.registry import functions

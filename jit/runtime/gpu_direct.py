@@ -49,15 +49,7 @@ def direct(
     whole = len({*program.outputs}) == len(program.outputs) and roles <= {"temporary"}
     if not (simple and whole) or any(slot.role == "constant" for slot in program.slots):
         return None
-    call = Direct(table, device, inputs, outputs)
-    if cupy().cuda.runtime.getDeviceCount() == 1:
-        return call
-
-    def on_device(*arrays: Any) -> list[Any] | None:
-        with cupy().cuda.Device(device):
-            return call(*arrays)
-
-    return on_device
+    return Direct(table, device, inputs, outputs)
 
 
 class Direct:
@@ -70,7 +62,7 @@ class Direct:
         count = len(program.inputs)
         self._inputs = [(tuple(s), t.dtype) for s, t in zip(inputs, types[:count])]
         self._outputs = [
-            (tuple(shape), t.dtype, math.prod(shape) * t.dtype.itemsize)
+            (tuple(shape), t.dtype, math.prod(shape) * t.dtype.itemsize or 1)
             for shape, t in zip(outputs, types[count:])
         ]
         self._arena = table.arena if table.offsets else 0
@@ -79,20 +71,23 @@ class Direct:
         count = len(self._words)
         self._pointers = (ctypes.c_void_p * count)(*[first + 8 * k for k in range(count)])
         at = ctypes.addressof(self._pointers)
+        handles = [function(device, row.code) for row in table.rows]
         self._launches = [
-            (function(device, row.code), *row.blocks, *row.code.threads, row.code.shared)
-            for row in table.rows
+            ((handle, *row.blocks, *row.code.threads, row.code.shared), at + 8 * row.start)
+            for handle, row in zip(handles, table.rows)
         ]
-        self._at = [at + 8 * row.start for row in table.rows]
+        self._alone = cupy().cuda.runtime.getDeviceCount() == 1
         self._set_places(table)
         self._lock = threading.Lock()
 
     def _set_places(self, table: Table) -> None:
-        """For each array of a call which words are its address; for the arena, with offsets."""
+        """Which words are the address of which array; for the arena, with offsets."""
         program = table.program
         index, offset = table.index.tolist(), table.offset.tolist()
         bases = [table.base_of[slot] for slot in (*program.inputs, *program.outputs)]
-        self._places = [[k for k, x in enumerate(index) if x == base] for base in bases]
+        numbers = {base: number for number, base in enumerate(bases)}
+        words = list(enumerate(zip(index, offset)))
+        self._places = [(k, numbers[base], by) for k, (base, by) in words if base in numbers]
         status = [k for k, x in enumerate(index) if x == ARENA and offset[k] == table.ledger]
         inside = [k for k, x in enumerate(index) if x == ARENA and offset[k] != table.ledger]
         self._inside = [(k, offset[k]) for k in inside]
@@ -103,10 +98,7 @@ class Direct:
 
     def __call__(self, *arrays: Any) -> list[Any] | None:
         """The results."""
-        bind()
-        module = cupy()
-        ndarray, alloc = module.ndarray, module.cuda.alloc
-        addresses = []
+        ndarray, addresses = cupy().ndarray, []
         for array, (shape, dtype) in zip(arrays, self._inputs, strict=True):
             if array.__class__ is not ndarray or array.shape != shape or array.dtype != dtype:
                 return None
@@ -114,33 +106,46 @@ class Direct:
             if not array.flags.c_contiguous or data.ptr % ALIGNED or data.device_id != self.device:
                 return None
             addresses.append(data.ptr)
-        results, arena = [], None
+        return self.at(addresses)
+
+    def at(self, addresses: list[int]) -> list[Any]:
+        """The results, for the addresses of arrays that fit; the list is used up."""
+        module = cupy()
+        bind()
+        if self._alone or module.cuda.runtime.getDevice() == self.device:
+            return self._launched(addresses, module)
+        with module.cuda.Device(self.device):
+            return self._launched(addresses, module)
+
+    def _launched(self, addresses: list[int], module: Any) -> list[Any]:
+        ndarray, alloc, words = module.ndarray, module.cuda.alloc, self._words
+        results, arena, count = [], None, len(addresses)
         try:
             for shape, dtype, size in self._outputs:
-                memory = alloc(size or 1)
+                memory = alloc(size)
                 addresses.append(memory.ptr)
                 results.append(ndarray(shape, dtype, memory))
-            arena = alloc(self._arena) if self._arena else None
+            if self._arena:
+                arena = alloc(self._arena)
         except MemoryError:
-            return self._with_more_memory(arrays)
-        stream, words = module.cuda.get_current_stream().ptr, self._words
+            return self._with_more_memory(addresses[:count], module)
+        stream = module.cuda.get_current_stream(self.device).ptr
         with self._lock:
-            for address, places in zip(addresses, self._places):
-                for k in places:
-                    words[k] = address
+            for k, number, offset in self._places:
+                words[k] = addresses[number] + offset
             if arena is not None:
                 for k, offset in self._inside:
                     words[k] = arena.ptr + offset
-            for launch, at in zip(self._launches, self._at):
+            for launch, at in self._launches:
                 try:
                     module.cuda.driver.launchKernel(*launch, stream, at, 0)
                 except RuntimeError as error:
                     raise failed(error, self.name, None) from error
         return results
 
-    def _with_more_memory(self, arrays: Sequence[Any]) -> list[Any] | None:
+    def _with_more_memory(self, addresses: list[int], module: Any) -> list[Any]:
         """Tries again when pools have given back what they do not use, or says who holds it."""
         needed = sum(size for *_, size in self._outputs) + self._arena
         room = allocate(needed, self.name, Allocator)
         del room  # the pool keeps it for what follows
-        return self(*arrays)
+        return self._launched(addresses, module)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -68,6 +68,12 @@ class ndarray:  # noqa: N801 - its name in CuPy
         self.host = np.ndarray(host.shape, host.dtype, buffer, strides=strides)
         self.host[...] = host
         return self
+
+    @property
+    def flags(self) -> Any:
+        known = self.host.flags
+        names = {name: getattr(known, name) for name in ("c_contiguous", "f_contiguous", "owndata")}
+        return SimpleNamespace(**names)
 
     @property
     def device(self) -> Any:

@@ -352,7 +352,7 @@ def cuda_of() -> Any:
         driver=SimpleNamespace(launchKernel=launch_kernel, funcSetAttribute=set_attribute),
         function=SimpleNamespace(Module=Module),
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-        get_current_stream=lambda: state.stream or Stream.null,
+        get_current_stream=lambda device_id=-1: state.stream or Stream.null,
         get_elapsed_time=lambda start, stop: float(stop.at - start.at),
     )
 

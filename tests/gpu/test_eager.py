@@ -246,3 +246,50 @@ def test_sweeps_and_updates_that_keep_coming_are_one_call_each(device, machine, 
     assert [x is not None for x in compiled + not_compiled] == [True, True, False, False]
     for a, b in zip(ours, theirs, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+VIEWS = {
+    "matmul": lambda x, y: x.T @ y,
+    "both": lambda x, y: df.tanh(x.T) * y.T,
+    "one": lambda x, y: x.T + y.reshape(3, 5) * 2.0,
+    "sum": lambda x, y: df.sum(x.T, axis=0) + df.sum(y, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_transposed_arrays_are_read_as_they_are(name, machine):
+    given = [np.random.default_rng(k).normal(size=(5, 3)).astype(np.float32) for k in range(2)]
+    wanted = VIEWS[name](*map(df.asarray, given)).numpy()
+    x, y = [df.asarray(a, device="gpu:1") for a in given]
+    VIEWS[name](x, y)
+    machine.counts.clear()
+    found = VIEWS[name](x, y)
+    assert machine.counts["allocated"] == machine.counts["launched"]
+    assert found.numpy().tobytes() == wanted.tobytes()
+
+
+def test_arrays_with_gaps_or_at_odd_addresses_are_copied(machine):
+    a = np.arange(24, dtype=np.float32).reshape(4, 6)
+    x = df.asarray(a, device="gpu")
+    for part in (np.s_[:, 1:4], np.s_[1:, :2], np.s_[::2], np.s_[:, ::-1]):
+        for _ in range(2):
+            assert (
+                df.exp(x[part]).numpy().tobytes() == df.exp(df.asarray(a)[part]).numpy().tobytes()
+            )
+    flat = x.reshape(24)
+    for _ in range(2):
+        assert (flat[1:] * 2.0).tolist() == (2 * a.reshape(24)[1:]).tolist()
+
+
+def test_an_op_that_has_run_is_refused_what_it_would_be_refused_at_first(machine):
+    x, y = df.ones((2, 3), device="gpu"), df.ones((2, 3), device="gpu:1")
+    for _ in range(2):
+        x + x, y + y, x.reshape(6), x.T
+    with pytest.raises(DeviceError):
+        x + y
+    with pytest.raises(DeviceError):
+        x + df.ones((2, 3))
+    with pytest.raises(df.errors.ShapeError):
+        x + df.ones((2, 2), device="gpu")
+    with pytest.raises(df.errors.ShapeError):
+        x.reshape(5)
