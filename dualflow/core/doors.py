@@ -65,7 +65,10 @@ def unary_door(op: Op, ufunc: Callable[..., Any], accepts: str) -> Callable[[Any
     def door(x: Any, /) -> Tensor:
         if x.__class__ is Tensor and context.trace is None:
             a = x.raw
-            if a.__class__ is ndarray and a.dtype in fast:
+            if a.__class__ is not ndarray:
+                if a is not None and a.dtype in fast:
+                    return bind(op, (x,))
+            elif a.dtype in fast:
                 data = None
                 if not (numpy_does.get(a.dtype) or is_plain(op, a.dtype, 1)):
                     data = compute(a)
@@ -111,11 +114,15 @@ def binary_door(
                 a = x1.raw
                 if right is Tensor:
                     b = x2.raw
-                    if a.__class__ is b.__class__ is ndarray:
+                    if a.__class__ is b.__class__ and a is not None:
                         dtype = a.dtype
                         plain = dtype is b.dtype and dtype in fast
+                        if plain and a.__class__ is not ndarray:
+                            return bind(op, (x1, x2))
                         watched = x1.record is not None or x2.record is not None
-                elif a.__class__ is ndarray and (dtype := a.dtype) in weak.get(right, NOTHING):
+                elif a is not None and (dtype := a.dtype) in weak.get(right, NOTHING):
+                    if a.__class__ is not ndarray:
+                        return of_tensor_and_number(door, op, x1, x2, accepts)
                     b = x2
                     plain = right is not int or LOWEST <= b <= HIGHEST
                     watched = x1.record is not None
@@ -150,6 +157,15 @@ def weak_partners(accepts: str, *, compares: bool) -> dict[type, frozenset[np.dt
     return weak
 
 
+def of_tensor_and_number(
+    door: Callable[[Any, Any], Tensor], op: Op, x: Tensor, number: Any, accepts: str
+) -> Tensor:
+    """An op of a tensor elsewhere than on the processor and a scalar of a type that it takes."""
+    if number.__class__ is int and kind(x.dtype) == "integer" and not fits(number, x.dtype):
+        return the_slow_way(door, op, x, number, accepts)  # which tells
+    return bind(op, (x, number))
+
+
 def the_slow_way(
     door: Callable[[Any, Any], Tensor], op: Op, x1: Any, x2: Any, accepts: str
 ) -> Tensor:
@@ -170,9 +186,12 @@ def meet(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Any, ...]:
         DTypeError: The op does not take such values, or they have no common dtype.
     """
     first = args[0]
-    ready = first.__class__ is Tensor and first.dtype in DTYPES_OF[accepts]
-    if ready and all(x.__class__ is Tensor and x.dtype is first.dtype for x in args[1:]):
-        return args
+    if first.__class__ is Tensor and (known := first.dtype) in DTYPES_OF[accepts]:
+        for x in args:
+            if x.__class__ is not Tensor or x.dtype is not known:
+                break
+        else:
+            return args
     args = tuple(plain_scalar(x) if isinstance(x, SCALARS) else as_tensor(x) for x in args)
     tensor_dtypes = [x.dtype for x in args if x.__class__ is Tensor]
     dtype = None

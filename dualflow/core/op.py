@@ -281,7 +281,8 @@ def met_apart(op: Op, arrays: list[Any]) -> DeviceError:
 def wrap(array: Any, xp: Any = np) -> Tensor:
     """A Tensor of an op's result; NumPy gives scalars where it should give 0-d arrays."""
     tensor = new_tensor(Tensor)
-    known = array.__class__ is np.ndarray or hasattr(array.__class__, CUDA)
+    kind = array.__class__
+    known = kind is np.ndarray or hasattr(kind, CUDA)
     tensor.raw = array if known else xp.asanyarray(array)
     tensor.record = tensor.symbol = None
     return tensor

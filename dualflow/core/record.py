@@ -113,10 +113,13 @@ def note_cut(how: str) -> None:
 def hang(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: list[Any]) -> None:
     """Gives every output its record, or none."""
     record = new_record(op, inputs, attrs)
-    flows = [record is not None and kind(y.dtype) in INEXACT for y in outputs]
-    if record is None or not any(flows):
-        if record is not None:
-            note_cut(op.name)
+    if record is None:
+        for y in outputs:
+            y.record = None
+        return
+    flows = [kind(y.dtype) in INEXACT for y in outputs]
+    if not any(flows):
+        note_cut(op.name)
         for y in outputs:
             y.record = None
     elif len(outputs) == 1:

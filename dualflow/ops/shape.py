@@ -7,6 +7,7 @@ from typing import Any, Never
 import numpy as np
 
 from dualflow.core.axes import canonical_axes, canonical_axis, canonical_shape, fill_in
+from dualflow.core.backend import CUDA
 from dualflow.core.batching import front_aligned, of_shapes, one_later
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
@@ -33,6 +34,13 @@ _reshape = Op(
 )
 
 
+def is_in_order(array: Any) -> bool:
+    """Whether a plain array is NumPy's, or is on a GPU and in another shape without a copy."""
+    if array.__class__ is np.ndarray:
+        return True
+    return hasattr(array.__class__, CUDA) and array.flags.c_contiguous
+
+
 @api
 def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
     """The elements of `x`, in row-major order, in another shape.
@@ -54,7 +62,7 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
         (2, 3)
     """
     x = as_tensor(x)
-    if context.trace is None and x.raw.__class__ is np.ndarray and shape.__class__ is tuple:
+    if context.trace is None and shape.__class__ is tuple and is_in_order(x.raw):
         try:
             y = Tensor(x.raw.reshape(shape))
         except (ValueError, TypeError):
@@ -248,13 +256,19 @@ def permute_dims(x: Any, /, axes: Any, **foreign: Never) -> Tensor:
     if foreign:
         raise refused("permute_dims", foreign)
     x = as_tensor(x)
-    order = tuple(canonical_axis("permute_dims", k, x.ndim) for k in axes)
-    if sorted(order) != list(range(x.ndim)):
+    ndim = x.ndim
+    order = tuple([canonical_axis("permute_dims", k, ndim) for k in axes])
+    if sorted(order) != list(range(ndim)):
         raise AxisError(
-            f"permute_dims: axes {tuple(axes)} for a tensor with {x.ndim} dimensions",
-            f"each of 0 to {x.ndim - 1} once",
+            f"permute_dims: axes {tuple(axes)} for a tensor with {ndim} dimensions",
+            f"each of 0 to {ndim - 1} once",
             "x.mT swaps the last two",
         )
+    if context.trace is None and hasattr(x.raw.__class__, CUDA):
+        y = Tensor(x.raw.transpose(order))
+        if x.record is not None:
+            y.record = new_record(_permute_dims, (x,), {"axes": order})
+        return y
     return bind(_permute_dims, (x,), {"axes": order})
 
 
@@ -316,13 +330,14 @@ def matrix_transpose(x: Any, /) -> Tensor:
         AxisError: `x` has fewer than two dimensions.
     """
     x = as_tensor(x)
-    if x.ndim < 2:
+    ndim = x.ndim
+    if ndim < 2:
         raise AxisError(
             f"matrix_transpose: a tensor of shape {format_shape(x.shape)}",
             "two dimensions or more",
             "",
         )
-    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    return permute_dims(x, (*range(ndim - 2), ndim - 1, ndim - 2))
 
 
 def matrix_t(x: Any) -> Tensor:

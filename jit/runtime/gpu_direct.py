@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jit.runtime.cuda import allocate, bind, cupy, failed
+from jit.runtime.cuda import allocate, array_maker, bind, cupy, failed
 from jit.runtime.gpu_frame import SHORTEST, function
 from jit.runtime.gpu_table import ARENA, LEDGER, Table
 
@@ -76,6 +76,7 @@ class Direct:
             ((handle, *row.blocks, *row.code.threads, row.code.shared), at + 8 * row.start)
             for handle, row in zip(handles, table.rows)
         ]
+        self._make = array_maker(cupy())
         self._alone = cupy().cuda.runtime.getDeviceCount() == 1
         self._set_places(table)
         self._lock = threading.Lock()
@@ -118,13 +119,13 @@ class Direct:
             return self._launched(addresses, module)
 
     def _launched(self, addresses: list[int], module: Any) -> list[Any]:
-        ndarray, alloc, words = module.ndarray, module.cuda.alloc, self._words
+        make, alloc, words = self._make, module.cuda.alloc, self._words
         results, arena, count = [], None, len(addresses)
         try:
             for shape, dtype, size in self._outputs:
                 memory = alloc(size)
                 addresses.append(memory.ptr)
-                results.append(ndarray(shape, dtype, memory))
+                results.append(make(shape, dtype, memory))
             if self._arena:
                 arena = alloc(self._arena)
         except MemoryError:
