@@ -6,11 +6,20 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jit.dims import Extent, Guess, evaluate, guessing, note, recording_guesses, solve
+from jit.dims import (
+    Extent,
+    Guess,
+    evaluate,
+    free_symbols,
+    guessing,
+    note,
+    recording_guesses,
+    solve,
+)
 from jit.errors import LaunchFailed, NoNativeCode
 from jit.forms import nodes
 from jit.forms.native import lower_for_code
@@ -37,6 +46,8 @@ from jit.target import Target
 if TYPE_CHECKING:
     from jit.runtime.gpu import GpuExecutable
 
+Shape: TypeAlias = "tuple[int, ...]"
+KEPT_SHAPES = 64
 LOOPS = 4  # the level of JIT_DEBUG from which forms and launches are shown
 
 
@@ -83,6 +94,8 @@ class NativeCode:
             plan, self._run, self.found = for_gpu(*self._given, stages, gpu)
         program = plan.program
         self._reshaped = [(k, type_) for k, type_ in enumerate(plan.outputs) if type_]
+        self._varies = any(free_symbols(value.type.shape) for value in graph.inputs)
+        self._shapes: dict[Any, list[tuple[int, Shape]]] = {}  # by shapes of inputs that vary
         self.kernels = [part for step in program.steps for part in launched(step)]
         self.host_steps = [part_of(step) for step in program.steps if isinstance(step, HostStep)]
         self.foreign_calls = self._run.foreign_calls
@@ -133,9 +146,18 @@ class NativeCode:
         return timed(run, arrays) if isinstance(run, Executable) else run.timed(arrays)
 
     def _shaped(self, results: list[Any], arrays: Sequence[Any]) -> list[Any]:
-        for k, type_ in self._reshaped:
+        given = tuple([array.shape for array in arrays]) if self._varies else None
+        shapes = self._shapes.get(given)
+        if shapes is None:
+            if len(self._shapes) == KEPT_SHAPES:
+                self._shapes.clear()
             sizes = self._sizes(arrays)
-            results[k] = results[k].reshape([evaluate(extent, sizes) for extent in type_.shape])
+            shapes = self._shapes[given] = [
+                (k, tuple([evaluate(extent, sizes) for extent in type_.shape]))
+                for k, type_ in self._reshaped
+            ]
+        for k, shape in shapes:
+            results[k] = results[k].reshape(shape)
         return results
 
     def direct(
