@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from sys import getrefcount
 from typing import Any
-from weakref import getweakrefcount
 
 import numpy as np
 
@@ -20,22 +18,20 @@ from jit.errors import DeviceError, DTypeError, GraphError, GuardMiss, LaunchFai
 from jit.loops.ir import Kernel
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cuda import allocate, bind, cupy, pool
+from jit.runtime.gpu_answers import Answers
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_direct import direct
+from jit.runtime.gpu_entry import ALIGNED, Entry, is_free
 from jit.runtime.gpu_frame import KEPT, Frame, current
-from jit.runtime.gpu_table import ALIGNMENT, LEDGER, Table
+from jit.runtime.gpu_outputs import Made, Outputs, Turn
+from jit.runtime.gpu_table import LEDGER, Ask, Table
 from jit.runtime.memory import donors
 from jit.runtime.program import HostStep, Program
 from jit.runtime.timing import Timing
 
 KEPT_BINDINGS = 16
-SMALL = 1 << 16  # bytes of an output up to which it is copied out of the arena
 COPIED = 1 << 26  # bytes of inputs up to which they are copied, if their addresses never come again
-IN_TURNS = 1 << 26  # bytes of an output up to which its memory is kept for later calls
-TURNS = 3  # arrays that take turns as an output
-ONLY_OURS = 2  # references to an element of a list, as `getrefcount` counts them
 REMEMBERED = 64  # bytes of an array of the host that is copied only when it has changed
-ALIGNED = 16  # what addresses of arrays are multiples of
 
 
 class GpuExecutable:
@@ -55,6 +51,7 @@ class GpuExecutable:
         self._shapes = [program.slots[slot].type.shape for slot in program.inputs]
         self._symbolic = any(free_symbols(d) for shape in self._shapes for d in shape)
         self._bound: dict[object, GpuBinding] = {}
+        self._recent: tuple[Pairs, GpuBinding | None] = (), None
 
     @property
     def foreign_calls(self) -> int:
@@ -110,6 +107,9 @@ class GpuExecutable:
 
     def binding(self, arrays: Sequence[Any], donate: Pairs = ()) -> GpuBinding:
         """The program for the sizes of these arrays, kept for when they come again."""
+        pairs, binding = self._recent
+        if binding is not None and donate is pairs and not self._symbolic:
+            return binding  # many pairs take long to look up
         shapes = tuple([array.shape for array in arrays]) if self._symbolic else None
         binding = self._bound.get((donate, shapes))
         if binding is None:
@@ -118,6 +118,7 @@ class GpuExecutable:
                 self._bound.clear()
             table = Table(self.program, sizes, self._codes)
             binding = self._bound[donate, shapes] = GpuBinding(table, donate)
+        self._recent = donate, binding
         return binding
 
 
@@ -130,8 +131,10 @@ class GpuBinding:
         inputs: Of each the number of its base, its shape and dtype.
         constants: The slot and value of each.
         given: Number of an output to that of the input whose memory it may take.
-        made: Outputs that are computed: position, base, shape, dtype, bytes.
-        passed: Outputs that are there already: position, slot, the first position of that slot.
+        made: Outputs that are computed.
+        passed: Outputs that are there already: position to the slot of an input or constant.
+        repeated: Outputs that are others: position to the first one.
+        fixed: Outputs that come back as inputs.
     """
 
     def __init__(self, table: Table, donate: Pairs) -> None:
@@ -146,18 +149,20 @@ class GpuBinding:
         self.constants = [(k, slot) for k, slot in slots if slot.role == "constant"]
         fit = [pair for pair in donate if self._alike(*pair)]
         self.given = donors(program, fit, table.times, table.may_fail)
-        self.made: list[tuple[int, int, tuple[int, ...], np.dtype[Any], int]] = []
-        self.passed: list[tuple[int, int, int]] = []
+        self.fixed = {wanted for _, wanted in fit}
+        self.made: list[Made] = []
+        self.passed: dict[int, int] = {}
+        self.repeated: dict[int, int] = {}
         for position, slot in enumerate(program.outputs):
             first = program.outputs.index(slot)
-            if program.slots[slot].role in ("input", "constant") or first < position:
-                self.passed.append((position, slot, first))
+            if program.slots[slot].role in ("input", "constant"):
+                self.passed[position] = slot
+            elif first < position:
+                self.repeated[position] = first
             else:
                 shape, dtype = table.shape(slot), program.slots[slot].type.dtype
                 size = math.prod(shape) * dtype.itemsize
-                self.made.append((position, table.base_of[slot], shape, dtype, size))
-        state = {wanted for _, wanted in fit}  # comes back as an input: its memory is used in turns
-        self.small = [x for x in self.made if x[4] <= SMALL and x[0] not in state]
+                self.made.append(Made(position, table.base_of[slot], shape, dtype, size))
 
     def _alike(self, given: int, wanted: int) -> bool:
         table, program = self.table, self.table.program
@@ -176,9 +181,8 @@ class GpuRun:
     def __init__(self, binding: GpuBinding, device: int) -> None:
         self.binding, self.device = binding, device
         self.table = table = binding.table
-        self.frame = Frame(table, device)
+        self.frame = Frame(table, device, len(binding.inputs))
         self.name = table.program.name
-        self.held: dict[int, Any] = {}  # arrays by slot, during a call
         self.times: list[Timing] = []
         self.constants = {
             slot: cupy().asarray(np.asarray(x.value, x.type.dtype).reshape(x.type.shape))
@@ -186,49 +190,75 @@ class GpuRun:
         }
         for slot, array in self.constants.items():
             self.frame.bases[table.base_of[slot]] = array.data.ptr
-        self._places_of_small()
+        given = binding.given
+        self._entry = Entry(binding.inputs, self.frame.bases, device, [*given.values()])
+        self._gifts = [x for x in binding.made if x.position in given]
+        made = [x for x in binding.made if x.position not in given]
+        self._outputs = Outputs(made, self._others(), binding.repeated, self.name, binding.fixed)
+        self._arrays: list[Any] = []  # of the call that runs, and the turn that it has
+        self._turn: Turn | None = None
         self._staged: dict[int, Any] = {}
         self._values: dict[
             int, tuple[bytes | None, int]
         ] = {}  # what was copied last, on which stream
-        self._turns: dict[int, list[Any]] = {}
-        self._copied: set[int] = set()  # inputs whose addresses never come again
-        self._seen: list[tuple[int, ...]] = []
-        self._answers = np.zeros(table.ledger_bytes, np.uint8)
+        self._key = b""
+        self._seen: dict[bytes, tuple[int, ...]] = {}
+        self._answers = Answers(table.ledger_bytes, self.name)
+        self._asks_last = self._may_go_on()
 
-    def _places_of_small(self) -> None:
-        """Small outputs lie side by side: one copy takes them out."""
-        self.places: dict[int, int] = {}
-        size = 0
-        for position, *_, bytes_ in self.binding.small:
-            self.places[position] = size
-            size += -(-max(bytes_, 1) // ALIGNMENT) * ALIGNMENT
-        self.out = allocate(size, f"the results of {self.name}", pool()) if size else None
-        self.out_bytes = size
+    def _others(self) -> dict[int, int]:
+        """Which results are there before: position to number, of inputs and then of constants."""
+        program, given = self.table.program, self.binding.given
+        slots = [*program.inputs, *self.constants]
+        found = {position: slots.index(slot) for position, slot in self.binding.passed.items()}
+        return {**found, **given}
+
+    def _may_go_on(self) -> bool:
+        """Whether all is launched before the host waits for answers: nothing of others is written.
+
+        What follows on an answer that is not the one expected computes with values that are not
+        meant; it stays within its memory all the same, as every launch looks at its own indices.
+        """
+        asking = [k for k, x in enumerate(self.table.stretches) if isinstance(x.then, Ask)]
+        rest = self.table.stretches[asking[0] + 1 :] if asking else []
+        return bool(asking) and not self._gifts and all(x.then is None for x in rest)
 
     def __call__(self, arrays: list[Any], *, timed: bool = False) -> list[Any]:
         """The outputs."""
-        free = {k for k in self.binding.given.values() if is_free(arrays, k)}
         stream = current()
-        given = self._enter(arrays, stream)
-        self.held = dict(zip(self.table.program.inputs, given))
+        frame, entry = self.frame, self._entry
+        frame.follow(stream)
+        found = entry.read(arrays)
+        busy: list[Made] = []
+        if found < 0:
+            arrays, busy = self._enter(arrays, stream)
+        elif entry.copied or entry.by_python:
+            arrays = self._bring_some(arrays, stream)
+        if found:
+            self._moved(arrays, stream)
+        turn = self._turn = self._outputs.take(busy)
+        self._arrays = arrays
         try:
-            results = self._outputs(arrays, free)
-            if self.frame.begin(stream):
-                self._watch_addresses()
+            frame.begin((self._key, turn.number) if turn.number else None, self._places)
             self._steps(stream, timed=timed)
-            self._take_out(results, stream)
-            self._pass_on(results)
+            taken = self._outputs.copy_out(stream)
+            return self._results(turn, taken, arrays)
         finally:
-            self.held = {}
-        return results
+            self._arrays, self._turn = [], None
 
     # ----- what comes in -----
 
-    def _enter(self, arrays: list[Any], stream: Any) -> list[Any]:
-        """Sets the bases of inputs; the arrays whose memory they are."""
-        given, bases, nowhere = list[Any](), self.frame.bases, self.frame.arena.ptr
-        ndarray, device, copied = cupy().ndarray, self.device, self._copied
+    def _enter(self, arrays: list[Any], stream: Any) -> tuple[list[Any], list[Made]]:
+        """Sets the bases of inputs one by one.
+
+        Returns:
+            The arrays whose memory they are, and the outputs that cannot take that of an input.
+        """
+        pairs = self.binding.given
+        busy = [x for x in self._gifts if not is_free(arrays, pairs[x.position])]
+        given, bases = list[Any](), self.frame.bases
+        ndarray, device = cupy().ndarray, self.device
+        staged = {k for k, _ in self._entry.copied}
         for k, (array, (base, shape, dtype)) in enumerate(
             zip(arrays, self.binding.inputs, strict=True)
         ):
@@ -238,14 +268,32 @@ class GpuRun:
                 and array.dtype == dtype
                 and array.shape == shape
                 and data.device_id == device
+                and data.ptr
                 and data.ptr % ALIGNED == 0
                 and array.flags.c_contiguous
-                and k not in copied
+                and k not in staged
             ):
-                bases[base] = data.ptr or nowhere
+                bases[base] = data.ptr
             else:
                 array = self._bring(k, array, stream)
+                if k not in pairs.values():
+                    self._entry.leave(k)
             given.append(array)
+        return given, busy
+
+    def _bring_some(self, arrays: list[Any], stream: Any) -> list[Any]:
+        """Copies what always moves to its place, and brings what is not in order."""
+        bases, runtime = self.frame.bases, cupy().cuda.runtime
+        kind = runtime.memcpyDeviceToDevice
+        for k, aside in self._entry.copied:
+            memory = self._staged[k]
+            runtime.memcpyAsync(memory.ptr, int(bases[aside]), arrays[k].nbytes, kind, stream.ptr)
+        if not self._entry.by_python:
+            return arrays
+        given = arrays.copy()
+        for k in self._entry.by_python:
+            given[k] = self._bring(k, arrays[k], stream)
+        self._moved(given, stream)
         return given
 
     def _bring(self, number: int, array: Any, stream: Any) -> Any:
@@ -271,94 +319,72 @@ class GpuRun:
             )
         if not array.flags.c_contiguous or array.data.ptr % ALIGNED:
             array = cupy().array(array, order="C", copy=True)
-        if number in self._copied:
+        if number in self._staged:
             self._copy(number, array.data.ptr, array.nbytes, stream, "memcpyDeviceToDevice")
+            self._values.pop(number, None)
         else:
-            self.frame.bases[base] = array.data.ptr
+            self.frame.bases[base] = array.data.ptr or self.frame.arena.ptr
         return array
 
     def _copy(self, number: int, source: int, size: int, stream: Any, kind: str) -> None:
-        place = self._staged.get(number)
-        if place is None:
-            place = self._staged[number] = allocate(size, f"an argument of {self.name}", pool())
+        self.frame.bases[self.binding.inputs[number][0]] = place = self._place_for(number).ptr
         runtime = cupy().cuda.runtime
-        self.frame.bases[self.binding.inputs[number][0]] = place.ptr
-        runtime.memcpyAsync(place.ptr, source, size, getattr(runtime, kind), stream.ptr)
+        runtime.memcpyAsync(place, source, size, getattr(runtime, kind), stream.ptr)
+
+    def _place_for(self, number: int) -> Any:
+        """Memory of an input that is copied."""
+        if number not in self._staged:
+            _, shape, dtype = self.binding.inputs[number]
+            size = math.prod(shape) * dtype.itemsize
+            self._staged[number] = allocate(size, f"an argument of {self.name}", pool())
+        return self._staged[number]
+
+    def _moved(self, arrays: list[Any], stream: Any) -> None:
+        """Looks where inputs lie now.
+
+        Those with other addresses each time are copied from now on, so that graphs can be replayed.
+        """
+        bases = self.frame.bases
+        key = bases[: self.table.outputs_from].tobytes()
+        if key == self._key:
+            return
+        self._key = key
+        if key in self._seen:
+            return
+        self._seen[key] = tuple([int(bases[base]) for base, *_ in self.binding.inputs])
+        if len(self._seen) <= KEPT:
+            return
+        taken = {*self.binding.given.values(), *self._staged}
+        columns = enumerate(zip(*self._seen.values()))
+        moving = [k for k, x in columns if len(set(x)) > KEPT // 2 and k not in taken]
+        shapes = [self.binding.inputs[k] for k in moving]
+        if sum(math.prod(shape) * dtype.itemsize for _, shape, dtype in shapes) <= COPIED:
+            for k in moving:
+                self._entry.copy(k)
+                self._copy(k, arrays[k].data.ptr, arrays[k].nbytes, stream, "memcpyDeviceToDevice")
+            self._key = bases[: self.table.outputs_from].tobytes()
+        self._seen.clear()
 
     # ----- what goes out -----
 
-    def _outputs(self, arrays: list[Any], free: set[int]) -> list[Any]:
-        """Arrays for the results that have memory of their own; small ones come later.
+    def _places(self) -> None:
+        """Sets the bases of outputs."""
+        bases, turn = self.frame.bases, self._turn
+        assert turn is not None
+        for x in self._gifts:
+            bases[x.base] = self._arrays[self.binding.given[x.position]].data.ptr
+        for base, address in self._outputs.places(turn).items():
+            bases[base] = address
 
-        Args:
-            arrays: What the call was given.
-            free: Those whose memory may be taken.
-        """
-        results: list[Any] = [None] * len(self.table.program.outputs)
-        for position, base, shape, dtype, size in self.binding.made:
-            number = self.binding.given.get(position)
-            if number is not None and number in free:
-                results[position] = array = arrays[number]
-                address = array.data.ptr
-            elif position in self.places:
-                assert self.out is not None
-                address = self.out.ptr + self.places[position]
-            else:
-                in_turns = number is None and size <= IN_TURNS
-                results[position] = array = self._room(position, shape, dtype, size, in_turns)
-                address = array.data.ptr
-            self.frame.bases[base] = address
+    def _results(self, turn: Turn, taken: list[Any], arrays: list[Any]) -> list[Any]:
+        """All results, in order."""
+        there = [*turn.arrays, *taken, *arrays, *self.constants.values()]
+        results = list(turn.order(there))
+        if self._entry.by_python:
+            for position, slot in self.binding.passed.items():
+                if slot not in self.constants:
+                    results[position] = cupy().asarray(results[position])
         return results
-
-    def _room(self, position: int, shape: Any, dtype: Any, size: int, in_turns: bool) -> Any:  # noqa: FBT001
-        """An array for a result: one of a few that take turns, so that addresses come again."""
-        turns = self._turns.setdefault(position, [])
-        for k in range(len(turns)):
-            if getrefcount(turns[k]) == ONLY_OURS and getweakrefcount(turns[k]) == 0:
-                return turns[k]
-        memory = allocate(size, f"a result of {self.name}", pool())
-        array = cupy().ndarray(shape, dtype, memory)
-        if in_turns and len(turns) < TURNS:
-            turns.append(array)
-        return array
-
-    def _watch_addresses(self) -> None:
-        """Inputs with other addresses each time are copied, so that graphs can be replayed."""
-        bases = self.frame.bases
-        key = tuple([int(bases[base]) for base, *_ in self.binding.inputs])
-        if key in self._seen:
-            return
-        self._seen.append(key)
-        if len(self._seen) <= KEPT:
-            return
-        columns = list(enumerate(zip(*self._seen)))
-        moving = [k for k, column in columns if len(set(column)) > KEPT // 2]
-        shapes = [self.binding.inputs[k] for k in moving]
-        if sum(math.prod(shape) * dtype.itemsize for _, shape, dtype in shapes) <= COPIED:
-            self._copied.update(moving)
-        self._seen.clear()
-
-    def _take_out(self, results: list[Any], stream: Any) -> None:
-        """Copies small results into memory of their own."""
-        if self.out is None:
-            return
-        module = cupy()
-        runtime = module.cuda.runtime
-        memory = allocate(self.out_bytes, f"the results of {self.name}", pool())
-        kind = runtime.memcpyDeviceToDevice
-        runtime.memcpyAsync(memory.ptr, self.out.ptr, self.out_bytes, kind, stream.ptr)
-        for position, _, shape, dtype, _ in self.binding.small:
-            results[position] = module.ndarray(shape, dtype, memory + self.places[position])
-
-    def _pass_on(self, results: list[Any]) -> None:
-        """Results that are inputs, constants, or other results."""
-        for position, slot, first in self.binding.passed:
-            if slot in self.constants:
-                results[position] = self.constants[slot]
-            elif first < position:
-                results[position] = results[first]
-            else:
-                results[position] = cupy().asarray(self.held[slot])
 
     # ----- what happens in between -----
 
@@ -375,17 +401,22 @@ class GpuRun:
             if isinstance(stretch.then, HostStep):
                 self._host(stretch.then)
             elif stretch.then is not None:
-                self._ask(stream)
+                self._answers.fetch(self.frame.arena.ptr + self.table.ledger, stream)
+                if not self._asks_last:
+                    self._ask(stream)
+        if self._asks_last:
+            self._ask(stream)
 
     def array(self, slot: int) -> Any:
         """The value of a slot, as an array."""
-        if slot in self.held:
-            return self.held[slot]
+        table, module = self.table, cupy()
+        if slot in table.program.inputs:
+            return self._arrays[table.program.inputs.index(slot)]
         if slot in self.constants:
             return self.constants[slot]
-        table, module = self.table, cupy()
         dtype, shape = table.slot(slot).type.dtype, table.shape(slot)
         if slot in table.base_of:
+            self.frame.settle()
             start = int(self.frame.bases[table.base_of[slot]])
             size = math.prod(shape) * dtype.itemsize
             memory = module.cuda.UnownedMemory(start, size, self, self.device)
@@ -404,14 +435,11 @@ class GpuRun:
             place[...] = value
 
     def _ask(self, stream: Any) -> None:
-        """Reads the status word and what guards ask, in one copy; raises unless all hold."""
-        table, runtime = self.table, cupy().cuda.runtime
-        start, answers = self.frame.arena.ptr + table.ledger, self._answers
-        kind = runtime.memcpyDeviceToHost
-        runtime.memcpyAsync(answers.ctypes.data, start, answers.nbytes, kind, stream.ptr)
-        stream.synchronize()
+        """Waits for the status word and what guards ask; raises unless all hold."""
+        table, answers = self.table, self._answers.wait()
         if answers[:4].any():
-            runtime.memsetAsync(start, 0, LEDGER, stream.ptr)
+            start = self.frame.arena.ptr + table.ledger
+            cupy().cuda.runtime.memsetAsync(start, 0, LEDGER, stream.ptr)
             raise LaunchFailed(0)
         for guard in table.guards:
             dtype = table.slot(guard.slot).type.dtype
@@ -424,27 +452,3 @@ class GpuRun:
             actual = type(guard.expected)(value)
             if actual != guard.expected:
                 raise GuardMiss(guard.index, actual)
-
-
-def is_free(arrays: list[Any], number: int) -> bool:
-    """Whether only `arrays` and one holder refer to an array with memory of its own."""
-    count = getrefcount(arrays[number])
-    array = arrays[number]
-    return (
-        count <= ALONE
-        and not isinstance(array, np.ndarray)
-        and array.base is None
-        and getweakrefcount(array) == 0
-        and array.flags.c_contiguous
-        and array.data.ptr % ALIGNED == 0
-    )
-
-
-def _alone() -> int:
-    """What CPython counts for an object that a list and one holder refer to, asked as above."""
-    arrays = [object()]
-    holder = [arrays[0]]
-    return getrefcount(arrays[0]) * len(holder)
-
-
-ALONE = _alone()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,15 +47,17 @@ class Frame:
     Args:
         table: What is launched.
         device: The number of the GPU.
+        more: How many words there are behind the bases.
 
     Attributes:
-        bases: The address of each base; those of inputs and outputs are set by the call.
+        bases: The address of each base; those of inputs and outputs are set by the call. Behind
+            them are words that only the call uses.
         arena: The memory of temporaries.
     """
 
-    def __init__(self, table: Table, device: int) -> None:
+    def __init__(self, table: Table, device: int, more: int = 0) -> None:
         self.table, self.device = table, device
-        self.bases = np.zeros(table.bases, np.int64)
+        self.bases = np.zeros(table.bases + more, np.int64)
         self.arena = allocate(table.arena, f"the temporaries of {table.program.name}", pool())
         self.bases[ARENA] = self.arena.ptr
         cupy().cuda.runtime.memsetAsync(
@@ -65,38 +67,54 @@ class Frame:
         first = self.words.ctypes.data
         self.pointers = np.arange(len(self.words), dtype=np.int64) * 8 + first
         self._launches = [self._prepared(row) for row in table.rows]
-        self._graphs: list[OrderedDict[bytes, Any]] = [OrderedDict() for _ in table.stretches]
-        self._key = b""
-        self._stream: Any = None
+        self._graphs: list[OrderedDict[Hashable, Any]] = [OrderedDict() for _ in table.stretches]
+        self._key: Hashable = None
+        self._places: Callable[[], None] | None = None
+        self._stream = current()
 
     def _prepared(self, row: Row) -> tuple[int, ...]:
         """The arguments of the driver's call, but for the stream."""
         handle = function(self.device, row.code)
         return (handle, *row.blocks, *row.code.threads, row.code.shared)
 
-    def begin(self, stream: Any) -> bool:
-        """Takes over the addresses in `bases`; work of before, on another stream, is waited for.
-
-        Returns:
-            Whether they are others than those of the call before.
-        """
-        key = self.bases.tobytes()
-        moved = key != self._key
-        if moved:
-            self.words[:] = words_of(self.table, self.bases)
-            self._key = key
-        if self._stream is not None and self._stream.ptr != stream.ptr:
+    def follow(self, stream: Any) -> None:
+        """Puts what comes behind the work of before, if that is on another stream."""
+        if self._stream.ptr != stream.ptr:
             stream.wait_event(self._stream.record())
-        self._stream = stream
-        return moved
+            self._stream = stream
+
+    def begin(self, key: Hashable | None, places: Callable[[], None]) -> None:
+        """Starts a call.
+
+        Args:
+            key: Equal for calls with the same addresses; None: that shows in `bases`.
+            places: Sets those of `bases` that are not set yet, when they are needed.
+        """
+        self._places = places
+        if key is None:
+            self.settle()
+            key = self.bases[: self.table.bases].tobytes()
+        self._key = key
+
+    def settle(self) -> None:
+        """Takes over the addresses in `bases`: no launch but that of a graph does without."""
+        if self._places is not None:
+            self._places()
+            self.words[:] = words_of(self.table, self.bases)
+            self._places = None
 
     def run(self, number: int, stretch: Stretch, stream: Any) -> None:
         """The launches of a stretch: as a graph, if their addresses have come before."""
         graphs, key = self._graphs[number], self._key
-        if len(stretch.rows) < SHORTEST:
+        graph = graphs.get(key)
+        if graph is not None:
+            graphs.move_to_end(key)
+            graph.launch(stream)
+        elif len(stretch.rows) < SHORTEST:
             self._launch(stretch, stream.ptr)
         elif key in graphs:
-            graph = graphs[key] = graphs.pop(key) or self._captured(stretch)
+            graph = graphs[key] = self._captured(stretch)
+            graphs.move_to_end(key)
             graph.launch(stream)
         else:
             graphs[key] = None  # if they come again, they are captured
@@ -112,6 +130,7 @@ class Frame:
             stream: Where to.
             behind: What launches a kernel that is behind another; by default as the first one.
         """
+        self.settle()
         launch = cupy().cuda.driver.launchKernel
         rows, pointers = self.table.rows, self.pointers.ctypes.data
         for k in stretch.rows:

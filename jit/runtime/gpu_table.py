@@ -128,6 +128,12 @@ class Table:
         """How many bases there are."""
         return 2 + len(self.base_of)
 
+    @cached_property
+    def outputs_from(self) -> int:
+        """The first base of what is computed; those before are set by what comes in."""
+        roles = [self.program.slots[slot].role for slot in self.base_of]
+        return 2 + sum(role in ("input", "constant") for role in roles)
+
     def place(self, slot: int) -> Place:
         """Where a slot lies at this moment of writing the table."""
         if slot in self._moved:

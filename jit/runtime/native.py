@@ -65,19 +65,18 @@ class Native:
 def native() -> Native:
     """The native functions of this process."""
     kernels = ["batch", "repeat", *guard_texts()]
-    imports = {name: _address(getattr(ctypes.pythonapi, name)) for name in PYTHON_API}
-    imports |= numpy_abi.symbols() | {"parallel": threads.pool().parallel}
+    imports = addresses_of(PYTHON_API) | numpy_abi.symbols() | {"parallel": threads.pool().parallel}
     functions = ["enter", "resume", "direct", "same", "opened", "boxed"]
     found = linked(code(), [*functions, *kernels], imports)
     reads = numpy_abi.as_expected()
     return Native(
-        enter=_maker("enter", found["enter"]) if reads else None,
-        resume=_maker("resume", found["resume"]),
+        enter=maker("enter", found["enter"]) if reads else None,
+        resume=maker("resume", found["resume"]),
         kernels={name: found[name] for name in kernels},
-        same=_maker("same", found["same"]),
-        direct=_maker("direct", found["direct"]) if reads else None,
-        opened=_maker("opened", found["opened"]) if reads else None,
-        boxed=_maker("boxed", found["boxed"]) if reads else None,
+        same=maker("same", found["same"]),
+        direct=maker("direct", found["direct"]) if reads else None,
+        opened=maker("opened", found["opened"]) if reads else None,
+        boxed=maker("boxed", found["boxed"]) if reads else None,
     )
 
 
@@ -90,14 +89,16 @@ def same(objects: Sequence[Any]) -> Callable[..., int]:
     return native().same(ctypes.addressof(ids), (ids, *objects))
 
 
-def _address(function: Any) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+def addresses_of(names: Sequence[str]) -> dict[str, int]:
+    """The addresses of what CPython exports."""
+    found = {name: getattr(ctypes.pythonapi, name) for name in names}
+    return {name: ctypes.cast(x, ctypes.c_void_p).value or 0 for name, x in found.items()}
 
 
 _definitions: list[MethodDef] = []  # builtin functions point at them, as long as the process lives
 
 
-def _maker(name: str, address: int) -> Callable[..., Callable[..., Any]]:
+def maker(name: str, address: int) -> Callable[..., Callable[..., Any]]:
     """From a plan's address to the builtin function (a call costs 0.05 us, by ctypes 0.4).
 
     The second argument is kept alive by the function.

@@ -165,6 +165,7 @@ class Event:
         state.log.append(("record", stream, self))
 
     def synchronize(self) -> None:
+        state.count("synchronised")
         state.log.append(("synchronise", None, self))
 
 

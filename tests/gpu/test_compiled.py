@@ -13,7 +13,7 @@ from dualflow.errors import DeviceError, IndexError
 from dualflow.tracing import gifts
 from jit.config import configure
 from jit.errors import OutOfMemoryError
-from jit.runtime import cuda, gpu
+from jit.runtime import cuda
 from tests.modes import graphs_only
 
 pytestmark = graphs_only
@@ -388,12 +388,3 @@ def test_another_stream_waits_for_the_one_before(machine):
     with cuda.cupy().cuda.Stream(non_blocking=True):
         f(x, w)
     assert machine.counts["waited"] == 1
-
-
-def test_what_is_counted_agrees_with_cpython():
-    arrays = [object()]
-    alone = gpu.getrefcount(arrays[0])
-    holder = [arrays[0]]
-    held = gpu.getrefcount(arrays[0])
-    assert (alone, held) == (gpu.ONLY_OURS, gpu.ALONE)
-    assert len(holder) == 1
