@@ -81,6 +81,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="peers: the interpreter of an environment that has numpy, torch, jax or tensorflow",
     )
     add("--rounds", type=positive, metavar="N", help="peers: turns of each contestant (20)")
+    add("--only", action="append", default=[], metavar="TEXT", help="gpu: what names hold")
+    add("--all", action="store_true", help="gpu: the large workloads too")
+    add("--seconds", type=positive, metavar="N", help="gpu: after which no other workload begins")
+    add("--compile", action="store_true", help="gpu: torch.compile takes part")
     add("--check", action="store_true", help="micro, auto: exit with 1 when a goal is missed")
     parser.set_defaults(handler=main, parser=parser)
 
@@ -137,12 +141,27 @@ def figures(name: str, arguments: argparse.Namespace) -> int:
 
         return auto.main(check=arguments.check, quick=arguments.quick)
     if name == "gpu":
-        from dualflow.bench import gpu
-
-        return gpu.main(path=arguments.json, quick=arguments.quick)
+        return on_gpu(arguments)
     from dualflow.bench import kernels
 
     return kernels.main(quick=arguments.quick)
+
+
+def on_gpu(arguments: argparse.Namespace) -> int:
+    """Steps on a GPU."""
+    from dualflow.bench import gpu, gpu_data
+
+    works = gpu_data.chosen(arguments.only, everything=arguments.all)
+    if not works:
+        names = ", ".join(work.name for work in gpu_data.WORKS)
+        arguments.parser.error(f"{arguments.only} are in no name of a workload; there are {names}")
+    return gpu.main(
+        works,
+        path=arguments.json,
+        quick=arguments.quick,
+        seconds=arguments.seconds or float("inf"),
+        compiled=arguments.compile,
+    )
 
 
 def peers(names: list[str], arguments: argparse.Namespace) -> int:

@@ -126,6 +126,9 @@ class Pool:
     def used_bytes(self) -> int:
         return 0
 
+    def total_bytes(self) -> int:
+        return 0
+
 
 class Device:
     """A device; a `with` block in which it is active."""
