@@ -39,7 +39,7 @@ from jit.runtime.cuda import cupy, gpu_target
 from jit.runtime.executable import Executable
 from jit.runtime.hosts import pool_of
 from jit.runtime.library import library
-from jit.runtime.program import HostStep, Launch, Repeat, Step
+from jit.runtime.program import HostStep, Launch, Program, Repeat, Step
 from jit.runtime.timing import Timing, timed
 from jit.target import Target
 
@@ -209,10 +209,18 @@ def for_gpu(
         raise NoNativeCode("a loop of which only its values tell how long it is")
     made = planned(name, forms, donate, target)
     made.program.steps = list(merged(made.program, donate, target))
+    compiled_together(made.program, target)
     stages.show("launches", made.program, LOOPS)
     kernels = kernels_of(made.program)
     codes = {kernel: gpu_code(kernel, target) for kernel in each("compiling kernels", kernels)}
     return made, GpuExecutable(made.program, codes, gpu), {"for the GPU": len({*codes.values()})}
+
+
+def compiled_together(program: Program, target: Target) -> None:
+    """Makes the code of all kernels of a program for a GPU, side by side."""
+    from jit.runtime import gpu_code
+
+    gpu_code.prepare(kernels_of(program), target)
 
 
 def planned(name: str, forms: FormProgram, donate: Pairs, target: Target) -> Plan:

@@ -6,6 +6,7 @@ LLJIT, so all of them may export the same symbol.
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -46,6 +47,11 @@ def host_target() -> Target:
 
 @cache
 def machine(target: Target, effort: int = 1) -> Any:
+    """The process's code generator for `target`."""
+    return new_machine(target, effort)
+
+
+def new_machine(target: Target, effort: int = 1) -> Any:
     """LLVM's code generator for `target`, light optimisation: the text is vectorised already."""
     llvm = binding()
     if target.triple != llvm.get_default_triple():
@@ -59,6 +65,25 @@ def machine(target: Target, effort: int = 1) -> Any:
         codemodel="default",
         jit=True,
     )
+
+
+def emitted(made: Any, module: Any) -> bytes:
+    """The assembly of a module, which shares nothing with others: threads do it side by side.
+
+    llvmlite would hold its one lock meanwhile, as modules of one context share types.
+    """
+    from llvmlite.binding import ffi
+
+    emit = ffi.lib.LLVMPY_TargetMachineEmitToMemory
+    with ffi.OutputString() as said:
+        buffer = getattr(emit, "_cfn", emit)(made, module, 0, said)
+        if not buffer:
+            raise RuntimeError(str(said))
+    try:
+        size = ffi.lib.LLVMPY_GetBufferSize(buffer)
+        return ctypes.string_at(ffi.lib.LLVMPY_GetBufferStart(buffer), size)
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
 def parsed(text: str, target: Target) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from jit.codegen.ptx_verify import verify
 from jit.errors import KernelError
-from jit.runtime.cpu import binding, machine
+from jit.runtime.cpu import binding, emitted, new_machine
 from jit.target import Target
 
 EFFORT = 2  # of LLVM; at 1 it leaves addresses generic
@@ -33,13 +33,13 @@ def ptx(text: str, target: Target) -> bytes:
         KernelError: LLVM is not known to manage it, and it ends the process over what it cannot.
     """
     verify(text, target)
+    made = new_machine(target, EFFORT)
     llvm = binding()
-    made = machine(target, EFFORT)
-    module = llvm.parse_assembly(text)
-    module.data_layout = str(made.target_data)
-    module.verify()
-    code = made.emit_assembly(module)
-    return (waiting(code) if generation(target) >= HOPPER else code).encode()
+    with llvm.create_context() as context, llvm.parse_assembly(text, context) as module:
+        module.data_layout = str(made.target_data)
+        module.verify()
+        code = emitted(made, module)
+    return waiting(code.decode()).encode() if generation(target) >= HOPPER else code
 
 
 def waiting(code: str) -> str:

@@ -13,10 +13,15 @@ int32 that the caller has set to 0; a check that fails sets it to 1.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from jit.codegen.llvm import ENTRY, emit
 from jit.codegen.ptx import dynamic_bytes
@@ -25,12 +30,15 @@ from jit.loops.expand import expand
 from jit.loops.heuristics import scheduled
 from jit.loops.ir import Kernel
 from jit.loops.text import format_kernel
+from jit.progress import each
 from jit.runtime import cubin
-from jit.runtime.cache import disk_cache
+from jit.runtime.cache import DiskCache, disk_cache
 from jit.runtime.library import symbol_of, toolchain
 from jit.target import Target
 
 KEPT = 4096  # kernels that are remembered
+WORKERS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+AHEAD = 2 * WORKERS  # kernels that are begun before the first of them has to be there
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,10 @@ _codes: OrderedDict[str, GpuCode] = OrderedDict()
 _lock = threading.Lock()
 
 
+_making: dict[str, Future[GpuCode]] = {}  # by key, what a thread is at
+_keys: WeakKeyDictionary[Kernel, dict[tuple[Target, str], str]] = WeakKeyDictionary()
+
+
 def gpu_code(kernel: Kernel, target: Target) -> GpuCode:
     """The code of a naive kernel: known, found on the disk, or made.
 
@@ -71,38 +83,107 @@ def gpu_code(kernel: Kernel, target: Target) -> GpuCode:
         kernel: As the planner makes it for `target`.
         target: From `jit.target.gpu`.
     """
+    return begun(kernel, target).result()
+
+
+def prepare(kernels: Sequence[Kernel], target: Target) -> None:
+    """Makes the code of kernels, which `gpu_code` then knows: side by side.
+
+    Python writes the text of a kernel while LLVM and nvJitLink are at others.
+    """
+    if len(kernels) < 2:
+        return
+    with ThreadPoolExecutor(WORKERS) as pool:
+        promised: list[Future[GpuCode]] = []
+        for k, _ in enumerate(each("compiling kernels", kernels)):
+            ahead = kernels[len(promised) : k + AHEAD]
+            promised += [begun(kernel, target, pool.submit) for kernel in ahead]
+            promised[k].result()
+
+
+def at_once(task: Callable[..., Any], *args: Any) -> None:
+    """Runs a task here and now, as a pool runs it in a thread."""
+    task(*args)
+
+
+def begun(kernel: Kernel, target: Target, run: Callable[..., Any] = at_once) -> Future[GpuCode]:
+    """The code of a kernel, or a promise of it; `run` is given the part that needs no Python."""
     key = content_key(kernel, target)
     with _lock:
-        found = _codes.get(key)
-        if found is None:
-            disk = disk_cache()
-            entry = disk.get(key) if disk else None
-            if entry is None:
-                entry = made(key, kernel, target)
-                if disk:
-                    disk.put(key, entry)
-            found = _codes[key] = described(key, kernel, entry)
-        _codes.move_to_end(key)
+        promise = _making.get(key)
+        if promise is not None:
+            return promise
+        promise, found = Future[GpuCode](), _codes.get(key)
+        if found is not None:
+            _codes.move_to_end(key)
+            promise.set_result(found)
+            return promise
+        _making[key] = promise
+    with promised(key, promise):
+        disk = disk_cache()
+        entry = disk.get(key) if disk else None
+        if entry is None:
+            head, text = written(key, kernel, target)
+            run(finish, key, kernel, target, head, text, disk)
+        else:
+            keep(key, described(key, kernel, entry))
+    return promise
+
+
+@contextmanager
+def promised(key: str, promise: Future[GpuCode]) -> Iterator[None]:
+    """A block whose error is told to those who wait for a promise."""
+    try:
+        yield
+    except BaseException as error:
+        with _lock:
+            _making.pop(key, None)
+        promise.set_exception(error)
+
+
+def finish(
+    key: str, kernel: Kernel, target: Target, head: bytes, text: str, disk: DiskCache | None
+) -> None:
+    """Makes an image of a kernel's text, keeps it, and keeps the promise of it."""
+    with promised(key, _making[key]):
+        entry = head + image_of(text, target)
+        if disk:
+            disk.put(key, entry)
+        keep(key, described(key, kernel, entry))
+
+
+def keep(key: str, code: GpuCode) -> None:
+    """From now on the code is known."""
+    with _lock:
+        _codes[key] = code
         while len(_codes) > KEPT:
             _codes.popitem(last=False)
-    return found
+        promise = _making.pop(key)
+    promise.set_result(code)
 
 
 def content_key(kernel: Kernel, target: Target) -> str:
     """The sha256 of everything that the code of `kernel` depends on."""
-    sizes = " ".join(size.hint for size in kernel.sizes)
-    text = f"{kernel.grid} {sizes}\n{format_kernel(kernel, named=False)}"
-    parts = text, target.key, toolchain(), cubin.version(), cubin.WAIT
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    known, tools = _keys.setdefault(kernel, {}), (target, cubin.version())
+    if tools not in known:
+        sizes = " ".join(size.hint for size in kernel.sizes)
+        text = f"{kernel.grid} {sizes}\n{format_kernel(kernel, named=False)}"
+        parts = text, target.key, toolchain(), tools[1], cubin.WAIT
+        known[tools] = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return known[tools]
 
 
-def made(key: str, kernel: Kernel, target: Target) -> bytes:
-    """What is kept of a kernel: a line of numbers, and its image."""
+def written(key: str, kernel: Kernel, target: Target) -> tuple[bytes, str]:
+    """A line of numbers, and a kernel's text for LLVM."""
     whole = expand(scheduled(kernel, target))
     text = emit(whole, target).replace(f"@{ENTRY}(", f"@{symbol_of(key)}(", 1)
+    return f"{whole.threads} {whole.items} {dynamic_bytes(whole)}\n".encode(), text
+
+
+def image_of(text: str, target: Target) -> bytes:
+    """What the driver is given of a kernel's text."""
     code = cubin.ptx(text, target)
-    image = cubin.cubin(code, target) or code
-    return f"{whole.threads} {whole.items} {dynamic_bytes(whole)}\n".encode() + image
+    return cubin.cubin(code, target) or code
 
 
 def described(key: str, kernel: Kernel, entry: bytes) -> GpuCode:

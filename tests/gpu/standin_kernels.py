@@ -57,13 +57,16 @@ def run(kernel: Kernel, words: list[int]) -> None:
 @contextmanager
 def installed() -> Iterator[Any]:
     """A block in which kernels for a GPU are those of the stand-in."""
-    before = gpu_code.gpu_code, native.gpu_target, gpu_frame.launcher
-    gpu_code.gpu_code, native.gpu_target = code, lambda number: host_target()
-    gpu_frame.launcher = lambda device: launch_behind
+    before = gpu_code.gpu_code, gpu_code.prepare, native.gpu_target, gpu_frame.launcher
+    gpu_code.gpu_code, gpu_code.prepare = code, lambda kernels, target: None
+    native.gpu_target, gpu_frame.launcher = (
+        lambda number: host_target(),
+        lambda device: launch_behind,
+    )
     try:
         yield
     finally:
-        gpu_code.gpu_code, native.gpu_target, gpu_frame.launcher = before
+        gpu_code.gpu_code, gpu_code.prepare, native.gpu_target, gpu_frame.launcher = before
 
 
 __name__ = "cupy"  # to a recording: whose code it skips
