@@ -12,6 +12,9 @@
     JIT_PASSES_OFF=a,b leave these passes out
     JIT_TARGET=target  what graphs are compiled for: `cpu`, or `interpreter`: NumPy runs everything
     JIT_CACHE=dir      keep compiled kernels here; `on`: in the user's cache folder; `off`: nowhere
+    JIT_PRECISION=p    in what a GPU multiplies matrices of float32: `float32`, or `tf32`, which
+                       keeps 10 of their 23 bits and is several times as fast
+    JIT_TIMING=0       take the first algorithm that a library proposes, do not time the others
 
 The environment is read once, at import. `with configure(debug=3):` holds for the current thread (or
 task) and ends with the block.
@@ -30,6 +33,7 @@ from typing import Any
 DEBUG_LEVELS = range(7)
 CACHE_SWITCH = ("on", "off")
 TARGETS = ("cpu", "interpreter")
+PRECISIONS = ("float32", "tf32")
 
 
 def switch(text: str) -> bool:
@@ -67,6 +71,10 @@ class Config:
         default="on", metadata=variable("JIT_CACHE", place, "a folder, or on or off")
     )
     target: str = field(default="cpu", metadata=variable("JIT_TARGET", str, " or ".join(TARGETS)))
+    precision: str = field(
+        default="float32", metadata=variable("JIT_PRECISION", str, " or ".join(PRECISIONS))
+    )
+    timing: bool = field(default=True, metadata=variable("JIT_TIMING", switch, "0 or 1"))
 
     def __post_init__(self) -> None:
         if self.debug not in DEBUG_LEVELS:
@@ -75,6 +83,8 @@ class Config:
             raise ValueError(f"cache (={self.cache!r}) must be a folder (a Path), 'on' or 'off'")
         if self.target not in TARGETS:
             raise ValueError(f"target (={self.target!r}) must be {' or '.join(TARGETS)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision (={self.precision!r}) must be {' or '.join(PRECISIONS)}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Config:

@@ -203,7 +203,7 @@ def for_gpu(
 ) -> tuple[Plan, GpuExecutable, dict[str, int]]:
     """A program for a GPU, and how many kernels it has."""
     from jit.runtime.gpu import GpuExecutable  # loaded where there is a GPU
-    from jit.runtime.gpu_code import gpu_code
+    from jit.runtime.gpu_code import Codes, gpu_code
 
     if any(isinstance(form, nodes.Loop) and form.going is not None for form in forms.forms):
         raise NoNativeCode("a loop of which only its values tell how long it is")
@@ -211,8 +211,10 @@ def for_gpu(
     made.program.steps = list(merged(made.program, donate, target))
     compiled_together(made.program, target)
     stages.show("launches", made.program, LOOPS)
-    kernels = kernels_of(made.program)
-    codes = {kernel: gpu_code(kernel, target) for kernel in each("compiling kernels", kernels)}
+    codes = Codes(target)
+    needed = [launch.kernel for launch in made.program.launches() if not launch.is_for_library]
+    for kernel in each("compiling kernels", [*dict.fromkeys(needed)]):
+        codes[kernel] = gpu_code(kernel, target)
     return made, GpuExecutable(made.program, codes, gpu), {"for the GPU": len({*codes.values()})}
 
 

@@ -39,7 +39,7 @@ from jit.loops.streams import StreamNest, streams
 from jit.loops.turned import TurnedNest, turned
 from jit.progress import each
 from jit.repeats import Places
-from jit.runtime.program import GuardStep, HostStep, Launch, Program, Slot
+from jit.runtime.program import GuardStep, HostStep, Launch, Matrices, Operand, Program, Slot
 from jit.target import Target
 from jit.types import TensorType, product
 
@@ -81,7 +81,7 @@ class Planner:
     ) -> None:
         self.forms, self.target = forms, target
         self.placement = Placement(forms)
-        maker = TaskMaker(self.placement)
+        maker = TaskMaker(self.placement, library=bool(target.products))
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)
         self.slots: list[Slot] = [] if places is None else places.slots
@@ -222,6 +222,8 @@ class Planner:
     def _whole(self, task: WholeTask) -> None:
         form = task.form
         match form:
+            case nodes.Contract():
+                self._matrices(task)
             case nodes.Guard():
                 slot = self.slot(form.inputs[0])
                 self.program.steps.append(GuardStep(slot, form.expected, self.guards))
@@ -253,6 +255,27 @@ class Planner:
                     self._add_launch(naive, [task])
             case _:
                 raise TypeError(form)
+
+    def _matrices(self, task: WholeTask) -> None:
+        """A product by itself, which a library may compute in place of the kernel."""
+        assert isinstance(task, ProductTask)
+        assert task.matrices is not None
+        shape = Domain.of(task.outputs[0].shape)
+        self._launch(Group(shape.extents, None, [task], {task: 0}, is_product=True))
+        (*_, launch) = self.program.steps
+        assert isinstance(launch, Launch)
+        sizes, operands = task.matrices.sizes, task.matrices.operands
+        left, right = [
+            Operand(self._buffer(launch, x.value), x.offset, x.turned, x.shared) for x in operands
+        ]
+        (value,) = task.outputs
+        result, dtype = self._buffer(launch, value), value.dtype.name
+        precision = self.target.products
+        launch.matrices = Matrices(sizes, (left, right), result, dtype, precision)
+
+    def _buffer(self, launch: Launch, value: FormValue) -> int:
+        """Which buffer of a launch holds a value."""
+        return launch.buffers.index(self.slot(value))
 
     def _loop(self, form: nodes.Loop) -> None:
         """Launches of the body, again and again; what is the same each time runs once, before."""

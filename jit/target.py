@@ -16,6 +16,7 @@ class Target:
         vector_bytes: The width of vectors.
         registers: How many vector registers there are.
         hurry: Code is made in half of the time, and is slower: it will run a few times only.
+        products: In which precision a library multiplies matrices of float32; "": there is none.
     """
 
     triple: str
@@ -24,6 +25,7 @@ class Target:
     vector_bytes: int
     registers: int
     hurry: bool = False
+    products: str = ""
 
     @property
     def is_gpu(self) -> bool:
@@ -38,7 +40,8 @@ class Target:
     def key(self) -> str:
         """Tells this target from others, in the keys of caches."""
         hurry = " hurry" if self.hurry else ""
-        return f"{self.triple} {self.cpu} {self.features} {self.vector_bytes}{hurry}"
+        products = f" {self.products}" if self.products else ""
+        return f"{self.triple} {self.cpu} {self.features} {self.vector_bytes}{hurry}{products}"
 
 
 NVIDIA = "nvptx64-nvidia-cuda"

@@ -76,7 +76,7 @@ def at_once(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> Sequence[Any] | N
 
 def form_of(arrays: Sequence[Any], attrs: Attrs) -> tuple[Form, list[int]] | None:
     """All that a way depends on, and addresses; None where some array is on no GPU."""
-    form, addresses = list[Any](), list[int]()
+    form, addresses = list[Any]([scoped.get().precision]), list[int]()
     weak, dtype, device, together = False, None, 0, 0
     for x in arrays:
         kind = x.__class__

@@ -415,7 +415,7 @@ def family_of(
     """
     orders = orders or (None,) * len(arrays)
     kinds = [(x.dtype, x.ndim) for x in arrays]
-    variants = families.setdefault((op, *kinds, orders, target), {})
+    variants = families.setdefault((op, *kinds, orders, target, scoped.get().precision), {})
     words = spelled(attrs)
     if words not in variants:
         if len(variants) >= MANY and getattr(op, "definition", None) is not None:

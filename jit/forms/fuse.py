@@ -219,7 +219,7 @@ class Fusion:
 def started(task: Task) -> Group | WholeTask:
     """A step of one task."""
     if isinstance(task, WholeTask):
-        if not isinstance(task, ProductTask):
+        if not isinstance(task, ProductTask) or task.matrices is not None:
             return task
         domain = Domain.of(task.form.types[0].shape)
         return Group(domain.extents, None, [task], {task: 0}, is_product=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, KeysView, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product as every
@@ -23,11 +23,12 @@ from jit.forms.expression import (
     loads_of,
     walk,
 )
+from jit.forms.matrices import Layout, Matrices, is_for_library
 from jit.forms.nodes import Form, FormValue
 from jit.forms.order import Order, fold_few
 from jit.forms.placement import COSTS, INLINE, Placement, is_number
 from jit.forms.scalar import accumulator, result_dtype
-from jit.forms.staging import staging
+from jit.forms.staging import Copy, staging
 
 SMALL_FOLD = 16  # windows of up to so many elements are folded within one expression
 
@@ -152,9 +153,11 @@ class ProductTask(WholeTask):
 
     Attributes:
         contraction: Its loops.
+        matrices: The same for a library, which may compute it.
     """
 
     contraction: Contraction = field(kw_only=True)
+    matrices: Matrices | None = field(default=None, kw_only=True)
 
 
 @dataclass(eq=False)
@@ -180,10 +183,11 @@ class TaskMaker:
 
     Args:
         placement: Which values lie in memory.
+        library: Whether a library computes products of matrices.
     """
 
-    def __init__(self, placement: Placement) -> None:
-        self.placement = placement
+    def __init__(self, placement: Placement, *, library: bool = False) -> None:
+        self.placement, self._library = placement, library
         self.extractor = Extractor(placement.memory.__contains__)
 
     def tasks(self) -> Iterator[Task]:
@@ -239,12 +243,37 @@ class TaskMaker:
 
     def _product(self, form: nodes.Contract) -> Iterator[Task]:
         """A contraction, after copies of operands that are better read from memory of their own."""
+        if self._library and is_for_library(form, partial(self._is_own, form)):
+            yield from self._matrices(form)
+            return
         contraction = Contraction(form, self.extractor)
-        for copy in staging(contraction):
-            self.placement.memory.add(copy.value)
-            yield MapTask(form, (copy.value,), copy.domain, (copy.element,))
+        yield from self._copies(form, staging(contraction))
         elements = tuple(contraction.elements)
         yield ProductTask(form, form.outputs, Domain.of(()), elements, contraction=contraction)
+
+    def _copies(self, form: Form, copies: Iterable[Copy]) -> Iterator[Task]:
+        for copy in copies:
+            self.placement.memory.add(copy.value)
+            yield MapTask(form, (copy.value,), copy.domain, (copy.element,))
+
+    def _is_own(self, form: Form, x: FormValue) -> bool:
+        """Whether a value comes from the node that `form` comes from."""
+        origins = self.placement.program.origins
+        return origins.get(x.form) is origins.get(form)
+
+    def _matrices(self, form: nodes.Contract) -> Iterator[Task]:
+        """A contraction as a library computes it, between copies in the order that it needs."""
+        layout = Layout(form, self.extractor)
+        yield from self._copies(form, layout.copies())
+        contraction, (result,) = layout.contraction, form.outputs
+        (made,) = form.outputs if layout.moved is None else contraction.form.outputs
+        self.placement.memory.add(made)
+        elements, matrices = tuple(contraction.elements), layout.matrices
+        given = Domain.of(()), elements
+        yield ProductTask(form, (made,), *given, contraction=contraction, matrices=matrices)
+        if made is not result:
+            domain, element = layout.put_back(made, result)
+            yield MapTask(form, (result,), domain, (element,))
 
     def _whole(self, form: Form) -> WholeTask:
         if isinstance(form, nodes.Call):

@@ -7,7 +7,6 @@ the driver takes the PTX, which costs each process some milliseconds a kernel.
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import re
 from functools import cache
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from jit.codegen.ptx_verify import verify
 from jit.errors import KernelError
 from jit.runtime.cpu import binding, emitted, new_machine
+from jit.runtime.wheels import libraries
 from jit.target import Target
 
 EFFORT = 2  # of LLVM; at 1 it leaves addresses generic
@@ -59,23 +59,12 @@ def generation(target: Target) -> int:
 @cache
 def linker() -> Any | None:
     """The library nvJitLink, of its wheel or of the system; None where there is none."""
-    for path in (*_installed(), "libnvJitLink.so.13", "libnvJitLink.so.12"):
+    for path in (*libraries(WHEELS, LIBRARY), "libnvJitLink.so.13", "libnvJitLink.so.12"):
         try:
             return ctypes.CDLL(path)
         except OSError:
             continue
     return None
-
-
-def _installed() -> list[str]:
-    found: list[str] = []
-    for wheel in WHEELS:
-        try:
-            files = importlib.metadata.files(wheel) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found += [str(file.locate()) for file in files if LIBRARY.fullmatch(file.name)]
-    return found
 
 
 @cache

@@ -6,12 +6,16 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 from typing import Any
 
+from jit.config import config
 from jit.errors import DeviceError, OutOfMemoryError
+from jit.runtime.cublas import library
 from jit.target import Target, gpu
 
 INSTALL_HINT = "pip install dualflow[gpu], on a machine with an NVIDIA GPU"
@@ -138,7 +142,26 @@ def synchronize() -> None:
 
 def gpu_target(number: int) -> Target:
     """What code for a GPU is made for."""
-    return gpu(f"sm_{cupy().cuda.Device(number).compute_capability}")
+    machine = gpu(f"sm_{cupy().cuda.Device(number).compute_capability}")
+    return replace(machine, products=config().precision if library() else "")
+
+
+@contextmanager
+def capturing(stream: Any) -> Iterator[Callable[[], Any]]:
+    """A block in which a stream captures; what it gives ends the capture and gives the graph."""
+    stream.begin_capture()
+    open_ = True
+
+    def end() -> Any:
+        nonlocal open_
+        open_ = False
+        return stream.end_capture()
+
+    try:
+        yield end
+    finally:
+        if open_:
+            stream.end_capture()
 
 
 # ----- memory -----

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from jit.dims import free_symbols, solve
 from jit.errors import DeviceError, DTypeError, GraphError, GuardMiss, LaunchFailed
 from jit.loops.ir import Kernel
 from jit.runtime.binding import Pairs, Shapes
+from jit.runtime.cublas_choice import chosen
 from jit.runtime.cuda import allocate, bind, cupy, pool
 from jit.runtime.gpu_answers import Answers
 from jit.runtime.gpu_code import GpuCode
@@ -116,7 +118,8 @@ class GpuExecutable:
             sizes = solve(self._shapes, [array.shape for array in arrays])
             if len(self._bound) == KEPT_BINDINGS:
                 self._bound.clear()
-            table = Table(self.program, sizes, self._codes)
+            library = partial(chosen, device=self.device)
+            table = Table(self.program, sizes, self._codes, library)
             binding = self._bound[donate, shapes] = GpuBinding(table, donate)
         self._recent = donate, binding
         return binding

@@ -68,6 +68,18 @@ class GpuCode:
         return int(evaluate(self.grid, dict(zip(self.sizes, sizes)))), 1, 1
 
 
+class Codes(dict[Kernel, GpuCode]):
+    """The code of kernels for a target; of those that are not there it is made when asked for."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self._target = target
+
+    def __missing__(self, kernel: Kernel) -> GpuCode:
+        made = self[kernel] = gpu_code(kernel, self._target)
+        return made
+
+
 _codes: OrderedDict[str, GpuCode] = OrderedDict()
 _lock = threading.Lock()
 

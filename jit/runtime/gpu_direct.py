@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, array_maker, bind, cupy, failed
-from jit.runtime.gpu_frame import SHORTEST, function
+from jit.runtime.gpu_frame import SHORTEST, prepared
 from jit.runtime.gpu_table import ARENA, LEDGER, Table
 
 Shapes = Sequence[tuple[int, ...]]
@@ -65,17 +66,13 @@ class Direct:
             (tuple(shape), t.dtype, math.prod(shape) * t.dtype.itemsize or 1)
             for shape, t in zip(outputs, types[count:])
         ]
-        self._arena = table.arena if table.offsets else 0
+        self._arena = table.arena if table.offsets or table.arena > table.workspace else 0
         self._words = (ctypes.c_int64 * max(len(table.index), 1))(*table.offset.tolist())
         first = ctypes.addressof(self._words)
         count = len(self._words)
         self._pointers = (ctypes.c_void_p * count)(*[first + 8 * k for k in range(count)])
         at = ctypes.addressof(self._pointers)
-        handles = [function(device, row.code) for row in table.rows]
-        self._launches = [
-            ((handle, *row.blocks, *row.code.threads, row.code.shared), at + 8 * row.start)
-            for handle, row in zip(handles, table.rows)
-        ]
+        self._launches = [(prepared(row, device), at + 8 * row.start) for row in table.rows]
         self._make = array_maker(cupy())
         self._alone = cupy().cuda.runtime.getDeviceCount() == 1
         self._set_places(table)
@@ -139,7 +136,10 @@ class Direct:
                     words[k] = arena.ptr + offset
             for launch, at in self._launches:
                 try:
-                    module.cuda.driver.launchKernel(*launch, stream, at, 0)
+                    if isinstance(launch, Choice):
+                        launch.launch(stream, at)
+                    else:
+                        module.cuda.driver.launchKernel(*launch, stream, at, 0)
                 except RuntimeError as error:
                     raise failed(error, self.name, None) from error
         return results

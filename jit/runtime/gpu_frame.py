@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
 
-from jit.runtime.cuda import allocate, cupy, failed, pool
+from jit.runtime.cublas_choice import Choice
+from jit.runtime.cuda import allocate, capturing, cupy, failed, pool
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
 from jit.runtime.program import Launch
@@ -39,6 +39,14 @@ def function(device: int, code: GpuCode) -> int:
         if code.shared:
             cupy().cuda.driver.funcSetAttribute(found[1].ptr, MOST_SHARED, code.shared)
     return found[1].ptr
+
+
+def prepared(row: Row, device: int) -> tuple[int, ...] | Choice:
+    """The arguments of the driver's call, but for stream and parameters; or a library's product."""
+    code = row.code
+    if isinstance(code, Choice):
+        return code
+    return (function(device, code), *row.blocks, *code.threads, code.shared)
 
 
 class Frame:
@@ -66,16 +74,11 @@ class Frame:
         self.words = np.zeros(len(table.index), np.int64)
         first = self.words.ctypes.data
         self.pointers = np.arange(len(self.words), dtype=np.int64) * 8 + first
-        self._launches = [self._prepared(row) for row in table.rows]
+        self._launches = [prepared(row, device) for row in table.rows]
         self._graphs: list[OrderedDict[Hashable, Any]] = [OrderedDict() for _ in table.stretches]
         self._key: Hashable = None
         self._places: Callable[[], None] | None = None
         self._stream = current()
-
-    def _prepared(self, row: Row) -> tuple[int, ...]:
-        """The arguments of the driver's call, but for the stream."""
-        handle = function(self.device, row.code)
-        return (handle, *row.blocks, *row.code.threads, row.code.shared)
 
     def follow(self, stream: Any) -> None:
         """Puts what comes behind the work of before, if that is on another stream."""
@@ -134,8 +137,12 @@ class Frame:
         launch = cupy().cuda.driver.launchKernel
         rows, pointers = self.table.rows, self.pointers.ctypes.data
         for k in stretch.rows:
+            given, at = self._launches[k], pointers + 8 * rows[k].start
             try:
-                launch(*self._launches[k], stream, pointers + 8 * rows[k].start, 0)
+                if isinstance(given, Choice):
+                    given.launch(stream, at)
+                else:
+                    launch(*given, stream, at, 0)
                 launch = behind or launch
             except RuntimeError as error:
                 raise failed(error, rows[k].launch.label, rows[k].launch.source) from error
@@ -165,24 +172,6 @@ def wait(stream: Any, launch: Launch) -> None:
         stream.synchronize()
     except RuntimeError as error:
         raise failed(error, launch.label, launch.source) from error
-
-
-@contextmanager
-def capturing(stream: Any) -> Iterator[Callable[[], Any]]:
-    """A block in which a stream captures; what it gives ends the capture and gives the graph."""
-    stream.begin_capture()
-    open_ = True
-
-    def end() -> Any:
-        nonlocal open_
-        open_ = False
-        return stream.end_capture()
-
-    try:
-        yield end
-    finally:
-        if open_:
-            stream.end_capture()
 
 
 def current() -> Any:

@@ -7,7 +7,7 @@ call are `bases[index] + offset`, at once for all launches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -15,12 +15,25 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from jit.dims import evaluate
+from jit.forms.matrices import pays
 from jit.ir.loop import COUNTER
 from jit.loops.ir import Kernel
+from jit.runtime.cublas import ALIGNED, Product
+from jit.runtime.cublas_choice import Choice
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.memory import layout, timeline, unfolded
-from jit.runtime.program import GuardStep, HostStep, Launch, Move, Program, Repeat, Slot
+from jit.runtime.program import (
+    GuardStep,
+    HostStep,
+    Launch,
+    Matrices,
+    Move,
+    Program,
+    Repeat,
+    Slot,
+)
 from jit.runtime.tables import byte_size, ends_early, shape_of
+from jit.types import dtypes
 
 Words: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 Place: TypeAlias = "tuple[int, int]"  # number of a base, bytes from its start
@@ -35,13 +48,13 @@ class Row:
     """A launch.
 
     Attributes:
-        code: Which kernel.
+        code: Which kernel, or the library's algorithm.
         blocks: How many blocks.
         start: Its first word.
         launch: What it is of.
     """
 
-    code: GpuCode
+    code: GpuCode | Choice
     blocks: tuple[int, int, int]
     start: int
     launch: Launch
@@ -72,6 +85,7 @@ class Table:
         program: What runs.
         sizes: The value of each symbol.
         codes: The code of each kernel.
+        library: How a library computes a product; None where it does not.
 
     Attributes:
         rows: All launches; those of repeated steps again and again.
@@ -81,14 +95,19 @@ class Table:
         guards: Steps that are asked all at once, in order.
         ledger: Where the status word lies in the arena, and behind it the scalars of guards.
         ledger_bytes: How many bytes they are.
+        workspace: Where the library's workspace lies in the arena, at its end.
         offsets: The places of slots in the arena.
         times: When slots are in use.
     """
 
     def __init__(
-        self, program: Program, sizes: Mapping[str, int], codes: Mapping[Kernel, GpuCode]
+        self,
+        program: Program,
+        sizes: Mapping[str, int],
+        codes: Mapping[Kernel, GpuCode],
+        library: Callable[[Product], Choice | None] = lambda product: None,
     ) -> None:
-        self.program, self.sizes, self._codes = program, sizes, codes
+        self.program, self.sizes, self._codes, self._library = program, sizes, codes, library
         self.guards = [step for step in program.steps if isinstance(step, GuardStep)]
         self._lay_out()
         self.rows: list[Row] = []
@@ -122,6 +141,7 @@ class Table:
             self.offsets[slot] = self.ledger + LEDGER * (number + 1)
         self.ledger_bytes = LEDGER * (1 + len(set(asked)))
         self.arena = self.ledger + self.ledger_bytes
+        self.workspace = -(-self.arena // ALIGNMENT) * ALIGNMENT
 
     @property
     def bases(self) -> int:
@@ -186,6 +206,8 @@ class Table:
         self.offset = np.array(self._offset, np.int64)
 
     def _launch(self, launch: Launch, sizes: Mapping[str, int]) -> None:
+        if launch.matrices is not None and self._multiply(launch, launch.matrices, sizes):
+            return
         code = self._codes[launch.kernel]
         numbers = [int(evaluate(extent, sizes)) for extent in launch.sizes]
         blocks = code.blocks(numbers)
@@ -194,9 +216,33 @@ class Table:
         self.rows.append(Row(code, blocks, len(self._index), launch))
         places = [self.place(slot) for slot in launch.buffers]
         places += [(NOTHING, number) for number in numbers]
-        for base, offset in (*places, (ARENA, self.ledger)):
+        self._words(*places, (ARENA, self.ledger))
+
+    def _words(self, *places: Place) -> None:
+        for base, offset in places:
             self._index.append(base)
             self._offset.append(offset)
+
+    def _multiply(self, launch: Launch, x: Matrices, sizes: Mapping[str, int]) -> bool:
+        """Has the library compute a launch, if it does; all launches share its workspace."""
+        numbers = [int(evaluate(extent, sizes)) for extent in x.sizes]
+        size = dtypes[x.dtype].itemsize
+        places = [
+            (base, start + size * operand.offset)
+            for operand in x.operands
+            for base, start in [self.place(launch.buffers[operand.buffer])]
+        ]
+        places.append(self.place(launch.buffers[x.result]))
+        aligned = all(offset % ALIGNED == 0 for _, offset in places)
+        product = product_of(x, numbers)
+        choice = self._library(product) if pays(*numbers) and aligned else None
+        if choice is None:
+            return False
+        self.rows.append(Row(choice, (1, 1, 1), len(self._index), launch))
+        self._words(*places, (ARENA, self.workspace) if choice.workspace else (NOTHING, 0))
+        if choice.workspace:
+            self.arena = max(self.arena, self.workspace + choice.workspace)
+        return True
 
     def _repeat(self, step: Repeat) -> None:
         """Launches again and again, each with the places of its turn."""
@@ -213,6 +259,20 @@ class Table:
             by = int(evaluate(move.by, self.sizes))
             base, offset = (NOTHING, 0) if move.source is None else self.place(move.source)
             self._moved[move.slot] = base, offset + by
+
+
+def product_of(x: Matrices, sizes: Sequence[int]) -> Product:
+    """The numbers of a product: what is one row, one column or one product lies as it is."""
+    batch, rows, columns, inner = sizes
+    flat = (rows == 1 or inner == 1, columns == 1 or inner == 1)
+    left, right = x.operands
+    return Product(
+        x.dtype,
+        x.precision if x.dtype == "float32" else "",
+        (batch, rows, columns, inner),
+        (left.turned and not flat[0], right.turned and not flat[1]),
+        (left.shared and batch > 1, right.shared and batch > 1),
+    )
 
 
 def words_of(table: Table, bases: Words) -> Words:

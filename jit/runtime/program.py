@@ -38,6 +38,42 @@ class Slot:
     value: Array | None = None
 
 
+@dataclass(frozen=True)
+class Operand:
+    """A matrix for each of a batch, without gaps, in a buffer of a launch.
+
+    Attributes:
+        buffer: The number of the buffer.
+        offset: Of the first element.
+        turned: It lies transposed.
+        shared: There is one for the whole batch.
+    """
+
+    buffer: int
+    offset: int
+    turned: bool
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """What a launch computes, as products of matrices: [rows, inner] times [inner, columns].
+
+    Attributes:
+        sizes: How many products, rows, columns, inner indices.
+        operands: The two of each.
+        result: The number of the buffer of the results, which lie as they are.
+        dtype: Of all elements.
+        precision: In which elements of float32 are multiplied.
+    """
+
+    sizes: tuple[Extent, Extent, Extent, Extent]
+    operands: tuple[Operand, Operand]
+    result: int
+    dtype: str
+    precision: str
+
+
 @dataclass(eq=False)
 class Launch:
     """One run of a kernel over its whole grid.
@@ -53,6 +89,7 @@ class Launch:
         operations: Additions and multiplications of the whole launch, where that is known.
         nodes: What of the graph it computes; they are not kept where programs are written.
         made: The name and the line of each of these.
+        matrices: The same as a product that a library may compute in its place.
     """
 
     kernel: Kernel
@@ -65,6 +102,12 @@ class Launch:
     operations: Extent | None = None
     nodes: tuple[Node, ...] = ()
     made: tuple[tuple[str, str | None], ...] = ()
+    matrices: Matrices | None = None
+
+    @property
+    def is_for_library(self) -> bool:
+        """Whether a library computes it, as far as the plan tells: its sizes do not vary."""
+        return self.matrices is not None and all(isinstance(x, int) for x in self.matrices.sizes)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"nodes": ()}

@@ -1,0 +1,232 @@
+"""Contractions as products of matrices, for a library that computes those.
+
+    batch x [rows, inner]  times  batch x [inner, columns]  gives  batch x [rows, columns]
+
+Whether a contraction is one, and how its operands lie in memory, is told by its own node and sizes
+alone, so that a node that is applied by itself is computed as among others. An operand without gaps
+is read where it lies, transposed or not, also if there is one for the whole batch; every other one
+is copied before, with its axes in the order in which the node takes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jit.dims import Dim, Extent, Symbol, same
+from jit.forms import nodes
+from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
+from jit.forms.expression import Access, Domain, Extractor, linear
+from jit.forms.nodes import FormValue
+from jit.forms.staging import Copy, memory_of
+from jit.types import TensorType, product
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+ALIGNED = 16  # bytes that the place of an operand is a multiple of
+LARGE = 1 << 24  # multiplications from which on a library is worth a launch of its own
+LONG, MANY = 256, 1 << 22  # likewise, where sums are so long
+NARROW = 8  # rows and columns, at least
+# Where a letter may be, in the operands and in the result: batch, rows, columns, inner.
+PARTS = ((True, True, True), (True, False, True), (False, True, True), (True, True, False))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An operand without gaps.
+
+    Attributes:
+        value: What it lies in.
+        offset: Of its first element.
+        turned: It lies transposed.
+        shared: There is one for the whole batch.
+    """
+
+    value: FormValue
+    offset: int
+    turned: bool
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """What a library computes.
+
+    Attributes:
+        sizes: How many products, rows, columns, inner indices.
+        operands: The two of each.
+    """
+
+    sizes: tuple[Extent, Extent, Extent, Extent]
+    operands: tuple[Matrix, Matrix]
+
+
+def pays(batch: int, rows: int, columns: int, inner: int) -> bool:
+    """Whether a library computes a product of these sizes; the rule of both modes."""
+    count = math.prod((batch, rows, columns, inner))
+    large = count >= LARGE or (inner >= LONG and count >= MANY)
+    return large and min(rows, columns) >= NARROW
+
+
+def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bool:
+    """Whether a contraction is a product of matrices, of a size that may pay.
+
+    Args:
+        form: The contraction.
+        own: Which views belong to its node: they may move axes, and repeat what there is one of.
+    """
+    if len(form.inputs) != 2 or {x.dtype.name for x in form.inputs} - {*DTYPES}:
+        return False
+    if not all(shows_axes(x, own) for x in form.inputs):
+        return False
+    left, _, right = form.spec.partition("->")
+    terms = left.split(",")
+    extents = dict(zip("".join(terms), [d for x in form.inputs for d in x.shape]))
+    parts: dict[tuple[bool, ...], list[Extent]] = {part: [] for part in PARTS}
+    for letter, extent in extents.items():
+        part = tuple([letter in letters for letters in (*terms, right)])
+        if part not in parts:
+            return False  # something is summed that only one operand has
+        parts[part].append(extent)
+    sizes = [product(part) for part in parts.values()]
+    if any(isinstance(size, Dim) for size in sizes):
+        return True  # the table of launches tells
+    return pays(*sizes)  # type: ignore[arg-type]
+
+
+def shows_axes(x: FormValue, own: Callable[[FormValue], bool]) -> bool:
+    """Whether views of a node show an argument axis by axis: no windows, no margins."""
+    while isinstance(x.form, nodes.View) and own(x):
+        places, form = [place for place in x.form.map.at if not same(place, 0)], x.form
+        single = [str(place) for place in places if is_index(place)]
+        if form.map.where or form.fill is not None or len({*single}) < len(places):
+            return False
+        x = form.inputs[0]
+    return True
+
+
+def is_index(place: Extent) -> bool:
+    """Whether a coordinate is that of an axis."""
+    if not isinstance(place, Dim) or len(place.terms) != 1:
+        return False
+    ((monomial, factor),) = place.terms.items()
+    return factor == 1 and len(monomial) == 1 and all(isinstance(a, Symbol) for a, _ in monomial)
+
+
+class Layout:
+    """A contraction in the making, as a library takes it.
+
+    Args:
+        form: The contraction.
+        extractor: Elements of its operands.
+
+    Attributes:
+        contraction: It, or one whose result has its axes in another order.
+        moved: How the axes of the result lie in that; None where they are those of the result.
+    """
+
+    def __init__(self, form: nodes.Contract, extractor: Extractor) -> None:
+        self.contraction = c = Contraction(form, extractor)
+        self.first, self.moved = 0, None
+        for first in (0, 1):
+            if self._listed(c.right) == self._in_order(first):
+                self.first = first
+                return
+        order = self._in_order(0)
+        self.moved = sorted(
+            range(len(c.right)), key=lambda k: place_in(order, c.letters[c.right[k]])
+        )
+        spec = "".join([c.right[k] for k in self.moved])
+        (type_,) = form.types
+        type_ = type_.with_shape([type_.shape[k] for k in self.moved])
+        left = form.spec.partition("->")[0]
+        turned = nodes.Contract(form.inputs, (type_,), f"{left}->{spec}")
+        self.contraction = Contraction(turned, extractor)
+
+    def _listed(self, names: str) -> list[Letter]:
+        """The letters with more than one index."""
+        found = [self.contraction.letters[x] for x in names]
+        return [letter for letter in found if isinstance(letter.at, Dim)]
+
+    def _in_order(self, first: int) -> list[Letter]:
+        """The letters of a result whose rows are of operand `first`."""
+        c = self.contraction
+        return [*c.batch, *c.free(first), *c.free(1 - first)]
+
+    def copies(self) -> Iterator[Copy]:
+        """Copies of what does not lie as the library takes it."""
+        for k in (0, 1):
+            if self._matrix(k) is None:
+                yield self._copied(k)
+
+    @property
+    def matrices(self) -> Matrices:
+        """What the library computes, once all copies are made."""
+        c, (left, right) = self.contraction, (self.first, 1 - self.first)
+        sizes = tuple([size_of(x) for x in (c.batch, c.free(left), c.free(right), c.inner)])
+        rows, columns = self._matrix(left), self._matrix(right)
+        assert rows
+        assert columns
+        return Matrices(sizes, (rows, columns))  # type: ignore[arg-type]
+
+    def _orders(self, operand: int) -> tuple[list[Letter], list[Letter]]:
+        """The letters of a matrix that lies as it is, or transposed."""
+        c = self.contraction
+        rows, columns = c.free(operand), c.inner
+        if operand != self.first:
+            rows, columns = columns, rows
+        return rows + columns, columns + rows
+
+    def _matrix(self, operand: int) -> Matrix | None:
+        """An operand where it lies; None if that has gaps, or is in another order."""
+        c = self.contraction
+        access = plain(c.elements[operand])
+        if access is None:
+            return None
+        place = linear(access.value.shape, access.at)
+        shared = bool(c.batch) and all(same(step_of(place, x), 0) for x in c.batch)
+        batch = [] if shared else c.batch
+        for turned, letters in enumerate(self._orders(operand)):
+            offset = dense(place, [*batch, *letters])
+            if offset is not None:
+                aligned = offset * access.dtype.itemsize % ALIGNED == 0
+                return Matrix(access.value, offset, bool(turned), shared) if aligned else None
+        return None
+
+    def _copied(self, operand: int) -> Copy:
+        """A copy of an operand, read from now on: in the order of its own axes, if that fits."""
+        c = self.contraction
+        own = self._listed(c.terms[operand])
+        orders = [[*c.batch, *letters] for letters in self._orders(operand)]
+        letters = own if own in orders else orders[0]
+        domain = Domain.of([x.extent for x in letters])
+        names = {x.name: i for x, i in zip(letters, domain.indices)}
+        x = c.form.inputs[operand]
+        at = tuple([names.get(c.letters[letter].name, 0) for letter in c.terms[operand]])
+        value = memory_of(TensorType(domain.shape, x.dtype))
+        c.elements[operand] = Access(value, tuple([x.at for x in letters]), ())
+        return Copy(value, domain, c.extractor.element(x, at))
+
+    def put_back(self, made: FormValue, result: FormValue) -> tuple[Domain, Access]:
+        """How elements of the result are read from one whose axes are in another order."""
+        assert self.moved is not None
+        domain = Domain.of(result.shape)
+        return domain, Access(made, tuple([domain.indices[k] for k in self.moved]), ())
+
+
+def place_in(order: Sequence[Letter], letter: Letter) -> int:
+    """Where a letter stands; those with one index stand before."""
+    return order.index(letter) if isinstance(letter.at, Dim) else -1
+
+
+def dense(place: Extent, letters: Sequence[Letter]) -> int | None:
+    """Where the first element is, if indices of letters in their order follow each other there."""
+    expected: Any = 1
+    for letter in reversed(letters):
+        step = step_of(place, letter)
+        if step is None or not same(step, expected):
+            return None
+        place = place - step * letter.at
+        expected = expected * letter.extent
+    return place if isinstance(place, int) else None
