@@ -26,7 +26,7 @@ from dualflow.core.inspection import (
     isdtype,
     result_type,
 )
-from dualflow.core.precision import autocast
+from dualflow.core.precision import autocast, set_matmul_precision
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.arrange import concat, diff, flip, roll, split, stack, unstack
@@ -416,6 +416,7 @@ __all__ = [
     "round",
     "scan",
     "searchsorted",
+    "set_matmul_precision",
     "set_mode",
     "set_num_threads",
     "sign",

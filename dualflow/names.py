@@ -48,6 +48,7 @@ TensorFlow | no_gradient | df.stop_gradient(x) |
 TensorFlow | map_structure | df.tree.tree_map(f, nest) | `tf.nest.map_structure`
 TensorFlow | sparse_softmax_cross_entropy_with_logits | df.nn.functional.cross_entropy(x, labels) |
 PyTorch | tensor, as_tensor, from_numpy, FloatTensor, LongTensor | df.asarray(x, dtype=...) |
+PyTorch | set_float32_matmul_precision | df.set_matmul_precision("tf32") | on a GPU
 PyTorch | manual_seed | df.random.seed(n) |
 PyTorch | cat, concatenate | df.concat(xs, axis=...) | NumPy's `concatenate` too
 PyTorch | mm, bmm, mv, addmm | df.matmul(x1, x2) | or `x1 @ x2`
@@ -122,6 +123,7 @@ JAX | PRNGKey, key | df.random.Generator(seed) | or one `df.random.seed(n)`
 JAX | jacfwd, jacrev | df.jacobian(f) |
 JAX | lax | df.scan(f, init, xs) | and cond, switch, while_loop, fori_loop, map
 JAX | remat | df.recompute(f) |
+JAX | default_matmul_precision | df.set_matmul_precision("tf32") | on a GPU
 JAX | device_put | x.to("gpu:0") |
 JAX | tree_map, tree_util | df.tree.tree_map(f, nest) |
 Keras | Dense | df.nn.Linear(in_features, out_features) |

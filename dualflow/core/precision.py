@@ -8,6 +8,7 @@ used: the conversions are ops like others, so that gradients come back in the Va
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -17,7 +18,8 @@ from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
-from jit.errors import DTypeError
+from jit.config import scoped
+from jit.errors import DTypeError, TraceError
 from jit.types import as_dtype, bfloat16, dtypes, float32
 
 HALVES = (bfloat16, dtypes["float16"])
@@ -81,6 +83,46 @@ class autocast:  # noqa: N801 - PyTorch's name
                 return function(*args, **kwargs)
 
         return cast
+
+
+class set_matmul_precision:  # noqa: N801 - reads as a function; as a context manager it ends
+    """Says how GPUs multiply matrices of float32, in this thread, in both modes alike.
+
+    Processors, and GPUs that lack what is asked for, keep every bit in any case. Backward passes
+    compute in what is in force where they are asked for. `JIT_PRECISION` sets it for a process.
+
+    Args:
+        precision: "float32", as it is at first; or "tf32", which rounds the operands to 10 bits of
+            their 23 and is several times as fast. Sums are of float32 in any case.
+
+    Raises:
+        ValueError: Another precision.
+        TraceError: It changes in the middle of a recording: a graph has one precision.
+
+    Example:
+        >>> import dualflow as df
+        >>> with df.set_matmul_precision("tf32"):
+        ...     y = df.ones((2, 3)) @ df.ones((3, 4))
+    """
+
+    def __init__(self, precision: str) -> None:
+        self._before = scoped.get().precision
+        self._set(precision)
+
+    def _set(self, precision: str) -> None:
+        if context.trace is not None and precision != scoped.get().precision:
+            raise TraceError(
+                f"set_matmul_precision({precision!r}) inside a decorated function",
+                "one precision for all of its products",
+                "set it around the call",
+            )
+        scoped.set(replace(scoped.get(), precision=precision))
+
+    def __enter__(self) -> set_matmul_precision:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._set(self._before)
 
 
 def as_given() -> using:

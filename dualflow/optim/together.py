@@ -78,7 +78,8 @@ def form_of(optimizer: Any, parameters: list[Variable]) -> Form:
     """The form of a step over these parameters."""
     known, state = _forms.setdefault(optimizer, {}), optimizer.state
     variables = [x for p in parameters for x in (p, *state[p].values())]
-    key = (optimizer.version, context.autocast, context.device, *map(id, variables))
+    precisions = context.autocast, scoped.get().precision
+    key = (optimizer.version, *precisions, context.device, *map(id, variables))
     form = known.get(key)
     if form is None:
         if len(known) >= KEPT:

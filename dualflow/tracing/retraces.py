@@ -128,7 +128,7 @@ def change_of(old: Key, new: Key, paths: list[str]) -> Change:
         code = f"{path} = df.asarray({path})" if kind == "value" else ""
         return Change(kind, path, f"{path}: {show(a)} -> {show(b)}", code)
     if old[2] != new[2]:
-        return Change("context", "", "recording of gradients, autocast, or the device changed")
+        return Change("context", "", "recording of gradients, a precision, or the device changed")
     return Change("context", "", "nothing")
 
 

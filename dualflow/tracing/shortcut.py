@@ -20,6 +20,7 @@ from dualflow.tracing.bulk import tensors as in_bulk
 from dualflow.tracing.parts import VALUES, Identity, is_lasting
 from dualflow.tracing.signature import LEAVES, Call
 from dualflow.tracing.varying import CONSTANT, Pattern
+from jit.config import scoped
 
 
 class Shortcut:
@@ -48,7 +49,7 @@ class Shortcut:
         self._others = others
         self._numbers = [(k, type(call.leaves[k])) for k in pattern.numbers]
         self._tensors = None if len(call.places) == len(call.leaves) else call.places
-        self._mode = call.key[2][:4]
+        self._mode = call.key[2][:5]
         kinds = [x.raw.__class__ for x in call.tensors]  # of arrays: the CPU's, or a GPU's
         self._kinds = None if all(kind is np.ndarray for kind in kinds) else kinds
         self._boxes = in_bulk()
@@ -97,7 +98,7 @@ class Shortcut:
         """The tensors of a call, and the numbers that vary; None if it is of another kind."""
         state = context.__dict__
         recording, low = state["recording"], state["autocast"]
-        mode = recording, bool(state["tapes"]), low, state["device"]
+        mode = recording, bool(state["tapes"]), low, state["device"], scoped.get().precision
         if len(args) != self._count or self._mode != mode:
             return None
         leaves = args if self._flat is None else self._leaves(args)

@@ -19,6 +19,7 @@ from dualflow.core.convert import from_data
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.parts import Identity, part_of
+from jit.config import scoped
 
 LEAVES = frozenset({Tensor, Variable, np.ndarray, bool, int, float, str, type(None)})
 NOTHING_ELSE: Mapping[int, Any] = {}
@@ -103,7 +104,9 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             parts.append(part_of(x))
     if len({*tensors}) < len(tensors):
         mark_repeated(leaves, parts)
-    mode = (recording, bool(context.tapes), context.autocast, context.device, *places)
+    precision = scoped.get().precision
+    tapes, low = bool(context.tapes), context.autocast
+    mode = (recording, tapes, low, context.device, precision, *places)
     return Call((structure, tuple(parts), mode), tensors, leaves, (args, kwargs), arrays)
 
 

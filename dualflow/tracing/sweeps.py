@@ -74,7 +74,7 @@ def form_of(outline: Outline) -> Form | None:
     """The form of a sweep; None for one that has none."""
     if not outline.regular:
         return None
-    key = tuple(outline.words)
+    key = scoped.get().precision, *outline.words
     try:
         form = forms.get(key)
     except TypeError:  # attrs that are no keys

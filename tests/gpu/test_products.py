@@ -8,8 +8,8 @@ import pytest
 
 import dualflow as df
 from dualflow import nn
-from dualflow.errors import DeviceError
-from jit.config import configure
+from dualflow.errors import DeviceError, TraceError
+from jit.config import config, configure
 from jit.forms import matrices
 from jit.runtime import cublas_choice
 from tests.gpu import standin_cublas
@@ -270,3 +270,49 @@ def test_an_error_is_told_at_its_line(blas):
         path.executable([y.raw, w.raw])
     with pytest.raises(DeviceError, match="status 13"):
         df.matmul(x, w)
+
+
+# ----- precision -----
+
+
+def sums(blas):
+    """What the sums of the products since then ran in."""
+    found = {call["told"]["sums"] for call in blas.calls}
+    blas.calls.clear()
+    return found
+
+
+def test_one_precision_for_both_modes(blas):
+    x, w = df.asarray(random(6, 8), device="gpu"), df.asarray(random(8, 8), device="gpu")
+    f = df.function(lambda x, w: df.tanh(x @ w) + 1.0)
+    for _ in range(3):
+        for precision, number in (("float32", 68), ("tf32", 77)):
+            with df.set_matmul_precision(precision):
+                found = f(x, w).numpy()
+                assert found.tobytes() == (df.tanh(x @ w) + 1.0).numpy().tobytes()
+            assert sums(blas) == {number}
+    assert len(f.graphs) == 2
+    with df.set_matmul_precision("tf32"):
+        df.matmul(df.astype(x, df.float64), df.astype(w, df.float64))
+    assert sums(blas) == {70}
+
+
+def test_a_precision_holds_until_another_comes():
+    before = config().precision
+    with df.set_matmul_precision("tf32"):
+        assert config().precision == "tf32"
+        df.set_matmul_precision("float32")
+        assert config().precision == "float32"
+    assert config().precision == before
+    with pytest.raises(ValueError, match="float32 or tf32"):
+        df.set_matmul_precision("half")
+
+
+def test_a_graph_has_one_precision():
+    @df.function(strict=True)
+    def f(x):
+        with df.set_matmul_precision("tf32"):
+            return x @ x
+
+    with pytest.raises(TraceError, match=r"set it around the call[\s\S]*test_products\.py"):
+        f(df.ones((2, 2)))

@@ -31,6 +31,8 @@ def test_defaults():
         ("JIT_CHECK", "1", "check", True),
         ("JIT_PASSES_OFF", "fold, cse,", "passes_off", frozenset({"fold", "cse"})),
         ("JIT_TARGET", "interpreter", "target", "interpreter"),
+        ("JIT_PRECISION", "tf32", "precision", "tf32"),
+        ("JIT_TIMING", "0", "timing", False),
         ("JIT_CACHE", "off", "cache", "off"),
         ("JIT_CACHE", "on", "cache", "on"),
         ("JIT_CACHE", "some/folder", "cache", Path("some/folder")),
@@ -55,6 +57,7 @@ def test_an_empty_variable_says_nothing():
         ("JIT_DEBUG", "loud", "a level from 0 to 6"),
         ("JIT_CHECK", "yes", "0 or 1"),
         ("JIT_TARGET", "gpu", "cpu or interpreter"),
+        ("JIT_PRECISION", "half", "float32 or tf32"),
     ],
 )
 def test_a_bad_value_names_variable_and_expectation(name, text, expected):
