@@ -112,8 +112,10 @@ class Merging:
         return extent_hint(product(type_.shape)) * type_.dtype.itemsize
 
     def _piece(self, step: Step) -> Piece | None:
-        """A launch that may be merged; None for other steps."""
+        """A launch that may be merged; None for other steps, and what a library may compute."""
         if type(step) is not Launch or not isinstance(step.kernel.grid, int):
+            return None
+        if step.matrices is not None:
             return None
         kernel = step.kernel
         size = sum(map(self._bytes, step.buffers))

@@ -33,7 +33,7 @@ def chain_count(c: Contraction) -> Extent:
 def has_long_sums(task: ProductTask) -> bool:
     """Whether a product has few elements, each a sum of many chains."""
     c = task.contraction
-    if c.dtype.kind != "f":
+    if c.dtype.kind != "f" or task.matrices is not None:
         return False
     chains, sums = extent_hint(chain_count(c)), extent_hint(product(c.result.shape))
     return chains >= CHAINS and 1 < sums <= FEW and chains * sums <= MOST
