@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jit.dims import Dim, Extent, Symbol, same
@@ -21,7 +21,7 @@ from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
 from jit.forms.expression import Access, Domain, Extractor, linear
 from jit.forms.nodes import FormValue
 from jit.forms.staging import Copy, memory_of
-from jit.types import TensorType, product
+from jit.types import TensorType
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 ALIGNED = 16  # bytes that the place of an operand is a multiple of
@@ -29,7 +29,7 @@ LARGE = 1 << 24  # multiplications from which on a library is worth a launch of 
 LONG, MANY = 256, 1 << 22  # likewise, where sums are so long
 NARROW = 8  # rows and columns, at least
 # Where a letter may be, in the operands and in the result: batch, rows, columns, inner.
-PARTS = ((True, True, True), (True, False, True), (False, True, True), (True, True, False))
+PARTS = {(True, True, True), (True, False, True), (False, True, True), (True, True, False)}
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class Matrices:
     sizes: tuple[Extent, Extent, Extent, Extent]
     operands: tuple[Matrix, Matrix]
 
+    @property
+    def may_pay(self) -> bool:
+        """Whether a library may compute it: of sizes that vary the table of launches tells."""
+        known = [size for size in self.sizes if isinstance(size, int)]
+        return len(known) < len(self.sizes) or pays(*known)
+
 
 def pays(batch: int, rows: int, columns: int, inner: int) -> bool:
     """Whether a library computes a product of these sizes; the rule of both modes."""
@@ -70,7 +76,7 @@ def pays(batch: int, rows: int, columns: int, inner: int) -> bool:
 
 
 def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bool:
-    """Whether a contraction is a product of matrices, of a size that may pay.
+    """Whether a contraction is a product of matrices.
 
     Args:
         form: The contraction.
@@ -82,17 +88,8 @@ def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bo
         return False
     left, _, right = form.spec.partition("->")
     terms = left.split(",")
-    extents = dict(zip("".join(terms), [d for x in form.inputs for d in x.shape]))
-    parts: dict[tuple[bool, ...], list[Extent]] = {part: [] for part in PARTS}
-    for letter, extent in extents.items():
-        part = tuple([letter in letters for letters in (*terms, right)])
-        if part not in parts:
-            return False  # something is summed that only one operand has
-        parts[part].append(extent)
-    sizes = [product(part) for part in parts.values()]
-    if any(isinstance(size, Dim) for size in sizes):
-        return True  # the table of launches tells
-    return pays(*sizes)  # type: ignore[arg-type]
+    every = {letter: tuple([letter in x for x in (*terms, right)]) for letter in "".join(terms)}
+    return {*every.values()} <= PARTS  # or something is summed that only one operand has
 
 
 def shows_axes(x: FormValue, own: Callable[[FormValue], bool]) -> bool:
@@ -163,12 +160,16 @@ class Layout:
     @property
     def matrices(self) -> Matrices:
         """What the library computes, once all copies are made."""
-        c, (left, right) = self.contraction, (self.first, 1 - self.first)
-        sizes = tuple([size_of(x) for x in (c.batch, c.free(left), c.free(right), c.inner)])
-        rows, columns = self._matrix(left), self._matrix(right)
-        assert rows
-        assert columns
-        return Matrices(sizes, (rows, columns))  # type: ignore[arg-type]
+        c, first = self.contraction, self.first
+        batch, inner = size_of(c.batch), size_of(c.inner)
+        rows, columns = size_of(c.free(first)), size_of(c.free(1 - first))
+        left, right = self._matrix(first), self._matrix(1 - first)
+        assert left
+        assert right
+        if right.shared and not (left.turned or left.shared):  # rows of all are those of one
+            right = replace(right, shared=False)
+            batch, rows = 1, batch * rows
+        return Matrices((batch, rows, columns, inner), (left, right))
 
     def _orders(self, operand: int) -> tuple[list[Letter], list[Letter]]:
         """The letters of a matrix that lies as it is, or transposed."""

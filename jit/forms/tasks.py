@@ -244,8 +244,11 @@ class TaskMaker:
     def _product(self, form: nodes.Contract) -> Iterator[Task]:
         """A contraction, after copies of operands that are better read from memory of their own."""
         if self._library and is_for_library(form, partial(self._is_own, form)):
-            yield from self._matrices(form)
-            return
+            layout = Layout(form, self.extractor)
+            copies = list(layout.copies())
+            if layout.matrices.may_pay:
+                yield from self._matrices(form, layout, copies)
+                return
         contraction = Contraction(form, self.extractor)
         yield from self._copies(form, staging(contraction))
         elements = tuple(contraction.elements)
@@ -261,10 +264,11 @@ class TaskMaker:
         origins = self.placement.program.origins
         return origins.get(x.form) is origins.get(form)
 
-    def _matrices(self, form: nodes.Contract) -> Iterator[Task]:
+    def _matrices(
+        self, form: nodes.Contract, layout: Layout, copies: Sequence[Copy]
+    ) -> Iterator[Task]:
         """A contraction as a library computes it, between copies in the order that it needs."""
-        layout = Layout(form, self.extractor)
-        yield from self._copies(form, layout.copies())
+        yield from self._copies(form, copies)
         contraction, (result,) = layout.contraction, form.outputs
         (made,) = form.outputs if layout.moved is None else contraction.form.outputs
         self.placement.memory.add(made)

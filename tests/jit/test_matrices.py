@@ -132,6 +132,7 @@ def test_only_large_products_are_for_the_library():
 
     large, maps = launches(product, (512, 512), (512, 512))
     assert large.is_for_library
+    assert large.matrices is not None
     assert large.matrices.precision == "tf32"
     assert maps.matrices is None
     (small,) = launches(product, (64, 64), (64, 64))
@@ -149,6 +150,17 @@ def test_sizes_that_vary_are_decided_on_later():
     n = symbol("n", hint=4)
     made = launches(lambda form, x, y: form.contract("mk,kn->mn", x, y), (n, 64), (64, 64))
     assert [(x.matrices is not None, x.is_for_library) for x in made] == [(True, False)]
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_rows_of_a_batch_are_rows_of_one_product(rows):
+    def product(form, x, w):
+        wide = form.view(w, (512, *w.shape), lambda b, k, n: (k, n))
+        return form.contract("bmk,bkn->bmn", x, wide)
+
+    (made,) = launches(product, (512, rows, 256), (256, 128))
+    assert made.matrices is not None
+    assert made.matrices.sizes == (1, 512 * rows, 128, 256)
 
 
 def test_the_rule_counts_multiplications():
