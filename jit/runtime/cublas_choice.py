@@ -138,14 +138,16 @@ def seconds_of(multiply: Multiply, algorithm: Algorithm, addresses: list[int]) -
     """What a candidate takes, within a graph; it is of no use where the library refuses it."""
     cuda = cupy().cuda
     stream = cuda.Stream(non_blocking=True)
+    left, right, result, workspace = addresses
+    given = algorithm, left, right, result, workspace, stream.ptr
     expected = 2 * math.prod(multiply.product.sizes) / RATE
     turns = max(1, min(TURNS, int(SECONDS / (expected + 1e-6))))
     try:
-        multiply(algorithm, *addresses, stream.ptr)  # which loads it
+        multiply(*given)  # which loads it
         stream.synchronize()
         with capturing(stream) as end:
             for _ in range(turns):
-                multiply(algorithm, *addresses, stream.ptr)
+                multiply(*given)
             graph = end()
         graph.launch(stream)
         start = stream.record(cuda.Event())
