@@ -5,17 +5,17 @@
 Whether a contraction is one, and how its operands lie in memory, is told by its own node and sizes
 alone, so that a node that is applied by itself is computed as among others. An operand without gaps
 is read where it lies, transposed or not, also if there is one for the whole batch; every other one
-is copied before, with its axes in the order in which the node takes them.
+is copied before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jit.dims import Dim, Extent, Symbol, same
+from jit.dims import Dim, Extent, same
 from jit.forms import nodes
 from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
 from jit.forms.expression import Access, Domain, Extractor, linear
@@ -95,20 +95,22 @@ def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bo
 def shows_axes(x: FormValue, own: Callable[[FormValue], bool]) -> bool:
     """Whether views of a node show an argument axis by axis: no windows, no margins."""
     while isinstance(x.form, nodes.View) and own(x):
-        places, form = [place for place in x.form.map.at if not same(place, 0)], x.form
-        single = [str(place) for place in places if is_index(place)]
-        if form.map.where or form.fill is not None or len({*single}) < len(places):
+        if axes_of(x.form) is None:
             return False
-        x = form.inputs[0]
+        x = x.form.inputs[0]
     return True
 
 
-def is_index(place: Extent) -> bool:
-    """Whether a coordinate is that of an axis."""
-    if not isinstance(place, Dim) or len(place.terms) != 1:
-        return False
-    ((monomial, factor),) = place.terms.items()
-    return factor == 1 and len(monomial) == 1 and all(isinstance(a, Symbol) for a, _ in monomial)
+def axes_of(view: nodes.View) -> list[int | None] | None:
+    """Which axis of a view each axis of its source is; None for one with one index.
+
+    None where the view does more than to move and repeat axes.
+    """
+    if view.map.where or view.fill is not None:
+        return None
+    names = {f"i{k}": k for k in range(view.outputs[0].ndim)}
+    axes = [None if same(place, 0) else names.pop(str(place), -1) for place in view.map.at]
+    return None if -1 in axes else axes
 
 
 class Layout:
@@ -117,20 +119,32 @@ class Layout:
     Args:
         form: The contraction.
         extractor: Elements of its operands.
+        known: Copies that are there already.
 
     Attributes:
         contraction: It, or one whose result has its axes in another order.
         moved: How the axes of the result lie in that; None where they are those of the result.
+        made: Copies of operands that do not lie as a library takes them, which come before.
     """
 
-    def __init__(self, form: nodes.Contract, extractor: Extractor) -> None:
-        self.contraction = c = Contraction(form, extractor)
+    def __init__(
+        self, form: nodes.Contract, extractor: Extractor, known: Mapping[Hashable, FormValue]
+    ) -> None:
+        self.contraction, self.known = Contraction(form, extractor), known
         self.first, self.moved = 0, None
-        for first in (0, 1):
-            if self._listed(c.right) == self._in_order(first):
-                self.first = first
-                return
-        order = self._in_order(0)
+        self.made: dict[Hashable, Copy] = {}
+        fitting = [k for k in (0, 1) if self._listed(self.contraction.right) == self._in_order(k)]
+        if fitting:
+            self.first = fitting[0]
+        else:
+            self._move_axes(form)
+        for k in (0, 1):
+            if self._matrix(k) is None:
+                self._copy(k)
+
+    def _move_axes(self, form: nodes.Contract) -> None:
+        """Another contraction, whose result has its axes in order."""
+        c, order = self.contraction, self._in_order(0)
         self.moved = sorted(
             range(len(c.right)), key=lambda k: place_in(order, c.letters[c.right[k]])
         )
@@ -139,7 +153,7 @@ class Layout:
         type_ = type_.with_shape([type_.shape[k] for k in self.moved])
         left = form.spec.partition("->")[0]
         turned = nodes.Contract(form.inputs, (type_,), f"{left}->{spec}")
-        self.contraction = Contraction(turned, extractor)
+        self.contraction = Contraction(turned, c.extractor)
 
     def _listed(self, names: str) -> list[Letter]:
         """The letters with more than one index."""
@@ -151,15 +165,9 @@ class Layout:
         c = self.contraction
         return [*c.batch, *c.free(first), *c.free(1 - first)]
 
-    def copies(self) -> Iterator[Copy]:
-        """Copies of what does not lie as the library takes it."""
-        for k in (0, 1):
-            if self._matrix(k) is None:
-                yield self._copied(k)
-
     @property
     def matrices(self) -> Matrices:
-        """What the library computes, once all copies are made."""
+        """What the library computes."""
         c, first = self.contraction, self.first
         batch, inner = size_of(c.batch), size_of(c.inner)
         rows, columns = size_of(c.free(first)), size_of(c.free(1 - first))
@@ -195,19 +203,28 @@ class Layout:
                 return Matrix(access.value, offset, bool(turned), shared) if aligned else None
         return None
 
-    def _copied(self, operand: int) -> Copy:
-        """A copy of an operand, read from now on: in the order of its own axes, if that fits."""
+    def _copy(self, operand: int) -> None:
+        """Has an operand read from a copy.
+
+        Of axes that are moved what is copied is what lies before: a transposed matrix stays so.
+        """
         c = self.contraction
-        own = self._listed(c.terms[operand])
-        orders = [[*c.batch, *letters] for letters in self._orders(operand)]
-        letters = own if own in orders else orders[0]
-        domain = Domain.of([x.extent for x in letters])
-        names = {x.name: i for x, i in zip(letters, domain.indices)}
-        x = c.form.inputs[operand]
-        at = tuple([names.get(c.letters[letter].name, 0) for letter in c.terms[operand]])
-        value = memory_of(TensorType(domain.shape, x.dtype))
-        c.elements[operand] = Access(value, tuple([x.at for x in letters]), ())
-        return Copy(value, domain, c.extractor.element(x, at))
+        x, shown = c.form.inputs[operand], [c.letters[x] for x in c.terms[operand]]
+        while isinstance(x.form, nodes.View) and (axes := axes_of(x.form)) is not None:
+            x, shown = x.form.inputs[0], [None if k is None else shown[k] for k in axes]
+        own = [letter for letter in shown if letter and isinstance(letter.at, Dim)]
+        batch = c.batch if any(letter in own for letter in c.batch) else []
+        orders = [[*batch, *letters] for letters in self._orders(operand)]
+        letters = next((order for order in orders if order[-1:] == own[-1:]), orders[0])
+        value = memory_of(TensorType(tuple([letter.extent for letter in letters]), x.dtype))
+        domain = Domain.of(value.shape)
+        names = {letter.name: i for letter, i in zip(letters, domain.indices)}
+        at = tuple([names.get(letter.name, 0) if letter else 0 for letter in shown])
+        key = x, *map(str, (*at, *value.shape))
+        if key not in self.known and key not in self.made:
+            self.made[key] = Copy(value, domain, c.extractor.element(x, at))
+        value = self.known[key] if key in self.known else self.made[key].value
+        c.elements[operand] = Access(value, tuple([letter.at for letter in letters]), ())
 
     def put_back(self, made: FormValue, result: FormValue) -> tuple[Domain, Access]:
         """How elements of the result are read from one whose axes are in another order."""

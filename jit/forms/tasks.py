@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, KeysView, Sequence
+from collections.abc import Hashable, Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product as every
@@ -188,6 +188,7 @@ class TaskMaker:
 
     def __init__(self, placement: Placement, *, library: bool = False) -> None:
         self.placement, self._library = placement, library
+        self._laid: dict[Hashable, FormValue] = {}  # copies of operands
         self.extractor = Extractor(placement.memory.__contains__)
 
     def tasks(self) -> Iterator[Task]:
@@ -244,10 +245,9 @@ class TaskMaker:
     def _product(self, form: nodes.Contract) -> Iterator[Task]:
         """A contraction, after copies of operands that are better read from memory of their own."""
         if self._library and is_for_library(form, partial(self._is_own, form)):
-            layout = Layout(form, self.extractor)
-            copies = list(layout.copies())
+            layout = Layout(form, self.extractor, self._laid)
             if layout.matrices.may_pay:
-                yield from self._matrices(form, layout, copies)
+                yield from self._matrices(form, layout)
                 return
         contraction = Contraction(form, self.extractor)
         yield from self._copies(form, staging(contraction))
@@ -264,11 +264,10 @@ class TaskMaker:
         origins = self.placement.program.origins
         return origins.get(x.form) is origins.get(form)
 
-    def _matrices(
-        self, form: nodes.Contract, layout: Layout, copies: Sequence[Copy]
-    ) -> Iterator[Task]:
+    def _matrices(self, form: nodes.Contract, layout: Layout) -> Iterator[Task]:
         """A contraction as a library computes it, between copies in the order that it needs."""
-        yield from self._copies(form, copies)
+        yield from self._copies(form, layout.made.values())
+        self._laid.update({key: copy.value for key, copy in layout.made.items()})
         contraction, (result,) = layout.contraction, form.outputs
         (made,) = form.outputs if layout.moved is None else contraction.form.outputs
         self.placement.memory.add(made)

@@ -82,7 +82,7 @@ FORMS = {
     "heads": (
         lambda a, b: a.transpose((0, 2, 1, 3)) @ b.transpose((0, 2, 3, 1)),
         [(2, 5, 3, 8), (2, 6, 3, 8)],
-        "nn",
+        "nt",
         1,  # launch, which makes both
     ),
     "rows of two axes": (lambda a, b: df.einsum("abk,kn->abn", a, b), [(2, 3, 8), (8, 6)], "nn", 0),
