@@ -18,10 +18,10 @@ from dualflow.ops.arrange import concat, split
 from dualflow.ops.choice import where
 from dualflow.ops.create import arange, zeros
 from dualflow.ops.elementwise import astype
-from dualflow.ops.linalg import matmul
 from dualflow.ops.random import Generator, normal, uniform
 from dualflow.ops.reduce import argmax
 from dualflow.ops.scan import cumulative_sum
+from dualflow.ops.shape import matrix_transpose
 from dualflow.ops.sort import sort
 
 Cache = Sequence[tuple[Tensor, Tensor]]  # keys and values of each block
@@ -62,7 +62,7 @@ class Projection(Module):
 
     def forward(self, x: Any) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        return matmul(x, self.weight) + self.bias
+        return linear(x, matrix_transpose(self.weight), self.bias)
 
 
 class Attention(Module):
