@@ -134,16 +134,17 @@ class Frame:
             behind: What launches a kernel that is behind another; by default as the first one.
         """
         self.settle()
-        launch = cupy().cuda.driver.launchKernel
+        plain = launch = cupy().cuda.driver.launchKernel
         rows, pointers = self.table.rows, self.pointers.ctypes.data
         for k in stretch.rows:
             given, at = self._launches[k], pointers + 8 * rows[k].start
             try:
                 if isinstance(given, Choice):
                     given.launch(stream, at)
+                    launch = plain  # the library's kernels say in their own ways when they end
                 else:
                     launch(*given, stream, at, 0)
-                launch = behind or launch
+                    launch = behind or plain
             except RuntimeError as error:
                 raise failed(error, rows[k].launch.label, rows[k].launch.source) from error
 
