@@ -12,16 +12,18 @@ from dualflow.core.define import (
     infer_definition,
     lower_definition,
 )
+from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import where
 from dualflow.ops.create import arange
+from dualflow.ops.dropping import checked, dropped
 from dualflow.ops.linalg import matmul
 from dualflow.ops.neural import softmax
 from dualflow.ops.reduce import sum
-from dualflow.ops.shape import expand_dims, matrix_transpose
+from dualflow.ops.shape import expand_dims, matrix_transpose, reshape
 from jit.errors import ShapeError
 from jit.types import bool_, format_shape
 
@@ -138,15 +140,75 @@ attention = _with_pullback("attention", _attention, _attention_pullback)
 masked_attention = _with_pullback("masked_attention", _masked_attention, _masked_attention_pullback)
 
 
+def _shapes(name: str, tensors: tuple[Tensor, ...], mask: Any, is_causal: bool) -> None:  # noqa: FBT001
+    """Raises ShapeError for tensors that do not go together, or two masks."""
+    shapes = [tuple(x.shape) for x in tensors]
+    if (
+        min(map(len, shapes)) < 2
+        or shapes[0][-1] != shapes[1][-1]
+        or shapes[1][-2] != shapes[2][-2]
+    ):
+        raise ShapeError(
+            f"{name}: query, key, value of shapes " + ", ".join(map(format_shape, shapes)),
+            "(..., L, E), (..., S, E) and (..., S, V)",
+            "check the extents",
+        )
+    if mask is not None and is_causal:
+        raise ShapeError(
+            f"{name}: attn_mask and is_causal",
+            "one of the two",
+            "put the causal mask into attn_mask",
+        )
+
+
+def _in_groups(x: Tensor, groups: Any) -> Tensor:
+    """(..., H, L, E) -> (..., groups, H / groups, L, E)."""
+    *front, heads, rows, columns = x.shape
+    return reshape(x, (*front, groups, heads // groups, rows, columns))
+
+
+def _grouped(name: str, tensors: tuple[Tensor, ...], mask: Any) -> tuple[Any, ...]:
+    """Query, key, value and mask, in which heads of the query meet the one that they share."""
+    heads = [x.shape[-3] if x.ndim > 2 else 0 for x in tensors]
+    if heads[1] != heads[2] or not heads[1] or heads[0] % heads[1]:
+        raise ShapeError(
+            f"{name}: {heads[0]} heads of queries share {heads[1]} of keys, {heads[2]} of values",
+            "(..., H, L, E), in which H of the query is a multiple of that of key and value",
+            "",
+        )
+    found = [_in_groups(x, heads[1]) for x in tensors]
+    if mask is not None and mask.ndim > 2:
+        mask = _in_groups(mask, heads[1] if mask.shape[-3] > 1 else 1)
+    return (*found, mask)
+
+
+@placed
+def _with_chance(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Any,
+    is_causal: bool,  # noqa: FBT001
+    scale: float,
+    p: float,
+) -> Tensor:
+    """Attention with shares of which some are dropped: the matrix of chances is kept."""
+    scores = _scores(query * scale, key)
+    shares = _causal_shares(scores, is_causal) if mask is None else _masked_shares(scores, mask)
+    return matmul(dropped(shares, p, shares.shape, None), value)
+
+
 @api
 def scaled_dot_product_attention(
     query: Any,
     key: Any,
     value: Any,
     attn_mask: Any = None,
+    dropout_p: float = 0.0,
     *,
     is_causal: bool = False,
     scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
     """For each query the mean of the values, weighted by the softmax of its products with the keys.
 
@@ -158,14 +220,19 @@ def scaled_dot_product_attention(
         value: Tensor of shape (..., S, V).
         attn_mask: Broadcasts to (..., L, S): bools, where false forbids, or numbers to add to the
             products; None allows everything. A query that bools forbid every key gets zeros.
+        dropout_p: The probability with which a weight is dropped, as `dropout` does it; there is
+            no switch for training, as in PyTorch.
         is_causal: Query i sees the keys up to i; not together with `attn_mask`.
         scale: What the products are multiplied by; 1 / sqrt(E) when None.
+        enable_gqa: Several heads of the query share one of key and value: their extents before the
+            last two are H, and a divisor of it. In each group the heads follow one another.
 
     Returns:
         Tensor of shape (..., L, V).
 
     Raises:
         ShapeError: The extents differ, or there are two masks.
+        ValueError: `dropout_p` is no probability.
 
     Example:
         >>> import dualflow as df
@@ -173,31 +240,19 @@ def scaled_dot_product_attention(
         >>> df.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).shape
         (1, 3, 4)
     """
-    query, key, value = meet(
-        "scaled_dot_product_attention",
-        (as_tensor(query), as_tensor(key), as_tensor(value)),
-        "floating",
-    )
-    shapes = [tuple(x.shape) for x in (query, key, value)]
-    if (
-        min(map(len, shapes)) < 2
-        or shapes[0][-1] != shapes[1][-1]
-        or shapes[1][-2] != shapes[2][-2]
-    ):
-        raise ShapeError(
-            "scaled_dot_product_attention: query, key, value of shapes "
-            + ", ".join(map(format_shape, shapes)),
-            "(..., L, E), (..., S, E) and (..., S, V)",
-            "check the extents",
-        )
-    factor = 1 / math.sqrt(int(query.shape[-1])) if scale is None else scale
-    tensors = query, key, value
-    if attn_mask is None:
-        return bind(attention, tensors, {"is_causal": is_causal, "scale": factor})
-    if is_causal:
-        raise ShapeError(
-            "scaled_dot_product_attention: attn_mask and is_causal",
-            "one of the two",
-            "put the causal mask into attn_mask",
-        )
-    return bind(masked_attention, (*tensors, as_tensor(attn_mask)), {"scale": factor})
+    name = "scaled_dot_product_attention"
+    given = (checked(name, query, dropout_p), as_tensor(key), as_tensor(value))
+    q, k, v = meet(name, given, "floating")
+    mask = None if attn_mask is None else as_tensor(attn_mask)
+    _shapes(name, (q, k, v), mask, is_causal)
+    factor = 1 / math.sqrt(int(q.shape[-1])) if scale is None else scale
+    shape = (*q.shape[:-1], v.shape[-1])
+    if enable_gqa:
+        q, k, v, mask = _grouped(name, (q, k, v), mask)
+    if dropout_p:
+        y = _with_chance(q, k, v, mask, is_causal, factor, dropout_p)
+    elif mask is None:
+        y = bind(attention, (q, k, v), {"is_causal": is_causal, "scale": factor})
+    else:
+        y = bind(masked_attention, (q, k, v, mask), {"scale": factor})
+    return reshape(y, shape) if enable_gqa else y

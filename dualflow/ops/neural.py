@@ -16,17 +16,18 @@ from dualflow.core.precision import in_dtype_of
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import stop_gradient
+from dualflow.ops.choice import where
 from dualflow.ops.conv import conv
 from dualflow.ops.elementwise import astype
 from dualflow.ops.gather import as_index, gather
 from dualflow.ops.linalg import matmul
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.reduce import max, sum
-from dualflow.ops.shape import matrix_transpose, reshape
+from dualflow.ops.shape import expand_dims, matrix_transpose, reshape
 from dualflow.ops.special import exp, log
 from dualflow.ops.statistics import mean
 from jit.dims import Dim
-from jit.errors import ShapeError
+from jit.errors import IndexError, ShapeError
 from jit.types import float32, format_shape, product, same_shape
 
 # ----- softmax -----
@@ -213,25 +214,34 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
 
 @api
-def embedding(ids: Any, weight: Any) -> Tensor:
+def embedding(ids: Any, weight: Any, padding_idx: int | None = None) -> Tensor:
     """The rows of `weight` that `ids` name.
 
     Args:
         ids: Integers of any shape, from 0 to num_embeddings - 1.
         weight: Tensor of shape (num_embeddings, embedding_dim).
+        padding_idx: The number of a row that gets no gradient; negative ones count from the end.
 
     Returns:
         Tensor of shape (*ids.shape, embedding_dim).
 
     Raises:
-        IndexError: An id has no row.
+        IndexError: An id has no row, or `padding_idx` has none.
 
     Example:
         >>> import dualflow as df
         >>> df.nn.functional.embedding([1, 1], df.asarray([[1.0], [2.0]])).tolist()
         [[2.0], [2.0]]
     """
-    return gather(as_tensor(weight), (as_index("embedding", ids),), (0,))
+    ids, weight = as_index("embedding", ids), as_tensor(weight)
+    rows = gather(weight, (ids,), (0,))
+    if padding_idx is None:
+        return rows
+    count = weight.shape[0]
+    if not -count <= padding_idx < count:
+        raise IndexError(f"embedding: padding_idx={padding_idx} of {count} rows", "", "")
+    fixed = expand_dims(ids == padding_idx % count, -1)
+    return where(fixed, stop_gradient(rows), rows)
 
 
 # ----- convolution -----

@@ -146,6 +146,12 @@ def attention(
     return shares @ v
 
 
+def grouped(q: Any, k: Any, v: Any, mask: Any = None, *, enable_gqa: bool) -> Any:
+    """Attention in which heads of queries share those of keys and values."""
+    count = q.shape[-3] // k.shape[-3] if enable_gqa else 1
+    return attention(q, np.repeat(k, count, axis=-3), np.repeat(v, count, axis=-3), mask)
+
+
 def reduced(losses: Any, reduction: str) -> Any:
     return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](losses)
 
@@ -325,6 +331,13 @@ SAMPLES: dict[str, list[Sample]] = {
     "embedding": [
         Sample((integers(2, 3, low=0, high=5), normal(5, 4)), {}, lambda i, w: w[i], rtol=0.0),
         Sample((np.array(3), normal(5, 4)), {}, lambda i, w: w[i], rtol=0.0),
+        Sample(
+            (integers(2, 3, low=0, high=5), normal(5, 4)),
+            {"padding_idx": -2},
+            lambda i, w, padding_idx: w[i],
+            rtol=0.0,
+            numeric=False,  # the gradient is not that of what is computed
+        ),
     ],
     **{f"conv{rank}d": convolutions(rank) for rank in (1, 2, 3)},
     **{f"max_pool{rank}d": pools(rank, maximum, -np.inf, largest=True) for rank in (1, 2, 3)},
@@ -335,6 +348,8 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((Q, K, V, np.tri(3, 5, 1, dtype=bool)), {}, attention, rtol=2e-5),
         Sample((Q, K, V, np.tri(3, 5, -1, dtype=bool)), {}, attention, rtol=2e-5),
         Sample((Q, K, V, normal(3, 5)), {}, attention, rtol=2e-5),
+        Sample((normal(1, 4, 3, 4), K[None], V[None]), {"enable_gqa": True}, grouped, rtol=2e-5),
+        Sample((normal(4, 3, 4), K, V, bools(4, 3, 5)), {"enable_gqa": True}, grouped, rtol=2e-5),
     ],
     "mse_loss": [
         Sample((X, normal(3, 4, seed=1)), {"reduction": r}, mse_loss, rtol=1e-5)
@@ -374,6 +389,7 @@ REFUSED: dict[str, list[Refused]] = {
     "embedding": [
         Refused((np.array([5]), normal(5, 4)), "IndexError", "index 5 is out of bounds for axis 0"),
         Refused((normal(2), normal(5, 4)), "DTypeError", "embedding: indices of dtype float32"),
+        Refused((integers(2), normal(5, 4)), "IndexError", "padding_idx=5", {"padding_idx": 5}),
     ],
     "conv2d": [
         Refused((IMAGES[2], normal(6, 3, 3, 2)), "ShapeError", "conv: 4 channels in 1 groups"),
@@ -404,6 +420,8 @@ REFUSED: dict[str, list[Refused]] = {
     "scaled_dot_product_attention": [
         Refused((Q, V, V), "ShapeError", "query, key, value of shapes (2, 3, 4), (2, 5, 6)"),
         Refused((Q, Q, Q, bools(3, 3)), "ShapeError", "one of the two", {"is_causal": True}),
+        Refused((normal(3, 3, 4), K, V), "ShapeError", "3 heads of", {"enable_gqa": True}),
+        Refused((Q, K, V), "ValueError", "p=2.0, expected a prob", {"dropout_p": 2.0}),
     ],
     "mse_loss": [
         Refused((X, normal(4)), "ShapeError", "mse_loss: predictions of shape (3, 4)"),

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dualflow import random
-from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
 from dualflow.core.tensor import Tensor
 from dualflow.nn.functional.activation import SELU_ALPHA, SELU_SCALE
 from dualflow.ops.choice import where
+from dualflow.ops.dropping import checked, dropped
 from jit.errors import ShapeError
 from jit.types import format_shape
 
@@ -44,28 +44,6 @@ def dropout(
     """
     x = checked("dropout", x, p)
     return dropped(x, p, x.shape, generator) if training else x
-
-
-def checked(name: str, x: Any, p: float) -> Tensor:
-    """`x` as a tensor.
-
-    Raises:
-        ValueError: `p` is no probability.
-    """
-    if not 0 <= p <= 1:
-        raise ValueError(f"{name}: p={p}, expected a probability from 0 to 1")
-    return as_tensor(x)
-
-
-@placed
-def dropped(x: Tensor, p: float, shape: Any, generator: random.Generator | None) -> Tensor:
-    """`x` in training, with one chance for each element of `shape`, which broadcasts with it."""
-    if p == 0:
-        return x
-    if p == 1:
-        return where(False, x, 0)  # noqa: FBT003 - a condition, not a switch
-    kept = random.bernoulli(shape, 1 - p, generator=generator)
-    return where(kept, x * (1 / (1 - p)), 0)
 
 
 def _of_channels(rank: int) -> Callable[..., Tensor]:

@@ -12,12 +12,13 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import maximum, minimum, where
 from dualflow.ops.create import arange, zeros
 from dualflow.ops.elementwise import abs, astype
-from dualflow.ops.gather import take
+from dualflow.ops.gather import take, take_along_axis
 from dualflow.ops.neural import each
 from dualflow.ops.pool import pool
+from dualflow.ops.pooling import flat_places
 from dualflow.ops.power import pow
-from dualflow.ops.reduce import max, sum
-from dualflow.ops.shape import expand_dims, moveaxis, reshape
+from dualflow.ops.reduce import argmax, max, sum
+from dualflow.ops.shape import broadcast_to, expand_dims, moveaxis, reshape
 from jit.errors import ShapeError
 from jit.types import format_shape, product
 
@@ -67,63 +68,100 @@ def _sizes(name: str, rank: int, x: Tensor, output_size: Any) -> tuple[int, ...]
     return each(name, tuple(n if size is None else size for size, n in kept), rank)
 
 
-def _adaptive(rank: int, what: str) -> Callable[..., Tensor]:
-    name = f"adaptive_{what}_pool{rank}d"
+ADAPTIVE_DOC = """The {word} of as many stretches as wanted, in {rank} spatial dimensions.
 
+Args:
+    x: Tensor of shape (N, C, ...), or without N.
+    output_size: The wanted extents: a number, or one for each spatial dimension; None keeps
+        an extent.{more}
+
+Returns:
+    Tensor with these spatial extents.
+
+Raises:
+    ShapeError: The number of dimensions is another.
+
+Example:
+    >>> import dualflow as df
+    >>> df.nn.functional.{name}(df.ones({x}), 3).shape
+    {y}
+"""
+INDICES = "\n    return_indices: Also return where they stand, the spatial dimensions taken as one."
+
+
+def _described(function: Any, rank: int, what: str, word: str, more: str = "") -> Any:
+    """Gives a function its name and docstring."""
+    name = function.__name__ = function.__qualname__ = f"adaptive_{what}_pool{rank}d"
+    sizes = {"x": (1, 2, *(7,) * rank), "y": (1, 2, *(3,) * rank)}
+    function.__doc__ = ADAPTIVE_DOC.format(name=name, rank=rank, word=word, more=more, **sizes)
+    return function
+
+
+def _adaptive_avg(rank: int) -> Any:
     def pooled(x: Any, output_size: Any) -> Tensor:
-        (x,) = meet(name, (as_tensor(x),), "floating")
-        sizes = _sizes(name, rank, x, output_size)
-        if (attrs := _even(x, sizes)) is not None:
-            if what == "max":
-                return pool("max", x, **attrs)
-            return pool("sum", x, **attrs) / product(attrs["window"])
-        for k, size in enumerate(sizes):  # means of means are means, axis by axis
-            x = _along(x, x.ndim - rank + k, size, what)
-        return x
+        (x,) = meet(pooled.__name__, (as_tensor(x),), "floating")
+        return adaptive_mean(x, _sizes(pooled.__name__, rank, x, output_size))
 
-    pooled.__name__ = pooled.__qualname__ = name
-    word = "largest element" if what == "max" else "mean"
-    pooled.__doc__ = f"""The {word} of as many stretches as wanted, in {rank} spatial dimensions.
+    return _described(pooled, rank, "avg", "mean")
 
-    Args:
-        x: Tensor of shape (N, C, ...), or without N.
-        output_size: The wanted extents: a number, or one for each spatial dimension; None keeps
-            an extent.
 
-    Returns:
-        Tensor with these spatial extents.
+def _adaptive_max(rank: int) -> Any:
+    def pooled(x: Any, output_size: Any, *, return_indices: bool = False) -> Any:
+        (x,) = meet(pooled.__name__, (as_tensor(x),), "floating")
+        sizes = _sizes(pooled.__name__, rank, x, output_size)
+        return adaptive_largest(x, sizes, return_indices=return_indices)
 
-    Raises:
-        ShapeError: The number of dimensions is another.
+    return _described(pooled, rank, "max", "largest element", INDICES)
 
-    Example:
-        >>> import dualflow as df
-        >>> df.nn.functional.{name}(df.ones({(1, 2, *(7,) * rank)}), 3).shape
-        {(1, 2, *(3,) * rank)}
-    """
-    return pooled
+
+def adaptive_mean(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """The mean of stretches of the last dimensions: means of means are means, axis by axis."""
+    if (attrs := _even(x, sizes)) is not None:
+        return pool("sum", x, **attrs) / product(attrs["window"])
+    for axis, size in zip(range(-len(sizes), 0), sizes):
+        if x.shape[axis] != size:
+            parts, inside = _stretches(x, axis, size)
+            total = sum(where(inside, parts, 0), axis=-1)
+            x = moveaxis(total / sum(astype(inside, x.dtype), axis=-1), -1, axis)
+    return x
+
+
+def adaptive_largest(x: Tensor, sizes: tuple[int, ...], *, return_indices: bool = False) -> Any:
+    """The largest elements of stretches of the last dimensions, and where they stand."""
+    if (attrs := _even(x, sizes)) is not None:
+        y = pool("max", x, **attrs)
+        return (y, flat_places(x, attrs)) if return_indices else y
+    return _largest_placed(x, sizes) if return_indices else _largest(x, sizes)
+
+
+def _largest(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    for axis, size in zip(range(-len(sizes), 0), sizes):
+        if x.shape[axis] != size:
+            x = moveaxis(max(_stretches(x, axis, size)[0], axis=-1), -1, axis)
+    return x
 
 
 @placed
-def _along(x: Tensor, axis: int, size: int, what: str) -> Tensor:
-    """One axis pooled to `size`."""
-    if x.shape[axis] == size:
-        return x
+def _largest_placed(x: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Axis by axis from the last one, so that the first of equal elements is taken."""
+    extents = x.shape[x.ndim - len(sizes) :]
+    places = broadcast_to(reshape(arange(product(extents)), extents), x.shape)
+    for axis in range(-1, -len(sizes) - 1, -1):
+        parts, at = (_stretches(part, axis, sizes[axis])[0] for part in (x, places))
+        best = argmax(parts, axis=-1, keepdims=True)
+        x, places = (moveaxis(take_along_axis(p, best)[..., 0], -1, axis) for p in (parts, at))
+    return x, places
+
+
+@placed
+def _stretches(x: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
+    """Stretches of one axis in rows at the end, and which of their elements count."""
     at, inside = _spans(x.shape[axis], size)
-    parts = take(moveaxis(x, axis, -1), at, axis=-1)
-    if what == "max":
-        y = max(parts, axis=-1)
-    else:
-        y = sum(where(inside, parts, 0), axis=-1) / sum(astype(inside, x.dtype), axis=-1)
-    return moveaxis(y, -1, axis)
+    return take(moveaxis(x, axis, -1), at, axis=-1), inside
 
 
-adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = (
-    _adaptive(rank, "avg") for rank in (1, 2, 3)
-)
-adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = (
-    _adaptive(rank, "max") for rank in (1, 2, 3)
-)
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(_adaptive_avg, (1, 2, 3))
+adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d = map(_adaptive_max, (1, 2, 3))
 
 # ----- by the p-norm -----
 

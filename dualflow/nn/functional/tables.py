@@ -10,7 +10,6 @@ from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.precision import in_dtype_of
 from dualflow.core.tensor import Tensor
-from dualflow.ops.basic import stop_gradient
 from dualflow.ops.choice import maximum, where
 from dualflow.ops.create import arange, zeros
 from dualflow.ops.einsum import einsum
@@ -55,22 +54,6 @@ def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Tensor:
     check_extents("bilinear", "bias", bias, weight.shape[:1])
     y = einsum("...oj,...j->...o", einsum("...i,oij->...oj", x1, weight), x2)
     return y if bias is None else y + in_dtype_of(y, bias)
-
-
-def padded_embedding(ids: Any, weight: Any, padding_idx: int) -> Tensor:
-    """`embedding`, where the vector of `padding_idx` gets no gradient.
-
-    Args:
-        ids: Integers of any shape.
-        weight: Tensor of shape (num_embeddings, embedding_dim).
-        padding_idx: The number of the vector.
-
-    Returns:
-        Tensor of shape (*ids.shape, embedding_dim).
-    """
-    ids = as_tensor(ids)
-    rows = embedding(ids, weight)
-    return where(expand_dims(ids == padding_idx, -1), stop_gradient(rows), rows)
 
 
 @placed

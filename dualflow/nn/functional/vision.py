@@ -7,6 +7,7 @@ from typing import Any
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
 from dualflow.core.tensor import Tensor
+from dualflow.nn.functional.pooling import adaptive_mean
 from dualflow.ops.choice import clip
 from dualflow.ops.create import arange
 from dualflow.ops.elementwise import abs, astype, floor
@@ -190,7 +191,9 @@ def channel_shuffle(x: Any, groups: int) -> Tensor:
 
 # ----- other sizes -----
 
-KINDS = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "trilinear": 3}
+KINDS = {"nearest": None, "nearest-exact": None, "area": None}
+KINDS |= {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
+SHARP = -0.75  # the slope of cubic interpolation one pixel away, as PyTorch and OpenCV have it
 
 
 @placed
@@ -208,9 +211,10 @@ def interpolate(
         x: Tensor of shape (N, C, ...), with one to three spatial dimensions.
         size: Their new extents: a number, or one for each.
         scale_factor: Or the factors to multiply the old extents by.
-        mode: "nearest" (as PyTorch rounds it), "nearest-exact", or "linear", "bilinear" and
-            "trilinear" for one, two and three spatial dimensions.
-        align_corners: Linear: the first and last pixels keep their places.
+        mode: "nearest" (as PyTorch rounds it), "nearest-exact", "area" (means of stretches, as
+            `adaptive_avg_pool2d` takes them); "linear", "bilinear" and "trilinear" for one, two and
+            three spatial dimensions; "bicubic" for two, which may overshoot.
+        align_corners: Linear and cubic: the first and last pixels keep their places.
 
     Returns:
         Tensor with other spatial extents.
@@ -235,6 +239,9 @@ def interpolate(
         extents = tuple(int(n * f) for n, f in zip(x.shape[2:], factors))
     else:
         factors, extents = (None,) * rank, each("interpolate", size, rank)
+    if mode == "area":
+        return adaptive_mean(x, extents)
+    smooth = _cubic if mode == "bicubic" else _linear
     for axis, (extent, factor) in enumerate(zip(extents, factors), start=2):
         step = x.shape[axis] / extent if factor is None else 1.0 / factor
         if mode.startswith("nearest"):
@@ -242,23 +249,50 @@ def interpolate(
             at = floor((arange(extent, dtype=x.dtype) + offset) * step)
             x = take(x, clip(astype(at, int64), 0, x.shape[axis] - 1), axis=axis)
         else:
-            x = _linear(x, axis, extent, step, align_corners)
+            x = smooth(x, axis, _places(x, axis, extent, step, align_corners))
     return x
 
 
-def _linear(x: Tensor, axis: int, extent: int, step: float, align_corners: bool) -> Tensor:  # noqa: FBT001
-    """Linear interpolation along one axis."""
-    last = x.shape[axis] - 1
+def _places(x: Tensor, axis: int, extent: int, step: float, align_corners: bool) -> Tensor:  # noqa: FBT001
+    """Where new pixels lie between the old ones."""
     places = arange(extent, dtype=x.dtype)
     if align_corners:
-        at = places * (last / (extent - 1) if extent > 1 else 0.0)
-    else:
-        at = clip((places + 0.5) * step - 0.5, 0, None)
+        return places * ((x.shape[axis] - 1) / (extent - 1) if extent > 1 else 0.0)
+    return (places + 0.5) * step - 0.5
+
+
+def _linear(x: Tensor, axis: int, at: Tensor) -> Tensor:
+    """Linear interpolation along one axis."""
+    last = x.shape[axis] - 1
+    at = clip(at, 0, None)
     low = clip(astype(floor(at), int64), 0, last)
     share = at - astype(low, x.dtype)
     x = moveaxis(x, axis, -1)
     y = take(x, low, axis=-1) * (1 - share) + take(x, clip(low + 1, 0, last), axis=-1) * share
     return moveaxis(y, -1, axis)
+
+
+def _cubic(x: Tensor, axis: int, at: Tensor) -> Tensor:
+    """Cubic interpolation along one axis, between four pixels; those at the edges come again.
+
+    R. G. Keys, "Cubic convolution interpolation for digital image processing", 1981.
+    """
+    last = x.shape[axis] - 1
+    first = astype(floor(at), int64)
+    share = at - astype(first, x.dtype)
+    x = moveaxis(x, axis, -1)
+    y: Any = 0
+    for step in range(-1, 3):
+        distance = abs(share - step)
+        y = y + take(x, clip(first + step, 0, last), axis=-1) * _weight(distance, step)
+    return moveaxis(y, -1, axis)
+
+
+def _weight(d: Tensor, step: int) -> Tensor:
+    """What a pixel counts at a distance below 1, or from 1 to 2 for the outer two of four."""
+    if step in (0, 1):
+        return ((SHARP + 2) * d - (SHARP + 3)) * d * d + 1
+    return ((SHARP * d - 5 * SHARP) * d + 8 * SHARP) * d - 4 * SHARP
 
 
 __all__ = [

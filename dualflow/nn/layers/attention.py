@@ -197,18 +197,18 @@ class MultiheadAttention(Module):
         is_causal: bool,  # noqa: FBT001
     ) -> tuple[Tensor, Tensor | None]:
         """The heads' outputs, and their weights when wanted."""
-        drops = self.training and self.dropout > 0
+        drops = self.dropout if self.training else 0.0
         plain = is_causal and mask is None
-        if not need_weights and not drops:
-            return F.scaled_dot_product_attention(q, k, v, mask, is_causal=plain), None
+        if not need_weights:
+            return F.scaled_dot_product_attention(q, k, v, mask, drops, is_causal=plain), None
         scores = matmul(q * (1 / math.sqrt(int(q.shape[-1]))), matrix_transpose(k))
         if plain:
             mask = causal(q, k)
         if mask is not None:
             scores = where(mask, scores, -math.inf) if mask.dtype == bool_ else scores + mask
         weights = F.softmax(scores)
-        weights = F.dropout(weights, self.dropout, training=self.training)
-        return matmul(weights, v), weights if need_weights else None
+        weights = F.dropout(weights, drops)
+        return matmul(weights, v), weights
 
     def extra_repr(self) -> str:
         return f"{self.embed_dim}, {self.num_heads}"

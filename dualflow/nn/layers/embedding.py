@@ -9,7 +9,6 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.nn import functional as F  # noqa: N812
 from dualflow.nn import init
-from dualflow.nn.functional.tables import padded_embedding
 from dualflow.nn.module import Module, Parameter
 from dualflow.ops.create import zeros
 
@@ -89,9 +88,7 @@ class Embedding(_Table):
 
     def forward(self, ids: Any) -> Tensor:
         """Integers of any shape -> that shape and (embedding_dim,)."""
-        if self.padding_idx is None:
-            return F.embedding(ids, self.weight)
-        return padded_embedding(ids, self.weight, self.padding_idx)
+        return F.embedding(ids, self.weight, self.padding_idx)
 
 
 class EmbeddingBag(_Table):

@@ -333,19 +333,36 @@ class AdaptiveAvgPool3d(_AdaptivePool):
     rank, what = 3, "avg"
 
 
-class AdaptiveMaxPool1d(_AdaptivePool):
+class _AdaptiveMaxPool(_AdaptivePool):
+    what = "max"
+
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:  # noqa: FBT001, FBT002 - PyTorch's position
+        super().__init__(output_size)
+        self.return_indices = return_indices
+
+    def forward(self, x: Any) -> Any:
+        pool = getattr(F, f"adaptive_max_pool{self.rank}d")
+        return pool(x, self.output_size, return_indices=self.return_indices)
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
     """The largest value of as many stretches of a sequence; see `AdaptiveAvgPool2d`."""
 
-    rank, what = 1, "max"
+    rank = 1
 
 
-class AdaptiveMaxPool2d(_AdaptivePool):
-    """The largest value of as many stretches of images; see `AdaptiveAvgPool2d`."""
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """The largest value of as many stretches of images as wanted.
 
-    rank, what = 2, "max"
+    Args:
+        output_size: The wanted height and width; None keeps one.
+        return_indices: Also give where they stand, height and width taken as one.
+    """
+
+    rank = 2
 
 
-class AdaptiveMaxPool3d(_AdaptivePool):
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     """The largest value of as many stretches of volumes; see `AdaptiveAvgPool2d`."""
 
-    rank, what = 3, "max"
+    rank = 3

@@ -1,0 +1,107 @@
+"""Functions of `nn.functional` beside PyTorch's figures, and where chance plays a part."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from tests.modes import bits, in_mode
+
+F = df.nn.functional
+
+
+def image():
+    """Whole numbers from 0 to 10, with ties."""
+    return df.asarray((np.arange(40.0, dtype="float32") * 7 % 11).reshape(1, 2, 5, 4))
+
+
+SMALLER = [  # (3, 9) of the first channel, by PyTorch
+    [1.8487145, 2.5853057, 3.9852967, 5.1968579, 5.0723395, 5.0383573, 6.503549, 8.19736, 9.088067],
+    [
+        0.2393285,
+        2.0740743,
+        5.8058996,
+        8.0933208,
+        7.03125,
+        4.339549,
+        2.0615592,
+        0.5046291,
+        -0.4346714,
+    ],
+    [
+        3.5894566,
+        4.326045,
+        5.7260346,
+        6.9540701,
+        7.5196733,
+        7.0592151,
+        5.4127345,
+        3.4827683,
+        2.4727376,
+    ],
+]
+LARGER = [  # two rows of (7, 6) of the second channel, with aligned corners
+    [8.0, 5.9839997, 2.7440007, -0.0639997, 2.2840016, 7.0],
+    [3.9074087, 7.2520747, 8.4617796, 5.6537776, 3.5520728, 2.9074087],
+]
+AREA = [[3.75, 5.25, 6.75], [4.5, 6.0, 5.6666665], [5.25, 6.75, 5.5]]
+
+
+def test_cubic_interpolation_and_means_of_areas(mode):
+    def all_of(x):
+        return (
+            F.interpolate(x, (3, 9), mode="bicubic")[0, 0],
+            F.interpolate(x, (7, 6), mode="bicubic", align_corners=True)[0, 1, :2],
+            F.interpolate(x, 3, mode="area")[0, 0],
+        )
+
+    found = in_mode(mode, all_of)(image())
+    for y, wanted in zip(found, (SMALLER, LARGER, AREA), strict=True):
+        np.testing.assert_allclose(y.numpy(), wanted, atol=2e-5)
+    with pytest.raises(ValueError, match="mode='bicubic' for 1 spatial"):
+        F.interpolate(df.ones((1, 2, 3)), 2, mode="bicubic")
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "area"])
+def test_gradients_of_other_sizes(mode):
+    x = df.asarray(np.random.default_rng(1).standard_normal((1, 2, 5, 4)))
+    df.testing.check_gradients(lambda x: F.interpolate(x, (3, 6), mode=mode), x)
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (5, 2), (2, 4)])
+def test_places_of_adaptive_maxima(mode, sizes):
+    pool = in_mode(mode, lambda x: F.adaptive_max_pool2d(x, sizes, return_indices=True))
+    y, places = pool(image())
+    assert bits(y) == bits(F.adaptive_max_pool2d(image(), sizes))
+    flat = df.reshape(image(), (1, 2, 20))
+    assert bits(df.take_along_axis(flat, df.reshape(places, (1, 2, -1)))) == bits(
+        df.reshape(y, (1, 2, -1))
+    )
+    if sizes == (3, 3):  # of equal ones the first in rows, as in PyTorch
+        assert places[0, 0].tolist() == [[1, 6, 3], [9, 14, 14], [17, 14, 14]]
+    layer = df.nn.AdaptiveMaxPool2d(sizes, return_indices=True)
+    assert bits(layer(image())[1]) == bits(places)
+
+
+def test_the_padding_row_gets_no_gradient(mode):
+    weight, ids = df.random.normal((4, 3)), df.asarray([0, 3, 3, 1])
+    slope = in_mode(mode, df.grad(lambda w: F.embedding(ids, w, padding_idx=-1).sum()))(weight)
+    assert slope.tolist() == [[1.0] * 3, [1.0] * 3, [0.0] * 3, [0.0] * 3]
+
+
+def test_weights_of_attention_are_dropped(mode):
+    df.random.seed(3)
+    q, k = df.random.normal((2, 4, 8)), df.random.normal((2, 6, 8))
+    shares = F.softmax(q @ k.mT / math.sqrt(8))
+    df.random.seed(9)
+    wanted = F.dropout(shares, 0.25) @ k
+    df.random.seed(9)
+    found = in_mode(mode, lambda q, k: F.scaled_dot_product_attention(q, k, k, dropout_p=0.25))
+    np.testing.assert_allclose(found(q, k).numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
+    values = df.ones((2, 6, 1))
+    mean = df.mean(F.scaled_dot_product_attention(q, k, values, None, 0.25))
+    assert mean.item() != pytest.approx(1.0, abs=1e-6)
+    assert F.scaled_dot_product_attention(q, k, values, None, 1.0).sum().item() == 0.0
