@@ -7,6 +7,7 @@ return tensors; `requires_grad=True` makes a trainable Variable of what was draw
 from __future__ import annotations
 
 from dualflow.ops.distributions import categorical, gumbel, laplace, permutation
+from dualflow.ops.drawing import choice, dirichlet, multinomial
 from dualflow.ops.random import (
     Generator,
     bernoulli,
@@ -21,21 +22,25 @@ from dualflow.ops.random import (
     truncated_normal,
     uniform,
 )
-from dualflow.ops.rejection import beta, gamma, poisson
+from dualflow.ops.rejection import beta, binomial, gamma, poisson
 from dualflow.ops.streams import fold_in, split
 
 __all__ = [
     "Generator",
     "bernoulli",
     "beta",
+    "binomial",
     "categorical",
+    "choice",
     "default_generator",
+    "dirichlet",
     "exponential",
     "fold_in",
     "gamma",
     "get_state",
     "gumbel",
     "laplace",
+    "multinomial",
     "normal",
     "permutation",
     "poisson",

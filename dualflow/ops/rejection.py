@@ -1,4 +1,4 @@
-"""Samplers that try until a number is accepted, in a fixed number of tries: gamma, beta, poisson.
+"""Samplers that try until a number is accepted, in a fixed number of tries: gamma, poisson and kin.
 
 All tries of an element are made side by side, so that a graph of fixed shape computes them; the
 first that is accepted counts. Where none is, which is stated, the number is near the mode.
@@ -19,7 +19,7 @@ from dualflow.ops.elementwise import astype
 from dualflow.ops.power import sqrt
 from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, unit64
 from dualflow.ops.shape import broadcast_to
-from dualflow.ops.special import cos, exp, log, sin
+from dualflow.ops.special import cos, exp, log, log1p, sin
 from jit.errors import DTypeError, ShapeError
 from jit.types import as_dtype, float32, float64, format_shape, int64, kind
 
@@ -68,7 +68,7 @@ def parameter(name: str, what: str, x: Any, shape: tuple[Any, ...], dtype: Any) 
 # ----- gamma -----
 
 
-def _gamma(generator: Generator | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
+def gamma_parts(generator: Generator | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """A number of gamma as a factor, and the logarithm of another one, which may be tiny.
 
     G. Marsaglia and W. W. Tsang, "A simple method for generating gamma variables", ACM TOMS 26
@@ -90,7 +90,8 @@ def _gamma(generator: Generator | None, alpha: Tensor) -> tuple[Tensor, Tensor]:
     return d * found, boost
 
 
-def _wide(target: Any) -> Any:
+def wide_of(target: Any) -> Any:
+    """The dtype that numbers are drawn in."""
     return float64 if target == float64 else float32
 
 
@@ -131,8 +132,8 @@ def gamma(
         True
     """
     target, extents = floating_dtype("gamma", dtype), canonical_shape("gamma", shape)
-    alpha = parameter("gamma", "alpha", alpha, extents, _wide(target))
-    found, boost = _gamma(generator, alpha)
+    alpha = parameter("gamma", "alpha", alpha, extents, wide_of(target))
+    found, boost = gamma_parts(generator, alpha)
     return moved(astype(found * exp(boost), target), 0.0, scale)
 
 
@@ -168,12 +169,22 @@ def beta(
         True
     """
     target, extents = floating_dtype("beta", dtype), canonical_shape("beta", shape)
-    parts = [parameter("beta", name, x, extents, _wide(target)) for name, x in (("a", a), ("b", b))]
-    (x, far), (y, near) = [_gamma(generator, alpha) for alpha in parts]
+    parts = [
+        parameter("beta", name, x, extents, wide_of(target)) for name, x in (("a", a), ("b", b))
+    ]
+    (x, far), (y, near) = [gamma_parts(generator, alpha) for alpha in parts]
     return astype(1 / (1 + exp(log(y) + near - log(x) - far)), target)
 
 
 # ----- poisson -----
+
+
+def count_dtype(name: str, dtype: Any) -> Any:
+    """The dtype of counts, checked."""
+    target = as_dtype(dtype)
+    if kind(target) not in ("integer", "floating"):
+        raise DTypeError(f"{name}: dtype {target}", "an integer or floating dtype", "df.int64")
+    return target
 
 
 def _counted(u: Tensor, rate: Tensor) -> Tensor:
@@ -238,9 +249,7 @@ def poisson(
         >>> bool((df.random.poisson(100, 3.0) >= 0).all())
         True
     """
-    target, extents = as_dtype(dtype), canonical_shape("poisson", shape)
-    if kind(target) not in ("integer", "floating"):
-        raise DTypeError(f"poisson: dtype {target}", "an integer or floating dtype", "df.int64")
+    target, extents = count_dtype("poisson", dtype), canonical_shape("poisson", shape)
     if isinstance(rate, int | float):
         if not rate >= 0:
             raise ValueError(f"poisson: rate={rate} is negative")
@@ -250,3 +259,97 @@ def poisson(
     u = inside(generator, (*extents, 2 * TRIES), float64)
     many = _tried(u[..., :TRIES], u[..., TRIES:], maximum(rate, FEW))
     return astype(where(rate < FEW, few, many), target)
+
+
+# ----- binomial -----
+
+
+def _counted_successes(u: Tensor, n: Tensor, p: Tensor) -> Tensor:
+    """How many successes there are before the distribution function exceeds `u`, for few."""
+    term = total = exp(n * log1p(-p))
+    odds, found = p / (1 - p), functions["zeros_like"](n)
+    for k in range(MOST):
+        found = found + astype(u >= total, float64)
+        term = term * odds * (maximum(n - k, 0.0) / (k + 1))
+        total = total + term
+    return minimum(found, n)
+
+
+def _tried_successes(u: Tensor, v: Tensor, n: Tensor, p: Tensor) -> Tensor:
+    """Numbers of successes where many are expected, out of pairs of uniform numbers.
+
+    W. Hörmann, "The generation of binomial random variates", Journal of Statistical Computation
+    and Simulation 46 (1993) 101-110: algorithm BTRS, without its squeezes.
+    """
+    n, p = n[..., None], p[..., None]
+    spread = sqrt(n * p * (1 - p))
+    b = 1.15 + 2.53 * spread
+    a = -0.0873 + 0.0248 * b + 0.01 * p
+    u = u - 0.5
+    us = 0.5 - functions["abs"](u)
+    k = functions["floor"]((2 * a / us + b) * u + n * p + 0.5)
+    counts = functions["clip"](k, 0.0, n)
+    height = log(v * (2.83 + 5.1 / b) * spread / (a / (us * us) + b))
+    mode = functions["floor"]((n + 1) * p)
+    chance = _ways(n, counts) - _ways(n, mode) + (counts - mode) * log(p / (1 - p))
+    accepted = (k >= 0) & (k <= n) & (height <= chance)
+    return first_of(accepted, k, mode[..., 0], TRIES)
+
+
+def _ways(n: Tensor, k: Tensor) -> Tensor:
+    """The logarithm of in how many ways k can be chosen, but for a constant."""
+    return -functions["gammaln"](k + 1) - functions["gammaln"](n - k + 1)
+
+
+@creation
+def binomial(
+    shape: Any = (),
+    n: Any = 1,
+    p: Any = 0.5,
+    *,
+    dtype: Any = int64,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Numbers of successes in `n` trials, each of which succeeds with probability `p`.
+
+    Below a mean of 12 the distribution function is inverted, to 53 bits. From there on W. Hörmann,
+    "The generation of binomial random variates", 1993, with twelve tries an element, in float64.
+    They all fail once in 4 million elements at most, which then are the mode.
+
+    Args:
+        shape: Of the result.
+        n: How many trials, up to 2**31; a number or a tensor that broadcasts to `shape`.
+        p: The probability, likewise. No gradient flows to it.
+        dtype: Of the result: an integer or floating dtype that holds the numbers.
+        generator: The default one when None.
+
+    Returns:
+        Tensor of that shape.
+
+    Raises:
+        ValueError: `n` is negative, or `p` no probability.
+        DTypeError: `dtype` is of bools or complex numbers.
+        ShapeError: `n` or `p` does not broadcast to `shape`.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.random.binomial(3, 10, 1.0).tolist()
+        [10, 10, 10]
+    """
+    target, extents = count_dtype("binomial", dtype), canonical_shape("binomial", shape)
+    if isinstance(n, int | float) and n < 0:
+        raise ValueError(f"binomial: n={n} is negative")
+    if isinstance(p, int | float) and not 0 <= p <= 1:
+        raise ValueError(f"binomial: p={p}, expected a probability from 0 to 1")
+    n = parameter("binomial", "n", as_tensor(n), extents, float64)
+    p = parameter("binomial", "p", as_tensor(p), extents, float64)
+    rare = minimum(p, 1 - p)  # failures are counted where they are fewer
+    mean = n * rare
+    few = mean < FEW
+    below = where(few, rare, minimum(rare, FEW / maximum(n, 1.0)))
+    counted = _counted_successes(inside(generator, extents, float64), n, below)
+    u = inside(generator, (*extents, 2 * TRIES), float64)
+    many = where(few, 4 * FEW, n), where(few, 0.5, rare)
+    tried = _tried_successes(u[..., :TRIES], u[..., TRIES:], *many)
+    found = where(few, counted, tried)
+    return astype(where(p > 0.5, n - found, found), target)

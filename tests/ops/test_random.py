@@ -178,6 +178,74 @@ def test_arrivals_of_rates_in_a_tensor_in_both_modes():
         assert draw(rates).tolist() == eager.tolist()
 
 
+@pytest.mark.parametrize(
+    ("n", "p"), [(1, 0.3), (9, 0.5), (1000, 0.005), (24, 0.5), (60, 0.75), (10**6, 0.4), (50, 0.97)]
+)
+def test_successes_are_as_likely_as_binomial_says(n, p):
+    x = np.sort(df.random.binomial(SIZE, n, p).numpy())
+    found = np.unique(x)
+    below = np.searchsorted(x, found, side="right") / SIZE
+    assert np.abs(below - stats.binom(n, p).cdf(found)).max() < 1.95 / math.sqrt(SIZE)
+    assert abs(x.mean() - n * p) < 4 * math.sqrt(n * p * (1 - p) / SIZE)
+
+
+def in_both_modes(draw, *args):
+    """What is drawn eagerly, as arrays; a compiled call draws the same."""
+    call = df.function(draw)
+    found = []
+    for function in (draw, call, call):
+        df.random.seed(4)
+        found.append([x.tolist() for x in function(*args)])
+    assert found[0] == found[1] == found[2]
+    return map(np.array, found[0])
+
+
+@pytest.mark.slow
+def test_successes_of_chances_in_a_tensor_in_both_modes():
+    n, p = df.asarray([0, 5, 40, 400]), df.asarray([0.5, 0.0, 1.0, 0.25])
+    (found,) = in_both_modes(lambda n, p: (df.random.binomial((500, 4), n, p),), n, p)
+    assert found.mean(0) == pytest.approx([0, 0, 40, 100], rel=0.05)
+    assert (found[:, 1:3] == [0, 40]).all()
+
+
+def test_draws_of_several_in_both_modes():
+    n, p = df.asarray([0, 5, 40, 400]), df.asarray([0.5, 0.0, 1.0, 0.25])
+    alpha = df.asarray([[0.01, 0.02], [3.0, 100.0]])
+
+    def draw(n, p, alpha):
+        return (
+            df.random.multinomial((500,), 30, p),
+            df.random.dirichlet((500, 2), alpha),
+            df.random.choice(p, (3, 5), p=n),
+            df.random.choice(n, (3,), False, p=p + 1.0),
+            df.random.choice(9, (2, 3), replace=False),
+        )
+
+    counts, shares, drawn, once, order = in_both_modes(draw, n, p, alpha)
+    assert (counts.sum(-1) == 30).all()
+    assert counts.mean(0) == pytest.approx(30 * p.numpy() / 1.75, rel=0.06)
+    assert shares.sum(-1) == pytest.approx(np.ones((500, 2)), rel=1e-5)
+    assert shares[:, 1].mean(0) == pytest.approx([3 / 103, 100 / 103], rel=0.1)
+    assert set(drawn.flat) <= {0.0, 1.0, 0.25}
+    assert (len(set(once)), set(once) <= set(n.tolist())) == (3, True)
+    assert sorted({*order.flat}) == sorted(order.flat)
+
+
+def test_choice_is_as_likely_as_its_weights_say():
+    p = np.array([1.0, 2.0, 0.0, 5.0])
+    x = df.random.choice(4, SIZE, p=p).numpy()
+    counts = np.bincount(x, minlength=4)
+    assert counts[2] == 0
+    expected = p[[0, 1, 3]] / 8 * SIZE
+    assert stats.chisquare(counts[[0, 1, 3]], expected).pvalue > 1e-3
+    pairs = np.array([df.random.choice(4, 2, False, p).tolist() for _ in range(400)])
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    assert np.mean(pairs[:, 0] == 3) == pytest.approx(5 / 8, abs=0.08)
+    rows = df.reshape(df.arange(12), (3, 4))
+    assert df.random.choice(rows, (2, 5), axis=1).shape == (3, 2, 5)
+    assert df.random.choice(rows, 3, replace=False).shape == (3, 4)
+
+
 def test_parameters_of_gamma():
     alpha = df.asarray([[0.5], [1000.0]])
     x = df.random.gamma((2, 4000), alpha, 2.0)
@@ -294,6 +362,15 @@ def test_same_numbers_inside_a_function(sampler):
         (lambda: df.random.poisson(3, -1.0), ValueError, "rate=-1.0 is negative"),
         (lambda: df.random.poisson(3, dtype="bool"), df.errors.DTypeError, "poisson: dtype bool"),
         (lambda: df.random.bernoulli(3, 1.5), ValueError, "a probability from 0 to 1"),
+        (lambda: df.random.binomial(3, -1), ValueError, "n=-1 is negative"),
+        (lambda: df.random.binomial(3, 2, 1.5), ValueError, "p=1.5, expected"),
+        (lambda: df.random.choice(3, 4, False), df.errors.ShapeError, "4 of 3 elements, each once"),
+        (lambda: df.random.choice(3, p=[1.0, 2.0]), df.errors.ShapeError, "3 elements, p of shape"),
+        (lambda: df.random.choice(2, p=[1.0, -2.0]), ValueError, "weights that are negative"),
+        (lambda: df.random.choice(2, 2, False, [1.0, 0.0]), ValueError, "of which 1 have weight"),
+        (lambda: df.random.multinomial(3, -1, [1.0]), ValueError, "n=-1 is negative"),
+        (lambda: df.random.multinomial((3,), 2, df.ones((2, 2))), df.errors.ShapeError, "shapes"),
+        (lambda: df.random.dirichlet((), 1.0), df.errors.ShapeError, "alpha of shape"),
         (lambda: df.random.normal((-1,)), df.errors.ShapeError, "normal: shape"),
         (lambda: df.random.truncated_normal(3, low=2, high=1), ValueError, "low < high"),
         (lambda: df.random.permutation(df.asarray(1.0)), df.errors.ShapeError, "permutation"),
