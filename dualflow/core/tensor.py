@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -351,9 +352,14 @@ class Tensor(Methods, NumPyProtocols):
         return functions["getitem"](self, index)
 
     def __getattr__(self, name: str) -> Any:
+        if name in OF_GRAPHS:
+            added = getattr(getattr(self.symbol, "owner", None), "methods", {})
+            if name in added:
+                return partial(added[name], self)
         if name in ONLY_VARIABLES:
             raise AttributeError(functions["rebound"](self, name))
         raise AttributeError(names.missing_attribute(type(self), name))
 
 
+OF_GRAPHS = ("eval", "get_shape")  # methods of tensors in graphs that are built by hand
 ONLY_VARIABLES = ("assign", "assign_add", "assign_sub", "read_value", "trainable", "zero_")

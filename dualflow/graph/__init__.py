@@ -1,8 +1,9 @@
 """Static graphs by hand, as programs for TensorFlow 1 are written: first built, then run.
 
 Placeholders and graph variables are symbolic tensors: every op that meets one appends a node to its
-graph, and computes nothing. A `Session` feeds placeholders and runs what is asked for, compiled.
-The graph is the one that `@df.function` records, so it prints and compiles in the same way.
+graph, and computes nothing. A `Session` feeds placeholders and runs what is asked for, compiled;
+`y.eval({x: 1.0})` asks the session of the `with` around. The graph is the one that `@df.function`
+records, so it prints and compiles in the same way.
 
 Example:
     >>> import dualflow as df
@@ -19,13 +20,15 @@ from __future__ import annotations
 
 from dualflow.graph.build import (
     Graph,
+    generator,
     get_default_graph,
     gradients,
+    name_scope,
     placeholder,
     reset_default_graph,
 )
 from dualflow.graph.rendering import apply, render
-from dualflow.graph.session import Session
+from dualflow.graph.session import InteractiveSession, Session
 from dualflow.graph.state import (
     GraphVariable,
     Operation,
@@ -36,21 +39,26 @@ from dualflow.graph.state import (
     global_variables_initializer,
     group,
 )
+from dualflow.graph.tensors import get_default_session
 
 __all__ = [
     "Graph",
     "GraphVariable",
+    "InteractiveSession",
     "Operation",
     "Session",
     "apply",
     "assign",
     "assign_add",
     "assign_sub",
+    "generator",
     "get_default_graph",
+    "get_default_session",
     "global_variables",
     "global_variables_initializer",
     "gradients",
     "group",
+    "name_scope",
     "placeholder",
     "render",
     "reset_default_graph",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 import jit
 from dualflow.autodiff.sweep import Sweep, start_cotangent
@@ -17,12 +17,14 @@ from dualflow.core.record import Leaf, Pick, Record
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
+from dualflow.graph.chance import RunGenerator
+from dualflow.graph.tensors import shape_of, value_of
 from dualflow.tracing.cells import VariableCell
 from dualflow.tracing.trace import Trace
 from jit.dims import Dim, symbol
 from jit.errors import DTypeError, TraceError
 from jit.ir.graph import Value
-from jit.types import TensorType, as_dtype, kind
+from jit.types import TensorType, as_dtype, dtypes, kind
 
 BATCH = "batch"  # the first extent of every placeholder that leaves it open
 Shape = Sequence[int | str | None] | None
@@ -30,6 +32,8 @@ Shape = Sequence[int | str | None] | None
 
 class Writer(Trace):
     """The recording behind a graph: it lasts, and Variables of dualflow are read when it runs."""
+
+    methods: ClassVar = {"eval": value_of, "get_shape": shape_of}  # that its tensors have besides
 
     def __init__(self) -> None:
         super().__init__("graph", closed=True)
@@ -90,6 +94,7 @@ class Graph:
     Attributes:
         placeholders: Its placeholders, in the order in which they were made.
         variables: Its graph variables.
+        scope: What names begin with, inside of `name_scope`.
     """
 
     def __init__(self) -> None:
@@ -98,6 +103,8 @@ class Graph:
         self.variables: list[Any] = []
         self._places: dict[Value, str | None] = {}
         self._names: set[str] = set()
+        self.scope = ""
+        self._chance: RunGenerator | None = None
 
     # ----- the default graph -----
 
@@ -114,8 +121,18 @@ class Graph:
 
     # ----- building -----
 
+    @contextmanager
+    def scoped(self, scope: str) -> Iterator[str]:
+        """Names begin with `scope`, in a `with` block."""
+        before, self.scope = self.scope, scope
+        try:
+            yield scope
+        finally:
+            self.scope = before
+
     def unique(self, name: str) -> str:
-        """`name`, with a number where it is taken."""
+        """`name` in the scope, with a number where it is taken."""
+        name = self.scope + name
         found, number = name, 0
         while found in self._names:
             number += 1
@@ -131,6 +148,18 @@ class Graph:
             tensor.record = leaf = Leaf()
             leaf.rooted = True  # gradients may be asked for at any time later
         return tensor
+
+    @property
+    def chance(self) -> RunGenerator:
+        """The generator whose numbers each run draws anew."""
+        if self._chance is None:
+            type_ = TensorType((2,), dtypes["uint64"])
+            self._chance = RunGenerator(self.source(type_, self.unique("random_state")))
+        return self._chance
+
+    def is_chance(self, value: Value) -> bool:
+        """Whether an input is where a run's random numbers begin."""
+        return self._chance is not None and self._chance.start.symbol.value is value
 
     def extent(self, given: int | str | None, axis: int) -> int | Dim:
         """An extent of a placeholder: a number, or a symbol for an open one."""
@@ -238,6 +267,43 @@ def reset_default_graph() -> None:
             "make a new Graph()",
         )
     first = Graph()
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """Names of placeholders and variables begin with `name` and a slash, in a `with` block.
+
+    Args:
+        name: It gets a number where it was used before. Scopes can be nested.
+
+    Example:
+        >>> import dualflow as df
+        >>> with df.graph.Graph().as_default(), df.graph.name_scope("net"):
+        ...     df.graph.GraphVariable(0.0, name="w").name
+        'net/w'
+    """
+    graph = get_default_graph()
+    with graph.scoped(f"{graph.unique(name)}/") as scope:
+        yield scope
+
+
+def generator() -> RunGenerator:
+    """A generator of the default graph, whose numbers each run of a session draws anew.
+
+    What is drawn while a graph is built is otherwise a constant of it. One run draws each number
+    once; `df.random.seed` before it makes it repeatable.
+
+    Example:
+        >>> import dualflow as df
+        >>> with df.graph.Graph().as_default(), df.graph.Session() as session:
+        ...     x = df.random.normal((2,), generator=df.graph.generator())
+        ...     a, b = session.run([x, x])
+        ...     bool((a == b).all()), bool((a == session.run(x)).any())
+        (True, False)
+    """
+    graph = get_default_graph()
+    graph.trace.claim()
+    return graph.chance
 
 
 def placeholder(dtype: Any, shape: Shape = None, name: str | None = None) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from dualflow.core.op import registry
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.graph.build import Graph, get_default_graph, is_symbolic
+from dualflow.graph.chance import of_this_run
 from dualflow.graph.special import binding_of, specialised
 from dualflow.graph.state import GraphVariable, Operation
+from dualflow.graph.tensors import current
 from dualflow.tracing import modes
 from jit.errors import DTypeError, ShapeError, TraceError
 from jit.ir.graph import Value
@@ -39,12 +42,25 @@ class Session:
         self.values: dict[GraphVariable, Any] = {}
         self._compiled: dict[Any, Any] = {}
         self._closed = False
+        self._before: list[Session | None] = []
 
     def __enter__(self) -> Session:
+        self._before.append(current.get())
+        current.set(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
+        current.set(self._before.pop())
         self.close()
+
+    @contextmanager
+    def as_default(self) -> Iterator[Session]:
+        """Makes this the session of `eval` and `run`, in a `with` block that does not close it."""
+        token = current.set(self)
+        try:
+            yield self
+        finally:
+            current.reset(token)
 
     def close(self) -> None:
         """Lets go of variables and compiled parts; the session cannot be used any more."""
@@ -120,6 +136,8 @@ class Session:
                 arrays[value] = self._value(owned[value])
             elif value in outside:
                 arrays[value] = outside[value].tensor.raw
+            elif self.graph.is_chance(value):
+                arrays[value] = of_this_run()
             else:
                 line = self.graph.line(value)
                 raise TraceError(
@@ -172,6 +190,24 @@ class Session:
             part = specialised(graph, binding) if small else graph
             self._compiled[place] = jit.compile(part, target, ops=registry)
         return self._compiled[place]
+
+
+class InteractiveSession(Session):
+    """A session that is the default one from now on, until it is closed, as in notebooks.
+
+    Args:
+        graph: The default graph when None.
+    """
+
+    def __init__(self, graph: Graph | None = None) -> None:
+        super().__init__(graph)
+        self.__enter__()
+
+    def close(self) -> None:
+        """Lets go of everything; the session before is the default one again."""
+        if self._before:
+            current.set(self._before.pop())
+        super().close()
 
 
 def pairs(feed_dict: Any) -> list[tuple[Any, Any]]:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 from dualflow.core.context import using
 from dualflow.core.convert import as_tensor, from_data
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.graph.build import Graph, get_default_graph
+from dualflow.graph.build import Graph, get_default_graph, is_symbolic
+from dualflow.graph.tensors import Shape, session_for, shape_of, value_of
 from dualflow.ops.elementwise import add, astype, subtract
 from jit.errors import DTypeError, ShapeError
 from jit.types import format_shape
+
+if TYPE_CHECKING:
+    from dualflow.graph.session import Session
 
 
 class GraphVariable(Variable):
     """A variable of the default graph: a symbolic tensor, whose value each session keeps.
 
     Args:
-        initial_value: What `global_variables_initializer()` sets it to.
+        initial_value: What `global_variables_initializer()` sets it to; a symbolic tensor is
+            computed when that runs.
         dtype: The value's own when None.
         name: For messages and the printed graph.
         trainable: Whether optimisers change it.
@@ -40,8 +45,11 @@ class GraphVariable(Variable):
         *,
         trainable: bool = True,
     ) -> None:
-        with using(trace=None):
-            self.initial = from_data(initial_value, dtype)
+        if is_symbolic(initial_value):
+            self.initial = initial_value if dtype is None else astype(initial_value, dtype)
+        else:
+            with using(trace=None):
+                self.initial = from_data(initial_value, dtype)
         self.graph = get_default_graph()
         self.name = self.graph.unique(name or "Variable")
         self.tensor = self.graph.source(self.initial.type, self.name)
@@ -63,6 +71,14 @@ class GraphVariable(Variable):
     def initializer(self) -> Operation:
         """Sets it to its initial value."""
         return Operation(self.graph, [(self, self.initial)], f"{self.name}/initializer")
+
+    def eval(self, session: Session | None = None) -> Any:
+        """Its value in a session, the default one when None."""
+        return value_of(self, None, session)
+
+    def get_shape(self) -> Shape:
+        """The extents, as TensorFlow's programs ask for them."""
+        return shape_of(self)
 
     def assign(self, value: Any) -> Any:
         """An operation that sets the variable when it runs; its value is the new one."""
@@ -96,6 +112,12 @@ class Operation:
     updates: Sequence[tuple[GraphVariable, Tensor]]
     name: str = "operation"
     value: Tensor | None = None
+
+    def run(self, feed_dict: Any = None, session: Session | None = None) -> Any:
+        """Does it in a session, the default one when None; gives what `session.run` does."""
+        return session_for(session, "run").run(self, feed_dict)
+
+    eval = run
 
 
 def assign(variable: GraphVariable, value: Any) -> Operation:
