@@ -11,9 +11,11 @@ from typing import Any
 
 from numpy import ndarray, ones
 
+from dualflow.core.backend import CUDA, device_of
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import beside
+from dualflow.core.gpu_kernels import number_on
 from dualflow.core.op import Op, wrap
 from dualflow.core.precision import as_given
 from dualflow.core.record import INEXACT, Leaf, Pick, Record, clock
@@ -315,8 +317,11 @@ def start_cotangent(target: Tensor, given: Any) -> Tensor:
     """Ones, or what the user gave, in the target's shape and dtype."""
     if given is None:
         # What `ones_like` comes to; asking a recording's tensor for its array would compute it.
-        if context.trace is None and (array := target.raw).__class__ is ndarray:
+        array: Any = None if context.trace is not None else target.raw
+        if array.__class__ is ndarray:
             return wrap(ones(array.shape, array.dtype))
+        if hasattr(array.__class__, CUDA) and array.ndim == 0:
+            return wrap(number_on(device_of(array), 1.0, array.dtype, 1.0))  # made once
         return functions["ones_like"](target)
     g = as_tensor(given, target.dtype if not isinstance(given, Tensor) else None)
     if g.shape != target.shape:

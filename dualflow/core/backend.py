@@ -15,6 +15,7 @@ from jit.runtime.hosts import MOST, HostArray, copied, is_host, number_of
 
 ON_CPU = nullcontext()
 CUDA = "__cuda_array_interface__"  # what classes of arrays on a GPU have
+on_gpu = set[type]()  # classes of arrays that were met there
 _names: dict[int, str] = {}  # of GPUs, by their numbers
 
 
@@ -52,11 +53,18 @@ def canonical_device(device: str | None) -> str:
 
 def device_of(array: Any) -> str:
     """Where an array lies."""
-    if array.__class__ is np.ndarray:
+    kind = array.__class__
+    if kind is np.ndarray:
         return "cpu"
-    if isinstance(array, np.ndarray | np.generic):
-        return array.place if isinstance(array, HostArray) else "cpu"
-    number = array.data.device_id
+    if kind not in on_gpu:
+        if isinstance(array, np.ndarray | np.generic):
+            return array.place if isinstance(array, HostArray) else "cpu"
+        on_gpu.add(kind)
+    return gpu_name(array.data.device_id)
+
+
+def gpu_name(number: int) -> str:
+    """The name of a GPU."""
     return _names.get(number) or _names.setdefault(number, f"gpu:{number}")
 
 
@@ -71,8 +79,8 @@ def place_of_all(arrays: Sequence[Any]) -> str | None:
     (kind,) = kinds
     if kind is np.ndarray:
         return "cpu"
-    places = {device_of(x) for x in arrays} if hasattr(kind, CUDA) else ()
-    return next(iter(places)) if len(places) == 1 else None
+    numbers = {x.data.device_id for x in arrays} if hasattr(kind, CUDA) else ()
+    return gpu_name(*numbers) if len(numbers) == 1 else None
 
 
 def module_for(device: str) -> Any:

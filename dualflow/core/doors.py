@@ -114,15 +114,11 @@ def binary_door(
                 a = x1.raw
                 if right is Tensor:
                     b = x2.raw
-                    if a.__class__ is b.__class__ and a is not None:
+                    if a.__class__ is b.__class__ is ndarray:
                         dtype = a.dtype
                         plain = dtype is b.dtype and dtype in fast
-                        if plain and a.__class__ is not ndarray:
-                            return bind(op, (x1, x2))
                         watched = x1.record is not None or x2.record is not None
-                elif a is not None and (dtype := a.dtype) in weak.get(right, NOTHING):
-                    if a.__class__ is not ndarray:
-                        return of_tensor_and_number(door, op, x1, x2, accepts)
+                elif a.__class__ is ndarray and (dtype := a.dtype) in weak.get(right, NOTHING):
                     b = x2
                     plain = right is not int or LOWEST <= b <= HIGHEST
                     watched = x1.record is not None
@@ -157,23 +153,30 @@ def weak_partners(accepts: str, *, compares: bool) -> dict[type, frozenset[np.dt
     return weak
 
 
-def of_tensor_and_number(
-    door: Callable[[Any, Any], Tensor], op: Op, x: Tensor, number: Any, accepts: str
-) -> Tensor:
-    """An op of a tensor elsewhere than on the processor and a scalar of a type that it takes."""
-    if number.__class__ is int and kind(x.dtype) == "integer" and not fits(number, x.dtype):
-        return the_slow_way(door, op, x, number, accepts)  # which tells
-    return bind(op, (x, number))
-
-
 def the_slow_way(
     door: Callable[[Any, Any], Tensor], op: Op, x1: Any, x2: Any, accepts: str
 ) -> Tensor:
     """The slow way of a binary door: converts, and tries the door again."""
+    if takes(x1, x2, accepts):
+        return bind(op, (x1, x2))
     met = meet(op.name, (x1, x2), accepts)
     if (met[0] is x1 and met[1] is x2) or context.trace is not None:
         return bind(op, met)
     return door(*met)  # what was converted may be plain now
+
+
+def takes(x: Any, other: Any, accepts: str) -> bool:
+    """Whether a tensor elsewhere than on the processor meets another, or a scalar, as they are."""
+    if x.__class__ is not Tensor or context.trace is not None or (array := x.raw) is None:
+        return False
+    dtype = array.dtype
+    if array.__class__ is ndarray or dtype not in DTYPES_OF[accepts]:
+        return False
+    if other.__class__ is Tensor:
+        return other.dtype is dtype
+    if dtype not in WEAK.get(other.__class__, NOTHING):
+        return False
+    return other.__class__ is not int or kind(dtype) != "integer" or fits(other, dtype)
 
 
 def meet(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Any, ...]:

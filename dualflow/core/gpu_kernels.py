@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dualflow.core import orders as laying
-from dualflow.core.backend import active, to_device
+from dualflow.core.backend import active, on_gpu, to_device
 from dualflow.core.context import context
 from dualflow.core.kernels import KEPT, WORDS, Attrs, family_of, spelled, types_of
 from jit.config import scoped
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Form = tuple[Hashable, ...]
 
 NUMBERS = frozenset({bool, int, float, complex})
-kinds = set[type]()  # the classes of arrays on a GPU
 calls: dict[OpDef, dict[Form, Way]] = {}  # how ops are computed, by what they are given
 wanted: dict[Hashable, bool] = {}  # whether an op has a kernel, by dtypes and words among attrs
 
@@ -80,7 +79,7 @@ def form_of(arrays: Sequence[Any], attrs: Attrs) -> tuple[Form, list[int]] | Non
     weak, dtype, device, together = False, None, 0, 0
     for x in arrays:
         kind = x.__class__
-        if kind in kinds:
+        if kind in on_gpu:
             data, dtype = x.data, x.dtype
             address, device = data.ptr, data.device_id
             form += (dtype, x.shape, x.strides, device)
@@ -119,7 +118,6 @@ def computed_on(place: str, op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> A
     given = [x for x in arrays if hasattr(x, "dtype")]
     if scoped.get().target != "cpu" or not given:
         return None
-    kinds.update(map(type, given))
     with context.aside():
         way = new_way(place, op, arrays, attrs)
     if way is None:
@@ -179,17 +177,19 @@ def number_on(place: str, x: complex, dtype: np.dtype[Any], spelled: object) -> 
 def new_way(place: str, op: OpDef, given: Sequence[Any], attrs: Attrs) -> Way | None:
     """How the kernel of an op is called; None where it has none, or the arguments are wrong.
 
-    Transposed arrays are read as they are; those with gaps are copied each time.
+    Transposed arrays are read as they are, and stretched ones where the op stretches by itself;
+    those with gaps are copied each time.
     """
     arrays = as_arrays(place, given)
     if not has_kernel(op, arrays, attrs) or any(x.size == 0 for x in arrays):
         return None
-    orders = tuple([order_of(x) for x in arrays])
+    shorten = narrowed if stretches(op, arrays, attrs) else list[Any]
+    orders = tuple(map(order_of, shorten(arrays)))
 
     def laid(arrays: Sequence[Any]) -> list[Any]:
         return [
             x.transpose(order) if order else in_one_piece(x)
-            for x, order in zip(as_arrays(place, arrays), orders)
+            for x, order in zip(shorten(as_arrays(place, arrays)), orders)
         ]
 
     first = laid(given)
@@ -200,9 +200,33 @@ def new_way(place: str, op: OpDef, given: Sequence[Any], attrs: Attrs) -> Way | 
         return None
     if call is None:
         return None
-    as_they_are = all(order or x is y for x, y, order in zip(arrays, first, orders))
+    as_they_are = all(x.data.ptr == y.data.ptr for x, y in zip(arrays, first))
     at = getattr(call, "at", None) if as_they_are else None
     return Way(place, lambda arrays: call(*laid(arrays)), at)
+
+
+def stretches(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
+    """Whether an op, which is elementwise, gives the same for arrays without their repetitions."""
+    from jit.forms.exact import forms_of, is_elementwise
+
+    short, types = narrowed(arrays), types_of(arrays)
+    if all(x is y for x, y in zip(arrays, short)):
+        return False
+    try:
+        alike = op.infer_all(tuple(types_of(short)), attrs) == op.infer_all(tuple(types), attrs)
+    except DualflowError:
+        return False
+    return alike and is_elementwise(forms_of(op, types, attrs))
+
+
+def narrowed(arrays: Sequence[Any]) -> list[Any]:
+    """Arrays with the extent 1 where all elements along an axis are one in memory."""
+    return [
+        x[tuple([slice(None) if step else slice(0, 1) for step in x.strides])]
+        if 0 in x.strides
+        else x
+        for x in arrays
+    ]
 
 
 def order_of(x: Any) -> laying.Order:

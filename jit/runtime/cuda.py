@@ -100,7 +100,7 @@ if hasattr(os, "register_at_fork"):
 def array_maker(module: Any) -> Callable[..., Any]:
     """What `ndarray(shape, dtype, memory)` is, in half of the time.
 
-    CuPy's class is a layer of Python around one that does all of it, which is used here.
+    CuPy's class has a part in Python around one that does all of it, which is used here.
     """
     outer = module.ndarray
     inner = outer.__mro__[1]

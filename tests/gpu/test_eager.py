@@ -253,11 +253,14 @@ VIEWS = {
     "both": lambda x, y: df.tanh(x.T) * y.T,
     "one": lambda x, y: x.T + y.reshape(3, 5) * 2.0,
     "sum": lambda x, y: df.sum(x.T, axis=0) + df.sum(y, axis=1),
+    "stretched": lambda x, y: df.broadcast_to(x[0], (5, 3)) * y,
+    "stretched and turned": lambda x, y: df.broadcast_to(y[:1], (5, 3)).T - x.T,
+    "all stretched": lambda x, y: df.broadcast_to(y[0, 0], (5, 3)) + x,
 }
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_transposed_arrays_are_read_as_they_are(name, machine):
+def test_transposed_and_stretched_arrays_are_read_as_they_are(name, machine):
     given = [np.random.default_rng(k).normal(size=(5, 3)).astype(np.float32) for k in range(2)]
     wanted = VIEWS[name](*map(df.asarray, given)).numpy()
     x, y = [df.asarray(a, device="gpu:1") for a in given]
