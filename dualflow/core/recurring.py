@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 Code = TypeVar("Code")
-ON_GPU = 4  # times as long compiling takes for a GPU
 
 
 class Recurring(Generic[Code]):
@@ -23,7 +22,3 @@ class Recurring(Generic[Code]):
         self.spent = 0.0
         self.compiled: Code | None = None
         self.hopeless = False
-
-    def is_due(self, seconds: float, place: str) -> bool:
-        """Whether it has cost what compiling takes on a device: `seconds` on the processor."""
-        return self.spent > seconds * (1 if place == "cpu" else ON_GPU)

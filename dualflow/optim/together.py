@@ -23,7 +23,7 @@ from jit.config import scoped
 if TYPE_CHECKING:
     from dualflow.tracing.updates import Update
 
-SECONDS_A_PARAMETER = 6e-3  # what compiling takes on the processor
+SECONDS_A_PARAMETER = 6e-3  # what compiling takes
 KEPT = 8  # choices of parameters that are remembered of one optimiser
 
 Gradients = Mapping[Variable, Tensor]
@@ -45,14 +45,14 @@ def step(optimizer: Any, gradients: Gradients, op_by_op: Callable[[Gradients], N
         op_by_op(gradients)
         return
     parameters, tensors = list(gradients), list(map(as_tensor, gradients.values()))
-    form, place = form_of(optimizer, parameters), place_of_all([x.raw for x in tensors])
-    if form.hopeless or place is None:
+    form = form_of(optimizer, parameters)
+    if form.hopeless or place_of_all([x.raw for x in tensors]) is None:
         op_by_op(gradients)
     elif form.compiled is not None:
         if not form.compiled.run(tensors):  # gradients of another dtype, or of a wrong shape
             form.compiled, form.spent = None, 0.0
             op_by_op(gradients)
-    elif not form.is_due(SECONDS_A_PARAMETER * len(parameters), place):
+    elif form.spent <= SECONDS_A_PARAMETER * len(parameters):
         started = time.perf_counter()
         op_by_op(gradients)
         form.spent += time.perf_counter() - started
