@@ -27,7 +27,7 @@ BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 VIEWS = frozenset("reshape transpose ravel view".split())  # of arrays, where nothing is launched
 CONVERT = frozenset("array asarray ascontiguousarray asanyarray asfortranarray".split())
 # Seen to work with bfloat16 on a device; the rest is not known.
-WITH_BFLOAT16 = frozenset("add matmul exp sum reshape copy astype".split()) | CONVERT
+WITH_BFLOAT16 = frozenset("add matmul exp sum copy astype".split()) | CONVERT | VIEWS
 # Dtypes that `ufunc.at` has atomic operations for.
 ATOMIC = frozenset("int32 uint32 uint64 float16 float32 float64 complex64 complex128".split())
 _arrays: WeakValueDictionary[int, ndarray] = WeakValueDictionary()
