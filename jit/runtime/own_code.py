@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 
 from jit.runtime import cpu
 from jit.runtime.cache import disk_cache
-from jit.runtime.library import toolchain
+from jit.runtime.library import library, toolchain
 
 
 def linked(text: str, symbols: Sequence[str], imports: Mapping[str, int]) -> dict[str, int]:
     """The address of each of `symbols` in LLVM IR; `imports` has those that it lacks."""
-    target = cpu.host_target()
-    key = hashlib.sha256("\0".join((text, target.key, toolchain())).encode()).hexdigest()
-    disk = disk_cache()
-    code = disk.get(key) if disk else None
-    if code is None:
-        code = cpu.assemble(text, target)
-        if disk:
-            disk.put(key, code)
-    return cpu.link(code, symbols, imports)
+    with library().lock:  # no process is forked meanwhile
+        target = cpu.host_target()
+        key = hashlib.sha256("\0".join((text, target.key, toolchain())).encode()).hexdigest()
+        disk = disk_cache()
+        code = disk.get(key) if disk else None
+        if code is None:
+            code = cpu.assemble(text, target)
+            if disk:
+                disk.put(key, code)
+        return cpu.link(code, symbols, imports)
