@@ -127,6 +127,7 @@ class GradCell:
     def __init__(self, owner: Variable) -> None:
         self.owner = owner
         self.holder = self
+        self._told: tuple[str | None, str | None, str] | None = None  # names of owner and gradient
 
     @property
     def variable(self) -> Variable:
@@ -147,6 +148,15 @@ class GradCell:
     def replace(self, data: Any) -> None:
         """Makes a new `owner.grad`, or removes it when `data` is None."""
         self.owner.grad = None if data is None else Tensor(data)
+
+    def take(self, grad: Variable) -> None:
+        """Makes a Variable that nobody knows `owner.grad`, as assigning it does."""
+        owner = self.owner
+        name = owner.name
+        if self._told is None or self._told[0] != name:
+            self._told = name, f"{name}.grad" if name else None, owner.label()
+        _, grad.name, grad.grad_of = self._told
+        owner._grad = grad
 
 
 def read_of(cell: Cell) -> Any:

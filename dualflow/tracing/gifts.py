@@ -15,6 +15,7 @@ from sys import getrefcount
 from typing import Any
 
 from dualflow.core.context import context
+from dualflow.tracing.bulk import put_into
 from dualflow.tracing.cells import GradCell, Holder, VariableCell
 from dualflow.tracing.lending import lent
 
@@ -33,6 +34,8 @@ class Gifts:
 
     Attributes:
         pairs: (input, output): what is read there and assigned from there.
+        numbers: The cells that these inputs are.
+        rest: What is written, but for Variables.
     """
 
     def __init__(self, cells: Sequence[Any], arguments: int, written: Written) -> None:
@@ -43,9 +46,13 @@ class Gifts:
                 found.setdefault(output, (k, cell.holder))
         self.pairs: Pairs = tuple([(k, output) for output, (k, _) in found.items()])
         self._read = [k for k, _ in found.values()]
+        self.numbers = frozenset([k - arguments for k in self._read])
+        variables = [(x.variable, k) for x, k in written if isinstance(x, VariableCell)]
+        self.rest = [x for x in written if not isinstance(x[0], VariableCell)]
+        self._put = put_into(variables)
         self._holders = [holder for _, holder in found.values()]
 
-    def used(self, run: Run, arrays: list[Any]) -> list[Any]:
+    def used(self, run: Run, arrays: list[Any], *, unshared: bool = False) -> list[Any]:
         """What a run of the path computes, in the memory of these pairs where that may be.
 
         Another reference to an array is what tells native code not to write it.
@@ -53,10 +60,13 @@ class Gifts:
         Args:
             run: The code: `run(arrays, pairs)`.
             arrays: One for each input.
+            unshared: Nobody but the holders has their Tensors, as was just seen.
         """
         if context.tapes:
             return run(arrays)
         if alone():
+            if unshared:
+                return run(arrays, self.pairs)
             kept = [x.tensor.raw for x in self._holders if getrefcount(x.tensor) > ALONE]
             made = run(arrays, self.pairs)
             del kept  # not before: nobody was to write there
@@ -65,6 +75,17 @@ class Gifts:
             made = run(arrays, self.pairs)
         del kept
         return made
+
+    def put(self, made: list[Any]) -> bool:
+        """Assigns what a run has computed to all Variables, without new Tensors around it.
+
+        Args:
+            made: The outputs.
+
+        Returns:
+            Whether that was done: nobody else has one of their Tensors, or can get one.
+        """
+        return not context.tapes and alone() and self._put(made) == 1
 
 
 def alone() -> bool:

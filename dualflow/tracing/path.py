@@ -22,7 +22,7 @@ from dualflow.core.op import new_tensor, registry
 from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.bulk import tensors
+from dualflow.tracing.bulk import collect, held_by, tensors
 from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
@@ -127,6 +127,9 @@ class Path:
         self.gives_numbers = any(isinstance(x, Computed) for x in self._leaves)
         self._written = recorded.written
         self._replaced = recorded.replaced
+        self._dropped = [cell for cell, k in self._replaced if k is None]
+        self._collected = [cell for cell, k in self._replaced if k is not None]
+        self._gradients = [k for _, k in self._replaced if k is not None]
         self._tracked, self._spent = recorded.tracked, recorded.spent
         self.ops = len(recorded.graph.nodes)
         self.cells = recorded.cells
@@ -139,6 +142,7 @@ class Path:
             if isinstance(cell, NumberCell)
         ]
         self._gifts = Gifts(self.cells, arguments, self._written)
+        self._held = held_by(self._holders, self._gifts.numbers)
         with recording_guesses(recorded.guesses):
             self.executable = jit.compile(
                 recorded.graph,
@@ -244,17 +248,20 @@ class Path:
             del inputs
         opened = self._boxes and self._boxes.opened(*arguments)
         arrays = opened or [x.raw for x in arguments]
-        arrays += [holder.tensor.raw for holder in self._holders]
+        held = self._held()
+        unshared = held is not None
+        arrays += held if unshared else [holder.tensor.raw for holder in self._holders]
+        del held  # another reference would tell that somebody has what is there
         if numbers:
             for place, index in self._numbers:
                 arrays[place] = self._number(numbers[index])
         if self._divided:
             for place in self._anywhere:
                 arrays[place] = self._number(arrays[place])
-        made = self._run(arrays) if accept else self._computed(arrays)
+        made = self._run(arrays) if accept else self._computed(arrays, unshared=unshared)
         if accept is not None:
             accept(made, partial(self._outcome, made, computed))
-        results = self._finish(made, computed)
+        results = self._finish(made, computed, unshared=unshared)
         if self._spent:
             self._spend(results)
         return self._build(results)
@@ -329,10 +336,10 @@ class Path:
             raise EntryMiss
         return found
 
-    def _computed(self, arrays: list[Any]) -> list[Any]:
+    def _computed(self, arrays: list[Any], *, unshared: bool) -> list[Any]:
         """The graph's outputs, in the quickest way that these calls allow."""
         if self._gifts.pairs:
-            return self._gifts.used(self._run, arrays)
+            return self._gifts.used(self._run, arrays, unshared=unshared)
         shapes = tuple([array.shape for array in arrays]) if self._varies else None
         direct = self._direct.get(shapes) or self._quickest(shapes, arrays)
         made = direct(*arrays)
@@ -370,17 +377,24 @@ class Path:
             self._spend(results)
         return self._build(results)
 
-    def _finish(self, made: list[Any], computed: Sequence[Any]) -> list[Any]:
+    def _finish(
+        self, made: list[Any], computed: Sequence[Any], *, unshared: bool = False
+    ) -> list[Any]:
         """Writes the state of a run that is over; the leaves of the result."""
         for tape in context.tapes:
             for variable in self.variables:
                 tape.saw(variable)
-        for cell, index in self._written:
-            array = made[index]
-            if cell.holder.tensor.raw is not array:  # else it was updated in place
+        written = self._written
+        if written and unshared and self._gifts.put(made):
+            written = self._gifts.rest
+        for cell, index in written:
+            array, tensor = made[index], cell.holder.tensor
+            if tensor.raw is not array or tensor.symbol is not None:  # else it was updated in place
                 cell.write(array)
-        for cell, index in self._replaced:
-            cell.replace(None if index is None else made[index])
+        for cell in self._dropped:
+            cell.replace(None)
+        if self._collected:
+            collect(self._collected, [made[k] for k in self._gradients])
         self.hits += 1
         if self._boxes and self._all_computed:
             return self._boxes.boxed(*[made[x] for x in self._leaves])  # type: ignore[index]

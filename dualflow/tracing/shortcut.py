@@ -11,8 +11,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from dualflow.core import tree
 from dualflow.core.context import context
 from dualflow.core.tensor import Tensor
@@ -51,8 +49,8 @@ class Shortcut:
         self._tensors = None if len(call.places) == len(call.leaves) else call.places
         self._mode = call.key[2][:5]
         kinds = [x.raw.__class__ for x in call.tensors]  # of arrays: the CPU's, or a GPU's
-        self._kinds = None if all(kind is np.ndarray for kind in kinds) else kinds
-        self._boxes = in_bulk()
+        self._kinds = kinds if len({*kinds}) > 1 else None
+        self._boxes = in_bulk(*kinds[:1])
         first = call.tensors[0].raw if call.tensors else None
         varies = first is not None and call.places[0] in pattern.shapes
         self._first = None if first is None or varies else (first.shape, first.dtype)

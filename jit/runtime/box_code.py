@@ -6,14 +6,16 @@ BOXES = """
 declare ptr @PyType_GenericAlloc(ptr, i64)
 
 ; Python's opened(*boxes): a list of their arrays; None if one is of another class, holds another
-; thing than an array, or has something in a slot that must hold None
+; thing than an array of the class asked for, or has something in a slot that must hold None
 define ptr @opened(ptr %self, ptr %boxes, i64 %count) {
 entry:
   %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
   %class = load ptr, ptr %plan
-  %place.at = getelementptr %box, ptr %plan, i32 0, i32 1
+  %inner.at = getelementptr %box, ptr %plan, i32 0, i32 1
+  %inner = load ptr, ptr %inner.at
+  %place.at = getelementptr %box, ptr %plan, i32 0, i32 2
   %place = load i64, ptr %place.at
-  %nones.at = getelementptr %box, ptr %plan, i32 0, i32 2
+  %nones.at = getelementptr %box, ptr %plan, i32 0, i32 3
   %nones = load i64, ptr %nones.at
   %arrays = call ptr @PyList_New(i64 %count)
   %lacking = icmp eq ptr %arrays, null
@@ -34,7 +36,7 @@ ask:
   %unasked = icmp slt i64 %k, %nones
   br i1 %unasked, label %look, label %inside
 look:
-  %number.at = getelementptr %box, ptr %plan, i32 0, i32 3, i64 %k
+  %number.at = getelementptr %box, ptr %plan, i32 0, i32 4, i64 %k
   %number = load i64, ptr %number.at
   %slot.at = getelementptr ptr, ptr %box, i64 %number
   %slot = load ptr, ptr %slot.at
@@ -49,7 +51,7 @@ inside:
 kind:
   %array.type.at = getelementptr %object, ptr %array, i32 0, i32 1
   %array.type = load ptr, ptr %array.type.at
-  %is.array = icmp eq ptr %array.type, @PyArray_Type
+  %is.array = icmp eq ptr %array.type, %inner
   br i1 %is.array, label %take, label %other
 take:
   call void @Py_IncRef(ptr %array)
@@ -71,9 +73,9 @@ define ptr @boxed(ptr %self, ptr %objects, i64 %count) {
 entry:
   %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
   %class = load ptr, ptr %plan
-  %place.at = getelementptr %box, ptr %plan, i32 0, i32 1
+  %place.at = getelementptr %box, ptr %plan, i32 0, i32 2
   %place = load i64, ptr %place.at
-  %nones.at = getelementptr %box, ptr %plan, i32 0, i32 2
+  %nones.at = getelementptr %box, ptr %plan, i32 0, i32 3
   %nones = load i64, ptr %nones.at
   %made = call ptr @PyList_New(i64 %count)
   %lacking = icmp eq ptr %made, null
@@ -98,7 +100,7 @@ empty:
   %unset = icmp slt i64 %k, %nones
   br i1 %unset, label %set, label %keep
 set:
-  %number.at = getelementptr %box, ptr %plan, i32 0, i32 3, i64 %k
+  %number.at = getelementptr %box, ptr %plan, i32 0, i32 4, i64 %k
   %number = load i64, ptr %number.at
   %slot.at = getelementptr ptr, ptr %box, i64 %number
   call void @Py_IncRef(ptr @_Py_NoneStruct)
@@ -116,5 +118,135 @@ done:
   ret ptr %made
 failed:                                                         ; Python's exception is set
   ret ptr null
+}
+
+; Python's held(): a list of the arrays in the boxes that lie in some places; None if one is of
+; another class, is empty, or is referred to by others although it must not be
+define ptr @held(ptr %self, ptr %args, i64 %ignored) {
+entry:
+  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %class = load ptr, ptr %plan
+  %place.at = getelementptr %held, ptr %plan, i32 0, i32 1
+  %place = load i64, ptr %place.at
+  %count.at = getelementptr %held, ptr %plan, i32 0, i32 3
+  %count = load i64, ptr %count.at
+  %arrays = call ptr @PyList_New(i64 %count)
+  %lacking = icmp eq ptr %arrays, null
+  br i1 %lacking, label %failed, label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %take ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %done
+one:
+  %row = getelementptr %held, ptr %plan, i32 0, i32 4, i64 %i
+  %slot = load ptr, ptr %row
+  %elsewhere = icmp eq ptr %slot, null
+  br i1 %elsewhere, label %take, label %look
+look:
+  %box = load ptr, ptr %slot
+  %unset = icmp eq ptr %box, null
+  br i1 %unset, label %other, label %kind
+kind:
+  %type.at = getelementptr %object, ptr %box, i32 0, i32 1
+  %type = load ptr, ptr %type.at
+  %right = icmp eq ptr %type, %class
+  br i1 %right, label %ask, label %other
+ask:
+  %alone.at = getelementptr %place.held, ptr %row, i32 0, i32 1
+  %alone = load i64, ptr %alone.at
+  %must = icmp ne i64 %alone, 0
+  %references = load i32, ptr %box
+  %several = icmp ne i32 %references, 1
+  %shared = and i1 %must, %several
+  br i1 %shared, label %other, label %inside
+inside:
+  %array.at = getelementptr ptr, ptr %box, i64 %place
+  %found = load ptr, ptr %array.at
+  %empty = icmp eq ptr %found, null
+  br i1 %empty, label %other, label %take
+take:
+  %array = phi ptr [ @_Py_NoneStruct, %one ], [ %found, %inside ]
+  call void @Py_IncRef(ptr %array)
+  %set = call i32 @PyList_SetItem(ptr %arrays, i64 %i, ptr %array)
+  %i.next = add i64 %i, 1
+  br label %next
+other:
+  call void @Py_DecRef(ptr %arrays)
+  call void @Py_IncRef(ptr @_Py_NoneStruct)
+  ret ptr @_Py_NoneStruct
+done:
+  ret ptr %arrays
+failed:                                                         ; Python's exception is set
+  ret ptr null
+}
+
+; Python's put(objects): gives boxes that lie in some places an object of the list each, and says 1;
+; 0, and nothing was done, if one is of another class, marked, or referred to by others
+define ptr @put(ptr %self, ptr %args, i64 %ignored) {
+entry:
+  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %class = load ptr, ptr %plan
+  %place.at = getelementptr %held, ptr %plan, i32 0, i32 1
+  %place = load i64, ptr %place.at
+  %count.at = getelementptr %held, ptr %plan, i32 0, i32 3
+  %count = load i64, ptr %count.at
+  %mark.at = getelementptr %held, ptr %plan, i32 0, i32 2
+  %mark = load i64, ptr %mark.at
+  %list = load ptr, ptr %args
+  %items.at = getelementptr %list, ptr %list, i32 0, i32 3
+  %items = load ptr, ptr %items.at
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %look ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %write
+one:
+  %row = getelementptr %held, ptr %plan, i32 0, i32 4, i64 %i
+  %slot = load ptr, ptr %row
+  %box = load ptr, ptr %slot
+  %unset = icmp eq ptr %box, null
+  br i1 %unset, label %say, label %ask
+ask:
+  %type.at = getelementptr %object, ptr %box, i32 0, i32 1
+  %type = load ptr, ptr %type.at
+  %right = icmp eq ptr %type, %class
+  %references = load i32, ptr %box
+  %single = icmp eq i32 %references, 1
+  %free = and i1 %right, %single
+  br i1 %free, label %look, label %say
+look:
+  %marked.at = getelementptr ptr, ptr %box, i64 %mark
+  %marked = load ptr, ptr %marked.at
+  %bare = icmp eq ptr %marked, @_Py_NoneStruct
+  %i.next = add i64 %i, 1
+  br i1 %bare, label %next, label %say
+write:
+  %k = phi i64 [ 0, %next ], [ %k.next, %written ]
+  %left = icmp slt i64 %k, %count
+  br i1 %left, label %fill, label %say
+fill:
+  %row.k = getelementptr %held, ptr %plan, i32 0, i32 4, i64 %k
+  %slot.k = load ptr, ptr %row.k
+  %box.k = load ptr, ptr %slot.k
+  %number.at = getelementptr %place.held, ptr %row.k, i32 0, i32 1
+  %number = load i64, ptr %number.at
+  %object.at = getelementptr ptr, ptr %items, i64 %number
+  %object = load ptr, ptr %object.at
+  %inside.at = getelementptr ptr, ptr %box.k, i64 %place
+  %old = load ptr, ptr %inside.at
+  %same = icmp eq ptr %old, %object
+  br i1 %same, label %written, label %swap
+swap:
+  call void @Py_IncRef(ptr %object)
+  store ptr %object, ptr %inside.at
+  call void @Py_DecRef(ptr %old)
+  br label %written
+written:
+  %k.next = add i64 %k, 1
+  br label %write
+say:
+  %answer = phi i64 [ 0, %one ], [ 0, %ask ], [ 0, %look ], [ 1, %write ]
+  %said = call ptr @PyLong_FromLongLong(i64 %answer)
+  ret ptr %said
 }
 """

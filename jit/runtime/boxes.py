@@ -1,5 +1,7 @@
 """Boxes: objects of one class that hold an array each, opened and made by native code.
 
+Boxes that other objects hold are opened where they lie, and who else refers to them is seen there.
+
 A framework wraps arrays into objects of its own. A call with many of them spends its time on
 looking into each and on making as many: 0.2 us for one in Python, 0.02 here.
 """
@@ -24,7 +26,7 @@ class Boxes:
 
     Attributes:
         opened: `opened(*boxes)` is a list of their arrays; None where one is of another class, or
-            holds something else than an array of NumPy's.
+            holds something else than an array of the class asked for.
         unmarked: The same; None too where one has something in its marked slot.
         boxed: `boxed(*objects)` is a list of new boxes, in which all other slots hold None.
     """
@@ -34,7 +36,28 @@ class Boxes:
     boxed: Callable[..., list[Any]]
 
 
-def boxes_of(kind: type[Any], inside: str, marked: str, others: Sequence[str] = ()) -> Boxes:
+@dataclass(frozen=True, eq=False)
+class At:
+    """Where a box lies.
+
+    Attributes:
+        holder: What has it.
+        slot: In which slot.
+        alone: Nobody else may refer to the box.
+    """
+
+    holder: Any
+    slot: str
+    alone: bool = False
+
+
+def boxes_of(
+    kind: type[Any],
+    inside: str,
+    marked: str,
+    others: Sequence[str] = (),
+    array: type[Any] = np.ndarray,
+) -> Boxes:
     """Native code for boxes of a class; Python, where objects are laid out in another way.
 
     Args:
@@ -42,23 +65,83 @@ def boxes_of(kind: type[Any], inside: str, marked: str, others: Sequence[str] = 
         inside: The slot of the array.
         marked: The slot that `unmarked` looks at.
         others: All other slots.
+        array: The class of arrays.
     """
     names, functions = (inside, marked, *others), native()
     places = places_of(kind, names) if functions.opened and functions.boxed else None
     if places is None or functions.opened is None or functions.boxed is None:
-        return in_python(kind, *names)
-    array, mark, *rest = places
+        return in_python(kind, *names, array=array)
+    place, mark, *rest = places
     return Boxes(
-        opened=functions.opened(*plan_of(kind, array)),
-        unmarked=functions.opened(*plan_of(kind, array, mark)),
-        boxed=functions.boxed(*plan_of(kind, array, mark, *rest)),
+        opened=functions.opened(*plan_of(kind, array, place)),
+        unmarked=functions.opened(*plan_of(kind, array, place, mark)),
+        boxed=functions.boxed(*plan_of(kind, array, place, mark, *rest)),
     )
 
 
-def plan_of(kind: type[Any], array: int, *nones: int) -> tuple[int, Any]:
+def held(
+    kind: type[Any], inside: str, places: Sequence[At | None]
+) -> Callable[[], list[Any] | None] | None:
+    """`held()`: a list of the arrays in boxes that others hold.
+
+    It has None where no place is given. It is None where a box is of another class or shared and
+    must not be, and what the box holds is not looked at.
+
+    Args:
+        kind: The class of boxes.
+        inside: The slot of the array.
+        places: Where they lie.
+
+    Returns:
+        None where objects are laid out in another way.
+    """
+    maker, found = native().held, places_of(kind, [inside])
+    slots = [0 if x is None else address_of(x) for x in places]
+    if maker is None or found is None or None in slots:
+        return None
+    alone = [x is not None and x.alone for x in places]
+    flat = [word for pair in zip(slots, alone, strict=True) for word in pair]
+    words = (ctypes.c_ssize_t * (4 + len(flat)))(id(kind), *found, 0, len(places), *flat)
+    return maker(ctypes.addressof(words), (words, kind, [x and x.holder for x in places]))
+
+
+def put_in(
+    kind: type[Any], inside: str, marked: str, places: Sequence[tuple[At, int]]
+) -> Callable[[list[Any]], int] | None:
+    """`put(objects)`: boxes that others hold are given an object each, in place.
+
+    It is 0, and nothing was done, if a box is of another class, has something in its marked slot,
+    or somebody else refers to it.
+
+    Args:
+        kind: The class of boxes.
+        inside: The slot that is written.
+        marked: The slot that must hold None.
+        places: Where they lie, and the number of the object for each.
+
+    Returns:
+        None where objects are laid out in another way.
+    """
+    maker, found = native().put, places_of(kind, [inside, marked])
+    slots = [address_of(place) for place, _ in places]
+    if maker is None or found is None or None in slots:
+        return None
+    flat = [x for slot, (_, number) in zip(slots, places, strict=True) for x in (slot, number)]
+    words = (ctypes.c_ssize_t * (4 + len(flat)))(id(kind), *found, len(places), *flat)
+    return maker(ctypes.addressof(words), (words, kind, [place.holder for place, _ in places]))
+
+
+def address_of(place: At) -> int | None:
+    """The address of a slot."""
+    found = places_of(type(place.holder), [place.slot])
+    return None if found is None else id(place.holder) + WORD * found[0]
+
+
+def plan_of(kind: type[Any], array: type[Any], place: int, *nones: int) -> tuple[int, Any]:
     """What native code reads, as an address, and what must live as long as that is used."""
-    words = (ctypes.c_ssize_t * (3 + len(nones)))(id(kind), array, len(nones), *nones)
-    return ctypes.addressof(words), (words, kind)
+    numbers = id(kind), id(array), place, len(nones), *nones
+    words = (ctypes.c_ssize_t * len(numbers))(*numbers)
+    return ctypes.addressof(words), (words, kind, array)
 
 
 def places_of(kind: type[Any], names: Sequence[str]) -> list[int] | None:
@@ -73,7 +156,9 @@ def places_of(kind: type[Any], names: Sequence[str]) -> list[int] | None:
     return [k for (k,) in found] if all(len(places) == 1 for places in found) else None
 
 
-def in_python(kind: Any, inside: str, marked: str, *others: str) -> Boxes:
+def in_python(
+    kind: Any, inside: str, marked: str, *others: str, array: type[Any] = np.ndarray
+) -> Boxes:
     """The same without native code."""
     new = kind.__new__
 
@@ -81,7 +166,7 @@ def in_python(kind: Any, inside: str, marked: str, *others: str) -> Boxes:
         if any(type(box) is not kind for box in boxes):
             return None
         arrays = [getattr(box, inside, None) for box in boxes]
-        return arrays if all(type(array) is np.ndarray for array in arrays) else None
+        return arrays if all(type(x) is array for x in arrays) else None
 
     def unmarked(*boxes: Any) -> list[Any] | None:
         arrays = opened(*boxes)

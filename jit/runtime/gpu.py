@@ -439,11 +439,12 @@ class GpuRun:
 
     def _ask(self, stream: Any) -> None:
         """Waits for the status word and what guards ask; raises unless all hold."""
-        table, answers = self.table, self._answers.wait()
-        if answers[:4].any():
+        table = self.table
+        if self._answers.wait():
             start = self.frame.arena.ptr + table.ledger
             cupy().cuda.runtime.memsetAsync(start, 0, LEDGER, stream.ptr)
             raise LaunchFailed(0)
+        answers = self._answers.bytes
         for guard in table.guards:
             dtype = table.slot(guard.slot).type.dtype
             offset = table.offsets.get(guard.slot)

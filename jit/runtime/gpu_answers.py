@@ -6,11 +6,13 @@ way before anybody waits.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
 
 from jit.runtime.cuda import cupy, failed
+from jit.runtime.tables import address
 
 
 class Answers:
@@ -19,13 +21,18 @@ class Answers:
     Args:
         size: In bytes.
         name: For messages.
+
+    Attributes:
+        bytes: What came last.
     """
 
     def __init__(self, size: int, name: str) -> None:
         cuda = cupy().cuda
         self._name = name
         self._memory = cuda.alloc_pinned_memory(size)
-        self._bytes = np.frombuffer(self._memory, np.uint8, size)
+        self.bytes = np.frombuffer(self._memory, np.uint8, size)
+        self._place = address(self.bytes)
+        self._status = ctypes.c_int32.from_address(self._place)
         self._event = cuda.Event(disable_timing=True)
 
     def fetch(self, source: int, stream: Any) -> None:
@@ -35,13 +42,13 @@ class Answers:
             source: The address on the device.
             stream: Behind what is on it.
         """
-        runtime, here = cupy().cuda.runtime, self._bytes
+        runtime = cupy().cuda.runtime
         kind = runtime.memcpyDeviceToHost
-        runtime.memcpyAsync(here.ctypes.data, source, here.nbytes, kind, stream.ptr)
+        runtime.memcpyAsync(self._place, source, self.bytes.nbytes, kind, stream.ptr)
         self._event.record(stream)
 
-    def wait(self) -> Any:
-        """Waits for the copy, not for what is on the stream behind it; the bytes.
+    def wait(self) -> int:
+        """Waits for the copy, not for what is on the stream behind it; the status word.
 
         Raises:
             DeviceError: What was to be computed before has failed.
@@ -50,4 +57,4 @@ class Answers:
             self._event.synchronize()
         except RuntimeError as error:
             raise failed(error, self._name, None) from error
-        return self._bytes
+        return self._status.value

@@ -26,7 +26,7 @@ ALIGNED = 16  # what addresses of arrays are multiples of
 HERE, COPIED, BY_PYTHON = 0, 1, 2  # how an input is read
 HOW, PLACE, DTYPE, RANK, DIMS, MOST = range(6)  # of a row
 HELD = 2  # references to an array that a list and one holder have
-IMPORTS = ("PyLong_AsVoidPtr", "PyLong_FromLongLong", "_Py_NoneStruct")
+IMPORTS = ("PyLong_AsVoidPtr", "PyLong_FromLongLong", "PyList_Type", "_Py_NoneStruct")
 
 
 class Entry:

@@ -16,6 +16,7 @@ STRUCTURES = """
 ; references (0: any)
 
 @_Py_NoneStruct = external global i8
+@PyList_Type = external global i8
 declare ptr @PyLong_AsVoidPtr(ptr)
 declare ptr @PyLong_FromLongLong(i64)
 """
@@ -105,7 +106,11 @@ entry:
   %places = load ptr, ptr %places.at
   %device.at = getelementptr %plan, ptr %plan, i32 0, i32 4
   %device = load i32, ptr %device.at
-  %as.many = icmp eq i64 %length, %number
+  %kind.at = getelementptr %list, ptr %list, i32 0, i32 1
+  %kind = load ptr, ptr %kind.at
+  %listed = icmp eq ptr %kind, @PyList_Type
+  %same.length = icmp eq i64 %length, %number
+  %as.many = and i1 %listed, %same.length
   br i1 %as.many, label %next, label %done
 next:
   %i = phi i64 [ 0, %entry ], [ %i.next, %on ]

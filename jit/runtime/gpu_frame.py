@@ -21,7 +21,7 @@ from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
 from jit.runtime.program import Launch
 from jit.runtime.programmatic import Launcher, launcher
 
-SHORTEST = 3  # launches of a stretch that is captured
+SHORTEST = 3  # launches of a program that is captured
 MOST_SHARED = 8  # the driver's number of an attribute: bytes that launches may ask for
 KEPT = 8  # graphs of a stretch, for as many sets of addresses
 
@@ -113,7 +113,7 @@ class Frame:
         if graph is not None:
             graphs.move_to_end(key)
             graph.launch(stream)
-        elif len(stretch.rows) < SHORTEST:
+        elif len(self.table.rows) < SHORTEST:
             self._launch(stretch, stream.ptr)
         elif key in graphs:
             graph = graphs[key] = self._captured(stretch)

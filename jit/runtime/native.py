@@ -50,6 +50,8 @@ class Native:
             function; None where `enter` is.
         opened: Makes a function of `boxes` likewise.
         boxed: Another one.
+        held: Another one.
+        put: Another one.
     """
 
     enter: Callable[[int], Callable[..., int]] | None
@@ -59,6 +61,8 @@ class Native:
     direct: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
     opened: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
     boxed: Callable[[int, Any], Callable[..., list[Any]]] | None = None
+    held: Callable[[int, Any], Callable[[], list[Any] | None]] | None = None
+    put: Callable[[int, Any], Callable[[list[Any]], int]] | None = None
 
 
 @cache
@@ -66,7 +70,7 @@ def native() -> Native:
     """The native functions of this process."""
     kernels = ["batch", "repeat", *guard_texts()]
     imports = addresses_of(PYTHON_API) | numpy_abi.symbols() | {"parallel": threads.pool().parallel}
-    functions = ["enter", "resume", "direct", "same", "opened", "boxed"]
+    functions = ["enter", "resume", "direct", "same", "opened", "boxed", "held", "put"]
     found = linked(code(), [*functions, *kernels], imports)
     reads = numpy_abi.as_expected()
     return Native(
@@ -77,6 +81,8 @@ def native() -> Native:
         direct=maker("direct", found["direct"]) if reads else None,
         opened=maker("opened", found["opened"]) if reads else None,
         boxed=maker("boxed", found["boxed"]) if reads else None,
+        held=maker("held", found["held"]) if reads else None,
+        put=maker("put", found["put"]) if reads else None,
     )
 
 

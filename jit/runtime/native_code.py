@@ -23,8 +23,13 @@ STRUCTURES = """
 %repeat = type { i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64 }
 ; how often, launches and their number, moves before and between alike, threads,
 ; the slot of what tells whether to go on (or 0), copies at the end and their number
-%box = type { ptr, i64, i64, [0 x i64] }
-; class, number of the word with the array, how many words hold None, and their numbers
+%box = type { ptr, ptr, i64, i64, [0 x i64] }
+; class, class of arrays, number of the word with the array, how many words hold None, their numbers
+%place.held = type { ptr, i64 }
+; where a box is (0: not here); whether it must be there only, or the number of an object for it
+%held = type { ptr, i64, i64, i64, [0 x %place.held] }
+; class, numbers of the word with the array and of one that must hold None for another array to be
+; put in, how many places there are, and these
 %move = type { i64, i64, i64 }                   ; slot, source (0, the status, is 0), bytes
 """
 

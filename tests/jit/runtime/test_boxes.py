@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jit.runtime import boxes
-from jit.runtime.boxes import boxes_of, in_python, places_of
+from jit.runtime.boxes import At, boxes_of, held, in_python, places_of, put_in
 from jit.runtime.native import native
 
 
@@ -120,3 +120,80 @@ def test_a_class_of_another_layout_is_left_to_python(monkeypatch):
     without = replace(native(), opened=None, boxed=None)
     monkeypatch.setattr(boxes, "native", lambda: without)
     assert boxes_of(Box, "array", "mark", ["other"]).boxed(7)[0].array == 7
+
+
+class Holder:
+    """An object that has a box."""
+
+    __slots__ = ("box", "name")
+
+    def __init__(self, array):
+        self.box, self.name = filled(array), None
+
+
+def filled(array):
+    box = Box()
+    box.array, box.mark, box.other = array, None, None
+    return box
+
+
+@pytest.fixture
+def holders():
+    pytest.importorskip("llvmlite")
+    return [Holder(array) for array in some()]
+
+
+def test_boxes_are_opened_where_others_hold_them(holders):
+    places = [At(holders[0], "box"), None, At(holders[2], "box", alone=True)]
+    function = held(Box, "array", places)
+    first, none, last = function()
+    assert (first, none, last) == (holders[0].box.array, None, holders[2].box.array)
+    before = sys.getrefcount(first)
+    for _ in range(50):
+        assert function() is not None
+    assert sys.getrefcount(first) == before
+    holders[0].box = filled(np.ones(1))
+    assert function()[0] is holders[0].box.array
+    shared = [holders[0].box]
+    assert function() is not None
+    shared = [holders[2].box]  # which must be alone
+    assert function() is None
+    del shared
+    assert function() is not None
+    for bad in (Box(), Inherited(), None):
+        holders[0].box = bad
+        assert function() is None
+
+
+def test_boxes_that_others_hold_are_filled(holders):
+    function = put_in(Box, "array", "mark", [(At(x, "box"), 2 - k) for k, x in enumerate(holders)])
+    new, boxes_before = [object(), object(), object()], [x.box for x in holders]
+    assert function(new) == 0  # somebody has the boxes
+    del boxes_before
+    old = [weakref.ref(x.box.array) for x in holders]
+    assert function(new) == 1
+    assert [x.box.array for x in holders] == new[::-1]
+    assert [x() for x in old] == [None] * 3
+    counts = [sys.getrefcount(x) for x in new]
+    assert function(new) == 1
+    assert [sys.getrefcount(x) for x in new] == counts
+    for bad in (Inherited(), None):
+        good, holders[1].box = holders[1].box, bad
+        assert function(some()) == 0
+        holders[1].box = good
+        del good
+    holders[2].box.mark = "something"
+    assert function(some()) == 0
+    assert [x.box.array for x in holders] == new[::-1]
+
+
+def test_places_of_another_layout_are_left_to_python(monkeypatch, holders):
+    class Other:
+        box = None
+
+    assert held(Box, "array", [At(Other(), "box")]) is None
+    assert put_in(Box, "array", "mark", [(At(Other(), "box"), 0)]) is None
+    without = replace(native(), held=None, put=None)
+    monkeypatch.setattr(boxes, "native", lambda: without)
+    assert held(Box, "array", [At(holders[0], "box")]) is None
+    assert put_in(Box, "array", "mark", [(At(holders[0], "box"), 0)]) is None
