@@ -165,6 +165,11 @@ def _negative(char: str, result: str, lanes: int) -> str | None:
     return f"{{0}} = sub {type_} zeroinitializer, {{1}}" if KIND[char] in INT else None
 
 
+def _inverse(char: str, result: str, lanes: int) -> str | None:
+    one = splat(VALUE[char], "1.0", lanes)
+    return f"{{0}} = fdiv {vector(VALUE[char], lanes)} {one}, {{1}}"
+
+
 def _invert(char: str, result: str, lanes: int) -> str | None:
     if KIND[char] in ("float", "half"):
         return None
@@ -211,6 +216,7 @@ def _within_kind(char: str, result: str) -> str | None:
 # op -> (dtype, dtype of the result, lanes) to template, or None where the dtypes do not fit
 UNARY: dict[str, Callable[[str, str, int], str | None]] = {
     "negative": _negative,
+    "inverse": _inverse,
     "bitwise_invert": _invert,
     "logical_not": _logical_not,
     "bitcast": _bitcast,

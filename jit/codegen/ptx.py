@@ -22,6 +22,7 @@ from jit.loops.ir import (
     Choose,
     Exchange,
     Kernel,
+    Let,
     Load,
     Operand,
     Statement,
@@ -31,6 +32,7 @@ from jit.loops.ir import (
     walk,
 )
 from jit.target import Target
+from jit.types import float32
 
 ALIGNMENT = 16  # bytes that addresses of buffers are multiples of; what a thread accesses at once
 STATUS = "%status"
@@ -124,6 +126,34 @@ class PtxCode(Code):
         self.lines += self._word(f"{name}.g", "ptr addrspace(1)", f"{name}.k")
         self.lines.append(f"{name} = addrspacecast ptr addrspace(1) {name}.g to ptr")
         self.pointers[s.buffer] = name
+
+    def _let(self, let: Let) -> None:
+        if let.op != "inverse" or let.var.type.dtype != float32:
+            return super()._let(let)
+        (x,), lanes = let.args, let.var.type.lanes
+        name, value, type_ = self._define(let.var), self._operand(x), spell.vector("float", lanes)
+        if lanes == 1:
+            return self._inverse(name, value)
+        before = "poison"
+        for k in range(lanes):
+            made = name if k == lanes - 1 else f"{name}.{k}"
+            self.lines.append(f"{name}.x{k} = extractelement {type_} {value}, i64 {k}")
+            self._inverse(f"{name}.y{k}", f"{name}.x{k}")
+            self.lines.append(
+                f"{made} = insertelement {type_} {before}, float {name}.y{k}, i64 {k}"
+            )
+            before = made
+        return None
+
+    def _inverse(self, name: str, x: str) -> None:
+        """1 / x, rounded, as the machine does where no exponent is extreme: a step of Newton's."""
+        fma = "call float @llvm.fma.f32"
+        self.lines += [
+            f"{name}.r = call float @llvm.nvvm.rcp.approx.ftz.f(float {x})",
+            f"{name}.n = fneg float {x}",
+            f"{name}.e = {fma}(float {name}.n, float {name}.r, float 1.0)",
+            f"{name} = {fma}(float {name}.r, float {name}.e, float {name}.r)",
+        ]
 
     def _load(self, load: Load) -> None:
         """A load; addresses that are words do not tell that nobody writes there."""

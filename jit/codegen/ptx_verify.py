@@ -32,6 +32,7 @@ FAMILIES = {
     "nvvm.ldmatrix.": 75,
     "nvvm.mma.": 80,
     "nvvm.redux.sync.": 80,
+    "nvvm.rcp.approx.ftz.f": 75,
 }
 CALLED = re.compile(r"@llvm\.([\w.]+)\(")
 WIDE = ("i128", "fp128", "x86_fp80")

@@ -18,7 +18,15 @@ from jit.loops.ir import Buffer, For, If, Kernel, Let, Load, Statement, Store, o
 from jit.target import Target
 
 # Cycles until others can use a result; those of most instructions are 1.
-LATENCY = {"fma": 4, "add": 3, "subtract": 3, "multiply": 3, "divide": 11, "sqrt": 15}
+LATENCY = {
+    "fma": 4,
+    "add": 3,
+    "subtract": 3,
+    "multiply": 3,
+    "divide": 11,
+    "inverse": 11,
+    "sqrt": 15,
+}
 LOAD_LATENCY = 5
 FEWEST = 24  # vector instructions of a block that is worth it
 DENSE = 4  # how many of them there are for each access to memory, at least

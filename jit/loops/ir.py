@@ -49,6 +49,7 @@ DType = np.dtype[Any]
 # Instructions beside the scalar ones: name -> what they do.
 EXTRAS = {
     "fma": "a * b + c of floats, rounded once",
+    "inverse": "1 / x, rounded, of a float with 2**-60 < |x| < 2**60, or NaN",
     "bitcast": "the same bits as another dtype of the same width",
     "quotient": "integer division towards zero; the divisor is not 0, nor -1 for the least integer",
     "rest": "what `quotient` leaves; the sign is the dividend's",

@@ -42,6 +42,7 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
 # Instructions whose NumPy function has another name, or none.
 SPECIAL: dict[str, Callable[..., Array]] = {
     "fma": fma,
+    "inverse": np.reciprocal,
     "quotient": _quotient,
     "rest": _rest,
     "shift_left": np.left_shift,

@@ -281,6 +281,7 @@ def _let(let: Let) -> None:
 # Extras that are done lane by lane: how many operands of one type, and of which kind.
 SAME = {
     "fma": (3, "floating"),
+    "inverse": (1, "floating"),
     "quotient": (2, "integer"),
     "rest": (2, "integer"),
     "shift_left": (2, "integer"),

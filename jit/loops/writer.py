@@ -31,7 +31,7 @@ from jit.types import bool_, int64
 
 DType = np.dtype[Any]
 _result_dtype = lru_cache(maxsize=4096)(result_dtype)
-RESULTS = {"fma": None, "quotient": None, "rest": None, "shift_left": None, "shift_right": None}
+RESULTS = frozenset("fma inverse quotient rest shift_left shift_right".split())
 
 
 class Writer:

@@ -195,7 +195,7 @@ def tanh(w: Notation, x: Value) -> Value:
     r = w.fma(n, -LN2[float32][0] / 2, inside)  # the rest of ln 2 does not show in the result
     shift = marked.pattern() << MANTISSA[float32]
     power = (w.horner(r, EXP_TWICE).pattern() + (shift - TWICE_BIAS)).bitcast(float32)
-    far = 1.0 - 2.0 / (power + 1.0)
+    far = w.fma(w.let("inverse", power + 1.0), -2.0, 1.0)
     square = x * x
     near = w.fma(size * square, w.horner(square, TANH), size)
     return w.where(size > 0.57, far, near).copysign(x)
