@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 import dualflow as df
 from dualflow.core import doors
-from jit import merging
+from jit import merging, planner
 from jit.config import configure
 from jit.errors import KernelError
 from jit.loops.heuristics import scheduled
@@ -21,7 +21,7 @@ from jit.loops.writer import Writer
 from jit.merging import merged
 from jit.runtime.cpu import host_target
 from jit.runtime.cubin import linker
-from jit.runtime.gpu_code import gpu_code
+from jit.runtime.gpu_code import content_key, gpu_code
 from jit.runtime.memory import donors, timeline
 from jit.runtime.program import HostStep, Launch
 from jit.target import gpu
@@ -237,6 +237,17 @@ def test_they_become_machine_code_of_a_gpu():
         assert code.image.startswith(b"\x7fELF")
         if step.kernel.parts:
             assert code.blocks([0] * len(code.sizes)) == (step.kernel.grid, 1, 1)
+
+
+def test_their_code_is_found_again(monkeypatch):
+    """The same program has the same kernels, whoever plans it."""
+    keys = []
+    for _ in range(2):
+        monkeypatch.setattr(planner, "_kernels", {})
+        program = Stages(small_net().graph, SM90).plan.program
+        steps = merged(program, (), SM90)
+        keys.append([content_key(step.kernel, SM90) for step in steps])
+    assert keys[0] == keys[1]
 
 
 # ----- kernels -----
