@@ -287,8 +287,8 @@ class Batch:
     def _takes(self, piece: Piece) -> bool:
         """Takes a piece, if its blocks can have as many threads as those of others."""
         kernel = self._scheduled(piece.launch.kernel, self.threads)
-        if kernel.threads != self.threads:
-            return False
+        if kernel.threads != self.threads or gpu.shared_bytes(kernel) > gpu.SHARED:
+            return False  # blocks of others would ask for as much memory
         self.kernels[piece] = kernel
         self.words += piece.words
         self.bodies.add(piece.launch.kernel)

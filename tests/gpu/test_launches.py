@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import dualflow as df
-from dualflow.bench.gpu import lenet, mlp
+from dualflow import nn
+from dualflow.bench.gpu_workloads import lenet
 from jit import native
 from jit.merging import merged
 from jit.runtime.program import Launch
@@ -18,6 +19,11 @@ SM90 = gpu("sm_90")
 
 class Found(Exception):  # noqa: N818 - it ends a compilation that is not needed
     """The launches of a step, and what may take the memory of its arguments."""
+
+
+def mlp():
+    """Two dense layers."""
+    return nn.Sequential(nn.Linear(1000, 100), nn.ReLU(), nn.Linear(100, 10))
 
 
 def planned(monkeypatch, build, shape):
