@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from jit.codegen import llvm_spell as spell
 from jit.codegen.llvm import ENTRY, Code
+from jit.codegen.ranges import Ranges
 from jit.loops.affine import Forms
 from jit.loops.ir import (
+    INDEX,
     WARP,
     Alloc,
     Buffer,
     Choose,
     Exchange,
+    For,
     Kernel,
     Let,
     Load,
@@ -40,6 +43,8 @@ WORDS = "%words"
 ROOM = "@room"
 STATIC = 48 << 10  # bytes that threads share without being asked for
 NEVER_WRITTEN = ", !invariant.load !0"
+HALVES = {"quotient": "udiv", "rest": "urem"}
+RESIDENT = 512  # threads that a multiprocessor runs at least: each has 128 registers at most
 
 
 class PtxCode(Code):
@@ -49,7 +54,7 @@ class PtxCode(Code):
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self.forms = Forms(kernel)
+        self.forms, self.ranges = Forms(kernel), Ranges(kernel)
         self.parameters: list[str] = []
         self.globals: list[str] = []
         self.shared = self.room = 0  # bytes of the part that is written, and of the largest one
@@ -64,12 +69,18 @@ class PtxCode(Code):
                 f'target triple = "{target.triple}"',
                 *self.globals,
                 f"define ptx_kernel void @{ENTRY}({', '.join(self.parameters)}) nounwind "
-                f'"nvvm.maxntid"="{self.kernel.threads}" {{',
+                f'"nvvm.maxntid"="{self.kernel.threads}"{self._resident()} {{',
                 *self.lines_of_body(),
                 "!0 = !{}",
                 "",
             ]
         )
+
+    def _resident(self) -> str:
+        """Blocks whose threads wait for each other leave room for others, which go on meanwhile."""
+        blocks = RESIDENT // self.kernel.threads
+        waits = any(isinstance(s, Sync) and s.threads > WARP for s in self.kernel.statements())
+        return f' "nvvm.minctasm"="{blocks}"' if blocks > 1 and waits else ""
 
     # ----- where things are -----
 
@@ -205,6 +216,28 @@ class PtxCode(Code):
             return None
         width = min(ALIGNMENT, type_.lanes * type_.dtype.itemsize)
         return width if self.forms.multiple(index, type_.lanes) else None
+
+    # ----- indices -----
+
+    def _let(self, let: Let) -> None:
+        """Indices that are small are divided as numbers of 32 bits."""
+        self.ranges.note(let)
+        unsigned = HALVES.get(let.op)
+        if unsigned is None or let.var.type != INDEX or not all(map(self.ranges.is_half, let.args)):
+            return super()._let(let)
+        operands = [self._operand(x) for x in let.args]
+        name = self._define(let.var)
+        for k, operand in enumerate(operands):
+            self.lines.append(f"{name}.n{k} = trunc i64 {operand} to i32")
+        self.lines += [
+            f"{name}.q = {unsigned} i32 {name}.n0, {name}.n1",
+            f"{name} = zext i32 {name}.q to i64",
+        ]
+        return None
+
+    def _for(self, loop: For) -> None:
+        self.ranges.loop(loop)
+        super()._for(loop)
 
     # ----- threads -----
 

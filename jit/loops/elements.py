@@ -147,12 +147,20 @@ class Elements(Writer):
         return super().load(buffer, at, mask=self.holds(x.guard))
 
     def _place(self, x: Extent, guard: Guard) -> Operand:
-        """Where an element lies. An offset is a parameter: slices of an array share a kernel."""
+        """Where an element lies."""
+        offset, rest = self.apart(x)
+        at = self.at(rest, guard)
+        return at if offset is None else self._known_let("add", offset, at)
+
+    def apart(self, x: Extent) -> tuple[Operand | None, Extent]:
+        """The offset of a place, and the rest.
+
+        It is a parameter, so that slices of an array share a kernel.
+        """
         offset, rest = parted(x)
         if not offset:
-            return self.at(x, guard)
-        size = self.sizes.setdefault(offset, Var(INDEX, f"offset{len(self.sizes)}"))
-        return self._known_let("add", size, self.at(rest, guard))
+            return None, x
+        return self.sizes.setdefault(offset, Var(INDEX, f"offset{len(self.sizes)}")), rest
 
     def cast(self, x: Operand, dtype: Any) -> Operand:
         """`x` in another dtype."""

@@ -24,6 +24,7 @@ class GpuChainsNest(GpuProductNest):
 
     def _sums(self) -> None:
         acc = self._rooms()
+        self._make_places()
         self._one_chain(acc, *self.number)
         with self.w.bound({"chain": self.number[0]}):
             self._epilogue_of(acc)

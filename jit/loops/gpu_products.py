@@ -15,35 +15,39 @@ of the last one again, and are not stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from jit.dims import Extent, same
-from jit.forms.contraction import size_of, step_of
-from jit.forms.expression import Access, linear, walk
+from jit.forms.contraction import Letter, size_of
 from jit.forms.placement import extent_hint
 from jit.forms.sums import chain_count
 from jit.loops.elements import decoded
-from jit.loops.gpu_tiles import DEPTH, PADDING, chosen, teams_of
-from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Sync, Var, VType, index
+from jit.loops.gpu_operands import Places
+from jit.loops.gpu_threads import GpuThreads
+from jit.loops.gpu_tiles import DEPTH, chosen, depth_of, teams_of
+from jit.loops.ir import TILE, Buffer, Kernel, Operand, VType, index
 from jit.loops.nests import Naive
-from jit.loops.products import ProductNest
-from jit.types import product
+from jit.types import int64, product
 
 
-class GpuProductNest(ProductNest):
+class GpuProductNest(GpuThreads):
     """The kernel of a contraction and maps of its result; arguments as for `ProductNest`.
 
     Attributes:
-        halves: Where the current part begins in each of the rooms, which hold two.
-        thread: The number of a thread; among those of its team: `member`.
         apart: How many chains are items of their own; empty if an item computes all of a sum.
         number: Of the item's chain, likewise.
+        parts: How many parts all inner indices are, if no part ends in the middle of anything.
+        places: Where the elements of both operands lie; None if they are computed.
+        start: The first inner index of the current chain; `count`: how many it has.
     """
 
     apart: Sequence[Extent] = ()
     number: Sequence[Operand]
-    halves: Sequence[Operand]
+    parts: int | None
+    places: list[Places | None]
+    start: Operand
+    count: Operand
 
     def build(self, name: str) -> Naive:
         """The kernel."""
@@ -60,6 +64,10 @@ class GpuProductNest(ProductNest):
         self.grid = product([*outer, *counts])
         chains = 1 if self.apart else extent_hint(chain_count(c))
         self.teams = teams_of(self.tile, extent_hint(self.grid), chains, c.dtype.itemsize)
+        self.depth = DEPTH
+        self.parts = self._whole_parts() if self.teams == 1 and not self.apart else None
+        if self.parts is None:
+            self.depth = depth_of(self.tile, c.dtype.itemsize, self.teams, self._length)
         self._number_threads()
         *at, row, column = decoded(w, self.item, [*outer, *counts])
         self.first = [
@@ -74,29 +82,7 @@ class GpuProductNest(ProductNest):
         kernel = Kernel(name, buffers, sizes, self.grid, self.item, body, threads, self.thread)
         return Naive(kernel, tuple(w.buffers), tuple(w.sizes), 0.0)
 
-    def _number_threads(self) -> None:
-        """Which team a thread belongs to, and where it is in the tile."""
-        w, count = self.w, index(self.tile.count)
-        self.thread = Var(INDEX, "thread")
-        self.team, self.member = index(0), self.thread
-        if self.teams > 1:
-            self.team = w.let("quotient", self.thread, count)
-            self.member = w.let("rest", self.thread, count)
-        across = index(self.tile.threads[1])
-        self.place = [w.let("quotient", self.member, across), w.let("rest", self.member, across)]
-        self.sync = Sync(self.tile.count * self.teams)
-
     # ----- sums -----
-
-    @property
-    def vector(self) -> int:
-        """How many columns of a thread lie side by side."""
-        return min(16 // self.c.dtype.itemsize, self.tile.each[1])
-
-    @property
-    def half(self) -> list[int]:
-        """The elements of a part: rows, columns."""
-        return [DEPTH * self._stride(side) for side in (0, 1)]
 
     def _rooms(self) -> Buffer:
         """Room for the parts of rows and columns, and for the thread's sums."""
@@ -114,9 +100,8 @@ class GpuProductNest(ProductNest):
         if self.cut is not None:
             totals = self.alloc("totals", acc.size, "register")
             self._fill(totals, -0.0)
-        parts = self._whole_parts() if self.teams == 1 else None
-        if parts is not None:
-            self._in_one_go(acc, totals, parts)
+        if self.parts is not None:
+            self._in_one_go(acc, totals, self.parts)
         else:
             self._by_chains(acc, totals)
         with self._by_first_team():
@@ -138,15 +123,15 @@ class GpuProductNest(ProductNest):
             w.store(totals, index(k), w.let("add", old, new))
         self._fill(acc, 0.0)
 
-    # ----- all chains in one go, where no part ends in the middle of anything -----
+    # ----- all chains in one go -----
 
     def _whole_parts(self) -> int | None:
         """How many parts the inner indices are; None if some part is not whole."""
         total, segment = product([x.extent for x in self.c.inner]), self._segment
         if not isinstance(total, int) or not isinstance(segment, int) or total == 0:
             return None
-        whole = segment % DEPTH == 0 and self._length % DEPTH == 0 and self._starts_whole
-        return total // DEPTH if whole else None
+        whole = segment % self.depth == 0 and self._length % self.depth == 0 and self._starts_whole
+        return total // self.depth if whole else None
 
     @property
     def _length(self) -> int:
@@ -165,38 +150,41 @@ class GpuProductNest(ProductNest):
         """Whether no part goes over the end of the last inner letter."""
         inner = self.c.inner
         last = inner[-1].extent if inner else 1
-        return len(inner) <= 1 or (isinstance(last, int) and last % DEPTH == 0)
+        return len(inner) <= 1 or (isinstance(last, int) and last % self.depth == 0)
 
     def _in_one_go(self, acc: Buffer, totals: Buffer, parts: int) -> None:
         w = self.w
-        with self._split(index(0), parts) as (part, _):
-            with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
+        with self._split(parts, self._elements_of) as part:
+            with w.loop(index(0), index(self.depth), hint=self.hint(TILE)) as k:
                 self._accumulate(acc, k)
             if totals is not acc:
-                position = w.let("multiply", w.let("add", part, index(1)), index(DEPTH))
+                position = w.let("multiply", w.let("add", part, index(1)), index(self.depth))
                 with w.when(self._ends_chain(position)):
                     self._add_chain(acc, totals)
 
     @contextmanager
-    def _split(self, first: Operand, count: int) -> Iterator[tuple[Operand, Operand]]:
-        """Every part from an inner index on, in one half of the rooms, and where it starts.
+    def _split(
+        self, count: int, elements: Callable[[int, Operand], list[tuple[Operand, Operand]]]
+    ) -> Iterator[Operand]:
+        """Every part in turn, in one half of the rooms. Meanwhile the next one comes to the other.
 
-        Meanwhile the next one comes to the other half.
+        Args:
+            count: How many parts there are.
+            elements: What a thread brings to a side's room of the part that starts somewhere.
         """
         w, half = self.w, self.half
         begin = [w.let("multiply", self.team, index(2 * size)) for size in half]
         for side in (0, 1):
-            for place, value in self._elements_of(side, first):
+            for place, value in elements(side, index(0)):
                 self._put(side, w.let("add", begin[side], place), value)
         w.body.append(self.sync)
         with w.loop(index(0), index(count), hint=self.hint("part")) as part:
-            start = w.let("add", first, w.let("multiply", part, index(DEPTH)))
-            following = w.let("add", start, index(DEPTH))
-            coming = [self._elements_of(side, following) for side in (0, 1)]
+            following = w.let("multiply", w.let("add", part, index(1)), index(self.depth))
+            coming = [elements(side, following) for side in (0, 1)]
             odd = w.let("rest", part, index(2))
             offsets = [w.let("multiply", odd, index(size)) for size in half]
             self.halves = [w.let("add", x, y) for x, y in zip(begin, offsets)]
-            yield part, start
+            yield part
             even = w.let("subtract", index(1), odd)
             for side in (0, 1):
                 other = w.let("add", begin[side], w.let("multiply", even, index(half[side])))
@@ -220,7 +208,7 @@ class GpuProductNest(ProductNest):
         extents = [x.extent for x in inner]
         total = product(extents)
         whole = self._starts_whole and len(inner) > 1
-        at = decoded(w, w.least_of(start, w.at(total - DEPTH)), extents) if whole else []
+        at = decoded(w, w.least_of(start, w.at(total - self.depth)), extents) if whole else []
         found: list[tuple[Operand, Operand]] = []
         for k, m in self._places(side):
             if whole:
@@ -234,16 +222,13 @@ class GpuProductNest(ProductNest):
             found.append((place, value))
         return found
 
-    def _fill(self, room: Buffer, value: float) -> None:
-        for k in range(0, room.size, self.vector):
-            self.w.store(room, index(k), self.w.number(value, VType(room.dtype, self.vector)))
-
     # ----- chain by chain, of several teams side by side -----
 
     def _by_chains(self, acc: Buffer, totals: Buffer) -> None:
         w, chains = self.w, chain_count(self.c)
         if same(product([x.extent for x in self.c.inner]), 0):
             return  # the sums of nothing
+        self._make_places()
         rounds = -(-chains // self.teams)
         sums = None
         if self.teams > 1:
@@ -258,25 +243,86 @@ class GpuProductNest(ProductNest):
 
     def _one_chain(self, acc: Buffer, number: Operand) -> None:
         """The sums of a chain; of one behind the last, nothing."""
-        w, length = self.w, index(self._length)
-        first: Operand = index(0)
-        last: Operand = length
+        w, length = self.w, self._length
+        self.start, self.count = index(0), index(length)
+        values: list[Operand] = []
         if self.cut is not None:
             per = -(-self.cut.extent // self.chain)
-            segment = w.at(self._segment)
             turn, chain = w.let("quotient", number, w.at(per)), w.let("rest", number, w.at(per))
-            start = w.let("multiply", turn, segment)
-            first = w.let("add", start, w.let("multiply", chain, length))
-            last = w.least_of(w.let("add", first, length), w.let("add", start, segment))
-            last = w.least_of(last, w.at(product([x.extent for x in self.c.inner])))
-        with self._split(first, -(-self._length // DEPTH)) as (_, start):
-            left = w.let("subtract", last, start)
-            with w.when(w.let("greater_equal", left, index(DEPTH))):
-                with w.loop(index(0), index(DEPTH), hint=self.hint(TILE)) as k:
-                    self._accumulate(acc, k)
-            with w.when(w.let("less", left, index(DEPTH))):
-                with w.loop(index(0), left, hint=self.hint("rest")) as k:
-                    self._accumulate(acc, k)
+            cut = w.let("multiply", chain, index(self.chain))
+            values = [*decoded(w, turn, [x.extent for x in self.before]), cut]
+            start = w.let("multiply", turn, w.at(self._segment))
+            self.start = w.let("add", start, w.let("multiply", chain, index(length)))
+            left = w.let("subtract", w.at(self.cut.extent), cut)
+            self.count = w.let("multiply", left, w.at(size_of(self.turns)))
+            self.count = w.least_of(self.count, index(length))
+            chains = w.let("less", number, w.at(chain_count(self.c)))
+            self.count = w.let("where", chains, self.count, index(0))
+        with self._first_of(values):
+            for places in filter(None, self.places):
+                places.chain = w.at(places.inner)
+        with self._split(-(-length // self.depth), self._elements_of_chain):
+            with w.loop(index(0), index(self.depth), hint=self.hint(TILE)) as k:
+                self._accumulate(acc, k)
+
+    @contextmanager
+    def _first_of(self, values: Sequence[Operand]) -> Iterator[None]:
+        """Gives inner letters their values at the start of a chain."""
+        letters = [*self.before, *self._cut]
+        turns: list[Operand] = [index(0) for _ in self.turns]
+        with self.bound(letters, values), self.bound(self.turns, turns):
+            yield
+
+    @property
+    def _cut(self) -> list[Letter]:
+        return [] if self.cut is None else [self.cut]
+
+    def _make_places(self) -> None:
+        """Where operands lie; what of it is a table of numbers in a chain is computed now."""
+        w, letters = self.w, [*self._cut, *self.turns]
+        size = (-(-self._length // self.depth) + 1) * self.depth
+        self.places = [
+            Places.of(w, self.c.elements[k], self.c.inner, letters) for k in self.operands
+        ]
+        tables = [places for places in self.places if places is not None and places.step is None]
+        rooms = [self.w.alloc(f"places{k}", int64, size, "shared") for k in range(len(tables))]
+        threads = self.tile.count * self.teams
+        for first in range(0, size, threads) if tables else ():
+            at = w.let("add", self.thread, index(first))
+            with ExitStack() as stack:
+                if first + threads > size:
+                    stack.enter_context(w.when(w.let("less", at, index(size))))
+                for places, room in zip(tables, rooms):
+                    places.fill(w, room, at, letters)
+        if tables:
+            w.body.append(self.sync)
+
+    def _elements_of_chain(self, side: int, start: Operand) -> list[tuple[Operand, Operand]]:
+        """What the thread brings of a part of a chain: as in `_elements_of`.
+
+        Behind the last inner index it is what adds nothing: 0 times -0.
+        """
+        w, places, room = self.w, self.places[side], self.rooms[side]
+        nothing = w.number(-0.0 if side else 0.0, VType(room.dtype))
+        found: list[tuple[Operand, Operand]] = []
+        for k, m in self._places(side):
+            number = w.let("add", start, k)
+            inside = w.let("less", number, self.count)
+            with self._row(side, m):
+                if places is not None:
+                    value = places.element(w, number, inside, nothing)
+                else:
+                    value = w.let("where", inside, self._inner_element(side, number), nothing)
+            place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
+            found.append((place, value))
+        return found
+
+    def _inner_element(self, side: int, number: Operand) -> Operand:
+        """An element that is computed; of the last inner index, if there is none so far behind."""
+        w, extents = self.w, [x.extent for x in self.c.inner]
+        position = w.least_of(w.let("add", self.start, number), w.at(product(extents) - 1))
+        with self.bound(self.c.inner, decoded(w, position, extents)):
+            return w.cast(w.emit(self.c.elements[self.operands[side]]), self.c.dtype)
 
     def _gather(self, acc: Buffer, totals: Buffer, sums: Buffer, begin: Operand) -> None:
         """The first team adds the chains of all teams to its totals, in their order."""
@@ -303,122 +349,3 @@ class GpuProductNest(ProductNest):
         w = self.w
         place = w.let("multiply", w.let("add", first, index(k)), index(self.tile.count))
         return w.let("multiply", w.let("add", place, self.member), index(self.vector))
-
-    def _one_of(self, room: Buffer, k: int) -> Operand:
-        """An element of a register tile, which lies there in vectors."""
-        first = k // self.vector * self.vector
-        vector = self.w.load(room, index(first), self.vector)
-        return self.w.let("extract", vector, immediates=(k - first,)) if self.vector > 1 else vector
-
-    # ----- shared memory -----
-
-    def _stride(self, side: int) -> int:
-        return self.tile.shape[side] + PADDING
-
-    def _put(self, side: int, place: Operand, value: Operand) -> None:
-        """Stores what the thread brings, if no other one brings it."""
-        w, (fast, slow) = self.w, self._fast_and_slow(side)
-        with ExitStack() as stack:
-            if self.tile.count > fast * slow:
-                first = w.let("less", self.member, index(fast * slow))
-                stack.enter_context(w.when(first))
-            w.store(self.rooms[side], place, value)
-
-    def _fast_and_slow(self, side: int) -> tuple[int, int]:
-        """How many indices of a part neighbouring threads go along, and how many others."""
-        size = self.tile.shape[side]
-        return (DEPTH, size) if self._runs_inside(side) else (size, DEPTH)
-
-    def _places(self, side: int) -> list[tuple[Operand, Operand]]:
-        """The inner index and the row or column of each element that the thread brings.
-
-        Neighbouring threads take neighbours in memory. If there are more threads than elements,
-        some bring the same.
-        """
-        w, (fast, slow), along_inner = self.w, self._fast_and_slow(side), self._runs_inside(side)
-        one = w.let("rest", self.member, index(fast))
-        other = w.let("quotient", self.member, index(fast))
-        step = (
-            self.tile.count // fast
-        )  # of the slow index: threads together are some turns of the fast one
-        if step > slow:
-            other = w.let("rest", other, index(slow))
-        turns = [w.let("add", other, index(at)) for at in range(0, slow, step)]
-        return [(one, turn) if along_inner else (turn, one) for turn in turns]
-
-    def _runs_inside(self, side: int) -> bool:
-        """Whether neighbours in memory are neighbours in the last inner letter."""
-        letters, inner = self.letters[side], self.c.inner
-        accesses = [x for x in walk(self.c.elements[self.operands[side]]) if isinstance(x, Access)]
-        if not accesses or not inner:
-            return False
-        place = linear(accesses[0].value.shape, accesses[0].at)
-        steps = [step_of(place, x) for x in (inner[-1], *letters[-1:])]
-        return same(steps[0] or 0, 1) and not (len(steps) > 1 and same(steps[1] or 0, 1))
-
-    def _element_at(self, side: int, m: Operand) -> Operand:
-        """An element of a row or a column; of the last one, if there is none so far behind."""
-        w, letters = self.w, self.letters[side]
-        at = w.let("add", self.first[side], m)
-        size = self.sizes[side]
-        if not (isinstance(size, int) and size % self.tile.shape[side] == 0):
-            at = w.least_of(at, w.at(size - 1))
-        with self.bound(letters, decoded(w, at, [x.extent for x in letters])):
-            return w.cast(w.emit(self.c.elements[self.operands[side]]), self.c.dtype)
-
-    # ----- register tiles -----
-
-    def _accumulate(self, acc: Buffer, k: Operand) -> None:
-        """One inner index: a multiply-add for each element of the thread."""
-        w, (m, n), vector = self.w, self.tile.each, self.vector
-        rows = self._fragment(0, k)
-        columns = self._fragment(1, k)
-        for i in range(m):
-            factor = w.splat(rows[i], vector)
-            for j in range(0, n, vector):
-                at = index(i * n + j)
-                old = w.load(acc, at, vector)
-                w.store(acc, at, self._fma(factor, columns[j // vector], old))
-
-    def _fragment(self, side: int, k: Operand) -> list[Operand]:
-        """The thread's rows, one by one, or its columns, in vectors."""
-        w, each = self.w, self.tile.each[side]
-        width = min(16 // self.c.dtype.itemsize, each)
-        begin = w.let("multiply", k, index(self._stride(side)))
-        begin = w.let("add", self.halves[side], begin)
-        found: list[Operand] = []
-        for j in range(0, each, width):
-            at = w.let("add", begin, self._offset(side, j, width))
-            found.append(w.load(self.rooms[side], at, width))
-        if side == 1 or width == 1:
-            return found
-        return [w.let("extract", x, immediates=(k,)) for x in found for k in range(width)]
-
-    def _offset(self, side: int, j: int, width: int) -> Operand:
-        """Where element `j` of a thread is in the tile: neighbours in groups of `width`."""
-        w = self.w
-        group, within = divmod(j, width)
-        start = group * self.tile.threads[side] * width + within
-        return w.let("add", w.let("multiply", self.place[side], index(width)), index(start))
-
-    # ----- results -----
-
-    def _epilogue_of(self, sums: Buffer) -> None:
-        """The group's maps and stores, for each element of the thread."""
-        c, (m, n) = self.c, self.tile.each
-        size = 16 // c.dtype.itemsize
-        for i in range(m):
-            with ExitStack() as stack:
-                self._enter(stack, 0, self._offset(0, i, min(size, m)))
-                for j in range(n):
-                    with ExitStack() as inner:
-                        self._enter(inner, 1, self._offset(1, j, min(size, n)))
-                        self._finish(self._one_of(sums, i * n + j))
-
-    def _enter(self, stack: ExitStack, side: int, offset: Operand) -> None:
-        """Binds the letters of a row or a column, if there is such a one."""
-        w, size, letters = self.w, self.sizes[side], self.letters[side]
-        at = w.let("add", self.first[side], offset)
-        if not (isinstance(size, int) and size % self.tile.shape[side] == 0):
-            stack.enter_context(w.when(w.let("less", at, w.at(size))))
-        stack.enter_context(self.bound(letters, decoded(w, at, [x.extent for x in letters])))

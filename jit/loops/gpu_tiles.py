@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEPTH = 16  # inner indices of a part
+DEEP = 32  # and of a small tile's, whose threads wait for each other less often
+BROUGHT = 16  # elements that a thread brings of a part: they are in its registers meanwhile
+TABLES = 5 << 10  # bytes of tables of places
 PADDING = 4  # elements behind each inner index in shared memory: neighbours are in other banks
 SHARED = 48 << 10  # bytes of a block that need not be asked for
 MULTIPROCESSORS = 100  # or more
 TEAMS = (8, 6, 4, 3, 2)
+SUMS = 256  # bytes of a thread's sums: as many registers do other things
 MOST = 512  # threads of a block: a thread may have 128 registers
-FEW = 200  # blocks of the grid: with fewer, some of the machine has nothing to do
+THREADS = 132 * 128  # with fewer, some of the machine has nothing to do
+BRINGING = 6  # what it costs to bring an element to shared memory, in multiply-adds
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ BLOCKS = (
     Block((8, 16), (4, 4)),
     Block((8, 16), (4, 2)),
     Block((8, 16), (2, 2)),
+    Block((8, 16), (1, 2)),
+    Block((4, 32), (4, 4)),
+    Block((32, 4), (4, 4)),
+    Block((4, 32), (2, 4)),
+    Block((32, 4), (4, 2)),
     Block((32, 4), (4, 1)),
     Block((4, 32), (1, 4)),
 )
@@ -55,19 +65,28 @@ def chosen(rows: int, columns: int, outer: int, itemsize: int) -> Block:
         height, width = block.shape
         tiles = -(-rows // height) * -(-columns // width) * outer
         m, n = block.each
-        # A thread's loads beside its multiply-adds, for an inner index.
+        # A thread's loads beside its multiply-adds, for an inner index; what it brings.
         step = m * n * max(1, itemsize // 4) + 1.5 * (m + n) + 4
-        waves = max(1.0, tiles * block.count / (FEW * 256))
-        return waves * step * (1 if block.count == 256 else 0.9)
+        step += BRINGING * (height + width) / block.count
+        return max(1.0, tiles * block.count / THREADS) * step
 
-    return min([block for block in BLOCKS if fits(block, itemsize)], key=cost)
+    may = [block for block in BLOCKS if fits(block, itemsize)]
+    small = [block for block in may if block.each[0] * block.each[1] * itemsize <= SUMS]
+    return min(small or may, key=cost)
 
 
-def fits(block: Block, itemsize: int, teams: int = 1) -> bool:
+def fits(block: Block, itemsize: int, teams: int = 1, depth: int = DEPTH) -> bool:
     """Whether two parts for each team find room in shared memory, and the sums of all teams."""
-    parts = 2 * DEPTH * (sum(block.shape) + 2 * PADDING)
+    parts = 2 * depth * (sum(block.shape) + 2 * PADDING)
     sums = block.shape[0] * block.shape[1] if teams > 1 else 0
-    return teams * itemsize * (parts + sums) <= SHARED
+    return teams * itemsize * (parts + sums) + TABLES <= SHARED
+
+
+def depth_of(block: Block, itemsize: int, teams: int, length: int) -> int:
+    """How many inner indices a part has of chains of a length."""
+    brought = DEEP * sum(block.shape) // block.count
+    deep = length > DEPTH and brought <= BROUGHT and fits(block, itemsize, teams, DEEP)
+    return DEEP if deep else DEPTH
 
 
 def teams_of(block: Block, tiles: int, chains: int, itemsize: int) -> int:

@@ -210,6 +210,32 @@ def test_long_sums_are_computed_chain_by_chain(monkeypatch):
     check_bits_of_all(made, work.arrays(large=False))
 
 
+def windows(form, x, w):
+    """A convolution without a margin, channels first."""
+    n, channels, h, wide = x.shape
+    _, _, u, v = w.shape
+    shape = n, channels, h - u + 1, wide - v + 1, u, v
+    seen = form.view(x, shape, lambda b, c, i, j, p, q: (b, c, i + p, j + q))
+    return form.pointwise("abs", form.contract("bcijuv,ocuv->boij", seen, w))
+
+
+TILED = {
+    "matrices": Workload(product, [(5, 70), (70, 37), (37,)], []),
+    "windows": Workload(windows, [(2, 6, 5, 7), (3, 6, 3, 3)], []),
+}
+
+
+@pytest.mark.parametrize("name", TILED)
+@pytest.mark.parametrize("block", named(BLOCKS, BLOCKS[:2]), ids=lambda block: str(block.shape))
+def test_every_tile(monkeypatch, block, name):
+    """Rows and columns of all tiles, several chains, and rests of all of these."""
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", 30)
+    monkeypatch.setattr(planner, "_kernels", {})
+    monkeypatch.setattr(gpu_tiles, "BLOCKS", (block,))
+    work = TILED[name]
+    check_bits_of_all(Stages(work.graph(large=False), SM90), work.arrays(large=False))
+
+
 @needs_linker
 @pytest.mark.parametrize("shapes", [[(3, 16, 40, 2), (3, 16, 40, 3)]])
 def test_filter_gradients(shapes):

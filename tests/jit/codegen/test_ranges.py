@@ -1,0 +1,48 @@
+"""Ranges of indices: never narrower than what an index is."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from jit.codegen.llvm import emit
+from jit.codegen.ranges import Ranges
+from jit.loops.ir import INDEX, Buffer, Kernel, Var, index
+from jit.loops.values import apply
+from jit.loops.writer import Writer
+from jit.target import gpu
+from jit.types import float32, int64
+
+OPS = ("add", "subtract", "multiply", "quotient", "rest", "minimum", "maximum")
+
+
+def ranges_of(limits, op, number):
+    """The range of `op` of what is left of an item, and a number."""
+    w, item = Writer(), Var(INDEX, "item")
+    made = w.let(op, w.let("subtract", item, index(limits[0])), index(number))
+    found = Ranges(Kernel("k", (), (), limits[1], item, tuple(w.body)))
+    for let in w.body:
+        found.note(let)
+    return found.of(made)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_value_is_in_its_range(op):
+    for first, count, number in product((0, 3), (1, 7), (1, 2, 5)):
+        found = ranges_of((first, count), op, number)
+        for item in range(count):
+            given = [int64.type(item - first), int64.type(number)]
+            value = int(apply(op, [[x] for x in given], INDEX)[0])
+            assert found is None or found[0] <= value <= found[1]
+
+
+def test_small_indices_are_divided_as_small_numbers():
+    def text(grid):
+        w, item = Writer(), Var(INDEX, "item")
+        y = Buffer("y", float32, access="out")
+        w.store(y, w.let("quotient", item, index(3)), w.number(1, w.load(y, index(0)).type))
+        return emit(Kernel("k", (y,), (), grid, item, tuple(w.body)), gpu("sm_90"))
+
+    assert "udiv i32" in text(1 << 20)
+    assert "sdiv i64" in text(1 << 40)
