@@ -139,8 +139,14 @@ class PtxCode(Code):
         self.pointers[s.buffer] = name
 
     def _let(self, let: Let) -> None:
-        if let.op != "inverse" or let.var.type.dtype != float32:
-            return super()._let(let)
+        self.ranges.note(let)
+        if let.op == "inverse" and let.var.type.dtype == float32:
+            return self._inverses(let)
+        if let.op in HALVES and let.var.type == INDEX and all(map(self.ranges.is_half, let.args)):
+            return self._halved(let)
+        return super()._let(let)
+
+    def _inverses(self, let: Let) -> None:
         (x,), lanes = let.args, let.var.type.lanes
         name, value, type_ = self._define(let.var), self._operand(x), spell.vector("float", lanes)
         if lanes == 1:
@@ -219,21 +225,16 @@ class PtxCode(Code):
 
     # ----- indices -----
 
-    def _let(self, let: Let) -> None:
+    def _halved(self, let: Let) -> None:
         """Indices that are small are divided as numbers of 32 bits."""
-        self.ranges.note(let)
-        unsigned = HALVES.get(let.op)
-        if unsigned is None or let.var.type != INDEX or not all(map(self.ranges.is_half, let.args)):
-            return super()._let(let)
         operands = [self._operand(x) for x in let.args]
         name = self._define(let.var)
         for k, operand in enumerate(operands):
             self.lines.append(f"{name}.n{k} = trunc i64 {operand} to i32")
         self.lines += [
-            f"{name}.q = {unsigned} i32 {name}.n0, {name}.n1",
+            f"{name}.q = {HALVES[let.op]} i32 {name}.n0, {name}.n1",
             f"{name} = zext i32 {name}.q to i64",
         ]
-        return None
 
     def _for(self, loop: For) -> None:
         self.ranges.loop(loop)

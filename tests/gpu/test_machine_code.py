@@ -32,7 +32,7 @@ needs_linker = pytest.mark.skipif(
 @pytest.fixture
 def compiling(machine, monkeypatch):
     """Ops have their kernels made, which are kept in the list given, and are computed without."""
-    made, new_call = [], gpu_kernels.new_call
+    made, new_way = [], gpu_kernels.new_way
 
     def compiled(kernel, target):
         made.append(CODE(kernel, target))
@@ -40,12 +40,12 @@ def compiling(machine, monkeypatch):
         return made[-1]
 
     def call(*args):
-        new_call(*args)
+        new_way(*args)
 
     monkeypatch.setattr(native, "gpu_target", lambda number: SM90)
     monkeypatch.setattr(gpu_code, "gpu_code", compiled)
     monkeypatch.setattr(gpu_kernels, "calls", {})
-    monkeypatch.setattr(gpu_kernels, "new_call", call)
+    monkeypatch.setattr(gpu_kernels, "new_way", call)
     monkeypatch.setattr(doors, "_told", {"before"})
     return made
 

@@ -9,13 +9,18 @@ import pytest
 from jit.config import configure
 from jit.runtime import cubin, programmatic
 from jit.runtime.cubin import linker, ptx
-from jit.runtime.gpu_code import made
+from jit.runtime.gpu_code import image_of, written
 from jit.target import gpu
 from tests.jit.examples import EXAMPLES, example
 from tests.jit.stages import Stages
 
 SM90 = gpu("sm_90")
 FEW = ("softmax", "product")
+
+
+def made(kernel, target):
+    """What the driver is given of a kernel."""
+    return image_of(written("0" * 64, kernel, target)[1], target)
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def codes(monkeypatch):
 )
 def test_a_kernel_waits_before_all_else(codes, name):
     for kernel in Stages(example(name).graph, SM90).kernels:
-        made("0" * 64, kernel, SM90)
+        made(kernel, SM90)
     assert codes
     for code in codes:
         lines = [line.strip() for line in code.partition("{")[2].splitlines()]
@@ -48,7 +53,7 @@ def test_a_kernel_waits_before_all_else(codes, name):
 def test_older_machines_do_not_know_it(codes):
     for name in ("sm_80", "sm_89"):
         (kernel, *_) = Stages(example("softmax").graph, gpu(name)).kernels
-        made("0" * 64, kernel, gpu(name))
+        made(kernel, gpu(name))
     assert not any("griddepcontrol" in code for code in codes)
 
 
@@ -56,7 +61,7 @@ def test_older_machines_do_not_know_it(codes):
 def test_it_is_machine_code_of_newer_ones():
     for name in ("sm_90", "sm_100", "sm_120"):
         (kernel, *_) = Stages(example("softmax").graph, gpu(name)).kernels
-        assert b"\x7fELF" in made("0" * 64, kernel, gpu(name))
+        assert b"\x7fELF" in made(kernel, gpu(name))
 
 
 class Driver:
