@@ -206,7 +206,8 @@ class GpuRun:
         ] = {}  # what was copied last, on which stream
         self._key = b""
         self._seen: dict[bytes, tuple[int, ...]] = {}
-        self._answers = Answers(table.ledger_bytes, self.name)
+        asking = table.rows[0].launch.source if table.rows else None
+        self._answers = Answers(table.ledger_bytes, f"{self.name}, before it was asked", asking)
         self._asks_last = self._may_go_on()
 
     def _others(self) -> dict[int, int]:

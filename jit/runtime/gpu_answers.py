@@ -20,15 +20,16 @@ class Answers:
 
     Args:
         size: In bytes.
-        name: For messages.
+        name: Of what is asked, for messages.
+        source: The user's line of it.
 
     Attributes:
         bytes: What came last.
     """
 
-    def __init__(self, size: int, name: str) -> None:
+    def __init__(self, size: int, name: str, source: str | None) -> None:
         cuda = cupy().cuda
-        self._name = name
+        self._name, self._source = name, source
         self._memory = cuda.alloc_pinned_memory(size)
         self.bytes = np.frombuffer(self._memory, np.uint8, size)
         self._place = address(self.bytes)
@@ -56,5 +57,5 @@ class Answers:
         try:
             self._event.synchronize()
         except RuntimeError as error:
-            raise failed(error, self._name, None) from error
+            raise failed(error, self._name, self._source) from error
         return self._status.value

@@ -112,18 +112,27 @@ class Frame:
         graph = graphs.get(key)
         if graph is not None:
             graphs.move_to_end(key)
-            graph.launch(stream)
+            self._replay(graph, stretch, stream)
         elif len(self.table.rows) < SHORTEST:
             self._launch(stretch, stream.ptr)
         elif key in graphs:
             graph = graphs[key] = self._captured(stretch)
             graphs.move_to_end(key)
-            graph.launch(stream)
+            self._replay(graph, stretch, stream)
         else:
             graphs[key] = None  # if they come again, they are captured
             if len(graphs) > KEPT:
                 graphs.popitem(last=False)
             self._launch(stretch, stream.ptr)
+
+    def _replay(self, graph: Any, stretch: Stretch, stream: Any) -> None:
+        """All launches of a stretch at once; what goes wrong is told at the line of the first."""
+        try:
+            graph.launch(stream)
+        except RuntimeError as error:
+            first = self.table.rows[stretch.rows.start].launch
+            label = f"{self.table.program.name}, from {first.label} on"
+            raise failed(error, label, first.source) from error
 
     def _launch(self, stretch: Stretch, stream: int, behind: Launcher | None = None) -> None:
         """Launches one after the other.

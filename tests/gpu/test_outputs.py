@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import dualflow as df
-from dualflow.errors import IndexError
-from jit.runtime import gpu_outputs
+from dualflow.errors import DeviceError, IndexError
+from jit.runtime import cuda, gpu_outputs
 from tests.modes import graphs_only
 
 pytestmark = graphs_only
@@ -125,3 +125,19 @@ def test_a_failed_check_leaves_the_next_call_as_it_was(machine):
             picked(x, df.asarray([0, 4], device="gpu"))
         np.testing.assert_array_equal(picked(x, index).numpy(), good)
     assert picked.mode == "compiled"
+
+
+def failing(*args):
+    raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+
+
+@pytest.mark.parametrize("what", ["Graph.launch", "Event.synchronize"])
+def test_what_the_gpu_reports_late_is_told_at_a_line_of_the_call(machine, monkeypatch, what):
+    x, index = df.asarray(X, device="gpu"), df.asarray([0, 3], device="gpu")
+    for _ in range(3):
+        picked(x, index)
+    path = next(iter(picked.entries.values())).parts[0]
+    kind, method = what.split(".")
+    monkeypatch.setattr(getattr(cuda.cupy().cuda, kind), method, failing)
+    with pytest.raises(DeviceError, match=r"picked[\s\S]*IllegalAddress[\s\S]*test_outputs\.py"):
+        path.executable([x.raw, index.raw])
