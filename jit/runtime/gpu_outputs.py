@@ -22,7 +22,8 @@ from jit.runtime.gpu_table import ALIGNMENT
 
 SMALL = 1 << 16  # bytes of an output up to which it is copied out, if somebody keeps it
 IN_TURNS = 1 << 26  # bytes of an output up to which its memory is kept for later calls
-TURNS = 3  # how many turns there are
+TURNS = 3  # how many turns there are, at most
+FEW = 2  # turns of which all are held by small outputs before these are copied
 
 
 class Made(NamedTuple):
@@ -93,7 +94,7 @@ class Outputs:
         if busy or self._large:
             return self._once(busy)
         turn = self._free()
-        if turn is None and len(self._turns) == TURNS and self._set_apart():
+        if turn is None and len(self._turns) >= FEW and self._set_apart():
             turn = self._free()
         if turn is None and len(self._turns) == TURNS:
             return self._once(())
