@@ -158,7 +158,7 @@ def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """Computes `op` now; the result is recorded when somebody watches its arguments."""
     arrays = [x.raw if x.__class__ is Tensor else x for x in args]
     outs = at_once(op, arrays, attrs)
-    tensors = values(op, arrays, attrs) if outs is None else [wrap(y) for y in outs]
+    tensors = values(op, arrays, attrs) if outs is None else list(map(Tensor, outs))
     hang(op, args, attrs, tensors)
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 

@@ -117,13 +117,14 @@ def hang(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: list[
         for y in outputs:
             y.record = None
         return
+    if len(outputs) == 1 and kind(outputs[0].dtype) in INEXACT:
+        outputs[0].record = record
+        return
     flows = [kind(y.dtype) in INEXACT for y in outputs]
     if not any(flows):
         note_cut(op.name)
         for y in outputs:
             y.record = None
-    elif len(outputs) == 1:
-        outputs[0].record = record
     else:
         record.types = tuple(y.type for y in outputs)
         if getattr(op, "keeps", False):  # its gradient needs results which nobody else may have
