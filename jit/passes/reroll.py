@@ -54,6 +54,7 @@ class Rerolled:
         self._options = options
         self._nodes = Sequence(given)
         self.graph = Graph(given.name)
+        self._stood_up: dict[Value, Node] = {}  # rows with an axis of one in front, as stacks have
         self._new_of = {value: self.graph.input(value.type, value.name) for value in given.inputs}
         for node in self._nodes.constants:
             self.graph.append_copy(node, self._new_of)
@@ -84,32 +85,62 @@ class Rerolled:
         if node.op.joins and node.attrs["axis"] == 0:
             self._join(node)
             return
+        if self._stands_up(node):
+            self._stood_up[node.outputs[0]] = node
+            return
         for value in node.inputs:
             self._new(value)
         self.graph.append_copy(node, self._new_of)
+
+    def _stands_up(self, node: Node) -> bool:
+        """Whether a node gives a row an axis of one in front."""
+        if node.op.name != "reshape" or node.inputs[0] not in self._nodes.rows:
+            return False
+        shape = node.inputs[0].type.shape
+        return bool(shape) and node.outputs[0].type.shape == (1, *shape)
+
+    def _row(self, value: Value) -> Row | None:
+        """Which row a value is, if need be with an axis in front."""
+        node = self._stood_up.get(value)
+        return self._nodes.rows.get(value if node is None else node.inputs[0])
 
     def _join(self, node: Node) -> None:
         """Appends a node that joins arrays: rows that follow each other are one already."""
         parts, at, given = list[Value](), 0, node.inputs
         while at < len(given):
-            first, end = self._nodes.rows.get(given[at]), at + 1
+            first, end = self._row(given[at]), at + 1
             while first and end < len(given):
-                if self._nodes.rows.get(given[end]) != Row(first.of, first.at + end - at):
+                if self._row(given[end]) != Row(first.of, first.at + end - at):
                     break
                 end += 1
             if first is None or end == at + 1:
                 parts.append(self._new(given[at]))
             else:
-                attrs = {"start": first.at, "count": end - at}
-                parts += self.graph.add(rows, (first.of,), attrs, None, node.source)
+                parts.append(self._rows(first, given[at:end], node.source))
             at = end
         (result,), types = node.outputs, (node.outputs[0].type,)
         if len(parts) > 1:
             parts = self.graph.add(node.op, parts, node.attrs, types, node.source)
         self._new_of[result] = parts[0]
 
+    def _rows(self, first: Row, joined: tuple[Value, ...], source: str | None) -> Value:
+        """Rows that follow each other, as one value."""
+        attrs = {"start": first.at, "count": len(joined)}
+        (found,) = self.graph.add(rows, (first.of,), attrs, None, source)
+        node = self._stood_up.get(joined[0])
+        if node is None:
+            return found
+        type_ = joined[0].type
+        shape = (len(joined), *type_.shape[1:])
+        types = (type_.with_shape(shape),)
+        return self.graph.add(node.op, (found,), {"shape": shape}, types, source)[0]
+
     def _new(self, value: Value) -> Value:
         """A value in the new graph; a row of what a loop has stacked is read when asked for."""
+        if value in self._stood_up and value not in self._new_of:
+            node = self._stood_up[value]
+            self._new(node.inputs[0])
+            self.graph.append_copy(node, self._new_of)
         if value not in self._new_of:
             of, at = self._nodes.rows[value]
             source = value.node.source if value.node else None

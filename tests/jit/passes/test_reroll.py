@@ -141,6 +141,23 @@ def test_rows_that_are_joined_in_their_order_are_one_piece(order, made):
     assert sorted(found) == sorted(["constant", *made, "row"])
 
 
+@pytest.mark.parametrize(
+    ("order", "made"),
+    [
+        (range(COUNT), ["loop", "rows", "reshape"]),
+        ([3, 2], ["loop", "row", "row", "reshape", "reshape", "concat"]),
+        ([7, 3, 4], ["loop", "row", "reshape", "rows", "reshape", "concat"]),
+    ],
+)
+def test_rows_that_are_stacked_in_their_order_are_one_piece(order, made):
+    graph = newton()
+    states = [graph.nodes[3 * t + 3].outputs[0] for t in range(COUNT)]
+    parts = [apply(graph, "reshape", states[t], shape=(1, *VECTOR.shape)) for t in order]
+    graph.outputs = [apply(graph, "concat", *parts, axis=0), states[-1]]
+    found = [node.op.name for node in rolled(graph).nodes]
+    assert sorted(found) == sorted(["constant", *made, "row"])
+
+
 def test_what_is_the_same_each_time_is_computed_before_the_loop(golden):
     graph = Graph("same")
     y, w = graph.input(VECTOR, "y"), graph.input(TensorType((3, 3), float32), "w")
