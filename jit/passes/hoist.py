@@ -43,6 +43,25 @@ def hoisted(
     return left, _needed(same, values), values
 
 
+def settled(
+    body: Graph, handed: int, numbers: Iterable[int]
+) -> tuple[dict[int, Value], list[Node]]:
+    """Outputs of a body that are the same in each run.
+
+    Args:
+        body: Its first inputs differ from run to run.
+        handed: How many do.
+        numbers: Of the outputs that are asked about.
+
+    Returns:
+        These outputs by their numbers, and the nodes that compute them.
+    """
+    same = _same(body, body.inputs[handed:])
+    known = {*body.inputs[handed:], *[value for node in same for value in node.outputs]}
+    found = {k: body.outputs[k] for k in numbers if body.outputs[k] in known}
+    return found, _needed(same, found.values())
+
+
 def _same(body: Graph, inputs: Iterable[Value]) -> list[Node]:
     """The nodes that compute the same in each run."""
     known, found = set(inputs), list[Node]()

@@ -5,7 +5,7 @@ See `jit.passes.stretches` for what counts as repeated, `jit.ir.loop` for what i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from jit.dims import free_symbols
@@ -14,8 +14,8 @@ from jit.ir.graph import Graph, Node, Value
 from jit.ir.loop import COUNTER, loop, row, rows
 from jit.passes import stretches
 from jit.passes.base import GraphPass
-from jit.passes.hoist import hoisted
-from jit.passes.loop_body import LoopBody, Rows, Table
+from jit.passes.hoist import hoisted, settled
+from jit.passes.loop_body import LoopBody, Own, Rows, Table
 from jit.passes.stretches import Row, Sequence, Stretch
 
 
@@ -156,31 +156,51 @@ class Rerolled:
         body = made.graph
         for each in self._options.passes:
             body = each.run(body)
+        changing = {(x.number, x.output) for x in made.handed}
+        asked = [
+            k for k, (x, every) in enumerate(made.outputs.items()) if every and x not in changing
+        ]
+        fixed, alone = settled(body, len(made.handed), asked)
+        kept = {x: every for k, (x, every) in enumerate(made.outputs.items()) if k not in fixed}
+        body.outputs = [value for k, value in enumerate(body.outputs) if k not in fixed]
         left, before, shared = hoisted(body, len(made.handed), self._options.costs)
-        if not self._options.fits(left):
+        if not kept or not self._options.fits(left):
             return False
         inits = [self._new(x.init) for x in made.handed]
         given = [self._given(made, x) for x in made.given]
         new_of = dict(zip(body.inputs, [*inits, *given], strict=True))
-        for node in before:
+        for node in dict.fromkeys([*before, *alone]):
             self.graph.append_copy(node, new_of)
-        numbers = {(x.number, x.output): k for k, x in enumerate(made.outputs)}
+        numbers = {(x.number, x.output): k for k, x in enumerate(kept)}
         attrs = {
             "count": stretch.count,
             "carried": tuple([numbers[x.number, x.output] for x in made.handed]),
-            "stacked": tuple(made.outputs.values()),
+            "stacked": tuple(kept.values()),
             "body": left,
         }
         source = self._nodes.nodes[stretch.start].source
         inputs = [*inits, *[new_of[value] for value in shared]]
         results = self.graph.add(loop, inputs, attrs, None, source)
-        for (x, stacked), result in zip(made.outputs.items(), results, strict=True):
+        self._show(made, kept, results)
+        outputs = list(made.outputs)
+        for k, value in fixed.items():
+            self._show_one(made, outputs[k], new_of[value])
+        return True
+
+    def _show(self, made: LoopBody, kept: dict[Own, bool], results: Iterable[Value]) -> None:
+        """What the values of a stretch are now: rows of a result, or the last one is all of it."""
+        for (x, stacked), result in zip(kept.items(), results, strict=True):
             values = [node.outputs[x.output] for node in made.iterations(x.number)]
             if stacked:
                 self._nodes.rows.update((v, Row(result, k)) for k, v in enumerate(values))
             else:
                 self._new_of[values[-1]] = result
-        return True
+
+    def _show_one(self, made: LoopBody, x: Own, result: Value) -> None:
+        """The same of a value that is the same in each run: later stretches read one row of it."""
+        for node in made.iterations(x.number):
+            self._new_of[node.outputs[x.output]] = result
+            self._nodes.rows[node.outputs[x.output]] = Row(result, 0)
 
     def _given(self, made: LoopBody, x: Rows | Table | Value) -> Value:
         if isinstance(x, Rows):

@@ -158,6 +158,24 @@ def test_rows_that_are_stacked_in_their_order_are_one_piece(order, made):
     assert sorted(found) == sorted(["constant", *made, "row"])
 
 
+def test_results_that_are_the_same_each_time_are_not_stacked():
+    """Each run negates the weights anew, and what comes later reads all of these."""
+    graph = Graph("weights")
+    x, w = graph.input(VECTOR, "x"), graph.input(VECTOR, "w")
+    turned = []
+    for _ in range(COUNT):
+        turned.append(apply(graph, "negative", w))
+        x = apply(graph, "tanh", apply(graph, "add", x, turned[-1]))
+    g = x
+    for each in reversed(turned):
+        g = apply(graph, "multiply", apply(graph, "add", g, each), each)
+    graph.outputs = [g, turned[3]]
+    after = rolled(graph)
+    assert [len(node.outputs) for node in loops(after)] == [1, 1]
+    outside = [node.op.name for node in after.nodes]
+    assert sorted(outside) == ["loop", "loop", "negative"]
+
+
 def test_what_is_the_same_each_time_is_computed_before_the_loop(golden):
     graph = Graph("same")
     y, w = graph.input(VECTOR, "y"), graph.input(TensorType((3, 3), float32), "w")
