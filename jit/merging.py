@@ -96,6 +96,7 @@ class Merging:
             for x in self.needs[at]:
                 self.height[x] = max(self.height[x], self.height[at] + 1)
         self.left = [len(needed) for needed in self.needs]
+        self.ready = {at for at, count in enumerate(self.left) if count == 0}
         self.done = [False] * len(self.given)
         self.waiting: dict[int, None] = {}
         self.held = 0
@@ -169,34 +170,27 @@ class Merging:
             self.held += piece.held
             while self.held > HELD:
                 self._demand(next(iter(self.waiting)))
-        while ready := self._ready(self.waiting):
-            self._run(min(ready, key=self._rank))
+        while self.waiting:
+            self._run(min(self.ready & self.waiting.keys(), key=self._rank))
 
     def _rank(self, at: int) -> tuple[int, int]:
         return -self.height[at], at
 
-    def _ready(self, among: Iterable[int]) -> list[int]:
-        return [at for at in among if self.left[at] == 0]
-
     def _demand(self, at: int) -> None:
         """Runs a step, and before it what it needs."""
-        needed, stack = dict[int, None](), [at]
+        needed, stack = {at}, [at]
         while stack:
             for x in self.needs[stack.pop()]:
                 if not self.done[x] and x not in needed:
-                    needed[x] = None
+                    needed.add(x)
                     stack.append(x)
-        while needed:
-            first = min(self._ready(needed), key=self._rank)
-            self._run(first)
-            needed = {x: None for x in needed if not self.done[x]}
-        if not self.done[at]:
-            self._run(at)
+        while first := self.ready & needed:
+            self._run(min(first, key=self._rank))
 
     def _run(self, first: int) -> None:
         """A step, with all that is ready and fits."""
-        ready = {*self._ready(self.waiting), *self._ready(self.early)} - {first}
-        order = [first, *sorted(ready, key=self._rank)]
+        may = [x for x in self.ready if x in self.waiting or x in self.early]
+        order = [first, *sorted([x for x in may if x != first], key=self._rank)]
         number_of = {piece: at for at in order if (piece := self.pieces[at]) is not None}
         kernels: Mapping[Piece, Kernel] = {}
         if self.pieces[first] is not None:
@@ -204,12 +198,15 @@ class Merging:
         self.steps.append(self._one(kernels) if kernels else self.given[first])
         for at in [number_of[piece] for piece in kernels] or [first]:
             self.done[at] = True
+            self.ready.discard(at)
             self.early.pop(at, None)
             if at in self.waiting:
                 del self.waiting[at]
                 self.held -= self.pieces[at].held  # pyright: ignore[reportOptionalMemberAccess]
             for user in self.users[at]:
                 self.left[user] -= 1
+                if self.left[user] == 0:
+                    self.ready.add(user)
 
     def _scheduled(self, kernel: Kernel, threads: int) -> Kernel:
         """A kernel for blocks of so many threads, if it takes any number."""
