@@ -80,7 +80,7 @@ class Planner:
         self, name: str, forms: FormProgram, target: Target, places: Places | None = None
     ) -> None:
         self.forms, self.target = forms, target
-        self.placement = Placement(forms)
+        self.placement = Placement(forms, again=target.is_gpu)
         maker = TaskMaker(self.placement, library=bool(target.products))
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)

@@ -1,7 +1,8 @@
 """Placement: which values of a form program lie in memory; all others are inlined.
 
 In memory lie the program's inputs and outputs, what loops, products and host steps compute, what
-such steps read, and values that several readers would otherwise compute again at a price.
+such steps read, and values that several readers would otherwise compute again at a price. Where
+traffic is what costs, readers of few elements of such a value compute these again all the same.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from jit.types import product
 
 INLINE = (nodes.Pointwise, nodes.View, nodes.Index)
 LARGEST = 150  # what costs more is not inlined: kernels stay small
+AGAIN, FEW = 24, 16  # the cost of an element that is computed again, if one of so many is read
 CHEAP = 1  # a value of at most this cost is computed again by each of its readers
 COSTS = {  # of instructions, in additions; 1 for all others
     **dict.fromkeys("divide sqrt floor_divide remainder reciprocal".split(), 4),
@@ -34,14 +36,18 @@ class Placement:
 
     Args:
         program: Forms.
+        again: Whether readers of few elements compute them again.
 
     Attributes:
         live: The forms that an output or a step without results needs, in order.
         memory: The values that lie in memory.
+        again: Those of them that readers of few elements compute again.
     """
 
-    def __init__(self, program: FormProgram) -> None:
+    def __init__(self, program: FormProgram, *, again: bool = False) -> None:
         self.program = program
+        self.again: set[FormValue] = set()
+        self._computes_again = again
         self.live = live_forms(program)
         self._aliases: dict[FormValue, FormValue | None] = {}
         self.memory: set[FormValue] = {*program.inputs}
@@ -97,15 +103,27 @@ class Placement:
                     readers[x] += 1
                     repeated.update([x] if spread else [])
         costs: dict[FormValue, int] = {}
+        whole: dict[FormValue, int] = {}  # likewise, with what is computed again
         for form in self.live:
             if isinstance(form, nodes.Pointwise):
                 value = form.outputs[0]
-                inner = {x for y in form.inputs for x, _ in underlying(y)} - self.memory
+                read = {x for y in form.inputs for x, _ in underlying(y)}
+                inner = read - self.memory
                 cost = cost_of(form) + sum(costs.get(x, 0) for x in inner)
                 costs[value] = cost
+                again = inner | (read & self.again)
+                whole[value] = cost_of(form) + sum(whole.get(x, 0) for x in again)
                 shared = readers[value] > 1 or (value in repeated and cost >= 4)
                 if (cost > CHEAP and shared) or cost > LARGEST:
+                    if self._computes_again and whole[value] <= AGAIN:
+                        self.again |= {value} - self.memory
                     self.memory.add(value)
+
+    def is_read(self, value: FormValue, domain: Domain) -> bool:
+        """Whether loops over a domain find a value in memory, and do not compute it again."""
+        if value not in self.again:
+            return value in self.memory
+        return FEW * size_hint(domain.extents) > size_hint(value.shape)
 
     @cached_property
     def readers(self) -> dict[FormValue, set[Form]]:

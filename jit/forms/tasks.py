@@ -222,11 +222,17 @@ class TaskMaker:
 
     def element(self, value: FormValue, domain: Domain) -> Expression:
         """Each element of `value` over a domain of its shape."""
-        return self.extractor.element(value, domain.indices)
+        return self._extractor(domain).element(value, domain.indices)
+
+    def _extractor(self, domain: Domain) -> Extractor:
+        """What loops over a domain read elements by."""
+        if not self.placement.again:
+            return self.extractor
+        return Extractor(lambda value: self.placement.is_read(value, domain))
 
     def _map(self, value: FormValue) -> MapTask:
         domain = Domain.of(value.shape)
-        element = self.extractor.inlined(value, domain.indices)
+        element = self._extractor(domain).inlined(value, domain.indices)
         return MapTask(value.form, (value,), domain, (element,))
 
     def _fold(self, form: nodes.Reduce) -> FoldTask:
