@@ -118,28 +118,42 @@ class _Unroll(Rewrite):
             self.copy(s.body)
 
 
-def unrolled(kernel: Kernel, factor_of: Callable[[For, int | None], int]) -> Kernel:
+def unrolled(
+    kernel: Kernel,
+    factor_of: Callable[[For, int | None], int],
+    stays: Callable[[For], Any] = lambda loop: False,
+) -> Kernel:
     """Each loop with as many turns in one as `factor_of(loop, turns)` says, which divides them.
 
-    Of an unknown number of turns those that are left over follow one by one.
+    Of an unknown number of turns those that are left over follow one by one. A loop of which all
+    turns become one dissolves, unless it `stays`.
     """
-    rewrite = _UnrollEach(kernel, factor_of)
+    rewrite = _UnrollEach(kernel, factor_of, stays)
     rewrite.copy(kernel.body)
     return replace(kernel, body=tuple(rewrite.body))
 
 
 class _UnrollEach(_Unroll):
-    def __init__(self, kernel: Kernel, factor_of: Callable[[For, int | None], int]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        factor_of: Callable[[For, int | None], int],
+        stays: Callable[[For], Any],
+    ) -> None:
         super().__init__(kernel, (), None)
-        self.factor_of = factor_of
+        self.factor_of, self.stays = factor_of, stays
 
     def loop(self, s: For) -> None:
         trip = self.forms.trip(s)
         factor = self.factor_of(s, trip)
         if factor == 1:
             return Rewrite.loop(self, s)
-        if trip is not None:
+        if trip is not None and not (factor == trip and self.stays(s)):
             return self.several(s, trip, factor)
+        if trip is not None:
+            var, bounds = Var(INDEX, s.var.hint), (self.operand(s.start), self.operand(s.stop))
+            body = self.within(lambda: self._turns(s, var, factor))
+            return self.body.append(For(var, *bounds, s.step * factor, body))
         start, stop = self.operand(s.start), self.operand(s.stop)
         length = self.index("add", self.index("subtract", stop, start), s.step - 1)
         empty = self.value("less", (length, index(0)), TRUTH)
