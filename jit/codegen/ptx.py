@@ -218,10 +218,12 @@ class PtxCode(Code):
 
     def _alignment(self, buffer: Buffer, index: Operand, type_: VType) -> int | None:
         """What the address of lanes in a row is surely a multiple of, in bytes."""
-        if type_.lanes == 1 or index.type.lanes > 1 or buffer.scope in ("register", "stack"):
+        if index.type.lanes > 1 or buffer.scope in ("register", "stack"):
             return None
         width = min(ALIGNMENT, type_.lanes * type_.dtype.itemsize)
-        return width if self.forms.multiple(index, type_.lanes) else None
+        if type_.lanes == 1:  # the first of several in a row: LLVM makes one access of them
+            width = ALIGNMENT
+        return width if self.forms.multiple(index, width // type_.dtype.itemsize) else None
 
     # ----- indices -----
 

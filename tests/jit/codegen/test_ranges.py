@@ -11,6 +11,7 @@ from jit.codegen.ranges import Ranges
 from jit.loops.ir import INDEX, Buffer, Kernel, Var, index
 from jit.loops.values import apply
 from jit.loops.writer import Writer
+from jit.runtime.cubin import ptx
 from jit.target import gpu
 from jit.types import float32, int64
 
@@ -46,3 +47,20 @@ def test_small_indices_are_divided_as_small_numbers():
 
     assert "udiv i32" in text(1 << 20)
     assert "sdiv i64" in text(1 << 40)
+
+
+def test_what_lies_in_a_row_is_accessed_at_once():
+    """The first of four neighbours tells that its place is a multiple of 16 bytes."""
+
+    def instructions(step):
+        w, item = Writer(), Var(INDEX, "item")
+        x, y = Buffer("x", float32), Buffer("y", float32, access="out")
+        first = w.let("multiply", item, index(step))
+        places = [w.let("add", first, index(k)) for k in range(4)]
+        for at, value in zip(places, [w.load(x, at) for at in places]):
+            w.store(y, at, value)
+        kernel, target = Kernel("k", (x, y), (), 9, item, tuple(w.body)), gpu("sm_90")
+        return ptx(emit(kernel, target), target).decode()
+
+    assert "st.global.v4" in instructions(4)
+    assert "st.global.v4" not in instructions(5)
