@@ -31,7 +31,6 @@ from jit.ordering import ordered
 from jit.passes.base import Stages
 from jit.planner import plan
 from jit.plans import Plan, keep, kernels_of, plan_key, recall
-from jit.progress import each
 from jit.report import Cost, Part
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
@@ -39,7 +38,7 @@ from jit.runtime.cuda import cupy, gpu_target
 from jit.runtime.executable import Executable
 from jit.runtime.hosts import pool_of
 from jit.runtime.library import library
-from jit.runtime.program import HostStep, Launch, Program, Repeat, Step
+from jit.runtime.program import HostStep, Launch, Repeat, Step
 from jit.runtime.timing import Timing, timed
 from jit.target import Target
 
@@ -202,27 +201,19 @@ def for_gpu(
     name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages, gpu: int
 ) -> tuple[Plan, GpuExecutable, dict[str, int]]:
     """A program for a GPU, and how many kernels it has."""
+    from jit.runtime import gpu_code
     from jit.runtime.gpu import GpuExecutable  # loaded where there is a GPU
-    from jit.runtime.gpu_code import Codes, gpu_code
 
     if any(isinstance(form, nodes.Loop) and form.going is not None for form in forms.forms):
         raise NoNativeCode("a loop of which only its values tell how long it is")
     made = planned(name, forms, donate, target)
     made.program.steps = list(merged(made.program, donate, target))
-    compiled_together(made.program, target)
     stages.show("launches", made.program, LOOPS)
-    codes = Codes(target)
     needed = [launch.kernel for launch in made.program.launches() if not launch.is_for_library]
-    for kernel in each("compiling kernels", [*dict.fromkeys(needed)]):
-        codes[kernel] = gpu_code(kernel, target)
+    kernels, codes = [*dict.fromkeys(needed)], gpu_code.Codes(target)
+    gpu_code.prepare(kernels, target)
+    codes.update({kernel: gpu_code.gpu_code(kernel, target) for kernel in kernels})
     return made, GpuExecutable(made.program, codes, gpu), {"for the GPU": len({*codes.values()})}
-
-
-def compiled_together(program: Program, target: Target) -> None:
-    """Makes the code of all kernels of a program for a GPU, side by side."""
-    from jit.runtime import gpu_code
-
-    gpu_code.prepare(kernels_of(program), target)
 
 
 def planned(name: str, forms: FormProgram, donate: Pairs, target: Target) -> Plan:

@@ -57,6 +57,8 @@ def test_a_product_is_captured_with_what_stands_around_it(blas, machine):
     found, f, given = both(lambda x, w, b: df.tanh((x + 1.0) @ w + b), x, w, b)
     wanted = np.tanh((x + 1).astype(np.float64) @ w + b)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    path = next(iter(f.entries.values())).parts[0]
+    assert path.executable.code.found == {"for the GPU": 2}  # the product needs no code
     machine.counts.clear()
     f(*given)
     assert machine.counts["replayed"] == 1
