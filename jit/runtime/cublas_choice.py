@@ -19,7 +19,7 @@ from jit.config import config
 from jit.errors import OutOfMemoryError
 from jit.runtime.cache import DiskCache, disk_cache
 from jit.runtime.cublas import Algorithm, Multiply, Product, library, version
-from jit.runtime.cuda import allocate, capturing, cupy, pool
+from jit.runtime.cuda import allocate, capturing, cupy
 from jit.types import dtypes
 
 TURNS, SECONDS = 10, 5e-4  # of a candidate: how often at most, how long about
@@ -123,15 +123,19 @@ def fastest(multiply: Multiply, found: list[Algorithm]) -> Algorithm:
 
 @contextmanager
 def rooms(product: Product, workspace: int) -> Iterator[list[int]]:
-    """The addresses of operands, a result, and a workspace."""
+    """The addresses of operands, a result, and a workspace; the device has them back afterwards."""
     size = dtypes[product.dtype].itemsize
     counts = [*(size * count for count in product.elements), workspace]
-    memory = [allocate(count, "choosing an algorithm", pool()) for count in counts]
+    pool = cupy().cuda.MemoryPool()
+    memory = [allocate(count, "choosing an algorithm", pool) for count in counts]
     for room, count in zip(memory, counts):
         cupy().cuda.runtime.memsetAsync(room.ptr, FILL, count, current().ptr)
     current().synchronize()
-    yield [room.ptr for room in memory]
-    del memory
+    try:
+        yield [room.ptr for room in memory]
+    finally:
+        memory.clear()
+        pool.free_all_blocks()
 
 
 def seconds_of(multiply: Multiply, algorithm: Algorithm, addresses: list[int]) -> float:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dualflow.bench.gpu import commit, device_name
 
-TESTS = "tests/gpu/test_device.py"
+TESTS = ("tests/gpu/test_device.py", "tests/gpu/test_device_products.py")
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.MULTILINE)
 OUTCOME = re.compile(r"^(\S+::\S+) (PASSED|FAILED|SKIPPED|ERROR)\b", re.MULTILINE)
 BAD = ("FAILED", "ERROR")
@@ -30,7 +30,7 @@ BEFORE, LONGEST = 600, 1500  # characters of what a process says that was ended
 
 def collected() -> list[str]:
     """The names of all tests."""
-    command = [sys.executable, "-m", "pytest", TESTS, "-m", "gpu", "--collect-only", "-q"]
+    command = [sys.executable, "-m", "pytest", *TESTS, "-m", "gpu", "--collect-only", "-q"]
     out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return [line for line in out.splitlines() if "::" in line]
 
