@@ -81,7 +81,7 @@ class Planner:
     ) -> None:
         self.forms, self.target = forms, target
         self.placement = Placement(forms, again=target.is_gpu)
-        maker = TaskMaker(self.placement, library=bool(target.products))
+        maker = TaskMaker(self.placement, target.products)
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)
         self.slots: list[Slot] = [] if places is None else places.slots

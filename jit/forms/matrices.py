@@ -26,7 +26,9 @@ from jit.types import TensorType
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 ALIGNED = 16  # bytes that the place of an operand is a multiple of
 LARGE = 1 << 24  # multiplications from which on a library is worth a launch of its own
-LONG, MANY = 256, 1 << 22  # likewise, where sums are so long
+MANY = 1 << 22  # likewise, where sums are long, or it has units of its own for such numbers
+LONG = 256
+FAST = ("tf32", "float16", "bfloat16")  # what it has those units for
 NARROW = 8  # rows and columns, at least
 # Where a letter may be, in the operands and in the result: batch, rows, columns, inner.
 PARTS = {(True, True, True), (True, False, True), (False, True, True), (True, True, False)}
@@ -61,18 +63,25 @@ class Matrices:
     sizes: tuple[Extent, Extent, Extent, Extent]
     operands: tuple[Matrix, Matrix]
 
-    @property
-    def may_pay(self) -> bool:
+    def may_pay(self, precision: str) -> bool:
         """Whether a library may compute it: of sizes that vary the table of launches tells."""
         known = [size for size in self.sizes if isinstance(size, int)]
-        return len(known) < len(self.sizes) or pays(*known)
+        dtype = self.operands[0].value.dtype.name
+        return len(known) < len(self.sizes) or pays(known, dtype, precision)
 
 
-def pays(batch: int, rows: int, columns: int, inner: int) -> bool:
-    """Whether a library computes a product of these sizes; the rule of both modes."""
-    count = math.prod((batch, rows, columns, inner))
-    large = count >= LARGE or (inner >= LONG and count >= MANY)
-    return large and min(rows, columns) >= NARROW
+def pays(sizes: Sequence[int], dtype: str, precision: str) -> bool:
+    """Whether a library computes a product; the rule of both modes.
+
+    Args:
+        sizes: How many products, rows, columns, inner indices.
+        dtype: Of the elements.
+        precision: In which elements of float32 are multiplied.
+    """
+    _, rows, columns, inner = sizes
+    fast = (precision if dtype == "float32" else dtype) in FAST
+    least = MANY if fast or inner >= LONG else LARGE
+    return math.prod(sizes) >= least and min(rows, columns) >= NARROW
 
 
 def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bool:

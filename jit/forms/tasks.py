@@ -183,10 +183,10 @@ class TaskMaker:
 
     Args:
         placement: Which values lie in memory.
-        library: Whether a library computes products of matrices.
+        library: In which precision a library multiplies matrices of float32; "": there is none.
     """
 
-    def __init__(self, placement: Placement, *, library: bool = False) -> None:
+    def __init__(self, placement: Placement, library: str = "") -> None:
         self.placement, self._library = placement, library
         self._laid: dict[Hashable, FormValue] = {}  # copies of operands
         self.extractor = Extractor(placement.memory.__contains__)
@@ -252,7 +252,7 @@ class TaskMaker:
         """A contraction, after copies of operands that are better read from memory of their own."""
         if self._library and is_for_library(form, partial(self._is_own, form)):
             layout = Layout(form, self.extractor, self._laid)
-            if layout.matrices.may_pay:
+            if layout.matrices.may_pay(self._library):
                 yield from self._matrices(form, layout)
                 return
         contraction = Contraction(form, self.extractor)

@@ -235,7 +235,8 @@ class Table:
         places.append(self.place(launch.buffers[x.result]))
         aligned = all(offset % ALIGNED == 0 for _, offset in places)
         product = product_of(x, numbers)
-        choice = self._library(product) if pays(*numbers) and aligned else None
+        wanted = aligned and pays(numbers, x.dtype, x.precision)
+        choice = self._library(product) if wanted else None
         if choice is None:
             return False
         self.rows.append(Row(choice, (1, 1, 1), len(self._index), launch))

@@ -25,6 +25,7 @@ def small(machine, monkeypatch):
     from dualflow.core import gpu_kernels, kernels
 
     monkeypatch.setattr(matrices, "LARGE", 1)
+    monkeypatch.setattr(matrices, "MANY", 1)
     monkeypatch.setattr(matrices, "NARROW", 2)
     monkeypatch.setattr(gpu_kernels, "calls", {})
     monkeypatch.setattr(kernels, "families", {})

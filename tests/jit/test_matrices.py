@@ -90,7 +90,7 @@ def test_a_library_is_told_what_the_kernel_computes(given):
     spec, views, extents, named = given
     rng, env = np.random.default_rng(0), {f"n_{x}": extents[x] for x in named}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matrices, "pays", lambda *sizes: True)
+        patch.setattr(matrices, "pays", lambda *given: True)
         sizes = {x: symbol(f"n_{x}", hint=n) if x in named else n for x, n in extents.items()}
         types = [TensorType(shape, float32) for shape in shapes_of(spec, views, sizes)]
         forms = lower_for_code(graph_of(partial(contract, spec, views), types))
@@ -163,9 +163,19 @@ def test_rows_of_a_batch_are_rows_of_one_product(rows):
     assert made.matrices.sizes == (1, 512 * rows, 128, 256)
 
 
-def test_the_rule_counts_multiplications():
-    assert matrices.pays(1, 512, 512, 512)
-    assert matrices.pays(96, 128, 128, 64)
-    assert not matrices.pays(1, 1 << 20, 4, 1024)  # too narrow
-    assert prod((64, 64, 64)) < matrices.MANY
-    assert not matrices.pays(1, 64, 64, 64)
+@pytest.mark.parametrize(
+    ("sizes", "dtype", "precision", "wanted"),
+    [
+        ((1, 512, 512, 512), "float32", "float32", True),
+        ((96, 128, 128, 64), "float32", "float32", True),
+        ((1, 1 << 20, 4, 1024), "float32", "float32", False),  # too narrow
+        ((1, 64, 100, 1000), "float32", "float32", True),  # long sums
+        ((1, 1000, 100, 64), "float32", "float32", False),
+        ((1, 1000, 100, 64), "float32", "tf32", True),
+        ((1, 1000, 100, 64), "float64", "tf32", False),
+        ((1, 1000, 100, 64), "bfloat16", "float32", True),
+        ((1, 64, 64, 64), "bfloat16", "tf32", False),
+    ],
+)
+def test_the_rule_counts_multiplications(sizes, dtype, precision, wanted):
+    assert matrices.pays(sizes, dtype, precision) is wanted
