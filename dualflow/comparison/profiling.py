@@ -2,7 +2,8 @@
 
 Eagerly each op is timed as Python runs it; from the graph each kernel, whose time is shared out to
 the lines of its ops. What is left of a call is Python's in the one mode, and the way into the graph
-in the other; so the shares of each mode add up to the whole.
+in the other; so the shares of each mode add up to the whole. On a GPU kernels have the device's own
+times, and stand beside what the device could do at most.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dualflow.comparison import page
+from dualflow.comparison import kernels, page
 from dualflow.comparison.both import Both, in_both
 from dualflow.comparison.report import cut, duration, size
 from dualflow.core.context import using
@@ -24,12 +25,14 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.numerics import line_now
 from dualflow.tracing.unrecorded import Unrecorded
 from jit.report import Cost
-from jit.runtime.cuda import synchronize
+from jit.runtime import gpu_clock
+from jit.runtime.cuda import in_use, synchronize
+from jit.runtime.gpu_clock import Limits, current, limits
 
 REPEATS = 9  # runs; of each figure the median counts
 PYTHON, ENTRY = "Python between ops", "the way into the graph and out"
 UNKNOWN = "no line of yours"
-TRACKS = {"eager": 1, "compiled": 2}  # as a trace file numbers them
+MODES = ("eager", "compiled")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Slice:
         start: Seconds after the call began.
         seconds: How long it took.
         bytes: What was read and written.
+        operations: Additions and multiplications, where they are known.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Slice:
     start: float
     seconds: float
     bytes: int
+    operations: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,15 @@ class Profile:
         name: The function.
         rows: The lines, those first that take most in both modes together.
         slices: For each mode what it did, in order.
+        tracks: What a trace file shows beside each other; on a GPU the CPU's part and the GPU's.
+        limits: What the GPU could do at most; None on a CPU, and where the driver does not tell.
     """
 
     name: str
     rows: tuple[Row, ...]
     slices: dict[str, tuple[Slice, ...]]
+    tracks: dict[str, tuple[Slice, ...]]
+    limits: Limits | None = None
 
     def total(self, mode: str) -> float:
         """Seconds of a call: the sum of its rows."""
@@ -112,19 +121,25 @@ class Profile:
         ]
 
     def __str__(self) -> str:
-        totals = [duration(self.total(mode)) for mode in TRACKS]
+        totals = [duration(self.total(mode)) for mode in MODES]
         head = f"{self.name}: a call takes {totals[0]} eagerly, {totals[1]} from the graph"
         columns = f"{'':<24}{'eager':>10}{'':>7}{'compiled':>11}{'':>7}  kernels"
         lines = [
             f"{cut(line, 23):<24}{eager:>10}{share:>7}{graph:>11}{other:>7}  {cut(kernels, 19)}"
             for line, eager, share, graph, other, kernels, _ in self.table()
         ]
+        lines += kernels.text(self.kernels()) if self.limits else []
         return "\n".join([head, columns, *(line.rstrip() for line in lines)])
+
+    def kernels(self) -> list[kernels.Kernel]:
+        """The kernels of a call from the graph, those first that take most."""
+        return kernels.of(self.slices["compiled"], self.limits)
 
     def parts(self) -> list[str]:
         """The parts of a page."""
         head = ["line", "eager", "", "compiled", "", "kernels", "bytes, eager / compiled"]
-        return ["<h2>Time by line</h2>", page.table(head, self.table(), (1, 2, 3, 4, 6))]
+        found = ["<h2>Time by line</h2>", page.table(head, self.table(), (1, 2, 3, 4, 6))]
+        return found + (kernels.parts(self.kernels()) if self.limits else [])
 
     def to_html(self) -> str:
         """A page that stands alone."""
@@ -135,6 +150,8 @@ class Profile:
 
     def save_trace(self, path: str | Path) -> Path:
         """Writes both modes as parallel tracks, for Perfetto or chrome://tracing.
+
+        On a GPU each mode has two: what the CPU does, and what the GPU does.
 
         Args:
             path: Of the JSON file.
@@ -147,14 +164,14 @@ class Profile:
         return path
 
     def events(self) -> list[dict[str, Any]]:
-        """What the trace file holds: a track for each mode, and what happens on it."""
+        """What the trace file holds: tracks, and what happens on them."""
         found: list[dict[str, Any]] = [
             {"ph": "M", "pid": 1, "tid": 0, "name": "process_name", "args": {"name": self.name}}
         ]
-        for mode, track in TRACKS.items():
+        for track, (name, slices) in enumerate(self.tracks.items(), 1):
             named = {"ph": "M", "pid": 1, "tid": track, "name": "thread_name"}
-            found.append(named | {"args": {"name": mode}})
-            for each in self.slices[mode]:
+            found.append(named | {"args": {"name": name}})
+            for each in slices:
                 found.append(
                     {
                         "ph": "X",
@@ -167,6 +184,7 @@ class Profile:
                             "lines": list(dict.fromkeys(each.lines)),
                             "ops": list(each.ops),
                             "bytes": each.bytes,
+                            "operations": each.operations,
                         },
                     }
                 )
@@ -198,32 +216,55 @@ def looked(both: Both, repeats: int) -> Profile:
     """The profile of a call."""
     answer = both.answer(both.python)
     witness = answer.witness
-    eager = [watched(both) for _ in range(repeats)]
-    whole = {"eager": whole_call(both, both.python, repeats)}
+    watches = [watched(both) for _ in range(repeats)]
+    eager = typical([watch.slices for watch in watches])
+    whole = {"eager": whole_call(both, both.python, repeats)[0]}
     graph: list[list[Slice]] = [[]]
+    device = None
     if witness.path is not None:
-        run = witness.path.executable
-        graph = [of_costs(run.timed(list(witness.arrays))) for _ in range(repeats)]
+        run, arrays = witness.path.executable, list(witness.arrays)
+        device = gpu_of(arrays)
+        graph = [of_costs(run.timed(arrays)) for _ in range(repeats)]
         both.settle(answer.function)
-    whole["compiled"] = whole_call(both, answer.function, repeats)
-    slices = {"eager": typical(eager), "compiled": typical(graph)}
-    return Profile(answer.function.name, rows_of(slices, whole), slices)
+    whole["compiled"], handed = whole_call(both, answer.function, repeats)
+    slices = {"eager": eager, "compiled": typical(graph)}
+    rows, name = rows_of(slices, whole), answer.function.name
+    if device is None:
+        return Profile(name, rows, slices, slices)
+    tracks = {
+        "eager, CPU": eager,
+        "eager, GPU": typical([watch.on_device() for watch in watches]),
+        "compiled, CPU": (Slice(ENTRY, (UNKNOWN,), (name,), 0.0, handed, 0),),
+        "compiled, GPU": slices["compiled"],
+    }
+    return Profile(name, rows, slices, tracks, limits(device))
 
 
-def whole_call(both: Both, function: Callable[..., Any], repeats: int) -> float:
-    """What a call takes that nobody looks at."""
-    taken = []
+def gpu_of(arrays: Iterable[Any]) -> int | None:
+    """The GPU that one of some arrays lies on; None if all lie on the host."""
+    numbers = (getattr(getattr(x, "data", None), "device_id", None) for x in arrays)
+    return next((number for number in numbers if number is not None), None)
+
+
+def whole_call(both: Both, function: Callable[..., Any], repeats: int) -> tuple[float, float]:
+    """What a call takes that nobody looks at, and what of it passes until Python goes on."""
+    taken, handed = [], []
     for _ in range(repeats):
         both.snapshot.start()
         start = time.perf_counter()
         both.run(function)
+        handed.append(time.perf_counter() - start)
         synchronize()
         taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+    return statistics.median(taken), statistics.median(handed)
 
 
 class Watch(Unrecorded):
-    """Times each op of a call in Python; it stands where a recording would stand."""
+    """Times each op of a call in Python; it stands where a recording would stand.
+
+    Attributes:
+        slices: The ops, with what Python takes for them.
+    """
 
     runs = False  # sweeps go op by op
 
@@ -231,27 +272,46 @@ class Watch(Unrecorded):
         super().__init__()
         self.begun = time.perf_counter()
         self.slices: list[Slice] = []
+        self._launched: list[tuple[Slice, Any]] = []  # with the device's clock
 
     def bind(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         """Computes an op with a clock."""
         line = line_now() or UNKNOWN
+        clock = gpu_clock.Watch(current()) if in_use() else None
         start = time.perf_counter()
         with using(trace=None):
             out = bind(op, args, attrs)
         seconds = time.perf_counter() - start
-        touched = [*args, *(out if isinstance(out, tuple) else (out,))]
-        count = sum(x.raw.nbytes for x in touched if isinstance(x, Tensor))
-        self.slices.append(Slice(op.name, (line,), (op.name,), start - self.begun, seconds, count))
+        if clock is not None:
+            clock.stop()
+        results = out if isinstance(out, tuple) else (out,)
+        touched = [x.raw for x in (*args, *results) if isinstance(x, Tensor)]
+        count = sum(x.nbytes for x in touched)
+        made = Slice(op.name, (line,), (op.name,), start - self.begun, seconds, count)
+        self.slices.append(made)
+        if clock is not None and gpu_of(touched) is not None:
+            self._launched.append((made, clock))
         return out
 
+    def on_device(self) -> list[Slice]:
+        """The same ops with what a GPU took for them, each laid where it could begin."""
+        found, free = [], 0.0
+        for each, clock in self._launched:
+            seconds = clock.seconds()
+            start = max(free, each.start)
+            free = start + seconds
+            found.append(replace(each, start=start, seconds=seconds))
+        return found
 
-def watched(both: Both) -> list[Slice]:
+
+def watched(both: Both) -> Watch:
     """The ops of a call in Python."""
     both.snapshot.start()
     watch = Watch()
     with using(trace=watch):
         both.run(both.python)
-    return watch.slices
+    synchronize()
+    return watch
 
 
 def of_costs(costs: Iterable[Cost]) -> list[Slice]:
@@ -260,7 +320,8 @@ def of_costs(costs: Iterable[Cost]) -> list[Slice]:
     for cost in costs:
         lines = tuple([line or UNKNOWN for line in cost.part.lines or (cost.part.source,)])
         ops = cost.part.ops or (cost.part.label,)
-        found.append(Slice(cost.part.label, lines, ops, start, cost.seconds, cost.bytes or 0))
+        work = cost.bytes or 0, cost.operations or 0
+        found.append(Slice(cost.part.label, lines, ops, start, cost.seconds, *work))
         start += cost.seconds
     return found
 
@@ -273,10 +334,10 @@ def typical(runs: Sequence[Sequence[Slice]]) -> tuple[Slice, ...]:
 
 def rows_of(slices: dict[str, tuple[Slice, ...]], whole: dict[str, float]) -> tuple[Row, ...]:
     """The time of each line in both modes, and what is left of the calls."""
-    seconds: dict[str, dict[str, float]] = {mode: {} for mode in TRACKS}
-    touched: dict[str, dict[str, float]] = {mode: {} for mode in TRACKS}
+    seconds: dict[str, dict[str, float]] = {mode: {} for mode in MODES}
+    touched: dict[str, dict[str, float]] = {mode: {} for mode in MODES}
     kernels: dict[str, dict[str, None]] = {}
-    for mode in TRACKS:
+    for mode in MODES:
         watched = sum(each.seconds for each in slices[mode])
         scale = min(1.0, whole[mode] / watched) if watched else 1.0  # the clock takes time too
         for each in slices[mode]:

@@ -134,6 +134,11 @@ def bind() -> None:
         _thread.bound = True
 
 
+def in_use() -> bool:
+    """Whether this process uses a GPU."""
+    return _ready is not None and sys.modules.get("cupy") is _ready
+
+
 def synchronize() -> None:
     """Waits for the work of the active GPU, if one is used in this process."""
     if _ready is not None:

@@ -7,7 +7,6 @@ memory is there before. Graphs and arena come from a pool of their own, which ea
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, capturing, cupy, failed, pool
+from jit.runtime.gpu_clock import Watch
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
 from jit.runtime.program import Launch
@@ -165,14 +165,15 @@ class Frame:
             return end()
 
     def timed(self, stretch: Stretch, stream: Any) -> list[float]:
-        """The seconds of each launch of a stretch, one after the other."""
+        """The seconds that each launch of a stretch takes on the device, one after the other."""
         seconds = []
         for k in stretch.rows:
             stream.synchronize()
-            start = time.perf_counter()
+            watch = Watch(stream)
             self._launch(Stretch(range(k, k + 1), None), stream.ptr)
+            watch.stop()
             wait(stream, self.table.rows[k].launch)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(watch.seconds())
         return seconds
 
 

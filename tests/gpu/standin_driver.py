@@ -37,8 +37,8 @@ class State:
         self.capacity = 1 << 40
         self.counts: Counter[str] = Counter()
         self.log: list[tuple[Any, ...]] = []
-        self.functions: dict[str, Callable[[list[int]], None]] = {}
-        self.parameters: dict[str, int] = {}
+        self.functions: dict[str, Callable[[list[int]], None]] = {"spin": lambda words: None}
+        self.parameters: dict[str, int] = {"spin": 1}  # see `jit.runtime.gpu_clock`
         self.stream: Any = None
 
     def count(self, what: str) -> None:
@@ -323,6 +323,10 @@ def memset(target: int, value: int, size: int, stream: int = 0) -> None:
     ctypes.memset(target, value, size)
 
 
+# Of an H100: clocks in kHz, bits of the memory's bus, processors, generation.
+ATTRIBUTES = {13: 1_980_000, 36: 2_619_000, 37: 5120, 16: 132, 75: 9, 76: 0}
+
+
 def cuda_of() -> Any:
     """The namespace `cupy.cuda`."""
     runtime = SimpleNamespace(
@@ -340,6 +344,7 @@ def cuda_of() -> Any:
         memcpyDeviceToDevice=3,
         memGetInfo=lambda: (state.capacity, 80 * 10**9),
         deviceSynchronize=lambda: state.count("synchronised"),
+        deviceGetAttribute=lambda number, device: ATTRIBUTES[number],
         getDeviceProperties=lambda number: {"name": b"stand-in", "multiProcessorCount": 4},
     )
     return SimpleNamespace(
