@@ -30,6 +30,7 @@ from jit.config import configure
 from jit.runtime import cuda
 from jit.runtime.cuda import cupy
 
+PATIENCE = 30.0  # seconds that others have at least for a workload that has begun
 ROUNDS, SECONDS = 3, 0.2  # turns of each contestant, and how long one is
 SHORT = 0.01  # the same with --quick
 PEERS = {"torch": ("torch graph", "torch eager"), "jax": ("jax.jit",)}
@@ -65,6 +66,8 @@ def main(
             if time.perf_counter() > until:
                 print(f"{work.name}: there is no time left", flush=True)
                 continue
+            for _, process in others:
+                process.until = max(until, time.perf_counter() + PATIENCE)
             for row in contest(work, others, quick=quick):
                 rows.append(row)
                 print(gpu_page.line(row), flush=True)

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-import queue
+import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -172,7 +171,7 @@ class Server:
 
 
 class Process:
-    """A process that serves another framework.
+    """A process that serves another framework; no thread reads, for this one's calls would notice.
 
     Args:
         command: After the interpreter.
@@ -187,19 +186,9 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
             env={**os.environ, **environment},
         )
-        self._lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):  # frameworks print other things too
-                self._lines.put(line)
-        self._lines.put("")
+        self._read = b""  # of a line that has not ended
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """The answer to an order.
@@ -210,11 +199,13 @@ class Process:
         pipe = self._process.stdin
         assert pipe is not None
         try:
-            pipe.write(json.dumps(order) + "\n")
+            pipe.write(json.dumps(order).encode() + b"\n")
             pipe.flush()
-            line = self._lines.get(timeout=max(self.until - time.perf_counter(), 0.1))
-        except (queue.Empty, OSError, ValueError):
-            line = ""
+            line = self._line()
+            while line and not line.startswith(b"{"):  # frameworks print other things too
+                line = self._line()
+        except (OSError, ValueError):
+            line = b""
         if not line:
             self.close()
             raise RuntimeError("no answer in time, or its process has ended")
@@ -223,11 +214,25 @@ class Process:
             raise RuntimeError(answer["error"])
         return answer
 
+    def _line(self) -> bytes:
+        """The next line; nothing where there is none, or none in time."""
+        pipe = self._process.stdout
+        assert pipe is not None
+        while b"\n" not in self._read:
+            left = max(self.until - time.perf_counter(), 0.1)
+            if not select.select([pipe], [], [], left)[0]:
+                return b""
+            more = os.read(pipe.fileno(), 1 << 16)
+            if not more:
+                return b""
+            self._read += more
+        line, _, self._read = self._read.partition(b"\n")
+        return line
+
     def close(self) -> None:
         """Ends the process."""
         self._process.kill()
         self._process.wait()
-        self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):  # an order that nobody has read

@@ -46,9 +46,6 @@ LSTM = {"length": 32, "batch": 32, "width": 128}
 WORKS = (
     Work("MLP 64x1000-100-10, Adam", "mlp", {"inputs": 1000, "hidden": 100}),
     Work("LeNet, batch 64, Adam", "lenet", {"batch": 64}, {"batch": 2}),
-    Work("LSTM 32x32x128, Adam", "lstm", LSTM, {"length": 3, "batch": 2, "width": 8}),
-    Work("GPT-mini, AdamW", "gpt", MINI, TINY),
-    Work("GPT-mini, AdamW, bfloat16", "gpt", MINI, TINY, "bfloat16"),
     Work("elementwise 64M, value", "value", {"count": 1 << 26}, {"count": 1 << 10}),
     Work("elementwise 64M, value, gradient", "slope", {"count": 1 << 26}, {"count": 1 << 10}),
     Work(
@@ -57,6 +54,9 @@ WORKS = (
         {"rows": 4096, "width": 1024},
         {"rows": 4, "width": 32},
     ),
+    Work("GPT-mini, AdamW", "gpt", MINI, TINY),
+    Work("GPT-mini, AdamW, bfloat16", "gpt", MINI, TINY, "bfloat16"),
+    Work("LSTM 32x32x128, Adam", "lstm", LSTM, {"length": 3, "batch": 2, "width": 8}),
     Work(
         "layer norm, loss 8192x50304",
         "norm",
