@@ -27,6 +27,7 @@ from dualflow.graph.build import (
     placeholder,
     reset_default_graph,
 )
+from dualflow.graph.control import cond, while_loop
 from dualflow.graph.rendering import apply, render
 from dualflow.graph.session import InteractiveSession, Session
 from dualflow.graph.state import (
@@ -51,6 +52,7 @@ __all__ = [
     "assign",
     "assign_add",
     "assign_sub",
+    "cond",
     "generator",
     "get_default_graph",
     "get_default_session",
@@ -62,4 +64,5 @@ __all__ = [
     "placeholder",
     "render",
     "reset_default_graph",
+    "while_loop",
 ]

@@ -38,7 +38,7 @@ Step = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
 def recording() -> Trace | None:
     """Who records ops now, where that is a graph which other calls run from."""
     trace = context.trace
-    return trace if type(trace) is Trace else None
+    return trace if isinstance(trace, Trace) else None
 
 
 def may_decide(trace: Trace, asked: Tensor) -> bool:
