@@ -138,5 +138,117 @@ def test_classes():
 
 
 def test_what_is_missing_says_so():
-    with pytest.raises(AttributeError, match=r"tensorflow_v1 has no while_loop"):
-        tf.while_loop  # noqa: B018
+    with pytest.raises(AttributeError, match=r"tensorflow_v1 has no py_func"):
+        tf.py_func  # noqa: B018
+
+
+# ----- programs with layers, chance and files -----
+
+
+def net(x, training):
+    with tf.variable_scope("net", reuse=tf.AUTO_REUSE):
+        h = tf.layers.conv2d(x, 4, 3, padding="same", activation=tf.nn.relu, name="conv")
+        h = tf.layers.max_pooling2d(h, 2, 2)
+        h = tf.layers.dropout(tf.layers.flatten(h), 0.25, training=training)
+        return tf.layers.dense(h, 2, name="out", kernel_initializer=tf.zeros_initializer())
+
+
+def test_a_net_of_layers_learns_and_is_saved(tmp_path):
+    tf.set_random_seed(1)
+    x = tf.placeholder(tf.float32, [None, 6, 6, 1])
+    labels, training = tf.placeholder(tf.int64, [None]), tf.placeholder(tf.bool, [])
+    logits = net(x, training)
+    loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+    count = tf.Variable(0, trainable=False, name="global_step")
+    step = tf.train.AdamOptimizer(0.02).minimize(loss, global_step=count)
+    assert net(x, training) is not logits  # of the same variables
+    names = [v.name for v in tf.trainable_variables()]
+    assert names == [f"net/{part}/{w}" for part in ("conv", "out") for w in ("kernel", "bias")]
+    random = np.random.RandomState(0)
+    kinds = random.randint(0, 2, 24)
+    images = random.randn(24, 6, 6, 1) * 0.3 + kinds[:, None, None, None]
+    feed, saver = {x: images, labels: kinds}, tf.train.Saver(max_to_keep=1)
+    with tf.Session() as sess:
+        tf.global_variables_initializer().run()
+        first = loss.eval({**feed, training: False})
+        noisy = {float(loss.eval({**feed, training: True})) for _ in range(3)}
+        assert noisy == {float(first)}  # zeros at first
+        for _ in range(30):
+            step.run({**feed, training: True})
+        last = loss.eval({**feed, training: False})
+        assert last < 0.5 * first
+        assert len({float(loss.eval({**feed, training: True})) for _ in range(3)}) == 3
+        paths = [saver.save(sess, tmp_path / "model", global_step=k) for k in (1, count)]
+    assert tf.train.latest_checkpoint(tmp_path) == paths[1] == str(tmp_path / "model-30")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint", "model-30.safetensors"]
+    with tf.Session() as sess:
+        saver.restore(sess, paths[1])
+        assert loss.eval({**feed, training: False}) == last
+        assert count.eval() == 30
+    assert tf.train.latest_checkpoint(tmp_path / "none") is None
+    with pytest.raises(KeyError, match="no value for other"):
+        tf.train.Saver({"other": count}).restore(tf.Session(), paths[1])
+
+
+def test_random_numbers_are_drawn_in_each_run():
+    w = tf.Variable(tf.random_normal([2, 3], stddev=0.1), name="w")
+    noise, whole = tf.random_uniform([4]), tf.random_uniform([9], 0, 5, dtype=tf.int32)
+    mixed = tf.random_shuffle(tf.range(8))
+    keep = tf.placeholder(tf.float32, [])
+    dropped = tf.nn.dropout(tf.ones([200]), keep_prob=keep)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        assert (sess.run(w) == sess.run(w)).all()
+        assert (sess.run(noise) != sess.run(noise)).any()
+        assert set(sess.run(whole)) <= set(range(5))
+        assert sorted(sess.run(mixed)) == list(range(8))
+        found = sess.run(dropped, {keep: 0.25})
+        assert set(found) == {0.0, 4.0}
+        assert (sess.run(dropped, {keep: 1.0}) == 1.0).all()
+        kept = sess.run(w)
+        sess.run(tf.global_variables_initializer())
+        assert (sess.run(w) != kept).all()
+    with pytest.raises(ValueError, match="either keep_prob or rate"):
+        tf.nn.dropout(noise)
+
+
+def test_choices_and_loops():
+    x = tf.placeholder(tf.float32, [])
+    y = tf.cond(x > 0, lambda: x * 2, lambda: x - 1)
+    i, total = tf.while_loop(lambda i, t: i < 5, lambda i, t: [i + 1, t + x], [tf.constant(0), y])
+    with tf.Session():
+        assert y.eval({x: 3.0}) == 6.0
+        assert y.eval({x: -3.0}) == -4.0
+        assert (i.eval({x: 1.0}), total.eval({x: 1.0})) == (5, 7.0)
+
+
+def test_images_channels_last():
+    random = np.random.RandomState(1)
+    x, w = random.randn(2, 5, 5, 3).astype("f4"), random.randn(2, 2, 3, 4).astype("f4")
+    y = tf.nn.conv2d(tf.constant(x), tf.constant(w), [1, 1, 1, 1], "VALID")
+    wanted = sum(
+        np.einsum("nhwc,cd->nhwd", x[:, i : i + 4, j : j + 4], w[i, j])
+        for i in range(2)
+        for j in range(2)
+    )
+    np.testing.assert_allclose(y.numpy(), wanted, rtol=1e-4, atol=1e-5)
+    pooled = tf.nn.max_pool(tf.constant(x), [1, 2, 2, 1], [1, 2, 2, 1], "SAME")
+    assert pooled.shape == (2, 3, 3, 3)
+    assert pooled[0, 2, 2, 0].item() == x[0, 4, 4, 0]
+
+
+def test_scopes_of_variables():
+    with tf.variable_scope("a") as scope:
+        v = tf.get_variable("v", [2], initializer=tf.constant_initializer(3.0))
+        with tf.name_scope("ops"):
+            inner = tf.get_variable("inner", [1], initializer=tf.ones_initializer())
+    assert (v.name, inner.name) == ("a/v", "a/inner")
+    with tf.variable_scope(scope, reuse=True):
+        assert tf.get_variable("v", [2]) is v
+        with pytest.raises(ValueError, match="no a/w to reuse"):
+            tf.get_variable("w", [2])
+        with pytest.raises(ValueError, match="a/v has shape"):
+            tf.get_variable("v", [3])
+    with tf.Session() as sess:
+        sess.run(v.initializer)
+        assert v.eval().tolist() == [3.0, 3.0]

@@ -10,8 +10,20 @@ from typing import Any
 
 import dualflow as df
 from dualflow.compat import tensorflow
-from dualflow.compat.tensorflow import math, random
-from dualflow.compat.tensorflow_v1 import losses, nn, train
+from dualflow.compat.tensorflow import math
+from dualflow.compat.tensorflow_v1 import layers, losses, nn, random, train
+from dualflow.compat.tensorflow_v1.variables import (
+    AUTO_REUSE,
+    constant_initializer,
+    get_variable,
+    glorot_uniform_initializer,
+    ones_initializer,
+    random_normal_initializer,
+    random_uniform_initializer,
+    truncated_normal_initializer,
+    variable_scope,
+    zeros_initializer,
+)
 from dualflow.compat.translate import hints
 from jit.types import dtypes
 
@@ -24,16 +36,17 @@ reduce_sum reshape round shape sigmoid sign sin sqrt square squeeze stack stop_g
 tanh tile transpose where zeros zeros_like
 """
 GRAPH = """
-Graph Session get_default_graph reset_default_graph gradients assign assign_add
-assign_sub group global_variables global_variables_initializer
+Graph Session InteractiveSession get_default_graph get_default_session reset_default_graph gradients
+assign assign_add assign_sub group global_variables global_variables_initializer name_scope
 """
 
 globals().update({name: getattr(tensorflow, name) for name in SAME.split()})
 globals().update({name: getattr(df.graph, name) for name in GRAPH.split()})
 globals().update(dtypes)
 Tensor, Operation = df.Tensor, df.graph.Operation
-log, div = df.log, df.divide
+log, div, identity = df.log, df.divide, df.asarray
 random_normal, random_uniform = random.normal, random.uniform
+truncated_normal, random_shuffle = random.truncated_normal, random.shuffle
 set_random_seed = random.set_seed
 initialize_all_variables = df.graph.global_variables_initializer
 
@@ -53,48 +66,26 @@ def Variable(  # noqa: N802 - TensorFlow's
     return df.graph.GraphVariable(initial_value, dtype, name, trainable=trainable)
 
 
-def get_variable(
-    name: str,
-    shape: Any = None,
-    dtype: Any = "float32",
-    initializer: Any = None,
-    *,
-    trainable: bool = True,
-) -> Any:
-    """The variable of this name in the default graph, made where it is not there.
-
-    Args:
-        name: Its name.
-        shape: Its extents, where the initial value does not say them.
-        dtype: Its dtype.
-        initializer: A value, or a function of a shape; uniform within Glorot's bounds by default.
-        trainable: Whether optimisers change it.
-    """
-    for known in df.graph.global_variables():
-        if known.name == name:
-            return known
-    value = initializer
-    if initializer is None:
-        bound = (6 / max(sum(shape), 1)) ** 0.5
-        value = df.random.uniform(shape, -bound, bound, dtype=dtype)
-    elif callable(initializer):
-        value = initializer(shape)
-    return df.graph.GraphVariable(value, dtype, name, trainable=trainable)
-
-
 def trainable_variables() -> list[Any]:
     """The variables of the default graph that optimisers change."""
     return [variable for variable in df.graph.global_variables() if variable.trainable]
 
 
-def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0) -> Any:
-    """Normal numbers within two standard deviations."""
-    return df.random.truncated_normal(shape, mean, stddev)
+def cond(pred: Any, true_fn: Any = None, false_fn: Any = None, **old: Any) -> Any:
+    """One of two results; the words of old programs, `fn1=` and `fn2=`, are known."""
+    return df.graph.cond(pred, true_fn or old["fn1"], false_fn or old["fn2"])
 
 
-def zeros_initializer() -> Any:
-    """Zeros in a shape."""
-    return lambda shape: df.zeros(shape)
+def while_loop(
+    cond: Any,
+    body: Any,
+    loop_vars: Any,
+    *,
+    maximum_iterations: int | None = None,
+    **_: Any,
+) -> Any:
+    """What is left of `loop_vars` when `body` was applied as long as `cond` holds."""
+    return df.graph.while_loop(cond, body, loop_vars, maximum_iterations)
 
 
 def disable_eager_execution() -> None:
@@ -104,4 +95,21 @@ def disable_eager_execution() -> None:
 disable_v2_behavior = disable_eager_execution
 
 __getattr__ = hints("tensorflow_v1")
-__all__ = ["losses", "math", "nn", "random", "train"]
+__all__ = [
+    "AUTO_REUSE",
+    "constant_initializer",
+    "get_variable",
+    "glorot_uniform_initializer",
+    "layers",
+    "losses",
+    "math",
+    "nn",
+    "ones_initializer",
+    "random",
+    "random_normal_initializer",
+    "random_uniform_initializer",
+    "train",
+    "truncated_normal_initializer",
+    "variable_scope",
+    "zeros_initializer",
+]

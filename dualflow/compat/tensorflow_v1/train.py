@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import dualflow as df
@@ -193,6 +194,76 @@ class RMSPropOptimizer(Optimizer):
             df.graph.assign(moved, new),
             df.graph.assign_sub(variable, new),
         ]
+
+
+class Saver:
+    """Writes the values of variables into files, and reads them again.
+
+    Args:
+        var_list: Which variables: a list, or a dict by the names they have in files; all by
+            default.
+        max_to_keep: How many files of this saver stay; None: all.
+    """
+
+    def __init__(self, var_list: Any = None, max_to_keep: int | None = 5, **_: Any) -> None:
+        self._given, self._keep = var_list, max_to_keep
+        self._written: list[Path] = []
+
+    def _variables(self) -> dict[str, Any]:
+        if isinstance(self._given, dict):
+            return self._given
+        chosen = df.graph.global_variables() if self._given is None else self._given
+        return {variable.name: variable for variable in chosen}
+
+    def save(self, sess: Any, save_path: Any, global_step: Any = None, **_: Any) -> str:
+        """Writes a file of safetensors.
+
+        Args:
+            sess: The session.
+            save_path: Its path, without the ending that it gets.
+            global_step: A number, or a variable that counts steps, which is added to the name.
+            **_: Other words of TensorFlow's change nothing.
+
+        Returns:
+            The path that `restore` takes.
+        """
+        if global_step is not None:
+            step = sess.run(global_step) if isinstance(global_step, df.Tensor) else global_step
+            save_path = f"{save_path}-{int(step)}"
+        file = Path(f"{save_path}.safetensors")
+        variables = self._variables()
+        values = sess.run(list(variables.values()))
+        df.io.save(file, dict(zip(variables, map(df.asarray, values), strict=True)))
+        (file.parent / "checkpoint").write_text(f'model_checkpoint_path: "{Path(save_path).name}"')
+        self._written = [*[known for known in self._written if known != file], file]
+        while self._keep is not None and len(self._written) > self._keep:
+            self._written.pop(0).unlink(missing_ok=True)
+        return str(save_path)
+
+    def restore(self, sess: Any, save_path: Any) -> None:
+        """Sets the variables to what a file holds.
+
+        Args:
+            sess: The session.
+            save_path: What `save` or `latest_checkpoint` gave.
+
+        Raises:
+            KeyError: The file has no value for a variable.
+            ShapeError: A value has another shape than its variable.
+        """
+        values = df.io.load(f"{save_path}.safetensors")
+        variables = self._variables()
+        if missing := [name for name in variables if name not in values]:
+            raise KeyError(f"{save_path} holds no value for {', '.join(missing)}")
+        sess.run([df.graph.assign(v, values[name]) for name, v in variables.items()])
+
+
+def latest_checkpoint(checkpoint_dir: Any) -> str | None:
+    """The path of what was saved last in a folder; None where nothing was."""
+    note = Path(checkpoint_dir) / "checkpoint"
+    if not note.exists():
+        return None
+    return str(note.parent / note.read_text().partition('"')[2].rstrip('"'))
 
 
 def slot(variable: Any, name: str, start: float = 0.0) -> Any:
