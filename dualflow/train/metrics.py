@@ -9,17 +9,23 @@ from dualflow.core.context import no_grad
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
+from dualflow.ops.activation import sigmoid
+from dualflow.ops.arrange import concat
 from dualflow.ops.choice import where
+from dualflow.ops.create import arange, zeros
 from dualflow.ops.elementwise import abs as absolute
 from dualflow.ops.elementwise import astype
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.reduce import argmax
 from dualflow.ops.shape import broadcast_to, expand_dims, reshape
+from dualflow.ops.special import log
 from dualflow.train.losses import alongside, flat
 from jit.types import float64
 
 __all__ = [
+    "AUC",
     "Accuracy",
+    "F1Score",
     "Mean",
     "MeanAbsoluteError",
     "MeanOf",
@@ -110,7 +116,7 @@ class Average(Metric):
     def result(self) -> Tensor:
         """The mean; 0 before the first value."""
         with no_grad():
-            return where(self.count > 0, self.total / where(self.count > 0, self.count, 1.0), 0.0)
+            return share(as_tensor(self.total), as_tensor(self.count))
 
 
 class Mean(Average):
@@ -299,7 +305,7 @@ class Precision(Metric):
     def result(self) -> Tensor:
         """The share; 0 where there is nothing to share."""
         with no_grad():
-            return where(self.all > 0, self.right / where(self.all > 0, self.all, 1.0), 0.0)
+            return share(as_tensor(self.right), as_tensor(self.all))
 
 
 class Recall(Precision):
@@ -316,3 +322,164 @@ class Recall(Precision):
     def counted(self, truth: Tensor, told: Tensor) -> Tensor:
         """Of what the share is taken."""
         return truth
+
+
+class F1Score(Metric):
+    """The harmonic mean of precision and recall.
+
+    Args:
+        num_classes: How many classes there are, where predictions are scores of each along the last
+            axis and the largest counts; None: predictions mean yes or no.
+        average: Of several classes: "macro": their mean; "weighted": the mean by how often each
+            should be; "micro": of all counts together; None: one for each class.
+        threshold: A prediction above it means yes, where `num_classes` is None.
+        name: How logs call it.
+
+    Raises:
+        ValueError: Another `average`.
+
+    Example:
+        >>> import dualflow as df
+        >>> f1 = df.train.metrics.F1Score()
+        >>> round(f1([1, 1, 0, 0], [0.9, 0.2, 0.8, 0.1]).item(), 3)
+        0.5
+        >>> f1 = df.train.metrics.F1Score(num_classes=3)
+        >>> round(f1([0, 1, 2], [[2.0, 1, 0], [0.0, 2, 1], [0.0, 2, 1]]).item(), 3)
+        0.556
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        average: str | None = "macro",
+        threshold: float = 0.5,
+        name: str = "f1_score",
+    ) -> None:
+        if average not in ("macro", "micro", "weighted", None):
+            raise ValueError(f"F1Score: average={average!r}: macro, micro, weighted or None")
+        super().__init__(name)
+        self.num_classes, self.average, self.threshold = num_classes, average, threshold
+        parts = ("right", "told", "true")
+        self.right, self.told, self.true = (counts(f"{name} {part}", num_classes) for part in parts)
+
+    def update_state(self, y_true: Any, y_pred: Any) -> None:
+        """Counts a batch."""
+        with no_grad():
+            truth, told = self._of_classes(as_tensor(y_true), as_tensor(y_pred))
+            for total, hits in ((self.right, truth & told), (self.told, told), (self.true, truth)):
+                total.assign_add(astype(hits, float64).sum(axis=0))
+
+    def _of_classes(self, truth: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Bools in a row for each example, or in one for yes and no."""
+        if self.num_classes is None:
+            return reshape(truth > 0.5, (-1,)), reshape(scores > self.threshold, (-1,))
+        labels = flat(truth, scores)
+        if labels.ndim == scores.ndim:
+            labels = argmax(labels, axis=-1)
+        classes = arange(self.num_classes)
+        each = (reshape(x, (-1, 1)) == classes for x in (labels, argmax(scores, axis=-1)))
+        truth, told = each
+        return truth, told
+
+    def result(self) -> Tensor:
+        """The score; 0 where nothing should be yes, and nothing was."""
+        with no_grad():
+            right, told, true = (as_tensor(v) for v in (self.right, self.told, self.true))
+            if self.average == "micro":
+                right, told, true = right.sum(), told.sum(), true.sum()
+            score = share(2.0 * right, told + true)
+            if self.average == "weighted" and self.num_classes is not None:
+                return share((score * true).sum(), true.sum())
+            return score.mean() if self.average == "macro" else score
+
+
+class AUC(Metric):
+    """The area under a curve: how well scores order yes before no, whatever the threshold.
+
+    Scores are counted between thresholds, so batches can be added up; the area is that of a line
+    through the points of all thresholds.
+
+    Args:
+        num_thresholds: How many, evenly spaced from 0 to 1.
+        curve: "ROC": found ones over false alarms; "PR": precision over found ones.
+        name: How logs call it.
+        from_logits: Whether predictions are logarithms of odds, of which probabilities are made.
+
+    Raises:
+        ValueError: Another curve, or fewer than two thresholds.
+
+    Example:
+        >>> import dualflow as df
+        >>> auc = df.train.metrics.AUC()
+        >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).item()
+        0.75
+    """
+
+    def __init__(
+        self,
+        num_thresholds: int = 200,
+        curve: str = "ROC",
+        name: str = "auc",
+        *,
+        from_logits: bool = False,
+    ) -> None:
+        if curve not in ("ROC", "PR") or num_thresholds < 2:
+            raise ValueError(f"AUC: curve={curve!r}, num_thresholds={num_thresholds}: ROC or PR")
+        super().__init__(name)
+        self.curve, self.from_logits, self.num_thresholds = curve, from_logits, num_thresholds
+        self.yes, self.no = (counts(f"{name} {part}", num_thresholds) for part in ("yes", "no"))
+
+    def update_state(self, y_true: Any, y_pred: Any) -> None:
+        """Counts a batch."""
+        with no_grad():
+            scores = reshape(as_tensor(y_pred), (-1,))
+            scores = sigmoid(scores) if self.from_logits else scores
+            truth = reshape(as_tensor(y_true) > 0.5, (-1, 1))
+            above = expand_dims(astype(scores, float64), -1) > self._thresholds()
+            for total, which in ((self.yes, truth), (self.no, ~truth)):
+                total.assign_add(astype(above & which, float64).sum(axis=0))
+
+    def _thresholds(self) -> Tensor:
+        """Rising; the first is below 0 and the last above 1, as in Keras."""
+        last = self.num_thresholds - 1
+        inner = arange(1, last, dtype=float64) / last
+        ends = ([edge] for edge in (-EDGE, 1.0 + EDGE))
+        low, high = (as_tensor(end, float64) for end in ends)
+        return concat([low, inner, high])
+
+    def result(self) -> Tensor:
+        """The area; 0 where one kind is missing."""
+        with no_grad():
+            yes, no = as_tensor(self.yes), as_tensor(self.no)
+            found = share(yes, yes[0])
+            if self.curve == "ROC":
+                alarms = share(no, no[0])
+                return ((alarms[:-1] - alarms[1:]) * (found[:-1] + found[1:])).sum() / 2.0
+            return under_precision(yes, no)
+
+
+EDGE = 1e-7
+
+
+def under_precision(yes: Tensor, no: Tensor) -> Tensor:
+    """The area under precision over recall, between whose points counts change evenly.
+
+    J. Davis and M. Goadrich, "The relationship between precision-recall and ROC curves", 2006.
+    """
+    told = yes + no
+    gained, more = yes[:-1] - yes[1:], told[:-1] - told[1:]
+    slope = share(gained, more)
+    rest = yes[1:] - slope * told[1:]
+    both = (told[:-1] > 0) & (told[1:] > 0)
+    ratio = where(both, told[:-1] / where(both, told[1:], 1.0), 1.0)
+    return share(slope * (gained + rest * log(ratio)), yes[:1]).sum()
+
+
+def share(part: Tensor, whole: Tensor) -> Tensor:
+    """A quotient; 0 where there is nothing to share."""
+    return where(whole > 0, part / where(whole > 0, whole, 1.0), 0.0)
+
+
+def counts(name: str, size: int | None) -> Variable:
+    """Sums, at zero: one, or a row of them."""
+    return Variable(zeros(() if size is None else size, dtype=float64), trainable=False, name=name)

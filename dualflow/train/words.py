@@ -25,6 +25,8 @@ METRICS: dict[str, Callable[[], metrics.Metric]] = {
     "rmse": lambda: metrics.RootMeanSquaredError("rmse"),
     "mae": lambda: metrics.MeanAbsoluteError("mae"),
     "mean_absolute_error": metrics.MeanAbsoluteError,
+    "auc": metrics.AUC,
+    "f1_score": metrics.F1Score,
     "precision": metrics.Precision,
     "recall": metrics.Recall,
     "top_5_accuracy": metrics.TopKAccuracy,
