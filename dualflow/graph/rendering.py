@@ -14,7 +14,9 @@ from dualflow.core import tree
 from dualflow.core.context import using
 from dualflow.core.convert import as_tensor
 from dualflow.core.op import bind, registry
+from dualflow.core.variable import Variable
 from dualflow.graph.build import Graph, gradients
+from dualflow.graph.naming import identifier, names_of
 from dualflow.tracing.function import Function
 from dualflow.tracing.spec import TensorSpec
 from jit.errors import TraceError
@@ -101,7 +103,7 @@ def apply(name: str, *args: Any, **attrs: Any) -> Any:
 def traced(function: Callable[..., Any], args: tuple[Any, ...], wrt: list[str]) -> Program:
     """The function's graph, without running it."""
     python = function.python if isinstance(function, Function) else function
-    names = list(inspect.signature(python).parameters)[: len(args)]
+    names = list(inspect.signature(getattr(python, "forward", python)).parameters)[: len(args)]
     unknown = [name for name in wrt if name not in names]
     if unknown or len(names) < len(args):
         raise ValueError(f"render: {', '.join(unknown) or 'more arguments'}; it has {names}")
@@ -115,23 +117,36 @@ def traced(function: Callable[..., Any], args: tuple[Any, ...], wrt: list[str]) 
         found = gradients(results[0], [symbols[names.index(name)] for name in wrt])
     if missing := [name for name, g in zip(wrt, found, strict=True) if g is None]:
         raise TraceError(f"render: the result does not depend on {missing[0]}", "a way to it")
-    inputs = [value.name or f"a{k}" for k, value in enumerate(graph.trace.graph.inputs)]
+    inputs = inputs_of(graph, names_of(python))
     every = set(graph.trace.graph.inputs)
 
     def part(tensors: list[Any]) -> jit.Graph:
         values = [graph.trace.value_of(x) for x in tensors]
         made = graph.extract(values, graph.needed(values, ())[0], every)
-        made.name = getattr(python, "__name__", "program")
+        made.name = getattr(python, "__name__", type(python).__name__)
         return made
 
     forward = part(results)
     return Program(
         forward.name.replace("<lambda>", "program"),
-        [name.replace(".", "_") for name in inputs],
+        inputs,
         forward,
         part([*results, *found]) if wrt else forward,
         wrt,
     )
+
+
+def inputs_of(graph: Graph, known: dict[Variable, str]) -> list[str]:
+    """Names of a graph's inputs: arguments have theirs, Variables those that code has for them."""
+    values, taken = graph.trace.graph.inputs, {"df", "tape", "session"}
+    cells = [None] * (len(values) - len(graph.trace.cells)) + graph.trace.cells
+    inputs = []
+    for k, (value, cell) in enumerate(zip(values, cells, strict=True)):
+        variable = getattr(cell, "variable", None)
+        name = value.name if variable is None else known.get(variable) or value.name
+        inputs.append(identifier(name or f"a{k}", taken))
+        value.name = inputs[-1]
+    return inputs
 
 
 def type_of(x: Any) -> Any:

@@ -82,10 +82,44 @@ def test_how_they_read(golden):
         golden(f"graph/render_{form}", df.render(two_layers, *args, as_=form, wrt=["w1", "w2"]))
 
 
-def test_variables_become_arguments():
-    net = df.nn.Linear(3, 2)
-    text = df.render(lambda x: net(x), df.ones((1, 3)), as_="tape")
-    assert text.splitlines()[3] == "def program(x, a1, a2):"
+SCALE = df.Variable(2.0)
+
+
+def test_variables_become_arguments_under_the_names_that_code_has():
+    net = df.nn.Sequential(df.nn.Linear(3, 2), df.nn.Linear(2, 2, bias=False))
+    parts, x = {"shift": df.Variable([1.0, 2.0])}, df.ones((1, 3))
+
+    def head(form, function):
+        lines = df.render(function, x, as_=form).splitlines()
+        return next(line for line in lines if line.startswith(("def ", "graph ")))
+
+    python = head("tape", lambda x: net(x) * SCALE + parts["shift"])
+    names = "x, net_0_weight, net_0_bias, net_1_weight, SCALE, parts_shift"
+    assert python == f"def program({names}):"
+    assert "%net_0_weight: float32[2,3]" in head("ir", lambda x: net(x))
+    assert (
+        head("tape", net[0])
+        == head("tape", df.function(net[0]))
+        == ("def Linear(x, weight, bias):")
+    )
+    assert head("tape", net[0].forward) == "def forward(x, weight, bias):"
+    space = {}
+    exec(df.render(net, x, as_="session"), space)
+    values = [x.numpy(), *(p.numpy() for p in net.parameters())]
+    assert bits(space["Sequential"](*values)[0]) == bits(net(x))
+
+
+def test_names_that_are_taken_get_numbers():
+    w = df.Variable(2.0)
+
+    def scaled(x, df_=None):
+        tape = w
+        return x * tape
+
+    assert "def scaled(x, w):" in df.render(scaled, df.ones(2), as_="tape")
+    x, tape = df.Variable(3.0), df.Variable(4.0)
+    text = df.render(lambda y: y * x + tape, df.ones(2), as_="tape")
+    assert "def program(y, x, tape_1):" in text
 
 
 @pytest.mark.parametrize(
