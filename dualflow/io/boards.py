@@ -1,11 +1,11 @@
-"""Event files for TensorBoard: scalars, histograms, images, graphs, hyperparameters."""
+"""Event files for TensorBoard: scalars, histograms, images, texts, graphs, hyperparameters."""
 
 from __future__ import annotations
 
 import io
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from jit.dims import Dim
 from jit.ir.graph import Value
 
 PROTO = "tensorboard.compat.proto"
+FIRST, LAST = (1, 3), (1, 3, 4)  # how many channels a picture may have, and where
 
 
 class EventWriter:
@@ -37,7 +38,7 @@ class EventWriter:
         self._summaries = extra(f"{PROTO}.summary_pb2", "tensorboard")
         self._writer = writers.EventFileWriter(str(logdir))
 
-    def __enter__(self) -> EventWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -96,28 +97,37 @@ class EventWriter:
 
         Args:
             tag: What it is.
-            image: (height, width), (1, height, width) or (3, height, width); floats from 0 to 1, or
-                uint8.
+            image: (height, width), or with 1 or 3 channels first, or else 1, 3 or 4 last, of
+                which the fourth is opacity; floats from 0 to 1, or uint8.
             step: When.
+
+        Raises:
+            ValueError: Another shape.
         """
         pillow = extra("PIL.Image", "io")
-        pixels = np.asarray(as_tensor(image))
-        if pixels.dtype != np.uint8:
-            pixels = (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)
-        if pixels.ndim == 3:
-            pixels = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
-            raise ValueError(f"image {tag}: shape {np.shape(image)} is none of a picture")
+        pixels = pixels_of(tag, np.asarray(as_tensor(image)))
         stream = io.BytesIO()
         pillow.fromarray(pixels).save(stream, format="PNG")
-        height, width = pixels.shape[:2]
+        height, width, *channels = pixels.shape
         proto = self._summaries.Summary.Image(
             height=height,
             width=width,
-            colorspace=1 if pixels.ndim == 2 else 3,
+            colorspace=channels[0] if channels else 1,
             encoded_image_string=stream.getvalue(),
         )
         self._add(step, tag=tag, image=proto)
+
+    def figure(self, tag: str, figure: Any, step: int) -> None:
+        """A figure of matplotlib, as a picture."""
+        agg = extra("matplotlib.backends.backend_agg", "bench")
+        canvas = agg.FigureCanvasAgg(figure)
+        canvas.draw()
+        self.image(tag, np.asarray(canvas.buffer_rgba()), step)
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        """A text, in which Markdown is shown as such."""
+        plugin = extra("tensorboard.plugins.text.summary_v2", "tensorboard")
+        self._write(plugin.text_pb(tag, text), step)
 
     def graph(self, graph: jit.Graph) -> None:
         """A graph: one of `f.graphs`, or `df.graph.get_default_graph().of(...)`."""
@@ -145,6 +155,21 @@ class EventWriter:
     def _write(self, summary: Any, step: int) -> None:
         event = self._events.Event(wall_time=time.time(), step=step, summary=summary)
         self._writer.add_event(event)
+
+
+def pixels_of(tag: str, image: Any) -> Any:
+    """A picture as uint8 of shape (height, width), or with channels last.
+
+    Raises:
+        ValueError: Another shape.
+    """
+    if image.dtype != np.uint8:
+        image = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    if image.ndim == 3 and image.shape[0] in FIRST:
+        image = image.transpose(1, 2, 0)
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] in LAST):
+        return image[..., 0] if image.shape[2:] == (1,) else image
+    raise ValueError(f"image {tag}: shape {image.shape} is none of a picture")
 
 
 def graph_def(graph: jit.Graph) -> Any:

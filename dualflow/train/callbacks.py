@@ -363,7 +363,10 @@ class TensorBoard(Callback):
         log_dir: A folder for this run.
         histogram_freq: Epochs between histograms of all weights; 0: none.
         write_graph: Write the graph of the compiled training step.
-        update_freq: "epoch", or every so many batches.
+        update_freq: "epoch", "batch", or every so many batches.
+
+    Raises:
+        ValueError: Another word.
     """
 
     def __init__(
@@ -375,7 +378,10 @@ class TensorBoard(Callback):
         write_graph: bool = False,
     ) -> None:
         self.log_dir, self.histogram_freq = log_dir, histogram_freq
-        self.update_freq, self.write_graph = update_freq, write_graph
+        if isinstance(update_freq, str) and update_freq not in ("epoch", "batch"):
+            raise ValueError(f"TensorBoard: update_freq={update_freq!r}: epoch, batch, or a number")
+        self.update_freq = 1 if update_freq == "batch" else update_freq
+        self.write_graph = write_graph
         self._writer: EventWriter | None = None
         self._batches = 0
 

@@ -1,9 +1,9 @@
-"""`torch.utils`: holds `data`."""
+"""`torch.utils`: holds `data` and `tensorboard`."""
 
 from __future__ import annotations
 
-from dualflow.compat.torch.utils import data
+from dualflow.compat.torch.utils import data, tensorboard
 from dualflow.compat.translate import hints
 
 __getattr__ = hints("torch.utils")
-__all__ = ["data"]
+__all__ = ["data", "tensorboard"]
