@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from sys import getrefcount
 from typing import Any
 
+import numpy as np
+
 from dualflow.core.tensor import Tensor
 
-LEAST = 1 << 12  # bytes: what is smaller is copied sooner than lent
+LEAST = 1 << 12  # bytes of the processor's memory: what is smaller is copied sooner than lent
 _raw, _class = Tensor.__dict__["raw"], object.__dict__["__class__"]  # what Lent hides
 _lending = threading.Lock()
 _returned = threading.Condition()
@@ -57,7 +59,8 @@ def lent(holders: Sequence[Any], numbers: Sequence[int], arrays: list[Any]) -> I
         arrays: What the call has read; nothing else here refers to them.
 
     Yields:
-        The arrays that may not be written: somebody else has them, or they are small.
+        The arrays that may not be written: somebody else has them, or they are small enough to
+            copy.
     """
     mine: list[Tensor] = []
     with _lending:
@@ -84,7 +87,7 @@ def _give_back(tensors: list[Tensor]) -> None:
 def _lend(holder: Any, array: Any, mine: list[Tensor]) -> bool:
     """Whether the Tensor of a holder is lent now; it is added to `mine` then."""
     tensor = holder.tensor
-    if array.nbytes < LEAST or type(tensor) is not Tensor:
+    if array.__class__ is np.ndarray and array.nbytes < LEAST or type(tensor) is not Tensor:
         return False
     _class.__set__(tensor, Lent)  # first: from here on nobody gets at the array through it
     if getrefcount(tensor) > ALONE or _raw.__get__(tensor) is not array:

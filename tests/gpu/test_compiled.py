@@ -99,8 +99,9 @@ def train(device, wrap, steps=5):
     return [step(x, y).item() for _ in range(steps)], model, step, (x, y)
 
 
-def test_a_step_of_training_is_one_graph_over_state_in_place(machine, monkeypatch):
-    monkeypatch.setattr(gifts, "alone", lambda: True)  # threads that run tests look at no Variable
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_step_of_training_is_one_graph_over_state_in_place(machine, alone, monkeypatch):
+    monkeypatch.setattr(gifts, "alone", lambda: alone)  # other threads that look at no Variable
     wanted = train("cpu", lambda f: f, 9)[0]
     losses, model, step, args = train("gpu", df.function, 9)
     assert losses == pytest.approx(wanted, rel=1e-5)
