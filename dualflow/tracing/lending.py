@@ -87,7 +87,7 @@ def _give_back(tensors: list[Tensor]) -> None:
 def _lend(holder: Any, array: Any, mine: list[Tensor]) -> bool:
     """Whether the Tensor of a holder is lent now; it is added to `mine` then."""
     tensor = holder.tensor
-    if array.__class__ is np.ndarray and array.nbytes < LEAST or type(tensor) is not Tensor:
+    if (array.__class__ is np.ndarray and array.nbytes < LEAST) or type(tensor) is not Tensor:
         return False
     _class.__set__(tensor, Lent)  # first: from here on nobody gets at the array through it
     if getrefcount(tensor) > ALONE or _raw.__get__(tensor) is not array:
