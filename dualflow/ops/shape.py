@@ -31,6 +31,7 @@ _reshape = Op(
     vjps=(lambda g, y, x, *, shape: reshape(g, x.shape),),
     jvp="linear",
     batch=of_shapes,
+    reshapes=True,
 )
 
 

@@ -26,6 +26,7 @@ class OpDef:
         commutative: The first two inputs may be swapped without changing any bit of the result.
         joins: The inputs follow each other in the result, along the dimension that `axis` says.
         splits: The results are the rows of the only input, one after the other.
+        reshapes: The result has the elements of the only input, in their order, in another shape.
         calls: It is a call as in `jit.ir.call`.
         repeats: It is a loop as in `jit.ir.loop`, with attrs of these names.
         moves: It is a copy of its input on the device that its attr `device` names.
@@ -39,6 +40,7 @@ class OpDef:
     commutative: bool = False
     joins: bool = False
     splits: bool = False
+    reshapes: bool = False
     calls: bool = False
     repeats: bool = False
     moves: bool = False

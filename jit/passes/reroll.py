@@ -94,7 +94,7 @@ class Rerolled:
 
     def _stands_up(self, node: Node) -> bool:
         """Whether a node gives a row an axis of one in front."""
-        if node.op.name != "reshape" or node.inputs[0] not in self._nodes.rows:
+        if not node.op.reshapes or node.inputs[0] not in self._nodes.rows:
             return False
         shape = node.inputs[0].type.shape
         return bool(shape) and node.outputs[0].type.shape == (1, *shape)

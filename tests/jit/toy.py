@@ -48,7 +48,7 @@ for each in "subtract divide floor_divide pow negative positive abs logical_not 
     elementwise(each)
 define("identity", lambda x: x, lambda xp, x: x)
 define("astype", lambda x, *, dtype: x.with_dtype(dtype), lambda xp, x, *, dtype: x.astype(dtype))
-define("reshape", reshaped, lambda xp, x, *, shape: xp.reshape(x, shape))
+define("reshape", reshaped, lambda xp, x, *, shape: xp.reshape(x, shape), reshapes=True)
 define(
     "broadcast_to",
     lambda x, *, shape: x.with_shape(shape),
