@@ -31,14 +31,15 @@ def variables() -> Boxes:
     return boxes_of(Variable, "tensor", "leaf", ["name", "_grad", "grad_of", "born"])
 
 
-def collect(cells: Sequence[GradCell], arrays: Sequence[Any]) -> None:
+def collect(cells: Sequence[tuple[GradCell, int]], arrays: Sequence[Any]) -> None:
     """Gives Variables new gradients.
 
     Args:
-        cells: Where they are.
-        arrays: Their values, one for each.
+        cells: Where they are, each with the number of its array.
+        arrays: Their values.
     """
-    for cell, grad in zip(cells, variables().boxed(*tensors().boxed(*arrays)), strict=True):
+    made = variables().boxed(*tensors().boxed(*[arrays[k] for _, k in cells]))
+    for (cell, _), grad in zip(cells, made, strict=True):
         if context.trace is None:
             cell.take(grad)
         else:
@@ -85,7 +86,21 @@ def put_into(variables: Sequence[tuple[Variable, int]]) -> Callable[[list[Any]],
     places = [(At(x, "tensor"), k) for x, k in variables]
     if not places:
         return nothing
-    return put_in(Tensor, "raw", "symbol", places) or nothing
+    return put_in(Tensor, "raw", ["symbol"], places) or nothing
+
+
+def put_into_gradients(cells: Sequence[tuple[GradCell, int]]) -> Callable[[list[Any]], int | None]:
+    """A function that puts arrays into gradients: 1 if it has, and they are as good as new ones.
+
+    If a gradient is missing, or somebody has it, or its Tensor, new ones must be made.
+
+    Args:
+        cells: Where they are, each with the number of its array.
+    """
+    places = [(At(x.owner, "_grad"), k) for x, k in cells]
+    if not places:
+        return nothing
+    return put_in(Tensor, "raw", ["symbol", "record"], places, (Variable, "tensor")) or nothing
 
 
 def nothing(*arrays: Any) -> None:

@@ -15,7 +15,7 @@ from sys import getrefcount
 from typing import Any
 
 from dualflow.core.context import context
-from dualflow.tracing.bulk import put_into
+from dualflow.tracing.bulk import put_into, put_into_gradients
 from dualflow.tracing.cells import GradCell, Holder, VariableCell
 from dualflow.tracing.lending import lent
 
@@ -31,6 +31,7 @@ class Gifts:
         cells: Where the inputs of the graph after the arguments come from.
         arguments: How many inputs come before.
         written: Cells, each with the output that it is assigned.
+        replaced: Gradients that are new ones afterwards, with the output that each is given.
 
     Attributes:
         pairs: (input, output): what is read there and assigned from there.
@@ -38,7 +39,13 @@ class Gifts:
         rest: What is written, but for Variables.
     """
 
-    def __init__(self, cells: Sequence[Any], arguments: int, written: Written) -> None:
+    def __init__(
+        self,
+        cells: Sequence[Any],
+        arguments: int,
+        written: Written,
+        replaced: Sequence[tuple[GradCell, int]] = (),
+    ) -> None:
         inputs = {place(cell): k for k, cell in enumerate(cells, arguments) if place(cell)}
         found: dict[int, tuple[int, Holder]] = {}
         for cell, output in written:
@@ -49,7 +56,7 @@ class Gifts:
         self.numbers = frozenset([k - arguments for k in self._read])
         variables = [(x.variable, k) for x, k in written if isinstance(x, VariableCell)]
         self.rest = [x for x in written if not isinstance(x[0], VariableCell)]
-        self._put = put_into(variables)
+        self._put, self._refill = put_into(variables), put_into_gradients(replaced)
         self._holders = [holder for _, holder in found.values()]
 
     def used(self, run: Run, arrays: list[Any], *, unshared: bool = False) -> list[Any]:
@@ -75,6 +82,17 @@ class Gifts:
             made = run(arrays, self.pairs)
         del kept
         return made
+
+    def refill(self, made: list[Any]) -> bool:
+        """Assigns what a run has computed to the gradients that are there already.
+
+        Args:
+            made: The outputs.
+
+        Returns:
+            Whether that was done: they are as good as new ones, as nobody else has one.
+        """
+        return not context.tapes and alone() and self._refill(made) == 1
 
     def put(self, made: list[Any]) -> bool:
         """Assigns what a run has computed to all Variables, without new Tensors around it.

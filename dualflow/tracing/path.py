@@ -128,8 +128,7 @@ class Path:
         self._written = recorded.written
         self._replaced = recorded.replaced
         self._dropped = [cell for cell, k in self._replaced if k is None]
-        self._collected = [cell for cell, k in self._replaced if k is not None]
-        self._gradients = [k for _, k in self._replaced if k is not None]
+        self._collected = [(cell, k) for cell, k in self._replaced if k is not None]
         self._tracked, self._spent = recorded.tracked, recorded.spent
         self.ops = len(recorded.graph.nodes)
         self.cells = recorded.cells
@@ -141,7 +140,7 @@ class Path:
             for k, cell in enumerate(self.cells, arguments)
             if isinstance(cell, NumberCell)
         ]
-        self._gifts = Gifts(self.cells, arguments, self._written)
+        self._gifts = Gifts(self.cells, arguments, self._written, self._collected)
         self._held = held_by(self._holders, self._gifts.numbers)
         with recording_guesses(recorded.guesses):
             self.executable = jit.compile(
@@ -393,8 +392,8 @@ class Path:
                 cell.write(array)
         for cell in self._dropped:
             cell.replace(None)
-        if self._collected:
-            collect(self._collected, [made[k] for k in self._gradients])
+        if self._collected and not (unshared and self._gifts.refill(made)):
+            collect(self._collected, made)
         self.hits += 1
         if self._boxes and self._all_computed:
             return self._boxes.boxed(*[made[x] for x in self._leaves])  # type: ignore[index]

@@ -128,7 +128,7 @@ entry:
   %class = load ptr, ptr %plan
   %place.at = getelementptr %held, ptr %plan, i32 0, i32 1
   %place = load i64, ptr %place.at
-  %count.at = getelementptr %held, ptr %plan, i32 0, i32 3
+  %count.at = getelementptr %held, ptr %plan, i32 0, i32 6
   %count = load i64, ptr %count.at
   %arrays = call ptr @PyList_New(i64 %count)
   %lacking = icmp eq ptr %arrays, null
@@ -138,7 +138,7 @@ next:
   %more = icmp slt i64 %i, %count
   br i1 %more, label %one, label %done
 one:
-  %row = getelementptr %held, ptr %plan, i32 0, i32 4, i64 %i
+  %row = getelementptr %held, ptr %plan, i32 0, i32 7, i64 %i
   %slot = load ptr, ptr %row
   %elsewhere = icmp eq ptr %slot, null
   br i1 %elsewhere, label %take, label %look
@@ -180,72 +180,115 @@ failed:                                                         ; Python's excep
   ret ptr null
 }
 
-; Python's put(objects): gives boxes that lie in some places an object of the list each, and says 1;
-; 0, and nothing was done, if one is of another class, marked, or referred to by others
-define ptr @put(ptr %self, ptr %args, i64 %ignored) {
+; the place of a box that can be filled: it is of the class of the plan, unmarked, and nobody else
+; refers to it, nor to what has it; null if there is none
+define internal ptr @fillable(ptr %plan, i64 %i) {
 entry:
-  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
-  %class = load ptr, ptr %plan
-  %place.at = getelementptr %held, ptr %plan, i32 0, i32 1
-  %place = load i64, ptr %place.at
-  %count.at = getelementptr %held, ptr %plan, i32 0, i32 3
-  %count = load i64, ptr %count.at
-  %mark.at = getelementptr %held, ptr %plan, i32 0, i32 2
-  %mark = load i64, ptr %mark.at
-  %list = load ptr, ptr %args
-  %items.at = getelementptr %list, ptr %list, i32 0, i32 3
-  %items = load ptr, ptr %items.at
-  br label %next
-next:
-  %i = phi i64 [ 0, %entry ], [ %i.next, %look ]
-  %more = icmp slt i64 %i, %count
-  br i1 %more, label %one, label %write
-one:
-  %row = getelementptr %held, ptr %plan, i32 0, i32 4, i64 %i
+  %row = getelementptr %held, ptr %plan, i32 0, i32 7, i64 %i
   %slot = load ptr, ptr %row
-  %box = load ptr, ptr %slot
+  %via.at = getelementptr %held, ptr %plan, i32 0, i32 4
+  %via = load ptr, ptr %via.at
+  %straight = icmp eq ptr %via, null
+  br i1 %straight, label %look, label %between
+between:
+  %holder = load ptr, ptr %slot
+  %absent = icmp eq ptr %holder, null
+  br i1 %absent, label %no, label %of
+of:
+  %holder.type.at = getelementptr %object, ptr %holder, i32 0, i32 1
+  %holder.type = load ptr, ptr %holder.type.at
+  %right.holder = icmp eq ptr %holder.type, %via
+  %holder.references = load i32, ptr %holder
+  %held.once = icmp eq i32 %holder.references, 1
+  %ours = and i1 %right.holder, %held.once
+  %word.at = getelementptr %held, ptr %plan, i32 0, i32 5
+  %word = load i64, ptr %word.at
+  %inner = getelementptr ptr, ptr %holder, i64 %word
+  br i1 %ours, label %look, label %no
+look:
+  %place = phi ptr [ %slot, %entry ], [ %inner, %of ]
+  %box = load ptr, ptr %place
   %unset = icmp eq ptr %box, null
-  br i1 %unset, label %say, label %ask
+  br i1 %unset, label %no, label %ask
 ask:
+  %class = load ptr, ptr %plan
   %type.at = getelementptr %object, ptr %box, i32 0, i32 1
   %type = load ptr, ptr %type.at
   %right = icmp eq ptr %type, %class
   %references = load i32, ptr %box
   %single = icmp eq i32 %references, 1
   %free = and i1 %right, %single
-  br i1 %free, label %look, label %say
-look:
-  %marked.at = getelementptr ptr, ptr %box, i64 %mark
-  %marked = load ptr, ptr %marked.at
-  %bare = icmp eq ptr %marked, @_Py_NoneStruct
+  br i1 %free, label %marks, label %no
+marks:
+  %first.at = getelementptr %held, ptr %plan, i32 0, i32 2
+  %first.word = load i64, ptr %first.at
+  %first.slot = getelementptr ptr, ptr %box, i64 %first.word
+  %first = load ptr, ptr %first.slot
+  %second.at = getelementptr %held, ptr %plan, i32 0, i32 3
+  %second.word = load i64, ptr %second.at
+  %second.slot = getelementptr ptr, ptr %box, i64 %second.word
+  %second = load ptr, ptr %second.slot
+  %bare = icmp eq ptr %first, @_Py_NoneStruct
+  %bare.too = icmp eq ptr %second, @_Py_NoneStruct
+  %unmarked = and i1 %bare, %bare.too
+  br i1 %unmarked, label %yes, label %no
+yes:
+  ret ptr %place
+no:
+  ret ptr null
+}
+
+; Python's put(objects): gives boxes that lie in some places an object of the list each, and says 1;
+; 0, and nothing was done, if one is of another class, marked, or referred to by others
+define ptr @put(ptr %self, ptr %args, i64 %ignored) {
+entry:
+  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %array.at = getelementptr %held, ptr %plan, i32 0, i32 1
+  %array = load i64, ptr %array.at
+  %count.at = getelementptr %held, ptr %plan, i32 0, i32 6
+  %count = load i64, ptr %count.at
+  %list = load ptr, ptr %args
+  %items.at = getelementptr %list, ptr %list, i32 0, i32 3
+  %items = load ptr, ptr %items.at
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %one ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %write
+one:
+  %found = call ptr @fillable(ptr %plan, i64 %i)
+  %fits = icmp ne ptr %found, null
   %i.next = add i64 %i, 1
-  br i1 %bare, label %next, label %say
+  br i1 %fits, label %next, label %say
 write:
   %k = phi i64 [ 0, %next ], [ %k.next, %written ]
   %left = icmp slt i64 %k, %count
   br i1 %left, label %fill, label %say
 fill:
-  %row.k = getelementptr %held, ptr %plan, i32 0, i32 4, i64 %k
-  %slot.k = load ptr, ptr %row.k
-  %box.k = load ptr, ptr %slot.k
-  %number.at = getelementptr %place.held, ptr %row.k, i32 0, i32 1
+  %place = call ptr @fillable(ptr %plan, i64 %k)
+  %there = icmp ne ptr %place, null
+  br i1 %there, label %swap, label %say
+swap:
+  %row = getelementptr %held, ptr %plan, i32 0, i32 7, i64 %k
+  %number.at = getelementptr %place.held, ptr %row, i32 0, i32 1
   %number = load i64, ptr %number.at
   %object.at = getelementptr ptr, ptr %items, i64 %number
   %object = load ptr, ptr %object.at
-  %inside.at = getelementptr ptr, ptr %box.k, i64 %place
+  %box = load ptr, ptr %place
+  %inside.at = getelementptr ptr, ptr %box, i64 %array
   %old = load ptr, ptr %inside.at
-  %same = icmp eq ptr %old, %object
-  br i1 %same, label %written, label %swap
-swap:
   call void @Py_IncRef(ptr %object)
   store ptr %object, ptr %inside.at
+  %had = icmp ne ptr %old, null
+  br i1 %had, label %drop, label %written
+drop:
   call void @Py_DecRef(ptr %old)
   br label %written
 written:
   %k.next = add i64 %k, 1
   br label %write
 say:
-  %answer = phi i64 [ 0, %one ], [ 0, %ask ], [ 0, %look ], [ 1, %write ]
+  %answer = phi i64 [ 0, %one ], [ 1, %write ], [ 0, %fill ]
   %said = call ptr @PyLong_FromLongLong(i64 %answer)
   ret ptr %said
 }

@@ -101,34 +101,44 @@ def held(
         return None
     alone = [x is not None and x.alone for x in places]
     flat = [word for pair in zip(slots, alone, strict=True) for word in pair]
-    words = (ctypes.c_ssize_t * (4 + len(flat)))(id(kind), *found, 0, len(places), *flat)
+    numbers = id(kind), *found, 0, 0, 0, 0, len(places), *flat
+    words = (ctypes.c_ssize_t * len(numbers))(*numbers)
     return maker(ctypes.addressof(words), (words, kind, [x and x.holder for x in places]))
 
 
 def put_in(
-    kind: type[Any], inside: str, marked: str, places: Sequence[tuple[At, int]]
+    kind: type[Any],
+    inside: str,
+    marked: Sequence[str],
+    places: Sequence[tuple[At, int]],
+    via: tuple[type[Any], str] | None = None,
 ) -> Callable[[list[Any]], int] | None:
     """`put(objects)`: boxes that others hold are given an object each, in place.
 
-    It is 0, and nothing was done, if a box is of another class, has something in its marked slot,
-    or somebody else refers to it.
+    It is 0 if a box is of another class, has something in a marked slot, or somebody else refers to
+    it, or to what has it; then the objects are not all there, and others must be made.
 
     Args:
         kind: The class of boxes.
         inside: The slot that is written.
-        marked: The slot that must hold None.
+        marked: One or two slots that must hold None.
         places: Where they lie, and the number of the object for each.
+        via: Class of what lies there instead, and in which slot it has the box.
 
     Returns:
         None where objects are laid out in another way.
     """
-    maker, found = native().put, places_of(kind, [inside, marked])
+    maker, found = native().put, places_of(kind, [inside, *marked])
+    between = None if via is None else places_of(via[0], [via[1]])
     slots = [address_of(place) for place, _ in places]
-    if maker is None or found is None or None in slots:
+    if maker is None or found is None or None in slots or (via and between is None):
         return None
+    array, first, *second = found
     flat = [x for slot, (_, number) in zip(slots, places, strict=True) for x in (slot, number)]
-    words = (ctypes.c_ssize_t * (4 + len(flat)))(id(kind), *found, len(places), *flat)
-    return maker(ctypes.addressof(words), (words, kind, [place.holder for place, _ in places]))
+    numbers = id(kind), array, first, *(second or [first]), id(via[0]) if via else 0
+    numbers = *numbers, *(between or [0]), len(places), *flat
+    words = (ctypes.c_ssize_t * len(numbers))(*numbers)
+    return maker(ctypes.addressof(words), (words, kind, via, [place.holder for place, _ in places]))
 
 
 def address_of(place: At) -> int | None:

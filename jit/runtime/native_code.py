@@ -27,9 +27,10 @@ STRUCTURES = """
 ; class, class of arrays, number of the word with the array, how many words hold None, their numbers
 %place.held = type { ptr, i64 }
 ; where a box is (0: not here); whether it must be there only, or the number of an object for it
-%held = type { ptr, i64, i64, i64, [0 x %place.held] }
-; class, numbers of the word with the array and of one that must hold None for another array to be
-; put in, how many places there are, and these
+%held = type { ptr, i64, i64, i64, ptr, i64, i64, [0 x %place.held] }
+; class; numbers of the word with the array and of two that must hold None for another array to be
+; put in; class of what lies in the places instead, and the number of its word with the box (or 0);
+; how many places there are, and these
 %move = type { i64, i64, i64 }                   ; slot, source (0, the status, is 0), bytes
 """
 

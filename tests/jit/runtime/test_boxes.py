@@ -166,7 +166,9 @@ def test_boxes_are_opened_where_others_hold_them(holders):
 
 
 def test_boxes_that_others_hold_are_filled(holders):
-    function = put_in(Box, "array", "mark", [(At(x, "box"), 2 - k) for k, x in enumerate(holders)])
+    function = put_in(
+        Box, "array", ["mark"], [(At(x, "box"), 2 - k) for k, x in enumerate(holders)]
+    )
     new, boxes_before = [object(), object(), object()], [x.box for x in holders]
     assert function(new) == 0  # somebody has the boxes
     del boxes_before
@@ -187,13 +189,45 @@ def test_boxes_that_others_hold_are_filled(holders):
     assert [x.box.array for x in holders] == new[::-1]
 
 
+class Owner:
+    """What has a holder."""
+
+    __slots__ = ("holder",)
+
+    def __init__(self, array):
+        self.holder = Holder(array)
+
+
+def test_boxes_are_filled_if_nobody_has_them_or_what_holds_them(holders):
+    owners, new = [Owner(x) for x in some()], [object(), object(), object()]
+    places = [(At(x, "holder"), k) for k, x in enumerate(owners)]
+    function = put_in(Box, "array", ["mark", "other"], places, (Holder, "box"))
+    assert function(new) == 1
+    assert [x.holder.box.array for x in owners] == new
+    for kept in (owners[1].holder, owners[1].holder.box):
+        assert function(some()) == 0
+        del kept
+    for slot in ("mark", "other"):
+        setattr(owners[2].holder.box, slot, "something")
+        assert function(some()) == 0
+        setattr(owners[2].holder.box, slot, None)
+    for bad in (None, filled(new[0]), Owner(new[0])):
+        good, owners[0].holder = owners[0].holder, bad
+        assert function(some()) == 0
+        owners[0].holder = good
+        del good
+    assert [x.holder.box.array for x in owners] == new
+    assert function(new) == 1
+    assert sys.getrefcount(new[1]) == sys.getrefcount(new[2])
+
+
 def test_places_of_another_layout_are_left_to_python(monkeypatch, holders):
     class Other:
         box = None
 
     assert held(Box, "array", [At(Other(), "box")]) is None
-    assert put_in(Box, "array", "mark", [(At(Other(), "box"), 0)]) is None
+    assert put_in(Box, "array", ["mark"], [(At(Other(), "box"), 0)]) is None
     without = replace(native(), held=None, put=None)
     monkeypatch.setattr(boxes, "native", lambda: without)
     assert held(Box, "array", [At(holders[0], "box")]) is None
-    assert put_in(Box, "array", "mark", [(At(holders[0], "box"), 0)]) is None
+    assert put_in(Box, "array", ["mark"], [(At(holders[0], "box"), 0)]) is None
