@@ -9,6 +9,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import DeviceError, IndexError
+from dualflow.tracing import gifts
 from jit.runtime import cuda, gpu_outputs
 from tests.modes import graphs_only
 
@@ -141,3 +142,30 @@ def test_what_the_gpu_reports_late_is_told_at_a_line_of_the_call(machine, monkey
     monkeypatch.setattr(getattr(cuda.cupy().cuda, kind), method, failing)
     with pytest.raises(DeviceError, match=r"picked[\s\S]*IllegalAddress[\s\S]*test_outputs\.py"):
         path.executable([x.raw, index.raw])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_state_is_replayed_whether_other_threads_are_alive_or_not(machine, monkeypatch, alone):
+    monkeypatch.setattr(gifts, "alone", lambda: alone)
+    large = df.Variable(df.zeros((64, 32), device="gpu"), trainable=False)
+    small = df.Variable(df.zeros(3, device="gpu"), trainable=False)
+
+    @df.function
+    def step(x):
+        h = df.tanh(x @ x.T)
+        large.assign(large + df.nn.functional.softmax(h, axis=-1).sum() * 0.25)
+        small.assign_add(df.ones(3, device="gpu"))
+        return h @ h
+
+    x = df.asarray(X, device="gpu")
+    for _ in range(10):
+        step(x)
+    kept, places = small.read_value(), set()
+    for _ in range(10):
+        machine.counts.clear()
+        step(x)
+        places.add(large.raw.data.ptr)
+    assert machine.counts == {"replayed": 1}
+    assert len(places) == 1
+    np.testing.assert_allclose(large.numpy(), 20.0, rtol=1e-5)
+    assert (kept.tolist(), small.tolist()) == ([10.0] * 3, [20.0] * 3)
