@@ -190,7 +190,8 @@ def test_the_foretold_peak_is_the_measured_one_within_a_twentieth(name):
     assert found.foretold == df.plan(f, *args).bytes
     assert abs(found.foretold - found.compiled_bytes) < 0.05 * found.compiled_bytes
     assert found.compiled.peak <= found.foretold
-    assert 0.7 * found.eager_bytes < found.eager.peak < 1.1 * found.eager_bytes
+    # A sweep that has been compiled reads transposed arrays as they are, and holds less.
+    assert 0.7 * found.eager_bytes < found.eager.peak < 1.2 * found.eager_bytes
     assert max(map(len, str(found).splitlines())) <= 80
 
 
