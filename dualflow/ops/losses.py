@@ -246,7 +246,8 @@ def picked(x: Tensor, labels: Tensor) -> Tensor:
     return reshape(row, labels.shape)
 
 
-def usable(labels: Tensor, classes: Any, ignore_index: int) -> tuple[Tensor, Tensor]:
+@composite(tensors=1, accepts=None, public=False)
+def usable(labels: Any, classes: Any, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Labels with 0 for those to ignore, and which are not.
 
     A negative label is none, though a negative index would be: it is moved out of bounds.
@@ -306,8 +307,16 @@ def nll_loss(
     return weighted(-picked(x, labels), labels, valid, weight, reduction)
 
 
+@composite(tensors=2, accepts=None, public=False, precision="full")
+def mean_of_valid(losses: Any, valid: Any) -> Tensor:
+    """The mean of those losses that count."""
+    return sum(where(valid, losses, 0)) / sum(astype(valid, losses.dtype))
+
+
 def weighted(losses: Tensor, labels: Tensor, valid: Tensor, weight: Any, reduction: str) -> Tensor:
     """The valid losses times the weights of their labels' classes, reduced."""
+    if weight is None and reduction == "mean":
+        return mean_of_valid(losses, valid)
     if weight is None:
         shares = astype(valid, losses.dtype)
     else:

@@ -32,7 +32,8 @@ from jit.types import TensorType
 
 Found = dict[Any, Tensor]  # cotangents by record
 
-SECONDS_A_RECORD = 3e-3  # what compiling takes; on a GPU more, where work costs more than is seen
+SECONDS_A_RECORD = 3e-3  # what compiling takes
+TIMES_READ, BYTES_A_SECOND = 3, 2e12  # of the arrays of a sweep on a GPU, op by op
 LONGEST = 2000  # records; longer sweeps are not compiled
 KEPT = 512  # forms that are remembered
 
@@ -57,12 +58,19 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
         return form.compiled.run(outline)
     started = time.perf_counter()
     found = op_by_op(sweep, cotangents, wanted)
-    form.spent += time.perf_counter() - started
+    form.spent += time.perf_counter() - started + unseen(outline)
     if form.spent > SECONDS_A_RECORD * len(outline.records):
         with collector_paused():
             form.compiled = compiled(outline)
         form.hopeless = form.compiled is None
     return found
+
+
+def unseen(outline: Outline) -> float:
+    """Seconds, about, that a GPU still works when Python is through with a sweep, op by op."""
+    if outline.place == "cpu":
+        return 0.0
+    return TIMES_READ * sum(x.raw.nbytes for x in outline.tensors) / BYTES_A_SECOND
 
 
 def forget() -> None:
