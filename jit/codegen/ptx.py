@@ -41,6 +41,7 @@ ALIGNMENT = 16  # bytes that addresses of buffers are multiples of; what a threa
 STATUS = "%status"
 WORDS = "%words"
 ROOM = "@room"
+BLOCKS = 8  # of four rows, a warp each, that a processor has registers for
 STATIC = 48 << 10  # bytes that threads share without being asked for
 NEVER_WRITTEN = ", !invariant.load !0"
 HALVES = {"quotient": "udiv", "rest": "urem"}
@@ -78,8 +79,11 @@ class PtxCode(Code):
 
     def _resident(self) -> str:
         """Blocks whose threads wait for each other leave room for others, which go on meanwhile."""
+        every = [*self.kernel.statements()]
+        if self.kernel.threads == 4 * WARP and any(isinstance(s, Exchange) for s in every):
+            return f' "nvvm.minctasm"="{BLOCKS}"'  # rows, which wait for memory by turns
         blocks = RESIDENT // self.kernel.threads
-        waits = any(isinstance(s, Sync) and s.threads > WARP for s in self.kernel.statements())
+        waits = any(isinstance(s, Sync) and s.threads > WARP for s in every)
         return f' "nvvm.minctasm"="{blocks}"' if blocks > 1 and waits else ""
 
     # ----- where things are -----

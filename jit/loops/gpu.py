@@ -42,7 +42,7 @@ BLOCK = 128  # threads that are launched together, where items ask for fewer
 AHEAD = (32, 16, 8, 6, 4, 3, 2)  # turns at once
 TWICE = 8  # of loops that are written in two ways
 UNKNOWN = (16, 8, 4, 2)  # of loops whose number of turns is not known
-FUNCTION, MOST = 20, 240  # statements that an elementary function counts for; of all turns at once
+FUNCTION, MOST = 20, 320  # statements that an elementary function counts for; of all turns at once
 SHARED = 48 << 10  # bytes of a block that need not be asked for
 LARGE = {  # and those that may be, by generation
     **dict.fromkeys((80, 87), 163 << 10),

@@ -28,6 +28,7 @@ from jit.loops.ir import TEAM, WARP, Buffer, Operand, index
 from jit.types import product
 
 OTHERS = 4 << 10  # bytes beside a row's rooms
+SHORT, BUSY = 1024, 7 << 10  # elements of rows that keep all threads busy; bytes of their rooms
 Key = tuple[FormValue, tuple[Extent, ...]]
 
 
@@ -166,13 +167,19 @@ class GpuRowNest(RowNest):
                 room.last = last
                 return room.buffer
         used = sum(room.buffer.dtype.itemsize for room in self._rooms) + dtype.itemsize
-        wide = self.length > BLOCK  # a row for each of the machine's processors
-        if used * self.length > (gpu.most_shared(self.target) - OTHERS if wide else gpu.SHARED):
+        if used * self.length > self._most():
             return None
         scope = "register" if self.length < WARP else "stack"  # of one thread, or of a warp
         made = self.w.alloc(f"row{self.count()}", dtype, self.length, scope)
         self._rooms.append(Room(made, last))
         return made
+
+    def _most(self) -> int:
+        """Bytes of a row's rooms: a long row has a processor of the machine for itself."""
+        assert isinstance(self.length, int)
+        if self.length > BLOCK:
+            return gpu.most_shared(self.target) - OTHERS
+        return BUSY if self.length <= SHORT else gpu.SHARED
 
     def _held(self, level: int) -> list[Key]:
         """What a level reads of rooms."""
