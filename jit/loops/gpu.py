@@ -82,7 +82,7 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
 def team(kernel: Kernel, lanes: Sequence[For]) -> int:
     """How many threads an item has: where there are few items with long loops, some warps."""
     if blocks := [turns(s) for s in loops(kernel, TEAM)]:
-        return WARP * even(max(blocks), WARPS)
+        return 2 * WARP * even(max(blocks), WARPS)  # half of them compute only what is folded
     longest = max(map(turns, lanes))
     if not isinstance(kernel.grid, int) or kernel.grid > FEW or longest < LONG:
         return WARP

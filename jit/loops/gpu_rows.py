@@ -21,7 +21,7 @@ from jit.forms.expression import Access, Expression, linear, walk
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, LANES
 from jit.forms.placement import extent_hint
-from jit.forms.tasks import FoldTask, Task
+from jit.forms.tasks import FoldTask, MapTask, Task
 from jit.loops import gpu
 from jit.loops.folds import Folding, RowNest
 from jit.loops.ir import TEAM, WARP, Buffer, Operand, index
@@ -52,7 +52,9 @@ class GpuRowNest(RowNest):
         if level == 0:
             self._rooms: list[Room] = []
             self._computed: dict[Expression, Buffer] = {}
-        self._read_first = self._held(level)
+        self._read_first, self._ready = self._held(level), False
+        for task in self.at_level(level)[2]:
+            self._stage(task, level)
         self._taken = {key: self._room(key[0].dtype, level, last) for key, last in self._new(level)}
         super()._level(level)
         for key, room in self._taken.items():
@@ -62,6 +64,8 @@ class GpuRowNest(RowNest):
     def _stage(self, task: Task, level: int) -> None:
         """A room for a map that later levels read; without one it goes through memory."""
         (value,) = task.outputs
+        if value in self.w.staged:
+            return
         read = [at for key, levels in self._readers.items() if key[0] is value for at in levels]
         if max(read, default=0) <= level:
             return
@@ -92,6 +96,11 @@ class GpuRowNest(RowNest):
         if not isinstance(self.length, int):
             return super()._blocks(folds, maps)
         w, count = self.w, -(-self.length // BLOCK)
+        if (maps or self._taken) and self._lies_ready(folds, maps):
+            with w.loop(index(0), w.at(self.length), hint=self._lane()) as j, self._inner(j):
+                self._maps(maps)
+            w.held.update({k: (room, self._place) for k, room in self._taken.items() if room})
+            self._ready = True
         found = {task: self._rooms_for(self.elements[task], count) for task in folds}
         with w.loop(index(0), index(count), hint=f"{TEAM}{self.count()}") as number:
             start = w.let("multiply", number, index(BLOCK))
@@ -109,6 +118,26 @@ class GpuRowNest(RowNest):
         for task in folds:
             self._halve(task, lanes[task], LANES)
         return lanes
+
+    def _lies_ready(self, folds: Sequence[FoldTask], maps: Sequence[Task]) -> bool:
+        """Whether folds find all they read in rooms or memory, once all threads have filled these.
+
+        Then blocks are not what bounds the number of threads that compute.
+        """
+        w, group = self.w, self.group
+        own = {w.staged[x][0] for task in maps for x in task.outputs if x in w.staged}
+        filled = own | {room for room in self._taken.values() if room is not None}
+        for x in walk(*[x for task in folds for x in self.elements[task]]):
+            if not isinstance(x, Access):
+                continue
+            task, key = group.values().get(x.value), (x.value, x.at)
+            held = w.staged.get(x.value) or w.held.get(key)
+            if held is not None:
+                if held[0] in filled and task not in maps:
+                    return False  # what was there is gone by then
+            elif isinstance(task, MapTask) and not group.is_of_rows(task):
+                return False
+        return True
 
     def _rooms_for(self, elements: Sequence[Expression], size: int) -> list[Buffer]:
         w = self.w
@@ -142,7 +171,7 @@ class GpuRowNest(RowNest):
 
     def _maps(self, maps: Sequence[Task]) -> None:
         w = self.w
-        if self._computed:
+        if self._computed or self._ready:
             return
         for key in self._read_first:
             w.provide(*key, w.emit(Access(*key, ())))

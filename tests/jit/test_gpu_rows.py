@@ -182,7 +182,7 @@ def _of_short_blocks(monkeypatch):
 )
 def test_warps_share_out_the_blocks_of_a_row(build, width):
     made = made_of(build, (2, width))
-    assert threads_of(made) == [64]
+    assert threads_of(made) == [128]
     rng = np.random.default_rng(5)
     inputs = [rng.normal(size=(2, width)).astype("f")]
     found, wanted = made.run("direct", inputs), made.run("naive", inputs)
@@ -192,7 +192,7 @@ def test_warps_share_out_the_blocks_of_a_row(build, width):
 def test_a_long_row_has_a_room_that_the_launch_asks_for():
     (kernel,) = made_of(softmax, (640, 50304)).kernels
     made = expand(scheduled(kernel, SM90))
-    assert made.threads == 13 * 32  # as many warps as blocks
+    assert made.threads == 2 * 13 * 32  # twice as many warps as blocks
     assert 4 * 50304 <= dynamic_bytes(made) <= 227 << 10
     assert "@room = external addrspace(3) global [0 x i8]" in emit(made, SM90)
     if linker() is not None:
