@@ -42,6 +42,7 @@ STATUS = "%status"
 WORDS = "%words"
 ROOM = "@room"
 BLOCKS = 8  # of four rows, a warp each, that a processor has registers for
+MAPS = 12  # blocks as large of maps: 40 registers are enough for few values
 STATIC = 48 << 10  # bytes that threads share without being asked for
 NEVER_WRITTEN = ", !invariant.load !0"
 HALVES = {"quotient": "udiv", "rest": "urem"}
@@ -82,6 +83,8 @@ class PtxCode(Code):
         every = [*self.kernel.statements()]
         if self.kernel.threads == 4 * WARP and any(isinstance(s, Exchange) for s in every):
             return f' "nvvm.minctasm"="{BLOCKS}"'  # rows, which wait for memory by turns
+        if self.kernel.threads == 4 * WARP and is_simple_map(self.kernel):
+            return f' "nvvm.minctasm"="{MAPS}"'  # likewise; functions ask for a few registers more
         blocks = RESIDENT // self.kernel.threads
         waits = any(isinstance(s, Sync) and s.threads > WARP for s in every)
         return f' "nvvm.minctasm"="{blocks}"' if blocks > 1 and waits else ""
@@ -287,6 +290,13 @@ class PtxCode(Code):
     def _shuffled(self, name: str, kind: str, type_: str, value: str, result: str) -> None:
         given = f"i32 -1, {type_} {value}, i32 {name}.t, i32 {WARP - 1}"
         self.lines.append(f"{result} = call {type_} @llvm.nvvm.shfl.sync.idx.{kind}({given})")
+
+
+def is_simple_map(kernel: Kernel) -> bool:
+    """Whether each thread computes elements of few values once, none of them wider than 4 bytes."""
+    waits = any(isinstance(s, For | Sync | Exchange) for s in kernel.statements())
+    narrow = all(buffer.dtype.itemsize <= 4 for buffer in kernel.buffers)
+    return not waits and narrow and len(kernel.buffers) <= 3
 
 
 def parts_of(kernel: Kernel) -> list[tuple[Statement, ...]]:

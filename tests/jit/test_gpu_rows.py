@@ -204,3 +204,13 @@ def test_a_long_row_has_a_room_that_the_launch_asks_for():
 def test_small_machines_have_small_rooms():
     (kernel,) = Stages(made_of(softmax, (640, 30000)).given, gpu("sm_89")).kernels
     assert dynamic_bytes(expand(scheduled(kernel, gpu("sm_89")))) == 0
+
+
+def test_rows_and_maps_leave_room_for_others():
+    """So many blocks of 128 threads have the registers of a processor."""
+    found = []
+    for build, shapes in ((softmax, [(4096, 1024)]), (WORKLOADS["chain"].build, [(1 << 20,)])):
+        (kernel,) = made_of(build, *shapes).kernels
+        text = emit(expand(scheduled(kernel, SM90)), SM90)
+        found += [count for count in (8, 12) if f'"nvvm.minctasm"="{count}"' in text]
+    assert found == [8, 12]
