@@ -145,6 +145,7 @@ def test_a_team_gives_the_sums_of_a_warp(size):
     assert list(map(bits, found)) == list(map(bits, wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_of_two_warps")
 def test_a_team_folds_pairs():
     made = made_of(best, (2, 67))
