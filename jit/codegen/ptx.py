@@ -45,7 +45,16 @@ BLOCKS = 8  # of four rows, a warp each, that a processor has registers for
 MAPS = 12  # blocks as large of maps: 40 registers are enough for few values
 STATIC = 48 << 10  # bytes that threads share without being asked for
 NEVER_WRITTEN = ", !invariant.load !0"
-HALVES = {"quotient": "udiv", "rest": "urem"}
+# What is done with indices of 31 bits: a number, a truth.
+HALVES = {"quotient": "udiv i32", "rest": "urem i32"}
+COMPARED = {
+    "less": "icmp ult i32",
+    "less_equal": "icmp ule i32",
+    "greater": "icmp ugt i32",
+    "greater_equal": "icmp uge i32",
+    "equal": "icmp eq i32",
+    "not_equal": "icmp ne i32",
+}
 RESIDENT = 512  # threads that a multiprocessor runs at least: each has 128 registers at most
 
 
@@ -149,8 +158,9 @@ class PtxCode(Code):
         self.ranges.note(let)
         if let.op == "inverse" and let.var.type.dtype == float32:
             return self._inverses(let)
-        if let.op in HALVES and let.var.type == INDEX and all(map(self.ranges.is_half, let.args)):
-            return self._halved(let)
+        numbers = let.args[1:] if let.op == "where" else let.args
+        if all(x.type == INDEX and self.ranges.is_half(x) for x in numbers):
+            return self._small(let)
         return super()._let(let)
 
     def _inverses(self, let: Let) -> None:
@@ -234,16 +244,24 @@ class PtxCode(Code):
 
     # ----- indices -----
 
-    def _halved(self, let: Let) -> None:
-        """Indices that are small are divided as numbers of 32 bits."""
+    def _small(self, let: Let) -> None:
+        """Indices that are small are divided and compared as numbers of 32 bits."""
+        operation = HALVES.get(let.op) or COMPARED.get(let.op)
+        if operation is None and let.op != "where":
+            return super()._let(let)
         operands = [self._operand(x) for x in let.args]
-        name = self._define(let.var)
-        for k, operand in enumerate(operands):
-            self.lines.append(f"{name}.n{k} = trunc i64 {operand} to i32")
-        self.lines += [
-            f"{name}.q = {HALVES[let.op]} i32 {name}.n0, {name}.n1",
-            f"{name} = zext i32 {name}.q to i64",
-        ]
+        name, halves = self._define(let.var), list(operands)
+        for k, x in enumerate(let.args):
+            if isinstance(x, Var) and x.type == INDEX:
+                halves[k] = f"{name}.n{k}"
+                self.lines.append(f"{halves[k]} = trunc i64 {operands[k]} to i32")
+        if let.op in COMPARED:
+            return self.lines.append(f"{name} = {operation} {halves[0]}, {halves[1]}")
+        made = f"{operation} {halves[0]}, {halves[1]}"
+        if let.op == "where":
+            made = f"select i1 {halves[0]}, i32 {halves[1]}, i32 {halves[2]}"
+        self.lines += [f"{name}.q = {made}", f"{name} = zext i32 {name}.q to i64"]
+        return None
 
     def _for(self, loop: For) -> None:
         self.ranges.loop(loop)

@@ -15,7 +15,7 @@ from jit.dims import Dim, Extent, Symbol, same
 from jit.forms.contraction import Letter, plain, step_of
 from jit.forms.expression import Access, Expression, linear
 from jit.loops.elements import Elements, decoded
-from jit.loops.ir import Buffer, Lit, Operand, VType
+from jit.loops.ir import Buffer, Operand
 
 
 @dataclass
@@ -66,23 +66,14 @@ class Places:
         assert self.step is not None
         return w.let("multiply", number, w.at(self.step))
 
-    def element(self, w: Elements, number: Operand, inside: Operand, nothing: Lit) -> Operand:
-        """An element of the row whose letters are bound.
-
-        Args:
-            w: Writes it.
-            number: Of the inner index, in the chain.
-            inside: Whether the chain has so many.
-            nothing: What is to be had instead.
-        """
+    def element(self, w: Elements, number: Operand) -> Operand:
+        """The element of a number in the chain, of the row whose letters are bound."""
         assert self.chain is not None
         start = w.let("add", w.at(self.outer), self.chain)
         if self.offset is not None:
             start = w.let("add", start, self.offset)
         at = w.let("add", start, self._of_number(w, number))
-        buffer = w.buffer(self.access.value)
-        other = w.number(nothing.value, VType(buffer.dtype))
-        return w.cast(w.load(buffer, at, mask=inside, other=other), nothing.type.dtype)
+        return w.load(w.buffer(self.access.value), at)
 
     def fill(self, w: Elements, table: Buffer, at: Operand, letters: Sequence[Letter]) -> None:
         """Sets the table for a number in a chain, which is that of its last letters."""

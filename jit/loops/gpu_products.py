@@ -39,7 +39,8 @@ class GpuProductNest(GpuThreads):
         number: Of the item's chain, likewise.
         parts: How many parts all inner indices are, if no part ends in the middle of anything.
         places: Where the elements of both operands lie; None if they are computed.
-        start: The first inner index of the current chain; `count`: how many it has.
+        start: The first inner index of the current chain; `count`: how many it has; `last`: the
+            number of the last one, of a chain that is there.
     """
 
     apart: Sequence[Extent] = ()
@@ -48,6 +49,7 @@ class GpuProductNest(GpuThreads):
     places: list[Places | None]
     start: Operand
     count: Operand
+    last: Operand
 
     def build(self, name: str) -> Naive:
         """The kernel."""
@@ -244,20 +246,22 @@ class GpuProductNest(GpuThreads):
     def _one_chain(self, acc: Buffer, number: Operand) -> None:
         """The sums of a chain; of one behind the last, nothing."""
         w, length = self.w, self._length
-        self.start, self.count = index(0), index(length)
+        self.start, self.count, self.last = index(0), index(length), index(length - 1)
         values: list[Operand] = []
         if self.cut is not None:
-            per = -(-self.cut.extent // self.chain)
+            chains, per = chain_count(self.c), -(-self.cut.extent // self.chain)
+            there = w.let("less", number, w.at(chains))
+            number = w.least_of(number, w.at(chains - 1))
             turn, chain = w.let("quotient", number, w.at(per)), w.let("rest", number, w.at(per))
             cut = w.let("multiply", chain, index(self.chain))
             values = [*decoded(w, turn, [x.extent for x in self.before]), cut]
             start = w.let("multiply", turn, w.at(self._segment))
             self.start = w.let("add", start, w.let("multiply", chain, index(length)))
             left = w.let("subtract", w.at(self.cut.extent), cut)
-            self.count = w.let("multiply", left, w.at(size_of(self.turns)))
-            self.count = w.least_of(self.count, index(length))
-            chains = w.let("less", number, w.at(chain_count(self.c)))
-            self.count = w.let("where", chains, self.count, index(0))
+            count = w.let("multiply", left, w.at(size_of(self.turns)))
+            count = w.least_of(count, index(length))
+            self.last = w.let("subtract", count, index(1))
+            self.count = w.let("where", there, count, index(0))
         with self._first_of(values):
             for places in filter(None, self.places):
                 places.chain = w.at(places.inner)
@@ -280,7 +284,7 @@ class GpuProductNest(GpuThreads):
     def _make_places(self) -> None:
         """Where operands lie; what of it is a table of numbers in a chain is computed now."""
         w, letters = self.w, [*self._cut, *self.turns]
-        size = (-(-self._length // self.depth) + 1) * self.depth
+        size = self._length
         self.places = [
             Places.of(w, self.c.elements[k], self.c.inner, letters) for k in self.operands
         ]
@@ -308,19 +312,20 @@ class GpuProductNest(GpuThreads):
         for k, m in self._places(side):
             number = w.let("add", start, k)
             inside = w.let("less", number, self.count)
+            number = w.least_of(number, self.last)
             with self._row(side, m):
                 if places is not None:
-                    value = places.element(w, number, inside, nothing)
+                    value = w.cast(places.element(w, number), room.dtype)
                 else:
-                    value = w.let("where", inside, self._inner_element(side, number), nothing)
+                    value = self._inner_element(side, number)
             place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
-            found.append((place, value))
+            found.append((place, w.let("where", inside, value, nothing)))
         return found
 
     def _inner_element(self, side: int, number: Operand) -> Operand:
-        """An element that is computed; of the last inner index, if there is none so far behind."""
+        """An element that is computed."""
         w, extents = self.w, [x.extent for x in self.c.inner]
-        position = w.least_of(w.let("add", self.start, number), w.at(product(extents) - 1))
+        position = w.let("add", self.start, number)
         with self.bound(self.c.inner, decoded(w, position, extents)):
             return w.cast(w.emit(self.c.elements[self.operands[side]]), self.c.dtype)
 

@@ -18,6 +18,7 @@ from jit.loops.ir import INDEX, WARP, Buffer, Operand, Sync, Var, VType, index
 from jit.loops.products import ProductNest
 
 WARP_WIDTH = 8  # threads of a warp side by side, whose columns are read from all banks at once
+PAIR = 2  # neighbours have the same columns and other rows: half a warp reads 8 vectors of 16 bytes
 
 
 class GpuThreads(ProductNest):
@@ -61,12 +62,15 @@ class GpuThreads(ProductNest):
         w, (down, across) = self.w, self.tile.threads
         wide = min(across, WARP_WIDTH)
         high = min(down, WARP // wide)
+        pair = min(PAIR, high)
         warp, lane = (w.let(op, member, index(wide * high)) for op in ("quotient", "rest"))
+        pairs = w.let("multiply", w.let("quotient", lane, index(pair * wide)), index(pair))
+        row = w.let("add", pairs, w.let("rest", lane, index(pair)))
+        column = w.let("rest", w.let("quotient", lane, index(pair)), index(wide))
         place: list[Operand] = []
-        for op, side in (("quotient", high), ("rest", wide)):
-            inner = w.let(op, lane, index(wide))
-            outer = w.let(op, warp, index(across // wide))
-            place.append(w.let("add", w.let("multiply", outer, index(side)), inner))
+        for op, size, inner in (("quotient", high, row), ("rest", wide, column)):
+            outer = w.let("multiply", w.let(op, warp, index(across // wide)), index(size))
+            place.append(w.let("add", outer, inner))
         return place
 
     @property
