@@ -25,9 +25,9 @@ from jit.types import TensorType
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 ALIGNED = 16  # bytes that the place of an operand is a multiple of
-LARGE = 1 << 24  # multiplications from which on a library is worth a launch of its own
+LARGE = 1 << 25  # multiplications from which on a library is worth a launch of its own
 MANY = 1 << 22  # likewise, where sums are long, or it has units of its own for such numbers
-LONG = 256
+LONG = 512
 FAST = ("tf32", "float16", "bfloat16")  # what it has those units for
 NARROW = 8  # rows and columns, at least
 # Where a letter may be, in the operands and in the result: batch, rows, columns, inner.

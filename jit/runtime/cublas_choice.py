@@ -25,6 +25,7 @@ from jit.types import dtypes
 TURNS, SECONDS = 10, 5e-4  # of a candidate: how often at most, how long about
 RATE = 2e13  # operations a second, roughly
 CLEARLY = 0.97  # of the time of the one before: less than that, and it is no accident
+Words = ctypes.c_int64 * 4
 FILL = 0x3C  # the bytes of what is multiplied: numbers like others, in every dtype
 
 
@@ -50,11 +51,11 @@ class Choice:
 
         Args:
             stream: The driver's number.
-            parameters: Where the addresses of four words are, as for a kernel: the words are the
-                addresses of the operands, the result, and the workspace.
+            parameters: Where the addresses of four words are, as for a kernel: the words, which
+                lie side by side, are addresses of the operands, the result, and the workspace.
         """
-        words = (ctypes.POINTER(ctypes.c_int64) * 4).from_address(parameters)
-        left, right, result, workspace = [word[0] for word in words]
+        first = ctypes.c_int64.from_address(parameters).value
+        left, right, result, workspace = Words.from_address(first)
         self.multiply(self.algorithm, left, right, result, workspace, stream)
 
 
