@@ -32,6 +32,7 @@ from jit.loops.packed import PackedNest, packs
 from jit.loops.panels import Panels
 from jit.loops.parts import PartsNest
 from jit.loops.patches import PatchNest
+from jit.loops.plain_products import PlainProductNest
 from jit.loops.products import ProductNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
@@ -174,6 +175,9 @@ class Planner:
 
     def _product(self, group: Group, stored: set[FormValue], label: str) -> Naive:
         given = group, stored, self.extractor, self.placement.base, self.target
+        (task, *_) = group.tasks
+        if isinstance(task, ProductTask) and task.matrices and task.matrices.is_fixed:
+            return PlainProductNest(*given).build(label)
         if self.target.is_gpu:
             chains = isinstance(group.tasks[0], ChainsTask)
             return (GpuChainsNest if chains else GpuProductNest)(*given).build(label)

@@ -63,6 +63,11 @@ class Matrices:
     sizes: tuple[Extent, Extent, Extent, Extent]
     operands: tuple[Matrix, Matrix]
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no size varies: then a library computes it in any case."""
+        return all(isinstance(size, int) for size in self.sizes)
+
     def may_pay(self, precision: str) -> bool:
         """Whether a library may compute it: of sizes that vary the table of launches tells."""
         known = [size for size in self.sizes if isinstance(size, int)]

@@ -17,11 +17,13 @@ from jit.forms.native import lower_for_code
 from jit.loops.interpret import interpret
 from jit.planner import plan
 from jit.runtime.cpu import host_target
+from jit.runtime.cubin import linker
+from jit.runtime.gpu_code import gpu_code
 from jit.runtime.program import Launch
 from jit.target import gpu
 from jit.types import TensorType, float32
 from tests.jit.loops.whole import graph_of
-from tests.jit.stages import run_program
+from tests.jit.stages import machine, run_program
 
 TARGET = replace(host_target(), products="float32")
 MOST = 100  # multiplications
@@ -179,3 +181,27 @@ def test_rows_of_a_batch_are_rows_of_one_product(rows):
 )
 def test_the_rule_counts_multiplications(sizes, dtype, precision, wanted):
     assert matrices.pays(sizes, dtype, precision) is wanted
+
+
+@pytest.mark.parametrize("inner", [5, 600])
+def test_a_kernel_in_the_place_of_the_library_sums_in_the_same_order(inner, monkeypatch):
+    monkeypatch.setattr(matrices, "pays", lambda *given: True)
+
+    def product(form, x, y):
+        return form.contract("bmk,bnk->nbm", x, y)
+
+    shapes = (2, 3, inner), (2, 2, inner)
+    forms = lower_for_code(graph_of(product, [TensorType(shape, float32) for shape in shapes]))
+    arrays = [np.random.default_rng(0).normal(size=s).astype(np.float32) for s in shapes]
+    run = machine(host_target())
+    ours, theirs = [
+        run_program(plan("products", forms, target).program, arrays, run)[0].tobytes()
+        for target in (TARGET, host_target())
+    ]
+    assert ours == theirs
+
+
+@pytest.mark.skipif(linker() is None, reason="nvidia-nvjitlink is not installed")
+def test_a_kernel_in_the_place_of_the_library_cubin():
+    (made,) = launches(lambda form, x, y: form.contract("mk,kn->mn", x, y), (512, 512), (512, 512))
+    assert gpu_code(made.kernel, gpu("sm_90")).image.startswith(b"\x7fELF")
