@@ -11,7 +11,8 @@ import pytest
 import dualflow as df
 import jit
 
-FOREIGN = "dualflow.bench.contestants.of_"  # other frameworks import these, in their environments
+# Modules of other frameworks, which are imported where these are.
+FOREIGN = ("dualflow.bench.contestants.of_", "dualflow.bench.gpu_torch", "dualflow.bench.gpu_jax")
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
