@@ -136,7 +136,6 @@ def missing(name: str, kwargs: Iterable[str]) -> TypeError:
 INSTEAD = {
     "histogram": "np.digitize(x, bins), and np.bincount of it",
     "linalg.cond": "the quotient of the ends of df.linalg.svdvals(x)",
-    "gradient": "df.diff(x), or df.grad of a function",
     "select": "df.where, once for each choice",
     "add.at": "x.at[i].add(v)",
     "put": "x.at[i].set(v)",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.numpy_folds import FOLDS, holds_nan
+from dualflow.core.numpy_lines import LINES
 from dualflow.core.numpy_numbers import NUMBERS
 from dualflow.core.registry import functions
 from jit.errors import ShapeError
@@ -297,6 +298,7 @@ def hyperplanes(name: str) -> Callable[..., Any]:
 
 OURS: dict[str, str | Callable[..., Any] | None] = {
     **FOLDS,
+    **LINES,
     **NUMBERS,
     "put_along_axis": None,  # it changes its argument
     "true_divide": "divide",

@@ -87,6 +87,8 @@ ARGUMENTS = {
     "meshgrid": (HALF, HALF),
     "moveaxis": (X, 0, 1),
     "pad": (X, 1),
+    **dict.fromkeys(["convolve", "correlate"], (X[0], HALF)),
+    "polyval": (HALF, X),
     "repeat": (X, 2),
     "reshape": (X, (2, 6)),
     "roll": (X, 1),
@@ -189,6 +191,38 @@ ODD = {
     "diff": lambda x=DEEP: np.diff(x, axis=1, prepend=0),
     "outer": lambda x=X: np.outer(x, x),
     "einsum": lambda x=X: np.einsum("ij,kj,k", x, x, x[:, 0], optimize=True),
+    "pad, folds": lambda x=X: tuple(
+        np.pad(x, ((2, 1), (0, 3)), mode) for mode in ("maximum", "minimum", "mean", "median")
+    ),
+    "pad, ends": lambda x=X: (
+        np.pad(x, (2, 3), "linear_ramp", end_values=(4.0, -1.0)),
+        np.pad(x, 2, "mean", stat_length=2),
+        np.pad(x, ((1, 0), (2, 2)), "maximum", stat_length=((1, 1), (2, 3))),
+    ),
+    "pad, whole": lambda x=INTS: (
+        np.pad(x, 1, "mean"),
+        np.pad(x, 1, "median"),
+        np.pad(x, 1, "edge"),
+    ),
+    "gradient": lambda x=X: (
+        *np.gradient(x),
+        np.gradient(x, 0.5, axis=1),
+        np.gradient(x, np.array([0.0, 1.0, 4.0]), axis=0, edge_order=2),
+        *np.gradient(x, 2.0, np.array([0.0, 0.5, 2.0, 3.0]), edge_order=2),
+    ),
+    "gradient, whole": lambda x=INTS: np.gradient(x[0]),
+    "convolve": lambda x=X: tuple(
+        np.convolve(x[0, :n], x[1, :m], mode)
+        for n, m in ((4, 3), (4, 2), (1, 4), (4, 4))
+        for mode in ("full", "same", "valid")
+    ),
+    "correlate": lambda x=Z: tuple(
+        np.correlate(x[0, :n], x[1, :m], mode)
+        for n, m in ((4, 3), (4, 2), (2, 4), (3, 4), (4, 4))
+        for mode in ("full", "same", "valid")
+    ),
+    "convolve, whole": lambda x=INTS: np.convolve(x[0], x[1]),
+    "corrcoef": lambda x=X: (np.corrcoef(x), np.corrcoef(x, rowvar=False), np.corrcoef(x[0])),
     "cov": lambda x=X: (np.cov(x), np.cov(x[0]), np.cov(x, rowvar=False, bias=True)),
     "bincount": lambda x=SMALL[0]: np.bincount(x, weights=np.ones(3), minlength=9),
     "interp": lambda x=X * 4: np.interp(x, [1.0, 2.0], [5.0, 3.0], left=0.0),
