@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import dualflow as df
+from tests.modes import in_mode
 from tests.tracing.both import agree
 
 
@@ -69,10 +70,36 @@ def test_mistakes_have_one_text_in_both_modes(kind):
         (df.arange(3), 2, "xs has 3 steps, length 2"),
         (None, None, "nothing tells how many"),
         (df.asarray(1.0), None, "xs has no dimensions"),
-        (df.zeros((0, 2)), None, "there are no steps"),
     ],
 )
 def test_lengths_that_do_not_fit(xs, length, text):
     with pytest.raises(df.errors.ShapeError) as caught:
         df.scan(lambda c, x: (c, x), 0, xs, length)
     assert text in str(caught.value)
+
+
+def test_no_steps_leave_the_carry_and_no_rows(mode):
+    w, seed = df.Variable([1.0, 2.0]), df.random.get_state().tolist()
+
+    def step(carry, x):
+        y = carry["h"] * w + x + df.random.uniform(2)
+        return {"h": y, "none": None}, (y.sum(), x > 0)
+
+    def run(h, xs):
+        carry, (sums, signs) = df.scan(step, {"h": h, "none": None}, xs)
+        return carry["h"], sums, signs, df.map(lambda x: x * 2, xs)
+
+    h, sums, signs, doubled = in_mode(mode, run)(df.ones(2), df.zeros((0, 2)))
+    assert h.tolist() == [1.0, 1.0]
+    assert [(x.shape, x.dtype) for x in (sums, signs, doubled)] == [
+        ((0,), df.float32),
+        ((0, 2), df.bool),
+        ((0, 2), df.float32),
+    ]
+    assert df.random.get_state().tolist() == seed
+    assert df.grad(lambda h: (run(h, df.zeros((0, 2)))[0] * w).sum())(h).tolist() == [1.0, 2.0]
+
+
+def test_no_steps_of_a_function_that_looks_at_values():
+    with pytest.raises(df.errors.ShapeError, match="there are no steps, and f cannot tell"):
+        df.scan(lambda c, x: (c, x if x > 0 else c), 0.0, df.zeros(0))

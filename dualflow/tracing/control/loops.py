@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from dualflow.core.context import using
 from dualflow.core.record import clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -14,10 +15,11 @@ from dualflow.tracing.control.branches import batch_of
 from dualflow.tracing.control.looping import STEP, while_loop
 from dualflow.tracing.control.nests import Nest, agreed
 from dualflow.tracing.control.rolling import Deeds, Roll, recording
+from dualflow.tracing.trace import Trace
 from jit.dims import Dim, Extent
-from jit.errors import DTypeError, ShapeError
+from jit.errors import DTypeError, ShapeError, TraceError
 from jit.ir.loop import counter
-from jit.types import format_extent
+from jit.types import TensorType, format_extent
 
 Pair = tuple[Any, Any]
 
@@ -50,7 +52,7 @@ def scan(
 
     Raises:
         ShapeError: The carry changes its structure or a shape; the leaves of `xs` have different
-            lengths; there is no step, so that nobody knows what a `y` is.
+            lengths; there is no step, and `f` asks for values before it tells what a `y` is.
         DTypeError: The carry changes a dtype, or `f` does not return a pair.
 
     Example:
@@ -65,14 +67,36 @@ def scan(
     count = steps_of(given, length)
     given = replace(given, tensors=[of_length(x, count) for x in given.tensors])
     if count == 0:
-        raise ShapeError(
-            "scan: there are no steps",
-            "at least one row, which tells what a y is",
-            "if length: ... around it",
-        )
+        return carry.build(carry.tensors), no_rows(f, carry, given)
     if unroll > 1 and count >= 2 * unroll:
         return in_blocks(f, init, given, count, unroll, reverse=reverse)
     return Steps(f, carry, given, count, reverse=reverse).run()
+
+
+def no_rows(f: Callable[[Any, Any], Pair], carry: Nest, given: Nest) -> Any:
+    """What is stacked of no step: `f` tells the types, of tensors without values.
+
+    Raises:
+        ShapeError: It asks for values.
+    """
+    trace = Trace("no step", closed=True)
+    try:
+        state = [trace.placeholder(x.type, None) for x in carry.tensors]
+        row = [trace.placeholder(TensorType(x.shape[1:], x.dtype), None) for x in given.tensors]
+        with using(trace=trace):
+            _, y = f(carry.build(state), given.build(row))
+            nest = Nest.of(y, "y")
+        types = [x.type for x in nest.tensors]
+    except TraceError as error:
+        raise ShapeError(
+            f"scan: there are no steps, and f cannot tell what a y is: {error.what}",
+            "at least one row",
+            "if length: ... around it",
+        ) from error
+    finally:
+        trace.restore()
+        trace.release()
+    return nest.build([functions["zeros"]((0, *t.shape), dtype=t.dtype) for t in types])
 
 
 class Steps:
