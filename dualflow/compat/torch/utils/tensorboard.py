@@ -7,10 +7,9 @@ from typing import Any
 
 import dualflow as df
 from dualflow.compat.translate import hints
-from dualflow.io import EventWriter
 
 
-class SummaryWriter(EventWriter):
+class SummaryWriter(df.io.EventWriter):
     """Writes what TensorBoard shows into a folder, with PyTorch's words.
 
     Args:
