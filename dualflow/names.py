@@ -195,6 +195,7 @@ PyTorch | size | shape= | NumPy's samplers too
 PyTorch | input, other, tensors | pass it by position |
 PyTorch | unbiased | correction= | `correction=1` for `unbiased=True`
 PyTorch | inplace, out | use the result | tensors are immutable; a Variable has `assign`
+PyTorch | largest | mode="largest" or mode="smallest" | of `df.top_k`
 PyTorch | create_graph | open an outer tape | gradients inside its `with` are recorded
 TensorFlow | keep_dims | keepdims= |
 TensorFlow | reduction_indices | axis= |
