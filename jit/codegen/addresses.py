@@ -27,6 +27,7 @@ class Addresses:
         self.depth: dict[Operand, int] = {}
         self._sums: dict[Operand, tuple[Operand, ...]] = {}
         self._before: list[list[str]] = []  # the lines right before each open loop
+        self._chosen: dict[str, int] = {}  # in how many loops
         self._made: list[dict[tuple[str, Operand], str]] = []  # and the pointers made there
 
     @contextmanager
@@ -42,18 +43,24 @@ class Addresses:
         """A variable is made here."""
         self.depth[var] = len(self._before)
 
+    def chosen(self, pointer: str) -> None:
+        """A pointer is made here, where others are there from the start."""
+        self._chosen[pointer] = len(self._before)
+
     def note(self, let: Let) -> None:
         """An instruction: sums of indices are remembered."""
         if let.op == "add" and let.var.type == INDEX:
             self._sums[let.var] = let.args
 
-    def split(self, index: Operand) -> tuple[list[Operand], list[Operand]]:
+    def split(self, index: Operand, pointer: str) -> tuple[list[Operand], list[Operand]]:
         """The terms of an index that were there before the innermost loop, and the others.
 
         All of it is one of the others where that would gain nothing.
         """
         terms = self._terms(index)
         here = len(self._before)
+        if self._chosen.get(pointer, 0) >= here:
+            return [], [index]
         early = [x for x in terms if not isinstance(x, Lit) and self.depth.get(x, 0) < here]
         late = [x for x in terms if isinstance(x, Lit) or self.depth.get(x, 0) >= here]
         if not early or not any(not isinstance(x, Lit) for x in late) or len(terms) > MOST:
@@ -76,10 +83,11 @@ class Addresses:
             spelled: The term in LLVM's words.
             type_: Of the elements.
         """
-        at = self.depth.get(term, 0)
+        at = max(self.depth.get(term, 0), self._chosen.get(pointer, 0))
         for made in self._made[at:]:
             if (pointer, term) in made:
                 return made[pointer, term]
         self._before[at].append(f"{name} = getelementptr {type_}, ptr {pointer}, i64 {spelled}")
         self._made[at][pointer, term] = name
+        self._chosen[name] = at
         return name

@@ -168,7 +168,7 @@ class Code:
     def _address(self, buffer: Buffer, index: Operand) -> list[str]:
         """A pointer, and what is left of an index from there."""
         pointer, type_ = self.pointers[buffer], spell.MEMORY[buffer.dtype.char]
-        early, late = self.addresses.split(index)
+        early, late = self.addresses.split(index, pointer)
         for term in early:
             name = self._fresh("%p")
             pointer = self.addresses.moved(pointer, term, name, self._operand(term), type_)
@@ -244,6 +244,7 @@ class Code:
         self.lines.append(f"{name}.k = add i64 {at}, {self.numbers[s.among[0]]}")
         self.lines += self._word(name, "ptr", f"{name}.k")
         self.pointers[s.buffer] = name
+        self.addresses.chosen(name)
 
     def _check(self, check: Check) -> None:
         masked = check.mask is not None

@@ -153,6 +153,7 @@ class PtxCode(Code):
         self.lines += self._word(f"{name}.g", "ptr addrspace(1)", f"{name}.k")
         self.lines.append(f"{name} = addrspacecast ptr addrspace(1) {name}.g to ptr")
         self.pointers[s.buffer] = name
+        self.addresses.chosen(name)
 
     def _let(self, let: Let) -> None:
         self.ranges.note(let)
