@@ -66,6 +66,7 @@ def _ran(tests: list[str], log: str, seconds: float) -> tuple[str, str]:
     """What a process with these tests writes."""
     command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-v", "--tb=line", "-rfE"]
     environment = {**os.environ, "DUALFLOW_GPU_LOG": log, "OPENBLAS_NUM_THREADS": "1"}
+    environment |= {"COLUMNS": "400"}  # so that messages are told whole
     environment |= {"OMP_NUM_THREADS": "1", "JIT_CHECK": "0", "JIT_CACHE": f"{log}.kernels"}
     environment |= {"COLUMNS": "250", "PYTHONUNBUFFERED": "1"}
     try:
