@@ -130,7 +130,8 @@ class Sequential(Model):
 
 def first_rows(x: Any) -> Any:
     """The first example of inputs, as a batch."""
-    rows = df.train.inputs.numbers_of(x, df.float32)
+    module = df.train.inputs  # pyright: ignore[reportAttributeAccessIssue]
+    rows = module.numbers_of(x, df.float32)
     return df.tree.tree_map(lambda part: part[:1], rows)
 
 
