@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.context import context
 from jit.errors import DeviceError
 from jit.runtime.cuda import cupy
 from jit.runtime.hosts import MOST, HostArray, copied, is_host, number_of
@@ -105,7 +106,8 @@ def to_device(array: Any, device: str) -> Any:
     """`array` itself where it is there already, else a copy on `device`."""
     if device_of(array) == device:
         return array
-    return copied(array, device)
+    with context.aside():  # what CuPy looks up where it is used first is no state of a function
+        return copied(array, device)
 
 
 def pins() -> bool:

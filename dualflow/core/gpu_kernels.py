@@ -118,12 +118,12 @@ def computed_on(place: str, op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> A
     given = [x for x in arrays if hasattr(x, "dtype")]
     if scoped.get().target != "cpu" or not given:
         return None
-    with context.aside():
+    with context.aside():  # the first call too: libraries are loaded in it, and algorithms timed
         way = new_way(place, op, arrays, attrs)
-    if way is None:
-        return None
-    remember(op, arrays, attrs, way)
-    return way.call(arrays)
+        if way is None:
+            return None
+        remember(op, arrays, attrs, way)
+        return way.call(arrays)
 
 
 def evaluated_on(place: str, op: Any, arrays: Sequence[Any], attrs: Attrs, xp: Any) -> None:

@@ -22,8 +22,9 @@ from pathlib import Path
 from dualflow.bench.gpu import commit, device_name
 
 TESTS = ("tests/gpu/test_device.py", "tests/gpu/test_device_products.py")
-FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)(?: - (.*))?$", re.MULTILINE)
-OUTCOME = re.compile(r"^(\S+::\S+) (PASSED|FAILED|SKIPPED|ERROR)\b", re.MULTILINE)
+# Names of tests may hold spaces, in brackets.
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - (.*))?$", re.MULTILINE)
+OUTCOME = re.compile(r"^(\S+::.+?) (PASSED|FAILED|SKIPPED|ERROR)\b", re.MULTILINE)
 BAD = ("FAILED", "ERROR")
 BEFORE, LONGEST = 600, 1500  # characters of what a process says that was ended
 
@@ -66,7 +67,6 @@ def _ran(tests: list[str], log: str, seconds: float) -> tuple[str, str]:
     """What a process with these tests writes."""
     command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-v", "--tb=line", "-rfE"]
     environment = {**os.environ, "DUALFLOW_GPU_LOG": log, "OPENBLAS_NUM_THREADS": "1"}
-    environment |= {"COLUMNS": "400"}  # so that messages are told whole
     environment |= {"OMP_NUM_THREADS": "1", "JIT_CHECK": "0", "JIT_CACHE": f"{log}.kernels"}
     environment |= {"COLUMNS": "250", "PYTHONUNBUFFERED": "1"}
     try:

@@ -389,3 +389,33 @@ def test_another_stream_waits_for_the_one_before(machine):
     with cuda.cupy().cuda.Stream(non_blocking=True):
         f(x, w)
     assert machine.counts["waited"] == 1
+
+
+PATHFINDER = """
+import os
+
+def looking(function):
+    def call(*args, **kwargs):
+        asked.append(os.fspath("."))
+        return function(*args, **kwargs)
+    return call
+"""
+
+
+@pytest.mark.parametrize("name", ["asarray", "cuda.alloc"])
+def test_what_cupy_looks_up_where_it_is_used_first_is_not_the_functions(machine, name, monkeypatch):
+    names = {"__name__": "cuda.pathfinder", "asked": (asked := [])}
+    exec(compile(PATHFINDER, "pathfinder.py", "exec"), names)
+    owner, _, word = name.rpartition(".")
+    owner = getattr(cuda.cupy(), owner) if owner else cuda.cupy()
+    x = df.ones((3, 2), device="gpu")
+    monkeypatch.setattr(owner, word, names["looking"](getattr(owner, word)))
+
+    @df.function(strict=True)
+    def f(x):
+        row = df.asarray([1.0, 2.0], device="gpu") * 2.0
+        return row + x
+
+    assert f(x).tolist() == [[3.0, 5.0]] * 3
+    assert asked
+    assert f.mode == "compiled"
