@@ -74,7 +74,7 @@ class Op(OpDef):
                 f"two ops are called {self.name}", "one record per op", "rename one of them"
             )
         registry[self.name] = self
-        rules = (self.vjps, self.pullback, self.definition)
+        rules = (*(self.vjps or ()), self.pullback, None if self.vjps else self.definition)
         object.__setattr__(self, "differentiable", any(rule is not None for rule in rules))
 
 

@@ -246,7 +246,7 @@ def picked(x: Tensor, labels: Tensor) -> Tensor:
     return reshape(row, labels.shape)
 
 
-@composite(tensors=1, accepts=None, public=False)
+@composite(tensors=1, accepts=None, public=False, vjps=(None,))
 def usable(labels: Any, classes: Any, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Labels with 0 for those to ignore, and which are not.
 

@@ -340,8 +340,8 @@ def test_numpys_functions_give_tensors():
     ):
         assert isinstance(ours, df.Tensor)
         equal(ours, numpys)
-    with pytest.raises(TypeError, match=r"no counterpart of np\.convolve"):
-        np.convolve(x[0], x[0])
+    with pytest.raises(TypeError, match=r"no counterpart of np\.intersect1d"):
+        np.intersect1d(x[0], x[0])
     with pytest.raises(TypeError, match=r"no counterpart of np\.divide\.reduce"):
         np.divide.reduce(x)
     with pytest.raises(TypeError, match=r"no counterpart of np\.add with out=: call it on"):
