@@ -43,8 +43,9 @@ test-full: $(VENV)/.weights ## the suite with its slow tests, then with compilat
 array-api: $(VENV)/.dev ## the public conformance suite of the array API standard, in both modes
 	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.array_api $(ARGS)
 
-fuzz: $(VENV)/.dev ## the property-based tests with many random examples
-	HYPOTHESIS_PROFILE=fuzz $(PYTEST) $(SPREAD) -m hypothesis --timeout 3600 $(ARGS)
+fuzz: $(VENV)/.dev ## the property-based tests with many random examples, and 10,000 random programs
+	HYPOTHESIS_PROFILE=fuzz $(PYTEST) $(SPREAD) -m hypothesis --timeout 7200 $(ARGS)
+	$(PY) -m tests.tracing.fuzz --programs 10000 --seed $$RANDOM$$RANDOM --workers $(WORKERS)
 
 golden: $(VENV)/.dev ## write tests/golden and generated docs anew; read the diff before you commit it
 	$(PY) -m dualflow.docs

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 import dualflow as df
 from dualflow.core import doors
@@ -13,18 +17,11 @@ from jit.runtime.cpu import host_target
 from tests.jit.random_graphs import RandomProgram
 from tests.jit.sharing import sharing
 from tests.jit.stages import Stages, bits, verified
+from tests.mutations import FUZZING
 from tests.ops import laws
 
 CHUNK = 25  # programs of a test
 FEW, MANY = range(0, 100, CHUNK), range(100, 1000, CHUNK)
-
-
-@pytest.fixture(autouse=True)
-def _shared(monkeypatch):
-    """Launches have many small items, and are shared out whatever they cost."""
-    monkeypatch.setattr(doors, "_told", {"before"})  # the one warning about float64
-    with sharing(item=128):
-        yield
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -42,26 +39,44 @@ def test_compiled_is_eager_for_many(start):
         check(seed)
 
 
-def check(seed):
+@settings(max_examples=10_000 if FUZZING else 10, phases=[Phase.generate])
+@given(seed=st.integers(min_value=MANY.stop, max_value=2**40))
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_is_interpreted_is_eager(seed):
+    check(seed, "naive")
+
+
+def check(seed, *stages):
     """A program, eager and compiled; its kernels obey the rules before and after scheduling."""
     program = RandomProgram(seed)
-    arrays = [df.asarray(x) for x in program.arrays]
-    wanted = [np.asarray(y.numpy()) for y in program(*arrays)]
-    call = laws.recorded(program, arrays)
-    made = Stages(call.graph)
-    assert made.is_native
-    for kernel in made.kernels:
-        verify(verified(kernel, host_target()))
-    for count in (1, 2):
-        threads.set_num_threads(count)
-        found = made.run("native", call.inputs)
-        for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
-            assert bits(ours) == bits(theirs), said(seed, number, count, made)
+    with shared():
+        arrays = [df.asarray(x) for x in program.arrays]
+        wanted = [np.asarray(y.numpy()) for y in program(*arrays)]
+        call = laws.recorded(program, arrays)
+        made = Stages(call.graph)
+        assert made.is_native
+        for kernel in made.kernels:
+            verify(verified(kernel, host_target()))
+        for stage, count in [("native", 1), ("native", 2), *((stage, 1) for stage in stages)]:
+            threads.set_num_threads(count)
+            found = made.run(stage, call.inputs)
+            for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
+                assert bits(ours) == bits(theirs), said(
+                    seed, number, f"{stage}, {count} threads", made
+                )
 
 
-def said(seed, number, count, made):
+@contextmanager
+def shared():
+    """Launches have many small items, and are shared out whatever they cost."""
+    with pytest.MonkeyPatch.context() as patch, sharing(item=128):
+        patch.setattr(doors, "_told", {"before"})  # the one warning about float64
+        yield
+
+
+def said(seed, number, stage, made):
     """What is needed to look at a program that fails."""
-    return f"program {seed}, result {number}, {count} threads:\n{made.given}\n{made.plan.program}"
+    return f"program {seed}, result {number}, {stage}:\n{made.given}\n{made.plan.program}"
 
 
 def test_programs_use_many_ops_and_share_values():
