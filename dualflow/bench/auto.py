@@ -8,7 +8,6 @@ finds out. Modes take turns, and of each the best of some processes counts.
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 import dualflow as df
+from dualflow.bench.fresh import as_installed
 from dualflow.bench.measured import HEADER, Measured
 from dualflow.bench.programs import WORKLOADS
 from dualflow.bench.runner import prepare, seeded
@@ -109,7 +109,7 @@ def percent(eager: float, compiled: float, auto: float) -> float:
 
 def in_a_process(program: str, mode: str, calls: int, cache: str) -> float:
     """`total` in a new process, with kernels in the folder `cache`."""
-    environment = {**os.environ, "JIT_CACHE": cache, "DUALFLOW_MODE": "compiled"}
+    environment = as_installed(JIT_CACHE=cache, DUALFLOW_MODE="compiled")
     command = [sys.executable, "-W", "ignore", "-c", CHILD.format(program, mode, calls)]
     ran = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(ran.stdout)

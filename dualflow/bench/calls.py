@@ -6,7 +6,6 @@ The programs are those that other frameworks were measured with; goals are for t
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import dualflow as df
+from dualflow.bench.fresh import as_installed
 from dualflow.bench.measured import Measured, best
 from dualflow.bench.programs import WORKLOADS
 from dualflow.bench.runner import SEED, prepare, seeded
@@ -204,7 +204,7 @@ def first_calls(processes: int) -> Iterator[Measured]:
 def first_call(cache: str) -> float:
     """Seconds of the first step in a fresh process, with its kernels in the folder `cache`."""
     command = [sys.executable, "-c", FIRST_CALL]
-    environment = {**os.environ, "JIT_CACHE": cache}
+    environment = as_installed(JIT_CACHE=cache)
     ran = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return float(ran.stdout)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dualflow.bench.contestants.workloads import Workload
+from dualflow.bench.fresh import as_installed
 from dualflow.comparison.timing import Timing
 
 FRAMEWORKS = ("dualflow", "numpy", "torch", "jax", "tensorflow")
@@ -82,7 +83,7 @@ class Contestant:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.said,
-                env=QUIET | os.environ | caches(cache),
+                env=QUIET | as_installed() | caches(cache),
                 process_group=0,  # with its helpers, all of which stop
             )
         except OSError as error:

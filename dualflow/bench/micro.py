@@ -20,6 +20,7 @@ import numpy as np
 
 import dualflow as df
 from dualflow.bench import calls
+from dualflow.bench.fresh import as_installed
 from dualflow.bench.measured import HEADER, Measured, best
 from dualflow.comparison.timing import interleaved
 
@@ -97,7 +98,11 @@ def importing(processes: int = 5) -> Measured:
     seconds, loaded = [], set()
     for _ in range(processes):
         ran = subprocess.run(
-            [sys.executable, "-c", IMPORTING], capture_output=True, text=True, check=True
+            [sys.executable, "-c", IMPORTING],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=as_installed(),
         )
         first, *names = ran.stdout.split()
         seconds.append(float(first))
