@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dualflow.graph.special import binding_of, specialised
 from dualflow.graph.state import GraphVariable, Operation
 from dualflow.graph.tensors import current
 from dualflow.tracing import modes
+from dualflow.tracing.control.looped import op_by_op
 from jit.errors import DTypeError, ShapeError, TraceError
 from jit.ir.graph import Value
 from jit.types import dtypes, format_shape, kind
@@ -176,19 +178,23 @@ class Session:
         return [value for value in fed if value in used]
 
     def _code(self, values: Any, nodes: Any, inputs: Any, reached: Any, arrays: Any) -> Any:
-        """The compiled part; for extents of 0 and 1, which symbols exclude, one of their own."""
-        target = "interpreter" if modes.mode() == "eager" else None
-        key = (tuple(values), tuple(reached), target)
+        """The compiled part; for extents of 0 and 1, which symbols exclude, one of their own.
+
+        With compilation off each op runs by itself, for extents that are known.
+        """
+        key = (tuple(values), tuple(reached))
         if key not in self._compiled:
             whole = set(inputs) | {v for v in reached if v.node is None}
             self._compiled[key] = self.graph.extract(values, nodes, whole, reached)
         graph = self._compiled[key]
         binding = binding_of(graph, arrays)
         small = tuple(sorted((k, n) for k, n in binding.items() if n < 2))
-        place = (key, small and tuple(sorted(binding.items())))
+        eager = modes.mode() == "eager"
+        place = (key, (small or eager) and tuple(sorted(binding.items())), eager)
         if place not in self._compiled:
-            part = specialised(graph, binding) if small else graph
-            self._compiled[place] = jit.compile(part, target, ops=registry)
+            part = specialised(graph, binding) if small or (eager and binding) else graph
+            one_by_one = partial(op_by_op, np, part, sizes={})
+            self._compiled[place] = one_by_one if eager else jit.compile(part, ops=registry)
         return self._compiled[place]
 
 
