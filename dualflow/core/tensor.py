@@ -180,7 +180,7 @@ class Tensor(Methods, NumPyProtocols):
             raise TraceError(
                 f"{how} asks for the value of a symbolic tensor, {self.type}",
                 "a concrete tensor: a graph has no values before it runs",
-                "use ops instead, or call the function with real arguments",
+                "use ops, df.where and df.cond for choices, or call the function with values",
             )
         return self.raw
 

@@ -6,19 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from dualflow.core.context import using
-from dualflow.core.convert import as_tensor
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.graph.build import get_default_graph, is_symbolic
 from dualflow.tracing.control.branches import asked
-from dualflow.tracing.control.choices import Branch, once
+from dualflow.tracing.control.looping import STEP
 from dualflow.tracing.control.nests import Nest, agreed
-from dualflow.tracing.control.rolling import Roll
+from dualflow.tracing.control.unknown import recorded, rolled
 from dualflow.tracing.trace import Trace
-from jit.errors import TraceError
-
-STEP = "before a step", "after it"
-BRANCHES = "of one branch", "of the other"
 
 
 def owner_of(*tensors: Tensor) -> Trace:
@@ -50,31 +45,11 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
         ...     [float(session.run(y, {x: number})) for number in (3.0, -4.0)]
         [6.0, 4.0]
     """
-    pred = functions["astype"](asked("cond", "pred", pred), "bool")
-    trace = owner_of(pred)
-    first, other = (branch_of(trace, function) for function in (true_fn, false_fn))
-    agreed("cond", first.result, other.result.build(other.result.tensors), BRANCHES)
+    holds = functions["astype"](asked("cond", "pred", pred), "bool")
+    trace = owner_of(holds)
     with using(trace=trace):
-        full = functions["full"]
-        results = [full(x.shape, 0, dtype=x.dtype) for x in first.result.tensors]
-        results = once(first, pred, results)
-        results = once(other, functions["logical_not"](pred), results)
-    return first.result.build(results)
-
-
-def branch_of(trace: Trace, function: Callable[[], Any]) -> Branch:
-    """What a branch computes, and what it reads."""
-    roll = Roll(trace, len(trace.graph.nodes))
-    roll.begin([], [])
-    try:
-        nest = Nest.of(function(), "the result")
-        roll.gives(nest.tensors)
-    finally:
-        roll.end()
-    closed = roll.closed()
-    if closed is None:
-        raise elsewhere("cond", "a branch")
-    return Branch(closed[0], closed[1], nest)
+        both = [holds, functions["logical_not"](holds)]
+    return recorded("cond", trace, (true_fn, false_fn), both)
 
 
 def while_loop(
@@ -109,41 +84,14 @@ def while_loop(
     """
     several = isinstance(loop_vars, list | tuple)
     carry = Nest.of(list(loop_vars) if several else [loop_vars], "loop_vars")
+
+    def pred_of(tensors: list[Tensor]) -> Tensor:
+        return asked("while_loop", "the condition", cond_fn(*carry.build(tensors)))
+
+    def step(tensors: list[Tensor]) -> list[Tensor]:
+        after = body_fn(*carry.build(tensors))
+        return agreed("while_loop", carry, list(after) if several else [after], STEP)
+
     trace = owner_of(*carry.tensors)
-
-    def going(count: Tensor, tensors: list[Tensor]) -> Tensor:
-        pred = asked("while_loop", "the condition", cond_fn(*carry.build(tensors)))
-        pred = functions["astype"](pred, "bool")
-        return pred if maximum_iterations is None else pred & (count < maximum_iterations)
-
-    zero, *first = (symbolic(trace, x) for x in (as_tensor(0), *carry.tensors))
-    state = [symbolic(trace, going(zero, first)), zero, *first]
-    roll = Roll(trace, len(trace.graph.nodes))
-    (_, count, *given), _ = roll.begin(state, [])
-    try:
-        after = body_fn(*carry.build(given))
-        tensors = agreed("while_loop", carry, list(after) if several else [after], STEP)
-        roll.gives([going(count + 1, tensors), count + 1, *tensors])
-    finally:
-        roll.end()
-    watched = maximum_iterations is not None
-    with using(trace=trace):
-        made = roll.loop((), maximum_iterations, found=watched, going=0)
-    if made is None:
-        raise elsewhere("while_loop", "the body")
-    left = carry.build(made[-len(carry.tensors) :])
+    left = carry.build(rolled(pred_of, step, carry.tensors, maximum_iterations, trace))
     return type(loop_vars)(left) if several else left[0]
-
-
-def symbolic(trace: Trace, x: Tensor) -> Tensor:
-    """A tensor as one of a graph, so that nothing is computed of its values now."""
-    return x if is_symbolic(x) else Tensor(None, trace.symbol(trace.value_of(x)))
-
-
-def elsewhere(what: str, part: str) -> TraceError:
-    """The error of a part that cannot stand by itself."""
-    return TraceError(
-        f"{what}: {part} uses tensors of another graph, or one in two roles",
-        "what was computed in this graph",
-        "build all of it inside of one `with graph.as_default():`",
-    )

@@ -1,8 +1,8 @@
 """Choices: `cond` and `switch`. Python decides, except where each example of a batch has its own.
 
 In a recorded function a choice is a node, if all that the branches can do is to compute; else the
-answer is a guard like that of `if`. Inside of `vmap` all branches are computed for all examples,
-and each example takes its own.
+answer is a guard like that of `if`. Where nobody has values, all branches are recorded. Inside of
+`vmap` all branches are computed for all examples, and each example takes its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.control.choices import told
 from dualflow.tracing.control.nests import Nest, agreed
+from dualflow.tracing.control.unknown import is_unknown, recorded
 from jit.errors import DTypeError, ShapeError
 from jit.types import format_shape, kind
 
@@ -33,7 +34,8 @@ def cond(
 
     Returns:
         What the branch returns that was taken; only this one is called. Inside of `vmap`, with a
-        `pred` of each example, both are called, and must return alike.
+        `pred` of each example, both are called, and must return alike; so they are where `pred` has
+        no value yet, as in a graph that is built by hand.
 
     Raises:
         ShapeError: `pred` has several elements.
@@ -48,6 +50,10 @@ def cond(
     if is_each_examples(pred):
         pred = functions["astype"](pred, "bool")
         return chosen("cond", pred, true_fn(*operands), false_fn(*operands))
+    if is_unknown(pred):
+        holds = functions["astype"](pred, "bool")
+        both = [holds, functions["logical_not"](holds)]
+        return recorded("cond", pred.symbol.owner, (true_fn, false_fn), both, operands)
     branches, taken = (false_fn, true_fn), int(bool(pred))
     choice = told(pred, branches, operands)
     if choice is None:
@@ -83,9 +89,14 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     if not branches:
         raise ShapeError("switch: there are no branches", "at least one function")
     last = len(branches) - 1
+    if not last:
+        return branches[0](*operands)
+    if is_unknown(index):
+        holds = [is_number(index, k, last) for k in range(last + 1)]
+        return recorded("switch", index.symbol.owner, branches, holds, operands)
     if not is_each_examples(index):
         taken = min(max(int(index), 0), last)
-        choice = told(index, branches, operands) if last else None
+        choice = told(index, branches, operands)
         if choice is None:
             return branches[taken](*operands)
         return choice.of(taken, lambda: [is_number(index, k, last) for k in range(last + 1)])

@@ -15,6 +15,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.control.branches import any_example, asked, batch_of, is_each_examples
 from dualflow.tracing.control.first import entered, forget, left
 from dualflow.tracing.control.nests import Nest, agreed
+from dualflow.tracing.control.unknown import is_unknown, rolled
 
 STEP = ("before a step", "after it")
 Tensors = list[Tensor]
@@ -85,6 +86,8 @@ def repeated(
     try:
         pred = pred_of(tensors)
         while True:
+            if is_unknown(pred):
+                return rolled(pred_of, step, tensors, most, pred.symbol.owner)
             if not any_example(pred):
                 return tensors
             tensors = entered(key, pred, tensors, most, user)
