@@ -7,7 +7,8 @@
     }                                       }
                                             store Y[57] = 0
 
-Padded images are such loops. A turn that asks takes several times as long as one that copies.
+Padded images are such loops, and rows that are put together of several arrays. A turn that asks
+takes several times as long as one that copies.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from jit.loops.ir import INDEX, TRUTH, For, Kernel, Let, Lit, Operand, Var, inde
 from jit.loops.rewrite import Rewrite
 from jit.loops.simplify import without_dead
 
-MOST = 3  # parts: what lies before, inside and behind
+ENDS = 3  # parts: what lies before, inside and behind; or more, if none of them is short
+MOST = 8  # parts of a loop: each is code
 MIRRORED = {
     "less": "greater",
     "less_equal": "greater_equal",
@@ -48,7 +50,8 @@ def parted(kernel: Kernel, chosen: Callable[[For], bool], least: int) -> Kernel:
     Args:
         kernel: Simplified.
         chosen: Which loops may be.
-        least: Turns of the longest part of a loop: otherwise nothing is gained.
+        least: Turns of the longest part of a loop, of the shortest where there are many: otherwise
+            nothing is gained.
     """
     rewrite = _Part(kernel, chosen, least)
     rewrite.copy(kernel.body)
@@ -70,8 +73,9 @@ class _Part(Rewrite):
         start, stop, found = int(s.start.value), int(s.stop.value), flips(s)
         ends = sorted({x.at for x in found.values() if start < x.at < stop} | {start, stop})
         parts = list(pairwise(ends))
-        longest = max((last - first for first, last in parts), default=0)
-        if s.step != 1 or not 1 < len(parts) <= MOST or longest < self.least:
+        turns = [last - first for first, last in parts]
+        weighed = max(turns, default=0) if len(parts) <= ENDS else min(turns)
+        if s.step != 1 or not 1 < len(parts) <= MOST or weighed < self.least:
             return super().loop(s)
         self.changed = True
         for number, (first, last) in enumerate(parts):

@@ -57,3 +57,13 @@ def test_a_padded_row_is_a_row_between_two_numbers():
     assert not any(isinstance(s, Let) and s.op in MIRRORED for s in walk(after.body))
     assert parted(kernel, lambda _: True, 35) is kernel
     assert parted(kernel, lambda _: False, 1) is kernel
+
+
+def test_a_row_of_four_arrays_is_four_rows_and_more_parts_are_none_with_a_short_one():
+    pieces = [("greater_equal", "add", -at, 0, False) for at in (10, 20, 30)]
+    kernel = simplify(conditional(pieces))
+    after = parted(kernel, lambda _: True, 10)
+    same_bits(kernel, after, [floats(TURNS), nothing(TURNS)])
+    parts = [s for s in after.body if isinstance(s, For)]
+    assert [s.start for s in parts] == [index(0), index(10), index(20), index(30)]
+    assert parted(kernel, lambda _: True, 11) is kernel
