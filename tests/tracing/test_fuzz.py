@@ -101,7 +101,10 @@ def test_a_difference_is_found_and_made_small(what, wrong, monkeypatch):
     assert len(small) < 0.7 * len(LOGGED)
 
 
-def test_what_hangs_is_told():
-    report = run(f"def f():\n    while True: pass\n{CALLS}\nf()\n", seconds=0.1)
+def test_what_hangs_is_told_unless_python_hangs_too():
+    endless = f"def f():\n    while True: pass\n{CALLS}\nf()\n"
+    assert run(endless, seconds=0.1).difference is None
+    decorated = "@function\ndef f():\n    while made: pass\nmade = hasattr(f, 'recordings')\n"
+    report = run(f"{decorated}{CALLS}\nf()\n", seconds=2)
     assert report.difference is not None
     assert report.difference.what == "hangs"
