@@ -17,6 +17,7 @@ from dualflow.core.backend import CUDA, active, device_of, module_for, to_device
 from dualflow.core.context import context, using
 from dualflow.core.gpu_kernels import at_once, computed_on, evaluated_on
 from dualflow.core.kernels import computed, is_without_code, timed
+from dualflow.core.known import at_hand, remember_step
 from dualflow.core.leaks import leaked
 from dualflow.core.precision import in_precision, regions
 from dualflow.core.record import NO_ATTRS, hang
@@ -157,7 +158,9 @@ def array_types(arrays: list[Any]) -> tuple[TensorType, ...]:
 def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """Computes `op` now; the result is recorded when somebody watches its arguments."""
     arrays = [x.raw if x.__class__ is Tensor else x for x in args]
-    outs = at_once(op, arrays, attrs)
+    outs = at_hand(op, arrays, attrs)
+    if outs is None:
+        outs = at_once(op, arrays, attrs)
     tensors = values(op, arrays, attrs) if outs is None else list(map(Tensor, outs))
     hang(op, args, attrs, tensors)
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
@@ -171,6 +174,8 @@ def values(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
     outs = computed(op, arrays, attrs)
     if outs is None:
         outs = evaluated(op, arrays, attrs, np)
+        if op.quiet and op.definition is None:
+            remember_step(op, arrays, attrs)
     return [wrap(y) for y in outs]
 
 

@@ -17,7 +17,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.create import zeros_like
 from dualflow.ops.elementwise import subtract
 from dualflow.ops.shape import expand_dims, ordered_axes, reshape
-from dualflow.ops.slicing import part, region
+from dualflow.ops.slicing import part, pieces, region
 from jit.errors import DTypeError, ShapeError
 from jit.types import TensorType, format_extent, format_shape
 
@@ -217,9 +217,13 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0, **foreign: Never) -> 
         raise refused("split", foreign)
     x = as_tensor(x)
     axis = canonical_axis("split", axis, x.ndim)
-    extent = x.shape[axis]
+    return pieces(x, axis, positions(x.shape[axis], indices_or_sections))
+
+
+def positions(extent: Any, indices_or_sections: Any) -> tuple[Any, ...]:
+    """Where `split` cuts, from 0 to `extent`."""
     if isinstance(indices_or_sections, tuple | list):
-        ends = [0, *canonical_shape("split", indices_or_sections), extent]
+        ends = (0, *canonical_shape("split", indices_or_sections), extent)
     else:
         count = operator.index(indices_or_sections)
         if count < 1 or extent % count != 0:
@@ -228,14 +232,14 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0, **foreign: Never) -> 
                 f"a divisor of {format_extent(extent)}",
                 "a list of positions",
             )
-        ends = [extent // count * k for k in range(count + 1)]
+        return tuple([extent // count * k for k in range(count + 1)])
     if any(low > high for low, high in pairwise(ends)):
         raise ShapeError(
             f"split: positions {indices_or_sections} in an extent of {format_extent(extent)}",
             f"rising positions from 0 to {format_extent(extent)}",
             "check x.shape",
         )
-    return tuple(part(x, axis, low, high - low) for low, high in pairwise(ends))
+    return ends
 
 
 # ----- the same elements in another order -----

@@ -10,7 +10,7 @@ from numpy import ndarray
 from dualflow.core.axes import canonical_axis
 from dualflow.core.batching import aligned
 from dualflow.core.context import context
-from dualflow.core.convert import as_tensor
+from dualflow.core.convert import as_tensor, read
 from dualflow.core.define import attach, broadcast, conjugated
 from dualflow.core.devices import placed
 from dualflow.core.doors import DTYPES_OF, meet
@@ -21,6 +21,7 @@ from dualflow.core.precision import HALVES, regions
 from dualflow.core.record import NO_ATTRS, new_record
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
+from dualflow.core.variable import Variable
 from dualflow.ops.create import arange
 from dualflow.ops.gather import gather
 from dualflow.ops.reduce import sum
@@ -184,15 +185,14 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
         (2, 4)
     """
     if context.trace is None and not regions:
-        product = None
-        if x1.__class__ is Tensor and x2.__class__ is Tensor:
-            product = known_product(x1, x2)
+        a = x1 if x1.__class__ is Tensor else read(x1) if isinstance(x1, Variable) else None
+        b = x2 if x2.__class__ is Tensor else read(x2) if isinstance(x2, Variable) else None
+        if a is not None and b is not None:
+            product = known_product(a, b)
             if product is None:
-                product = quick_product(x1, x2)
-        elif isinstance(x1, Tensor) and isinstance(x2, Tensor):
-            product = quick_product(as_tensor(x1), as_tensor(x2))
-        if product is not None:
-            return product
+                product = quick_product(a, b)
+            if product is not None:
+                return product
     a, b = meet("matmul", (x1, x2), "numeric")
     if getattr(a, "ndim", 0) == 0 or getattr(b, "ndim", 0) == 0:
         raise ShapeError(

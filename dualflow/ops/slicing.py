@@ -7,15 +7,19 @@ counts down.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.axes import canonical_pairs
 from dualflow.core.batching import of_shapes
+from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.doors import plain_scalar
 from dualflow.core.op import Op, bind
+from dualflow.core.record import new_record
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.create import zeros_like
@@ -91,6 +95,39 @@ def part(x: Tensor, axis: int, start: Extent, extent: Extent) -> Tensor:
     """`extent` elements along `axis`, all of the others."""
     starts = tuple(start if k == axis else 0 for k in range(x.ndim))
     return region(x, starts, tuple(extent if k == axis else d for k, d in enumerate(x.shape)))
+
+
+Cut = tuple[Slices, dict[str, Any]]  # for NumPy, and for records
+
+
+@lru_cache(maxsize=1024)
+def cuts(shape: tuple[int, ...], axis: int, ends: tuple[int, ...]) -> list[Cut | None]:
+    """The regions between `ends` along an axis; None for one that is all of the tensor."""
+    found: list[Cut | None] = []
+    for low, high in pairwise(ends):
+        starts = tuple(low if k == axis else 0 for k in range(len(shape)))
+        extents = tuple(high - low if k == axis else d for k, d in enumerate(shape))
+        steps = (1,) * len(shape)
+        attrs = {"starts": starts, "shape": extents, "steps": steps}
+        found.append(None if extents == shape else (python_slices(starts, extents, steps), attrs))
+    return found
+
+
+def pieces(x: Tensor, axis: int, ends: tuple[Extent, ...]) -> tuple[Tensor, ...]:
+    """The parts of `x` between `ends` along an axis."""
+    array = x.raw
+    if context.trace is not None or array.__class__ is not np.ndarray:
+        return tuple(part(x, axis, low, high - low) for low, high in pairwise(ends))
+    made = []
+    for cut in cuts(array.shape, axis, ends):
+        if cut is None:
+            made.append(x)
+            continue
+        y = Tensor(array[cut[0]])
+        if x.record is not None:
+            y.record = new_record(_slice, (x,), cut[1])
+        made.append(y)
+    return tuple(made)
 
 
 # ----- a region of an otherwise filled tensor -----
