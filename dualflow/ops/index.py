@@ -326,11 +326,20 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 
 class BasicIndex:
-    """The op in records of eager basic indexing: its plan is made when a gradient asks for it."""
+    """The op in records of eager basic indexing: its plan is made when a gradient asks for it.
+
+    Attributes:
+        lasting: Its rules and what `words` says are all that there is to know of a record.
+    """
 
     name = "getitem"
-    differentiable = True
+    differentiable = lasting = True
     vjps = definition = None
+
+    def words(self, attrs: dict[str, Any]) -> tuple[Any, ...]:
+        """The index in words that are equal for equal indices: slices are no keys."""
+        index = attrs["index"]
+        return tuple(map(word_of, index if index.__class__ is tuple else (index,)))
 
     def pullback(
         self, g: Tensor, y: Any, args: tuple[Any, ...], attrs: dict[str, Any], needed: Any
@@ -347,6 +356,13 @@ class BasicIndex:
 
 
 BASIC_INDEX = BasicIndex()
+
+
+def word_of(item: Any) -> Any:
+    """An item of a basic index as a key."""
+    if item.__class__ is not slice:
+        return item
+    return tuple([x if x is None else x.__index__() for x in (item.start, item.stop, item.step)])
 
 
 class At:

@@ -3,14 +3,20 @@
 Op by op, a sweep costs Python and a kernel for each op. Once one form of sweep has cost about what
 it takes to compile it, it is recorded on symbolic tensors and compiled; from then on it is one
 native call, with the same bits. So at most half of the time is spent in vain, whatever comes.
+
+What compiling takes depends on what was compiled before. Records of kinds that are new, by op and
+types, need code of their own; of others there is code, which the parts of a sweep that come again
+call. So a net whose shape is that of its input, each a form, is compiled soon.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from functools import partial
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import jit
 from dualflow.autodiff.sweep import Sweep, op_by_op
@@ -32,14 +38,31 @@ from jit.types import TensorType
 
 Found = dict[Any, Tensor]  # cotangents by record
 
-SECONDS_A_RECORD = 3e-3  # what compiling takes
+SECONDS_A_RECORD = 3e-3  # what compiling takes, for records of kinds that are new
+AGAIN = 1 / 50  # of that for all others
 TIMES_READ, BYTES_A_SECOND = 3, 2e12  # of the arrays of a sweep on a GPU, op by op
 LONGEST = 2000  # records; longer sweeps are not compiled
-KEPT = 512  # forms that are remembered
+KEPT, MANY = 512, 10000  # forms that are remembered, and kinds of records
 
 by_tick = attrgetter("tick")
-Form: TypeAlias = "Recurring[CompiledSweep]"
+
+
+class Form(Recurring["CompiledSweep"]):
+    """What is known of sweeps of one form.
+
+    Attributes:
+        kinds: How many records of each kind they have.
+    """
+
+    __slots__ = ("kinds",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kinds: Counter[Any] = Counter()
+
+
 forms: dict[Any, Form] = {}
+by_kind: dict[Any, float] = {}  # seconds spent op by op; infinite for what is compiled
 
 
 def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found:
@@ -58,12 +81,43 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
         return form.compiled.run(outline)
     started = time.perf_counter()
     found = op_by_op(sweep, cotangents, wanted)
-    form.spent += time.perf_counter() - started + unseen(outline)
-    if form.spent > SECONDS_A_RECORD * len(outline.records):
+    spent = time.perf_counter() - started + unseen(outline)
+    form.spent += spent
+    kinds = form.kinds = form.kinds or kinds_of(outline)
+    for kind, count in kinds.items():
+        by_kind[kind] = by_kind.get(kind, 0.0) + spent * count / len(outline.records)
+    if form.spent > price(kinds):
         with collector_paused():
             form.compiled = compiled(outline)
         form.hopeless = form.compiled is None
+        by_kind.update(dict.fromkeys(kinds, math.inf))
     return found
+
+
+def kinds_of(outline: Outline) -> Counter[Any]:
+    """How many records of each kind a sweep has: of an op, attrs and types of arguments."""
+    if len(by_kind) > MANY:
+        by_kind.clear()
+    return Counter(
+        (
+            record.op,
+            words_of(record) if record.attrs else (),
+            *[
+                (x.dtype, x.shape) if x.__class__ is Tensor else x.__class__
+                for x in record.inputs or ()
+            ],
+        )
+        for record in outline.records
+    )
+
+
+def price(kinds: Counter[Any]) -> float:
+    """Seconds that it takes to compile records of such kinds, less what was spent on new ones.
+
+    Forms that share kinds pay for their code together.
+    """
+    new = sum([max(0.0, SECONDS_A_RECORD - by_kind.get(kind, 0.0)) for kind in kinds])
+    return new + AGAIN * SECONDS_A_RECORD * kinds.total()
 
 
 def unseen(outline: Outline) -> float:
@@ -76,6 +130,7 @@ def unseen(outline: Outline) -> float:
 def forget() -> None:
     """Drops all forms, for tests that change ops."""
     forms.clear()
+    by_kind.clear()
 
 
 def form_of(outline: Outline) -> Form | None:
@@ -90,8 +145,20 @@ def form_of(outline: Outline) -> Form | None:
     if form is None:
         if len(forms) >= KEPT:
             forms.clear()
-        form = forms[key] = Recurring()
+        form = forms[key] = Form()
     return form
+
+
+def is_lasting(op: Any) -> bool:
+    """Whether an op is the same for all records; others are made for one call, with their rules."""
+    if op.__class__ is Op:
+        return registry.get(op.name) is op
+    return getattr(op, "lasting", False)
+
+
+def words_of(record: Record) -> tuple[Any, ...]:
+    """The attrs of a record as words."""
+    return spelled(record.attrs) if record.op.__class__ is Op else record.op.words(record.attrs)
 
 
 class Outline:
@@ -135,12 +202,12 @@ class Outline:
         for record in self.records:
             op = record.op
             if op not in known:
-                if op.__class__ is not Op or registry.get(op.name) is not op:
-                    return False  # made for one call, with rules of its own
+                if not is_lasting(op):
+                    return False
                 known.add(op)
             words.append(op)
             if record.attrs:
-                words.append(spelled(record.attrs))
+                words.append(words_of(record))
             for x in record.inputs or ():
                 if x.__class__ is not Tensor:
                     words.append((x.__class__, repr(x)))

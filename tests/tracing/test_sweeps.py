@@ -18,6 +18,7 @@ def _at_once(monkeypatch):
     """The second sweep of a form is compiled."""
     monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 0.0)
     monkeypatch.setattr(sweeps, "forms", {})
+    monkeypatch.setattr(sweeps, "by_kind", {})
 
 
 def compiled():
@@ -63,6 +64,33 @@ def test_a_sweep_is_compiled_only_when_it_has_cost_as_much(monkeypatch):
     (form,) = sweeps.forms.values()
     assert form.compiled is None
     assert form.spent > 0
+
+
+def test_forms_of_the_same_kinds_pay_for_their_code_together(monkeypatch):
+    def chain(length):
+        x = df.asarray([0.5, 2.0])
+        with df.GradientTape() as tape:
+            tape.watch(x)
+            y = x
+            for _ in range(length):
+                y = y * y
+        tape.gradient(y, x)
+
+    monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 1e-9)
+    monkeypatch.setattr(sweeps, "AGAIN", 1e9)  # a record takes a second, its kind 1e-9
+    for length in (2, 3):
+        chain(length)
+    assert compiled() == 0
+    (spent,) = sweeps.by_kind.values()
+    assert spent == pytest.approx(sum(form.spent for form in sweeps.forms.values()))
+    kinds = [form.kinds for form in sweeps.forms.values()]
+    assert [list(counts.values()) for counts in kinds] == [[2], [3]]
+    assert list(map(sweeps.price, kinds)) == [2.0, 3.0]
+    monkeypatch.setattr(sweeps, "AGAIN", 0.0)
+    chain(2)
+    assert compiled() == 1
+    assert list(sweeps.by_kind.values()) == [np.inf]
+    assert sweeps.price(kinds[1]) == 0.0
 
 
 def slope(f, *xs):
@@ -126,6 +154,18 @@ def test_outputs_of_one_op_are_told_apart():
                 tape.watch(x)
                 y = df.unstack(x)[which]
             assert tape.gradient(y, x).tolist() == wanted
+
+
+def test_basic_indices_are_told_apart_and_compiled():
+    def of(index):
+        return slope(lambda x: (x[index] * x[index]).sum(), np.arange(12.0).reshape(3, 4))
+
+    for _ in range(2):
+        for index in (1, -1, slice(1, 3), slice(None, None, -2), (slice(None), 2), (..., None, 0)):
+            wanted = np.zeros((3, 4))
+            wanted[index] = 2 * np.arange(12.0).reshape(3, 4)[index]
+            assert of(index) == wanted.tolist()
+    assert len(sweeps.forms) == compiled() == 6
 
 
 def test_rules_of_the_users_own_are_not_compiled():
