@@ -21,19 +21,19 @@ from jit.forms.contraction import Letter, plain, size_of
 from jit.forms.expression import linear
 from jit.forms.placement import extent_hint
 from jit.loops.elements import decoded
-from jit.loops.ir import TILE, Buffer, Operand, VType, index
+from jit.loops.ir import TILE, Buffer, Operand, index
 from jit.loops.nests import Naive
 from jit.loops.products import ProductNest
 from jit.loops.tiles import reads_in_place
 
 COLUMNS = 128  # of an item, at most: as much as they take does a block of rows
-BLOCKS = 3  # of rows of an item, at most: columns are packed once for all of them
+BLOCKS = 6  # of rows of an item, at most: columns are packed once for all of them
 AHEAD = 4  # inner indices that packing asks for before it copies
 LINES, LINE = 3, 64  # of a cache, asked for in each row of the next tile; bytes of one
 ITEMS = 4  # so many at least, for threads to share, as long as that leaves some strips
 FEWEST_STRIPS = 4  # of an item
 PADDING = 16  # elements between copied tiles: those of a power of two share few sets of a cache
-WIDEST = 4  # bytes of an element: an item has up to 0.6 MB on the stack
+WIDEST = 4  # bytes of an element: an item has up to 0.9 MB on the stack
 LEAST = 1 << 16  # elements of the row operand from which on it is worth it
 LEAST_OF_FILTERS = 1 << 17  # of filters: these do not fit into the second cache
 
@@ -67,19 +67,17 @@ class PackedNest(ProductNest):
         rows = (*self._rows_of(first, each), each)
         self.begin = w.let("multiply", second, index(self.several))
         self.end = w.least_of(w.let("add", self.begin, index(self.several)), w.at(self.strips))
-        self._clear_totals(each)
+        self._alloc_totals(each)
         with self._chains() as self.bounds:
             self._pack_strips()
             self._every_strip(rows)
 
-    def _clear_totals(self, each: int) -> None:
-        w, t = self.w, self.tiling
+    def _alloc_totals(self, each: int) -> None:
+        t = self.tiling
         heights = [each] if self._is_even(each) else [t.height, t.narrow_height]
         self.room = max(-(-self.block // height) * height for height in heights) * t.width
         size = each // self.block * self.several * self.room
         self.totals = self.alloc("totals", size, "stack")
-        with w.loop(index(0), index(size), hint=self.hint("lane")) as k:
-            w.store(self.totals, k, w.number(-0.0, VType(self.totals.dtype)))
 
     def _every_strip(self, rows: Rows) -> None:
         """Adds the products of every strip and every block of rows."""

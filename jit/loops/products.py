@@ -155,13 +155,9 @@ class ProductNest:
     ) -> None:
         """One strip of columns: `count` of them, in tiles of `width`; None: fewer than that."""
         self._take_width(width, count)
-        w, several = self.w, self.cut is not None
-        apart = several or sum(task.cost for task in self.group.tasks[1:]) > SHORT
+        apart = self.cut is not None or sum(task.cost for task in self.group.tasks[1:]) > SHORT
         size = self._room(each) * width
         totals = self.alloc("totals", size, "stack") if apart else None
-        if totals is not None and several:
-            with w.loop(index(0), index(size), hint=self.hint("lane")) as k:
-                w.store(totals, k, w.number(-0.0, VType(totals.dtype)))
         with self._chains() as (first, last):
             panel = self._pack(first, last)
             for height, row in self._row_tiles(start, stop, each):
@@ -182,9 +178,12 @@ class ProductNest:
         with self.every(self.before, "before"):
             with w.loop(index(0), w.at(self.cut.extent), self.chain, hint="chain") as first:
                 last = w.least_of(w.let("add", first, index(self.chain)), w.at(self.cut.extent))
+                self.is_first = w.let("equal", first, index(0))
                 self.is_last = w.let("less_equal", w.at(self.cut.extent), last)
                 for x in self.before:
+                    at_start = w.let("equal", w.at(x.at), index(0))
                     at_end = w.let("equal", w.at(x.at), w.at(x.extent - 1))
+                    self.is_first = w.let("logical_and", self.is_first, at_start)
                     self.is_last = w.let("logical_and", self.is_last, at_end)
                 yield first, last
 
@@ -229,16 +228,23 @@ class ProductNest:
         if totals is None:
             return self._epilogue(height, row, acc, index(0), is_tile=True)
         offset = self._total(w.let("subtract", row, start))
-        with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
-            at, made = w.let("add", offset, k), w.load(acc, k)
-            if self.cut is not None:
-                made = w.let("add", w.load(totals, at), made)
-            w.store(totals, at, made)
-        with ExitStack() as stack:
-            if self.cut is not None:
-                stack.enter_context(w.when(self.is_last))
+        if self.cut is None:
+            self._keep(acc, totals, offset)
+            return self._epilogue_of_rows(row, height, totals, start)
+        with w.when(self.is_first):
+            self._keep(acc, totals, offset)
+        with w.when(w.let("logical_not", self.is_first)):
+            self._keep(acc, totals, offset, adds=True)
+        with w.when(self.is_last):
             self._epilogue_of_rows(row, height, totals, start)
         return None
+
+    def _keep(self, acc: Buffer, totals: Buffer, offset: Operand, *, adds: bool = False) -> None:
+        """Moves what a chain made to the totals, or adds it to those of earlier chains."""
+        w = self.w
+        with w.loop(index(0), index(acc.size), hint=self.hint("lane")) as k:
+            at, made = w.let("add", offset, k), w.load(acc, k)
+            w.store(totals, at, w.let("add", w.load(totals, at), made) if adds else made)
 
     def _epilogue_of_rows(self, row: Operand, height: int, totals: Buffer, start: Operand) -> None:
         """The epilogue of a tile, from totals: one row after the other."""

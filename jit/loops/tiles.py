@@ -23,6 +23,8 @@ RAGGED = 6.0  # and a vector that is not full: such ones are packed always
 PACKED_ROWS = 24  # from so many rows on, packing the columns pays by itself
 ROWS = 192  # rows for which columns are packed once, at most: their totals stay in the first cache
 NEAR = 64  # elements from one inner index to the next, for columns that are read where they lie
+SETS = 4096  # bytes from one line of the first cache to the next that takes the same place
+WAYS = 8  # such lines that it holds, at least
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,13 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
         packs = not in_place or (m >= PACKED_ROWS and not lies_near(c, 1 - row_operand))
         copying = 0.0 if not packs else COPY if in_place else GATHER * wide
         storing = stores(c, rows, columns)
-        for height in HEIGHTS:
+        tallest = most_rows(c, row_operand, rows)
+        for height in HEIGHTS[:tallest]:
             for vectors in WIDTHS:
                 if registers(height, vectors) > target.registers:
                     break
                 narrow = narrow_height(total, vectors * wide, wide, height, target)
+                narrow = min(narrow, tallest)
                 cost = cycles(m, n, (height, vectors, narrow, wide), copying) * k * times + storing
                 yield Tiling(
                     row_operand,
@@ -117,6 +121,16 @@ def narrow_height(total: Extent, width: int, lanes: int, height: int, target: Ta
     if vectors == width // lanes:
         return height
     return max(h for h in HEIGHTS if registers(h, vectors) <= target.registers)
+
+
+def most_rows(c: Contraction, operand: int, rows: Sequence[Letter]) -> int:
+    """Rows of a tile, at most: those a power of two apart would push each other out of a cache."""
+    access = plain(c.elements[operand])
+    if access is None or not rows:
+        return len(HEIGHTS)
+    step = step_of(linear(access.value.shape, access.at), rows[-1])
+    apart = step * access.value.dtype.itemsize if isinstance(step, int) else 0
+    return WAYS if apart and apart % SETS == 0 else len(HEIGHTS)
 
 
 def run_of(c: Contraction, operand: int, free: Sequence[Letter]) -> list[Letter]:

@@ -129,7 +129,7 @@ def test_products_over_two_indices_are_packed_as_those_over_one(monkeypatch, dat
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_large_products_are_read_ahead_and_each_sum_is_one_chain_after_the_other(turned):
-    m, k, n = 261, 300, 83
+    m, k, n = 261, 300, 147
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(m, k)).astype(np.float32), rng.normal(size=(k, n)).astype(np.float32)
     stages = Stages(product(m, k, n, epilogue=False, turned=turned))
