@@ -72,6 +72,7 @@ from jit.forms.combine import combiners
 from jit.forms.index import Condition, IndexMap, Load, same_all
 from jit.forms.nodes import Form, FormValue
 from jit.forms.scalar import result_dtype, scalar
+from jit.passes.algebra import exact_reciprocal
 from jit.types import TensorType, broadcast_shapes, format_shape, kind, product
 
 SCATTERS = {"set": None, "add": "sum", "max": "max", "min": "min"}
@@ -130,9 +131,18 @@ class FormBuilder:
             ShapeError: The shapes do not broadcast.
         """
         result = result_dtype(name, tuple([x.dtype for x in xs]), dtype)
+        if name == "divide" and (inverse := self._inverse(xs[1])) is not None:
+            name, xs = "multiply", (xs[0], inverse)  # as nodes are rewritten: said alike, made once
         shape = broadcast_shapes(*[x.shape for x in xs])
         inputs = tuple([self.broadcast(x, shape) for x in xs])
         return self.emit(nodes.Pointwise(inputs, (TensorType(shape, result),), scalar(name)))[0]
+
+    def _inverse(self, x: FormValue) -> FormValue | None:
+        """The number by which to multiply in place of dividing by `x`, if that is the same."""
+        if not isinstance(x.form, nodes.Constant) or x.form.value.ndim:
+            return None
+        inverse = exact_reciprocal(x.form.value[()], x.dtype)
+        return None if inverse is None else self.constant(inverse, x.dtype, x.shape)
 
     def load(self, table: FormValue, *at: Extent) -> Dim:
         """The integer `table[at]`, inside of an index map.

@@ -81,14 +81,21 @@ def _outer_cast_alone(match: Match) -> Value | None:
     return match.same(match["x"], dtype=last)
 
 
-def _times_reciprocal(match: Match) -> Value | None:
-    """1/k is exact for a power of two, unless it leaves the normal numbers."""
-    k = float(match.number("k"))
-    mantissa, exponent = np.frexp(k)
-    limits = np.finfo(match.type.dtype) if match.type.dtype.kind == "f" else None
-    if limits is None or abs(mantissa) != 0.5 or abs(exponent) > limits.maxexp - 3:
+def exact_reciprocal(k: Any, dtype: np.dtype[Any]) -> float | None:
+    """1/k where x / k is x * (1/k) for each x of a dtype: powers of two, but for the largest."""
+    if dtype.kind != "f":
         return None
-    return match.call("multiply", match["x"], match.constant(1 / k))
+    mantissa, exponent = np.frexp(float(k))
+    if abs(mantissa) != 0.5 or abs(exponent) > np.finfo(dtype).maxexp - 3:
+        return None
+    return 1 / float(k)
+
+
+def _times_reciprocal(match: Match) -> Value | None:
+    inverse = exact_reciprocal(match.number("k"), match.type.dtype)
+    if inverse is None:
+        return None
+    return match.call("multiply", match["x"], match.constant(inverse))
 
 
 TABLE: tuple[Rule, ...] = (

@@ -18,7 +18,7 @@ from jit.errors import (
 )
 from jit.forms.forms import FormBuilder
 from jit.forms.oracle import evaluate_lowered, evaluate_program
-from jit.forms.program import lower_graph
+from jit.forms.program import FormProgram, lower_graph
 from jit.ir.graph import Graph
 from jit.ir.op import OpDef
 from jit.types import TensorType, dtypes
@@ -88,6 +88,32 @@ def test_text_of_a_program():
         "%13: int64[2] = constant() value=array",
         "return %12, %13",
     ]
+
+
+@pytest.mark.parametrize(
+    ("divisor", "dtype", "said"),
+    [
+        (4.0, float32, "multiply"),
+        (-0.5, float64, "multiply"),
+        (3.0, float32, "divide"),
+        (0.0, float32, "divide"),
+        (np.inf, float32, "divide"),
+        (2.0**127, float32, "divide"),
+        (2.0**127, float64, "multiply"),
+        (4.0, dtypes["bfloat16"], "divide"),
+        (4.0, dtypes["complex64"], "divide"),
+    ],
+)
+def test_a_quotient_by_a_power_of_two_is_said_as_a_product(divisor, dtype, said):
+    form = FormBuilder()
+    x = form.source(tensor(6, dtype=dtype))
+    y = form.pointwise("divide", x, form.constant(divisor, dtype))
+    assert y.form.scalar.name == said
+    numbers = np.array([3, -0.0, np.inf, -np.nan, 5e-324, 1e300], np.float64)
+    with np.errstate(all="ignore"):
+        array = numbers.astype(dtype)
+        (found,) = evaluate_program(FormProgram((x,), tuple(form.forms), (y,)), [array])
+        assert found.tobytes() == (array / dtype.type(divisor)).tobytes()
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (9, 2)])
