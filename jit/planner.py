@@ -81,7 +81,7 @@ class Planner:
         self, name: str, forms: FormProgram, target: Target, places: Places | None = None
     ) -> None:
         self.forms, self.target = forms, target
-        self.placement = Placement(forms, again=target.is_gpu)
+        self.placement = Placement(forms)
         maker = TaskMaker(self.placement, target.products)
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)

@@ -6,7 +6,9 @@ waits for it. A task joins the latest group that it is related to, if
 
 * its loops are the group's, or it has one element for each row;
 * what it reads from the group belongs to the same row;
-* no other task stands between them.
+* no other task stands between them;
+* neither would have to wait for long loops that it does not need, if its own are short: what it
+  gives may be wanted by others that could run together with these loops.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from jit.forms.expression import Access, Domain
 from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, COLUMN_BLOCK, Order
-from jit.forms.placement import extent_hint
+from jit.forms.placement import extent_hint, size_hint
 from jit.forms.sums import has_long_sums, in_chains
 from jit.forms.tasks import BlockTask, ColumnTask, FoldTask, MapTask, ProductTask, Task, WholeTask
 from jit.forms.waits import Waits
@@ -31,6 +33,7 @@ MOST = 400  # additions of a group for an index: larger kernels take too long to
 RECENT = 8  # of the groups that read a value, so many are looked at: graphs may be large
 FEW_COLUMNS = 1 << 17  # where there are many threads, they share out the rows of so few columns
 FEW_SUMS = 1 << 13  # likewise, where rows are folded one after the other
+LONG, SHORT = 1 << 18, 16  # indices of loops that are worth a launch; how many times fewer are few
 FEW_ROWS = 8  # fewer rows than this, and long: blocks of a row are shared out among threads
 
 
@@ -111,6 +114,7 @@ class Fusion:
         self._waits: Waits[Group | WholeTask] = Waits()
         self._readers: dict[FormValue, dict[Group, None]] = {}
         self._began: dict[Group, int] = {}
+        self._behind: dict[Group | WholeTask, int] = {}  # the longest loops that it waits for
         self._waiting: dict[FormValue, FoldTask] = {}
         for task in tasks:
             for x in [x for x in task.reads() if x in self._waiting]:
@@ -167,6 +171,7 @@ class Fusion:
             join(step, task)
         needed.pop(step, None)
         self._waits.wait(step, needed)
+        self._behind[step] = max(self._behind.get(step, 0), self._longest(needed))
         self._step_of.update(dict.fromkeys(task.outputs, step))
         if isinstance(step, Group):
             self._note(step, [task])
@@ -186,6 +191,8 @@ class Fusion:
         products = first.is_product or second.is_product
         if products or not self._waits.may_wait(first, needed):
             return second
+        if self._is_delayed(first, max(self._longest(needed), self._behind[first])):
+            return second
         both = replace(first, tasks=list(first.tasks), levels=dict(first.levels))
         for task in second.tasks:
             if not fits(both, task):
@@ -193,6 +200,7 @@ class Fusion:
             join(both, task)
         first.folded, first.tasks, first.levels = both.folded, both.tasks, both.levels
         self._waits.unite(first, second)
+        self._behind[first] = max(self._behind[first], self._longest(needed))
         self._step_of.update(dict.fromkeys(second.values(), first))
         for x in {x for task in second.tasks for x in task.reads()}:
             del self._readers[x][second]
@@ -204,9 +212,27 @@ class Fusion:
             return None
         for group in self._related(task, needed):
             others = [step for step in needed if step is not group]
-            if fits(group, task) and self._waits.may_wait(group, others):
+            behind = max(self._longest(others), self._behind[group] if group in needed else 0)
+            if self._is_delayed(group, behind) or not fits(group, task):
+                continue
+            if self._waits.may_wait(group, others):
                 return group
         return None
+
+    def _longest(self, needed: Iterable[Group | WholeTask]) -> int:
+        """How long the longest loops are among steps, and what they wait for."""
+        return max([max(length(step), self._behind[step]) for step in needed], default=0)
+
+    def _is_delayed(self, group: Group, behind: int) -> bool:
+        """Whether short loops would wait for long ones only because of others that they join.
+
+        Args:
+            group: What is joined.
+            behind: How long the longest loops are that those who join wait for.
+        """
+        longer = max(behind, self._behind[group])
+        shorter = min(behind, self._behind[group])
+        return longer >= LONG and longer >= SHORT * max(shorter, length(group))
 
     def _related(self, task: Task, needed: Iterable[Group | WholeTask]) -> list[Group]:
         """Groups that compute what the task reads, or read what it reads; the latest first."""
@@ -214,6 +240,13 @@ class Fusion:
         for x in task.reads():
             found.update(islice(reversed(self._readers.get(x, {})), RECENT))
         return sorted(found, key=self._began.__getitem__, reverse=True)
+
+
+def length(step: Group | WholeTask) -> int:
+    """About how many indices the loops of a step have."""
+    if isinstance(step, Group):
+        return size_hint(step.extents)
+    return max([size_hint(x.shape) for x in step.outputs], default=0)
 
 
 def started(task: Task) -> Group | WholeTask:

@@ -1,8 +1,9 @@
 """Placement: which values of a form program lie in memory; all others are inlined.
 
 In memory lie the program's inputs and outputs, what loops, products and host steps compute, what
-such steps read, and values that several readers would otherwise compute again at a price. Where
-traffic is what costs, readers of few elements of such a value compute these again all the same.
+such steps read, and values that several readers would otherwise compute again at a price. Readers
+of few elements of such a value compute these again all the same: if nobody else is left, it need
+not be written.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ class Placement:
 
     Args:
         program: Forms.
-        again: Whether readers of few elements compute them again.
 
     Attributes:
         live: The forms that an output or a step without results needs, in order.
         memory: The values that lie in memory.
         again: Those of them that readers of few elements compute again.
+        largest: How many elements the largest of these has.
     """
 
-    def __init__(self, program: FormProgram, *, again: bool = False) -> None:
+    def __init__(self, program: FormProgram) -> None:
         self.program = program
         self.again: set[FormValue] = set()
-        self._computes_again = again
+        self.largest = 0
         self.live = live_forms(program)
         self._aliases: dict[FormValue, FormValue | None] = {}
         self.memory: set[FormValue] = {*program.inputs}
@@ -115,9 +116,18 @@ class Placement:
                 whole[value] = cost_of(form) + sum(whole.get(x, 0) for x in again)
                 shared = readers[value] > 1 or (value in repeated and cost >= 4)
                 if (cost > CHEAP and shared) or cost > LARGEST:
-                    if self._computes_again and whole[value] <= AGAIN:
-                        self.again |= {value} - self.memory
+                    if whole[value] <= AGAIN:
+                        self._may_be_computed_again(value)
                     self.memory.add(value)
+
+    def _may_be_computed_again(self, value: FormValue) -> None:
+        if value not in self.memory:
+            self.again.add(value)
+            self.largest = max(self.largest, size_hint(value.shape))
+
+    def reads_all(self, domain: Domain) -> bool:
+        """Whether loops over a domain find every value in memory that lies there."""
+        return FEW * size_hint(domain.extents) > self.largest
 
     def is_read(self, value: FormValue, domain: Domain) -> bool:
         """Whether loops over a domain find a value in memory, and do not compute it again."""

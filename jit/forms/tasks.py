@@ -226,7 +226,7 @@ class TaskMaker:
 
     def _extractor(self, domain: Domain) -> Extractor:
         """What loops over a domain read elements by."""
-        if not self.placement.again:
+        if self.placement.reads_all(domain):
             return self.extractor
         return Extractor(lambda value: self.placement.is_read(value, domain))
 

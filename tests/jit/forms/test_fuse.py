@@ -194,6 +194,24 @@ def test_no_group_waits_for_itself():
     assert text.count("group") == 3
 
 
+@pytest.mark.parametrize(("rows", "together"), [(30, False), (3000, True)])
+def test_few_elements_do_not_wait_for_long_loops_that_they_do_not_need(rows, together):
+    """A total and a count of the same elements: the long loops need the count, before the total."""
+
+    def build(form, x, kept):
+        sums = form.reduce("sum", form.pointwise("exp", x), (1,))
+        total = form.reduce("sum", form.pointwise("multiply", sums, kept), (0,))
+        count = form.reduce("sum", kept, (0,))
+        shares = form.pointwise("divide", form.pointwise("exp", x), form.reshape(sums, (rows, 1)))
+        return total, form.pointwise("divide", shares, count)
+
+    text = groups(build, tensor(rows, 100), tensor(rows))
+    whole = [part for part in text.split("group ") if part.startswith(f"{rows} [100]")]
+    assert len(whole) == 1
+    assert ("map divide" in whole[0]) == together
+    assert text.count("group") == 3
+
+
 GOLDEN = "softmax layer_norm layer_norm_backward w5 two_layers convolution cross_entropy".split()
 
 

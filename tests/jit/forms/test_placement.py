@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jit.dims import symbol
 from jit.forms.expression import Domain
 from jit.forms.placement import Placement, extent_hint, live_forms, size_hint, underlying
@@ -114,21 +116,20 @@ def test_hints_stand_for_sizes_that_vary():
     assert size_hint((n, 3)) == 120
 
 
-def test_one_of_many_elements_is_computed_again():
+@pytest.mark.parametrize(("count", "reads"), [(500, False), (5000, True)])
+def test_one_of_many_elements_is_computed_again(count, reads):
     """What rows are normalised to is read by a loop over rows, at one place of each."""
 
     def build(form, x, at):
         low = form.pointwise("sin", x)
-        found = form.view(low, (500,), lambda i: (i, form.load(at, i)))
+        found = form.view(low, (count,), lambda i: (form.load(at, i), 0))
         return form.reduce("sum", low, (1,)), form.reduce("max", low, (1,)), found
 
-    made = program(build, tensor(500, 40), tensor(500, dtype="int64"))
-    for again, reads in ((False, True), (True, False)):
-        placement = Placement(made, again=again)
-        (low,) = {x for x in placement.memory if word(x.form) == "sin"}
-        assert placement.is_read(low, Domain.of((500,))) == reads
-        assert placement.is_read(low, Domain.of((500, 40)))
-        (found,) = [
-            task for task in TaskMaker(placement).tasks() if task.outputs == made.outputs[2:]
-        ]
-        assert (low in found.reads()) == reads
+    made = program(build, tensor(500, 40), tensor(count, dtype="int64"))
+    placement = Placement(made)
+    (low,) = {x for x in placement.memory if word(x.form) == "sin"}
+    few = Domain.of((count,))
+    assert placement.is_read(low, few) == placement.reads_all(few) == reads
+    assert placement.is_read(low, Domain.of((500, 40)))
+    (found,) = [task for task in TaskMaker(placement).tasks() if task.outputs == made.outputs[2:]]
+    assert (low in found.reads()) == reads
