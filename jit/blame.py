@@ -179,7 +179,7 @@ class Judge:
 def code_of(graph: Graph) -> NativeCode | Interpreted:
     """The code of a graph as it is, without passes."""
     try:
-        return NativeCode(graph, (), Stages(graph.name))
+        return NativeCode.made(graph, (), Stages(graph.name))
     except NoNativeCode:
         return Interpreted(graph)
 

@@ -7,16 +7,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jit.config import config
+from jit.config import config, holding
+from jit.dims import Guess, guessing, note, recording_guesses
 from jit.divided import Divided, Placed
 from jit.errors import DeviceError, NoNativeCode
 from jit.interpreted import Interpreted
@@ -41,25 +42,72 @@ TARGETS = {
 }  # a target and how its code runs
 
 
+class Passed:
+    """A graph, and what the passes make of it, once somebody asks.
+
+    Args:
+        source: As it was given.
+        passes: Gives those that run.
+
+    Attributes:
+        source: As it was given.
+        records: What each pass did, as soon as they ran.
+        seconds: What that took.
+    """
+
+    def __init__(self, source: Graph, passes: Callable[[], Sequence[GraphPass]]) -> None:
+        self.source, self._passes = source, passes
+        self._settings, self._guesses = config(), guessing()
+        self.records: Sequence[PassRecord] = ()
+        self.seconds = 0.0
+
+    @cached_property
+    def stages(self) -> Stages:
+        """Where the stages of its compilation are shown."""
+        from jit.passes.base import Stages
+
+        return Stages(self.source.name)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph after all passes, by the settings and with the guesses of when it was given."""
+        from jit.passes.base import run_passes  # loaded when something is compiled
+
+        start = time.perf_counter()
+        late = self._guesses and not guessing()
+        with recording_guesses([]) if late else nullcontext(), holding(self._settings):
+            made, self.records = run_passes(self.source, self._passes(), self.stages)
+        self.seconds = time.perf_counter() - start
+        return made
+
+
 @dataclass(frozen=True, eq=False)
 class Executable:
     """A graph made ready for a target; call it with arrays.
 
     Attributes:
-        graph: After all passes.
+        passed: What the passes make of the graph.
         run: The code: `run(arrays, donate)` gives the graph's outputs.
         code: The same, without a clock that JIT_DEBUG may have asked for.
         mode: How it runs: "compiled" or "interpreted".
         seconds: What each phase of compilation took.
-        passes: What each pass did.
     """
 
-    graph: Graph
+    passed: Passed
     run: Callable[..., list[Any]]
     code: NativeCode | Interpreted | Divided
     mode: str
     seconds: Mapping[str, float]
-    passes: Sequence[PassRecord]
+
+    @property
+    def graph(self) -> Graph:
+        """The graph after all passes."""
+        return self.passed.graph
+
+    @property
+    def passes(self) -> Sequence[PassRecord]:
+        """What each pass did; nothing yet, where code of before was found without them."""
+        return self.passed.records
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
         """The graph's outputs for `arrays`, one for each of its inputs; they may share memory.
@@ -139,34 +187,33 @@ def compile(
         DeviceError: There is no such target.
         GraphError: The graph is not valid (checked under JIT_CHECK=1).
     """
-    from jit.passes.base import Stages, run_passes  # loaded when something is compiled
-
     target = target or config().target
     start = time.perf_counter()
-    source, given, stages = graph, len(graph.nodes), Stages(graph.name)
+    native = "interpreter" not in (target, config().target) and xp is np
+    passes = rules if isinstance(target, tuple) else pipeline
+    passed = Passed(graph, lambda: passes(ops, native=native, fast=fast))
     with collector_paused(), compilation(graph.name):
-        native = "interpreter" not in (target, config().target) and xp is np
         if isinstance(target, tuple):
-            graph, passes = run_passes(graph, rules(ops, native=native, fast=fast), stages)
             part = partial(compile, ops=ops, hurry=hurry, fast=fast)
-            optimised = time.perf_counter()
-            code = Divided(graph, target, lambda each, place: part(each, place).code)
+            code = Divided(passed.graph, target, lambda each, place: part(each, place).code)
         else:
             name, number = taken_apart(target)
-            place = {"gpu": number} if name == "gpu" else {"host": number}
-            graph, passes = run_passes(graph, pipeline(ops, native=native, fast=fast), stages)
-            optimised = time.perf_counter()
-            code = made_native(graph, donate, stages, hurry=hurry, **place) if native else None
-            code = code or Interpreted(graph, array_module_of(number) if name == "gpu" else xp)
-    seconds = {"passes": optimised - start, "code": time.perf_counter() - optimised}
+            code = None
+            if native:
+                place = {"gpu": number} if name == "gpu" else {"host": number}
+                code = native_code(passed, ops, donate, hurry=hurry, fast=fast, **place)
+            if code is None:
+                code = Interpreted(passed.graph, array_module_of(number) if name == "gpu" else xp)
+    total = time.perf_counter() - start
+    seconds = {"passes": passed.seconds, "code": total - passed.seconds}
     mode = TARGETS["cpu" if native and not isinstance(code, Interpreted) else "interpreter"]
     debug = config().debug
     run = Watched(graph.name, code) if debug >= TIMES else code
-    made = Executable(graph, run, code, mode, seconds, passes)
+    made = Executable(passed, run, code, mode, seconds)
     if (kept := _kept.get()) is not None:
-        kept[made] = source
+        kept[made] = graph
     if debug >= COMPILATIONS:
-        tell(made, given, debug)
+        tell(made, debug)
     return made
 
 
@@ -207,26 +254,49 @@ def array_module_of(gpu: int) -> ModuleType:
     return cupy()
 
 
-def made_native(
-    graph: Graph, donate: Pairs, stages: Stages, *, hurry: bool, **place: int
+def native_code(
+    passed: Passed,
+    ops: Mapping[str, OpDef],
+    donate: Pairs,
+    *,
+    hurry: bool,
+    fast: bool,
+    gpu: int | None = None,
+    host: int = 0,
 ) -> NativeCode | None:
     """Machine code for this computer, or its GPU; None for what only the interpreter can run.
 
     Args:
-        graph: After all passes.
+        passed: The graph, of which no pass is asked if there is code of before.
+        ops: As `compile` takes it.
         donate: As `compile` takes it.
-        stages: Where forms and launches are shown.
         hurry: As `compile` takes it.
-        **place: `gpu=` or `host=`, the number of a device.
+        fast: As `compile` takes it.
+        gpu: The number of the GPU; None: it is for the processor.
+        host: The number of the processor's device.
     """
-    from jit.native import NativeCode  # LLVM is loaded when something is compiled
+    from jit.native import NativeCode, processor  # loaded when something is compiled
+    from jit.plans import graph_key
 
+    key, guesses = None, list[Guess]()
+    if gpu is None:
+        key = graph_key(passed.source, ops, donate, processor(hurry=hurry), fast=fast)
+    if key is not None:
+        options = {"hurry": hurry, "host": host}
+        known = NativeCode.known(passed.source, lambda: passed.graph, key, donate, **options)
+        if known is not None:
+            return known
     try:
-        return NativeCode(graph, donate, stages, hurry=hurry, **place)
+        with recording_guesses(guesses) if guessing() else nullcontext():
+            place = {"gpu": gpu, "host": host, "key": key, "guesses": guesses}
+            return NativeCode.made(passed.graph, donate, passed.stages, hurry=hurry, **place)
     except NoNativeCode as reason:
         if config().debug >= COMPILATIONS:
-            sys.stderr.write(f"# {graph.name}: interpreted, because of {reason}\n")
+            sys.stderr.write(f"# {passed.source.name}: interpreted, because of {reason}\n")
         return None
+    finally:
+        for guess in guesses:
+            note(guess)
 
 
 @contextmanager
@@ -254,15 +324,17 @@ def collector_paused() -> Iterator[None]:
 _paused = ContextVar("jit.collector_paused", default=False)
 
 
-def tell(made: Executable, given: int, debug: int) -> None:
+def tell(made: Executable, debug: int) -> None:
     """Levels 1 and 2 of JIT_DEBUG: the compilation, and what each pass did."""
-    parts = [f"{given} -> {len(made.graph.nodes)} nodes"]
+    given = len(made.passed.source.nodes)
+    parts = [f"{given} -> {len(made.graph.nodes)} nodes" if made.passes else f"{given} nodes"]
     if not isinstance(made.code, Interpreted):
         found = [f"{count} {way}" for way, count in made.code.found.items() if count]
         parts.append(f"{counted(len(made.kernels), 'kernel')} ({', '.join(found) or 'none'})")
     parts += [counted(len(made.host_steps), "host step")] if made.host_steps else []
     spent = 1e3 * sum(made.seconds.values())
-    sys.stderr.write(f"# {made.graph.name}: {made.mode}, {', '.join(parts)}, {spent:.1f} ms\n")
+    name = made.passed.source.name
+    sys.stderr.write(f"# {name}: {made.mode}, {', '.join(parts)}, {spent:.1f} ms\n")
     if debug >= TIMES:
         sys.stderr.write("".join(f"#   {line}\n" for line in told_of(made.passes)))
 

@@ -131,8 +131,15 @@ def configure(**changes: Any) -> Iterator[Config]:
         ...     inside == config()
         True
     """
-    token = scoped.set(replace(scoped.get(), **changes))
-    try:
+    with holding(replace(scoped.get(), **changes)):
         yield scoped.get()
+
+
+@contextmanager
+def holding(settings: Config) -> Iterator[None]:
+    """Hold these settings inside a `with`."""
+    token = scoped.set(settings)
+    try:
+        yield
     finally:
         scoped.reset(token)

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jit.dims import (
-    Extent,
-    Guess,
-    evaluate,
-    free_symbols,
-    guessing,
-    note,
-    recording_guesses,
-    solve,
-)
-from jit.errors import LaunchFailed, NoNativeCode
-from jit.forms import nodes
-from jit.forms.native import lower_for_code
-from jit.forms.program import FormProgram
-from jit.interpreted import Interpreted
+from jit.dims import Extent, Guess, evaluate, free_symbols, solve
+from jit.errors import LaunchFailed
 from jit.ir.graph import Graph
-from jit.merging import merged
-from jit.ordering import ordered
-from jit.passes.base import Stages
-from jit.planner import plan
-from jit.plans import Plan, keep, kernels_of, plan_key, recall
+from jit.plans import Plan, keep, recall
 from jit.report import Cost, Part
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
@@ -39,41 +22,63 @@ from jit.runtime.executable import Executable
 from jit.runtime.hosts import pool_of
 from jit.runtime.library import library
 from jit.runtime.program import HostStep, Launch, Repeat, Step
-from jit.runtime.timing import Timing, timed
-from jit.target import Target
 
 if TYPE_CHECKING:
+    from jit.interpreted import Interpreted
+    from jit.passes.base import Stages
     from jit.runtime.gpu import GpuExecutable
+    from jit.runtime.timing import Timing
+    from jit.target import Target
 
 Shape: TypeAlias = "tuple[int, ...]"
 KEPT_SHAPES = 64
-LOOPS = 4  # the level of JIT_DEBUG from which forms and launches are shown
+NONE_YET: Mapping[str, int] = MappingProxyType({})
 
 
 class NativeCode:
-    """A compiled graph.
+    """A compiled graph; see `made` and `known`, which give it.
 
     Args:
-        graph: After all passes.
-        donate: Pairs (input, output) that calls will offer: steps are ordered so that the output
-            can take the memory of the input.
-        stages: Where forms and launches are shown.
-        hurry: It will run a few times only.
-        gpu: The number of the GPU that it is for; None: this computer's processor.
-        host: Which of the devices of the processor it is for, whose threads share large launches.
+        graph: With the inputs and outputs that it has; after all passes or before.
+        optimised: Gives the graph after all passes, when somebody looks at it.
+        plan: Its launches.
+        run: The same, ready to run.
+        found: How many different kernels were compiled, read from the disk, or known.
+        donate: Pairs (input, output) that calls will offer.
+        target: What it is for.
 
     Attributes:
         kernels: What a call launches.
         host_steps: What a call leaves to Python.
         foreign_calls: How many calls into native code it makes.
         found: How many different kernels were compiled, read from the disk, or known.
-
-    Raises:
-        NoNativeCode: Only the interpreter can run it.
     """
 
     def __init__(
         self,
+        graph: Graph,
+        optimised: Callable[[], Graph],
+        plan: Plan,
+        run: Executable | GpuExecutable,
+        found: dict[str, int],
+        donate: Pairs,
+        target: Target,
+    ) -> None:
+        self._optimised, self._run, self.found = optimised, run, found
+        self._donate, self._target = donate, target
+        self._inputs = [value.type.shape for value in graph.inputs]
+        self._outputs = [value.type.shape for value in graph.outputs]
+        self._reshaped = [(k, type_) for k, type_ in enumerate(plan.outputs) if type_]
+        self._varies = any(map(free_symbols, self._inputs))
+        self._shapes: dict[Any, list[tuple[int, Shape]]] = {}  # by shapes of inputs that vary
+        steps = plan.program.steps
+        self.kernels = [part for step in steps for part in launched(step)]
+        self.host_steps = [part_of(step) for step in steps if isinstance(step, HostStep)]
+        self.foreign_calls = run.foreign_calls
+
+    @classmethod
+    def made(
+        cls,
         graph: Graph,
         donate: Pairs,
         stages: Stages,
@@ -81,28 +86,85 @@ class NativeCode:
         hurry: bool = False,
         gpu: int | None = None,
         host: int = 0,
-    ) -> None:
-        target = replace(host_target(), hurry=hurry) if gpu is None else gpu_target(gpu)
-        self._gpu = gpu
+        key: str | None = None,
+        guesses: Sequence[Guess] = (),
+    ) -> NativeCode:
+        """What is compiled, or found on the disk part by part.
+
+        Args:
+            graph: After all passes.
+            donate: Pairs (input, output) that calls will offer: steps are ordered so that the
+                output can take the memory of the input.
+            stages: Where forms and launches are shown.
+            hurry: It will run a few times only.
+            gpu: The number of the GPU that it is for; None: this computer's processor.
+            host: Which of the devices of the processor it is for, whose threads share large
+                launches.
+            key: What `known` is to find it by; None: it is looked for by its forms.
+            guesses: What was guessed of sizes, up to when this returns.
+
+        Raises:
+            NoNativeCode: Only the interpreter can run it.
+        """
+        from jit import launches  # the planner, loaded when something is planned
+        from jit.forms.native import lower_for_code
+
         forms = lower_for_code(graph)
-        stages.show("forms", forms, LOOPS)
-        self.graph, self._given = graph, (graph.name, forms, donate, target)
+        stages.show("forms", forms, launches.LOOPS)
         if gpu is None:
-            plan, self._run, self.found = for_host(*self._given, stages, host)
+            before, target = counts(), processor(hurry=hurry)
+            given = graph.name, forms, donate, target, stages
+            plan, addresses = launches.for_host(*given, search=key is None)
+            if key is not None:
+                keep(key, replace(plan, guesses=[*guesses]), addresses)
+            run, found = Executable(plan.program, addresses, pool_of(host)), counts(before)
         else:
-            plan, self._run, self.found = for_gpu(*self._given, stages, gpu)
-        program = plan.program
-        self._reshaped = [(k, type_) for k, type_ in enumerate(plan.outputs) if type_]
-        self._varies = any(free_symbols(value.type.shape) for value in graph.inputs)
-        self._shapes: dict[Any, list[tuple[int, Shape]]] = {}  # by shapes of inputs that vary
-        self.kernels = [part for step in program.steps for part in launched(step)]
-        self.host_steps = [part_of(step) for step in program.steps if isinstance(step, HostStep)]
-        self.foreign_calls = self._run.foreign_calls
+            target = gpu_target(gpu)
+            plan, run, found = launches.for_gpu(graph.name, forms, donate, target, stages, gpu)
+        return cls(graph, lambda: graph, plan, run, found, donate, target)
+
+    @classmethod
+    def known(
+        cls,
+        graph: Graph,
+        optimised: Callable[[], Graph],
+        key: str,
+        donate: Pairs,
+        *,
+        hurry: bool = False,
+        host: int = 0,
+    ) -> NativeCode | None:
+        """What was compiled before, if it is on the disk.
+
+        Args:
+            graph: As it was given.
+            optimised: Gives it after all passes.
+            key: What it was kept by.
+            donate: As it was.
+            hurry: As it was.
+            host: As `made` takes it.
+        """
+        before, target = counts(), processor(hurry=hurry)
+        found = recall(key, target)
+        if found is None:
+            return None
+        plan, addresses = found
+        run = Executable(plan.program, addresses, pool_of(host))
+        return cls(graph, optimised, plan, run, counts(before), donate, target)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph after all passes."""
+        return self._optimised()
 
     @cached_property
     def plan(self) -> Plan:
         """The launches with all of their kernels, for those who look at them: it is made again."""
-        return planned(*self._given)
+        from jit import launches
+        from jit.forms.native import lower_for_code
+
+        forms = lower_for_code(self.graph)
+        return launches.planned(self.graph.name, forms, self._donate, self._target)
 
     def __call__(self, arrays: list[Any], donate: Pairs = ()) -> list[Any]:
         """The outputs of the graph.
@@ -141,6 +203,8 @@ class NativeCode:
         return self._shaped(results, arrays), costs
 
     def _timed(self, arrays: list[Any]) -> tuple[list[Any], list[Timing]]:
+        from jit.runtime.timing import timed
+
         run = self._run
         return timed(run, arrays) if isinstance(run, Executable) else run.timed(arrays)
 
@@ -165,72 +229,30 @@ class NativeCode:
         """The quickest way to call it again with arrays like these; see `Binding.direct`."""
         if outputs is None:
             sizes = self._sizes(arrays)
-            types = [value.type for value in self.graph.outputs]
-            outputs = [tuple([evaluate(d, sizes) for d in type_.shape]) for type_ in types]
+            outputs = [tuple([evaluate(d, sizes) for d in shape]) for shape in self._outputs]
         return self._run.direct(arrays, inputs, outputs)
 
     def _sizes(self, arrays: Sequence[Any]) -> dict[str, int]:
-        shapes = [value.type.shape for value in self.graph.inputs]
-        return solve(shapes, [array.shape for array in arrays])
+        return solve(self._inputs, [array.shape for array in arrays])
 
     @cached_property
     def interpreted(self) -> Interpreted:
         """The same graph, run node by node."""
-        return Interpreted(self.graph, np if self._gpu is None else cupy())
+        from jit.interpreted import Interpreted
+
+        return Interpreted(self.graph, cupy() if self._target.is_gpu else np)
 
 
-def for_host(
-    name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages, host: int = 0
-) -> tuple[Plan, Executable, dict[str, int]]:
-    """A program for this computer's processor, and how many kernels were found in which way."""
-    before, key = counts(), plan_key(forms, donate, target)
-    known = recall(key, target) if key else None
-    if known is None:
-        made = planned(name, forms, donate, target)
-        stages.show("launches", made.program, LOOPS)
-        kernels = kernels_of(made.program)
-        known = made, dict(zip(kernels, library().addresses(kernels, target), strict=True))
-        if key:
-            keep(key, *known)
-    made, addresses = known
-    found = {way: count - before[way] for way, count in counts().items()}
-    return made, Executable(made.program, addresses, pool_of(host)), found
+def processor(*, hurry: bool) -> Target:
+    """This computer's processor, for what runs a few times only, or often."""
+    return replace(host_target(), hurry=hurry)
 
 
-def for_gpu(
-    name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages, gpu: int
-) -> tuple[Plan, GpuExecutable, dict[str, int]]:
-    """A program for a GPU, and how many kernels it has."""
-    from jit.runtime import gpu_code
-    from jit.runtime.gpu import GpuExecutable  # loaded where there is a GPU
-
-    if any(isinstance(form, nodes.Loop) and form.going is not None for form in forms.forms):
-        raise NoNativeCode("a loop of which only its values tell how long it is")
-    made = planned(name, forms, donate, target)
-    made.program.steps = list(merged(made.program, donate, target))
-    stages.show("launches", made.program, LOOPS)
-    needed = [launch.kernel for launch in made.program.launches() if not launch.is_for_library]
-    kernels, codes = [*dict.fromkeys(needed)], gpu_code.Codes(target)
-    gpu_code.prepare(kernels, target)
-    codes.update({kernel: gpu_code.gpu_code(kernel, target) for kernel in kernels})
-    return made, GpuExecutable(made.program, codes, gpu), {"for the GPU": len({*codes.values()})}
-
-
-def planned(name: str, forms: FormProgram, donate: Pairs, target: Target) -> Plan:
-    """The launches that compute forms, in the order that suits what is donated."""
-    guesses: list[Guess] = []
-    with recording_guesses(guesses) if guessing() else nullcontext():
-        made = plan(name, forms, target)
-        made.program.steps = ordered(made.program, donate)
-    for guess in guesses:
-        note(guess)
-    return Plan(made.program, made.outputs, guesses)
-
-
-def counts() -> dict[str, int]:
-    """How many kernels the library has found in which way."""
+def counts(before: Mapping[str, int] = NONE_YET) -> dict[str, int]:
+    """How many kernels the library has found in which way, since it had found those `before`."""
     tallies = library().tallies
-    return {way: tallies[way].count for way in ("compiled", "from disk", "in memory")}
+    ways = ("compiled", "from disk", "in memory")
+    return {way: tallies[way].count - before.get(way, 0) for way in ways}
 
 
 def launched(step: Step) -> list[Part]:

@@ -1,8 +1,10 @@
 """Plans on the disk: what was compiled before needs no planner, no kernels, only their code.
 
 An entry holds a program whose kernels are bare (what a launch has to know of them), the keys of
-their code, and what was guessed of sizes. It is found by the text of the forms, the target and all
-sources of this package. Without the code of each kernel, in memory or on the disk, it is nothing.
+their code, and what was guessed of sizes. It is found by the text of the graph as it was given, the
+target, the sources of this package and of those that its ops come from; then no pass runs either.
+Where the rules of an op may come from anywhere, it is found by the text of the forms instead.
+Without the code of each kernel, in memory or on the disk, it is nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ import hashlib
 import io
 import pickle
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,21 @@ from typing import Any
 import numpy as np
 
 from jit.config import config
-from jit.dims import Guess, free_symbols, note
-from jit.forms import nodes
-from jit.forms.nodes import Form
-from jit.forms.program import UNPRINTED, FormProgram
+from jit.dims import Guess, guessing, note
+from jit.ir.graph import Graph
+from jit.ir.op import OpDef
+from jit.ir.printer import is_graph
 from jit.loops.ir import Check, Kernel
 from jit.runtime.binding import Pairs
 from jit.runtime.cache import disk_cache
-from jit.runtime.library import LOOPS, Address, library, toolchain
-from jit.runtime.program import Program
+from jit.runtime.library import Address, library, toolchain
+from jit.runtime.program import HostStep, Program
+from jit.runtime.sources import sources_of
 from jit.target import Target
 from jit.types import TensorType, dtypes
 
-MOST = 2_000  # forms: of larger programs the text takes long, and they seldom come again
+MOST = 2_000  # nodes or forms: the text of more takes long, and they seldom come again
+PASSES = 2  # the level of JIT_DEBUG from which passes are shown
 LARGEST = 1 << 16  # bytes of a constant
 MODULES = ("jit", "numpy")  # the packages that classes of a plan are in
 ARRAYS = {
@@ -57,17 +61,6 @@ class Plan:
     guesses: list[Guess]
 
 
-def plan_key(forms: FormProgram, donate: Pairs, target: Target) -> str | None:
-    """What a plan is found by; None where it is not kept."""
-    settings = config()
-    if disk_cache() is None or settings.debug >= LOOPS or settings.dump:  # all stages are shown
-        return None
-    if len(forms.forms) > MOST or not all(map(is_kept, forms.forms)):
-        return None
-    parts = (*words(forms), repr(donate), target.key, str(target.registers), toolchain(), sources())
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
 def recall(key: str, target: Target) -> tuple[Plan, dict[Kernel, Address]] | None:
     """A plan of before with the addresses of its kernels, if it is there with all of their code."""
     disk = disk_cache()
@@ -85,7 +78,15 @@ def recall(key: str, target: Target) -> tuple[Plan, dict[Kernel, Address]] | Non
 
 
 def keep(key: str, plan: Plan, addresses: Mapping[Kernel, Address]) -> None:
-    """Keeps a plan, whose kernels have code at these addresses."""
+    """Keeps a plan, whose kernels have code at these addresses, unless it holds what is not kept.
+
+    That is what only Python can do, and large arrays.
+    """
+    program = plan.program
+    if any(isinstance(step, HostStep) for step in program.steps):
+        return
+    if any(slot.value is not None and slot.value.nbytes > LARGEST for slot in program.slots):
+        return
     bare = {id(kernel): without_loops(kernel) for kernel in addresses}
     file = io.BytesIO()
     Writer(file, bare).dump((plan, [address.code.key for address in addresses.values()]))
@@ -141,56 +142,55 @@ class Reader(pickle.Unpickler):
         return dtypes[pid]
 
 
-def is_kept(form: Form) -> bool:
-    """Whether text tells what a form is: no function of the host, no large array."""
-    if isinstance(form, nodes.Extern | nodes.Call):
-        return False
-    if isinstance(form, nodes.Loop):
-        return all(map(is_kept, form.program.forms))
-    return not isinstance(form, nodes.Constant) or form.value.nbytes <= LARGEST
+def graph_key(
+    graph: Graph, ops: Mapping[str, OpDef], donate: Pairs, target: Target, *, fast: bool
+) -> str | None:
+    """What a plan is found by before anything is made of a graph; None where nobody can tell.
+
+    Args:
+        graph: As it was given, before all passes.
+        ops: As `jit.compile` takes it.
+        donate: As `jit.compile` takes it.
+        target: What the plan is for.
+        fast: As `jit.compile` takes it.
+    """
+    settings = config()
+    shown = settings.debug >= PASSES or settings.dump is not None or settings.check
+    if disk_cache() is None or shown or len(graph.nodes) > MOST:
+        return None
+    packages = packages_of(graph)
+    if packages is None:
+        return None
+    try:
+        text = str(graph)
+    except TypeError:  # an attr that has no text
+        return None
+    given = graph.name, repr(donate), target.key, str(target.registers)
+    settings_of = f"{fast} {guessing()} {bool(ops)} {sorted(settings.passes_off)}"
+    read = [sources_of(package) for package in sorted(packages)]
+    parts = (text, *given, settings_of, toolchain(), sources(), *read)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def words(program: FormProgram) -> Iterator[str]:
-    """All that a plan depends on, and what people are told of it."""
-    extents = [extent for form in program.forms for type_ in form.types for extent in type_.shape]
-    for symbol in free_symbols(extents):
-        yield f"{symbol.name} {symbol.hint} {symbol.lo} {symbol.hi}"
-    for form in program.forms:
-        yield " ".join(form_words(form))
-        if isinstance(form, nodes.Loop):
-            yield from words(form.program)
-        origin = program.origins.get(form)
-        yield f"{origin.op.name} {origin.source}" if origin else ""
-    yield from map(str, program.inputs)
-    yield from map(str, program.outputs)
-
-
-def form_words(form: Form) -> Iterable[str]:
-    """What a form is."""
-    yield type(form).__name__
-    for value in form.inputs:
-        yield value.name
-    for value in form.outputs:
-        yield f"{value.name}: {value.type}"
-    for own in fields(form):
-        if own.name not in UNPRINTED and own.name != "program":
-            yield spelled(getattr(form, own.name))
-
-
-def spelled(x: Any) -> str:
-    """A field of a form, every bit of it."""
-    if isinstance(x, np.ndarray):
-        return f"{x.dtype.name}{x.shape}{x.tobytes().hex()}"
-    return x.name if hasattr(x, "name") else f"{x}" if hasattr(x, "at") else repr(x)
+def packages_of(graph: Graph) -> set[Path] | None:
+    """Whose modules tell what the ops of a graph do; None if some op is nobody's, or data large."""
+    found = set[Path]()
+    for node in graph.nodes:
+        if node.op.package is None:
+            return None
+        found.add(node.op.package)
+        for attr in node.attrs.values():
+            if is_graph(attr):
+                inner = packages_of(attr)
+                if inner is None:
+                    return None
+                found |= inner
+            elif isinstance(attr, np.ndarray) and attr.nbytes > LARGEST:
+                return None
+    return found
 
 
 @cache
 def sources() -> str:
-    """Which sources of this package these are, as Python tells what it compiles anew; who reads."""
-    package, digest = Path(__file__).parent, hashlib.sha256()
-    digest.update(f"Python {sys.version} NumPy {np.__version__}\n".encode())
-    for path in sorted(package.rglob("*.py")):
-        status = path.stat()
-        line = f"{path.relative_to(package)} {status.st_size} {status.st_mtime_ns}\n"
-        digest.update(line.encode())
-    return digest.hexdigest()
+    """Which Python, NumPy and sources of this package these are."""
+    return f"Python {sys.version} NumPy {np.__version__} {sources_of(Path(__file__).parent)}"

@@ -6,9 +6,11 @@ and the law tests. Nothing else in the tree lists ops.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from jit.runtime.hosts import Anywhere, bare, is_host, lying_on
 from jit.types import TensorType, bfloat16
 
 registry: dict[str, Op] = {}
+PACKAGE = Path(__file__).parents[1]
 BFLOAT16 = type(bfloat16)  # its dtype object is of a class of its own
 # By the names of open extents, the graph built by hand that has them, the one built on last; a
 # plain dict, because every op asks whether it is empty.
@@ -77,6 +80,22 @@ class Op(OpDef):
         registry[self.name] = self
         rules = (*(self.vjps or ()), self.pullback, None if self.vjps else self.definition)
         object.__setattr__(self, "differentiable", any(rule is not None for rule in rules))
+        if self.package is None and is_declared_here():
+            object.__setattr__(self, "package", PACKAGE)
+
+
+def is_declared_here() -> bool:
+    """Whether the record that is made now is declared by a module of this package, by nobody else.
+
+    So is what a module makes while it is imported, through functions of this package alone: they
+    may be given rules of others elsewhere.
+    """
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(f"{PACKAGE.name}."):
+        if frame.f_code.co_name == "<module>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def bind(op: Op, args: tuple[Any, ...], attrs: dict[str, Any] = NO_ATTRS) -> Any:

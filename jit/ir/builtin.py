@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jit.errors import GuardMiss, ShapeError
-from jit.ir.op import OpDef
+from jit.ir.op import JIT, OpDef
 from jit.types import TensorType, format_shape
 
 
@@ -35,6 +35,7 @@ def _guard_evaluate(xp: ModuleType, condition: Any, *, expected: bool | int) -> 
 
 constant = OpDef(
     name="constant",
+    package=JIT,
     evaluate=lambda xp, *, value: xp.asarray(value),
     infer=lambda *, value: TensorType(value.shape, value.dtype),
     lower=lambda form, *, value: form.constant(value, value.dtype, value.shape),
@@ -42,6 +43,7 @@ constant = OpDef(
 
 guard = OpDef(
     name="guard",
+    package=JIT,
     evaluate=_guard_evaluate,
     infer=_guard_infer,
     lower=lambda form, x, *, expected: form.extern(

@@ -18,7 +18,7 @@ from typing import Any
 from jit.errors import GraphError
 from jit.ir.graph import Graph
 from jit.ir.interpret import Program
-from jit.ir.op import OpDef
+from jit.ir.op import JIT, OpDef
 from jit.types import TensorType
 
 
@@ -63,4 +63,11 @@ def _call_lower(form: Any, *xs: Any, body: Graph) -> Any:
     return results[0] if len(results) == 1 else results
 
 
-call = OpDef(name="call", evaluate=_call_evaluate, infer=_call_infer, lower=_call_lower, calls=True)
+call = OpDef(
+    name="call",
+    evaluate=_call_evaluate,
+    infer=_call_infer,
+    lower=_call_lower,
+    calls=True,
+    package=JIT,
+)

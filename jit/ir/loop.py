@@ -29,7 +29,7 @@ from jit.dims import Dim, Extent, solve, symbol
 from jit.errors import GraphError, ShapeError
 from jit.ir.graph import Graph
 from jit.ir.interpret import Program, bound
-from jit.ir.op import OpDef
+from jit.ir.op import JIT, OpDef
 from jit.types import TensorType, as_dtype
 
 COUNTER = "t"  # the symbol that counts the runs of a body
@@ -159,7 +159,12 @@ def _rows_lower(form: Any, x: Any, *, start: int, count: int) -> Any:
 
 
 loop = OpDef(
-    name="loop", evaluate=_loop_evaluate, infer=_loop_infer, lower=_loop_lower, repeats=True
+    name="loop",
+    evaluate=_loop_evaluate,
+    infer=_loop_infer,
+    lower=_loop_lower,
+    repeats=True,
+    package=JIT,
 )
 
 row = OpDef(
@@ -167,15 +172,19 @@ row = OpDef(
     evaluate=lambda xp, x, *, at: x[at],
     infer=_row_infer,
     lower=lambda form, x, *, at: form.view(x, x.shape[1:], lambda *i: (at, *i)),
+    package=JIT,
 )
 
-rows = OpDef(name="rows", evaluate=_rows_evaluate, infer=_rows_infer, lower=_rows_lower)
+rows = OpDef(
+    name="rows", evaluate=_rows_evaluate, infer=_rows_infer, lower=_rows_lower, package=JIT
+)
 
 copied = OpDef(  # so that what a body gives lies in memory of its own
     name="copied",
     evaluate=lambda xp, x: x,
     infer=lambda x: x,
     lower=lambda form, x: form.pointwise("astype", x, dtype=x.dtype),
+    package=JIT,
 )
 
 
@@ -197,6 +206,7 @@ stacked = OpDef(  # what a loop has stacked that is written out
     evaluate=lambda xp, *xs: xp.stack(xs),
     infer=_stacked_infer,
     lower=_stacked_lower,
+    package=JIT,
 )
 
 loop_ops = {op.name: op for op in (loop, row, rows, copied, stacked)}

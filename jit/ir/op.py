@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jit.types import TensorType
+
+JIT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,6 +33,8 @@ class OpDef:
         calls: It is a call as in `jit.ir.call`.
         repeats: It is a loop as in `jit.ir.loop`, with attrs of these names.
         moves: It is a copy of its input on the device that its attr `device` names.
+        package: The folder whose modules tell all that its rules do; None: nobody can tell, as
+            they may come from anywhere.
     """
 
     name: str
@@ -44,6 +49,7 @@ class OpDef:
     calls: bool = False
     repeats: bool = False
     moves: bool = False
+    package: Path | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

@@ -15,7 +15,7 @@ import dualflow as df
 import jit.codegen.llvm
 import jit.forms.merge
 import jit.loops.expand
-import jit.native
+import jit.launches
 import jit.planner
 import jit.runtime.tables
 from dualflow.core.op import registry
@@ -233,7 +233,7 @@ class Patch:
 def fresh(monkeypatch):
     """No kernel of before is known to graphs, nor kept for later tests."""
     codes = Library()
-    monkeypatch.setattr(jit.native, "library", lambda: codes)
+    monkeypatch.setattr(jit.launches, "library", lambda: codes)
     monkeypatch.setattr("jit.apart.library", lambda: codes)
     monkeypatch.setattr(jit.planner, "_kernels", {})
     monkeypatch.setattr("jit.passes.stretches.SPARED", 30)  # short loops become loops
@@ -249,7 +249,7 @@ def fresh(monkeypatch):
 def test_a_planted_fault_is_named(plant, f, given, stage, op, offset, fresh, monkeypatch, request):
     assert not df.bisect(f, given)  # and eager's own kernels are there now, which are right
     codes = Library()
-    monkeypatch.setattr(jit.native, "library", lambda: codes)
+    monkeypatch.setattr(jit.launches, "library", lambda: codes)
     monkeypatch.setattr("jit.apart.library", lambda: codes)
     jit.planner._kernels.clear()
     plant(Patch(monkeypatch, request))

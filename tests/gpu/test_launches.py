@@ -7,7 +7,7 @@ import pytest
 import dualflow as df
 from dualflow import nn
 from dualflow.bench.gpu_workloads import lenet
-from jit import native
+from jit import launches
 from jit.merging import merged
 from jit.runtime.program import Launch
 from jit.target import gpu
@@ -28,14 +28,14 @@ def mlp():
 
 def planned(monkeypatch, build, shape):
     """The program of a step, planned for a GPU; nothing is compiled."""
-    compiled = native.for_gpu
+    compiled = launches.for_gpu
 
     def for_gpu(name, forms, donate, *others):
         if name != "step":
             return compiled(name, forms, donate, *others)
-        raise Found(native.planned(name, forms, donate, SM90).program, donate)
+        raise Found(launches.planned(name, forms, donate, SM90).program, donate)
 
-    monkeypatch.setattr(native, "for_gpu", for_gpu)
+    monkeypatch.setattr(launches, "for_gpu", for_gpu)
     model = build().to("gpu")
     optimizer = df.optim.Adam(model.parameters(), 1e-3)
     x, y = df.ones((64, *shape), device="gpu"), df.ones((64, 10), device="gpu")

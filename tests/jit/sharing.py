@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from jit import native, planner
+from jit import launches, planner
 from jit.loops import folds, nests, products, scans, scatters
 from jit.runtime import tables, threads
 
@@ -28,7 +28,7 @@ def sharing(item: int | None = None) -> Iterator[None]:
             for module in (nests, folds, scans, scatters):
                 patch.setattr(module, "ITEM", item)
             patch.setattr(products, "ROWS", 4)
-            patch.setattr(native, "plan_key", lambda *args: None)
+            patch.setattr(launches, "plan_key", lambda *args: None)
             patch.setattr(planner, "_plans", WeakKeyDictionary())
             patch.setattr(planner, "_kernels", {})  # those that were written have usual items
         yield

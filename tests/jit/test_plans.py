@@ -12,7 +12,7 @@ import pytest
 
 import dualflow as df
 import jit
-from jit import native, plans
+from jit import keys, launches, native, plans
 from jit.config import configure
 from jit.dims import recording_guesses, symbol
 from jit.ir.graph import Graph
@@ -53,13 +53,13 @@ def arrays_for(graph):
 def planned(monkeypatch):
     """The graphs that are planned from now on."""
     names = []
-    plan = native.plan
+    plan = launches.plan
 
     def noted(name, *args):
         names.append(name)
         return plan(name, *args)
 
-    monkeypatch.setattr(native, "plan", noted)
+    monkeypatch.setattr(launches, "plan", noted)
     return names
 
 
@@ -103,7 +103,7 @@ def test_what_differs_is_planned(other, planned):
 
 def test_other_sources_of_the_compiler_are_another_plan(planned, monkeypatch):
     jit.compile(net(), "cpu")
-    monkeypatch.setattr(plans, "sources", lambda: "another")
+    monkeypatch.setattr(keys, "sources", lambda: "another")
     jit.compile(net(), "cpu")
     assert len(planned) == 2
 
@@ -116,8 +116,8 @@ def test_a_plan_without_the_code_of_its_kernels_is_nothing(planned, monkeypatch,
         if path.is_file() and b"ELF" in path.read_bytes():
             path.unlink()
     fresh = Library()
-    monkeypatch.setattr(native, "library", lambda: fresh)
-    monkeypatch.setattr(plans, "library", lambda: fresh)
+    for module in (launches, native, plans):
+        monkeypatch.setattr(module, "library", lambda: fresh)
     made = jit.compile(graph, "cpu")
     assert same_bits(made(arrays_for(graph)), wanted)
     assert len(planned) == 2
@@ -164,8 +164,8 @@ def test_what_planning_guesses_is_kept(monkeypatch):
         assert n == 6
         return plan(name, forms, target)
 
-    plan = native.plan
-    monkeypatch.setattr(native, "plan", guessing_plan)
+    plan = launches.plan
+    monkeypatch.setattr(launches, "plan", guessing_plan)
     told = []
     for _ in range(2):
         with recording_guesses([]) as guesses:

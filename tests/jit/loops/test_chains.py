@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import jit.native
+import jit.launches
 import jit.planner
 from jit.dims import symbol
 from jit.forms.index import same_all
@@ -114,7 +114,7 @@ def separately(build, xs, monkeypatch):
     """The results of separate kernels."""
     with monkeypatch.context() as patch:
         patch.setattr(jit.planner, "chained", lambda steps, placement: list(steps))
-        patch.setattr(jit.native, "plan_key", lambda *args: None)  # another planner's are kept
+        patch.setattr(jit.launches, "plan_key", lambda *args: None)  # another planner's are kept
         return compiled(build, list(map(type_of, xs)))(list(xs))
 
 
