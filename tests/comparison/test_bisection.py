@@ -14,8 +14,8 @@ import pytest
 import dualflow as df
 import jit.codegen.llvm
 import jit.forms.merge
-import jit.loops.expand
 import jit.launches
+import jit.loops.expand
 import jit.planner
 import jit.runtime.tables
 from dualflow.core.op import registry

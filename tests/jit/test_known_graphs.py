@@ -59,7 +59,10 @@ def net(*, scale=2.0, by=0, name="net", source="nets.py:3"):
     x, w = graph.input(MATRIX, "x"), graph.input(MATRIX, "w")
     row = graph.constant(np.arange(6, dtype="float32") * scale)
     y = added(graph, "tanh", added(graph, "add", x, row, source=source))
-    graph.outputs = [added(graph, "maximum", y, w), added(graph, "sum", y, axes=(by,), keepdims=False)]
+    graph.outputs = [
+        added(graph, "maximum", y, w),
+        added(graph, "sum", y, axes=(by,), keepdims=False),
+    ]
     return graph
 
 
