@@ -29,7 +29,8 @@ from jit.ir.printer import is_graph
 from jit.loops.ir import Check, Kernel
 from jit.runtime.binding import Pairs
 from jit.runtime.cache import disk_cache
-from jit.runtime.library import Address, library, toolchain
+from jit.runtime.cpu import host
+from jit.runtime.library import Address, library
 from jit.runtime.program import HostStep, Program
 from jit.runtime.sources import sources_of
 from jit.target import Target
@@ -168,7 +169,7 @@ def graph_key(
     given = graph.name, repr(donate), target.key, str(target.registers)
     settings_of = f"{fast} {guessing()} {bool(ops)} {sorted(settings.passes_off)}"
     read = [sources_of(package) for package in sorted(packages)]
-    parts = (text, *given, settings_of, toolchain(), sources(), *read)
+    parts = (text, *given, settings_of, host().tools, sources(), *read)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

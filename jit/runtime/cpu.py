@@ -1,7 +1,8 @@
 """Machine code for the CPU: LLVM IR text to object bytes, and objects into this process.
 
-The only module of the runtime that loads llvmlite. Each object is a library of its own in one
-LLJIT, so all of them may export the same symbol.
+The only module of the runtime that loads llvmlite, and only to make code: what is on the disk is
+linked without it, and what the code is for is known from before. Where LLVM links, each library is
+one of its own in one LLJIT, so all of them may export the same symbol.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import ctypes
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from jit.runtime.host import Host, known_host
+from jit.runtime.objects import NONE, Unloadable, loaded
 from jit.target import Target
 
 X86_WIDTHS = (("avx512f", 64, 32), ("avx2", 32, 16))
@@ -30,9 +34,25 @@ def binding() -> Any:
     return llvm
 
 
-@cache
 def host_target() -> Target:
     """This machine."""
+    return host().target
+
+
+@cache
+def host() -> Host:
+    """This machine, and the tools that make code for it."""
+    import llvmlite  # its version only: LLVM itself is in `llvmlite.binding`
+
+    package = Path(llvmlite.__file__).parent
+    files = (package / "_version.py", *package.glob("binding/libllvmlite.*"), Path(__file__))
+    return known_host(asked_host, files if len(files) > 2 else ())
+
+
+def asked_host() -> Host:
+    """The same, as LLVM says now."""
+    import llvmlite
+
     llvm = binding()
     features = llvm.get_host_cpu_features()
     width, registers = 16, 32 if "aarch64" in llvm.get_default_triple() else 16
@@ -40,9 +60,9 @@ def host_target() -> Target:
         if features.get(name):
             width, registers = bytes_, count
             break
-    return Target(
-        llvm.get_default_triple(), llvm.get_host_cpu_name(), features.flatten(), width, registers
-    )
+    triple, name = llvm.get_default_triple(), llvm.get_host_cpu_name()
+    target = Target(triple, name, features.flatten(), width, registers)
+    return Host(target, f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}")
 
 
 @cache
@@ -127,28 +147,41 @@ def linker() -> Any:
 
 
 _numbers = itertools.count()
-_libraries: list[Any] = []  # code lives as long as the process: a thread may be inside
 
 
 def link(
-    code: bytes, symbols: Sequence[str], imports: Mapping[str, int] | None = None
-) -> dict[str, int]:
-    """Makes the code of an object callable.
+    objects: Sequence[bytes], symbols: Sequence[str], imports: Mapping[str, int] = NONE
+) -> tuple[dict[str, int], Any]:
+    """Makes the code of objects callable, as one library: that takes less time than many.
 
     Args:
-        code: An object file for this machine.
+        objects: Object files for this machine.
         symbols: Which symbols to look up.
-        imports: The address of each symbol that the object lacks.
+        imports: The address of each symbol that the objects lack.
 
     Returns:
-        The address of each of `symbols`.
+        The address of each of `symbols`, and what must live as long as the code may run.
+
+    Raises:
+        RuntimeError: These are no object files, or they lack symbols.
     """
-    llvm = binding()
-    builder = llvm.JITLibraryBuilder().add_object_img(code)
-    for name, address in (imports or {}).items():
+    try:
+        image = loaded(objects, imports)
+        return {name: image.address[name] for name in symbols}, image
+    except (Unloadable, KeyError):
+        return linked_by_llvm(objects, symbols, imports)
+
+
+def linked_by_llvm(
+    objects: Sequence[bytes], symbols: Sequence[str], imports: Mapping[str, int]
+) -> tuple[dict[str, int], Any]:
+    """The same, of any objects that are for this machine."""
+    builder = binding().JITLibraryBuilder()
+    for code in objects:
+        builder.add_object_img(code)
+    for name, address in imports.items():
         builder.import_symbol(name, address)
     for name in symbols:
         builder.export_symbol(name)
     library = builder.link(linker(), f"library{next(_numbers)}")
-    _libraries.append(library)
-    return {name: library[name] for name in symbols}
+    return {name: library[name] for name in symbols}, library

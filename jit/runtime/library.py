@@ -10,7 +10,6 @@ only if its code has to be made.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import sys
 import threading
@@ -48,7 +47,6 @@ LOOPS = min(level for level, _ in STAGES.values())
 SOURCES = ("codegen/**/*.py", "loops/**/*.py", "forms/scalar.py", "runtime/cpu.py")
 
 Compiler: TypeAlias = Callable[[Kernel, Target], str]
-_numbers = itertools.count()
 
 
 def llvm_text(kernel: Kernel, target: Target) -> str:
@@ -79,14 +77,11 @@ def effort(kernel: Kernel, target: Target) -> int:
 @cache
 def toolchain() -> str:
     """What code depends on beside kernel and target."""
-    llvm = cpu.binding()
-    llvmlite = sys.modules[llvm.__name__.partition(".")[0]]
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(path for pattern in SOURCES for path in package.glob(pattern)):
         digest.update(path.read_bytes())
-    tools = f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
-    return f"jit {__version__} {digest.hexdigest()} {tools}"
+    return f"jit {__version__} {digest.hexdigest()} {cpu.host().tools}"
 
 
 def content_key(kernel: Kernel, target: Target) -> str:
@@ -280,12 +275,9 @@ class Library:
     def _link(self, codes: Mapping[str, bytes]) -> dict[str, Code]:
         """Makes objects callable, as one library: that takes a third of the time of many."""
         start = time.perf_counter()
-        builder = cpu.binding().JITLibraryBuilder()
-        for key, code in codes.items():
-            builder.add_object_img(code).export_symbol(symbol_of(key))
-        tracker = builder.link(cpu.linker(), f"kernels{next(_numbers)}")
+        addresses, tracker = cpu.link([*codes.values()], [symbol_of(key) for key in codes])
         made = {
-            key: Code(key, tracker[symbol_of(key)], len(code), tracker)
+            key: Code(key, addresses[symbol_of(key)], len(code), tracker)
             for key, code in codes.items()
         }
         self._codes.update(made)

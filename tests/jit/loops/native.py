@@ -53,7 +53,8 @@ def run_native(
     items = all_items(kernel, sizes) if items is None else items
     target = target or host()
     code = assemble(emit(kernel if direct else expand(kernel), target), target)
-    address = link(code, [ENTRY])[ENTRY]
+    addresses, _held = link([code], [ENTRY])
+    address = addresses[ENTRY]
     # Parameters are read through the record: here in reverse, so that mixing them up is seen.
     values = [0, *[array.ctypes.data for array in arrays], *sizes]
     slots = (ctypes.c_int64 * len(values))(values[0], *reversed(values[1:]))

@@ -22,7 +22,12 @@ from jit.types import TensorType, dtypes, float32
 def address(kernel: Kernel) -> int:
     """The machine code of a kernel."""
     target = cpu.host_target()
-    return cpu.link(cpu.assemble(emit(kernel, target), target), ["entry"])["entry"]
+    addresses, held = cpu.link([cpu.assemble(emit(kernel, target), target)], ["entry"])
+    _held.append(held)
+    return addresses["entry"]
+
+
+_held = []  # code lives as long as the process
 
 
 def pointwise(
