@@ -18,7 +18,6 @@ import numpy as np
 
 from jit.config import config, holding
 from jit.dims import Guess, guessing, note, recording_guesses
-from jit.divided import Divided, Placed
 from jit.errors import DeviceError, NoNativeCode
 from jit.interpreted import Interpreted
 from jit.ir.graph import Graph, Node
@@ -28,6 +27,7 @@ from jit.progress import compilation
 from jit.report import Cost, Part, Watched, counted
 
 if TYPE_CHECKING:
+    from jit.divided import Divided, Placed
     from jit.native import NativeCode
     from jit.passes.base import GraphPass, PassRecord, Stages
 
@@ -136,7 +136,8 @@ class Executable:
     @property
     def placement(self) -> list[Placed]:
         """What runs on which device, and the copies between, if there are several."""
-        return self.code.placed() if isinstance(self.code, Divided) else []
+        placed = getattr(self.code, "placed", list)  # of code for one device there is none
+        return placed()
 
     def timed(self, arrays: list[Any]) -> list[Cost]:
         """What each part of a call costs, by a clock between them."""
@@ -194,6 +195,8 @@ def compile(
     passed = Passed(graph, lambda: passes(ops, native=native, fast=fast))
     with collector_paused(), compilation(graph.name):
         if isinstance(target, tuple):
+            from jit.divided import Divided
+
             part = partial(compile, ops=ops, hurry=hurry, fast=fast)
             code = Divided(passed.graph, target, lambda each, place: part(each, place).code)
         else:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jit.divided import Placed
 from jit.ir import builtin
 from jit.report import Part
+
+if TYPE_CHECKING:
+    from jit.divided import Placed
 
 LINES, MOST_TRACES = 15, 10  # of an explanation that is printed
 
