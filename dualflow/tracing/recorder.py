@@ -187,21 +187,21 @@ class Recorder:
         trace = recording.trace
         trace.fast = self._limits.fast
         arguments = {id(x) for x in (*call.by_identity(), *named(self._python))}
-        again, result, undone = None, None, True
+        again, result, undone = None, None, False
         try:
             with recording.in_force():
                 result = recording.run()
                 left = recording.passed.left(result)
                 self._keep(entry, call, trace, left, arguments)
-            undone = False
         except NumericsError:
+            undone = True
             trace.restore()
             raise
         except Exception as error:
             again = recording.cause_of(error)
             if again is None:
-                undone = False
                 raise
+            undone = True
             trace.restore(python=True)
         finally:
             recording.close(undone=undone)

@@ -51,10 +51,10 @@ place:
   %base = call i64 @PyLong_AsLongLong(ptr %base.object)
   call void @set_places(ptr %plan, ptr %slots, i64 %base)
   %stopped = call i64 @run_detached(ptr %plan, ptr %slots, i64 0)
-  br label %done
+  %at = call ptr @stopped_at(i64 %stopped, ptr %slots)
+  ret ptr %at
 done:
-  %at = phi i64 [ %misfit, %entry ], [ %stopped, %place ]
-  %said = call ptr @PyLong_FromLongLong(i64 %at)
+  %said = call ptr @PyLong_FromLongLong(i64 %misfit)
   ret ptr %said
 failed:                                                         ; Python's exception is set
   ret ptr null
@@ -117,7 +117,8 @@ go:
   br i1 %whole, label %done, label %stop
 stop:
   call void @Py_DecRef(ptr %results)
-  br label %none
+  %interrupted = icmp eq i64 %status, 3                         ; Python's exception is set
+  br i1 %interrupted, label %failed, label %none
 none:
   call void @Py_IncRef(ptr @_Py_NoneStruct)
   ret ptr @_Py_NoneStruct

@@ -19,8 +19,9 @@ from jit.runtime.native_code import code
 from jit.runtime.own_code import linked
 
 PYTHON_API = (
-    "PyEval_SaveThread PyEval_RestoreThread PyLong_AsVoidPtr PyLong_AsLongLong PyLong_FromLongLong "
-    "Py_IncRef Py_DecRef PyList_New PyList_SetItem PyList_Type PyType_GenericAlloc _Py_NoneStruct"
+    "PyEval_SaveThread PyEval_RestoreThread PyGILState_Ensure PyGILState_Release "
+    "PyErr_CheckSignals PyLong_AsVoidPtr PyLong_AsLongLong PyLong_FromLongLong Py_IncRef "
+    "Py_DecRef PyList_New PyList_SetItem PyList_Type PyType_GenericAlloc _Py_NoneStruct"
 ).split()
 FASTCALL = 0x80  # METH_FASTCALL
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from jit.runtime.box_code import BOXES
 from jit.runtime.entry_code import DIRECT, ENTER, SAME
 from jit.runtime.kernel_code import BATCH, guard_texts
+from jit.runtime.repeat_code import REPEAT
 
-FAILED, MISSED = 1, 2  # the status: a check did not hold; a guard saw another answer
+# the status: a check did not hold; a guard saw another answer; Python has an exception set
+FAILED, MISSED, INTERRUPTED = 1, 2, 3
 
 STRUCTURES = """
 %object = type { i64, ptr }                                     ; references, type
@@ -20,9 +22,10 @@ STRUCTURES = """
 %input = type { i64, ptr, i64, ptr }             ; slot, descr, rank, dims
 %output = type { i64, i64, i64, ptr, i64, ptr }  ; position, slot, number of a donor, descr, ...
 %place = type { i64, i64 }                       ; slot, offset
-%repeat = type { i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64 }
+%repeat = type { i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, ptr, i64, i64 }
 ; how often, launches and their number, moves before and between alike, threads,
-; the slot of what tells whether to go on (or 0), copies at the end and their number
+; the slot of what tells whether to go on (or 0), copies at the end and their number,
+; after how many runs it is looked whether somebody wants them to end (0: never)
 %box = type { ptr, ptr, i64, i64, [0 x i64] }
 ; class, class of arrays, number of the word with the array, how many words hold None, their numbers
 %place.held = type { ptr, i64 }
@@ -37,7 +40,6 @@ STRUCTURES = """
 # run: steps from number `first` on, up to a step that Python does, a failure, or the end.
 RUN = """
 declare void @parallel(ptr, ptr, ptr)
-declare ptr @memmove(ptr, ptr, i64)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare ptr @PyLong_AsVoidPtr(ptr)
@@ -91,115 +93,6 @@ stop:
   ret i64 %i
 }
 
-; a kernel that runs steps again and again, until one fails
-define void @repeat(ptr %slots, ptr %repeat, i64 %begin, i64 %end) {
-entry:
-  %times = load i64, ptr %repeat
-  %steps.at = getelementptr %repeat, ptr %repeat, i32 0, i32 1
-  %steps = load ptr, ptr %steps.at
-  %count.at = getelementptr %repeat, ptr %repeat, i32 0, i32 2
-  %count = load i64, ptr %count.at
-  %before.at = getelementptr %repeat, ptr %repeat, i32 0, i32 3
-  %before = load ptr, ptr %before.at
-  %befores.at = getelementptr %repeat, ptr %repeat, i32 0, i32 4
-  %befores = load i64, ptr %befores.at
-  %between.at = getelementptr %repeat, ptr %repeat, i32 0, i32 5
-  %between = load ptr, ptr %between.at
-  %betweens.at = getelementptr %repeat, ptr %repeat, i32 0, i32 6
-  %betweens = load i64, ptr %betweens.at
-  %pool.at = getelementptr %repeat, ptr %repeat, i32 0, i32 7
-  %pool = load ptr, ptr %pool.at
-  %going.at = getelementptr %repeat, ptr %repeat, i32 0, i32 8
-  %going = load i64, ptr %going.at
-  %asks = icmp ne i64 %going, 0
-  call void @move(ptr %before, i64 %befores, ptr %slots)
-  br label %next
-next:
-  %t = phi i64 [ 0, %entry ], [ %t.next, %on ]
-  %more = icmp slt i64 %t, %times
-  br i1 %more, label %ask, label %done
-ask:
-  br i1 %asks, label %look, label %go
-look:
-  %word.at = getelementptr ptr, ptr %slots, i64 %going
-  %word = load ptr, ptr %word.at
-  %answer = load i8, ptr %word
-  %yes = icmp ne i8 %answer, 0
-  br i1 %yes, label %go, label %done
-go:
-  %at = call i64 @run_steps(ptr %steps, i64 %count, ptr %pool, ptr %slots, i64 0)
-  %all = icmp eq i64 %at, %count
-  br i1 %all, label %on, label %done
-on:
-  call void @move(ptr %between, i64 %betweens, ptr %slots)
-  %t.next = add i64 %t, 1
-  br label %next
-done:
-  %copies.at = getelementptr %repeat, ptr %repeat, i32 0, i32 9
-  %copies = load ptr, ptr %copies.at
-  %copied.at = getelementptr %repeat, ptr %repeat, i32 0, i32 10
-  %copied = load i64, ptr %copied.at
-  call void @copy(ptr %copies, i64 %copied, ptr %slots)
-  ret void
-}
-
-; what lies in the memory of some slots, to that of others
-define internal void @copy(ptr %copies, i64 %count, ptr %slots) {
-entry:
-  br label %next
-next:
-  %i = phi i64 [ 0, %entry ], [ %i.next, %on ]
-  %more = icmp slt i64 %i, %count
-  br i1 %more, label %one, label %done
-one:
-  %copy = getelementptr %move, ptr %copies, i64 %i
-  %number = load i64, ptr %copy
-  %source.at = getelementptr %move, ptr %copy, i32 0, i32 1
-  %source = load i64, ptr %source.at
-  %size.at = getelementptr %move, ptr %copy, i32 0, i32 2
-  %size = load i64, ptr %size.at
-  %from.at = getelementptr ptr, ptr %slots, i64 %source
-  %from = load ptr, ptr %from.at
-  %to.at = getelementptr ptr, ptr %slots, i64 %number
-  %to = load ptr, ptr %to.at
-  %same = icmp eq ptr %from, %to
-  br i1 %same, label %on, label %fill
-fill:
-  %ignored = call ptr @memmove(ptr %to, ptr %from, i64 %size)
-  br label %on
-on:
-  %i.next = add i64 %i, 1
-  br label %next
-done:
-  ret void
-}
-
-; slots that become other slots, some bytes further
-define internal void @move(ptr %moves, i64 %count, ptr %slots) {
-entry:
-  br label %next
-next:
-  %i = phi i64 [ 0, %entry ], [ %i.next, %one ]
-  %more = icmp slt i64 %i, %count
-  br i1 %more, label %one, label %done
-one:
-  %move = getelementptr %move, ptr %moves, i64 %i
-  %number = load i64, ptr %move
-  %source.at = getelementptr %move, ptr %move, i32 0, i32 1
-  %source = load i64, ptr %source.at
-  %by.at = getelementptr %move, ptr %move, i32 0, i32 2
-  %by = load i64, ptr %by.at
-  %from = getelementptr i64, ptr %slots, i64 %source
-  %old = load i64, ptr %from
-  %new = add i64 %old, %by
-  %slot = getelementptr i64, ptr %slots, i64 %number
-  store i64 %new, ptr %slot
-  %i.next = add i64 %i, 1
-  br label %next
-done:
-  ret void
-}
-
 ; run, without Python's lock if the plan says so
 define internal i64 @run_detached(ptr %plan, ptr %slots, i64 %first) {
 entry:
@@ -226,8 +119,20 @@ define ptr @resume(ptr %self, ptr %args, i64 %count) {
   %first.object = load ptr, ptr %first.at
   %first = call i64 @PyLong_AsLongLong(ptr %first.object)
   %at = call i64 @run_detached(ptr %plan, ptr %slots, i64 %first)
+  %said = call ptr @stopped_at(i64 %at, ptr %slots)
+  ret ptr %said
+}
+
+; where a run has stopped, as Python's number; null if somebody has interrupted it
+define internal ptr @stopped_at(i64 %at, ptr %slots) {
+  %status = load i64, ptr %slots
+  %interrupted = icmp eq i64 %status, 3
+  br i1 %interrupted, label %raise, label %say
+say:
   %said = call ptr @PyLong_FromLongLong(i64 %at)
   ret ptr %said
+raise:                                                          ; Python's exception is set
+  ret ptr null
 }
 """
 
@@ -464,6 +369,5 @@ done:
 
 def code() -> str:
     """All of the LLVM IR here."""
-    return "".join(
-        (STRUCTURES, RUN, READ, MAKE, ENTER, DIRECT, SAME, BOXES, BATCH, *guard_texts().values())
-    )
+    own = STRUCTURES, RUN, REPEAT, READ, MAKE, ENTER, DIRECT, SAME, BOXES
+    return "".join((*own, BATCH, *guard_texts().values()))

@@ -17,12 +17,15 @@ from jit.ir.loop import COUNTER
 from jit.loops.ir import Check, Kernel
 from jit.runtime.kernel_code import guard_name
 from jit.runtime.memory import Layout, layout, timeline, unfolded
-from jit.runtime.program import Array, GuardStep, HostStep, Launch, Program, Repeat, Step
+from jit.runtime.program import UNKNOWN, Array, GuardStep, HostStep, Launch, Program, Repeat, Step
 from jit.runtime.threads_code import SHARE, WAKE
 
 ANY = (1 << 63) - 1  # how often something may run at most whose end is asked for
 SHARED_SECONDS = 5e-6  # work of a launch from which on threads share it, if they are awake
 WAKING_SECONDS = 30e-6  # and from which on it is worth waking them
+LONG_SECONDS = 1.0  # work of repeated steps from which on somebody may want to interrupt them
+LOOK_SECONDS = 0.1  # of work between two looks at whether somebody does
+MOST_RUNS = 1 << 20  # and how often steps run between these at most
 DETACHED_SECONDS = 20e-6  # work of a run from which on it gives up Python's lock
 
 Words: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -152,14 +155,19 @@ class Numbering:
             (x.slot + 1, x.source + 1, byte_size(self.program, x.slot, binding)) for x in step.after
         ]
         table = inner.keep([word for copy in copies for word in copy])
-        return [*words, pool, 0 if step.going is None else step.going + 1, table, len(copies)]
+        going = 0 if step.going is None else step.going + 1
+        patience = 0
+        if may_be_long(step):
+            patience = max(1, int(LOOK_SECONDS / max(inner.seconds, LOOK_SECONDS / MOST_RUNS)))
+        return [*words, pool, going, table, len(copies), patience]
 
     @cached_property
     def may_fail(self) -> int:
         """The last time at which a run may end early; -1 if there is none."""
         steps = self.program.steps
         times = range(len(self.times.moments))
-        failing = [at for at in times if ends_early(steps[self.times.moments[at].steps[0]])]
+        firsts = [steps[moment.steps[0]] for moment in self.times.moments]
+        failing = [at for at in times if ends_early(firsts[at]) or may_be_long(firsts[at])]
         return failing[-1] if failing else -1
 
     @cached_property
@@ -280,6 +288,15 @@ def ends_early(step: Step) -> bool:
     if isinstance(step, Repeat):
         return any(map(ends_early, step.steps))
     return not isinstance(step, Launch) or _checks(step.kernel)
+
+
+def may_be_long(step: Step) -> bool:
+    """Whether a step may take so long that it can be interrupted, and then has changed nothing."""
+    if not isinstance(step, Repeat):
+        return False
+    grids = [(launch, launch.kernel.grid) for launch in step.steps]
+    cost = sum(x.cost * (grid if isinstance(grid, int) else UNKNOWN) for x, grid in grids)
+    return step.count is None or step.count * cost >= LONG_SECONDS
 
 
 def shape_of(program: Program, slot: int, binding: Mapping[str, int]) -> tuple[int, ...]:
