@@ -27,6 +27,7 @@ from dualflow.core.variable import Variable
 from dualflow.tracing.decorated import Decorated
 from dualflow.tracing.guards.places import MISSING
 from dualflow.tracing.joins.frames import UNSET, Opaque
+from dualflow.tracing.joins.iterators import ITERATORS, left_of
 from jit.ir.graph import Value
 
 MOST = 500  # things in a state
@@ -44,21 +45,6 @@ LASTING = (
     Counted,
     Variable,
     Decorated,
-)
-ITERATORS = tuple(
-    map(
-        type,
-        (
-            iter([]),
-            iter(()),
-            iter(range(0)),
-            iter(range(1 << 70)),
-            reversed([]),
-            enumerate([]),
-            zip(),
-            iter(""),
-        ),
-    )
 )
 
 
@@ -198,8 +184,8 @@ class State:
             return frozenset(self.part(k) for k in x)
         if kind is slice:
             return tuple(map(self.part, (x.start, x.stop, x.step)))
-        if kind in ITERATORS:
-            return tuple(map(self.part, x.__reduce__()[1:]))
+        if kind in ITERATORS and (left := left_of(x)) is not None:
+            return tuple(map(self.part, left))
         if kind is types.MethodType:
             return self.part(x.__self__), self.part(x.__func__)
         if kind is functools.partial:
