@@ -397,8 +397,20 @@ def argmin(
 
 # ----- truth -----
 
+BYTE = dtypes["uint8"]
 
-def _truth(name: str) -> Op:
+
+def _truth(name: str, combine: str) -> Op:
+    """Whether any or all elements are true.
+
+    As an extreme of bytes, which vectors of a machine hold as they are: bools would have to become
+    bytes again after each step of the fold.
+    """
+
+    def lower(form: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+        found = form.reduce(combine, form.pointwise("astype", x, dtype=BYTE), axes, keepdims)
+        return form.pointwise("astype", found, dtype=bool_)
+
     def infer(x: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
         if x.dtype != bool_:
             raise DTypeError(f"{name}: does not take {x.dtype}", "bools", "x != 0")
@@ -410,12 +422,12 @@ def _truth(name: str) -> Op:
             x, axis=axes, keepdims=keepdims
         ),
         infer=infer,
-        lower=lambda form, x, *, axes, keepdims: form.reduce(name, x, axes, keepdims),
+        lower=lower,
         batch=along_axes,
     )
 
 
-_any, _all = _truth("any"), _truth("all")
+_any, _all = _truth("any", "max"), _truth("all", "min")
 
 
 def _is_true(x: Any) -> Tensor:

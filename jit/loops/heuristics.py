@@ -10,6 +10,7 @@ from jit.loops.schedule_turn import turn
 from jit.loops.schedule_vectorize import vectorize_each
 from jit.loops.simplify import hoist, simplify
 from jit.target import Target
+from jit.types import kind
 
 SHORT = 4  # turns of a loop that are written out
 
@@ -59,10 +60,13 @@ def is_function(let: Let) -> bool:
 
 
 def itemsize(kernel: Kernel) -> int:
-    """The size of most elements that a kernel computes with; index arithmetic does not count."""
-    sizes = [s.buffer.dtype.itemsize for s in kernel.statements() if isinstance(s, Load | Store)]
-    floats = [size for size in sizes if size >= 4]
-    return min(floats, default=8)
+    """The size of most elements that a kernel computes with; index arithmetic does not count.
+
+    Bytes and short integers count only where there is nothing else; halves are computed as floats.
+    """
+    dtypes = {s.buffer.dtype for s in kernel.statements() if isinstance(s, Load | Store)}
+    sizes = [4 if kind(dtype) == "floating" else dtype.itemsize for dtype in dtypes]
+    return min([size for size in sizes if size >= 4], default=max(sizes, default=8))
 
 
 def loops(kernel: Kernel, kind: str) -> list[For]:

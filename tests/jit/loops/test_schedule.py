@@ -9,7 +9,8 @@ import pytest
 
 from jit.dims import evaluate
 from jit.errors import ScheduleError
-from jit.loops.ir import Kernel, Lit, Load, VType, index
+from jit.loops.heuristics import scheduled
+from jit.loops.ir import Kernel, Lit, Load, VType, index, walk
 from jit.loops.schedule import (
     has_loop,
     hoist,
@@ -22,7 +23,8 @@ from jit.loops.schedule import (
 )
 from jit.loops.schedule_turn import turn
 from jit.loops.writer import Writer
-from jit.types import float32, int64
+from jit.target import LEVELS, Target
+from jit.types import dtypes, float32, int64
 from tests.jit.loops.kernels import (
     both,
     column_sums,
@@ -448,3 +450,26 @@ def test_blocks_are_turned_in_registers(height, width):
     loads = [s for s in after.statements() if isinstance(s, Load) and s.buffer.name == "X"]
     assert [s.var.type.lanes for s in loads] == [width] * height
     same_bits(before, after, [floats(10 * height), nothing(height * width)])
+
+
+@pytest.mark.parametrize(
+    ("names", "lanes"),
+    [
+        ("uint8", 32),
+        ("bool uint8", 32),
+        ("int16 uint8", 16),
+        ("float16", 8),
+        ("uint8 float32", 8),
+        ("float32 float64", 8),
+    ],
+)
+def test_the_smallest_numbers_that_are_computed_with_fill_a_vector(names, lanes):
+    cpu, width, registers = LEVELS["avx2"]
+    w, found = Writer(), [dtypes[name] for name in names.split()]
+    pairs = [(given(f"X{k}", d), both(f"Y{k}", d)) for k, d in enumerate(found)]
+    with w.loop(index(0), index(320), hint="lane") as i:
+        for x, y in pairs:
+            w.store(y, i, w.load(x, i))
+    kernel = kernel_of(w, [buffer for pair in pairs for buffer in pair], [])
+    made = scheduled(kernel, Target("x86_64", cpu, "", width, registers))
+    assert {s.var.type.lanes for s in walk(made.body) if isinstance(s, Load)} == {lanes}
