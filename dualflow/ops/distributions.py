@@ -8,7 +8,7 @@ import numpy as np
 
 from dualflow.core.axes import canonical_shape
 from dualflow.core.convert import as_tensor
-from dualflow.core.define import broadcast, creation
+from dualflow.core.define import broadcast, composite, creation
 from dualflow.core.doors import meet
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -183,6 +183,17 @@ def permutation(x: Any, *, generator: Generator | None = None) -> Tensor:
     words = words64(generator, (n,))
     if n > PLACES:
         return functions["argsort"](words)
-    places = functions["arange"](n, dtype=UINT64)
-    ordered = functions["sort"]((words & ~(PLACES - 1) % 2**64) | places)
-    return astype(ordered & (PLACES - 1), int64)
+    return places_in(functions["sort"](words_with_places(words)))
+
+
+@composite(accepts=None, public=False, vjps=(None,))
+def words_with_places(words: Tensor) -> Tensor:
+    """Random words with their places in the lowest bits."""
+    places = functions["arange"](words.shape[0], dtype=UINT64)
+    return (words & ~(PLACES - 1) % 2**64) | places
+
+
+@composite(accepts=None, public=False, vjps=(None,))
+def places_in(words: Tensor) -> Tensor:
+    """The places that words hold."""
+    return astype(words & (PLACES - 1), int64)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dualflow.core.axes import canonical_shape
 from dualflow.core.context import context, using
-from dualflow.core.define import creation
+from dualflow.core.define import composite, creation
 from dualflow.core.doors import fits
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
@@ -474,5 +474,11 @@ def randint(
 
 def words64(generator: Generator | None, shape: tuple[Any, ...]) -> Tensor:
     """Fresh uint64 words."""
-    words = astype(bits_of(generator, (*shape, 2)), UINT64)
-    return (words[..., 0] << 32) | words[..., 1]
+    return joined_words(bits_of(generator, (*shape, 2)))
+
+
+@composite(accepts=None, public=False, vjps=(None,))
+def joined_words(pairs: Tensor) -> Tensor:
+    """Pairs of words of 32 bits as words of 64."""
+    wide = astype(pairs, UINT64)
+    return (wide[..., 0] << 32) | wide[..., 1]

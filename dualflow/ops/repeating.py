@@ -7,8 +7,10 @@ from typing import Any, Never
 import numpy as np
 
 from dualflow.core.axes import canonical_axis, canonical_shape
+from dualflow.core.batching import along_axes
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
+from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.create import arange
@@ -16,11 +18,37 @@ from dualflow.ops.elementwise import astype
 from dualflow.ops.gather import as_index, take
 from dualflow.ops.reduce import sum
 from dualflow.ops.scan import running_sum
-from dualflow.ops.shape import broadcast_to, expand_dims, reshape
+from dualflow.ops.shape import broadcast_to, reshape
 from dualflow.ops.sort import searchsorted
 from jit.dims import Dim
 from jit.errors import ShapeError
-from jit.types import format_extent, format_shape, int64, product
+from jit.types import TensorType, format_extent, format_shape, int64, product
+
+
+def _repeat_type(x: TensorType, *, axis: int, count: Any) -> TensorType:
+    return x.with_shape((*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :]))
+
+
+def _repeat_lower(form: Any, x: Any, *, axis: int, count: Any) -> Any:
+    shape = (*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :])
+    size = count or 1  # where there is no copy, none is asked for
+    return form.view(x, shape, lambda *at: (*at[:axis], at[axis] // size, *at[axis + 1 :]))
+
+
+def _repeat_vjp(g: Any, y: Any, x: Any, *, axis: int, count: Any) -> Any:
+    apart = (*x.shape[: axis + 1], count, *x.shape[axis + 1 :])
+    return sum(reshape(g, apart), axis=axis + 1)
+
+
+_repeat = Op(
+    name="repeat",
+    evaluate=lambda xp, x, *, axis, count: xp.repeat(x, count, axis),
+    infer=_repeat_type,
+    lower=_repeat_lower,
+    vjps=(_repeat_vjp,),
+    jvp="linear",
+    batch=along_axes,
+)
 
 
 @api
@@ -55,9 +83,7 @@ def repeat(x: Any, repeats: Any, /, *, axis: int | None = None, **foreign: Never
     if isinstance(repeats, tuple | list | np.ndarray | Tensor):
         return _repeat_each(x, as_index("repeat", repeats), axis)
     (count,) = canonical_shape("repeat", repeats)
-    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
-    copies = broadcast_to(expand_dims(x, axis + 1), (*before, count, *after))
-    return reshape(copies, (*before[:-1], before[-1] * count, *after))
+    return bind(_repeat, (x,), {"axis": axis, "count": count})
 
 
 def _repeat_each(x: Tensor, repeats: Tensor, axis: int) -> Tensor:

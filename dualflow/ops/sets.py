@@ -5,6 +5,7 @@ How many different elements there are depends on the values: a recorded call gua
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from dualflow.core.convert import as_tensor
@@ -20,7 +21,7 @@ from dualflow.ops.gather import nonzero, scatter, take
 from dualflow.ops.reduce import any
 from dualflow.ops.scan import running_sum
 from dualflow.ops.shape import reshape
-from dualflow.ops.sort import argsorted, searchsorted
+from dualflow.ops.sort import argsorted, searchsorted, sort
 from jit.types import bool_, int64, kind, product
 
 
@@ -50,23 +51,31 @@ class UniqueInverseResult(NamedTuple):
 class Groups:
     """Equal elements of a tensor, brought together.
 
+    Args:
+        x: Anything that makes a tensor.
+        places: Whether it matters where elements stood.
+
     Attributes:
         shape: The shape of the tensor.
-        order: Where the elements stood, in the order of their values; equal ones in theirs.
-        ordered: The elements in that order.
+        ordered: The elements in the order of their values.
         first: Whether each is the first of its kind there.
         starts: The positions of the first ones.
     """
 
-    def __init__(self, x: Any) -> None:
+    def __init__(self, x: Any, *, places: bool) -> None:
         x = as_tensor(x)
         self.shape = x.shape
-        flat = reshape(x, (-1,))
-        self.order = argsorted(flat, 0)
-        self.ordered = take(flat, self.order)
+        self._flat = reshape(x, (-1,))
+        places = places or kind(x.dtype) != "integer"  # equal integers cannot be told apart
+        self.ordered = take(self._flat, self.order) if places else sort(self._flat)
         changes = self.ordered[1:] != self.ordered[:-1]
-        self.first = concat([full_like(self.order[:1], fill_value=True, dtype=bool_), changes])
+        self.first = concat([full_like(self.ordered[:1], fill_value=True, dtype=bool_), changes])
         (self.starts,) = nonzero(self.first)
+
+    @cached_property
+    def order(self) -> Tensor:
+        """Where the elements stood, in the order of their values; equal ones in theirs."""
+        return argsorted(self._flat, 0)
 
     @property
     def values(self) -> Tensor:
@@ -81,7 +90,7 @@ class Groups:
     @property
     def counts(self) -> Tensor:
         """How often each different element occurs."""
-        size = full_like(self.order[:1], product(self.shape))
+        size = full_like(self.starts[:1], product(self.shape))
         ends = concat([self.starts[1:], size[: self.starts.shape[0]]])
         return ends - self.starts
 
@@ -108,7 +117,7 @@ def unique_values(x: Any, /) -> Tensor:
         >>> df.unique_values(df.asarray([3, 1, 3])).tolist()
         [1, 3]
     """
-    return Groups(x).values
+    return Groups(x, places=False).values
 
 
 @api
@@ -126,7 +135,7 @@ def unique_counts(x: Any, /) -> UniqueCountsResult:
         >>> df.unique_counts(df.asarray([3, 1, 3])).counts.tolist()
         [1, 2]
     """
-    groups = Groups(x)
+    groups = Groups(x, places=False)
     return UniqueCountsResult(groups.values, groups.counts)
 
 
@@ -146,7 +155,7 @@ def unique_inverse(x: Any, /) -> UniqueInverseResult:
         >>> df.unique_inverse(df.asarray([3, 1, 3])).inverse_indices.tolist()
         [1, 0, 1]
     """
-    groups = Groups(x)
+    groups = Groups(x, places=True)
     return UniqueInverseResult(groups.values, groups.inverse)
 
 
@@ -166,7 +175,7 @@ def unique_all(x: Any, /) -> UniqueAllResult:
         >>> df.unique_all(df.asarray([3, 1, 3])).indices.tolist()
         [1, 0]
     """
-    groups = Groups(x)
+    groups = Groups(x, places=True)
     return UniqueAllResult(groups.values, groups.indices, groups.inverse, groups.counts)
 
 

@@ -196,11 +196,16 @@ def _ordered(rows: Any, *, largest: bool) -> Any:
 def _selected(row: Any, k: int, *, largest: bool) -> Any:
     """Of one row: what is not behind the last of the first `k` ones, in order."""
     place = row.size - k if largest else k - 1
-    last = np.partition(row, place)[place]
+    parted = np.partition(row, place)
+    last = parted[place]
     if last != last:  # NaN is the largest
         chosen = row != row if largest else np.ones(row.shape, bool)
+    elif not largest:
+        chosen = row <= last
+    elif (parted[place:] == parted[place:]).all():
+        chosen = row >= last
     else:
-        chosen = ~(row < last) if largest else row <= last
+        chosen = ~(row < last)
     candidates = np.flatnonzero(chosen)
     return candidates[_ordered(row[candidates], largest=largest)[:k]]
 

@@ -14,7 +14,7 @@ import dualflow as df
 from dualflow.ops import distributions
 from dualflow.ops import philox as philox_module
 from dualflow.ops.philox import _random_bits, philox, random_bits
-from dualflow.ops.random import _quantile
+from dualflow.ops.random import _quantile, state_of
 from dualflow.ops.rejection import first_of
 from jit.dims import symbol
 from jit.forms.reference import Reference
@@ -278,6 +278,15 @@ def test_permutation():
     rows = np.arange(12).reshape(6, 2)
     moved = df.random.permutation(rows).tolist()
     assert sorted(moved) == rows.tolist()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 37, 5000])
+def test_permutation_is_the_order_of_random_words_in_both_modes(n):
+    (order,) = in_both_modes(lambda: (df.random.permutation(n),))
+    df.random.seed(4)
+    bits = random_bits(state_of(None), (n, 2)).numpy().astype(np.uint64)
+    words = (bits[:, 0] << np.uint64(32)) | bits[:, 1]
+    assert order.tolist() == np.argsort(words >> np.uint64(24), kind="stable").tolist()
 
 
 def test_quantile_against_scipy():

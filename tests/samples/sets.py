@@ -23,8 +23,8 @@ def unique(*parts: str, some: tuple[Any, ...] = (normal(3, 2), GAPS)) -> list[Sa
 
 
 SAMPLES: dict[str, list[Sample]] = {
-    "unique_values": unique(),
-    "unique_counts": unique("counts"),
+    "unique_values": unique(some=(normal(3, 2), GAPS, TIES)),
+    "unique_counts": unique("counts", some=(normal(3, 2), GAPS, TIES)),
     "unique_inverse": unique("inverse"),
     "unique_all": unique("index", "inverse", "counts", some=(normal(3, 2), TIES, integers(0))),
     "isin": [
