@@ -25,6 +25,7 @@ from dualflow.graph.build import (
     gradients,
     name_scope,
     placeholder,
+    placeholder_with_default,
     reset_default_graph,
 )
 from dualflow.graph.control import cond, while_loop
@@ -36,6 +37,7 @@ from dualflow.graph.state import (
     assign,
     assign_add,
     assign_sub,
+    control_dependencies,
     global_variables,
     global_variables_initializer,
     group,
@@ -53,6 +55,7 @@ __all__ = [
     "assign_add",
     "assign_sub",
     "cond",
+    "control_dependencies",
     "generator",
     "get_default_graph",
     "get_default_session",
@@ -62,6 +65,7 @@ __all__ = [
     "group",
     "name_scope",
     "placeholder",
+    "placeholder_with_default",
     "render",
     "reset_default_graph",
     "while_loop",

@@ -14,6 +14,7 @@ from dualflow.core.context import using
 from dualflow.core.convert import as_tensor
 from dualflow.core.op import Op, claim
 from dualflow.core.record import Leaf, Pick, Record
+from dualflow.core.registry import functions
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -22,22 +23,29 @@ from dualflow.graph.tensors import shape_of, value_of
 from dualflow.tracing.cells import VariableCell
 from dualflow.tracing.trace import Trace
 from jit.dims import Dim, symbol
-from jit.errors import DTypeError, TraceError
-from jit.ir.graph import Value
-from jit.types import TensorType, as_dtype, dtypes, kind
+from jit.errors import DTypeError, ShapeError, TraceError
+from jit.ir.graph import Node, Value
+from jit.types import TensorType, as_dtype, dtypes, format_shape, kind
 
 BATCH = "batch"  # the first extent of every placeholder that leaves it open
 Shape = Sequence[int | str | None] | None
 
 
 class Writer(Trace):
-    """The recording behind a graph: it lasts, and Variables of dualflow are read when it runs."""
+    """The recording behind a graph: it lasts, and Variables of dualflow are read when it runs.
+
+    Attributes:
+        after: What nodes that are appended now wait for, operations and tensors.
+        waits: What nodes wait for, where it is something.
+    """
 
     methods: ClassVar = {"eval": value_of, "get_shape": shape_of}  # that its tensors have besides
 
     def __init__(self) -> None:
         super().__init__("graph", closed=True)
         self.open_extents: dict[str, Dim] = {}
+        self.after: tuple[Any, ...] = ()
+        self.waits: dict[Node, tuple[Any, ...]] = {}
         self._read: dict[Variable, Value] = {}
         self._replayed: dict[Record, tuple[Value, ...]] = {}
 
@@ -45,6 +53,15 @@ class Writer(Trace):
         """Appends a node."""
         self.claim()
         return super().bind(op, args, attrs)
+
+    def append(
+        self, op: Any, inputs: list[Value], attrs: dict[str, Any], types: tuple[TensorType, ...]
+    ) -> tuple[Value, ...]:
+        """Appends a node, which waits for what was asked for."""
+        values = super().append(op, inputs, attrs, types)
+        if self.after:
+            self.waits[self.graph.nodes[-1]] = self.after
+        return values
 
     def claim(self) -> None:
         """What is computed of open extents alone belongs here: this graph was built on last."""
@@ -94,6 +111,7 @@ class Graph:
     Attributes:
         placeholders: Its placeholders, in the order in which they were made.
         variables: Its graph variables.
+        defaults: What placeholders hold that are not fed, of those that have something.
         scope: What names begin with, inside of `name_scope`.
     """
 
@@ -101,6 +119,7 @@ class Graph:
         self.trace = Writer()
         self.placeholders: list[Tensor] = []
         self.variables: list[Any] = []
+        self.defaults: dict[Value, Any] = {}
         self._places: dict[Value, str | None] = {}
         self._names: set[str] = set()
         self.scope = ""
@@ -332,6 +351,40 @@ def placeholder(dtype: Any, shape: Shape = None, name: str | None = None) -> Ten
     graph.trace.claim()
     tensor = graph.source(TensorType(extents, as_dtype(dtype)), graph.unique(name or "placeholder"))
     graph.placeholders.append(tensor)
+    return tensor
+
+
+def placeholder_with_default(input: Any, shape: Shape = None, name: str | None = None) -> Tensor:
+    """An input of the default graph that need not be fed.
+
+    Args:
+        input: What it is where it is not fed: a tensor, or what makes one.
+        shape: Its extents, as for `placeholder`; those of `input` by default.
+        name: For messages and the printed graph.
+
+    Raises:
+        ShapeError: `input` has another shape.
+
+    Example:
+        >>> import dualflow as df
+        >>> with df.graph.Graph().as_default(), df.graph.Session() as session:
+        ...     rate = df.graph.placeholder_with_default(0.5, ())
+        ...     float(session.run(rate * 2.0)), float(session.run(rate * 2.0, {rate: 3.0}))
+        (1.0, 6.0)
+    """
+    default = as_tensor(input)
+    extents: tuple[Any, ...] = default.shape if shape is None else tuple(shape)
+    pairs = list(zip(extents, default.shape, strict=False))
+    if len(extents) != default.ndim or any(isinstance(a, int) and a != b for a, b in pairs):
+        raise ShapeError(
+            f"placeholder_with_default: the default has shape {format_shape(default.shape)}",
+            format_shape(extents),
+            "give a default of that shape",
+        )
+    if is_symbolic(default):
+        return functions["identity"](default)  # any tensor of a graph may be fed
+    tensor = placeholder(default.dtype, extents, name)
+    get_default_graph().defaults[tensor.symbol.value] = default.raw
     return tensor
 
 

@@ -17,7 +17,7 @@ from dualflow.core.variable import Variable
 from dualflow.graph.build import Graph, get_default_graph, is_symbolic
 from dualflow.graph.chance import of_this_run
 from dualflow.graph.special import binding_of, specialised
-from dualflow.graph.state import GraphVariable, Operation
+from dualflow.graph.state import GraphVariable, Operation, updates_of
 from dualflow.graph.tensors import current
 from dualflow.tracing import modes
 from dualflow.tracing.control.looped import op_by_op
@@ -90,10 +90,10 @@ class Session:
         if self._closed:
             raise TraceError("the session is closed", "a session in its `with`", "make a new one")
         leaves, structure = tree.flatten(fetches, is_leaf=lambda x: isinstance(x, Operation))
-        updates = [u for x in leaves if isinstance(x, Operation) for u in x.updates]
+        fed = self._fed(feed_dict)
+        updates = updates_of(self.graph, leaves, list(fed))
         wanted = [x.value if isinstance(x, Operation) else x for x in leaves]
         tensors = [x for x in wanted if x is not None] + [x for _, x in updates]
-        fed = self._fed(feed_dict)
         symbolic = [x for x in tensors if is_symbolic(x) or isinstance(x, Variable)]
         self._check(tensors, symbolic)
         values = {id(x): self.graph.value(x) for x in symbolic}
@@ -128,7 +128,7 @@ class Session:
 
     def _read(self, inputs: Iterable[Value], fed: Arrays) -> Arrays:
         """What each input of a part of the graph is: fed, or the value of a variable."""
-        owned = {v.tensor.symbol.value: v for v in self.graph.variables}
+        owned = {v.place.symbol.value: v for v in self.graph.variables}
         outside = self.graph.trace.read_when_run()
         arrays: Arrays = {}
         for value in inputs:
@@ -138,6 +138,8 @@ class Session:
                 arrays[value] = self._value(owned[value])
             elif value in outside:
                 arrays[value] = outside[value].tensor.raw
+            elif value in self.graph.defaults:
+                arrays[value] = self.graph.defaults[value]
             elif self.graph.is_chance(value):
                 arrays[value] = of_this_run()
             else:

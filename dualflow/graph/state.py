@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Never
 
@@ -14,6 +15,7 @@ from dualflow.graph.build import Graph, get_default_graph, is_symbolic
 from dualflow.graph.tensors import Shape, session_for, shape_of, value_of
 from dualflow.ops.elementwise import add, astype, subtract
 from jit.errors import DTypeError, ShapeError
+from jit.ir.graph import Value
 from jit.types import format_shape
 
 if TYPE_CHECKING:
@@ -32,10 +34,12 @@ class GraphVariable(Variable):
 
     Attributes:
         initial: The initial value, a Tensor.
+        place: The graph's input that a session's value goes to; inside of `control_dependencies`
+            the current value may be another.
         graph: The graph that it belongs to.
     """
 
-    __slots__ = ("graph", "initial", "_learns")
+    __slots__ = ("graph", "initial", "place", "_learns")
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class GraphVariable(Variable):
                 self.initial = from_data(initial_value, dtype)
         self.graph = get_default_graph()
         self.name = self.graph.unique(name or "Variable")
-        self.tensor = self.graph.source(self.initial.type, self.name)
+        self.tensor = self.place = self.graph.source(self.initial.type, self.name)
         self.leaf = self.tensor.record
         self._grad, self.grad_of, self.born = None, None, None
         self._learns = trainable
@@ -70,7 +74,7 @@ class GraphVariable(Variable):
     @property
     def initializer(self) -> Operation:
         """Sets it to its initial value."""
-        return Operation(self.graph, [(self, self.initial)], f"{self.name}/initializer")
+        return operation(self.graph, [(self, self.initial)], f"{self.name}/initializer")
 
     def eval(self, session: Session | None = None) -> Any:
         """Its value in a session, the default one when None."""
@@ -106,18 +110,98 @@ class Operation:
         updates: Variables, and tensors that they are set to; they are computed before any is set.
         name: For messages.
         value: What running it gives; None: nothing.
+        after: What is done before: operations, and tensors that wait for some.
     """
 
     graph: Graph
     updates: Sequence[tuple[GraphVariable, Tensor]]
     name: str = "operation"
     value: Tensor | None = None
+    after: Sequence[Any] = ()
 
     def run(self, feed_dict: Any = None, session: Session | None = None) -> Any:
         """Does it in a session, the default one when None; gives what `session.run` does."""
         return session_for(session, "run").run(self, feed_dict)
 
     eval = run
+
+
+def operation(
+    graph: Graph,
+    updates: Sequence[tuple[GraphVariable, Tensor]],
+    name: str,
+    value: Tensor | None = None,
+    after: Sequence[Any] = (),
+) -> Operation:
+    """An operation that also waits for what was asked for around."""
+    return Operation(graph, updates, name, value, (*graph.trace.after, *after))
+
+
+def updates_of(
+    graph: Graph, fetches: Iterable[Any], given: Sequence[Value] = ()
+) -> list[tuple[GraphVariable, Tensor]]:
+    """What variables are set to when something runs; first what is waited for.
+
+    Args:
+        graph: The graph.
+        fetches: Operations and tensors.
+        given: Values that are fed, of which nothing runs that is behind them.
+    """
+    found: dict[tuple[int, int], tuple[GraphVariable, Tensor]] = {}
+    waits, seen = graph.trace.waits, set[Any]()
+
+    def visit(several: Iterable[Any]) -> None:
+        several = list(several)
+        for x in several:
+            if isinstance(x, Operation) and x not in seen:
+                seen.add(x)
+                visit(x.after)
+                visit(tensor for _, tensor in x.updates)
+                found.update({(id(v), id(tensor)): (v, tensor) for v, tensor in x.updates})
+        tensors = [x for x in several if isinstance(x, Tensor) and graph.trace.owns(x)]
+        if waits and tensors:
+            nodes, _ = graph.needed([x.symbol.value for x in tensors], given)
+            late = [node for node in waits if node in nodes and node not in seen]
+            seen.update(late)
+            visit(y for node in late for y in waits[node])
+
+    visit(fetches)
+    return list(found.values())
+
+
+@contextmanager
+def control_dependencies(control_inputs: Iterable[Any] | None) -> Iterator[None]:
+    """What is built in a `with` block is computed after some operations, and sees what they set.
+
+    Args:
+        control_inputs: Operations, or tensors that wait for some; None: nothing, not even what
+            blocks around this one ask for.
+
+    Example:
+        >>> import dualflow as df
+        >>> with df.graph.Graph().as_default(), df.graph.Session() as session:
+        ...     count = df.graph.GraphVariable(0.0)
+        ...     session.run(count.initializer)
+        ...     with df.graph.control_dependencies([df.graph.assign_add(count, 1.0)]):
+        ...         double = count * 2.0
+        ...     [float(session.run(double)) for _ in range(3)]
+        [2.0, 4.0, 6.0]
+    """
+    graph = get_default_graph()
+    trace, around = graph.trace, graph.trace.after
+    known = [(variable, variable.tensor) for variable in graph.variables]
+    trace.after = () if control_inputs is None else (*around, *control_inputs)
+    for variable, _ in known:
+        variable.tensor = variable.place
+    for variable, value in updates_of(graph, trace.after):
+        new = value if is_symbolic(value) else Tensor(None, trace.symbol(trace.value_of(value)))
+        variable.tensor = Tensor(None, new.symbol, variable.leaf)
+    try:
+        yield
+    finally:
+        trace.after = around
+        for variable, tensor in known:
+            variable.tensor = tensor
 
 
 def assign(variable: GraphVariable, value: Any) -> Operation:
@@ -145,7 +229,7 @@ def assign(variable: GraphVariable, value: Any) -> Operation:
             f"the value has {format_shape(tensor.shape)}",
             "a value of the same shape",
         )
-    return Operation(variable.graph, [(variable, tensor)], f"assign to {variable.name}", tensor)
+    return operation(variable.graph, [(variable, tensor)], f"assign to {variable.name}", tensor)
 
 
 def assign_add(variable: GraphVariable, value: Any) -> Operation:
@@ -166,7 +250,8 @@ def group(*operations: Operation, name: str = "group") -> Operation:
         name: For messages.
     """
     graph = operations[0].graph if operations else get_default_graph()
-    return Operation(graph, [update for each in operations for update in each.updates], name)
+    updates = [update for each in operations for update in each.updates]
+    return operation(graph, updates, name, after=[x for each in operations for x in each.after])
 
 
 def global_variables() -> list[GraphVariable]:

@@ -252,3 +252,84 @@ def test_scopes_of_variables():
     with tf.Session() as sess:
         sess.run(v.initializer)
         assert v.eval().tolist() == [3.0, 3.0]
+
+
+# ----- what waits, and collections -----
+
+
+def test_batch_normalisation_learns_its_means_while_training():
+    x = tf.placeholder(tf.float32, [None, 4])
+    training = tf.placeholder_with_default(False, shape=())
+    h = tf.layers.batch_normalization(x, momentum=0.5, training=training, name="norm")
+    loss = tf.reduce_mean(tf.square(tf.layers.dense(h, 1) - 3.0))
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    assert len(updates) == 2
+    with tf.control_dependencies(updates):
+        step = tf.train.GradientDescentOptimizer(0.05).minimize(loss)
+    names = [v.name for v in tf.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES, scope="norm")]
+    assert names == ["norm/gamma", "norm/beta"]
+    mean, variance = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope="norm/moving")
+    a = np.random.RandomState(0).randn(16, 4).astype("f4") * 2.0 + 1.0
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        np.testing.assert_allclose(sess.run(h, {x: a}), a / np.sqrt(1.001), rtol=1e-5)
+        own = (a - a.mean(0)) / np.sqrt(a.var(0) + 1e-3)
+        np.testing.assert_allclose(sess.run(h, {x: a, training: True}), own, atol=1e-5)
+        assert (mean.eval() == 0).all()  # nobody has trained
+        losses = [sess.run([loss, step], {x: a, training: True})[0] for _ in range(30)]
+        np.testing.assert_allclose(mean.eval(), a.mean(0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(variance.eval(), a.var(0), rtol=1e-4)
+        assert sess.run(loss, {x: a}) < 0.1 * losses[0]
+        kept = mean.eval()
+        sess.run(step, {x: a - 5.0})
+        np.testing.assert_allclose(mean.eval(), kept)  # it was not said to train
+
+
+def test_what_waits_sees_what_was_set():
+    count, total = tf.Variable(0.0, name="count"), tf.Variable(1.0, name="total")
+    before = tf.identity(count)
+    add = tf.assign_add(count, 1.0)
+    with tf.control_dependencies([add]):
+        after = tf.identity(count)
+        grown = tf.assign(total, total * 2.0 + count)
+        with tf.control_dependencies(None):
+            free = count * 10.0
+        nothing = tf.no_op()
+    with tf.control_dependencies([after]):
+        later = total + 0.5
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        assert sess.run([before, free]) == [0.0, 0.0]
+        assert sess.run([before, after]) == [0.0, 1.0]
+        assert sess.run(after, {after: 7.0}) == 7.0  # what is fed waits for nothing
+        assert sess.run([grown, count]) == [4.0, 1.0]
+        assert sess.run(nothing) is None
+        assert sess.run([count, total]) == [3.0, 4.0]
+        assert sess.run(later) == 4.5
+        assert sess.run([count, tf.group(grown, nothing)]) == [4.0, None]
+        assert sess.run([count, total]) == [5.0, 13.0]
+
+
+def test_gradients_of_what_was_set_are_the_variables_own():
+    w = tf.Variable([1.0, 2.0])
+    with tf.control_dependencies([tf.assign(w, w * 3.0)]):
+        (slope,) = tf.gradients(tf.reduce_sum(w * w), [w])
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        assert sess.run(slope).tolist() == [6.0, 12.0]
+        assert sess.run(w).tolist() == [3.0, 6.0]
+
+
+def test_collections_and_defaults():
+    x = tf.placeholder_with_default([[1.0, 2.0]], shape=[None, 2])
+    tf.add_to_collection("outputs", x)
+    doubled = tf.placeholder_with_default(x * 2.0, shape=[None, 2], name="doubled")
+    assert tf.get_collection("outputs") == [x]
+    with tf.Session() as sess:
+        assert sess.run(doubled).tolist() == [[2.0, 4.0]]
+        assert sess.run(doubled, {x: np.ones((3, 2))}).shape == (3, 2)
+        assert sess.run(doubled + x, {doubled: [[5.0, 5.0]]}).tolist() == [[6.0, 7.0]]
+    with pytest.raises(df.errors.ShapeError, match="the default has shape"):
+        tf.placeholder_with_default(1.0, shape=[2])
+    tf.reset_default_graph()
+    assert tf.get_collection("outputs") == []

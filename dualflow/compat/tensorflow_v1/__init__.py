@@ -12,6 +12,7 @@ import dualflow as df
 from dualflow.compat import tensorflow
 from dualflow.compat.tensorflow import math
 from dualflow.compat.tensorflow_v1 import layers, losses, nn, random, train
+from dualflow.compat.tensorflow_v1.collected import GraphKeys, add_to_collection, get_collection
 from dualflow.compat.tensorflow_v1.variables import (
     AUTO_REUSE,
     constant_initializer,
@@ -25,6 +26,7 @@ from dualflow.compat.tensorflow_v1.variables import (
     zeros_initializer,
 )
 from dualflow.compat.translate import hints
+from dualflow.core.registry import functions
 from jit.types import dtypes
 
 SAME = """
@@ -37,14 +39,15 @@ tanh tile transpose where zeros zeros_like
 """
 GRAPH = """
 Graph Session InteractiveSession get_default_graph get_default_session reset_default_graph gradients
-assign assign_add assign_sub group global_variables global_variables_initializer name_scope
+assign assign_add assign_sub control_dependencies group global_variables
+global_variables_initializer name_scope placeholder_with_default
 """
 
 globals().update({name: getattr(tensorflow, name) for name in SAME.split()})
 globals().update({name: getattr(df.graph, name) for name in GRAPH.split()})
 globals().update(dtypes)
 Tensor, Operation = df.Tensor, df.graph.Operation
-log, div, identity = df.log, df.divide, df.asarray
+log, div = df.log, df.divide
 random_normal, random_uniform = random.normal, random.uniform
 truncated_normal, random_shuffle = random.truncated_normal, random.shuffle
 set_random_seed = random.set_seed
@@ -66,9 +69,19 @@ def Variable(  # noqa: N802 - TensorFlow's
     return df.graph.GraphVariable(initial_value, dtype, name, trainable=trainable)
 
 
-def trainable_variables() -> list[Any]:
+def identity(input: Any) -> Any:
+    """The same values; what is built inside of `control_dependencies` waits for what it says."""
+    return functions["identity"](input)
+
+
+def no_op(name: str = "no_op") -> Any:
+    """An operation that does nothing but to wait, as `control_dependencies` says."""
+    return df.graph.group(name=name)
+
+
+def trainable_variables(scope: str | None = None) -> list[Any]:
     """The variables of the default graph that optimisers change."""
-    return [variable for variable in df.graph.global_variables() if variable.trainable]
+    return get_collection(GraphKeys.TRAINABLE_VARIABLES, scope)
 
 
 def cond(pred: Any, true_fn: Any = None, false_fn: Any = None, **old: Any) -> Any:
@@ -97,7 +110,10 @@ disable_v2_behavior = disable_eager_execution
 __getattr__ = hints("tensorflow_v1")
 __all__ = [
     "AUTO_REUSE",
+    "GraphKeys",
+    "add_to_collection",
     "constant_initializer",
+    "get_collection",
     "get_variable",
     "glorot_uniform_initializer",
     "layers",

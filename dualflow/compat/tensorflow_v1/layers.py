@@ -7,7 +7,13 @@ from typing import Any
 
 import dualflow as df
 from dualflow.compat.tensorflow_v1 import nn
-from dualflow.compat.tensorflow_v1.variables import get_variable, variable_scope, zeros_initializer
+from dualflow.compat.tensorflow_v1.collected import GraphKeys, add_to_collection
+from dualflow.compat.tensorflow_v1.variables import (
+    get_variable,
+    ones_initializer,
+    variable_scope,
+    zeros_initializer,
+)
 from dualflow.compat.translate import hints
 
 
@@ -86,6 +92,57 @@ def conv2d(
             start = bias_initializer or zeros_initializer()
             y = y + get_variable("bias", (filters,), initializer=start)
     return y if activation is None else activation(y)
+
+
+def batch_normalization(
+    inputs: Any,
+    axis: int = -1,
+    momentum: float = 0.99,
+    epsilon: float = 1e-3,
+    *,
+    center: bool = True,
+    scale: bool = True,
+    training: Any = False,
+    name: str | None = None,
+    reuse: Any = None,
+    **_: Any,
+) -> Any:
+    """Batch normalisation, with the means of the batch or those that were met while training.
+
+    What changes these means is in the collection `tf.GraphKeys.UPDATE_OPS`, for the training step
+    to wait for: `with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):`.
+
+    Args:
+        inputs: The examples.
+        axis: Of the features.
+        momentum: How much of the means is kept in a step.
+        epsilon: Added to variances.
+        center: Add a bias to each feature.
+        scale: Multiply each by a factor.
+        training: Whether the batch's own means count: a bool, or a tensor of one.
+        name: Of the scope of the variables; a new one by default.
+        reuse: See `variable_scope`.
+        **_: Other words of TensorFlow's change nothing.
+    """
+    ones, zeros = ones_initializer(), zeros_initializer()
+    size, axis = int(inputs.shape[axis]), axis % inputs.ndim
+    with variable_scope(name, "batch_normalization", reuse=reuse):
+        gamma = get_variable("gamma", (size,), initializer=ones) if scale else None
+        beta = get_variable("beta", (size,), initializer=zeros) if center else None
+        mean = get_variable("moving_mean", (size,), initializer=zeros, trainable=False)
+        variance = get_variable("moving_variance", (size,), initializer=ones, trainable=False)
+    moments = [mean, variance]
+    if training is not False:
+        others = tuple(k for k in range(inputs.ndim) if k != axis)
+        batch = [df.mean(inputs, axis=others), df.var(inputs, axis=others)]
+        for moving, now in zip((mean, variance), batch, strict=True):
+            next_ = df.where(training, moving * momentum + now * (1.0 - momentum), moving)
+            add_to_collection(GraphKeys.UPDATE_OPS, df.graph.assign(moving, next_))
+        moments = [df.where(training, a, b) for a, b in zip(batch, moments, strict=True)]
+    shape = [size if k == axis else 1 for k in range(inputs.ndim)]
+    now, spread = (df.reshape(x, shape) for x in moments)
+    offset, factor = (x if x is None else df.reshape(x, shape) for x in (beta, gamma))
+    return nn.batch_normalization(inputs, now, spread, offset, factor, epsilon)
 
 
 def max_pooling2d(

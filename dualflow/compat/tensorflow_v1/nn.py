@@ -86,6 +86,21 @@ def bias_add(value: Any, bias: Any) -> Any:
     return value + bias
 
 
+def moments(x: Any, axes: Any, keep_dims: bool = False, **_: Any) -> tuple[Any, Any]:  # noqa: FBT001, FBT002
+    """Mean and variance along some dimensions."""
+    along = tuple(axes)
+    return df.mean(x, axis=along, keepdims=keep_dims), df.var(x, axis=along, keepdims=keep_dims)
+
+
+def batch_normalization(
+    x: Any, mean: Any, variance: Any, offset: Any, scale: Any, variance_epsilon: float, **_: Any
+) -> Any:
+    """`(x - mean) / sqrt(variance + epsilon)`, times `scale` plus `offset` where there are any."""
+    factor = 1.0 / df.sqrt(variance + variance_epsilon)
+    y = (x - mean) * (factor if scale is None else factor * scale)
+    return y if offset is None else y + offset
+
+
 def embedding_lookup(params: Any, ids: Any) -> Any:
     """The rows of a table that `ids` name."""
     return F.embedding(ids, params)
