@@ -25,7 +25,7 @@ from dualflow.data.samplers import (
 )
 from dualflow.data.tables import read_csv
 from dualflow.data.text import Characters
-from dualflow.data.toy import digits, random_trees
+from dualflow.data.toy import breast_cancer, diabetes, digits, iris, random_trees, wine
 
 __all__ = [
     "ArrayDataset",
@@ -43,13 +43,17 @@ __all__ = [
     "SubsetRandomSampler",
     "TensorDataset",
     "WeightedRandomSampler",
+    "breast_cancer",
     "collate",
+    "diabetes",
     "digits",
     "in_memory",
+    "iris",
     "random_split",
     "random_trees",
     "read_cifar",
     "read_csv",
     "read_idx",
     "read_image",
+    "wine",
 ]

@@ -24,9 +24,31 @@ def test_digits():
     assert other[1].shape == (100,)
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "width", "classes"),
+    [("iris", 150, 4, 3), ("wine", 178, 13, 3), ("breast_cancer", 569, 30, 2)],
+)
+def test_tables(name, rows, width, classes):
+    (x, y), (x_test, y_test) = getattr(df.data, name)(held_out=30)
+    assert (x.shape, x_test.shape) == ((rows - 30, width), (30, width))
+    assert (x.dtype, y.dtype) == (df.float32, df.int64)
+    both = [np.bincount(part.numpy(), minlength=classes) / len(part) for part in (y, y_test)]
+    assert np.abs(both[0] - both[1]).max() < 0.03
+
+
+def test_numbers_to_be_foretold():
+    (x, y), (x_test, y_test) = df.data.diabetes()
+    assert (x.shape, y.shape) == ((354, 10), (354, 1))
+    assert (x_test.shape, y_test.dtype) == ((88, 10), df.float32)
+    model = df.train.Model(df.nn.Linear(10, 1))
+    model.compile(df.optim.Adam(model.parameters(), lr=3.0), "mse")
+    model.fit(x, y, epochs=80)
+    assert model.evaluate(x_test, y_test) < 0.7 * y_test.var().item()
+
+
 def test_digits_without_scikit_learn():
     program = (
-        "import sys; sys.modules['sklearn.datasets'] = None\n"
+        "import sys; sys.modules['sklearn'] = None\n"
         "import dualflow as df\n"
         "try: df.data.digits()\n"
         "except ModuleNotFoundError as error: print(error)"
