@@ -170,6 +170,7 @@ def summarized(module: Module, inputs: tuple[Any, ...]) -> Summary:
         inputs: Tensors or arrays, `TensorSpec`s, or shapes of float32 tensors.
 
     Raises:
+        TypeError: It needs inputs, and there are none.
         TraceError: What the module does depends on values.
     """
     counter = Counter()
@@ -185,6 +186,13 @@ def summarized(module: Module, inputs: tuple[Any, ...]) -> Summary:
                 f"summary: {type(module).__name__} looks at values: {error.what}",
                 "a module whose work depends on shapes alone",
                 "print(model) shows its parameters",
+            ) from None
+        except TypeError:
+            if inputs:
+                raise
+            raise TypeError(
+                f"summary: {type(module).__name__} needs inputs, or their shapes: model.summary("
+                "(32, 64)) for 32 rows of 64 numbers; print(model) shows parameters alone"
             ) from None
     return collected(module, rows, counter)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping
 from inspect import unwrap
 from typing import Any, NamedTuple, Self
@@ -198,6 +199,25 @@ class Module(Counted):
         """The module itself and every module inside it, each once."""
         return (module for _, module in self.named_modules())
 
+    def get_submodule(self, target: str) -> Module:
+        """The module of a name that `named_modules` has, such as "blocks.0.linear".
+
+        Args:
+            target: The name; "" is the module itself.
+
+        Raises:
+            AttributeError: There is none.
+        """
+        return named(self, target, dict(self.named_modules()), "module")
+
+    def get_parameter(self, target: str) -> Variable:
+        """The parameter of a name, such as "blocks.0.linear.weight"; raises as `get_submodule`."""
+        return named(self, target, dict(self.named_parameters()), "parameter")
+
+    def get_buffer(self, target: str) -> Variable:
+        """The buffer of a name, such as "norm.running_mean"; raises as `get_submodule`."""
+        return named(self, target, dict(self.named_buffers()), "buffer")
+
     def named_parameters(self) -> Iterator[tuple[str, Variable]]:
         """Parameters with their names, such as `linear1.weight`, each once; they take the names."""
         return ((name, v) for name, v in unique(named_variables(self)) if is_parameter(v))
@@ -346,6 +366,18 @@ class Module(Counted):
 
     def _repr_html_(self) -> str:
         return summary.html(rows(self))
+
+
+def named(module: Module, name: str, known: dict[str, Any], what: str) -> Any:
+    """What a name stands for in a module.
+
+    Raises:
+        AttributeError: It stands for nothing.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3) or list(known)[:3]
+        raise AttributeError(f"{type(module).__name__} has no {what} {name!r}; near it are {near}")
+    return known[name]
 
 
 def members(module: Module) -> Iterator[tuple[str, Any]]:

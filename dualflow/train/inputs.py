@@ -13,6 +13,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.data import TensorDataset
 from dualflow.ops.elementwise import astype
+from dualflow.tracing.spec import TensorSpec
 from jit.types import kind
 
 Dtype = np.dtype[Any]
@@ -45,6 +46,11 @@ def numbers_of(data: Any, dtype: Dtype) -> Any:
     tensor = as_tensor(data)
     foreign = not isinstance(data, Tensor) and kind(tensor.dtype) == "floating"
     return astype(tensor, dtype) if foreign else tensor
+
+
+def specs_of(data: Any) -> Any:
+    """What the tensors and arrays of an input are like, in the same nest."""
+    return tree.tree_map(lambda x: TensorSpec(x.shape, x.dtype) if is_array(x) else x, data)
 
 
 class NestDataset(TensorDataset):

@@ -10,6 +10,7 @@ from dualflow.core import tree
 from dualflow.core.context import no_grad
 from dualflow.core.files import FilePath
 from dualflow.io import load, save
+from dualflow.nn.counting import Summary
 from dualflow.nn.module import Module
 from dualflow.ops.arrange import concat
 from dualflow.optim import Optimizer
@@ -25,7 +26,7 @@ from dualflow.train.batches import (
     weights_of,
 )
 from dualflow.train.history import History
-from dualflow.train.inputs import arguments_of, numbers_of
+from dualflow.train.inputs import arguments_of, numbers_of, specs_of
 from dualflow.train.moments import Callback, Callbacks, Logs
 from dualflow.train.progress import progress, tell
 from dualflow.train.state import TrainingState
@@ -274,6 +275,8 @@ class Model(Module):
             left = some(batches)
         state.resumed = False
         for number, batch in enumerate(left):
+            if number == 0:
+                state.seen = specs_of(batch[0])
             told.batch_begin(number)
             state.steps["train"](*batch)
             told.batch_end(number, state.logs)
@@ -397,7 +400,18 @@ class Model(Module):
         self.train()
         return given(state.logs(), names=return_dict)
 
-    # ----- files -----
+    # ----- people and files -----
+
+    def summary(self, *inputs: Any) -> Summary:
+        """Results, parameters, FLOPs and bytes of every module inside; see `df.nn.Module.summary`.
+
+        Args:
+            *inputs: As there. Without any they are like those that `fit` was given last.
+        """
+        seen = None if self._state is None else self._state.seen
+        if not inputs and seen is not None:
+            return super().summary(*(seen if isinstance(seen, tuple) else (seen,)))
+        return super().summary(*inputs)
 
     def save_weights(self, path: FilePath) -> None:
         """Writes the weights of the net, under its own names, as safetensors or npz."""

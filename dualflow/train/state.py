@@ -43,6 +43,7 @@ class TrainingState:
         resumed: Whether the first epoch goes on in its middle.
         times: What the loader told of the last epoch.
         loader: Where `fit` takes its batches.
+        seen: What the inputs of the first batch of an epoch were like.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class TrainingState:
         self.first_epoch = 0
         self.times: EpochTimes | None = None
         self.loader: Any = None
+        self.seen: Any = None
 
     @classmethod
     def made(

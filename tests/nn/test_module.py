@@ -364,3 +364,35 @@ def test_hooks_of_gradients_see_nests():
     assert inner[0].tolist() == [5.0, 5.0]
     assert inner[1] is None
     assert [None if g is None else g.tolist() for g in outer] == [[0.0, 0.0], [1.0, 1.0], None]
+
+
+def test_parts_by_name():
+    model = nn.Sequential({"first": nn.Linear(3, 2), "norm": nn.BatchNorm1d(2)})
+    assert model.get_submodule("") is model
+    assert model.get_submodule("first") is model[0]
+    assert model.get_parameter("first.weight") is model[0].weight
+    assert model.get_buffer("norm.running_mean") is model[1].running_mean
+    with pytest.raises(AttributeError, match=r"Sequential has no parameter 'first.weigth'.*weight"):
+        model.get_parameter("first.weigth")
+    with pytest.raises(AttributeError, match="no buffer"):
+        model.get_buffer("first.weight")
+
+
+def test_parameters_as_one_vector(mode):
+    model = nn.Linear(3, 2)
+    utils = nn.utils
+
+    def halved():
+        vector = utils.parameters_to_vector(model.parameters())
+        (vector * vector).sum().backward()
+        utils.vector_to_parameters(vector / 2.0, model.parameters())
+        return vector
+
+    before = [p.numpy().copy() for p in model.parameters()]
+    vector = in_mode(mode, halved)()
+    np.testing.assert_array_equal(vector.numpy(), np.concatenate([p.ravel() for p in before]))
+    for p, old in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.numpy(), old / 2)
+        np.testing.assert_array_equal(p.grad.numpy(), 2 * old)
+    with pytest.raises(df.errors.ShapeError, match="vec has shape"):
+        utils.vector_to_parameters(df.ones(7), model.parameters())

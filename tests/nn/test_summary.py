@@ -130,3 +130,14 @@ def test_a_lazy_layer_in_a_function():
     for _ in range(3):
         np.testing.assert_array_equal(forward(x).numpy(), first.numpy())
     assert forward.from_graph >= 2
+
+
+def test_a_table_without_inputs():
+    with pytest.raises(TypeError, match=r"summary: Linear needs inputs, or their shapes"):
+        nn.Linear(3, 2).summary()
+    model = df.train.Model(nn.Linear(3, 2))
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match="summary: Model needs inputs"):
+        model.summary()
+    model.fit(df.ones((12, 3)), df.ones((12, 2)), batch_size=6)
+    assert str(model.summary()) == str(model.summary((6, 3)))
