@@ -82,7 +82,8 @@ class Planner:
     ) -> None:
         self.forms, self.target = forms, target
         self.placement = Placement(forms)
-        maker = TaskMaker(self.placement, target.products)
+        lasting = () if places is None or target.is_gpu else places.lasting
+        maker = TaskMaker(self.placement, target.products, lasting)
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)
         self.slots: list[Slot] = [] if places is None else places.slots

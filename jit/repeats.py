@@ -15,6 +15,8 @@ from jit.ir.loop import COUNTER
 from jit.runtime.program import MOVING, Copy, Launch, Move, Program, Repeat, Slot
 from jit.types import TensorType, int64, product
 
+MANY = 8  # runs from which on something is done before them that saves as much in each
+
 
 class Places:
     """Slots of the body of a loop.
@@ -28,6 +30,7 @@ class Places:
     Attributes:
         inputs: The slots of the body's inputs.
         outputs: The slots of its outputs.
+        lasting: The values of the body that are the same in each run, if there are many.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Places:
         for slot, start in zip(self._handed, given):
             self._before.append(Move(slot, start))
         self.inputs = [*self._handed, *given[len(form.carried) :]]
+        often = form.count is None or form.count >= MANY
+        self.lasting = form.program.inputs[len(form.carried) :] if often else ()
         self._shown = {*given[: len(form.carried)]}
         self._written: set[int] = set()
         self.outputs = [self._output(k, result) for k, result in enumerate(results)]

@@ -1,14 +1,16 @@
 """Staging: operands of a contraction that are copied before, so that its loops can read them.
 
-Two copies pay. *Padding*: an operand that reads a fill outside of its source is copied with the
+Three copies pay. *Padding*: an operand that reads a fill outside of its source is copied with the
 fill around it; then all its places are affine. *Order*: the smaller operand, if its inner letters
-do not follow each other in memory, is copied in the order in which the loops take them. And if no
-operand is read at affine places, the smaller one is copied as it is: rows have to be.
+do not follow each other in memory, is copied in the order in which the loops take them. *Turning*:
+where neither operand has columns that lie beside each other, as in the product with a transposed
+weight, one that is the same in each run of a loop is copied so that it does, once, before the loop.
+And if no operand is read at affine places, the smaller one is copied as it is: rows have to be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +26,7 @@ from jit.forms.placement import extent_hint
 from jit.types import TensorType
 
 SAVING = 8  # a copy must be so many times smaller than the products it serves
+FEW_ROWS = 128  # up to which it costs more to copy columns in each run than to multiply them
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,13 @@ class Copy:
     element: Expression
 
 
-def staging(c: Contraction) -> Iterator[Copy]:
-    """Copies that pay; the contraction reads them afterwards."""
+def staging(c: Contraction, lasting: Collection[FormValue] = ()) -> Iterator[Copy]:
+    """Copies that pay; the contraction reads them afterwards.
+
+    Args:
+        c: It is computed in a loop, or once.
+        lasting: The values that are the same in each run of the loop.
+    """
     for operand in (0, 1):
         if plain(c.elements[operand]) is None:
             copy, element = padded(c.elements[operand])
@@ -53,10 +61,15 @@ def staging(c: Contraction) -> Iterator[Copy]:
     if all(plain(x) is None for x in c.elements):
         copy, c.elements[smaller] = as_it_is(c, smaller)
         yield copy
+    for operand in (0, 1):
+        if lasts(c, operand, lasting) and all(lies_across(c, k) for k in (0, 1)):
+            letters = [*c.batch, *c.inner, *c.free(operand)]
+            copy, c.elements[operand] = ordered(c, operand, letters)
+            yield copy
     if plain(c.elements[smaller]) is not None and not in_order(c, smaller):
         products = size_of(list(c.letters.values()))
         if extent_hint(products) >= SAVING * extent_hint(size_of(letters_of(c, smaller))):
-            copy, c.elements[smaller] = ordered(c, smaller)
+            copy, c.elements[smaller] = ordered(c, smaller, letters_of(c, smaller))
             yield copy
 
 
@@ -116,9 +129,28 @@ def undivided(x: Extent) -> tuple[Extent, int]:
     return x, 1
 
 
-def ordered(c: Contraction, operand: int) -> tuple[Copy, Expression]:
-    """A copy of an operand with its letters in the order of the loops."""
-    letters = letters_of(c, operand)
+def lasts(c: Contraction, operand: int, lasting: Collection[FormValue]) -> bool:
+    """Whether an operand is the same in each run, and read by few rows of the other one."""
+    access = plain(c.elements[operand])
+    if access is None or access.value not in lasting:
+        return False
+    names = {letter.name for letter in letters_of(c, operand)}
+    same_place = all(
+        str(atom) in names for x in access.at if isinstance(x, Dim) for atom in x.atoms()
+    )
+    return same_place and extent_hint(size_of(c.free(1 - operand))) <= FEW_ROWS
+
+
+def lies_across(c: Contraction, operand: int) -> bool:
+    """Whether the columns of an operand are apart from each other in memory."""
+    access, free = plain(c.elements[operand]), c.free(operand)
+    if access is None or not free:
+        return False
+    return not same(step_of(linear(access.value.shape, access.at), free[-1]) or 0, 1)
+
+
+def ordered(c: Contraction, operand: int, letters: Sequence[Letter]) -> tuple[Copy, Expression]:
+    """A copy of an operand with its letters in this order."""
     domain = Domain.of([letter.extent for letter in letters])
     access = c.elements[operand]
     assert isinstance(access, Access)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, KeysView, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product as every
@@ -184,10 +184,13 @@ class TaskMaker:
     Args:
         placement: Which values lie in memory.
         library: In which precision a library multiplies matrices of float32; "": there is none.
+        lasting: Of a loop's body: the values that are the same in each run.
     """
 
-    def __init__(self, placement: Placement, library: str = "") -> None:
-        self.placement, self._library = placement, library
+    def __init__(
+        self, placement: Placement, library: str = "", lasting: Collection[FormValue] = ()
+    ) -> None:
+        self.placement, self._library, self._lasting = placement, library, lasting
         self._laid: dict[Hashable, FormValue] = {}  # copies of operands
         self.extractor = Extractor(placement.memory.__contains__)
 
@@ -256,7 +259,7 @@ class TaskMaker:
                 yield from self._matrices(form, layout)
                 return
         contraction = Contraction(form, self.extractor)
-        yield from self._copies(form, staging(contraction))
+        yield from self._copies(form, staging(contraction, self._lasting))
         elements = tuple(contraction.elements)
         yield ProductTask(form, form.outputs, Domain.of(()), elements, contraction=contraction)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 import jit
+import jit.repeats as repeats_module
 from jit.config import configure
 from jit.ir.graph import Graph
 from jit.ir.interpret import Program
@@ -30,6 +31,12 @@ define(
     lambda x, at: x.with_shape(at.shape),
     lambda xp, x, at: x[at],
     lambda form, x, at: form.view(x, at.shape, lambda i: (form.load(at, i),)),
+)
+define(
+    "across",
+    lambda x, w: x.with_shape((x.shape[0], w.shape[0])),
+    lambda xp, x, w: x @ w.T,
+    lambda form, x, w: form.contract("mk,nk->mn", x, w),
 )
 
 
@@ -202,6 +209,20 @@ def test_what_is_the_same_in_each_run_is_computed_once():
     (step,) = repeats(made)
     assert len(step.steps) == 1
     assert [type(each) for each in made.code.plan.program.steps] == [Launch, Repeat]
+
+
+@pytest.mark.parametrize("many", [COUNT, COUNT + 1])
+def test_a_weight_that_lies_across_is_turned_once_if_a_loop_is_long(many, monkeypatch):
+    monkeypatch.setattr(repeats_module, "MANY", many)
+    graph = Graph("turned")
+    y = graph.input(TensorType((3, 40), float32))
+    w = graph.input(TensorType((40, 40), float32))
+    for _ in range(COUNT):
+        y = apply(graph, "tanh", apply(graph, "across", y, w))
+    graph.outputs = [y]
+    made = agree(graph)
+    before = [Launch] * (many <= COUNT)
+    assert [type(each) for each in made.code.plan.program.steps] == [*before, Repeat]
 
 
 def test_what_a_run_needs_for_a_while_shares_memory():

@@ -8,7 +8,7 @@ from jit.dims import symbol
 from jit.forms.contraction import Contraction, Letter, blocks, plain, step_of
 from jit.forms.expression import Domain, Extractor
 from jit.forms.order import CONTRACT_BLOCK
-from jit.forms.staging import staging, undivided
+from jit.forms.staging import FEW_ROWS, staging, undivided
 from tests.jit.forms.small import expression, program, tensor
 
 n = symbol("n", hint=100)
@@ -136,6 +136,31 @@ def test_the_smaller_operand_is_copied_in_the_order_of_the_loops():
     assert copies(product(spec, tensor(2, 8, 9, 9), tensor(16, 8))) == []
     c = product("mkl,nlk->mn", tensor(64, 9, 9), tensor(32, 9, 9))
     assert copies(c) == [((32, 9, 9), "%1[i0, i2, i1]")]
+
+
+def across(lasting, build=None, rows=40):
+    """The copies for a product of rows with rows, in a loop in which some inputs stay."""
+    build = build or (lambda form, x, y: form.contract("mk,nk->mn", x, y))
+    made = program(build, tensor(rows, 30), tensor(50, 30))
+    c = Contraction(made.outputs[0].form, Extractor(made.inputs.__contains__))
+    found = staging(c, {made.inputs[k] for k in lasting})
+    return [(copy.value.shape, expression(copy.element)) for copy in found]
+
+
+def test_what_stays_in_a_loop_is_copied_so_that_columns_lie_beside_each_other():
+    assert across([]) == []
+    assert across([1]) == [((30, 50), "%1[i1, i0]")]
+    assert across([0]) == [((30, 40), "%0[i1, i0]")]
+    assert across([0, 1]) == [((30, 40), "%0[i1, i0]")]  # the other one is not across any more
+    assert across([1], rows=FEW_ROWS + 1) == []
+
+
+def test_what_is_read_elsewhere_in_each_run_is_not_copied_before():
+    def build(form, x, y):
+        moved = form.view(y, (50, 20), lambda i, k: (i, k + symbol("t", hint=3)))
+        return form.contract("mk,nk->mn", form.view(x, (40, 20), lambda i, k: (i, k)), moved)
+
+    assert across([1], build) == []
 
 
 def test_an_operand_is_copied_if_none_is_read_at_affine_places():
