@@ -248,3 +248,22 @@ def test_r22_steps_towards_a_root_come_from_the_graph():
     f = agree(made(newton), vectors(60, BRANCHES))
     assert joined(f)
     assert f.from_graph >= 57
+
+
+def test_a_tape_is_told_of_variables_that_nothing_is_computed_from():
+    """Assigning all elements reads none; Python's tapes are told all the same."""
+    whole, later = df.Variable([0.25], name="whole"), df.Variable([0.5], name="later")
+
+    def f(x):
+        whole[0] = n = x.sum()
+        while n > 0.0:
+            n = n - 1.0
+        later[0] = n
+
+    found = []
+    for g in (f, df.function(f)):
+        for x in (4.0, 4.0, 0.5, -1.0):
+            with df.GradientTape() as tape:
+                g(df.asarray([x]))
+            found.append([v.name for v in tape.watched_variables()])
+    assert found == [["whole", "later"]] * 8

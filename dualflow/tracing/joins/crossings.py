@@ -275,6 +275,7 @@ class Crossings:
             node=node,
             line=trace.scalars.begin(),
             after=node + (action is None),
+            cells=len(trace.cells),
             gained=(),
             tapes=tuple([(x, x.started) for x in state.tapes]),
             tick=next(clock),

@@ -15,7 +15,7 @@ from typing import Any
 
 from dualflow.core import tree
 from dualflow.core.number import KINDS
-from dualflow.tracing.cells import Cell, NumberCell
+from dualflow.tracing.cells import Cell, NumberCell, VariableCell
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.history import is_tracked
@@ -86,6 +86,8 @@ class Cut:
         while True:
             self._crossings = choice.crossings()
             self._effects = self._effects_of_stretches()
+            stretches = range(len(self._crossings) + 1)
+            self._computed = {k for stretch in stretches for k in self._read(stretch)}
             bad = self._not_handed_over()
             if not bad:
                 break
@@ -256,7 +258,16 @@ class Cut:
         return [*handed, *[x for x in values if x not in handed]]
 
     def _cells(self, stretch: int) -> list[Cell]:
-        """What a stretch reads of state from outside."""
+        """What a stretch reads of state from outside; of some only tapes are told."""
+        read = self._read(stretch)
+        source, target, cells = self._source(stretch), self._target(stretch), self._trace.cells
+        first = range(source.cells if source else 0, target.cells if target else len(cells))
+        rest = [k for k in first if k not in self._computed]
+        told = [k for k in rest if isinstance(cells[k], VariableCell)]
+        return [cells[k] for k in [*read, *told]]
+
+    def _read(self, stretch: int) -> Iterable[int]:
+        """The cells that the nodes of a stretch read."""
         inputs, found = self._trace.graph.inputs, dict[int, None]()
         given = set(self._given(stretch))
         for x in (
@@ -266,7 +277,7 @@ class Cut:
             outside = x.node is None and x.index >= self._arguments and inputs[x.index] is x
             if outside and x not in given:
                 found[x.index - self._arguments] = None
-        return [self._trace.cells[k] for k in found]
+        return found
 
     def _piece(self, stretch: int) -> Piece:
         source, target = self._source(stretch), self._target(stretch)

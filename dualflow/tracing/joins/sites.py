@@ -35,6 +35,7 @@ class Crossing:
         node: How many nodes the graph has before.
         line: How many lines the prologue has there.
         after: How many nodes it has when Python goes on.
+        cells: How much state from outside was read before.
         gained: What the action gives to what comes next.
         tapes: Those that are handed over, in the order of their numbers, and whether each of them
             has recorded.
@@ -57,6 +58,7 @@ class Crossing:
     node: int
     line: int
     after: int
+    cells: int
     gained: tuple[Value, ...]
     tapes: tuple[tuple[GradientTape, bool], ...]
     tick: int
