@@ -72,7 +72,8 @@ class Sweep:
                 continue
             visit(node)
             for x in node.inputs:
-                if getattr(x, "record", None) is not None:
+                record = x.record if x.__class__ is Tensor else getattr(x, "record", None)
+                if record is not None:
                     push(x)
 
     def _meet_released(self, record: Record) -> None:

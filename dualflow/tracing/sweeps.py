@@ -173,7 +173,6 @@ class Outline:
         records: In the order of their ticks.
         place: Where all arrays lie; None where they are not regular.
         tensors: All that the rules of the ops may look at, each once; then the cotangents.
-        orders: For each tensor the axes in which its array has no gaps, where not its own.
         wanted: The records that are wanted and met, in order.
         words: The form.
         regular: Whether the words say all.
@@ -183,7 +182,7 @@ class Outline:
         self.sweep = sweep
         self.records = sorted(sweep.records, key=by_tick)
         self.tensors: list[Tensor] = []
-        self.orders: list[Order] = []
+        self._orders: dict[int, Order] = {}
         self.wanted: dict[Any, int] = {}
         self.words: list[Any] = [len(cotangents)]
         self._asked = wanted
@@ -196,62 +195,78 @@ class Outline:
         self.regular = self.place is not None
 
     def _note(self) -> bool:
-        """Appends what the records are; whether words can say it."""
-        words, places, numbers = self.words, self._places, self._numbers
-        outputs, new, known = self.sweep.outputs, self._new, set[Any]()
+        """Appends what the records are; whether words can say it.
+
+        Long sweeps are mostly this loop, once they are compiled: a tensor that comes for the first
+        time is described, later ones are called by their place, results need none.
+        """
+        words, places, numbers, asked = self.words, self._places, self._numbers, self._asked
+        outputs, new, append, known = self.sweep.outputs, self._new, self.words.append, set[Any]()
         for record in self.records:
             op = record.op
             if op not in known:
                 if not is_lasting(op):
                     return False
                 known.add(op)
-            words.append(op)
+            append(op)
             if record.attrs:
-                words.append(words_of(record))
+                append(words_of(record))
             for x in record.inputs or ():
-                if x.__class__ is not Tensor:
-                    words.append((x.__class__, repr(x)))
-                elif (place := places.get(id(x))) is not None:
-                    words.append(place)
+                place = places.get(id(x))
+                if place is not None:
+                    append(place)
+                elif x.__class__ is not Tensor:
+                    append((x.__class__, repr(x)))
                 elif not new(x):
                     return False
+                elif (source := x.record) is not None:
+                    words += (numbers.get(source), self._mark(source) if source in asked else None)
             for index, y in outputs[record].items():
-                numbers[y.record] = len(numbers)
-                words.append(index)
+                append(index)
                 if not new(y):
                     return False
+                result = y.record
+                numbers[result] = len(numbers)
+                if result in asked:
+                    append(("wanted", self._mark(result)))
         return True
 
     def _new(self, x: Tensor) -> bool:
         """Appends what a tensor is that is met for the first time; whether its array is alike."""
-        array, record = x.raw, x.record
+        array, tensors = x.raw, self.tensors
         if array is None or array.__class__ is not self._kind:
             return False
+        self._places[id(x)] = len(tensors)
         order = None if array.flags.c_contiguous else order_of(array)
-        number = mark = None
-        if record is not None:
-            number = self._numbers.get(record)
-            if record in self._asked:
-                mark = self.wanted.setdefault(record, len(self.wanted))
-        tensors = self.tensors
-        place = self._places[id(x)] = len(tensors)
+        if order is not None:
+            self._orders[len(tensors)] = order
         tensors.append(x)
-        self.orders.append(order)
-        self.words += (array.dtype, array.shape, order, number, mark, place)
+        self.words += (array.dtype, array.shape, order)
         return True
+
+    def _mark(self, record: Any) -> int:
+        """The number among those that are wanted."""
+        return self.wanted.setdefault(record, len(self.wanted))
 
     def _targets(self, cotangents: list[Tensor]) -> bool:
         """Appends where the sweep begins; whether the words say it."""
         numbers, targets = self._numbers, self.sweep.targets
         self.words += [numbers.get(target.record) for target in targets]
         self.tensors += cotangents
-        self.orders += [None] * len(cotangents)
         return all(target.record in numbers for target in targets)
 
     def arrays(self, numbers: list[int]) -> list[Any]:
         """The arrays of some tensors, each in its order."""
-        given = [(self.tensors[k].raw, self.orders[k]) for k in numbers]
+        tensors, orders = self.tensors, self._orders
+        if not orders:
+            return [tensors[k].raw for k in numbers]
+        given = [(tensors[k].raw, orders.get(k)) for k in numbers]
         return [x if order is None else x.transpose(order) for x, order in given]
+
+    @property
+    def orders(self) -> list[Order]:
+        """For each tensor the axes in which its array has no gaps, where not its own."""
+        return [self._orders.get(k) for k in range(len(self.tensors))]
 
 
 class CompiledSweep:
