@@ -48,6 +48,7 @@ of_numpy: dict[OpDef, dict[Any, bool]] = {}  # the same of elementwise ops, by t
 calls: dict[OpDef, dict[Hashable, Call]] = {}  # how kernels are called, by types and attrs
 general_calls: dict[OpDef, dict[Hashable, Call]] = {}  # likewise, where kernels are general
 families: dict[Hashable, dict[Hashable, Family]] = {}  # by op and types, then by attrs
+spellings: dict[Hashable, tuple[Attrs, Call]] = {}  # attrs and calls, by what users write for them
 
 
 def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | None:
@@ -252,10 +253,20 @@ def nothing(*arrays: Array) -> list[Array] | None:
     """A call that no arrays fit."""
 
 
+def spell(written: Hashable, op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> None:
+    """Makes `spellings` know a call that `computed` has made, by what a user wrote for it."""
+    key = tuple([part for x in arrays for part in (x.dtype, x.shape)]) + spelled(attrs)
+    call = calls[op].get(key)
+    if call is not None and not is_general():
+        if len(spellings) >= KEPT:
+            spellings.clear()
+        spellings[written] = attrs, call
+
+
 def forget() -> None:
     """Drops what is known of ops, for tests that change them."""
     by_op = (*of_numpy.values(), *calls.values(), *general_calls.values())
-    for known in (alike, without_code, families, *by_op):
+    for known in (alike, without_code, families, spellings, *by_op):
         known.clear()
 
 

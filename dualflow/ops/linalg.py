@@ -98,23 +98,72 @@ def matrix_product(xp: Any, a: Any, b: Any) -> Any:
     return xp.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
 
 
+MATMUL_VJPS = (
+    lambda g, y, a, b: matmul(g, conjugated(matrix_transpose(b))),
+    lambda g, y, a, b: matmul(conjugated(matrix_transpose(a)), g),
+)
 _matmul = Op(
     name="matmul",
     evaluate=matrix_product,
     infer=matmul_type,
     lower=matmul_lower,
-    vjps=(
-        lambda g, y, a, b: matmul(g, conjugated(matrix_transpose(b))),
-        lambda g, y, a, b: matmul(conjugated(matrix_transpose(a)), g),
-    ),
+    vjps=MATMUL_VJPS,
     jvp="bilinear",
     batch=aligned(2),
     precision="low",
 )
 
 
+class OfVectors:
+    """The op in records of eager products with vectors: of matrices, when a gradient asks for it.
+
+    A recording has four nodes for such a product, and a reader of eager code waits for one.
+
+    Attributes:
+        lasting: There is nothing to know of a record besides its arguments.
+    """
+
+    name = "matmul"
+    differentiable = lasting = True
+    vjps = definition = None
+
+    def pullback(
+        self, g: Tensor, y: Any, args: tuple[Any, ...], attrs: dict[str, Any], needed: Any
+    ) -> list[Tensor | None]:
+        """The cotangents of the matrices in the shapes of the arguments."""
+        rows, columns = matrices = as_matrices(*args)
+        g = reshape(g, (rows.shape[0], columns.shape[1]))
+        return [
+            reshape(vjp(g, None, *matrices), x.shape) if flag else None
+            for vjp, x, flag in zip(MATMUL_VJPS, args, needed)
+        ]
+
+    def jvp(self, tangents: tuple[Any, ...], y: Any, a: Tensor, b: Tensor) -> Tensor:
+        """The products with each tangent."""
+        left, right = tangents
+        if left is None or right is None:
+            return matmul(a, right) if left is None else matmul(left, b)
+        return matmul(left, b) + matmul(a, right)
+
+
+OF_VECTORS = OfVectors()
 QUICK = DTYPES_OF["floating"] - {*HALVES}
 known_products = calls.setdefault(_matmul, {})
+
+
+def as_matrices(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two arguments of a product as matrices: a vector on the left is a row, else a column."""
+    return (
+        a if a.ndim > 1 else reshape(a, (1, a.shape[0])),
+        b if b.ndim > 1 else reshape(b, (b.shape[0], 1)),
+    )
+
+
+def recorded_as(x1: Tensor, x2: Tensor) -> Any:
+    """The op in the record of an eager product; None where nothing is watched."""
+    if x1.record is None and x2.record is None:
+        return None
+    return _matmul if x1.raw.ndim == x2.raw.ndim == 2 else OF_VECTORS
 
 
 def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
@@ -123,15 +172,17 @@ def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     if not (a.__class__ is b.__class__ is ndarray):
         return None
     call = known_products.get((a.dtype, a.shape, b.dtype, b.shape))
-    watched = x1.record is not None or x2.record is not None
-    if call is None or scoped.get().target != "cpu" or (watched and not a.ndim == b.ndim == 2):
+    if call is None or scoped.get().target != "cpu":
+        return None
+    op = recorded_as(x1, x2)
+    if op is OF_VECTORS and (a.ndim > 2 or b.ndim > 2 or x1.record is x2.record):
         return None
     found = call(a, b)
     if found is None:
         return None
     y = new_tensor(Tensor)
     y.raw, y.symbol = found[0], None
-    y.record = new_record(_matmul, (x1, x2), NO_ATTRS) if watched else None
+    y.record = None if op is None else new_record(op, (x1, x2), NO_ATTRS)
     return y
 
 
@@ -142,12 +193,11 @@ def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
         return None
     if a.dtype is not b.dtype or a.dtype not in QUICK or a.shape[-1] != b.shape[0]:
         return None
-    watched, shape = x1.record is not None or x2.record is not None, None
+    op, shape = recorded_as(x1, x2), None
     if a.ndim == 1 or b.ndim == 1:
         shape = (*a.shape[:-1], *b.shape[1:])
-        if watched:  # three ops have records
-            x1 = x1 if a.ndim == 2 else reshape(x1, (1, a.size))
-            product = quick_product(x1, x2 if b.ndim == 2 else reshape(x2, (b.size, 1)))
+        if op is not None and x1.record is x2.record:  # its sums have the order of a recording's
+            product = quick_product(*as_matrices(x1, x2))
             return None if product is None else reshape(product, shape)
         rows = a.shape if a.ndim == 2 else (1, a.size)
         columns = b.shape if b.ndim == 2 else (b.size, 1)
@@ -161,7 +211,7 @@ def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     y = new_tensor(Tensor)
     y.raw = data if shape is None else data.reshape(shape)
     y.symbol = None
-    y.record = new_record(_matmul, (x1, x2), NO_ATTRS) if watched else None
+    y.record = None if op is None else new_record(op, (x1, x2), NO_ATTRS)
     return y
 
 
@@ -202,9 +252,7 @@ def matmul(x1: Any, x2: Any, /) -> Tensor:
         raise inner_sizes_differ(a.shape, b.shape, did_you_mean(x1, x2))
     if a.ndim > 1 and b.ndim > 1:
         return bind(_matmul, (a, b))
-    rows = a if a.ndim > 1 else reshape(a, (1, a.shape[0]))
-    columns = b if b.ndim > 1 else reshape(b, (b.shape[0], 1))
-    y = bind(_matmul, (rows, columns))
+    y = bind(_matmul, as_matrices(a, b))
     kept = (
         *y.shape[:-2],
         *(() if a.ndim == 1 else y.shape[-2:-1]),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import dualflow as df
 from dualflow import errors
+from tests.modes import bits
 
 
 def test_matmul_names_the_tensor_that_fits():
@@ -80,3 +81,40 @@ def test_einsum_is_numpys(spec):
 def test_gradients_of_three_operands():
     xs = [np.random.randn(*shape) for shape in ((2, 3), (3,), (3, 4))]
     df.testing.check_gradients(lambda a, b, c: df.einsum("ij,j,jk->ki", a, b, c), *xs, order=2)
+
+
+def drawn(*shape, seed=0):
+    return df.asarray(np.random.default_rng(seed).standard_normal(shape, dtype="f"))
+
+
+PRODUCTS = {
+    "two vectors": (lambda a, b: a @ b, (5,), (5,)),
+    "a matrix and a vector": (lambda a, b: (a @ b).sum(), (3, 5), (5,)),
+    "a vector and a matrix": (lambda a, b: (a @ b).sum(), (5,), (5, 4)),
+    "a vector with itself": (lambda a, b: 0.3 * (a @ a) + (a * b).sum(), (5,), (5,)),
+    "a vector that another product reads": (lambda a, b: (b @ a) * (a @ a), (5,), (5,)),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_with_vectors_have_the_gradients_of_recorded_ones(name):
+    function, *shapes = PRODUCTS[name]
+    xs = [drawn(*shape, seed=k) for k, shape in enumerate(shapes)]
+    slopes = df.value_and_grad(function, argnums=(0, 1))
+    recorded = df.function(slopes)
+    for _ in range(3):
+        value, found = slopes(*xs)
+        expected, wanted = recorded(*xs)
+        assert list(map(bits, (value, *found))) == list(map(bits, (expected, *wanted)))
+    df.testing.check_gradients(function, *xs)
+
+
+def test_one_argument_of_a_product_with_a_vector_is_watched():
+    a, b = drawn(3, 5), drawn(5)
+    for x, other in ((a, b), (b, a)):
+        with df.GradientTape() as tape:
+            tape.watch(x)
+            y = (a @ b).sum()
+        assert tape.gradient(y, x).shape == x.shape
+        moved = df.jvp(lambda x, y=other: x @ y if x.ndim == 2 else y @ x, (x,), (x,))[1]
+        assert bits(moved) == bits(a @ b)

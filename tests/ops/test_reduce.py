@@ -113,3 +113,18 @@ def test_bools_are_padded_with_bools():
     x = df.asarray([True, True])
     assert df.pad(x, 1).tolist() == np.pad(x, 1).tolist() == [False, True, True, False]
     assert df.pad(x, (1, 0), constant_values=1).tolist() == [True, True, True]
+
+
+def test_a_reduction_that_comes_again_asks_what_was_asked_before():
+    """By what was written for it: 1.0 and True equal 1, and are no axes, or are others."""
+    x = df.asarray(np.arange(6, dtype="f").reshape(2, 3))
+    for _ in range(3):
+        assert x.sum(axis=1).tolist() == x.sum(axis=-1).tolist() == [3.0, 12.0]
+        assert x.sum(axis=1, keepdims=True).tolist() == [[3.0], [12.0]]
+        assert x.sum(axis=[0, 1]).item() == x.sum().item() == 15.0
+        assert df.max(x, axis=0).tolist() == [3.0, 4.0, 5.0]
+        with pytest.raises(TypeError):
+            x.sum(axis=1.0)
+        with pytest.raises(df.errors.AxisError):
+            x.sum(axis=2)
+    assert gradient(lambda x: (x.sum(axis=0) * x.sum()).sum(), [[1.0], [2.0]]) == [[6.0], [6.0]]
