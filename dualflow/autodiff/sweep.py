@@ -7,6 +7,7 @@ way from a target to a wanted source are visited, in falling order of their tick
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from numpy import ndarray, ones
@@ -25,6 +26,7 @@ from jit.errors import TapeError
 from jit.types import format_shape, kind, same_shape
 
 Inside = Callable[[Any], bool]
+by_tick = attrgetter("tick")
 
 
 class Sweep:
@@ -124,33 +126,35 @@ class Sweep:
         self, cotangents: list[Tensor], wanted: set[Any], before: dict[Any, Tensor] | None = None
     ) -> dict[Any, Tensor]:
         """The same, record by record."""
-        needed = self._needed(wanted)
         sums = dict(before or {})
         for target, g in zip(self.targets, cotangents, strict=True):
             if target.record is not None:
                 accumulate(sums, target.record, g)
-        for record in sorted(self.records, key=lambda r: -r.tick):
-            if record in needed:
-                self._pull(record, sums, needed, wanted)
+        for record, flags in reversed(self._needed(wanted).items()):
+            self._pull(record, sums, flags, wanted)
         return {record: g for record, g in sums.items() if record in wanted}
 
-    def _needed(self, wanted: set[Any]) -> set[Record]:
-        needed: set[Record] = set()
-        for record in sorted(self.records, key=lambda r: r.tick):
+    def _needed(self, wanted: set[Any]) -> dict[Record, tuple[bool, ...]]:
+        """Records behind which something wanted lies, in their order; to which arguments it leads.
+
+        Cotangents of other arguments are of no use.
+        """
+        needed: dict[Record, tuple[bool, ...]] = {}
+        for record in sorted(self.records, key=by_tick):
             assert record.inputs is not None
-            if any(leads(x, needed, wanted) for x in record.inputs):
-                needed.add(record)
+            flags = tuple([leads(x, needed, wanted) for x in record.inputs])
+            if True in flags:
+                needed[record] = flags
         return needed
 
     def _pull(
-        self, record: Record, sums: dict[Any, Tensor], needed: set[Record], wanted: set[Any]
+        self, record: Record, sums: dict[Any, Tensor], flags: tuple[bool, ...], wanted: set[Any]
     ) -> None:
         inputs, op = record.inputs, record.op
         assert inputs is not None
         ys, gs = self._outputs_of(record, sums, wanted)
-        if all(g is None for g in gs):
+        if gs.count(None) == len(gs):
             return
-        flags = tuple(leads(x, needed, wanted) for x in inputs)
         if (pull_into := getattr(op, "pull_into", None)) is not None:  # it stands for many
             pull_into(sums, gs, record, flags)
             return
@@ -158,14 +162,19 @@ class Sweep:
         cotangents = pull(op, g, y, inputs, record.attrs, flags)
         for x, flag, cotangent in zip(inputs, flags, cotangents, strict=True):
             if flag and cotangent is not None:
-                accumulate(sums, x.record, fitted(cotangent, x))
+                if not is_alike(cotangent, x):
+                    cotangent = fitted(cotangent, x)
+                accumulate(sums, x.record, cotangent)
 
     def _outputs_of(
         self, record: Record, sums: dict[Any, Tensor], wanted: set[Any]
     ) -> tuple[list[Any], list[Any]]:
         """Outputs and their cotangents, None for those that nobody has, or uses."""
         tensors = self.outputs[record]
-        ys = [tensors.get(k) for k in range(1 if record.types is None else len(record.types))]
+        if record.types is None:
+            (y,) = tensors.values()
+            return [y], [sums.get(record) if record in wanted else sums.pop(record, None)]
+        ys = [tensors.get(k) for k in range(len(record.types))]
         keys = [None if y is None else y.record for y in ys]
         return ys, [sums.get(key) if key in wanted else sums.pop(key, None) for key in keys]
 
@@ -203,9 +212,9 @@ def is_inexact(x: Tensor) -> bool:
     return kind(x.dtype) in INEXACT
 
 
-def leads(x: Any, needed: set[Record], wanted: set[Any]) -> bool:
+def leads(x: Any, needed: dict[Record, Any], wanted: set[Any]) -> bool:
     """Whether a cotangent of the argument `x` is of use."""
-    record = getattr(x, "record", None)
+    record = x.record if x.__class__ is Tensor else getattr(x, "record", None)
     if record is None or not is_inexact(x):
         return False
     return record in wanted or (record.bundle if record.__class__ is Pick else record) in needed
@@ -283,6 +292,17 @@ def twin(x: Tensor) -> Tensor:
     if copied is not None:
         copied(y)
     return y
+
+
+def is_alike(g: Tensor, x: Any) -> bool:
+    """Whether two tensors of the processor have one shape and dtype, so that nothing is to fit.
+
+    In a recording extents may be alike by chance.
+    """
+    if g.symbol is not None or x.symbol is not None:
+        return False
+    a, b = g.raw, x.raw
+    return a.__class__ is b.__class__ is ndarray and a.dtype is b.dtype and a.shape == b.shape
 
 
 def fitted(g: Tensor, x: Tensor) -> Tensor:

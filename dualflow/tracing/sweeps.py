@@ -15,11 +15,10 @@ import math
 import time
 from collections import Counter
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import jit
-from dualflow.autodiff.sweep import Sweep, op_by_op
+from dualflow.autodiff.sweep import Sweep, by_tick, op_by_op
 from dualflow.core.backend import place_of_all
 from dualflow.core.context import context, using
 from dualflow.core.kernels import spelled
@@ -43,8 +42,6 @@ AGAIN = 1 / 50  # of that for all others
 TIMES_READ, BYTES_A_SECOND = 3, 2e12  # of the arrays of a sweep on a GPU, op by op
 LONGEST = 2000  # records; longer sweeps are not compiled
 KEPT, MANY = 512, 10000  # forms that are remembered, and kinds of records
-
-by_tick = attrgetter("tick")
 
 
 class Form(Recurring["CompiledSweep"]):
