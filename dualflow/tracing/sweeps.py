@@ -198,7 +198,8 @@ class Outline:
         time is described, later ones are called by their place, results need none.
         """
         words, places, numbers, asked = self.words, self._places, self._numbers, self._asked
-        outputs, new, append, known = self.sweep.outputs, self._new, self.words.append, set[Any]()
+        outputs, new, append, known = self.sweep.outputs, self._new, words.append, set[Any]()
+        spelled_out: dict[int, Any] = {}  # attrs that records share are put into words once
         for record in self.records:
             op = record.op
             if op not in known:
@@ -206,8 +207,12 @@ class Outline:
                     return False
                 known.add(op)
             append(op)
-            if record.attrs:
-                append(words_of(record))
+            attrs = record.attrs
+            if attrs:
+                said = spelled_out.get(id(attrs))
+                if said is None:
+                    said = spelled_out[id(attrs)] = words_of(record)
+                append(said)
             for x in record.inputs or ():
                 place = places.get(id(x))
                 if place is not None:
@@ -218,8 +223,10 @@ class Outline:
                     return False
                 elif (source := x.record) is not None:
                     words += (numbers.get(source), self._mark(source) if source in asked else None)
-            for index, y in outputs[record].items():
-                append(index)
+            made = outputs[record]
+            if record.types is not None:
+                append(tuple(made))
+            for y in made.values():
                 if not new(y):
                     return False
                 result = y.record
