@@ -141,7 +141,7 @@ class PackedNest(ProductNest):
                 self._at_strip(strip)
                 if not self.turns:
                     self._ask_for_columns()
-                self._pack_row()
+                self._fill_row(self.panel)
         if narrow := self._narrow():
             with w.when(w.let("less", full, self.end)):
                 self._at_strip(full)
@@ -149,15 +149,7 @@ class PackedNest(ProductNest):
                 self._pack_strip()
 
     def _pack_strip(self, *_: object) -> None:
-        with self._inner(self.bounds):
-            self._pack_row()
-
-    def _pack_row(self) -> None:
-        w = self.w
-        at = self._panel_row()
-        self._blank(self.panel, at)
-        with self._columns() as n:
-            w.store(self.panel, w.let("add", at, n), self._column_element(n))
+        self._fill(self.panel, self.bounds)
 
     def _panel_row(self) -> Operand:
         return self.w.let("add", self.panel_start, super()._panel_row())

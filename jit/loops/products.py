@@ -20,15 +20,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from jit.dims import Dim, Extent
-from jit.forms.contraction import Letter, blocks, size_of
+from jit.forms.contraction import blocks, size_of
 from jit.forms.expression import Extractor, linear
 from jit.forms.fuse import Group
 from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint
 from jit.forms.tasks import ProductTask
 from jit.loops.elements import Elements, decoded
-from jit.loops.ir import INDEX, TILE, Buffer, Kernel, Operand, Var, VType, index
+from jit.loops.ir import INDEX, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.nests import Naive
+from jit.loops.packing import Packing
 from jit.loops.tiles import ROWS, Tiling, choose
 from jit.target import Target
 from jit.types import product
@@ -38,7 +39,7 @@ SHARE = 0.2  # of the time of an addition that a multiply-add of a tile takes
 WRITTEN_OUT = 3  # inner indices that follow each other without a jump, at most: a row of a filter
 
 
-class ProductNest:
+class ProductNest(Packing):
     """The kernel of a group that holds a contraction and maps of its result.
 
     Args:
@@ -65,14 +66,13 @@ class ProductNest:
         self.c = first.contraction
         self.tiling: Tiling = choose(self.c, target)
         self.before, self.cut, self.chain, self.turns = blocks(self.c.inner)
-        self._number = 0
 
     # ----- structure -----
 
     def build(self, name: str) -> Naive:
         """The kernel."""
         w, t = self.w, self.tiling
-        strips = -(-size_of(t.columns) // t.width)
+        strips = -(-self._column_count() // t.width)
         self.rows = size_of(t.rows)
         each = self._rows_of_an_item()
         row_blocks = -(-self.rows // each)
@@ -93,6 +93,10 @@ class ProductNest:
         flops = extent_hint(product([self.rows, size_of(t.columns), size_of(self.c.inner), *outer]))
         work = SHARE * flops / max(1, extent_hint(self.grid))
         return Naive(kernel, tuple(w.buffers), tuple(w.sizes), work)
+
+    def _column_count(self) -> Extent:
+        """How many columns strips run over."""
+        return size_of(self.tiling.columns)
 
     def _sizes(self) -> dict[str | int, Var]:
         for s in self.grid.symbols() if isinstance(self.grid, Dim) else ():
@@ -155,13 +159,16 @@ class ProductNest:
     ) -> None:
         """One strip of columns: `count` of them, in tiles of `width`; None: fewer than that."""
         self._take_width(width, count)
-        apart = self.cut is not None or sum(task.cost for task in self.group.tasks[1:]) > SHORT
         size = self._room(each) * width
-        totals = self.alloc("totals", size, "stack") if apart else None
+        totals = self.alloc("totals", size, "stack") if self._keeps_totals() else None
         with self._chains() as (first, last):
             panel = self._pack(first, last)
             for height, row in self._row_tiles(start, stop, each):
                 self._tile(height, row, start, (first, last), panel, totals)
+
+    def _keeps_totals(self) -> bool:
+        """Whether sums go through memory on their way to the epilogue."""
+        return self.cut is not None or sum(task.cost for task in self.group.tasks[1:]) > SHORT
 
     def _take_width(self, width: int, count: int | None) -> None:
         t = self.tiling
@@ -280,32 +287,6 @@ class ProductNest:
 
     # ----- inner indices -----
 
-    @contextmanager
-    def _inner(self, chain: tuple[Operand, Operand], written_out: int = 0) -> Iterator[None]:
-        """The indices of a chain, in row-major order; so many of the last loops without a jump."""
-        letters = self._letters(chain)
-        with self._looped(letters[: len(letters) - written_out]):
-            with self.every(self.turns[len(self.turns) - written_out :], TILE):
-                yield
-
-    def _letters(self, chain: tuple[Operand, Operand]) -> Sequence[tuple[Letter, Operand, Operand]]:
-        """The letters of a chain, each with its first index and the one behind its last."""
-        turns = [(x, index(0), self.w.at(x.extent)) for x in self.turns]
-        return turns if self.cut is None else [(self.cut, *chain), *turns]
-
-    @contextmanager
-    def _looped(self, letters: Sequence[tuple[Letter, Operand, Operand]]) -> Iterator[None]:
-        """Nested loops over letters, counted from the first index of each."""
-        w = self.w
-        with ExitStack() as stack:
-            for letter, first, last in letters:
-                count = w.let("subtract", last, first)
-                k = stack.enter_context(w.loop(index(0), count, hint=self.hint("k")))
-                if letter is self.cut:
-                    self.turn = k
-                stack.enter_context(self.bound([letter], [w.let("add", first, k)]))
-            yield
-
     def _short_turns(self) -> int:
         """How many of the last letters of whole turns have few indices together."""
         count, size = 0, 1
@@ -338,62 +319,6 @@ class ProductNest:
             return w.load(panel, w.let("add", self._panel_row(), n))
         return self._column_element(n)
 
-    def _column_element(self, n: Operand) -> Operand:
-        """An element of the column operand."""
-        w, t = self.w, self.tiling
-        column = w.let("add", self.first_column, n)
-        with self.bound(t.columns, decoded(w, column, [x.extent for x in t.columns])):
-            return w.cast(w.emit(self.c.elements[1 - t.row_operand]), self.c.dtype)
-
-    # ----- packing -----
-
-    def _pack(self, first: Operand, last: Operand) -> Buffer | None:
-        """The strip's part of the column operand, row by row of the chain, behind each other."""
-        w, t = self.w, self.tiling
-        if not t.packs and self.count == self.width:
-            return None
-        length = self.chain * self._turn() if self.cut is not None else self._turn()
-        panel = self.alloc("panel", length * self.width, "stack")
-        with self._inner((first, last)):
-            at = self._panel_row()
-            self._blank(panel, at)
-            with self._columns() as n:
-                w.store(panel, w.let("add", at, n), self._column_element(n))
-        return panel
-
-    def _blank(self, panel: Buffer, at: Operand) -> None:
-        """Sets a packed row to 0 that has fewer columns than tiles: all of it is multiplied."""
-        w = self.w
-        if self.count != self.width:
-            with w.loop(index(0), index(self.width), hint=self.hint("lane")) as n:
-                w.store(panel, w.let("add", at, n), w.number(0, VType(panel.dtype)))
-
-    @contextmanager
-    def _columns(self) -> Iterator[Operand]:
-        """Every column of the strip; of what is computed behind the last one nothing is stored."""
-        w = self.w
-        with w.loop(index(0), index(self.count or self.width), hint=self.hint("lane")) as n:
-            if self.count is not None:
-                yield n
-                return
-            column = w.let("add", self.first_column, n)
-            with w.when(w.let("less", column, w.at(size_of(self.tiling.columns)))):
-                yield n
-
-    def _turn(self) -> int:
-        size = size_of(self.turns)
-        assert isinstance(size, int)
-        return size
-
-    def _panel_row(self) -> Operand:
-        """Where the packed row of the current inner index begins."""
-        w, width = self.w, self.width
-        position = linear([x.extent for x in self.turns], [x.at for x in self.turns])
-        at = w.let("multiply", w.at(position), index(width))
-        if self.cut is None:
-            return at
-        return w.let("add", w.let("multiply", self.turn, index(self._turn() * width)), at)
-
     # ----- what happens to the results -----
 
     def _epilogue(
@@ -413,12 +338,17 @@ class ProductNest:
                 first = w.let("multiply", m, index(width))
             else:
                 first = self._total(w.let("add", offset, m))
-            n = stack.enter_context(self._columns())
-            column = w.let("add", self.first_column, n)
-            stack.enter_context(
-                self.bound(t.columns, decoded(w, column, [x.extent for x in t.columns]))
-            )
+            n = stack.enter_context(self._stored_columns())
             self._finish(w.load(source, w.let("add", first, n)))
+
+    @contextmanager
+    def _stored_columns(self) -> Iterator[Operand]:
+        """Every column whose results are stored, by its place in the strip; letters are bound."""
+        w, columns = self.w, self.tiling.columns
+        with self._columns() as n:
+            column = w.let("add", self.first_column, n)
+            with self.bound(columns, decoded(w, column, [x.extent for x in columns])):
+                yield n
 
     def _finish(self, total: Operand) -> None:
         w, (product_task, *maps) = self.w, self.group.tasks
@@ -437,38 +367,3 @@ class ProductNest:
         if value in self.stored:
             w = self.w
             w.store(w.buffer(value, "out"), w.at(linear(value.shape, at)), operand)
-
-    # ----- small things -----
-
-    def alloc(self, name: str, size: int, scope: str) -> Buffer:
-        """A buffer of the dtype in which sums run."""
-        self._number += 1
-        return self.w.alloc(f"{name}{self._number}", self.c.dtype, size, scope)
-
-    def hint(self, name: str) -> str:
-        """A name that no other loop has."""
-        self._number += 1
-        return f"{name}{self._number}"
-
-    @contextmanager
-    def tiled(self, height: int) -> Iterator[Operand]:
-        """The rows of a tile, written out one after the other."""
-        with self.w.loop(index(0), index(height), hint=self.hint(TILE)) as m:
-            yield m
-
-    @contextmanager
-    def bound(self, letters: Sequence[Letter], values: Sequence[Operand]) -> Iterator[None]:
-        """Gives letters their values."""
-        with self.w.bound({x.name: value for x, value in zip(letters, values)}):
-            yield
-
-    @contextmanager
-    def every(self, letters: Sequence[Letter], hint: str) -> Iterator[None]:
-        """Nested loops over letters."""
-        with ExitStack() as stack:
-            for letter in letters:
-                var = stack.enter_context(
-                    self.w.loop(index(0), self.w.at(letter.extent), hint=self.hint(hint))
-                )
-                stack.enter_context(self.bound([letter], [var]))
-            yield

@@ -19,6 +19,8 @@ from jit.target import Target
 HEIGHTS = range(1, 15)
 WIDTHS = range(1, 9)  # in vectors
 COPY, GATHER = 3.0, 1.5  # cycles to pack a vector that lies in a row; an element that does not
+TURNED = 6.0  # or one that is read along inner indices with others, and turned
+SEGMENT = 16  # bytes of such a block's rows: a processor moves within them as cheaply as can be
 RAGGED = 6.0  # and a vector that is not full: such ones are packed always
 PACKED_ROWS = 96  # from so many rows on, packing the columns pays by itself: below, caches keep up
 ROWS = 192  # rows for which columns are packed once, at most: their totals stay in the first cache
@@ -84,7 +86,10 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
             max(1, extent_hint(x)) for x in (size_of(rows), total, size_of(c.inner), size_of(outer))
         )
         packs = not in_place or (m >= PACKED_ROWS and not lies_near(c, 1 - row_operand))
-        copying = 0.0 if not packs else COPY if in_place else GATHER * wide
+        copying = 0.0
+        if packs:
+            turned = turned_at_once(c, 1 - row_operand, wide)
+            copying = COPY if in_place else TURNED if turned else GATHER * wide
         storing = stores(c, rows, columns)
         tallest = most_rows(c, row_operand, rows)
         for height in HEIGHTS[:tallest]:
@@ -154,6 +159,23 @@ def reads_in_place(c: Contraction, operand: int, columns: Sequence[Letter]) -> b
     if access is None or not columns or access.value.dtype != c.dtype:
         return False
     return same(step_of(linear(access.value.shape, access.at), columns[-1]) or 0, 1)
+
+
+def lies_along(c: Contraction, operand: int, letter: Letter) -> bool:
+    """Whether the elements of an operand at neighbouring indices of a letter are neighbours."""
+    access = plain(c.elements[operand])
+    if access is None:
+        return False
+    return same(step_of(linear(access.value.shape, access.at), letter) or 0, 1)
+
+
+def turned_at_once(c: Contraction, operand: int, lanes: int) -> int:
+    """How many inner indices of a vector of columns are read at once, and turned; 0: none are."""
+    access, along = plain(c.elements[operand]), SEGMENT // c.dtype.itemsize
+    if access is None or access.value.dtype != c.dtype or not c.inner:
+        return 0
+    fits = along > 1 and lanes % along == 0 and extent_hint(c.inner[-1].extent) >= along
+    return along if fits and lies_along(c, operand, c.inner[-1]) else 0
 
 
 def lies_near(c: Contraction, operand: int) -> bool:

@@ -19,19 +19,16 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
-from jit.dims import same
-from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
-from jit.forms.expression import linear
+from jit.forms.contraction import Contraction, Letter, size_of
 from jit.forms.placement import extent_hint
 from jit.loops.elements import decoded
 from jit.loops.ir import TURN, Buffer, Operand, VType, index
 from jit.loops.products import ProductNest
-from jit.loops.tiles import Tiling, candidates
+from jit.loops.tiles import SEGMENT, Tiling, candidates, lies_along
 from jit.target import Target
 
 MOST_ROWS = 6
 VECTORS = 2  # of columns side by side, in one row: they hide each other's latency
-SEGMENT = 16  # bytes that a processor moves within as cheaply as can be
 LEAST = 8  # inner indices, and columns, from which on blocks are full
 
 
@@ -175,14 +172,6 @@ def turned(c: Contraction, target: Target) -> Tiling | None:
             continue
         rows, columns = size_of(found.rows), size_of(found.columns)
         few = isinstance(rows, int) and rows <= MOST_ROWS
-        if few and extent_hint(columns) >= LEAST and lies_along(c, 1 - row_operand):
+        if few and extent_hint(columns) >= LEAST and lies_along(c, 1 - row_operand, c.inner[0]):
             return found
     return None
-
-
-def lies_along(c: Contraction, operand: int) -> bool:
-    """Whether the elements of an operand at neighbouring inner indices are neighbours."""
-    access = plain(c.elements[operand])
-    if access is None:
-        return False
-    return same(step_of(linear(access.value.shape, access.at), c.inner[0]) or 0, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +15,8 @@ from jit.ir.graph import Graph
 from jit.ir.op import OpDef
 from jit.loops import packed, products
 from jit.loops.fma import fma
-from jit.loops.ir import Prefetch
+from jit.loops.ir import TURN, For, Prefetch
+from jit.runtime.cpu import host_target
 from jit.types import TensorType, float32
 from tests.jit.stages import Stages, bits
 from tests.jit.toy import OPS
@@ -31,6 +34,14 @@ TURNED = OpDef(
     evaluate=lambda xp, x, y: xp.matmul(x.T, y),
     infer=lambda x, y: x.with_shape((x.shape[1], y.shape[1])),
     lower=lambda form, x, y: form.contract("km,kn->mn", x, y),
+)
+
+
+ALONG = OpDef(
+    name="matmul_along",
+    evaluate=lambda xp, x, y: xp.matmul(x, y.T),
+    infer=lambda x, y: x.with_shape((x.shape[0], y.shape[0])),
+    lower=lambda form, x, y: form.contract("mk,nk->mn", x, y),
 )
 
 
@@ -125,6 +136,36 @@ def test_products_over_two_indices_are_packed_as_those_over_one(monkeypatch, dat
     for stage in ("scheduled", "native"):
         (found,) = stages.run(stage, arrays)
         np.testing.assert_array_equal(found, np.tensordot(x, y, 2))  # integers: exact
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_columns_that_lie_along_inner_indices_are_turned_on_their_way(monkeypatch, data):
+    """Blocks that fill no vector, inner indices that fill no block, one chain and several."""
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", data.draw(st.sampled_from([6, 256])))
+    monkeypatch.setattr(products, "ROWS", 8)
+    if data.draw(st.booleans()):
+        for name, value in {"LEAST": 1, "COLUMNS": 32, "FEWEST_STRIPS": 1}.items():
+            monkeypatch.setattr(packed, name, value)
+    m, k, n = [data.draw(st.integers(low, high)) for low, high in ((7, 20), (4, 11), (2, 50))]
+    varies = data.draw(st.booleans())
+    generator = np.random.default_rng(0)
+    x, y = [generator.integers(-4, 5, shape).astype(np.float32) for shape in ((m, k), (n, k))]
+    graph = Graph("along")
+    columns = symbol("n", hint=20) if varies else n
+    inputs = [
+        graph.input(TensorType(s, float32), t) for s, t in (((m, k), "x"), ((columns, k), "y"))
+    ]
+    graph.outputs = [graph.add(ALONG, tuple(inputs), {})[0]]
+    narrow = replace(host_target(), vector_bytes=16, registers=16)
+    stages = Stages(graph, narrow if data.draw(st.booleans()) else None)
+    (kernel,) = stages.kernels
+    assert any(s.var.hint.startswith(TURN) for s in kernel.statements() if isinstance(s, For))
+    for stage in ("scheduled", "machine"):
+        (found,) = stages.run(stage, [x, y])
+        np.testing.assert_array_equal(found, x @ y.T)  # integers: exact
 
 
 @pytest.mark.parametrize("turned", [False, True])
