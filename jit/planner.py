@@ -24,6 +24,7 @@ from jit.forms.tasks import ChainsTask, MapTask, ProductTask, Task, TaskMaker, W
 from jit.ir.graph import Node
 from jit.loops.chains import ChainNest
 from jit.loops.folds import BlockNest, ColumnNest, RowNest
+from jit.loops.gapped import GappedNest, gapped
 from jit.loops.gpu_chains import GpuChainsNest
 from jit.loops.gpu_products import GpuProductNest
 from jit.loops.gpu_rows import GpuRowNest
@@ -185,6 +186,8 @@ class Planner:
         nest = ProductNest(*given)
         if (tiling := turned(nest.c, self.target)) is not None:
             nest = TurnedNest(*given).adopt(tiling, self.target)
+        elif (found := gapped(nest.c, self.target, nest.tiling)) is not None:
+            nest = GappedNest(*given).adopt(found)
         elif streams(nest):
             nest = StreamNest(*given)
         elif packs(nest):
