@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from jit.loops.affine import Forms, encounters, from_data, is_written_once
 from jit.loops.fold import literal
@@ -30,6 +30,7 @@ from jit.loops.rewrite import Rewrite, refusal, rewrite_loops, zero
 from jit.types import bool_, int64
 
 NAME = "vectorize"
+WIDE = 32  # bytes of a vector from which on two loads and a choice take less than single elements
 
 
 def vectorize(kernel: Kernel, loop: str, lanes: int, tail: str = "mask") -> Kernel:
@@ -267,8 +268,28 @@ class Vectorize(Rewrite):
         lanes = self._lanes_of(s, buffer, mask)
         if other is not None:
             other = self.wide(other)
+        if lanes is None and self._is_every_other(buffer, at):
+            self.env[s.var] = self._every_other(buffer, at)
+            return
         type_ = self.type(buffer.dtype)
         self.env[s.var] = self.fetch(buffer, self._address(at), type_, lanes, other, s.var.hint)
+
+    def _is_every_other(self, buffer: Buffer, at: Laned) -> TypeGuard[Row]:
+        """Whether wide vectors hold every other element, and nothing else belongs to a lane."""
+        if not isinstance(at, Row) or type(at.stride) is not Lit or at.stride.value != 2:
+            return False
+        return self.lanes * buffer.dtype.itemsize >= WIDE and buffer not in self.private
+
+    def _every_other(self, buffer: Buffer, at: Row) -> Operand:
+        """Every other one of the elements from the first lane's to the last's: two vectors of them.
+
+        A gather would fetch them one by one.
+        """
+        lanes, type_ = self.lanes, self.type(buffer.dtype)
+        low = self.fetch(buffer, at.base, type_)
+        high = self.fetch(buffer, self.index("add", at.base, lanes - 1), type_)
+        chosen = tuple([2 * k + (2 * k >= lanes) for k in range(lanes)])  # high begins one early
+        return self.value("shuffle", (low, high), type_, chosen)
 
     def store(self, s: Store) -> None:
         """Lanes in a row, or a scatter; never all lanes to one place."""

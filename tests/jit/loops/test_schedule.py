@@ -443,6 +443,20 @@ def test_wide_strides_and_turned_rows():
     same_bits(before, vectorize(before, "i", 8), [floats(41), nothing(19)])
 
 
+@pytest.mark.parametrize("lanes", [8, 12, 16])
+@pytest.mark.parametrize("turns", [1, 2])
+def test_every_other_element_is_chosen_from_vectors_that_end_with_the_last(lanes, turns):
+    w, x, y = Writer(), given("X"), result("Y")
+    with w.loop(index(0), index(turns * lanes), hint="i") as i:
+        w.store(y, i, w.load(x, w.let("add", w.let("multiply", i, index(2)), index(1))))
+    before = kernel_of(w, [x, y])
+    after = vectorize(before, "i", lanes)
+    loads = [s for s in after.statements() if isinstance(s, Load)]
+    assert [s.index.type.lanes for s in loads] == [1, 1]  # neither is a gather
+    last = 2 * turns * lanes  # elements: the last one is read
+    same_bits(before, after, [floats(last), nothing(turns * lanes)])
+
+
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (4, 2), (8, 4), (16, 4), (8, 8), (4, 1)])
 def test_blocks_are_turned_in_registers(height, width):
     before = copied_block(height, width)
