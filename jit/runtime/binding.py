@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,7 @@ from jit.runtime.tables import (
 
 Pairs = tuple[tuple[int, int], ...]
 Shapes = Sequence[tuple[int, ...]]
+OWN = 1 << 14  # bytes of temporaries that a program has room for by itself
 ON_STACK = 1 << 14  # bytes of temporaries that a direct call may have
 LAUNCHES, DETACHED = 1, 8  # words of a plan: how many moments; whether without Python's lock
 
@@ -41,27 +43,64 @@ def fits(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     )
 
 
+class Room:
+    """Memory for the temporaries of one call at a time.
+
+    Attributes:
+        size: How many bytes there are at least.
+        memory: As an array.
+        start: Where in it temporaries begin, so that they are aligned.
+        base: The address of that place.
+    """
+
+    __slots__ = ("base", "memory", "size", "start")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.memory: Array
+        if size < blocks.RECYCLED:
+            self.memory = np.empty(size + ALIGNMENT, np.uint8)
+            self.start = -address(self.memory) % ALIGNMENT
+        else:
+            self.memory, self.start = blocks.take(size), 0
+        self.base = address(self.memory) + self.start
+
+
+_rooms: list[Room] = []  # those that wait for a call of any program, each larger than `OWN`
+
+
+def room_for(size: int) -> Room:
+    """Room that nobody uses: there are as many as calls at a time, whatever number of programs."""
+    if size >= blocks.RECYCLED or tracemalloc.is_tracing():  # who counts bytes counts its own
+        return Room(size)
+    try:
+        room = _rooms.pop()
+    except IndexError:
+        return Room(size)
+    return room if room.size >= size else Room(size)
+
+
+def leave(room: Room) -> None:
+    """Lets others have room again; blocks go back by themselves."""
+    if room.size < blocks.RECYCLED:
+        _rooms.append(room)
+
+
 class Frame:
-    """What one call at a time uses: the slots, and memory for small temporaries.
+    """What one call at a time uses: the slots, and room for small temporaries.
 
     Attributes:
         words: The slots.
         slots: Their address.
-        memory: For temporaries; None if each call takes a block.
-        start: Where in it they begin, so that they are aligned.
-        base: The address of that place; 0 without memory.
+        room: For temporaries; None if each call asks for it.
     """
 
-    __slots__ = ("base", "memory", "slots", "start", "words")
+    __slots__ = ("room", "slots", "words")
 
     def __init__(self, template: Array, size: int) -> None:
         self.words = template.copy()
         self.slots = address(self.words)
-        self.memory = np.empty(size + ALIGNMENT, np.uint8) if size < blocks.RECYCLED else None
-        self.start = self.base = 0
-        if self.memory is not None:
-            self.start = -address(self.memory) % ALIGNMENT
-            self.base = address(self.memory) + self.start
+        self.room = Room(size) if size <= OWN else None
 
 
 class Binding:

@@ -11,7 +11,7 @@ from jit.dims import free_symbols, solve
 from jit.errors import DTypeError, GraphError, GuardMiss, LaunchFailed
 from jit.loops.ir import Kernel
 from jit.runtime import blocks
-from jit.runtime.binding import Binding, Frame, Pairs, Shapes, fits
+from jit.runtime.binding import Binding, Frame, Pairs, Room, Shapes, fits, leave, room_for
 from jit.runtime.hosts import refuse
 from jit.runtime.native import native
 from jit.runtime.native_code import FAILED
@@ -109,26 +109,39 @@ class Executable:
 
     def run(self, binding: Binding, frame: Frame, arrays: list[Array]) -> list[Array]:
         """The outputs; nobody else uses `frame` meanwhile."""
-        results, base, block = binding.results.copy(), frame.base, None
-        for position, shape, dtype in binding.large:
-            results[position] = blocks.take_array(shape, dtype)
-        if base == 0:
-            block = blocks.take(binding.arena)
-            base = block.address
-        at = binding.enter(arrays, results, frame.slots, base)
-        if at == binding.end and binding.makes_all:
+        results = binding.results.copy()
+        room = frame.room or room_for(binding.arena)
+        try:
+            for position, shape, dtype in binding.large:
+                results[position] = blocks.take_array(shape, dtype)
+            at = binding.enter(arrays, results, frame.slots, room.base)
+            if at != binding.end or not binding.makes_all:
+                self._complete(binding, frame, room, arrays, results, at)
             return results
+        finally:
+            if frame.room is None:
+                leave(room)
+
+    def _complete(
+        self,
+        binding: Binding,
+        frame: Frame,
+        room: Room,
+        arrays: list[Array],
+        results: list[Any],
+        at: int,
+    ) -> None:
+        """What native code has left to do, which came to time `at`."""
         given = arrays
         if at < 0:
             arrays = self._conform(arrays, binding)
-            at = binding.enter(arrays, results, frame.slots, base)
+            at = binding.enter(arrays, results, frame.slots, room.base)
         if at != binding.end:
-            Rest(binding, frame, arrays, results, block).go_on(at)
+            Rest(binding, frame, room, arrays, results).go_on(at)
         for position, number in binding.passed:
             results[position] = given[number]
         for position, earlier in binding.repeated:
             results[position] = results[earlier]
-        return results
 
     def binding(self, arrays: Sequence[Array], donate: Pairs = ()) -> Binding:
         """The program for the sizes of these arrays, kept for when they come again."""
@@ -175,14 +188,12 @@ class Rest:
         self,
         binding: Binding,
         frame: Frame,
+        room: Room,
         arrays: list[Array],
         results: list[Any],
-        block: blocks.Block | None,
     ) -> None:
-        self.binding, self.frame = binding, frame
+        self.binding, self.frame, self.room = binding, frame, room
         program = binding.program
-        self.memory = frame.memory if block is None else block
-        self.start = frame.start if block is None else 0
         self.results = results
         self.held = dict(binding.numbering.constants)
         self.held.update(zip(program.inputs, arrays, strict=True))
@@ -219,8 +230,8 @@ class Rest:
         shape = shape_of(binding.program, slot, binding.sizes)
         if 0 in shape:  # then no step writes it, and it has no place
             return np.empty(shape, binding.dtype(slot))
-        offset = self.start + binding.layout.offsets[slot]
-        return np.ndarray(shape, binding.dtype(slot), self.memory, offset)
+        offset = self.room.start + binding.layout.offsets[slot]
+        return np.ndarray(shape, binding.dtype(slot), self.room.memory, offset)
 
     def _guard(self, step: GuardStep) -> None:
         actual = type(step.expected)(self.array(step.slot).item())
