@@ -3,7 +3,8 @@
 The first calls run in Python, which tells what one takes there. A kind of calls is recorded as
 soon as what that would save, over the calls that are likely to come, is more than what a recording
 is likely to take: at once for all but very short or very rare calls. Then the graph is timed. A
-mode that is clearly faster is taken at once; else a few calls of each are timed in turn. Now and
+mode that is clearly faster is taken at once; else a few calls of each are timed in turn. A process
+that finds on disk how such a trial ended before (`trials`) begins with the recording. Now and
 then a single call looks again whether the other mode is still slower, seldom enough to cost next
 to nothing. Other calls go by unlooked at: the clock would take longer than short ones do.
 """
@@ -23,6 +24,7 @@ import numpy as np
 from dualflow.core.context import context, using
 from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
+from dualflow.tracing import trials
 from dualflow.tracing.path import Path
 from dualflow.tracing.signature import LEAVES, Call
 
@@ -60,6 +62,7 @@ class Measured:
         recorded: Whether there is a recording for them, or was to be one.
         assumed: What a call is taken to last in Python until one was timed, as others do; or None.
         alike: What of a call in Python a graph takes too.
+        remembered: Whether `assumed` is what an earlier process has found.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {EAGER: [], GRAPH: []})
@@ -70,6 +73,7 @@ class Measured:
     recorded: bool = False
     assumed: float | None = None
     alike: float = 0.0
+    remembered: bool = False
 
     def add(self, mode: str, seconds: float) -> None:
         """What one more call took."""
@@ -129,7 +133,8 @@ class Measured:
     def _pause(self) -> int:
         """How many calls go by until the slower mode is looked at again."""
         if not all(self.seconds.values()):
-            return AGAIN
+            first = LOADING / self.median(GRAPH) if self.remembered and self.seconds[GRAPH] else 0
+            return max(AGAIN, int(first / LOOKS))
         chosen, other = sorted(map(self.median, (EAGER, GRAPH)))
         return max(AGAIN, int((other / chosen - 1) / LOOKS)) if chosen else AGAIN
 
@@ -198,9 +203,11 @@ class Auto:
         like = self._known.get(entry) if entry is not None else None
         if like is None or like.choice is None:
             known = self._typical()
-            if known is None:
-                return Measured()
-            return Measured(assumed=known.best(EAGER), alike=known.alike)
+            if known is not None:
+                return Measured(assumed=known.best(EAGER), alike=known.alike)
+            seconds = trials.recalled(function.python, call)
+            before = seconds is not None
+            return Measured(assumed=seconds, recorded=before, remembered=before)
         return Measured(choice=like.choice, look=AGAIN, recorded=True)
 
     def _typical(self) -> Measured | None:
@@ -231,9 +238,19 @@ class Auto:
             result = self._in_python(function, kind, call)
         else:
             result = self._from_graph(function, kind, call)
-        if kind.decide() and kind.choice == EAGER:
-            self._tell(function, kind, call)
+        if kind.decide():
+            if kind.choice == EAGER:
+                self._tell(function, kind, call)
+            if kind.remembered != (kind.choice == GRAPH):
+                self._keep(function, kind, call)
         return result
+
+    def _keep(self, function: Function, kind: Measured, call: Call) -> None:
+        """Keeps for later processes that a graph is clearly faster, or that it no more is."""
+        clear = kind.choice == GRAPH and CLEAR * kind.best(GRAPH) < kind.best(EAGER)
+        if clear or kind.remembered:
+            trials.keep(function.python, call, kind.best(EAGER) if clear else None)
+            kind.remembered = clear
 
     def _pays(self, function: Function, kind: Measured, call: Call) -> bool:
         """Whether calls to come save more than a recording takes, if one is needed."""

@@ -44,7 +44,7 @@ def host() -> Host:
     """This machine, and the tools that make code for it."""
     import llvmlite  # its version only: LLVM itself is in `llvmlite.binding`
 
-    package = Path(llvmlite.__file__).parent
+    package = Path(llvmlite.__path__[0])
     files = (package / "_version.py", *package.glob("binding/libllvmlite.*"), Path(__file__))
     return known_host(asked_host, files if len(files) > 2 else ())
 

@@ -12,15 +12,19 @@ import pytest
 import dualflow as df
 from dualflow.core.op import registry
 from dualflow.errors import FunctionWarning, TraceError
-from dualflow.tracing import auto, recorder
+from dualflow.tracing import auto, recorder, trials
 from dualflow.tracing.function import Function
+from dualflow.tracing.signature import take_apart
+from jit.runtime.cache import DiskCache
 from tests.modes import graphs_only
 
 pytestmark = graphs_only
 
 
 @pytest.fixture(autouse=True)
-def _compiled():
+def _compiled(tmp_path, monkeypatch):
+    """No trial of another test is known."""
+    monkeypatch.setattr(trials, "disk_cache", lambda: DiskCache(tmp_path / "trials"))
     with df.set_mode("compiled"):
         yield
 
@@ -221,3 +225,85 @@ def test_examples_keep_no_argument_alive():
     gc.collect()
     with pytest.raises(TraceError, match="no call to look at"):
         f.report()
+
+
+# ----- what earlier processes have found -----
+
+
+def doubled(**options):
+    """A function as each process makes it."""
+    return df.function(lambda x: x * 2.0, mode="auto", **options)
+
+
+def test_a_process_begins_with_the_recording_that_paid_before(clock):
+    clock.update(eager=0.03, graph=0.01)
+    first, second = doubled(), doubled()
+    calls_of(first, df.ones(3), 10)
+    assert first.from_graph == 10 - auto.LEAST - 1
+    calls_of(second, df.ones(3), 10)
+    assert second.from_graph == 9
+    assert second.mode == "auto: compiled (10 ms from the graph)"
+
+
+def test_what_is_found_holds_as_long_as_the_graph_is_fast(clock):
+    clock.update(eager=0.03, graph=0.01)
+    calls_of(doubled(), df.ones(3), 10)
+    clock.update(graph=0.04)
+    slow = doubled()
+    (message,) = calls_of(slow, df.ones(3), 60)
+    assert "runs in Python: 40 ms from the graph, 30 ms in Python" in message
+    assert slow.mode.startswith("auto: eager")
+    third = doubled()
+    third(df.ones(3))
+    assert (third.recordings, third.from_graph) == (0, 0)
+
+
+def test_only_what_is_clearly_faster_is_kept(clock):
+    clock.update(eager=0.03, graph=0.02)
+    calls_of(doubled(), df.ones(3), 60)
+    second = doubled()
+    second(df.ones(3))
+    assert second.recordings == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: (df.function(lambda x: x * 2.0, mode="auto"), df.ones(3)),  # on another line
+        lambda: (doubled(), df.ones(4)),
+        lambda: (doubled(), df.ones(3, dtype=df.float64)),
+    ],
+    ids=["function", "shape", "dtype"],
+)
+def test_other_calls_have_a_trial_of_their_own(other, clock):
+    clock.update(eager=0.03, graph=0.01)
+    calls_of(doubled(), df.ones(3), 10)
+    f, x = other()
+    f(x)
+    assert f.recordings == 0
+
+
+def test_calls_that_no_other_process_can_have_are_not_looked_for():
+    call = take_apart((df.ones(3), object()), {})
+    assert trials.key_of(doubled, take_apart((df.ones(3), 2), {})) is not None
+    assert trials.key_of(doubled, call) is None
+    assert trials.key_of(len, take_apart((df.ones(3),), {})) is None
+
+
+def test_what_is_damaged_is_not_found(clock, tmp_path):
+    clock.update(eager=0.03, graph=0.01)
+    calls_of(doubled(), df.ones(3), 10)
+    (entry,) = (tmp_path / "trials").iterdir()
+    entry.write_bytes(entry.read_bytes()[:-1])
+    second = doubled()
+    second(df.ones(3))
+    assert second.recordings == 0
+
+
+def test_without_a_disk_every_process_tries(clock, monkeypatch):
+    monkeypatch.setattr(trials, "disk_cache", lambda: None)
+    clock.update(eager=0.03, graph=0.01)
+    for _ in range(2):
+        f = doubled()
+        calls_of(f, df.ones(3), 10)
+        assert f.from_graph == 10 - auto.LEAST - 1
