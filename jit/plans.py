@@ -13,19 +13,21 @@ import hashlib
 import io
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from jit.config import config
 from jit.dims import Guess, guessing, note
-from jit.ir.graph import Graph
+from jit.ir.call import Body
+from jit.ir.graph import Graph, Node
 from jit.ir.op import OpDef
-from jit.ir.printer import is_graph
+from jit.ir.printer import format_graph, is_graph
 from jit.loops.ir import Check, Kernel
 from jit.runtime.binding import Pairs
 from jit.runtime.cache import disk_cache
@@ -159,36 +161,66 @@ def graph_key(
     shown = settings.debug >= PASSES or settings.dump is not None or settings.check
     if disk_cache() is None or shown or len(graph.nodes) > MOST:
         return None
-    packages = packages_of(graph)
-    if packages is None:
-        return None
-    try:
-        text = str(graph)
-    except TypeError:  # an attr that has no text
+    about = told(graph)
+    if about is None:
         return None
     given = graph.name, repr(donate), target.key, str(target.registers)
     settings_of = f"{fast} {guessing()} {bool(ops)} {sorted(settings.passes_off)}"
-    read = [sources_of(package) for package in sorted(packages)]
-    parts = (text, *given, settings_of, host().tools, sources(), *read)
+    read = [sources_of(package) for package in sorted(about.packages)]
+    parts = (about.digest, *given, settings_of, host().tools, sources(), *read)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def packages_of(graph: Graph) -> set[Path] | None:
-    """Whose modules tell what the ops of a graph do; None if some op is nobody's, or data large."""
-    found = set[Path]()
-    for node in graph.nodes:
-        if node.op.package is None:
-            return None
-        found.add(node.op.package)
-        for attr in node.attrs.values():
-            if is_graph(attr):
-                inner = packages_of(attr)
-                if inner is None:
-                    return None
-                found |= inner
-            elif isinstance(attr, np.ndarray) and attr.nbytes > LARGEST:
-                return None
-    return found
+class Told(NamedTuple):
+    """What text tells of a graph.
+
+    Attributes:
+        digest: The sha256 of its text, with those of the graphs in it.
+        packages: The folders whose modules tell what its ops do.
+    """
+
+    digest: str
+    packages: frozenset[Path]
+
+
+def told(graph: Graph) -> Told | None:
+    """What text tells of a graph; None where it does not tell all, or the text is large.
+
+    Bodies that many nodes share are written once.
+    """
+    if isinstance(graph, Body) and graph in _bodies:
+        return _bodies[graph]
+    inner = {id(body): told(body) for body in bodies_of(graph)}
+    known = [each for each in inner.values() if each is not None]
+    about = None
+    if len(known) == len(inner) and all(map(is_told, graph.nodes)):
+        packages = {node.op.package for node in graph.nodes if node.op.package is not None}
+        digests = {key: each.digest for key, each in inner.items() if each is not None}
+        try:
+            text = format_graph(graph, inner=lambda body: digests[id(body)])
+        except TypeError:  # an attr that has no text
+            text = None
+        if text is not None:
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            about = Told(digest, frozenset(packages).union(*(each.packages for each in known)))
+    if isinstance(graph, Body):
+        _bodies[graph] = about
+    return about
+
+
+_bodies: WeakKeyDictionary[Body, Told | None] = WeakKeyDictionary()
+
+
+def bodies_of(graph: Graph) -> Iterator[Graph]:
+    """Each graph that nodes of a graph hold, once."""
+    found = [attr for node in graph.nodes for attr in node.attrs.values() if is_graph(attr)]
+    yield from {id(body): body for body in found}.values()
+
+
+def is_told(node: Node) -> bool:
+    """Whether sources tell what the op of a node does, and it holds no large array."""
+    arrays = [attr for attr in node.attrs.values() if isinstance(attr, np.ndarray)]
+    return node.op.package is not None and all(x.nbytes <= LARGEST for x in arrays)
 
 
 @cache

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -21,13 +21,23 @@ SHORT_ARRAY = 16
 UNKNOWN = "%?"
 
 
-def format_graph(graph: Graph, *, canonical: bool = False) -> str:
-    """All of `graph`; `canonical` leaves out names, lines and hints, which change no result."""
+def format_graph(
+    graph: Graph, *, canonical: bool = False, inner: Callable[[Graph], str] | None = None
+) -> str:
+    """All of `graph`.
+
+    Args:
+        graph: What is written.
+        canonical: Leaves out names, lines and hints, which change no result.
+        inner: What is written for a graph that a node holds; by default all of it.
+    """
     names = value_names(graph, canonical=canonical)
     name = "graph" if canonical else _identifier(graph.name, "graph")
     inputs = ", ".join(f"{names[value]}: {value.type}" for value in graph.inputs)
     lines = [f"graph {name}{_format_symbols(graph, hints=not canonical)}({inputs}) {{"]
-    lines += [f"  {format_node(node, names, source=not canonical)}" for node in graph.nodes]
+    lines += [
+        f"  {format_node(node, names, source=not canonical, inner=inner)}" for node in graph.nodes
+    ]
     outputs = ", ".join(names.get(value, UNKNOWN) for value in graph.outputs)
     return "\n".join([*lines, f"  return {outputs}".rstrip(), "}"])
 
@@ -53,7 +63,11 @@ def value_names(graph: Graph, *, canonical: bool = False) -> dict[Value, str]:
 
 
 def format_node(
-    node: Node, names: Mapping[Value, str] | None = None, *, source: bool = True
+    node: Node,
+    names: Mapping[Value, str] | None = None,
+    *,
+    source: bool = True,
+    inner: Callable[[Graph], str] | None = None,
 ) -> str:
     """One line of graph text; without `names`, values are shown by their types alone."""
     if names is None:
@@ -77,8 +91,8 @@ def format_node(
     if source and node.source:
         text += f"  # {' '.join(node.source.split())}"
     for body in bodies:
-        inner = format_graph(body, canonical=not source)
-        text += "\n" + textwrap.indent(inner, 4 * " ")
+        told = format_graph(body, canonical=not source) if inner is None else inner(body)
+        text += "\n" + textwrap.indent(told, 4 * " ")
     return text
 
 

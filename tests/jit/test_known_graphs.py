@@ -12,6 +12,7 @@ from dualflow.core.op import PACKAGE, Op, registry
 from jit import launches, plans
 from jit.config import configure
 from jit.dims import recording_guesses, symbol
+from jit.ir.call import Body, call
 from jit.ir.graph import Graph
 from jit.ir.op import JIT
 from jit.passes import base
@@ -278,3 +279,52 @@ def test_recorded_programs_compute_the_same_bits(ran):
         made = [compiled(call.graph) for _ in range(2)]
         assert same_bits(*(each(list(arrays)) for each in made))
         assert len(ran) == count + 2 or made[0].host_steps
+
+
+# ----- graphs in graphs -----
+
+
+def calling(factor=2.0, op="tanh", times=3):
+    """A graph with several calls of one body."""
+    inner = Graph("body")
+    x = inner.input(MATRIX)
+    inner.outputs = [added(inner, op, added(inner, "multiply", x, constant(inner, factor)))]
+    body, graph = Body.of(inner), Graph("calling")
+    y = graph.input(MATRIX)
+    for _ in range(times):
+        (y,) = graph.add(call, (y,), {"body": body})
+    graph.outputs = [y]
+    return graph
+
+
+def constant(graph, value):
+    return graph.constant(np.full((6, 6), value, "float32"))
+
+
+def test_a_body_counts_and_is_written_once(ran, monkeypatch):
+    written = []
+    write = plans.format_graph
+
+    def noted(graph, **options):
+        written.append(graph.name)
+        return write(graph, **options)
+
+    monkeypatch.setattr(plans, "format_graph", noted)
+    wanted = compiled(calling())(arrays_for(calling()))
+    assert written == ["body", "calling"]
+    assert same_bits(compiled(calling())(arrays_for(calling())), wanted)
+    assert ran.count("passes calling") == 1
+    for other in (calling(factor=3.0), calling(op="sin"), calling(times=2)):
+        count = ran.count("passes calling")
+        compiled(other)
+        assert ran.count("passes calling") == count + 1
+
+
+def test_what_nobody_can_tell_of_a_body_nobody_can_of_the_graph(ran):
+    for _ in range(2):
+        graph = calling()
+        inner = graph.nodes[0].attrs["body"]
+        inner.add(Op(name="of_any_body", **RULES), inner.inputs, {})
+        del registry["of_any_body"]
+        compiled(graph)
+    assert ran.count("passes calling") == 2

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from dualflow.core.op import Op, registry, values
+from dualflow.core.op import PACKAGE, Op, registry, values
 from jit.dims import Dim, Extent, free_symbols, solve
 from jit.ir import builtin
 from jit.ir.call import Body
@@ -44,6 +45,7 @@ class BodyOp(OpDef):
     quiet: bool = False
     definition: None = None
     batch: None = None
+    package: Path | None = PACKAGE
     vjps: None = None
     pullback: None = None
     pull_into: Callable[..., None]
