@@ -8,6 +8,7 @@ from typing import Any
 from dualflow.tracing.background import Compiling
 from dualflow.tracing.example import Example
 from dualflow.tracing.explain import TraceInfo
+from dualflow.tracing.guards.kept import Kept
 from dualflow.tracing.joins.joined import Joined
 from dualflow.tracing.joins.sites import Sites
 from dualflow.tracing.parts import is_gone
@@ -53,6 +54,7 @@ class Entry:
         self.creations = 0
         self.leaves = False  # whether calls leave something in their arguments
         self.reached: set[int] = set()  # if so: ids of lists and dicts that they reach without
+        self.kept = Kept()  # what calls may not pass, as code compares it with arguments
         self.example: Example | None = None  # a call of its kind
         self.unserved, self.hits = 0, 0  # recordings in a row without a hit between; hits then
         self.shortcut: Shortcut | None = None

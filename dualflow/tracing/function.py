@@ -20,7 +20,7 @@ from dualflow.tracing.ledger import EffectError
 from dualflow.tracing.limits import Limits
 from dualflow.tracing.numerics import Checker, NotFinite
 from dualflow.tracing.parameters import by_place, describe, leaf_names, names_by_place
-from dualflow.tracing.passed import Left, passing, reaches
+from dualflow.tracing.passed import Left, is_kept, passing, reaches
 from dualflow.tracing.path import EntryMiss, ExtentsMiss, StateMiss
 from dualflow.tracing.recorder import Recorder, run
 from dualflow.tracing.retraces import Retraces
@@ -193,10 +193,11 @@ class Function(Decorated):
             path: One that was tried already.
             miss: What was found there.
         """
-        if entry.leaves and reaches(call.given, entry.reached):
+        known = entry.leaves and reaches(call.given, entry.reached)
+        if known or (entry.kept and is_kept(call, entry.kept)):
             return self._in_segments(call)
         tried: set[Way] = set()
-        known, numbers = len(entry.parts), entry.numbers(call)
+        before, numbers = len(entry.parts), entry.numbers(call)
         if path is not None and miss is not None:
             tried.add(path)
             path = entry.find((*path.answers[: miss.index], miss.actual), tried)  # type: ignore[arg-type]
@@ -230,7 +231,7 @@ class Function(Decorated):
             else:
                 self._served(entry, call, path)
                 return result.put(call.given) if result.__class__ is Left else result
-        result = self._otherwise(entry, call, changed, None if failure else known)
+        result = self._otherwise(entry, call, changed, None if failure else before)
         if failure is not None:
             told = f"{self.name}: the graph failed where Python did not: {failure!r}"
             audit.failed(told)
@@ -280,7 +281,8 @@ class Function(Decorated):
         entry.last, entry.used = path, self.calls
         if (recent := self.entries.recent) is not None:
             recent.used = self.calls - 1
-        quick = path.checks_types and not entry.leaves and entry.has_shortcut(call)
+        alone = not (entry.leaves or entry.kept)
+        quick = path.checks_types and alone and entry.has_shortcut(call)
         self.entries.recent = entry if quick else None
         self.from_graph += 1
         entry.info.hits += 1

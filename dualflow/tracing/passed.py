@@ -18,6 +18,8 @@ import numpy as np
 from dualflow.core import tree
 from dualflow.core.number import value_of
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.guards.kept import Kept
+from dualflow.tracing.signature import LEAVES, Call
 
 ROWS = (list, deque)
 TABLES = (dict, OrderedDict, defaultdict)
@@ -156,6 +158,11 @@ class Passed:
         if any(existed(x) and not contents_of(x).is_same(before) for x, before in pairs):
             return True
         return any(existed(self._own[k]) for k in self.changed)
+
+    @property
+    def own(self) -> list[Any]:
+        """The caller's lists and dicts."""
+        return self._own
 
     @property
     def _is_copied(self) -> bool:
@@ -318,6 +325,18 @@ def places_in(x: Any) -> list[str]:
             what = f"what is left in argument list or dict {number}"
             found += [f"{what}[{name!r}]{place}" for place in tree.leaf_paths(item)]
     return found
+
+
+def is_kept(call: Call, kept: Kept) -> bool:
+    """Whether a call passes something that its function can come to in other ways.
+
+    Args:
+        call: The call.
+        kept: What it can come to.
+    """
+    args, named = call.given
+    flat = all(x.__class__ in LEAVES for x in (*args, *named.values()))
+    return kept.holds_one_of(call.tensors if flat else [*call.tensors, *nodes_of(call.given)])
 
 
 def reaches(given: Given, known: Collection[int]) -> bool:

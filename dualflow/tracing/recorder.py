@@ -12,9 +12,11 @@ from dualflow.core import tree
 from dualflow.core.context import using
 from dualflow.tracing import breakpoints, outlets
 from dualflow.tracing.arrivals import Arrivals
+from dualflow.tracing.cells import StateCell
 from dualflow.tracing.control.nested import Nested
 from dualflow.tracing.decorated import named
 from dualflow.tracing.entries import Entry
+from dualflow.tracing.guards.kept import compares
 from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.limits import Limits
@@ -39,8 +41,9 @@ FILLS_ARGUMENTS = (
     "effect",
 )
 KNOWS_ARGUMENTS = (
-    "it changes a list or dict that was passed to it, and which it reaches in other ways too",
-    "return what is new",
+    "it is passed a list, dict or tensor that it reaches in other ways too, and changes or "
+    "compares it",
+    "return what is new, and pass what nobody else has",
 )
 
 
@@ -98,9 +101,10 @@ class Recording:
         trace.crossings = Crossings(entry.sites, sys._getframe(), self._python)
         names = dict(zip(entry.names, self._leaves, strict=False))
         with outlets.noted, trace.watch(self._python, names):
+            self._foresee()
             result = self._python(*args, **kwargs)
         trace.states.lift()  # where numbers had stand-ins lies again what the caller has there
-        if self.passed.is_known(trace.existed):
+        if self.passed.is_known(trace.existed) or self._is_kept():
             if not trace.did_something(args, kwargs, result):
                 raise Known
             trace.refuse(*KNOWS_ARGUMENTS)
@@ -110,6 +114,29 @@ class Recording:
             trace.refuse(*FILLS_ARGUMENTS)
         trace.watched(args, kwargs, result)
         return result
+
+    def _foresee(self) -> None:
+        """Ends the recording before it begins, where code asks for what copies do not show."""
+        code = getattr(getattr(self._python, "__func__", self._python), "__code__", None)
+        if self._passed_things and code is not None and compares(code):
+            self.trace.foresee(self._python)
+            if self._is_kept():
+                raise Known
+
+    @property
+    def _passed_things(self) -> list[Any]:
+        """What the call was passed of which it may have copies."""
+        return [*self._call.tensors, *self.passed.own]
+
+    @property
+    def kept(self) -> set[int]:
+        """Ids of what calls like this may not pass."""
+        return self.trace.kept(lists=bool(self.passed.own))
+
+    def _is_kept(self) -> bool:
+        """Whether an argument is one with something that code can come to, and may compare."""
+        kept = self.kept
+        return bool(kept) and any(id(x) in kept for x in self._passed_things)
 
     def cause_of(self, error: Exception) -> str | None:
         """What of the recording may cause an error that Python does not have; None: it is Python's.
@@ -193,6 +220,8 @@ class Recorder:
                 result = recording.run()
                 left = recording.passed.left(result)
                 self._keep(entry, call, trace, left, arguments)
+                if kept := recording.kept:
+                    entry.kept.add(kept, [x for x in trace.cells if isinstance(x, StateCell)])
         except NumericsError:
             undone = True
             trace.restore()

@@ -103,6 +103,7 @@ class Trace(Postponing):
         self.crossings: Crossings | None = None
         self.extents: dict[str, tuple[Tensor, int]] = {}
         self.existed, self.reached = self._reach.existed, self._reach.containers
+        self.kept, self.foresee = self._reach.kept, self._reach.foresee
         self.varies = False
         self.nested: Any = None
         self.passed: Passed | None = None

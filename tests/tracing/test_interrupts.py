@@ -6,6 +6,7 @@ import _thread
 import signal
 import threading
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def interrupts(seconds=0.05):
         timer.join()
 
 
-def counts():
+def counts() -> Any:
     """Adds ones to a number until it is large, and notes how often."""
     calls = df.Variable(df.zeros(4), name="calls")
     last = df.Variable(0.0, dtype="float64", name="last")

@@ -32,6 +32,9 @@ if sys.version_info >= (3, 12):
     SHIFTS |= {"LOAD_ATTR": 1, "LOAD_SUPER_ATTR": 2}
 
 IMPORT_NAME = dis.opmap["IMPORT_NAME"]
+# What asks whether two things are one; of lists `in` and some methods do before they compare.
+IS_OP, CONTAINS_OP, LOAD_CONST = (dis.opmap[x] for x in ("IS_OP", "CONTAINS_OP", "LOAD_CONST"))
+COMPARING = frozenset("id is_ is_not index count remove".split())
 STORES = frozenset(("STORE_ATTR", "DELETE_ATTR"))
 
 _by_code = {
@@ -53,6 +56,7 @@ class Names:
         stored: Those of them that are set or deleted, or may be missing.
         whole: Whether any attribute may be read, by a name that is computed.
         imports: Modules that are imported, each with the number of dots before its name.
+        compares: Whether it may ask if two things, neither of them a constant, are one.
     """
 
     code: CodeType
@@ -61,6 +65,7 @@ class Names:
     stored: frozenset[str]
     whole: bool
     imports: tuple[tuple[str, int], ...]
+    compares: bool
 
 
 _listings: dict[int, tuple[CodeType, list[dis.Instruction]]] = {}  # by id
@@ -79,10 +84,11 @@ def names_of(code: CodeType) -> Names:
 
 def _read(code: CodeType) -> Names:
     found: tuple[set[str], ...] = (set(), set(), set())
-    high = 0
+    high, compares = 0, False
     raw = code.co_code
     for k in range(0, len(raw), 2):
         op, arg = raw[k], high | raw[k + 1]
+        compares |= op == CONTAINS_OP or (op == IS_OP and raw[k - 2] != LOAD_CONST)
         high = arg << 8 if op == dis.EXTENDED_ARG else 0
         if (what := _by_code.get(op)) is not None:
             kinds, shift = what
@@ -99,7 +105,9 @@ def _read(code: CodeType) -> Names:
     if code.co_exceptiontable:  # an error that says that something is missing may be caught
         stored |= attributes
     imports = tuple(imported(code)) if IMPORT_NAME in raw[::2] else ()
-    return Names(code, frozenset(names), frozenset(attributes), frozenset(stored), whole, imports)
+    compares = compares or not COMPARING.isdisjoint(names | attributes)
+    reads, sets = frozenset(attributes), frozenset(stored)
+    return Names(code, frozenset(names), reads, sets, whole, imports, compares)
 
 
 def imported(code: CodeType) -> Iterator[tuple[str, int]]:

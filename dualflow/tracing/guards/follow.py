@@ -111,6 +111,7 @@ class Follower:
         self.objects: dict[int, Attributes] = {}
         self.functions: dict[int, list[types.FunctionType]] = {}  # by id of their code
         self.ran: set[int] = set()  # ids of code
+        self.tensors: dict[int, Tensor] = {}  # by id; those that differ from call to call, too
         self.users: set[types.CodeType] = set()  # of it, what is not of the standard library
         self.locks: list[str] = []  # that it takes
         self.classes = Classes(self)
@@ -169,6 +170,7 @@ class Follower:
         where: Place | None = None,
     ) -> None:
         """A place where Python finds a value: guards what is there, then what is inside."""
+        self._note(value)
         if len(self.guards) > MOST_GUARDS or self.differs(read, value, place, origin, where):
             return
         k = self.constant(value)
@@ -180,6 +182,10 @@ class Follower:
         self.test(same, place, origin, read, k.removesuffix("()"), owner, where)
         name = place.removeprefix("global ").removeprefix("closure ")
         self.inside(value, name, origin, origin.name)
+
+    def _note(self, value: Any) -> None:
+        if value.__class__ is Tensor:
+            self.tensors[id(value)] = value
 
     def differs(
         self, read: str, value: Any, place: str, origin: Origin, where: Place | None
@@ -194,6 +200,7 @@ class Follower:
 
     def item(self, value: Any, place: str, origin: Origin, way: Way = None) -> None:
         """An item of a container: guards what can be reached through it."""
+        self._note(value)
         if isinstance(value, np.ndarray):
             self.ways.setdefault(id(value), set()).add(None)
         self.inside(value, place, origin, way)
@@ -264,6 +271,7 @@ class Follower:
     def _counted(self, module: Any, place: str, origin: Origin) -> None:
         k, varying = self.constant(vars(module)), set[str]()
         for name, x in list(vars(module).items()):
+            self._note(x)
             where = self._settings.place(module, name)
             if self.differs(f"{k}[{name!r}]", x, f"{place}.{name}", origin, where):
                 varying.add(name)

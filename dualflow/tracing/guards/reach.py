@@ -29,6 +29,7 @@ from dualflow.tracing.guards.follow import LOCKS, Counting, Follower, Plant
 from dualflow.tracing.guards.grown import METHODS, Grown
 from dualflow.tracing.guards.holders import random_state
 from dualflow.tracing.guards.hook import Watch
+from dualflow.tracing.guards.kept import compares
 from dualflow.tracing.guards.moved import Moved
 from dualflow.tracing.guards.objects import Attributes, attributes_in
 from dualflow.tracing.guards.places import Contents, Item, restore
@@ -124,11 +125,24 @@ class Reach:
         self._entered(code)
         breakpoints.entered(frame)
         self.effects.codes.append(code)
-        follower, names, module = self._follower, names_of(code), frame.f_globals.get("__name__")
+        module = frame.f_globals.get("__name__")
         if policy.touches_files(code, module):
             self._impure(
                 policy.Impure("impure", "reads or writes a file", f"numpy.{code.co_name}"), frame
             )
+            return
+        self._take_down(code, frame.f_globals)
+
+    def foresee(self, python: Any) -> None:
+        """Takes down what the code of a function can name, before it runs."""
+        function = getattr(python, "__func__", python)
+        if isinstance(function, types.FunctionType):
+            self._take_down(function.__code__, function.__globals__)
+            self._follower.drain()
+
+    def _take_down(self, code: types.CodeType, scope: dict[str, Any]) -> None:
+        follower, names = self._follower, names_of(code)
+        if id(code) in follower.ran:  # it was foreseen
             return
         follower.ran.add(id(code))
         whole = names.whole and not follower.whole
@@ -140,11 +154,11 @@ class Reach:
             follower.origins[name] = code
         if new or whole:
             follower.more_names(new)
-        library = policy.is_library(module)
+        library = policy.is_library(scope.get("__name__"))
         if not library:
             follower.users.add(code)
-        self._globals(code, names.globals, frame.f_globals, library=library)
-        package = frame.f_globals.get("__package__") or ""
+        self._globals(code, names.globals, scope, library=library)
+        package = scope.get("__package__") or ""
         for name, dots in names.imports:
             full = f"{package.rsplit('.', dots - 1)[0]}.{name}".rstrip(".") if dots else name
             self._imports.setdefault(full, code)
@@ -254,6 +268,17 @@ class Reach:
     def existed(self, thing: Any) -> bool:
         """Whether something was there before the call, so that guards look after it."""
         return self._follower.reached(thing) and not self._is_made(thing)
+
+    def kept(self, *, lists: bool) -> set[int]:
+        """Ids of tensors that may be one with an argument, if code that ran may ask that.
+
+        Args:
+            lists: Ids of lists and dicts, too.
+        """
+        follower = self._follower
+        if not any(map(compares, follower.users)):
+            return set()
+        return {*follower.tensors, *(follower.ways if lists else ())}
 
     def containers(self) -> set[int]:
         """Ids of the lists, dicts and sets that code can come to."""

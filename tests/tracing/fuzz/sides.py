@@ -204,26 +204,26 @@ def total(y: Any) -> Any:
     return sum((x.sum() for x in leaves if x.dtype.kind == "f"), df.asarray(0.0))
 
 
-def slopes(f: Any, x: Any, *more: Any) -> Any:
+def slopes(f: Any, x: Any, *more: Any, **named: Any) -> Any:
     """A call, and the gradients through it."""
     with df.GradientTape() as tape:
         tape.watch(x)
-        y = f(x, *more)
+        y = f(x, *more, **named)
         loss = total(y)
     return y, tape.gradient(loss, [x, *tape.watched_variables()], unconnected_gradients="none")
 
 
-def backward(f: Any, x: Any, *more: Any) -> Any:
+def backward(f: Any, x: Any, *more: Any, **named: Any) -> Any:
     """A call, and `backward()` from its result."""
-    y = f(x, *more)
+    y = f(x, *more, **named)
     total(y).backward()
     return y
 
 
-def silent(f: Any, x: Any, *more: Any) -> Any:
+def silent(f: Any, x: Any, *more: Any, **named: Any) -> Any:
     """A call inside `no_grad`."""
     with df.no_grad():
-        return f(x, *more)
+        return f(x, *more, **named)
 
 
 GIVEN = {

@@ -20,7 +20,7 @@ CALLS = "# ----- steps -----"  # between definitions and steps
 # How often a program has a group.
 COMMON: dict[str, float] = dict.fromkeys("branch loop while list state number choice".split(), 0.6)
 USUAL = dict.fromkeys(
-    "early try variable closure helper inner array shape text shapes matrix".split(), 0.3
+    "early try variable closure helper inner array shape text shapes matrix passed".split(), 0.3
 )
 RARE = dict.fromkeys(
     """raise random layer recursive jitted method lambda gradient backward generator index walrus
@@ -50,7 +50,13 @@ INNER = """def inner(x):
     return <vec>
 """
 OPERANDS = ("vec", "scal", "num", "small", "truth")
-ONLY_IN_F = {"closure", "inner", "method", *HELPERS}
+ONLY_IN_F = {"closure", "inner", "method", "passed", *HELPERS}
+# What stands for the dict and the list that a call is given, if it is given none.
+PASSED = """bag = {"v": s, "n": k} if bag is None else bag
+rows = [] if rows is None else rows
+"""
+BAGS = ("hand", '{"v": df.asarray(0.5), "n": 2}', '{"v": df.asarray(-1.0), "n": 1, "c": 0.5}')
+ROWS = ("heap", "[]", "[df.asarray(0.5)]", "[df.asarray(1.5), df.asarray(-0.5)]")
 START = """global count, limit, word, log, made, w, u
 a, b, c, s, n, parts = x, x * 0.5, 1.0 - x, x.sum(), 0, []"""
 NUMBERS = (1, 2, 3, 5, 0.5, 2.5, -1, True)
@@ -133,7 +139,8 @@ class Writer:
     def _body(self) -> str:
         inner = self._helper(INNER) if "inner" in self.groups else ""
         self._room = self.random.randint(2, 12)
-        return inner + self.fill("<block>\n<block>\nreturn <result>", 0)
+        above = PASSED if "passed" in self.groups else ""
+        return above + inner + self.fill("<block>\n<block>\nreturn <result>", 0)
 
     # ----- rules -----
 
@@ -212,6 +219,10 @@ class Writer:
         dtype = self.random.choice(("float64", "int64")) if "dtypes" in self.groups else ""
         x = f"t({values}, dtype=df.{dtype})" if dtype else f"t({values})"
         k = f", {self.random.choice(NUMBERS)}" if "number" in self.groups else ""
+        if "passed" in self.groups:
+            bag, rows = self.random.choice(BAGS), self.random.choice(ROWS)
+            named = f", bag={bag}", f", rows={rows}"
+            k += self.random.choice(("", *named, "".join(named)))
         if "outer" in self.groups:
             how = self.random.choice(("slopes", "backward", "silent"))
             return f"{how}(f, {x}{k})"

@@ -1,0 +1,132 @@
+"""`is`, `in` and `id`: an argument may be a thing that Python keeps anyway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import dualflow as df
+from dualflow.errors import FunctionWarning
+from tests.modes import graphs_only
+from tests.tracing.both import agree, outcome
+
+X = df.asarray([1.0])
+TENSOR, TABLE, NAMES = df.asarray([1.0]), {"v": df.asarray([2.0])}, ["a"]
+
+
+class Kept:
+    tensor, table = TENSOR, TABLE
+
+
+def a_tensor(x, y):
+    return x * 2.0 if y is TENSOR else x * 3.0
+
+
+def an_attribute(x, y):
+    return x * 2.0 if y is Kept.tensor else x * 3.0
+
+
+def an_item(x, y):
+    return x * 2.0 if any(z is y for z in [TENSOR]) else x * 3.0
+
+
+def a_dict(x, y):
+    return x * 2.0 if y is TABLE else x * 3.0
+
+
+def a_dict_among_others(x, y):
+    return x * 2.0 if y in [Kept.table] else x * 3.0
+
+
+def a_list_of_names(x, y):
+    return x * 2.0 if NAMES is y else x * 3.0
+
+
+def by_id(x, y):
+    return x * 2.0 if id(y) == id(TABLE) else x * 3.0
+
+
+def items_of_a_list(x, y):
+    return x * 2.0 if y[0] is TENSOR else x * 3.0
+
+
+CASES = [
+    (a_tensor, TENSOR, X),
+    (an_attribute, TENSOR, X),
+    (an_item, TENSOR, X),
+    (a_dict, TABLE, {"v": X}),
+    (a_dict_among_others, TABLE, {"v": X}),
+    (a_list_of_names, NAMES, ["a"]),
+    (by_id, TABLE, {"v": X}),
+    (items_of_a_list, [TENSOR], [X]),
+]
+
+
+@pytest.mark.filterwarnings("ignore::dualflow.errors.FunctionWarning")
+@pytest.mark.parametrize(
+    ("program", "kept", "other"), CASES, ids=lambda x: getattr(x, "__name__", "")
+)
+@pytest.mark.parametrize("first", ["kept", "other"])
+def test_r9_r12_an_argument_that_python_keeps_is_known_again(program, kept, other, first):
+    order = (kept, other) if first == "kept" else (other, kept)
+    agree(lambda: (program, None), [(X, order[k % 2]) for k in range(6)], strict=False)
+
+
+@graphs_only
+def test_calls_that_pass_nothing_that_is_kept_stay_compiled():
+    """Those that do run in Python; who passes such a thing first is told."""
+    f: Any = df.function(a_dict)
+    for _ in range(3):
+        assert f(X, {"v": df.asarray([2.0])}).tolist() == [3.0]
+        assert f(X, TABLE).tolist() == [2.0]
+    assert (f.mode, f.from_graph) == ("compiled", 2)
+    with pytest.warns(FunctionWarning, match="reaches in other ways too"):
+        assert df.function(a_dict)(X, TABLE).tolist() == [2.0]
+
+
+def test_what_is_kept_may_be_another_from_call_to_call():
+    """A tensor that the function itself has put there, and is passed again."""
+
+    def program():
+        kept = Kept()
+
+        def f(x):
+            same = x is kept.tensor
+            kept.tensor = x * 0.5
+            return x * 2.0 if same else x * 3.0
+
+        return f, kept
+
+    (eager, theirs), (python, ours) = program(), program()
+    f = df.function(python)
+    for k in range(12):
+        given = [(x.tensor if k % 5 == 3 else X,) for x in (theirs, ours)]
+        assert outcome(f, given[1]) == outcome(eager, given[0])
+
+
+@graphs_only
+def test_a_call_that_did_something_before_it_compares_does_it_once(capsys):
+    """The function's own code is read before it runs."""
+
+    @df.function
+    def f(x, y):
+        print("begins")
+        return x * 2.0 if y is TENSOR else x * 3.0
+
+    with pytest.warns(FunctionWarning, match="reaches in other ways too"):
+        assert f(X, TENSOR).tolist() == [2.0]
+    assert capsys.readouterr().out == "begins\n"
+
+
+@graphs_only
+def test_none_and_constants_are_no_things_that_are_kept():
+    """Code that only asks `is None` has nothing to compare, and its calls their shortcut."""
+
+    def python(x, y=None):
+        return x * TENSOR if y is None else x * y
+
+    f: Any = df.function(python, strict=True)
+    for _ in range(3):
+        f(TENSOR)
+    assert f.from_graph == 2
