@@ -8,6 +8,8 @@ import numpy as np
 
 # Tells the user's source line that is running; set by who knows which frames are the user's.
 locate: Callable[[], str | None] | None = None
+# Adds to a line that it told of before what stands there; set likewise.
+with_text: Callable[[str], str] = str
 
 
 class DualflowError(Exception):
@@ -32,7 +34,7 @@ class DualflowError(Exception):
     def pin(self, location: str | None) -> None:
         """Sets the location to the line an op was recorded at; the innermost such line stays."""
         if location is not None and not self.pinned:
-            self.location, self.pinned = location, True
+            self.location, self.pinned = with_text(location), True
 
     def __str__(self) -> str:
         lines = [self.what]

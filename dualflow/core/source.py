@@ -16,6 +16,8 @@ OURS = frozenset(("dualflow", "jit"))
 CALL_BACK = frozenset(("contextlib", "functools", "numpy", "optree"))  # into us, from us
 PROGRAMS = "dualflow.bench.programs."  # written as users write theirs
 BENCH = ("dualflow.bench.", "dualflow.__main__")  # what runs them; of who runs that nobody asks
+_paths: dict[str, str] = {}  # of lines that were named
+
 DEBUG = os.environ.get("DUALFLOW_DEBUG", "0") not in ("", "0")
 
 
@@ -67,7 +69,17 @@ def user_line() -> str | None:
 
 def line_of(frame: FrameType) -> str:
     """File and line that a frame is at; in a notebook the cell, as in `In[3]:2`."""
-    return line_in(frame.f_code.co_filename, frame.f_lineno)
+    path = frame.f_code.co_filename
+    line = line_in(path, frame.f_lineno)
+    _paths[line] = path
+    return line
+
+
+def with_text(line: str) -> str:
+    """A line that was named before, followed by what stands there."""
+    path = _paths.get(line)
+    text = linecache.getline(path, int(line.rpartition(":")[2])).strip() if path else ""
+    return f"{line}: {text}" if text else line
 
 
 def line_in(path: str, line: int) -> str:
@@ -84,10 +96,7 @@ def line_in(path: str, line: int) -> str:
 def user_place() -> str | None:
     """The user's line with its text, for the last line of an error message."""
     frame = user_frame()
-    if frame is None:
-        return None
-    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    return f"{line_of(frame)}: {text}" if text else line_of(frame)
+    return None if frame is None else with_text(line_of(frame))
 
 
 def warn_user(message: str, category: type[Warning], code: CodeType | None = None) -> None:
@@ -156,5 +165,5 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
     previous_hook(kind, shown, shown.__traceback__)
 
 
-errors.locate = error_place
+errors.locate, errors.with_text = error_place, with_text
 previous_hook, sys.excepthook = sys.excepthook, report

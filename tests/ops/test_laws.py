@@ -395,6 +395,7 @@ def test_every_record_is_met_and_every_gradient_is_taken():
 
 UNMET = {
     "assigned": "an assigned Variable, read again in a recording: tests/tracing/test_gradient.py",
+    "end_row": "the row that a loop begins with: tests/control/test_scan.py",
     "unstack": "the rows that a loop scans: tests/control/test_scan.py",
     "extent": "a Dim as a tensor: tests/tracing/test_concrete.py",
     "joined_words": "random words of 64 bits: tests/ops/test_random.py",

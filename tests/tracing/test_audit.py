@@ -188,7 +188,7 @@ def test_a_result_that_differs_is_named_with_both_values_and_the_line(wrong):
     )
     assert "the same bits" in expected
     assert "eager" in remedy
-    assert line == f"  at test_audit.py:{f.__code__.co_firstlineno + 1}"
+    assert line == f"  at test_audit.py:{f.__code__.co_firstlineno + 1}: y = x * 2.0"
     assert isinstance(caught.value, RuntimeError)
 
 

@@ -19,16 +19,21 @@ import numpy as np
 
 from dualflow.core.op import PACKAGE, Op, registry, values
 from jit.dims import Dim, Extent, free_symbols, solve
+from jit.errors import DualflowError
 from jit.ir import builtin
 from jit.ir.call import Body
 from jit.ir.graph import Graph, Value
 from jit.ir.interpret import bound
 from jit.ir.loop import COUNTER, loop, repeated
 from jit.ir.op import OpDef
+from jit.ir.printer import static_dims
 from jit.types import TensorType
 
 if TYPE_CHECKING:
     from jit.compiler import Executable
+
+
+Step = Callable[[Sequence[Any], Mapping[str, int]], list[Any]]  # of arrays, and what symbols are
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,7 +58,11 @@ class BodyOp(OpDef):
 
 
 def evaluate(xp: ModuleType, *arrays: Any, body: Graph, **attrs: Any) -> Any:
-    """Runs the body: many steps in native code, few or others op by op, which has the same bits."""
+    """Runs the body: many steps in native code, few op by op, which has the same bits.
+
+    Where some of the loop is left to Python, its steps are taken one by one, each by code of its
+    own if they are many.
+    """
     count, going = attrs["count"], attrs.get("going")
     results = None
     if xp is np and going is None and count >= MANY:
@@ -64,7 +73,9 @@ def evaluate(xp: ModuleType, *arrays: Any, body: Graph, **attrs: Any) -> Any:
         except TooMany:
             results = natively(arrays, body, attrs)
     if results is None:
-        results = by_steps(xp, arrays, body, attrs)
+        many = xp is np and (count is None or count >= MANY)
+        step = step_of(body, len(attrs["carried"])) if many else None
+        results = by_steps(xp, arrays, body, attrs, step=step)
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -73,9 +84,14 @@ class TooMany(Exception):  # noqa: N818 - nothing is wrong
 
 
 def by_steps(
-    xp: ModuleType, arrays: Sequence[Any], body: Graph, attrs: dict[str, Any], most: int = -1
+    xp: ModuleType,
+    arrays: Sequence[Any],
+    body: Graph,
+    attrs: dict[str, Any],
+    most: int = -1,
+    step: Step | None = None,
 ) -> list[Any]:
-    """The results of a loop whose ops are run one by one.
+    """The results of a loop of which each step is run by itself, or each of its ops.
 
     Raises:
         TooMany: There are more than `most` steps.
@@ -84,6 +100,8 @@ def by_steps(
     def run(given: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
         if sizes[COUNTER] == most:
             raise TooMany
+        if step is not None:
+            return step(given, sizes)
         return op_by_op(xp, body, given, sizes)
 
     return repeated(run, arrays, xp=xp, body=body, **attrs)
@@ -115,12 +133,47 @@ def op_by_op(
             continue
         inputs = [found[x] for x in node.inputs]
         attrs = {name: bound(x, sizes) for name, x in node.attrs.items()} if sizes else node.attrs
-        if isinstance(node.op, Op | BodyOp):
-            made = [x.raw for x in values(node.op, inputs, attrs)]  # pyright: ignore[reportArgumentType]
-        else:
-            made = [node.op.evaluate(xp, *inputs, **attrs)]
+        try:
+            made = made_by(xp, node.op, inputs, attrs)
+        except DualflowError as error:
+            error.pin(node.source)
+            raise
         found.update(zip(node.outputs, made, strict=True))
     return [found[x] for x in body.outputs]
+
+
+def made_by(xp: ModuleType, op: Any, inputs: list[Any], attrs: Mapping[str, Any]) -> list[Any]:
+    """What an op gives."""
+    if isinstance(op, Op | BodyOp):
+        return [x.raw for x in values(op, inputs, dict(attrs))]  # pyright: ignore[reportArgumentType]
+    return [op.evaluate(xp, *inputs, **attrs)]
+
+
+def step_of(body: Graph, carries: int) -> Step | None:
+    """Code for one step of a loop; None where there is none, or its sizes vary."""
+    if not isinstance(body, Body) or varies(body):
+        return None
+    if body not in _steps:
+        _steps[body] = None
+        parts = opened(body, carries)
+        if COUNTER not in {str(s) for s in free_symbols(static_dims(parts.graph))}:
+            _steps[body] = step_by(parts, carries)
+    return _steps[body]
+
+
+def step_by(parts: Opened, carries: int) -> Step | None:
+    """The same of the parts of a body."""
+    import jit
+
+    code = jit.compile(parts.graph, ops=registry)
+    if code.mode != "compiled":
+        return None
+
+    def step(given: Sequence[Any], sizes: Mapping[str, int]) -> list[Any]:
+        rows = [given[k][bound(at, sizes), ...] for k, at in parts.rows]
+        return code([*given[:carries], *[given[k] for k in parts.same], *rows])
+
+    return step
 
 
 def compiled(body: Graph, arrays: Sequence[Any], attrs: dict[str, Any]) -> Executable | None:
@@ -172,6 +225,7 @@ def typed(body: Graph, sizes: Mapping[str, int]) -> Graph:
 
 MANY = 100  # steps that are worth compiling
 _compiled: WeakKeyDictionary[Body, Executable | None] = WeakKeyDictionary()
+_steps: WeakKeyDictionary[Body, Step | None] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)

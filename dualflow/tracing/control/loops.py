@@ -10,7 +10,7 @@ from dualflow.core.context import using
 from dualflow.core.record import clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
-from dualflow.ops.rows import rows
+from dualflow.ops.rows import end_row, rows
 from dualflow.tracing.control.branches import batch_of
 from dualflow.tracing.control.looping import STEP, while_loop
 from dualflow.tracing.control.nests import Nest, agreed
@@ -161,21 +161,23 @@ class Steps:
         trace = recording()
         # What arrives at a carry goes into what it was before as one sum, in both modes.
         carry = [x if x.record is None else functions["identity"](x) for x in self._carry.tensors]
-        start = 0 if trace is None else len(trace.graph.nodes)
-        parts = [rows(x) for x in self._xs.tensors]
         ys: list[list[Tensor]] = []
+        left, turn = self._xs.tensors, self._order.step
         if trace is not None and self._count > 1:
-            roll, deeds = Roll(trace, start), Deeds(trace, self._user)
-            carry, y = roll.step(self._step, carry, [x[self._order[0]] for x in parts])
+            roll, deeds = Roll(trace, len(trace.graph.nodes)), Deeds(trace, self._user)
+            ends = [end_row(x, last=turn < 0) for x in left]
+            carry, y = roll.step(self._step, carry, [row for row, _ in ends])
             made = roll.loop(self._stacks(), self._count) if deeds.nothing_since() else None
             if made is not None:
                 return self._of_loop(made)
             ys.append(y)
-        for at in self._order[len(ys) :]:
-            carry, y = self._step(carry, [x[at] for x in parts])
+            left = [rest for _, rest in ends]
+        lines = [rows(x)[::turn] for x in left]
+        for at in range(self._count - len(ys)):
+            carry, y = self._step(carry, [line[at] for line in lines])
             ys.append(y)
         columns = list(zip(*ys, strict=True))
-        turned = [x[:: self._order.step] for x in columns]
+        turned = [x[::turn] for x in columns]
         return self._result(carry, [functions["stack"](list(x)) for x in turned])
 
     def _step(self, carry: list[Tensor], row: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
