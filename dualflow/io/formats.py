@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -53,8 +54,10 @@ def load(path: FilePath) -> Any:
         Names and Tensors; of a PyTorch file, whatever nest it holds.
 
     Raises:
+        TypeError: No path.
         FileError: None of these, or damaged.
     """
+    path = os.fspath(path)  # a number would be a file that is open already
     return reader_of(path)(path)
 
 

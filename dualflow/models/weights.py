@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ def filled(
         tied: Names that a file may leave out -> the names of the same weights.
 
     Raises:
+        TypeError: `weights` is no path, such as True.
         FileNotFoundError: There is no such file.
         ShapeError: The names or shapes are others than the net's.
     """
@@ -59,12 +61,13 @@ def filled(
 
 def read(path: FilePath, source: str) -> Mapping[str, Any]:
     """Names and tensors of a file."""
+    none_here = f"dualflow ships no weights and downloads none: {source}"
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"weights={path!r} is no path of a file. {none_here}")
     try:
         found = load(path)
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: there is no such file. dualflow ships no weights and downloads none: {source}"
-        ) from None
+        raise FileNotFoundError(f"{path}: there is no such file. {none_here}") from None
     for key in ("state_dict", "model", "module"):  # a whole run's checkpoint
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]

@@ -167,6 +167,7 @@ def test_keras_files(tmp_path):
         (lambda p: df.io.save(p / "a.npz", {"a": "text"}), TypeError, "values are tensors"),
         (lambda p: df.io.save(p / "a.npz", {"a": df.ones(2, dtype="bfloat16")}), TypeError, "bfl"),
         (lambda p: df.io.load(p / "nowhere"), FileNotFoundError, "nowhere"),
+        (lambda p: df.io.load(True), TypeError, "not bool"),
         (lambda p: df.io.load(p / "empty"), df.errors.FileError, "begins like no file"),
     ],
 )

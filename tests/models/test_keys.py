@@ -183,3 +183,5 @@ def test_a_file_that_is_not_there(tmp_path, make, words):
     config = {"config": small_bert().config} if make is df.models.bert else {}
     with pytest.raises(FileNotFoundError, match=words):
         make(tmp_path / "nothing.pth", **config)
+    with pytest.raises(TypeError, match=f"weights=True is no path.*{words}"):
+        make(True, **config)
