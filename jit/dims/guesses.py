@@ -74,7 +74,7 @@ def guess(left: Extent, relation: str, right: Extent) -> bool:
         raise TraceError(
             f"whether {question} is not known for every size",
             "a question with one answer for all sizes, where nobody records guesses",
-            "make the dimension static, or ask inside `recording_guesses(list)`",
+            "declare this extent as a number where the shape is given",
         )
     for known in sink:
         if known.text == question:

@@ -306,3 +306,22 @@ def test_several_inputs_and_outputs():
     assert list(history.history) == ["loss", "kind_loss", "size_loss", "kind_accuracy"]
     assert history.history["loss"][-1] < history.history["loss"][0]
     assert model.predict([a, b])["size"].shape == (12, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("rmsprop", lambda v: df.optim.RMSprop(v, lr=0.001, alpha=0.9, eps=1e-7)),
+        ("adagrad", lambda v: df.optim.Adagrad(v, 0.001, initial_accumulator_value=0.1, eps=1e-7)),
+        ("adadelta", lambda v: df.optim.Adadelta(v, lr=0.001, rho=0.95, eps=1e-7)),
+        ("nadam", lambda v: df.optim.NAdam(v, lr=0.001, eps=1e-7)),
+    ],
+)
+def test_optimisers_by_name(name, ours):
+    w, v = df.Variable([1.0, -2.0]), df.Variable([1.0, -2.0])
+    theirs, optimizer = tf.keras.optimizers.get(name), ours([v])
+    for k in range(3):
+        gradient = df.asarray([0.5, -1.0 - k])
+        theirs.apply_gradients([(gradient, w)])
+        optimizer.apply_gradients([(gradient, v)])
+    assert w.tolist() == v.tolist() != [1.0, -2.0]

@@ -105,10 +105,32 @@ X = np.arange(6, dtype=np.float32).reshape(2, 3)
         (lambda x: tf.fill((2,), 3.0), np.full(2, 3.0)),
         (lambda x: tf.range(1, 7, 2), np.arange(1, 7, 2)),
         (lambda x: tf.math.cumsum(x, axis=1), X.cumsum(1)),
+        (lambda x: tf.cumsum(x), X.cumsum(0)),
+        (lambda x: tf.stack(tf.split(x, 3, axis=1))[:, :, 0], X.T),
+        (lambda x: tf.split(x, [1, 2], axis=1)[1], X[:, 1:]),
+        (lambda x: tf.stack(tf.unstack(x, axis=1)), X.T),
+        (lambda x: tf.slice(x, [0, 1], [-1, 1]), X[:, 1:2]),
+        (lambda x: tf.pad(x, [[1, 0], [0, 2]]), np.pad(X, [[1, 0], [0, 2]])),
+        (lambda x: tf.pad(x, [[1, 1], [0, 0]], "REFLECT"), np.pad(X, [[1, 1], [0, 0]], "reflect")),
+        (lambda x: tf.reverse(x, [1]), X[:, ::-1]),
+        (lambda x: tf.norm(x, axis=0), np.linalg.norm(X, axis=0)),
+        (lambda x: tf.rsqrt(x + 1) * tf.squared_difference(x, 1), (X - 1) ** 2 / np.sqrt(X + 1)),
+        (lambda x: tf.add_n([x, x, x]) + tf.rank(x) + tf.size(x), 3 * X + 2 + X.size),
+        (lambda x: tf.map_fn(lambda row: row.sum(), x), X.sum(1)),
+        (lambda x: tf.clip_by_norm(x, 2.0), X * 2 / np.linalg.norm(X)),
+        (lambda x: tf.clip_by_norm(x, 99.0), X),
+        (lambda x: tf.clip_by_global_norm([x, None, x], 1.0)[0][2], X / np.sqrt(2 * (X**2).sum())),
+        (lambda x: tf.identity(x)[:, tf.newaxis], X[:, None]),
+        (lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: -x), X),
+        (
+            lambda x: tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y + x), (0, x))[1],
+            4 * X,
+        ),
     ],
 )
 def test_functions(call, expected):
     np.testing.assert_allclose(call(tf.constant(X)).numpy(), expected, rtol=1e-6)
+    np.testing.assert_array_equal(tf.function(call)(tf.constant(X)), call(tf.constant(X)))
 
 
 def test_random_numbers():

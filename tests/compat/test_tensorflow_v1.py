@@ -333,3 +333,107 @@ def test_collections_and_defaults():
         tf.placeholder_with_default(1.0, shape=[2])
     tf.reset_default_graph()
     assert tf.get_collection("outputs") == []
+
+
+# ----- rates, averages, boards -----
+
+
+def test_rates_fall_with_the_steps():
+    step = tf.train.get_or_create_global_step()
+    assert tf.train.get_or_create_global_step() is step is tf.train.get_global_step()
+    rates = [
+        tf.train.exponential_decay(0.5, step, 10, 0.25),
+        tf.train.exponential_decay(0.5, step, 10, 0.25, True),
+        tf.train.polynomial_decay(1.0, step, 20, 0.2, power=2.0),
+        tf.train.piecewise_constant(step, [4, 30], [1.0, 0.5, 0.1]),
+    ]
+    w = tf.Variable(10.0)
+    train = tf.train.GradientDescentOptimizer(rates[0]).minimize(w * 2.0, global_step=step)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        wanted = {
+            0: [0.5, 0.5, 1.0, 1.0],
+            5: [0.25, 0.5, 0.8 * 0.75**2 + 0.2, 0.5],
+            40: [0.5 * 0.25**4, 0.5 * 0.25**4, 0.2, 0.1],
+        }
+        for count, numbers in wanted.items():
+            np.testing.assert_allclose(sess.run(rates, {step: count}), numbers, rtol=1e-6)
+        sess.run(train)
+        sess.run(train)
+        assert step.eval() == 2
+        np.testing.assert_allclose(w.eval(), 10.0 - 1.0 - 0.25**0.1, rtol=1e-6)
+
+
+def test_averages_wait_for_the_step():
+    w = tf.Variable([1.0, 3.0], name="w")
+    step = tf.train.GradientDescentOptimizer(1.0).minimize(tf.reduce_sum(w))
+    averages = tf.train.ExponentialMovingAverage(0.75)
+    with tf.control_dependencies([step]):
+        train = averages.apply(tf.trainable_variables())
+    slow = tf.train.ExponentialMovingAverage(0.99, num_updates=2)
+    also = slow.apply([w])
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        sess.run(train)
+        assert w.eval().tolist() == [0.0, 2.0]
+        assert averages.average(w).eval().tolist() == [0.75, 2.75]
+        sess.run(also)
+        np.testing.assert_allclose(slow.average(w).eval(), [0.25, 2.25])
+    assert averages.average(step) is None
+
+
+def test_summaries_are_written(tmp_path):
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
+    x = tf.placeholder(tf.float32, [None, 4, 4, 1], name="x")
+    with tf.name_scope("train"):
+        tf.summary.scalar("loss", tf.reduce_mean(x))
+    tf.summary.histogram("values", x)
+    tf.summary.image("pictures", x, max_outputs=2)
+    merged = tf.summary.merge_all()
+    with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as sess:
+        writer = tf.summary.FileWriter(str(tmp_path), sess.graph)
+        for k in range(3):
+            found, mean = sess.run([merged, tf.reduce_mean(x)], {x: np.full((3, 4, 4, 1), k / 4)})
+            writer.add_summary(found, k)
+        writer.close()
+    assert mean == 0.5
+    board = event_accumulator.EventAccumulator(str(tmp_path)).Reload()
+    tags = board.Tags()
+    assert [e.value for e in board.Scalars("train/loss")] == [0.0, 0.25, 0.5]
+    assert (tags["histograms"], tags["images"]) == (["values"], ["pictures/0", "pictures/1"])
+    assert tags["graph"]
+
+
+def test_losses_add_up():
+    y = tf.placeholder(tf.float32, [2, 2])
+    labels = np.array([[1.0, 0.0], [0.0, 1.0]], "f4")
+    losses = [
+        tf.losses.mean_squared_error(labels, y),
+        tf.losses.absolute_difference(labels, y),
+        tf.losses.huber_loss(labels, y),
+        tf.losses.sigmoid_cross_entropy(labels, y),
+    ]
+    assert tf.losses.get_losses() == losses
+    values = np.array([[3.0, 0.5], [-1.0, 0.0]], "f4")
+    difference = np.abs(values - labels)
+    with tf.Session() as sess:
+        *found, total = sess.run([*losses, tf.losses.get_total_loss()], {y: values})
+    small = np.where(difference <= 1, difference**2 / 2, difference - 0.5).mean()
+    logistic = (np.log1p(np.exp(values)) - labels * values).mean()
+    wanted = [(difference**2).mean(), difference.mean(), small, logistic]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    np.testing.assert_allclose(total, sum(wanted), rtol=1e-5)
+
+
+def test_ranks_of_classes():
+    scores = tf.placeholder(tf.float32, [3, 4])
+    right = tf.nn.in_top_k(scores, tf.constant([0, 1, 2]), 2)
+    values, places = tf.nn.top_k(scores, 2)
+    a = np.array([[1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0], [0.0, 1.0, 5.0, 2.0]], "f4")
+    with tf.Session() as sess:
+        found = sess.run([right, values, places], {scores: a})
+    assert found[0].tolist() == [False, True, True]
+    assert found[1].tolist() == [[4.0, 3.0], [4.0, 3.0], [5.0, 2.0]]
+    assert found[2].tolist() == [[3, 2], [3, 1], [2, 3]]

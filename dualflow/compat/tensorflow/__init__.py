@@ -11,19 +11,23 @@ from importlib import import_module
 from typing import Any
 
 import dualflow as df
-from dualflow.compat.tensorflow import math, nn, random
+from dualflow.compat.tensorflow import arrays, math, nn, random
 from dualflow.compat.translate import hints, namespace
 from jit.types import dtypes
 
 SAME = """
 abs add argsort atan atan2 ceil cos cosh custom_gradient divide einsum equal erf exp expm1 eye
 floor greater greater_equal less less_equal linspace logical_and logical_not logical_or maximum
-minimum multiply negative not_equal ones_like pow reshape round sign sin sinh sqrt square
-squeeze stop_gradient subtract tan tanh tile where zeros_like
+meshgrid minimum multiply negative not_equal ones_like pow repeat reshape roll round sign sin sinh
+sqrt square squeeze stop_gradient subtract tan tanh tensordot tile where zeros_like
 """
 RENAMED = """
 cast clip_by_value fill range reduce_sum reduce_mean reduce_prod reduce_max reduce_min
 reduce_any reduce_all reduce_logsumexp sigmoid
+"""
+OURS = """
+add_n clip_by_global_norm clip_by_norm cumsum global_norm identity map_fn norm pad rank reverse
+rsqrt size slice split squared_difference unstack
 """
 GRAPHS = (
     "it belongs to TensorFlow 1's graphs: import dualflow.compat.tensorflow_v1 as tf, "
@@ -36,7 +40,9 @@ LATER |= dict.fromkeys(("compat", "Graph", "get_default_graph", "InteractiveSess
 OF_KERAS = ("initializers", "losses", "metrics", "optimizers")  # TensorFlow has them twice
 
 globals().update(namespace("TensorFlow", SAME, RENAMED))
+globals().update({name: getattr(arrays, name) for name in OURS.split()})
 globals().update(dtypes)
+newaxis, truediv, floordiv, mod = None, df.divide, df.floor_divide, df.remainder
 Tensor, Variable = df.Tensor, df.Variable
 GradientTape, TensorSpec = df.GradientTape, df.TensorSpec
 
@@ -114,6 +120,30 @@ def argmin(input: Any, axis: int = 0) -> Any:
 def shape(input: Any) -> tuple[Any, ...]:
     """The extents of a tensor."""
     return df.asarray(input).shape
+
+
+def cond(pred: Any, true_fn: Any = None, false_fn: Any = None) -> Any:
+    """One of two results."""
+    return df.cond(pred, true_fn, false_fn)
+
+
+def while_loop(
+    cond: Any, body: Any, loop_vars: Any, *, maximum_iterations: int | None = None, **_: Any
+) -> Any:
+    """What is left of `loop_vars` when `body` was applied as long as `cond` holds."""
+    kind = type(loop_vars)
+    left = df.while_loop(
+        lambda state: cond(*state),
+        lambda state: tuple(body(*state)),
+        tuple(loop_vars),
+        maximum_iterations,
+    )
+    return kind(left)
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether `x` is a tensor."""
+    return isinstance(x, Tensor)
 
 
 def function(

@@ -6,12 +6,13 @@ A program builds a graph of placeholders and variables, and runs it in a session
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import dualflow as df
 from dualflow.compat import tensorflow
 from dualflow.compat.tensorflow import math
-from dualflow.compat.tensorflow_v1 import layers, losses, nn, random, train
+from dualflow.compat.tensorflow_v1 import layers, losses, nn, random, summary, train
 from dualflow.compat.tensorflow_v1.collected import GraphKeys, add_to_collection, get_collection
 from dualflow.compat.tensorflow_v1.variables import (
     AUTO_REUSE,
@@ -26,19 +27,20 @@ from dualflow.compat.tensorflow_v1.variables import (
     zeros_initializer,
 )
 from dualflow.compat.translate import hints
-from dualflow.core.registry import functions
 from jit.types import dtypes
 
 SAME = """
-abs add argmax argmin argsort cast ceil clip_by_value concat constant convert_to_tensor cos
-divide equal exp expand_dims fill floor gather greater greater_equal less less_equal logical_and
-logical_not logical_or matmul maximum minimum multiply negative not_equal one_hot ones ones_like
-pow range reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod
-reduce_sum reshape round shape sigmoid sign sin sqrt square squeeze stack stop_gradient subtract
-tanh tile transpose where zeros zeros_like
+abs add add_n argmax argmin argsort cast ceil clip_by_global_norm clip_by_norm clip_by_value concat
+constant convert_to_tensor cos cumsum divide einsum equal exp expand_dims fill floor floordiv gather
+global_norm greater greater_equal identity less less_equal linspace logical_and logical_not
+logical_or map_fn matmul maximum minimum mod multiply negative newaxis norm not_equal one_hot ones
+ones_like pad pow range rank reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean
+reduce_min reduce_prod reduce_sum reshape reverse round rsqrt shape sigmoid sign sin size slice
+split sqrt square squared_difference squeeze stack stop_gradient subtract tanh tensordot tile
+transpose truediv unstack where zeros zeros_like
 """
 GRAPH = """
-Graph Session InteractiveSession get_default_graph get_default_session reset_default_graph gradients
+Graph get_default_graph get_default_session reset_default_graph gradients
 assign assign_add assign_sub control_dependencies group global_variables
 global_variables_initializer name_scope placeholder_with_default
 """
@@ -69,9 +71,37 @@ def Variable(  # noqa: N802 - TensorFlow's
     return df.graph.GraphVariable(initial_value, dtype, name, trainable=trainable)
 
 
-def identity(input: Any) -> Any:
-    """The same values; what is built inside of `control_dependencies` waits for what it says."""
-    return functions["identity"](input)
+class ConfigProto(SimpleNamespace):
+    """Settings of a session, of which none changes anything.
+
+    Args:
+        **options: Any.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(gpu_options=SimpleNamespace(), **options)
+
+
+class Session(df.graph.Session):
+    """`df.graph.Session`, with TensorFlow's arguments.
+
+    Args:
+        target: Has no effect.
+        graph: The default graph when None.
+        config: Has no effect.
+    """
+
+    def __init__(self, target: str = "", graph: Any = None, config: Any = None) -> None:
+        del target, config
+        super().__init__(graph)
+
+
+class InteractiveSession(df.graph.InteractiveSession):
+    """`df.graph.InteractiveSession`, with TensorFlow's arguments, as `Session` has them."""
+
+    def __init__(self, target: str = "", graph: Any = None, config: Any = None) -> None:
+        del target, config
+        super().__init__(graph)
 
 
 def no_op(name: str = "no_op") -> Any:
@@ -110,7 +140,10 @@ disable_v2_behavior = disable_eager_execution
 __getattr__ = hints("tensorflow_v1")
 __all__ = [
     "AUTO_REUSE",
+    "ConfigProto",
     "GraphKeys",
+    "InteractiveSession",
+    "Session",
     "add_to_collection",
     "constant_initializer",
     "get_collection",
@@ -124,6 +157,7 @@ __all__ = [
     "random",
     "random_normal_initializer",
     "random_uniform_initializer",
+    "summary",
     "train",
     "truncated_normal_initializer",
     "variable_scope",

@@ -106,6 +106,23 @@ def embedding_lookup(params: Any, ids: Any) -> Any:
     return F.embedding(ids, params)
 
 
+def xw_plus_b(x: Any, weights: Any, biases: Any) -> Any:
+    """`x @ weights + biases`."""
+    return df.matmul(x, weights) + biases
+
+
+def top_k(input: Any, k: int = 1) -> tuple[Any, Any]:
+    """The largest numbers of each row, and where they are."""
+    values, indices = df.top_k(input, k)
+    return values, df.astype(indices, "int32")
+
+
+def in_top_k(predictions: Any, targets: Any, k: int) -> Any:
+    """Whether the class that is right is among the `k` with the largest scores."""
+    chosen = df.take_along_axis(predictions, df.expand_dims(targets, axis=-1), axis=-1)
+    return df.sum(df.astype(predictions > chosen, "int32"), axis=-1) < k
+
+
 def l2_normalize(x: Any, axis: Any = None, epsilon: float = 1e-12) -> Any:
     """`x` divided by its length along `axis`."""
     total = df.sum(x * x, axis=axis, keepdims=True)

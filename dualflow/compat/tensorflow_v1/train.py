@@ -7,6 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import dualflow as df
+from dualflow.compat.tensorflow_v1.steps import (
+    ExponentialMovingAverage,
+    exponential_decay,
+    get_global_step,
+    get_or_create_global_step,
+    piecewise_constant,
+    polynomial_decay,
+)
 from dualflow.compat.translate import hints
 
 
@@ -273,3 +281,11 @@ def slot(variable: Any, name: str, start: float = 0.0) -> Any:
 
 
 __getattr__ = hints("tensorflow_v1.train")
+__all__ = [
+    "ExponentialMovingAverage",
+    "exponential_decay",
+    "get_global_step",
+    "get_or_create_global_step",
+    "piecewise_constant",
+    "polynomial_decay",
+]

@@ -94,7 +94,86 @@ class AdamW(Optimizer):
         super().__init__(df.optim.AdamW, learning_rate, weight_decay=weight_decay, eps=1e-7)
 
 
-NAMES = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton, 2012).
+
+    Args:
+        learning_rate: The learning rate.
+        rho: How much of the mean of squares is kept.
+        momentum: How much of the movement is kept.
+        epsilon: Added to the denominator.
+        centered: Divide by the deviation rather than the root of the mean of squares.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        *,
+        centered: bool = False,
+    ) -> None:
+        settings = {"alpha": rho, "momentum": momentum, "eps": epsilon, "centered": centered}
+        super().__init__(df.optim.RMSprop, learning_rate, **settings)
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al., 2011).
+
+    Args:
+        learning_rate: The learning rate.
+        initial_accumulator_value: Where the sums of squares begin.
+        epsilon: Added to the denominator.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+    ) -> None:
+        settings = {"initial_accumulator_value": initial_accumulator_value, "eps": epsilon}
+        super().__init__(df.optim.Adagrad, learning_rate, **settings)
+
+
+class Adadelta(Optimizer):
+    """Adadelta (Zeiler, 2012).
+
+    Args:
+        learning_rate: The learning rate.
+        rho: How much of the means is kept.
+        epsilon: Added to both means.
+    """
+
+    def __init__(
+        self, learning_rate: Any = 0.001, rho: float = 0.95, epsilon: float = 1e-7
+    ) -> None:
+        super().__init__(df.optim.Adadelta, learning_rate, rho=rho, eps=epsilon)
+
+
+class Nadam(Optimizer):
+    """Adam with Nesterov's momentum (Dozat, 2016).
+
+    Args:
+        learning_rate: The learning rate.
+        beta_1: How much of the mean of gradients is kept.
+        beta_2: How much of the mean of their squares is kept.
+        epsilon: Added to the denominator.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+    ) -> None:
+        super().__init__(df.optim.NAdam, learning_rate, betas=(beta_1, beta_2), eps=epsilon)
+
+
+KNOWN = (SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Nadam)
+NAMES = {known.__name__.lower(): known for known in KNOWN}
 
 
 def get(identifier: Any) -> Any:
