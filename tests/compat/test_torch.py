@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -183,7 +185,7 @@ def test_random_numbers():
     ("ask", "words"),
     [
         (lambda: torch.unfold, "compat.torch has no unfold"),
-        (lambda: torch.index_select, r"df\.take\(x, indices, axis=\.\.\.\)"),
+        (lambda: torch.movedim, r"df\.moveaxis\(x, source, destination\)"),
         (lambda: torch.take_along_axis, r"df\.take_along_axis may be"),
         (lambda: torch.nn.TransformerXL, r"compat\.torch\.nn has no TransformerXL"),
         (lambda: torch.optim.LBFGSX, r"compat\.torch\.optim has no"),
@@ -192,3 +194,65 @@ def test_random_numbers():
 def test_what_is_missing_says_what_to_use(ask, words):
     with pytest.raises(AttributeError, match=words):
         ask()
+
+
+A = np.array([[3.0, 1.0, 2.0, 5.0, 4.0], [0.5, 9.0, -1.0, 7.0, 6.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda x: torch.stack(torch.chunk(x[:, :4], 2, dim=1)), [A[:, :2], A[:, 2:4]]),
+        (lambda x: torch.split(x, 2, dim=1)[2], A[:, 4:]),
+        (lambda x: torch.split(x, [1, 4], dim=1)[1], A[:, 1:]),
+        (lambda x: torch.topk(x, 2)[0], [[5.0, 4.0], [9.0, 7.0]]),
+        (lambda x: torch.topk(x, 1, dim=0, largest=False)[1], [[1, 0, 1, 0, 0]]),
+        (lambda x: torch.sort(x, descending=True)[0], np.sort(A)[:, ::-1]),
+        (lambda x: torch.sort(x, dim=0)[1], np.argsort(A, axis=0)),
+        (lambda x: torch.gather(x, 1, torch.tensor([[0, 3], [1, 1]])), [[3.0, 5.0], [9.0, 9.0]]),
+        (lambda x: torch.index_select(x, 1, torch.tensor([4, 0])), A[:, [4, 0]]),
+        (lambda x: torch.cumsum(x, dim=1), A.cumsum(1)),
+        (lambda x: torch.flip(x, [0, 1]), A[::-1, ::-1]),
+        (lambda x: torch.norm(x, dim=1), np.linalg.norm(A, axis=1)),
+        (lambda x: torch.outer(x[0], x[1]) + torch.dot(x[0], x[1]), np.outer(*A) + A[0] @ A[1]),
+        (lambda x: torch.mv(x, x[0]), A @ A[0]),
+        (lambda x: torch.eq(x, 9.0) | torch.lt(x, torch.full_like(x, 2)), (A == 9) | (A < 2)),
+    ],
+)
+def test_more_functions(call, expected):
+    x = torch.tensor(A)
+    np.testing.assert_allclose(call(x), expected, rtol=1e-6)
+    np.testing.assert_array_equal(torch.compile(call)(x), call(x))
+
+
+def test_numbers_like_others():
+    x = torch.zeros(200, 5)
+    assert torch.allclose(torch.randn_like(x).mean(), x[0, 0], atol=0.3)
+    assert not torch.allclose(torch.rand_like(x), x)
+    assert torch.numel(x) == 1000
+
+
+def test_a_checkpoint_and_a_schedule(tmp_path):
+    model = sequential()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    x, y = torch.randn(BATCH, INPUTS), torch.randn(BATCH, OUTPUTS)
+    train(model, optimizer, [(x, y)])
+    schedule.step()
+    assert float(optimizer.param_groups[0]["lr"]) == 0.05
+    path = tmp_path / "run.pt"
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3}
+    torch.save(state, path)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    wanted = train(model, optimizer, [(x, y)] * 3)
+    found = torch.load(path, map_location="cpu")
+    other = sequential()
+    other.load_state_dict(torch.load(tmp_path / "model.pt"))
+    again = torch.optim.Adam(other.parameters())
+    again.load_state_dict(found["optimizer"])
+    assert (found["epoch"], train(other, again, [(x, y)] * 3)) == (3, wanted)
+
+
+def test_files_of_pytorch_are_read():
+    path = Path(__file__).parents[1] / "io/torch/new.pt"
+    assert torch.load(path).keys() == df.io.load(path).keys()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import dualflow as df
-from dualflow.compat.torch import amp, nn, optim, utils
+from dualflow.compat.torch import amp, arrays, nn, optim, utils
+from dualflow.compat.torch.files import load, save
 from dualflow.compat.translate import hints, namespace
 from jit.types import dtypes
 
@@ -25,6 +26,13 @@ RENAMED = """
 sub mul div neg mm bmm clamp permute manual_seed randperm relu sigmoid softmax log_softmax
 compile
 """
+OURS = """
+allclose chunk cumsum dot flip full_like gather index_select norm numel outer rand_like randn_like
+sort split topk
+"""
+COMPARED = """
+eq=equal ne=not_equal lt=less le=less_equal gt=greater ge=greater_equal mv=matmul
+"""
 DTYPES = """
 float=float32 double=float64 half=float16 short=int16 int=int32 long=int64 bool=bool
 """
@@ -33,6 +41,10 @@ globals().update(namespace("PyTorch", SAME, RENAMED))
 globals().update(dtypes)
 globals().update(
     {alias: getattr(df, dtype) for alias, dtype in (pair.split("=") for pair in DTYPES.split())}
+)
+globals().update({name: getattr(arrays, name) for name in OURS.split()})
+globals().update(
+    {alias: getattr(df, name) for alias, name in (pair.split("=") for pair in COMPARED.split())}
 )
 Tensor = df.Tensor
 no_grad, autocast = df.no_grad, amp.autocast
@@ -164,4 +176,4 @@ def var(input: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = F
 
 
 __getattr__ = hints("torch")
-__all__ = ["amp", "nn", "optim", "utils"]
+__all__ = ["amp", "load", "nn", "optim", "save", "utils"]
