@@ -16,7 +16,7 @@ from dualflow.core.variable import Variable
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.choice import where
 from dualflow.ops.elementwise import astype
-from dualflow.optim.base import Optimizer, shares, step_count, zeros_for
+from dualflow.optim.base import Optimizer, shares, some, step_count, zeros_for
 from jit.types import float64
 
 
@@ -24,9 +24,7 @@ class _Average:
     """An average for each parameter."""
 
     def __init__(self, params: Iterable[Variable]) -> None:
-        self.params = list(params)
-        if not self.params:
-            raise ValueError(f"{type(self).__name__} got no parameters")
+        self.params: list[Variable] = some(params, type(self).__name__)
         with no_grad():
             self.averages = [Variable(stop_gradient(p), trainable=False) for p in self.params]
         self.count = step_count()

@@ -127,12 +127,7 @@ class Optimizer:
             return
         if isinstance(params, Tensor | Mapping):
             params = [params]
-        given = list(params)
-        if not given:
-            raise ValueError(
-                f"{type(self).__name__} got no parameters; "
-                "pass model.parameters(), or a list of Variables"
-            )
+        given = some(params, type(self).__name__)
         groups = given if isinstance(given[0], Mapping) else [{"params": given}]
         for group in groups:
             self.add_param_group(group)
@@ -411,6 +406,27 @@ class RuleOptimizer(Optimizer):
         parameter.assign(new)
         for variable, value in zip(running, moved, strict=True):
             variable.assign(value)
+
+
+def some(params: Any, name: str) -> list[Any]:
+    """Parameters as a list of one at least.
+
+    Args:
+        params: What the user gave.
+        name: Of what is made for them.
+
+    Raises:
+        TypeError: A module.
+        ValueError: None.
+    """
+    if hasattr(params, "named_parameters"):
+        raise TypeError(f"{name} takes parameters: pass model.parameters(), not the model itself")
+    given = list(params)
+    if not given:
+        raise ValueError(
+            f"{name} got no parameters; pass model.parameters(), or a list of Variables"
+        )
+    return given
 
 
 def zeros_for(parameter: Variable) -> Variable:

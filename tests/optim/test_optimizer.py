@@ -123,6 +123,8 @@ def test_learning_rates_read_as_values_of_the_moment():
     ("make", "error", "words"),
     [
         (lambda: df.optim.SGD([]), ValueError, "got no parameters"),
+        (lambda: df.optim.Adam(df.nn.Linear(2, 1)), TypeError, "not the model itself"),
+        (lambda: df.optim.EMA(df.nn.Linear(2, 1)), TypeError, r"EMA takes .*model\.parameters\(\)"),
         (lambda: df.optim.SGD([df.ones(2)]), TypeError, "only Variables can be updated"),
         (lambda: df.optim.SGD([np.ones(2)]), TypeError, "parameter 0 is a ndarray"),
         (lambda: df.optim.SGD(2 * [df.Variable([1.0], name="w")]), ValueError, "'w' was given twi"),
