@@ -92,9 +92,6 @@ def _in_accumulator(x: Any, dtype: Any) -> Tensor:
     return in_full(x) if regions else x
 
 
-INEXACT = DTYPES_OF["inexact"]
-
-
 def fold(op: Op, ufunc: Any, x: Tensor, axis: Axis, *, keepdims: bool) -> Tensor:
     """Applies a reduction; a concrete tensor goes straight to its kernel, or to NumPy."""
     data: Any = x.raw if context.trace is None else None
@@ -129,6 +126,7 @@ def fold(op: Op, ufunc: Any, x: Tensor, axis: Axis, *, keepdims: bool) -> Tensor
 
 
 # Dtypes that NumPy folds as the op does, so that nothing needs to be asked.
+INEXACT = DTYPES_OF["inexact"]
 TAKEN = {
     "sum": DTYPES_OF["numeric"],
     "prod": DTYPES_OF["numeric"],

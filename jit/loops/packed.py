@@ -149,7 +149,7 @@ class PackedNest(ProductNest):
                 self._pack_strip()
 
     def _pack_strip(self, *_: object) -> None:
-        self._fill(self.panel, self.bounds)
+        self._fill_panel(self.panel, self.bounds)
 
     def _panel_row(self) -> Operand:
         return self.w.let("add", self.panel_start, super()._panel_row())

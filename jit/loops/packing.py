@@ -57,10 +57,10 @@ class Packing:
             return None
         length = self.chain * self._turn() if self.cut is not None else self._turn()
         panel = self.alloc("panel", length * self.width, "stack")
-        self._fill(panel, (first, last))
+        self._fill_panel(panel, (first, last))
         return panel
 
-    def _fill(self, panel: Buffer, chain: tuple[Operand, Operand]) -> None:
+    def _fill_panel(self, panel: Buffer, chain: tuple[Operand, Operand]) -> None:
         """Copies the strip's part of the column operand for a chain."""
         w, t = self.w, self.tiling
         along = turned_at_once(self.c, 1 - t.row_operand, t.lanes)

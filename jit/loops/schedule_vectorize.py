@@ -268,13 +268,13 @@ class Vectorize(Rewrite):
         lanes = self._lanes_of(s, buffer, mask)
         if other is not None:
             other = self.wide(other)
-        if lanes is None and self._is_every_other(buffer, at):
+        if lanes is None and self._is_every_other(at, buffer):
             self.env[s.var] = self._every_other(buffer, at)
             return
         type_ = self.type(buffer.dtype)
         self.env[s.var] = self.fetch(buffer, self._address(at), type_, lanes, other, s.var.hint)
 
-    def _is_every_other(self, buffer: Buffer, at: Laned) -> TypeGuard[Row]:
+    def _is_every_other(self, at: Laned, buffer: Buffer) -> TypeGuard[Row]:
         """Whether wide vectors hold every other element, and nothing else belongs to a lane."""
         if not isinstance(at, Row) or type(at.stride) is not Lit or at.stride.value != 2:
             return False
