@@ -161,7 +161,8 @@ def _pad_lower(
 def _pad_evaluate(
     xp: Any, x: Any, *, shape: Extents, starts: Extents, steps: Any, value: Any
 ) -> Any:
-    y = xp.full(shape, value, x.dtype) if value else xp.zeros(shape, x.dtype)
+    nothing = value.__class__ is int and value == 0  # -0.0 is something
+    y = xp.zeros(shape, x.dtype) if nothing else xp.full(shape, value, x.dtype)
     y[python_slices(starts, x.shape, steps)] = x
     return y
 

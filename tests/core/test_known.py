@@ -46,6 +46,17 @@ def test_other_attrs_are_other_calls():
         assert df.pad(df.zeros(1), 1, constant_values=value).tolist() == [value, 0, value]
 
 
+def test_zeros_of_two_signs_are_two_attrs():
+    def framed(x, value):
+        return df.pad(x, 1, constant_values=value)
+
+    recorded = df.function(framed)
+    for value in (0.0, -0.0, 0.0, -0.0):
+        wanted = np.pad(ones(1), 1, constant_values=value)
+        assert bits(framed(df.ones(1), value)) == bits(wanted)
+        assert bits(recorded(df.ones(1), value)) == bits(wanted)
+
+
 def test_the_pieces_of_a_split_have_the_bits_and_gradients_of_a_recorded_call():
     x = df.asarray(np.random.default_rng(0).standard_normal((3, 12), dtype="f"))
 
