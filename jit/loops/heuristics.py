@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from jit.loops.direct import is_direct
-from jit.loops.ir import LANE, TILE, TURN, For, Kernel, Let, Lit, Load, Store, walk
+from jit.loops.ir import LANE, TILE, TURN, UPDATE, For, Kernel, Let, Lit, Load, Store, walk
 from jit.loops.parted import parted
 from jit.loops.schedule import written_out
 from jit.loops.schedule_turn import turn
@@ -13,6 +15,7 @@ from jit.target import Target
 from jit.types import kind
 
 SHORT = 4  # turns of a loop that are written out
+UPDATES = 16  # of a scatter that are written out: those of a window
 
 
 def scheduled(kernel: Kernel, target: Target) -> Kernel:
@@ -32,6 +35,7 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
     kernel = vectorize_each(kernel, lanes)
     short = [s for s in loops(kernel, LANE) if touches_registers(s) or is_short(s)]
     short = [s for s in short if trips(s) is not None]
+    short += [s for s in loops(kernel, UPDATE) if updates(s) <= UPDATES]
     return hoist(written_out(kernel, *{s.var.hint for s in (*short, *loops(kernel, TILE))}))
 
 
@@ -79,6 +83,18 @@ def trips(loop: For) -> int | None:
     if isinstance(loop.start, Lit) and isinstance(loop.stop, Lit):
         return int(loop.stop.value) - int(loop.start.value)
     return None
+
+
+def updates(loop: For) -> float:
+    """How many updates a loop of a scatter does, one by one, if there are few turns of each loop.
+
+    Other loops inside do more than that.
+    """
+    count = trips(loop)
+    inner = [s for s in walk(loop.body) if isinstance(s, For)]
+    if count is None or count > SHORT or any(not s.var.hint.startswith(UPDATE) for s in inner):
+        return math.inf
+    return count * math.prod(trips(s) or math.inf for s in inner)
 
 
 def is_short(loop: For) -> bool:

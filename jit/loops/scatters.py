@@ -37,7 +37,7 @@ from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint, is_number
 from jit.forms.scalar import accumulator
 from jit.forms.tasks import MapTask, WholeTask, narrowed
-from jit.loops.ir import Operand, index
+from jit.loops.ir import UPDATE, Operand, index
 from jit.loops.nests import ITEM, MapNest, Naive, Nest
 from jit.loops.places import INSTRUCTIONS, Places, gathered, may_fail, turned_round
 from jit.loops.scans import tile_bounds, tile_of
@@ -280,7 +280,7 @@ class ScatterNest(Nest):
     def _updates(self, start: Operand, turns: Operand) -> None:
         """All updates of an item, in row-major order."""
         places, w = self.places, self.w
-        with self.along(self.turns, "turn"), ExitStack() as stack:
+        with self.along(self.turns, UPDATE), ExitStack() as stack:
             inside = self._inside()
             if inside is not None and not self._reports:
                 stack.enter_context(w.when(inside))
