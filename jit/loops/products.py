@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from jit.dims import Dim, Extent
+from jit.dims import Dim, Extent, same
 from jit.forms.contraction import blocks, size_of
 from jit.forms.expression import Extractor, linear
 from jit.forms.fuse import Group
@@ -30,11 +30,12 @@ from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.nests import Naive
 from jit.loops.packing import Packing
-from jit.loops.tiles import ROWS, Tiling, choose
+from jit.loops.tiles import PACKED_ROWS, ROWS, Tiling, choose
 from jit.target import Target
 from jit.types import product
 
 SHORT = 8  # cost of an epilogue up to which it works on the accumulators
+WORK = 1 << 17  # multiply-adds of a column from which on two threads share the only strip
 SHARE = 0.2  # of the time of an addition that a multiply-add of a tile takes
 WRITTEN_OUT = 3  # inner indices that follow each other without a jump, at most: a row of a filter
 
@@ -123,9 +124,21 @@ class ProductNest(Packing):
         if not isinstance(self.rows, int):
             return max(height, ROWS // height * height)
         if self.rows <= ROWS:
-            return self.rows
+            return self._half() if self._is_alone() else self.rows
         even = -(-self.rows // -(-self.rows // ROWS))
         return -(-even // height) * height
+
+    def _is_alone(self) -> bool:
+        """Whether all rows would be the only item, and more work than a thread should do alone."""
+        items = product([-(-self._column_count() // self.tiling.width), size_of(self.tiling.outer)])
+        work = extent_hint(product([self.rows, size_of(self.c.inner)]))
+        return same(items, 1) and self.rows >= PACKED_ROWS and work >= WORK
+
+    def _half(self) -> int:
+        """Half of the rows, in full tiles: two threads pack the columns, each for itself."""
+        t = self.tiling
+        height = t.height if same(self._column_count(), t.width) else t.narrow_height
+        return min(self.rows, -(-self.rows // (2 * height)) * height)
 
     def _room(self, each: int) -> int:
         """Rows that tiles reach in a strip of `each`: the last one may stand out over its end."""

@@ -63,6 +63,14 @@ def product(m, k, n, epilogue, *, turned=False):
     return graph
 
 
+def along(m, k, n):
+    """A graph of one product whose operands both lie along the inner index."""
+    graph = Graph("along")
+    x, y = (graph.input(TensorType((s, k), float32), t) for s, t in ((m, "x"), (n, "y")))
+    graph.outputs = [graph.add(ALONG, (x, y), {})[0]]
+    return graph
+
+
 def agree(graph, shapes, epilogue, *, turned=False):
     """Every access of the loops stays inside of its buffer, and the values are right."""
     generator = np.random.default_rng(0)
@@ -153,12 +161,7 @@ def test_columns_that_lie_along_inner_indices_are_turned_on_their_way(monkeypatc
     varies = data.draw(st.booleans())
     generator = np.random.default_rng(0)
     x, y = [generator.integers(-4, 5, shape).astype(np.float32) for shape in ((m, k), (n, k))]
-    graph = Graph("along")
-    columns = symbol("n", hint=20) if varies else n
-    inputs = [
-        graph.input(TensorType(s, float32), t) for s, t in (((m, k), "x"), ((columns, k), "y"))
-    ]
-    graph.outputs = [graph.add(ALONG, tuple(inputs), {})[0]]
+    graph = along(m, k, symbol("n", hint=20) if varies else n)
     narrow = replace(host_target(), vector_bytes=16, registers=16)
     stages = Stages(graph, narrow if data.draw(st.booleans()) else None)
     (kernel,) = stages.kernels
@@ -166,6 +169,20 @@ def test_columns_that_lie_along_inner_indices_are_turned_on_their_way(monkeypatc
     for stage in ("scheduled", "machine"):
         (found,) = stages.run(stage, [x, y])
         np.testing.assert_array_equal(found, x @ y.T)  # integers: exact
+
+
+@pytest.mark.parametrize(("inner", "items"), [(300, 1), (3000, 2)])
+def test_two_threads_share_much_work_on_the_only_strip(inner, items):
+    rows, columns = 150, 13
+    generator = np.random.default_rng(0)
+    shapes = (rows, inner), (columns, inner)
+    x, y = [generator.integers(-4, 5, shape).astype(np.float32) for shape in shapes]
+    target = replace(host_target(), vector_bytes=64, registers=32)
+    stages = Stages(along(rows, inner, columns), target)
+    (kernel,) = stages.kernels
+    assert kernel.grid == items
+    (found,) = stages.run("machine", [x, y])
+    np.testing.assert_array_equal(found, x @ y.T)  # integers: exact
 
 
 @pytest.mark.parametrize("turned", [False, True])
