@@ -71,7 +71,7 @@ _rooms: list[Room] = []  # those that wait for a call of any program, each large
 
 def room_for(size: int) -> Room:
     """Room that nobody uses: there are as many as calls at a time, whatever number of programs."""
-    if size >= blocks.RECYCLED or tracemalloc.is_tracing():  # who counts bytes counts its own
+    if size >= blocks.RECYCLED or tracemalloc.is_tracing():
         return Room(size)
     try:
         room = _rooms.pop()
@@ -81,8 +81,11 @@ def room_for(size: int) -> Room:
 
 
 def leave(room: Room) -> None:
-    """Lets others have room again; blocks go back by themselves."""
-    if room.size < blocks.RECYCLED:
+    """Lets others have room again; blocks go back by themselves.
+
+    Where somebody counts bytes, each call has room of just its size, and nothing is left.
+    """
+    if room.size < blocks.RECYCLED and not tracemalloc.is_tracing():
         _rooms.append(room)
 
 

@@ -82,6 +82,8 @@ def unfolded(
         times: The lifetimes in which repeated steps are one moment.
         inner: For repeated steps which ones are done at once.
     """
+    if not inner:
+        return times
     moments: list[Moment] = []
     for at, moment in enumerate(times.moments):
         step = program.steps[moment.steps.start]

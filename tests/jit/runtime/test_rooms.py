@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,24 @@ def test_programs_take_turns_with_room_for_temporaries(monkeypatch):
     larger = run(WIDER)
     assert len(larger) == 1  # in the place of the other
     assert run(WIDE) == larger
+
+
+def test_who_counts_bytes_finds_those_of_a_call(monkeypatch):
+    monkeypatch.setattr(binding, "_rooms", [binding.Room(4 * WIDER)])
+    call = executable([floats(WIDE)] * 4, [0], [plus(1, k, k + 1, WIDE) for k in range(3)], [3])
+    x = ramp(WIDE)
+    call([x])
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        call([x])
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before >= call._only.arena + x.nbytes
+    assert peak - before < 4 * WIDER + x.nbytes
+    assert after - before < x.nbytes
+    assert len(binding._rooms) == 1
 
 
 def test_calls_at_a_time_and_calls_that_fail_each_have_room(monkeypatch):
