@@ -147,6 +147,7 @@ from dualflow.tracing import lazily
 from dualflow.tracing.modes import set_mode
 from dualflow.tracing.progress import show_progress
 from dualflow.tracing.reports import made_by
+from jit.collector import collector_paused
 from jit.types import dtypes
 
 if TYPE_CHECKING:  # loaded when first used, see `__getattr__`
@@ -222,10 +223,12 @@ made_by(
 
 
 def __getattr__(name: str) -> Any:
-    if name in SUBMODULES:
-        return importlib.import_module(f"dualflow.{name}")
-    if name in FUNCTIONS:
-        found = globals()[name] = getattr(importlib.import_module(FUNCTIONS[name]), name)
+    if name in SUBMODULES or name in FUNCTIONS:
+        with collector_paused():
+            module = importlib.import_module(FUNCTIONS.get(name, f"dualflow.{name}"))
+        if name in SUBMODULES:
+            return module
+        found = globals()[name] = getattr(module, name)
         return found
     raise AttributeError(names.missing_function(name))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from jit.collector import collector_paused
 from jit.config import config, holding
 from jit.dims import Guess, guessing, note, recording_guesses
 from jit.errors import DeviceError, NoNativeCode
@@ -300,31 +299,6 @@ def native_code(
     finally:
         for guess in guesses:
             note(guess)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """No garbage collection inside: visiting the many objects of the passes doubles their time.
-
-    Graphs are cycles. What is left of them goes at the end of the outermost pause, also where the
-    user has switched the collector off. Only the main thread pauses it: while another compiles, the
-    program goes on, and the collector is the program's.
-    """
-    if _paused.get() or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    enabled, token = gc.isenabled(), _paused.set(True)
-    gc.disable()
-    try:
-        yield
-    finally:
-        _paused.reset(token)
-        gc.collect(0)
-        if enabled:
-            gc.enable()
-
-
-_paused = ContextVar("jit.collector_paused", default=False)
 
 
 def tell(made: Executable, debug: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -34,3 +36,25 @@ def test_rings_are_told_by_what_is_ours_in_them():
         assert garbage() == []
     assert gc.isenabled()
     assert gc.garbage == []
+
+
+LOADING = """
+import gc
+import dualflow as df
+
+collected = []
+gc.callbacks.append(lambda phase, about: collected.append(about["generation"]))
+for name in ("function", "optim", "nn"):
+    getattr(df, name)
+    print(gc.isenabled(), end=" ")
+gc.disable()
+df.train
+print(gc.isenabled(), max(collected, default=0))
+"""
+
+
+def test_loading_what_is_asked_for_first_visits_no_old_objects():
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADING], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split() == ["True", "True", "True", "False", "0"]

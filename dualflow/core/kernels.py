@@ -20,6 +20,7 @@ from numpy import ndarray
 
 from dualflow.core.context import context
 from dualflow.core.orders import Order, Turned, in_order, inverse, order_of
+from jit.collector import collector_paused
 from jit.config import scoped
 from jit.errors import DualflowError
 from jit.types import TensorType, dtypes
@@ -369,8 +370,6 @@ class Family:
         pattern = pattern_of(arrays, least)
         key = pattern, least, hurry  # one pattern may be of several kernels, for other sizes
         if key not in self._kernels:
-            from jit.compiler import collector_paused
-
             with collector_paused():
                 self._kernels[key] = self._compiled(arrays, pattern, least, hurry=hurry)
         return self._kernels[key] or self.kernel(arrays, math.inf)

@@ -29,7 +29,7 @@ from dualflow.core.recurring import Recurring
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.trace import Trace
-from jit.compiler import collector_paused
+from jit.collector import collector_paused
 from jit.config import scoped
 from jit.errors import DualflowError
 from jit.ir.graph import Graph

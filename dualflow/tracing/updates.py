@@ -16,7 +16,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import TensorCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.trace import Trace
-from jit.compiler import collector_paused
+from jit.collector import collector_paused
 from jit.errors import DualflowError
 
 

@@ -1,0 +1,36 @@
+"""Python's garbage collector, paused where many objects are made that stay."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_paused = ContextVar("jit.collector_paused", default=False)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No garbage collection inside: visiting the many objects of the passes doubles their time.
+
+    What modules define stays as well, and a process that loads a hundred of them would visit all of
+    its objects in the middle of that.
+
+    Graphs are cycles. What is left of them goes at the end of the outermost pause, also where the
+    user has switched the collector off. Only the main thread pauses it: while another compiles, the
+    program goes on, and the collector is the program's.
+    """
+    if _paused.get() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    enabled, token = gc.isenabled(), _paused.set(True)
+    gc.disable()
+    try:
+        yield
+    finally:
+        _paused.reset(token)
+        gc.collect(0)
+        if enabled:
+            gc.enable()
