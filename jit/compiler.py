@@ -49,7 +49,7 @@ class Passed:
         passes: Gives those that run.
 
     Attributes:
-        source: As it was given.
+        source: As it was given, as long as somebody may need it.
         records: What each pass did, as soon as they ran.
         seconds: What that took.
     """
@@ -78,6 +78,11 @@ class Passed:
             made, self.records = run_passes(self.source, self._passes(), self.stages)
         self.seconds = time.perf_counter() - start
         return made
+
+    def forget(self) -> None:
+        """Lets go of the graph as it was given, unless the passes are still to run."""
+        if "graph" in vars(self):
+            del self.source
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +221,7 @@ def compile(
         kept[made] = graph
     if debug >= COMPILATIONS:
         tell(made, debug)
+    passed.forget()
     return made
 
 

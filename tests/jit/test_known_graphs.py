@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -328,3 +331,14 @@ def test_what_nobody_can_tell_of_a_body_nobody_can_of_the_graph(ran):
         del registry["of_any_body"]
         compiled(graph)
     assert ran.count("passes calling") == 2
+
+
+def test_only_one_of_both_graphs_is_held():
+    graph = net()
+    gone = weakref.ref(graph)
+    first = compiled(graph)
+    second = compiled(net())
+    del graph
+    gc.collect()
+    assert gone() is None
+    assert str(second.graph) == str(first.graph)
