@@ -1,4 +1,4 @@
-"""`is`, `in` and `id`: an argument may be a thing that Python keeps anyway."""
+"""`is`, `in`, `id` and keys: an argument may be a thing that Python keeps anyway."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.tracing.both import agree, outcome
 
 X = df.asarray([1.0])
 TENSOR, TABLE, NAMES = df.asarray([1.0]), {"v": df.asarray([2.0])}, ["a"]
+MEMO, PAIRS = {TENSOR: 2.0}, {(TENSOR, 1): 2.0}
 
 
 class Kept:
@@ -51,7 +52,20 @@ def items_of_a_list(x, y):
     return x * 2.0 if y[0] is TENSOR else x * 3.0
 
 
+def a_key(x, y):
+    return x * MEMO.get(y, 3.0)
+
+
+def part_of_a_key(x, y):
+    try:
+        return x * PAIRS[y, 1]
+    except KeyError:
+        return x * 3.0
+
+
 CASES = [
+    (a_key, TENSOR, X),
+    (part_of_a_key, TENSOR, X),
     (a_tensor, TENSOR, X),
     (an_attribute, TENSOR, X),
     (an_item, TENSOR, X),
@@ -123,10 +137,7 @@ def test_a_call_that_did_something_before_it_compares_does_it_once(capsys):
 def test_none_and_constants_are_no_things_that_are_kept():
     """Code that only asks `is None` has nothing to compare, and its calls their shortcut."""
 
-    def python(x, y=None):
-        return x * TENSOR if y is None else x * y
-
-    f: Any = df.function(python, strict=True)
+    f: Any = df.function(strict=True)(lambda x, y=None: x * TENSOR if y is None else x * y)
     for _ in range(3):
         f(TENSOR)
     assert f.from_graph == 2

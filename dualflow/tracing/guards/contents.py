@@ -50,6 +50,8 @@ def follow(follower: Follower, value: Any, place: str, origin: Origin) -> None:
             test, place, origin, f"[*{k}]", follower.constant([*items]), id(value), where(value)
         )
     for number, x in enumerate(value):
+        if isinstance(value, set | frozenset):
+            follower.key(x)
         follower.item(x, f"{place}[{number}]", origin)
 
 
@@ -106,5 +108,6 @@ def _dict(follower: Follower, value: Any, place: str, origin: Origin) -> None:
         test, place, origin, f"{{**{k}}}", follower.constant(before), id(value), where(value)
     )
     for key, x in before.items():
+        follower.key(key)
         where_ = f"{place}[{key!r}]" if isinstance(key, str | int) else place
         follower.item(x, where_, origin, (id(value), key))

@@ -112,6 +112,7 @@ class Follower:
         self.functions: dict[int, list[types.FunctionType]] = {}  # by id of their code
         self.ran: set[int] = set()  # ids of code
         self.tensors: dict[int, Tensor] = {}  # by id; those that differ from call to call, too
+        self.hashed: set[int] = set()  # ids of those that are keys of dicts, or in sets
         self.users: set[types.CodeType] = set()  # of it, what is not of the standard library
         self.locks: list[str] = []  # that it takes
         self.classes = Classes(self)
@@ -186,6 +187,13 @@ class Follower:
     def _note(self, value: Any) -> None:
         if value.__class__ is Tensor:
             self.tensors[id(value)] = value
+
+    def key(self, key: Any) -> None:
+        """Something by which code may look others up, which asks if two things are one."""
+        for x in key if isinstance(key, tuple) else (key,):
+            if x.__class__ is Tensor:
+                self._note(x)
+                self.hashed.add(id(x))
 
     def differs(
         self, read: str, value: Any, place: str, origin: Origin, where: Place | None

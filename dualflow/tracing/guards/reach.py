@@ -272,12 +272,14 @@ class Reach:
     def kept(self, *, lists: bool) -> set[int]:
         """Ids of tensors that may be one with an argument, if code that ran may ask that.
 
+        Who looks something up by a tensor asks it, too.
+
         Args:
             lists: Ids of lists and dicts, too.
         """
         follower = self._follower
         if not any(map(compares, follower.users)):
-            return set()
+            return {*follower.hashed}
         return {*follower.tensors, *(follower.ways if lists else ())}
 
     def containers(self) -> set[int]:
