@@ -135,9 +135,13 @@ def test_a_call_that_did_something_before_it_compares_does_it_once(capsys):
 
 @graphs_only
 def test_none_and_constants_are_no_things_that_are_kept():
-    """Code that only asks `is None` has nothing to compare, and its calls their shortcut."""
+    """Code that only asks for them has nothing to compare, and its calls have their shortcut."""
 
-    f: Any = df.function(strict=True)(lambda x, y=None: x * TENSOR if y is None else x * y)
+    def python(x, y=None, mode="sum"):
+        z = x * TENSOR if y is None else x * y
+        return z.sum() if mode in ("sum", "all") and "w" not in TABLE else z
+
+    f: Any = df.function(strict=True)(python)
     for _ in range(3):
         f(TENSOR)
     assert f.from_graph == 2

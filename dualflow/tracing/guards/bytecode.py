@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import CodeType
 
 from dualflow.tracing.guards import policy
-from dualflow.tracing.guards.stack import constant_arguments
+from dualflow.tracing.guards.stack import constant_arguments, use_of
 
 CACHED, LISTED = 5000, 200  # code objects, before they are read anew
 GLOBALS = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_NAME"))
@@ -88,7 +88,7 @@ def _read(code: CodeType) -> Names:
     raw = code.co_code
     for k in range(0, len(raw), 2):
         op, arg = raw[k], high | raw[k + 1]
-        compares |= op == CONTAINS_OP or (op == IS_OP and raw[k - 2] != LOAD_CONST)
+        compares |= op == IS_OP and raw[k - 2] != LOAD_CONST
         high = arg << 8 if op == dis.EXTENDED_ARG else 0
         if (what := _by_code.get(op)) is not None:
             kinds, shift = what
@@ -106,8 +106,16 @@ def _read(code: CodeType) -> Names:
         stored |= attributes
     imports = tuple(imported(code)) if IMPORT_NAME in raw[::2] else ()
     compares = compares or not COMPARING.isdisjoint(names | attributes)
+    compares = compares or (CONTAINS_OP in raw[::2] and searches(listing(code)))
     reads, sets = frozenset(attributes), frozenset(stored)
     return Names(code, frozenset(names), reads, sets, whole, imports, compares)
+
+
+def searches(code: list[dis.Instruction]) -> bool:
+    """Whether something is looked for by `in` that is no constant, nor among constants."""
+    constants = [k for k, x in enumerate(code) if x.opcode == LOAD_CONST]
+    uses = {use.number for k in constants if (use := use_of(code, k)) is not None}
+    return any(x.opcode == CONTAINS_OP and k not in uses for k, x in enumerate(code))
 
 
 def imported(code: CodeType) -> Iterator[tuple[str, int]]:
