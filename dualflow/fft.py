@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from dualflow import names
 from dualflow.ops.spectrum import (
     fft,
     fftfreq,
@@ -18,6 +21,11 @@ from dualflow.ops.spectrum import (
     rfftfreq,
     rfftn,
 )
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(names.missing_function(name, "fft"))
+
 
 __all__ = [
     "fft",

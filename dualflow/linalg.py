@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from dualflow import names
 from dualflow.ops.decompositions import cholesky, eig, eigh, eigvals, eigvalsh
 from dualflow.ops.einsum import tensordot
 from dualflow.ops.linalg import diagonal, matmul, outer, trace, vecdot
@@ -9,6 +12,11 @@ from dualflow.ops.norms import cross, matrix_norm, vector_norm
 from dualflow.ops.shape import matrix_transpose
 from dualflow.ops.singular import lstsq, matrix_rank, pinv, qr, svd, svdvals
 from dualflow.ops.solving import det, expm, inv, matrix_power, slogdet, solve
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(names.missing_function(name, "linalg"))
+
 
 __all__ = [
     "cholesky",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
+from importlib import import_module
 from typing import NamedTuple
 
 FUNCTIONS = """
@@ -109,6 +110,10 @@ NumPy | right_shift | df.bitwise_right_shift(x1, x2) | or `x1 >> x2`
 NumPy | conjugate | df.conj(x) |
 NumPy | rint, around | df.round(x) |
 NumPy | dot, inner | df.matmul(x1, x2) | or `x1 @ x2`
+NumPy | norm | df.linalg.vector_norm(x, axis=...) | df.linalg.matrix_norm of matrices
+NumPy | median, quantile, percentile, cov, corrcoef | np.median(x) ... | NumPy's take tensors
+NumPy | bincount, interp, nanmean, nansum, nan_to_num | np.bincount(x) ... | likewise
+NumPy | kron, trapezoid, isclose, allclose | np.kron(x1, x2) ... | likewise
 NumPy | vstack, hstack, dstack | df.concat(xs, axis=...) |
 NumPy | ravel | df.reshape(x, (-1,)) |
 NumPy | cumsum | df.cumulative_sum(x, axis=...) | in PyTorch and TensorFlow too
@@ -264,13 +269,27 @@ def public() -> list[str]:
     return sys.modules["dualflow"].__all__
 
 
-def missing_function(name: str) -> str:
-    """The message for `df.<name>`, which does not exist."""
+MODULES = ("linalg", "fft", "random", "nn.functional")  # of functions
+
+
+@lru_cache(maxsize=256)  # `hasattr` may ask again and again
+def missing_function(name: str, module: str = "") -> str:
+    """The message for `df.<name>`, or the same of a module of functions, which does not exist."""
+    what = f"dualflow{module and '.'}{module} has no {name}"
+    if name.startswith("_"):  # Python's protocols ask for many of these
+        return what
     row = index(FUNCTIONS).get(name)
     if row is not None:
-        return f"dualflow has no {name} ({' and '.join(row.frameworks)}): {hint(row)}"
-    similar = None if name.startswith("_") else close_to(name, public())
-    return f"dualflow has no {name}" + (f": did you mean df.{similar}?" if similar else "")
+        return f"{what} ({' and '.join(row.frameworks)}): {hint(row)}"
+    places = {place: import_module(f"dualflow.{place}").__all__ for place in MODULES}
+    if name in public():
+        return f"{what}: it is df.{name}"
+    for place, known in places.items():
+        if name in known:
+            return f"{what}: it is df.{place}.{name}"
+    similar = close_to(name, places[module] if module else public())
+    prefix = f"{module}." if module else ""
+    return what + (f": did you mean df.{prefix}{similar}?" if similar else "")
 
 
 @lru_cache(maxsize=256)  # `hasattr` may ask again and again

@@ -6,6 +6,9 @@ return tensors; `requires_grad=True` makes a trainable Variable of what was draw
 
 from __future__ import annotations
 
+from typing import Any
+
+from dualflow import names
 from dualflow.ops.distributions import categorical, gumbel, laplace, permutation
 from dualflow.ops.drawing import choice, dirichlet, multinomial
 from dualflow.ops.random import (
@@ -24,6 +27,11 @@ from dualflow.ops.random import (
 )
 from dualflow.ops.rejection import beta, binomial, gamma, poisson
 from dualflow.ops.streams import fold_in, split
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(names.missing_function(name, "random"))
+
 
 __all__ = [
     "Generator",

@@ -12,6 +12,7 @@ import pytest
 
 import dualflow as df
 from dualflow import names
+from dualflow.core.numpy_protocol import found
 
 FUNCTIONS = names.rows(names.FUNCTIONS)
 ATTRIBUTES = names.rows(names.ATTRIBUTES)
@@ -25,6 +26,8 @@ def test_our_name_exists(row):
     elif row.ours.startswith("x."):
         for attribute in re.match(r"x\.([\w.]+)", row.ours)[1].split(".")[:1]:
             assert hasattr(df.asarray([[1.0]]), attribute)
+    elif row.ours.startswith("np."):
+        assert all(found(name) is not None for name in row.foreign)
     for note in re.findall(r"\bdf\.([\w.]+)", row.note):
         reduce(getattr, note.split("."), df)
 
@@ -60,6 +63,22 @@ def test_rows_are_complete_and_names_unique():
             "dualflow has no cumulative_summ: did you mean df.cumulative_sum?",
         ),
         (lambda: df.qqqqqq, "dualflow has no qqqqqq"),
+        (lambda: df.svd, "dualflow has no svd: it is df.linalg.svd"),
+        (
+            lambda: df.segment_sum,
+            "dualflow has no segment_sum: it is df.nn.functional.segment_sum",
+        ),
+        (lambda: df.linalg.einsum, "dualflow.linalg has no einsum: it is df.einsum"),
+        (
+            lambda: df.linalg.norm,
+            "dualflow.linalg has no norm (NumPy): df.linalg.vector_norm(x, axis=...) "
+            "(df.linalg.matrix_norm of matrices)",
+        ),
+        (
+            lambda: df.random.uniformm,
+            "dualflow.random has no uniformm: did you mean df.random.uniform?",
+        ),
+        (lambda: df.fft.qqqqqq, "dualflow.fft has no qqqqqq"),
     ],
 )
 def test_unknown_functions(ask, message):
