@@ -411,18 +411,13 @@ def argmin(
 
 # ----- truth -----
 
-BYTE = dtypes["uint8"]
-
 
 def _truth(name: str, combine: str) -> Op:
-    """Whether any or all elements are true.
-
-    As an extreme of bytes, which vectors of a machine hold as they are: bools would have to become
-    bytes again after each step of the fold.
-    """
+    """An extreme of bytes: a fold of bools would have to make them bytes again after each step."""
 
     def lower(form: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
-        found = form.reduce(combine, form.pointwise("astype", x, dtype=BYTE), axes, keepdims)
+        as_bytes = form.pointwise("astype", x, dtype=dtypes["uint8"])
+        found = form.reduce(combine, as_bytes, axes, keepdims)
         return form.pointwise("astype", found, dtype=bool_)
 
     def infer(x: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
