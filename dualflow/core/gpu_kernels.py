@@ -18,7 +18,7 @@ from dualflow.core.context import context
 from dualflow.core.kernels import KEPT, WORDS, Attrs, family_of, spelled, types_of
 from jit.config import scoped
 from jit.errors import DualflowError
-from jit.runtime.gpu_direct import ALIGNED
+from jit.runtime.cublas import ALIGNED
 
 if TYPE_CHECKING:
     from jit.ir.op import OpDef

@@ -18,12 +18,13 @@ from jit.dims import free_symbols, solve
 from jit.errors import DeviceError, DTypeError, GraphError, GuardMiss, LaunchFailed
 from jit.loops.ir import Kernel
 from jit.runtime.binding import Pairs, Shapes
+from jit.runtime.cublas import ALIGNED
 from jit.runtime.cublas_choice import chosen
 from jit.runtime.cuda import allocate, bind, cupy, pool
 from jit.runtime.gpu_answers import Answers
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_direct import direct
-from jit.runtime.gpu_entry import ALIGNED, Entry, is_free
+from jit.runtime.gpu_entry import Entry, is_free
 from jit.runtime.gpu_frame import KEPT, Frame, current
 from jit.runtime.gpu_outputs import Made, Outputs, Turn
 from jit.runtime.gpu_table import LEDGER, Ask, Table

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jit.runtime.cublas import ALIGNED
 from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, array_maker, bind, cupy, failed
 from jit.runtime.gpu_frame import SHORTEST, prepared
 from jit.runtime.gpu_table import ARENA, LEDGER, Table
 
 Shapes = Sequence[tuple[int, ...]]
-ALIGNED = 16  # what addresses of arrays are multiples of
 
 
 class Allocator:

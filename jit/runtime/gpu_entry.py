@@ -15,6 +15,7 @@ from weakref import getweakrefcount
 import numpy as np
 
 from jit.runtime import cupy_abi
+from jit.runtime.cublas import ALIGNED
 from jit.runtime.cuda import cupy
 from jit.runtime.gpu_entry_code import code
 from jit.runtime.native import addresses_of, maker
@@ -22,7 +23,6 @@ from jit.runtime.own_code import linked
 from jit.runtime.tables import Words, address
 
 Input = tuple[int, tuple[int, ...], "np.dtype[Any]"]
-ALIGNED = 16  # what addresses of arrays are multiples of
 HERE, COPIED, BY_PYTHON = 0, 1, 2  # how an input is read
 HOW, PLACE, DTYPE, RANK, DIMS, MOST = range(6)  # of a row
 HELD = 2  # references to an array that a list and one holder have
