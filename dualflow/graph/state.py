@@ -147,8 +147,12 @@ def updates_of(
         fetches: Operations and tensors.
         given: Values that are fed, of which nothing runs that is behind them.
     """
+    waits, fetches = graph.trace.waits, list(fetches)
+    operations = [x for x in fetches if isinstance(x, Operation)]
+    if not waits and not any(x.after for x in operations):  # the usual case
+        return [update for x in operations for update in x.updates]
     found: dict[tuple[int, int], tuple[GraphVariable, Tensor]] = {}
-    waits, seen = graph.trace.waits, set[Any]()
+    seen = set[Any]()
 
     def visit(several: Iterable[Any]) -> None:
         several = list(several)
