@@ -325,3 +325,13 @@ def test_optimisers_by_name(name, ours):
         theirs.apply_gradients([(gradient, w)])
         optimizer.apply_gradients([(gradient, v)])
     assert w.tolist() == v.tolist() != [1.0, -2.0]
+
+
+def test_the_summary_is_printed(capsys):
+    model = tf.keras.Sequential([tf.keras.layers.Dense(3, input_shape=(2,))])
+    model.compile("sgd", "mse")
+    assert model.summary() is None
+    assert "9 parameters" in capsys.readouterr().out
+    model.fit(np.ones((4, 2), "f4"), np.ones((4, 3), "f4"), verbose=0)
+    model.summary()
+    assert "(4, 3)" in capsys.readouterr().out

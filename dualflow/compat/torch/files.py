@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import dualflow as df
@@ -15,7 +16,7 @@ def save(obj: Any, f: FilePath) -> None:
         obj: What to save: no modules, but what their `state_dict()` gives.
         f: The path, whatever its ending.
     """
-    df.io.nests.save_nest(f, obj)
+    nests().save_nest(f, obj)
 
 
 def load(f: FilePath, map_location: Any = None, *, weights_only: bool = True) -> Any:
@@ -28,6 +29,11 @@ def load(f: FilePath, map_location: Any = None, *, weights_only: bool = True) ->
     """
     del map_location, weights_only
     try:
-        return df.io.nests.load_nest(f)
+        return nests().load_nest(f)
     except df.errors.FileError:
         return df.io.load(f)
+
+
+def nests() -> Any:
+    """What writes and reads nests, loaded when it is asked for."""
+    return import_module("dualflow.io.nests")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -66,6 +67,12 @@ class Model(df.train.Model):
         """Loss and metrics; see `df.train.Model.evaluate`."""
         self._weighted(x, y)
         return super().evaluate(x, y, *args, **options)
+
+    def summary(self, *inputs: Any, **_: Any) -> None:  # type: ignore[override]
+        """Prints the table of `df.train.Model.summary`; before `fit`, of the parameters alone."""
+        fitted = self._state is not None and self._state.seen is not None
+        table = super().summary(*inputs) if inputs or fitted else self
+        sys.stdout.write(f"{table}\n")
 
     def _weighted(self, x: Any, y: Any) -> None:
         """Makes the weights, and with them the optimiser, where the first call has to."""
