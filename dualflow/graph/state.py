@@ -14,7 +14,7 @@ from dualflow.core.variable import Variable
 from dualflow.graph.build import Graph, get_default_graph, is_symbolic
 from dualflow.graph.tensors import Shape, session_for, shape_of, value_of
 from dualflow.ops.elementwise import add, astype, subtract
-from jit.errors import DTypeError, ShapeError
+from jit.errors import DTypeError, ShapeError, TraceError
 from jit.ir.graph import Value
 from jit.types import format_shape
 
@@ -125,6 +125,9 @@ class Operation:
 
     eval = run
 
+    def __repr__(self) -> str:
+        return f"<Operation {self.name!r}>"
+
 
 def operation(
     graph: Graph,
@@ -181,6 +184,9 @@ def control_dependencies(control_inputs: Iterable[Any] | None) -> Iterator[None]
         control_inputs: Operations, or tensors that wait for some; None: nothing, not even what
             blocks around this one ask for.
 
+    Raises:
+        TraceError: It is in a branch of a choice or a step of a loop, which only compute.
+
     Example:
         >>> import dualflow as df
         >>> with df.graph.Graph().as_default(), df.graph.Session() as session:
@@ -194,7 +200,14 @@ def control_dependencies(control_inputs: Iterable[Any] | None) -> Iterator[None]
     graph = get_default_graph()
     trace, around = graph.trace, graph.trace.after
     known = [(variable, variable.tensor) for variable in graph.variables]
-    trace.after = () if control_inputs is None else (*around, *control_inputs)
+    given = tuple(control_inputs or ())
+    if given and trace.noted is not None:
+        raise TraceError(
+            "control_dependencies in a branch or a step, which a run may take or not",
+            "branches and steps that compute",
+            "put the block around the choice or the loop; let df.where choose the value to assign",
+        )
+    trace.after = () if control_inputs is None else (*around, *given)
     for variable, _ in known:
         variable.tensor = variable.place
     for variable, value in updates_of(graph, trace.after):

@@ -310,6 +310,25 @@ def test_what_waits_sees_what_was_set():
         assert sess.run([count, total]) == [5.0, 13.0]
 
 
+def test_a_branch_only_computes():
+    x, count = tf.placeholder(tf.float32, []), tf.Variable(0.0, name="count")
+
+    def counted():
+        with tf.control_dependencies([tf.assign_add(count, 1.0)]):
+            return tf.identity(x)
+
+    with pytest.raises(df.errors.TraceError, match="put the block around the choice"):
+        tf.cond(x > 0, counted, lambda: x)
+    with pytest.raises(df.errors.DTypeError, match="<Operation 'assign to count'> cannot become"):
+        tf.cond(x > 0, lambda: tf.assign(count, x), lambda: count)
+    with tf.control_dependencies([tf.assign(count, tf.where(x > 0, count + 1.0, count))]):
+        y = tf.cond(x > 0, lambda: x * 2.0, lambda: x)
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        assert [sess.run(y, {x: number}) for number in (3.0, -1.0)] == [6.0, -1.0]
+        assert sess.run(count) == 1.0
+
+
 def test_gradients_of_what_was_set_are_the_variables_own():
     w = tf.Variable([1.0, 2.0])
     with tf.control_dependencies([tf.assign(w, w * 3.0)]):
