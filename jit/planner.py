@@ -37,6 +37,7 @@ from jit.loops.plain_products import PlainProductNest
 from jit.loops.products import ProductNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
+from jit.loops.squares import SquareNest
 from jit.loops.streams import StreamNest, streams
 from jit.loops.turned import TurnedNest, turned
 from jit.progress import each
@@ -164,7 +165,7 @@ class Planner:
         self._add_launch(naive, group.tasks, self._in_place(group))
 
     def _nest(self, group: Group, stored: set[FormValue], label: str) -> Naive:
-        kind: type[Nest] = PatchNest if self.target.is_gpu else MapNest
+        kind: type[Nest] = PatchNest if self.target.is_gpu else SquareNest
         if group.is_parts:
             kind = PartsNest
         elif group.is_split:

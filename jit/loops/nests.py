@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jit.dims import Extent
+from jit.forms.contraction import Letter, step_of
 from jit.forms.expression import (
     Access,
     Apply,
@@ -224,6 +225,12 @@ class MapNest(Nest):
                 stop = w.least_of(stop, w.at(extent))
         with w.loop(start, stop, hint="lane") as i, self.at([last], [i]):
             self._body()
+
+    def step_along(self, access: Access, loop: Loop) -> Extent | None:
+        """How far apart neighbours along a loop lie; None if that varies."""
+        name = loop.names[-1]
+        letter = Letter(name, loop.extent, self.domain.indices[int(name[1:])])
+        return step_of(linear(access.value.shape, access.at), letter)
 
     def _body(self) -> None:
         for task in self.group.tasks:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jit.dims import Extent, same
-from jit.forms.contraction import Letter, step_of
-from jit.forms.expression import linear
+from jit.dims import same
 from jit.forms.placement import extent_hint
 from jit.loops.elements import decoded
 from jit.loops.ir import index
@@ -50,16 +48,11 @@ class PatchNest(MapNest):
     def _turned(self, outer: Sequence[Loop], last: Loop) -> Loop | None:
         """A loop along which a value lies that does not lie along the last one."""
         for access in [x for task in self.group.tasks for x in task.accesses()]:
-            place = linear(access.value.shape, access.at)
-            along = self._step(place, last)
+            along = self.step_along(access, last)
             if along is not None and (same(along, 0) or same(along, 1)):
                 continue
             for loop in outer:
-                step = self._step(place, loop)
+                step = self.step_along(access, loop)
                 if step is not None and same(step, 1) and extent_hint(loop.extent) >= DOWN:
                     return loop
         return None
-
-    def _step(self, place: Extent, loop: Loop) -> Extent | None:
-        name = loop.names[-1]
-        return step_of(place, Letter(name, loop.extent, self.domain.indices[int(name[1:])]))
