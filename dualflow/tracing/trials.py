@@ -2,8 +2,9 @@
 
 A trial costs calls in Python, the first of which load what only they need. So what a call took in
 Python when a graph was clearly faster is kept on disk, beside the code of kernels: a process that
-finds it records at once, and times only its graph. It is found by the code of the function, the
-kind of its calls, the machine, and the sources of these packages.
+finds it records at once, and times only its graph. It is found by the code of the function and the
+kind of its calls, which takes next to nothing where there is none, and holds for the machine and
+the sources of these packages that it names.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ def recalled(python: Callable[..., Any], call: Call) -> float | None:
     disk = disk_cache()
     key = key_of(python, call) if disk else None
     entry = disk.get(key) if disk and key else None
-    return json.loads(entry) if entry is not None else None
+    if entry is None:
+        return None
+    found = json.loads(entry)
+    return found["seconds"] if found["of"] == surroundings() else None
 
 
 def keep(python: Callable[..., Any], call: Call, seconds: float | None) -> None:
@@ -34,7 +38,7 @@ def keep(python: Callable[..., Any], call: Call, seconds: float | None) -> None:
     disk = disk_cache()
     key = key_of(python, call) if disk else None
     if disk and key:
-        disk.put(key, json.dumps(seconds).encode())
+        disk.put(key, json.dumps({"seconds": seconds, "of": surroundings()}).encode())
 
 
 def key_of(python: Callable[..., Any], call: Call) -> str | None:
@@ -43,7 +47,7 @@ def key_of(python: Callable[..., Any], call: Call) -> str | None:
     if code is None or any(isinstance(part, Identity) for part in call.key[1]):
         return None
     told = f"{code.co_filename} {code.co_firstlineno} {code.co_qualname} {code.co_code.hex()}"
-    parts = ("trial", told, repr(call.key), surroundings())
+    parts = ("trial", told, repr(call.key))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -307,3 +307,19 @@ def test_without_a_disk_every_process_tries(clock, monkeypatch):
         f = doubled()
         calls_of(f, df.ones(3), 10)
         assert f.from_graph == 10 - auto.LEAST - 1
+
+
+def test_a_trial_of_other_sources_says_nothing(clock, monkeypatch):
+    clock.update(eager=0.03, graph=0.01)
+    calls_of(doubled(), df.ones(3), 10)
+    monkeypatch.setattr(trials, "surroundings", lambda: "another machine")
+    second = doubled()
+    second(df.ones(3))
+    assert second.recordings == 0
+
+
+def test_who_finds_nothing_asks_for_no_surroundings(clock, monkeypatch):
+    """That reads the times of all sources, which takes as long as a thousand short calls."""
+    clock.update(eager=1e-6, graph=0.01)
+    monkeypatch.setattr(trials, "surroundings", None)
+    assert calls_of(doubled(), df.ones(3), 20) == []
