@@ -203,3 +203,13 @@ def format_shape(shape: Sequence[int | str | Dim | None]) -> str:
     """A shape in a message, as Python writes tuples."""
     inner = ", ".join(map(format_extent, shape))
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def exact_reciprocal(k: Any, dtype: np.dtype[Any]) -> float | None:
+    """1/k where x / k is x * (1/k) for each x of a dtype: powers of two, but for the largest."""
+    if dtype.kind != "f":
+        return None
+    mantissa, exponent = np.frexp(float(k))
+    if abs(mantissa) != 0.5 or abs(exponent) > np.finfo(dtype).maxexp - 3:
+        return None
+    return 1 / float(k)

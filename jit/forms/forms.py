@@ -72,8 +72,7 @@ from jit.forms.combine import combiners
 from jit.forms.index import Condition, IndexMap, Load, same_all
 from jit.forms.nodes import Form, FormValue
 from jit.forms.scalar import result_dtype, scalar
-from jit.passes.algebra import exact_reciprocal
-from jit.types import TensorType, broadcast_shapes, format_shape, kind, product
+from jit.types import TensorType, broadcast_shapes, exact_reciprocal, format_shape, kind, product
 
 SCATTERS = {"set": None, "add": "sum", "max": "max", "min": "min"}
 

@@ -34,7 +34,7 @@ from jit.ir.graph import Graph, Node, Value
 from jit.ir.op import OpDef
 from jit.passes.base import GraphPass
 from jit.passes.rewrite import Filler, Match, Rule, Uniform, Var, call, rewrite
-from jit.types import kind
+from jit.types import exact_reciprocal, kind
 
 X, Y, C = Var("x"), Var("y"), Var("c")
 K = Uniform()
@@ -79,16 +79,6 @@ def _outer_cast_alone(match: Match) -> Value | None:
     if not exact or kind(last) != kind(first):
         return None
     return match.same(match["x"], dtype=last)
-
-
-def exact_reciprocal(k: Any, dtype: np.dtype[Any]) -> float | None:
-    """1/k where x / k is x * (1/k) for each x of a dtype: powers of two, but for the largest."""
-    if dtype.kind != "f":
-        return None
-    mantissa, exponent = np.frexp(float(k))
-    if abs(mantissa) != 0.5 or abs(exponent) > np.finfo(dtype).maxexp - 3:
-        return None
-    return 1 / float(k)
 
 
 def _times_reciprocal(match: Match) -> Value | None:
