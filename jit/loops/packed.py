@@ -141,7 +141,7 @@ class PackedNest(ProductNest):
                 self._at_strip(strip)
                 if not self.turns:
                     self._ask_for_columns()
-                self._fill_row(self.panel)
+                self._pack_row(self.panel)
         if narrow := self._narrow():
             with w.when(w.let("less", full, self.end)):
                 self._at_strip(full)

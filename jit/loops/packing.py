@@ -66,7 +66,7 @@ class Packing:
         along = turned_at_once(self.c, 1 - t.row_operand, t.lanes)
         if not along:
             with self._inner(chain):
-                self._fill_row(panel)
+                self._pack_row(panel)
             return
         *outer, (letter, first, last) = self._letters(chain)
         with self._looped(outer):
@@ -74,18 +74,18 @@ class Packing:
             whole = w.let("multiply", w.let("quotient", count, index(along)), index(along))
             with w.loop(index(0), whole, along, hint=self.hint("k")) as k:
                 for begin in range(0, self.width, t.lanes):
-                    self._fill_block(panel, (letter, first, k), along, begin)
+                    self._pack_block(panel, (letter, first, k), along, begin)
             with w.loop(whole, count, hint=self.hint("k")) as k, self._at((letter, first, k)):
-                self._fill_row(panel)
+                self._pack_row(panel)
 
-    def _fill_row(self, panel: Buffer) -> None:
+    def _pack_row(self, panel: Buffer) -> None:
         """Copies the columns' elements at one inner index."""
         w, at = self.w, self._panel_row()
         self._blank(panel, at)
         with self._columns() as n:
             w.store(panel, w.let("add", at, n), self._column_element(n))
 
-    def _fill_block(self, panel: Buffer, start: Chained, along: int, begin: int) -> None:
+    def _pack_block(self, panel: Buffer, start: Chained, along: int, begin: int) -> None:
         """Copies a vector of columns at some inner indices: read along these, and turned.
 
         Behind the last column it is read again: of what is computed there nothing is stored.
