@@ -33,7 +33,7 @@ class Limits:
     Attributes:
         fast: Whether graphs may be rounded elsewhere than Python.
         lock: Held while traces are added and dropped; not while code of the user's runs, which may
-            wait for a thread that waits for us.
+            wait for a thread that waits for us, but for `==` and `hash` of arguments.
         reached: Why calls of new kinds run in segments; None as long as they are recorded.
         retraces: What people were told of recordings.
         recordings: How many there were.
