@@ -20,6 +20,7 @@ from dualflow.core.kernels import (
     Attrs,
     calls,
     is_alike,
+    is_general,
     is_without_code,
     spelled,
     timed,
@@ -64,8 +65,11 @@ def at_hand(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> Sequence[Array] |
 def remember_step(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> None:
     """Makes `at_hand` and `computed` know an op that NumPy has computed for arrays of these types.
 
-    Its type rule has passed and need not be asked again.
+    Its type rule has passed and need not be asked again. A recording leaves nothing behind: what
+    is decorated may be a function of ours, whose state this is.
     """
+    if is_general():
+        return
     words = [x for attr in attrs.values() for x in (attr if attr.__class__ is tuple else (attr,))]
     plain = all(x.__class__ in PLAIN for x in words)
     if not plain or not arrays or any(x.__class__ is not ndarray for x in arrays):

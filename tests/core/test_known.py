@@ -10,7 +10,7 @@ from dualflow.core import kernels
 from dualflow.core.known import at_hand
 from dualflow.core.op import registry
 from jit.errors import ShapeError
-from tests.modes import bits
+from tests.modes import bits, graphs_only
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +81,13 @@ def test_the_pieces_of_a_split_have_the_bits_and_gradients_of_a_recorded_call():
 def test_a_split_into_one_piece_is_the_tensor_itself():
     x = df.ones((2, 3))
     assert df.split(x, 1)[0] is x
+
+
+@graphs_only
+def test_a_recording_leaves_nothing_behind_that_another_call_finds():
+    x = df.asarray(np.array(1 - 2j, np.complex64))
+    for function in (df.abs, df.imag):
+        f = df.function(function, strict=True)
+        f(x)
+        f(x)
+        assert f.from_graph == 1
