@@ -266,6 +266,8 @@ class Watch:
         born: When it was made.
     """
 
+    persistent = False  # who stands in it wants one sweep
+
     def __init__(self, *, forward: bool = False) -> None:
         self.forward, self.born = forward, next(clock)
 

@@ -166,6 +166,15 @@ def recorded_as(x1: Tensor, x2: Tensor) -> Any:
     return _matmul if x1.raw.ndim == x2.raw.ndim == 2 else OF_VECTORS
 
 
+def takes_order(x1: Tensor, x2: Tensor) -> bool:
+    """Whether cotangents would be summed in another order than those of a recording's four nodes.
+
+    They would where both factors are one tensor, and where gradients have gradients in turn.
+    """
+    tapes = context.tapes
+    return x1.record is x2.record or len(tapes) > 1 or any(tape.persistent for tape in tapes)
+
+
 def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     """The product of concrete tensors, by a kernel that was called with arrays like theirs."""
     a, b = x1.raw, x2.raw
@@ -175,7 +184,7 @@ def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     if call is None or scoped.get().target != "cpu":
         return None
     op = recorded_as(x1, x2)
-    if op is OF_VECTORS and (a.ndim > 2 or b.ndim > 2 or x1.record is x2.record):
+    if op is OF_VECTORS and (a.ndim > 2 or b.ndim > 2 or takes_order(x1, x2)):
         return None
     found = call(a, b)
     if found is None:
@@ -196,7 +205,7 @@ def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     op, shape = recorded_as(x1, x2), None
     if a.ndim == 1 or b.ndim == 1:
         shape = (*a.shape[:-1], *b.shape[1:])
-        if op is not None and x1.record is x2.record:  # its sums have the order of a recording's
+        if op is not None and takes_order(x1, x2):
             product = quick_product(*as_matrices(x1, x2))
             return None if product is None else reshape(product, shape)
         rows = a.shape if a.ndim == 2 else (1, a.size)
