@@ -7,6 +7,8 @@ import numpy as np
 from jit.loops.math.notation import BIAS, INFINITY, MANTISSA, Notation, State, Value
 from jit.types import float32
 
+FIRST_OF_EQUALS = not np.signbit(np.nextafter(np.float16(0.0), np.float16(-0.0)))
+
 
 def positive(w: Notation, x: Value) -> Value:
     """`x` itself."""
@@ -131,7 +133,9 @@ def float16_minimum(w: Notation, a: Value, b: Value) -> Value:
 
 
 def float16_nextafter(w: Notation, a: Value, b: Value) -> Value:
-    """`nextafter`, but `a` if they are equal, as NumPy does it for float16."""
+    """`nextafter`; for equal numbers `a` where NumPy has it so for float16: before 2.5."""
+    if not FIRST_OF_EQUALS:
+        return nextafter(w, a, b)
     equal = a.astype("float32").eq(b.astype("float32"))
     return half_where(w, equal, a, nextafter(w, a, b))
 
