@@ -57,6 +57,7 @@ def _tape(*, persistent: bool = False) -> Iterator[GradientTape]:
     """A tape that records where nothing else does, too: in rules of the user's, in `no_grad()`."""
     outer = context.tapes if context.recording else ()
     with using(recording=True, tapes=outer), GradientTape(persistent) as tape:
+        tape.fills = True
         yield tape
 
 

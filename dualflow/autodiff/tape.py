@@ -52,6 +52,8 @@ class GradientTape:
         6.0
     """
 
+    fills = False  # whether who opened it has zeros where no gradient flows
+
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:  # noqa: FBT001, FBT002
         self.persistent = persistent
         self.watch_accessed_variables = watch_accessed_variables

@@ -63,6 +63,25 @@ def test_choices_in_choices():
     assert len(f.graphs) <= 1
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_only_another_branch_reads_has_no_gradient(inside):
+    v, w = df.Variable(2.0), df.Variable(3.0)
+
+    def choice(x):
+        return df.cond(x > 0, lambda x: x * v, lambda x: x * w, x)
+
+    def slopes(f, x):
+        with df.GradientTape() as tape:
+            y = f(x)
+        return tape.gradient(y, [v, w], unconnected_gradients="none")
+
+    f = df.function((lambda x: slopes(choice, x)) if inside else choice)
+    for sign in (1.0, -1.0, 1.0, -1.0):
+        x = df.asarray(sign)
+        of_v, of_w = f(x) if inside else slopes(f, x)
+        assert [g is None for g in (of_v, of_w)] == [sign < 0, sign > 0]
+
+
 def second(x, w):
     return df.grad(lambda x: (df.grad(lambda x: sum_of(either(x, w)))(x) ** 2).sum())(x)
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.autodiff.tape import GradientTape
 from dualflow.core import tree
 from dualflow.core.context import context
 from dualflow.core.op import bind
+from dualflow.core.record import Pick, clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.control.first import is_watched, take_back
@@ -44,11 +46,13 @@ class Branch:
         graph: Of what it reads from outside.
         given: These tensors.
         result: The tree that it returns.
+        sources: The records from outside to which gradients flow that may be missed.
     """
 
     graph: Graph
     given: list[Tensor]
     result: Nest
+    sources: frozenset[Any] = frozenset()
 
 
 class Choice:
@@ -82,6 +86,8 @@ class Choice:
             other = own if k == taken else self._quietly(k)
             if other is None or not alike(own.result, other.result):
                 return result
+            if other.sources != own.sources:  # Python has no gradient where a node has zeros
+                return result
             found.append(other)
         nodes = self._trace.graph.nodes
         nodes[start:] = [x for x in nodes[start:] if stays(x)]
@@ -92,6 +98,7 @@ class Choice:
         """What a branch returns, and what it has computed, if that is all."""
         trace, branch = self._trace, self._branches[k]
         deeds, roll = Deeds(trace, branch), Roll(trace, len(trace.graph.nodes))
+        start = next(clock)
         roll.begin([], [])
         try:
             result = branch(*self._operands)
@@ -103,7 +110,7 @@ class Choice:
         closed = roll.closed()
         if closed is None or nest is None:
             return result, None
-        return result, Branch(closed[0], closed[1], nest)
+        return result, Branch(closed[0], closed[1], nest, sources(nest.tensors, start))
 
     def _quietly(self, k: int) -> Branch | None:
         """What a branch would compute; nothing else is left of it."""
@@ -185,6 +192,30 @@ def alike(first: Nest, other: Nest) -> bool:
         return False
     pairs = zip(first.tensors, other.tensors, strict=True)
     return all(a.dtype == b.dtype and a.shape == b.shape for a, b in pairs)
+
+
+def sources(tensors: Sequence[Tensor], start: int) -> frozenset[Any]:
+    """The records from before a tick to which gradients of tensors flow, and may be missed.
+
+    Tapes and `backward` have no gradient where nothing flows; `df.grad` and its like have zeros.
+    """
+    taped = any(isinstance(x, GradientTape) and not x.fills for x in context.tapes)
+    found: set[Any] = set()
+    seen: set[Any] = {None}
+    waiting = [x.record for x in tensors]
+    while waiting:
+        record = waiting.pop()
+        if record in seen:
+            continue
+        seen.add(record)
+        if not (taped or record.rooted):
+            continue
+        if record.tick < start:
+            found.add(record)
+            continue
+        made = record.bundle if isinstance(record, Pick) else record
+        waiting += [x.record for x in made.inputs or () if isinstance(x, Tensor)]
+    return frozenset(found)
 
 
 def stays(node: Any) -> bool:
