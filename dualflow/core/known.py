@@ -68,7 +68,7 @@ def remember_step(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> None:
     Its type rule has passed and need not be asked again. A recording leaves nothing behind: what
     is decorated may be a function of ours, whose state this is.
     """
-    if is_general():
+    if is_general() or op.moves:  # to where an array belongs by its device, not by its type
         return
     words = [x for attr in attrs.values() for x in (attr if attr.__class__ is tuple else (attr,))]
     plain = all(x.__class__ in PLAIN for x in words)
