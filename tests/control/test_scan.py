@@ -120,12 +120,12 @@ def trained(xs, h, w):
 
 
 @graphs_only
-@pytest.mark.parametrize("long", [40, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("long", [120, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("python", [trained, lambda xs, h, w: df.scan(lstm(w), (h, h), xs)])
 def test_what_is_compiled_does_not_depend_on_the_number_of_steps(python, long):
     h, w = values(4, 2), values(2, 8)
     made = []
-    for count in (10, long):
+    for count in (60, long):
         f, graph = graph_of(python, values(count, 4, 8), h, w)
         made.append((len(graph.nodes), len(f.explain().kernels)))
     assert made[0] == made[1]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import jit
 from dualflow.core import doors
 from dualflow.core.op import registry
 from jit.dims import evaluate
-from jit.runtime import threads
+from jit.runtime import cpu, threads
 from jit.runtime.program import Launch
 from tests.jit.sharing import sharing
 from tests.ops import compiled, laws
@@ -22,6 +24,14 @@ NAMES = sorted(SAMPLES)
 def _told(monkeypatch):
     """The one warning about float64 is not what this is about."""
     monkeypatch.setattr(doors, "_told", {"before"})
+
+
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch):
+    """Short vectors: a sample fills several, which are items."""
+    host = cpu.host()
+    narrow = replace(host, target=replace(host.target, vector_bytes=16))
+    monkeypatch.setattr(cpu, "host", lambda: narrow)
 
 
 def check(call, case):
