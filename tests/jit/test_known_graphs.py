@@ -12,6 +12,7 @@ import dualflow as df
 import jit
 from dualflow.core.define import composite
 from dualflow.core.op import PACKAGE, Op, registry
+from dualflow.core.registry import functions
 from jit import launches, plans
 from jit.config import configure
 from jit.dims import recording_guesses, symbol
@@ -238,10 +239,11 @@ def test_ops_of_this_package_are_told_by_its_sources():
 @pytest.fixture
 def _registered():
     """Takes ops out again that a test declares."""
-    before = set(registry)
+    before = [(each, set(each)) for each in (registry, functions)]
     yield
-    for name in set(registry) - before:
-        del registry[name]
+    for each, names in before:
+        for name in set(each) - names:
+            del each[name]
 
 
 @pytest.mark.usefixtures("_registered")
