@@ -172,7 +172,9 @@ def takes_order(x1: Tensor, x2: Tensor) -> bool:
     They would where both factors are one tensor, and where gradients have gradients in turn.
     """
     tapes = context.tapes
-    return x1.record is x2.record or len(tapes) > 1 or any(tape.persistent for tape in tapes)
+    if x1.record is x2.record or len(tapes) > 1:
+        return True
+    return bool(tapes) and tapes[0].persistent
 
 
 def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
