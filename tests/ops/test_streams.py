@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from tests.modes import if_graphs
 
 fold_in, split, Generator = df.random.fold_in, df.random.split, df.random.Generator
 
@@ -50,7 +51,7 @@ def test_both_modes_and_vmap_agree():
     eager = [draw(k).tolist() for k in (4, 5, 6)]
     recorded = df.function(lambda k: draw(k))
     assert [recorded(df.asarray(k)).tolist() for k in (4, 5, 6)] == eager
-    assert len(recorded.graphs) == 1
+    assert len(recorded.graphs) == if_graphs(1)
     assert df.vmap(draw)(df.arange(4, 7)).tolist() == eager
 
 

@@ -190,6 +190,7 @@ def test_random_programs(steps, seed):
             assert a.numpy().tobytes() == b.numpy().tobytes()
 
 
+@graphs_only
 def test_a_variable_of_a_value_that_is_put_off_is_differentiated():
     @df.function
     def f(x):
