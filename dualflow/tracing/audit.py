@@ -17,6 +17,7 @@ import numpy as np
 
 from dualflow.autodiff.sweep import Sweep
 from dualflow.core import tree
+from dualflow.core.backend import to_device
 from dualflow.core.context import context, using
 from dualflow.core.op import Op, bind
 from dualflow.core.record import INEXACT, clock
@@ -321,6 +322,7 @@ def failed(what: str) -> None:
 
 def difference(x: Any, y: Any) -> str | None:
     """How a leaf of a graph's result differs from Python's, in words; None if it does not."""
+    x, y = on_host(x), on_host(y)
     if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
         return None if alike(x, y) or equal(x, y) else f"the graph gives {x!r}, Python {y!r}"
     if (x.shape, x.dtype) != (y.shape, y.dtype):
@@ -342,7 +344,7 @@ def near(a: Tensor | None, b: Tensor | None) -> bool:
     """Whether two gradients differ by no more than the order in which things are added."""
     if a is None or b is None or a.type != b.type or not a.size:
         return False
-    x, y = a.raw, b.raw
+    x, y = on_host(a.raw), on_host(b.raw)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return False
     return bool(abs(x - y).max() <= NEAR * np.finfo(x.dtype).eps * abs(y).max())
@@ -350,7 +352,14 @@ def near(a: Tensor | None, b: Tensor | None) -> bool:
 
 def pattern(x: Tensor) -> Tensor:
     """A cotangent with values that are all different."""
-    return Tensor(np.linspace(0.5, 1.5, x.size).reshape(x.shape).astype(x.dtype))
+    values = np.linspace(0.5, 1.5, x.size).reshape(x.shape).astype(x.dtype)
+    return Tensor(to_device(values, x.device))
+
+
+def on_host(x: Any) -> Any:
+    """An array where NumPy can look at it; anything else as it is."""
+    is_elsewhere = hasattr(x, "dtype") and not isinstance(x, np.ndarray | np.generic)
+    return to_device(x, "cpu") if is_elsewhere else x
 
 
 def shown(spec: tree.TreeSpec) -> str:

@@ -14,7 +14,7 @@ from dualflow.tracing import gifts
 from jit.config import configure
 from jit.errors import OutOfMemoryError
 from jit.runtime import cuda
-from tests.modes import graphs_only
+from tests.modes import compiled_only, graphs_only
 
 pytestmark = graphs_only
 
@@ -48,6 +48,19 @@ def test_a_graph_gives_what_the_cpu_gives(machine):
     assert "kernels in the graphs" in str(f.explain())
 
 
+def test_calls_on_a_gpu_are_audited(machine):
+    """Both results are compared on the host, whichever device holds them."""
+    f = df.function(chain, audit=1.0)
+    x, w = df.asarray(X, device="gpu"), df.asarray(W, device="gpu")
+    for _ in range(3):
+        with df.GradientTape() as tape:
+            tape.watch(w)
+            y = f(x, w)
+        assert np.isfinite(tape.gradient(y, w).numpy()).all()
+    assert f.audited >= 2
+
+
+@compiled_only
 def test_launches_are_captured_the_second_time_and_replayed(machine):
     f = df.function(chain)
     x, w = df.asarray(X, device="gpu"), df.asarray(W, device="gpu")
@@ -99,6 +112,7 @@ def train(device, wrap, steps=5):
     return [step(x, y).item() for _ in range(steps)], model, step, (x, y)
 
 
+@compiled_only
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_step_of_training_is_one_graph_over_state_in_place(machine, alone, monkeypatch):
     monkeypatch.setattr(gifts, "alone", lambda: alone)  # other threads that look at no Variable
@@ -190,6 +204,7 @@ def test_host_steps_come_in_between(machine):
     assert "argsort" in str(g.explain())
 
 
+@compiled_only
 def test_numbers_that_vary_are_copied(machine):
     @df.function
     def f(x, rate):

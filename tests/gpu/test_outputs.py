@@ -11,7 +11,7 @@ import dualflow as df
 from dualflow.errors import DeviceError, IndexError
 from dualflow.tracing import gifts
 from jit.runtime import cuda, gpu_outputs
-from tests.modes import graphs_only
+from tests.modes import compiled_only, graphs_only
 
 pytestmark = graphs_only
 X = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -41,6 +41,7 @@ def settled(x, calls=10):
     return results
 
 
+@compiled_only
 def test_results_that_nobody_keeps_take_turns(machine):
     x = df.asarray(X, device="gpu")
     y, _, back = settled(x)
@@ -54,6 +55,7 @@ def test_results_that_nobody_keeps_take_turns(machine):
     assert len(places) <= gpu_outputs.TURNS
 
 
+@compiled_only
 @pytest.mark.parametrize("kept", [0, 1])
 def test_what_is_kept_is_copied_and_the_rest_takes_turns(machine, kept):
     x = df.asarray(X, device="gpu")
@@ -105,6 +107,7 @@ def picked(x, index):
     return (y @ y.T).sum(axis=0) * 2.0
 
 
+@compiled_only
 def test_without_state_nothing_waits_before_all_is_launched(machine):
     x, index = df.asarray(X, device="gpu"), df.asarray([0, 3], device="gpu")
     for _ in range(4):
@@ -144,6 +147,7 @@ def test_what_the_gpu_reports_late_is_told_at_a_line_of_the_call(machine, monkey
         path.executable([x.raw, index.raw])
 
 
+@compiled_only
 @pytest.mark.parametrize("alone", [True, False])
 def test_state_is_replayed_whether_other_threads_are_alive_or_not(machine, monkeypatch, alone):
     monkeypatch.setattr(gifts, "alone", lambda: alone)

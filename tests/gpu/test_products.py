@@ -13,7 +13,7 @@ from jit.config import config, configure
 from jit.forms import matrices
 from jit.runtime import cublas_choice
 from tests.gpu import standin_cublas
-from tests.modes import graphs_only
+from tests.modes import compiled_only, graphs_only
 
 pytestmark = graphs_only
 RNG = np.random.default_rng(0)
@@ -53,6 +53,7 @@ def both(function, *arrays):
     return eager, compiled, given
 
 
+@compiled_only
 def test_a_product_is_captured_with_what_stands_around_it(blas, machine):
     x, w, b = random(6, 20), random(20, 12), random(12)
     found, f, given = both(lambda x, w, b: df.tanh((x + 1.0) @ w + b), x, w, b)
@@ -100,6 +101,7 @@ FORMS = {
 }
 
 
+@compiled_only
 @pytest.mark.parametrize("name", FORMS)
 def test_how_operands_are_read(name, blas, machine):
     function, shapes, read, copies = FORMS[name]
