@@ -81,9 +81,9 @@ class Function(Decorated):
             if self._is_off():
                 return self._eager(take_apart(args, kwargs))
             if audit.is_due(self.options):
-                return audit.serve(self, take_apart(args, kwargs))
+                return self._watched(audit.serve, args, kwargs)
             if self.exact is not None and self.exact.is_due(self):
-                return self.exact.serve(self, take_apart(args, kwargs))
+                return self._watched(self.exact.serve, args, kwargs)
             if self._auto is not None:
                 return self._by_choice(self._auto, args, kwargs)
         recent = self.entries.recent  # other threads may set it meanwhile
@@ -92,7 +92,7 @@ class Function(Decorated):
             if result is not NOTHING:
                 return result
         call = take_apart(args, kwargs)
-        if any(x.raw is None for x in call.tensors):  # a batch of examples: vmap applies the ops
+        if is_batch(call):
             return self.python(*args, **kwargs)
         entry = self._entry_of(call)
         if entry.segments is not None:
@@ -108,10 +108,14 @@ class Function(Decorated):
             result = self._again(recent, args)
             if result is not NOTHING:
                 return result
+        return self._watched(auto.serve, args, kwargs)
+
+    def _watched(
+        self, serve: Callable[[Function, Call], Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Has a call served by who looks at it; of a batch of examples vmap applies the ops."""
         call = take_apart(args, kwargs)
-        if any(x.raw is None for x in call.tensors):  # a batch of examples: vmap applies the ops
-            return self.python(*args, **kwargs)
-        return auto.serve(self, call)
+        return self.python(*args, **kwargs) if is_batch(call) else serve(self, call)
 
     def _entry_of(self, call: Call) -> Entry:
         """The entry for a call, made if it is of a new kind."""
@@ -418,6 +422,11 @@ class Function(Decorated):
     def __repr__(self) -> str:
         traces, calls = counted(len(self.entries), "trace"), counted(self.calls, "call")
         return f"<Function {self.name}: {self.mode}, {traces}, {calls}>"
+
+
+def is_batch(call: Call) -> bool:
+    """Whether tensors stand for the examples of a batch, whose values only `vmap` knows."""
+    return any(x.raw is None for x in call.tensors)
 
 
 class FunctionOfObject(Disguised, Function):

@@ -171,8 +171,9 @@ def test_of_hessians_and_forward_mode():
     np.testing.assert_allclose(slopes.numpy(), wanted)
 
 
-def test_of_functions_that_are_compiled_otherwise():
-    f = df.function(energy)
+@pytest.mark.parametrize("options", [{}, {"audit": 1.0}, {"exact": True}, {"mode": "auto"}])
+def test_of_functions_that_are_compiled_otherwise(options):
+    f = df.function(energy, **options)
     f(df.asarray(X[0]), df.asarray(W))
     found = df.vmap(f, in_axes=(0, None))(df.asarray(X), df.asarray(W))
     np.testing.assert_allclose(found.numpy(), [f(df.asarray(x), df.asarray(W)).item() for x in X])
