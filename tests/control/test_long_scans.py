@@ -8,7 +8,7 @@ import pytest
 import dualflow as df
 from dualflow.ops.rows import end_row, rows
 from dualflow.tracing.control import looped, loops
-from tests.modes import graphs_only, in_mode
+from tests.modes import compiled_only, graphs_only, in_mode
 from tests.tracing.both import agree
 
 LONG = 150  # steps, of which code is made that serves one
@@ -51,7 +51,7 @@ def test_gradients_and_batches_of_an_end(last):
     assert df.vmap(df.grad(lambda x: mixed(x).sum()))(xs).tolist() == wanted
 
 
-@graphs_only
+@compiled_only
 @pytest.mark.parametrize("reverse", [False, True])
 def test_recording_a_scan_takes_no_rows_but_one(reverse, monkeypatch):
     def summed(xs):

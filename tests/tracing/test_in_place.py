@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 import dualflow as df
 from dualflow.tracing import gifts
-from tests.modes import compiled_only, graphs_only
+from tests.modes import compiled_only, graphs_only, not_audited
 from tests.tracing.both import agree, vector
 
 N = 40
@@ -359,6 +359,7 @@ LOOKS = {
 }
 
 
+@not_audited
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 def test_a_reader_in_another_thread_never_sees_half_of_an_update(look):
     w = large()

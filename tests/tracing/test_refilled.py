@@ -9,7 +9,7 @@ import pytest
 
 import dualflow as df
 from dualflow.tracing import gifts
-from tests.modes import graphs_only
+from tests.modes import compiled_only, graphs_only
 from tests.tracing.test_in_place import THREADS, N, one, ramp
 
 
@@ -35,7 +35,7 @@ def times(number):
     return df.asarray(np.full(N, number, np.float32))
 
 
-@graphs_only
+@compiled_only
 def test_a_gradient_that_nobody_has_is_filled_again():
     w = ramp()
     step = collecting(w)

@@ -13,7 +13,7 @@ import dualflow as df
 from dualflow import nn
 from dualflow.tracing import residuals
 from dualflow.tracing.network import Network
-from tests.modes import bits, graphs_only
+from tests.modes import bits, compiled_only, graphs_only
 
 functional = nn.functional
 
@@ -154,7 +154,7 @@ def keeps(y):
     return y.record.attrs["residuals"].arrays is not None
 
 
-@graphs_only
+@compiled_only
 def test_calls_whose_gradients_nobody_wants_keep_nothing():
     layer = Layer()
     for x in layer.inputs:
@@ -165,7 +165,7 @@ def test_calls_whose_gradients_nobody_wants_keep_nothing():
     assert "_compiled" not in vars(pair)
 
 
-@graphs_only
+@compiled_only
 def test_calls_keep_what_they_need_once_gradients_were_asked_for():
     layer = Layer()
     f, x = layer.f, layer.inputs[0]
@@ -180,7 +180,7 @@ def test_calls_keep_what_they_need_once_gradients_were_asked_for():
     assert keeps(f(x))
 
 
-@graphs_only
+@compiled_only
 def test_calls_that_wait_for_their_gradients_keep_what_these_need():
     """Many calls first, and then their gradients: none of them is computed twice."""
     layer = Layer()
