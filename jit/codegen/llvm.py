@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from jit.codegen import llvm_spell as spell
 from jit.codegen.addresses import Addresses
+from jit.codegen.masks import Masks
 from jit.codegen.registers import Piece, Registers, position
 from jit.loops.ir import (
     Alloc,
@@ -69,6 +70,7 @@ class Code:
     def __init__(self, kernel: Kernel) -> None:
         self.lines: list[str | list[str]] = []  # lists are filled later
         self.addresses = Addresses()
+        self.masks = Masks()
         self.allocas: list[str] = []
         self.names: dict[Var, str] = {}
         self.pointers: dict[Buffer, str] = {}
@@ -164,6 +166,7 @@ class Code:
         operands = [self._operand(x) for x in args]
         self.lines.append(template.format(self._define(let.var), *operands))
         self.addresses.note(let)
+        self.masks.note(let)
 
     def _address(self, buffer: Buffer, index: Operand) -> list[str]:
         """A pointer, and what is left of an index from there."""
@@ -207,6 +210,10 @@ class Code:
             self.registers.values[piece] = self._operand(store.value)
             return
         type_ = store.value.type
+        lane = self.masks.lane(store.mask) if store.index.type.lanes == 1 < type_.lanes else None
+        if lane is not None:
+            self._store_lane(store, lane)
+            return
         masked = store.mask is not None
         template = spell.store(
             type_.dtype.char,
@@ -227,6 +234,20 @@ class Code:
             return
         with self._branch(operands[-1]):
             self.lines.append(text)
+
+    def _store_lane(self, store: Store, lane: int) -> None:
+        """A store of one lane of a vector: see `masks`."""
+        type_, name = store.value.type, self._fresh("%v")
+        pointer, rest = self._address(store.buffer, store.index)
+        vector = spell.vector(spell.VALUE[type_.dtype.char], type_.lanes)
+        memory = spell.MEMORY[type_.dtype.char]
+        self.lines += [
+            f"{name}.e = extractelement {vector} {self._operand(store.value)}, i64 {lane}",
+            f"{name}.l = getelementptr {memory}, ptr {pointer}, i64 {lane}",
+            spell.store(type_.dtype.char, 1, scatters=False, masked=False).format(
+                name, f"{name}.l", rest, f"{name}.e"
+            ),
+        ]
 
     def _alloc(self, alloc: Alloc) -> None:
         buffer = alloc.buffer
