@@ -107,7 +107,7 @@ class Checked:
         return (self.inner,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Apply:
     """A scalar instruction."""
 
@@ -118,6 +118,24 @@ class Apply:
     @property
     def children(self) -> tuple[Expression, ...]:
         return self.args
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both compute the same; equal ones have one tuple of arguments from then on.
+
+        What two expressions use several times would else be compared once for each way to it.
+        """
+        if self is other:
+            return True
+        if other.__class__ is not Apply or hash(self) != hash(other):
+            return False
+        assert isinstance(other, Apply)
+        if (self.name, self.dtype) != (other.name, other.dtype):
+            return False
+        if self.args is not other.args:
+            if self.args != other.args:
+                return False
+            object.__setattr__(other, "args", self.args)
+        return True
 
     def __hash__(self) -> int:  # shared parts are hashed once: a chain would cost its square
         cached = self.__dict__.get("_hash")

@@ -146,3 +146,18 @@ def test_loads_inside_of_loads_are_found():
     (at,) = made.outputs[0].form.map.at
     assert [str(load) for load in loads_of(at)] == ["%1[%1[i0]]", "%1[i0]"]
     assert loads_of(3, n) == []
+
+
+def test_expressions_that_share_parts_are_compared_part_by_part():
+    """Each level uses the one below twice: way by way there would be 2 ** 200 comparisons."""
+
+    def doubled():
+        x = Number(1, INT)
+        for _ in range(200):
+            x = Apply("add", (x, x), INT)
+        return x
+
+    one, other = doubled(), doubled()
+    assert one == other
+    assert one != Apply("multiply", one.children, INT)
+    assert len(list(walk(one, other))) == 201
