@@ -303,7 +303,8 @@ def figures(number: float, significant: int = 3) -> str:
     """A number to so many significant figures, never in powers of ten."""
     if number == 0 or not math.isfinite(number):
         return f"{number:.0f}"
-    decimals = significant - 1 - math.floor(math.log10(abs(number)))
+    rounded = float(f"{number:.{significant - 1}e}")  # 9.96 has two figures as 10
+    decimals = significant - 1 - math.floor(math.log10(abs(rounded)))
     return f"{number:,.{max(0, decimals)}f}"
 
 

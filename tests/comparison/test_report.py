@@ -136,6 +136,8 @@ def test_json_holds_everything_and_is_json():
         (size(2.5e9), "2.5 GB"),
         (figures(1234.5), "1,234"),
         (figures(0.04567, 2), "0.046"),
+        (figures(9.96, 2), "10"),
+        (figures(0.0998, 2), "0.10"),
         (scientific(2.13e-7), "2.1e-7"),
         (scientific(1e-4), "1e-4"),
     ],
