@@ -291,7 +291,8 @@ class TaskMaker:
         if isinstance(form, nodes.Call):
             owners = dict.fromkeys(map(self.placement.base, form.inputs))
             return CallTask(form, form.outputs, Domain.of(()), (), owners=owners)
-        elements = [self.element(x, Domain.of(x.shape)) for x in form.inputs]
+        # Who writes the loops of such a form reads from memory all that lies there.
+        elements = [self.extractor.element(x, Domain.of(x.shape).indices) for x in form.inputs]
         return WholeTask(form, form.outputs, Domain.of(()), tuple(elements))
 
     def _window(self, form: nodes.Reduce, output: int) -> MapTask:

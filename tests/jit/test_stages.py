@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+import dualflow as df
 from dualflow.core import doors
 from tests.jit.agreement import check
 from tests.jit.examples import EXAMPLES, example
-from tests.jit.stages import Stages, cost
+from tests.jit.stages import Stages, bits, cost
 from tests.ops import laws
 from tests.ops.laws import cases
 from tests.samples import SAMPLES
@@ -53,3 +55,32 @@ def test_stages_of_gradients_agree(name):
 def test_stages_of_examples_agree(name):
     call = example(name)
     check(Stages(call.graph), call.inputs, name)
+
+
+def element_in_two_places(x):
+    """Two writes into one array, of an element that is dear and read twice."""
+    y = df.log10(x)[1:2, 9:10, 1:2].reshape((1,))
+    return df.concat([y, y * 2.0])
+
+
+def element_that_is_put_elsewhere(x):
+    y = df.exp(x)[1, 2:4, 0]
+    return df.zeros(5).at[df.asarray([3, 1])].add(y) + y.sum()
+
+
+def element_that_is_summed_up(x):
+    y = df.log1p(x)[0, 3:5, 1]
+    return df.cumulative_sum(y) * y
+
+
+@pytest.mark.parametrize(
+    "program", [element_in_two_places, element_that_is_put_elsewhere, element_that_is_summed_up]
+)
+def test_who_reads_few_elements_computes_them_again_or_finds_them(program):
+    """Of a large value that lies in memory if anybody reads it there."""
+    x = df.asarray(np.random.default_rng(0).uniform(1.0, 2.0, (2, 33, 4)).astype("f"))
+    call = laws.recorded(program, [x])
+    made = Stages(call.graph)
+    for stage in ("naive", "native"):
+        (found,) = made.run(stage, call.inputs)
+        assert bits(found) == bits(program(x).numpy())
