@@ -10,7 +10,6 @@ import hashlib
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from dualflow.core.op import registry
 from dualflow.tracing.explain import all_functions
 from dualflow.tracing.function import Function
 from dualflow.tracing.signature import take_apart
+from jit.dataclass import dataclass
 from jit.errors import GraphError, TraceError
 from jit.ir.text import parse
 from jit.ir.verify import verify

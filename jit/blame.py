@@ -8,12 +8,12 @@ down, from behind and from the front, to what is still wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from jit.apart import Apart, Runner, stages
+from jit.dataclass import dataclass
 from jit.dims import free_symbols
 from jit.errors import GuardMiss, LaunchFailed, NoNativeCode
 from jit.forms.native import lower_for_code

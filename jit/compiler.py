@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cached_property, partial
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,6 +15,7 @@ import numpy as np
 
 from jit.collector import collector_paused
 from jit.config import config, holding
+from jit.dataclass import dataclass
 from jit.dims import Guess, guessing, note, recording_guesses
 from jit.errors import DeviceError, NoNativeCode
 from jit.interpreted import Interpreted

@@ -26,9 +26,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Any
+
+from jit.dataclass import dataclass
 
 DEBUG_LEVELS = range(7)
 CACHE_SWITCH = ("on", "off")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
 
+from jit.dataclass import dataclass
 from jit.errors import DeviceError, GuardMiss
 from jit.ir.graph import Graph, Value
 from jit.ir.placing import Copy, Placement, Stage

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from jit.config import config
+from jit.dataclass import dataclass
 from jit.forms.placement import extent_hint
 from jit.loops import gpu
 from jit.loops.heuristics import scheduled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from jit.calls import Calls
+from jit.dataclass import dataclass
 from jit.dims import Extent, same, symbol
 from jit.forms import nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of

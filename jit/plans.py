@@ -14,7 +14,7 @@ import io
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from jit.config import config
+from jit.dataclass import dataclass
 from jit.dims import Guess, guessing, note
 from jit.ir.call import Body
 from jit.ir.graph import Graph, Node

@@ -9,13 +9,13 @@ they meet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.errors import DTypeError, ShapeError
 
 if TYPE_CHECKING:

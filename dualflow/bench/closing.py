@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dualflow.bench.runner import BOUND, Run
 from dualflow.comparison.report import count, duration, finite, scientific, size, spread
+from jit.dataclass import dataclass
 
 LEAST = 0.96  # of the held-out examples
 LABEL, COLUMN = 17, 21

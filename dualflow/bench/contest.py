@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from dualflow.bench.contestants.workloads import Workload
 from dualflow.bench.fresh import as_installed
 from dualflow.comparison.timing import Timing
+from jit.dataclass import dataclass
 
 FRAMEWORKS = ("dualflow", "numpy", "torch", "jax", "tensorflow")
 FOLDER = Path(__file__).parent

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from dualflow.comparison.pictures import COLOURS, FONT, WIDTH, Scale, text
 from dualflow.comparison.report import duration
+from jit.dataclass import dataclass
 
 ROW, TOP, BOTTOM = 24, 14, 30  # heights
 LEFT, RIGHT = 170, 96  # room for names, and for figures

@@ -17,8 +17,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TextIO
+
+from jit.dataclass import dataclass
 
 Step = Callable[[], Any]
 LOSSES = 3  # of the first steps, which are told

@@ -7,11 +7,13 @@ those of convolutions (outputs, inputs, height, width).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
 import numpy as np
+
+from jit.dataclass import dataclass
 
 Array = np.ndarray[Any, Any]
 VGG = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0: pooling

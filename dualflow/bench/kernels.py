@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 import dualflow as df
+from jit.dataclass import dataclass
 
 F = df.nn.functional
 Shapes = tuple[tuple[int, ...], ...]

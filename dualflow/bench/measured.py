@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from jit.dataclass import dataclass
 
 AGAIN = 2  # times that a goal may be missed by a slow spell of the machine
 HEADER = f"{'':<10}{'case':<18}{'goal':>8}{'value':>11}   {'quartiles':<18}pass"

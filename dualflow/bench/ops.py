@@ -11,7 +11,7 @@ import gc
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 import dualflow as df
 from dualflow.comparison.timing import interleaved
+from jit.dataclass import dataclass
 
 SIZE = 1_000_000
 LIMIT = 1.2  # times what NumPy takes

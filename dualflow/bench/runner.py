@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +28,7 @@ from dualflow.core import tree
 from dualflow.tracing.function import Function
 from dualflow.tracing.path import Path
 from dualflow.tracing.signature import take_apart
+from jit.dataclass import dataclass
 
 SEED = 0
 BOUND = 1e-4  # relative difference of losses up to which both modes give the same answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from dualflow.comparison.reference import float64_values
 from dualflow.comparison.witness import Witness
 from dualflow.core.backend import to_device
+from jit.dataclass import dataclass
 from jit.ir.graph import Graph
 from jit.types import float64, kind
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.ulp import FARTHEST, ulp_distance
+from jit.dataclass import dataclass
 
 __all__ = ["FARTHEST", "Agreement", "agreement", "ulp_distance"]
 

@@ -10,7 +10,6 @@ import base64
 import sys
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from dualflow.tracing.audit import difference
 from jit.blame import Blame, Judge
 from jit.compiler import pipeline
 from jit.config import config
+from jit.dataclass import dataclass
 from jit.ir.graph import Graph
 from jit.ir.text import parse
 from jit.passes.fast import Fast

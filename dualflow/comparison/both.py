@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from dualflow.autodiff.tape import GradientTape
@@ -33,6 +33,7 @@ from dualflow.tracing.modes import set_mode
 from dualflow.tracing.parameters import defined_at, describe, leaf_names
 from dualflow.tracing.signature import take_apart
 from jit.compiler import keeping
+from jit.dataclass import dataclass
 from jit.ir.graph import Graph
 from jit.runtime.threads import num_threads
 from jit.types import kind

@@ -8,7 +8,6 @@ cut is the first one that gives a difference: its last node is the op that is lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jit
@@ -16,6 +15,7 @@ from dualflow.comparison.reference import eager_values
 from dualflow.core.op import registry
 from dualflow.tracing.audit import difference
 from jit.blame import beginning, earliest, needed
+from jit.dataclass import dataclass
 from jit.errors import GuardMiss
 from jit.ir.graph import Graph
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dualflow.comparison import page
 from dualflow.comparison.report import cut, duration
+from jit.dataclass import dataclass
 
 if TYPE_CHECKING:
     from dualflow.comparison.profiling import Slice

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ from dualflow.core.op import Op, bind
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.numerics import line_now
 from dualflow.tracing.unrecorded import Unrecorded
+from jit.dataclass import dataclass
 from jit.runtime.memory import Timeline
 from jit.runtime.program import HostStep, Launch, Program, Repeat
 from jit.runtime.tables import byte_size

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from html import escape
+
+from jit.dataclass import dataclass
 
 COLOURS = {"eager": "#0072B2", "compiled": "#D55E00", "interpreted": "#D55E00", "other": "#555555"}
 WIDTH, HEIGHT = 760, 300

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from dualflow.core.variable import Variable
 from dualflow.tracing.function import Function
 from jit.compiler import Executable, keeping, pipeline
 from jit.config import configure
+from jit.dataclass import dataclass
 from jit.dims import free_symbols
 from jit.errors import NoNativeCode
 from jit.forms.native import lower_for_code

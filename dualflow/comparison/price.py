@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dualflow.comparison.agreement import Agreement
 from dualflow.comparison.timing import Timing, interleaved
 from dualflow.tracing.function import Function
+from jit.dataclass import dataclass
 
 if TYPE_CHECKING:
     from dualflow.comparison.both import Both

@@ -12,7 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dualflow.core.op import Op, bind
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.numerics import line_now
 from dualflow.tracing.unrecorded import Unrecorded
+from jit.dataclass import dataclass
 from jit.report import Cost
 from jit.runtime import gpu_clock
 from jit.runtime.cuda import in_use, synchronize

@@ -10,7 +10,7 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from itertools import islice
 from typing import Any
 
@@ -20,6 +20,7 @@ from dualflow.comparison.agreement import FARTHEST, Agreement
 from dualflow.comparison.price import Price
 from dualflow.comparison.steps import Step
 from dualflow.comparison.timing import FirstCall, Timing, break_even
+from jit.dataclass import dataclass
 from jit.report import Part
 
 WIDTH, LINES, LABEL, ANSWER = 80, 20, 14, 8

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jit.compiler import Executable
+from jit.dataclass import dataclass
 from jit.report import Part
 
 

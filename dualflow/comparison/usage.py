@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from dualflow.comparison import page
@@ -13,6 +12,7 @@ from dualflow.comparison.pictures import Axis, Chart, Line
 from dualflow.comparison.planning import bytes_of, programs_of, recorded
 from dualflow.comparison.report import count, cut, size
 from dualflow.tracing.modes import set_mode
+from jit.dataclass import dataclass
 
 WIDTH, TOP = 80, 3
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -18,6 +17,7 @@ from dualflow.comparison import page, ways
 from dualflow.comparison.report import count
 from dualflow.tracing.function import Function
 from dualflow.tracing.path import Path
+from jit.dataclass import dataclass
 from jit.ir.graph import Node
 from jit.ir.printer import format_node, value_names
 from jit.native import NativeCode

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from html import escape
 from typing import Any
 
 from dualflow.tracing.entries import Entry
 from dualflow.tracing.joins.joined import Joined
 from dualflow.tracing.path import Path
+from jit.dataclass import dataclass
 from jit.ir.builtin import guard
 
 COLUMN, ROW, BOX, HIGH = 182, 48, 106, 30  # of a box and its place, in pixels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from dualflow.tracing.audit import Audit, Foreseen, difference
 from dualflow.tracing.function import Function
 from dualflow.tracing.path import Outcome, Output, Path
 from dualflow.tracing.signature import Call
+from jit.dataclass import dataclass
 
 NUMBERS = (bool, int, float, complex)
 

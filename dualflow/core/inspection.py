@@ -6,7 +6,6 @@ These functions answer in Python values, so that they are no ops.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -17,6 +16,7 @@ from dualflow.core.context import context
 from dualflow.core.convert import SCALARS
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
+from jit.dataclass import dataclass
 from jit.dims import Dim
 from jit.errors import DeviceError, DTypeError
 from jit.types import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from dualflow.core.precision import in_precision, regions
 from dualflow.core.record import NO_ATTRS, hang
 from dualflow.core.source import shortened
 from dualflow.core.tensor import Tensor
+from jit.dataclass import dataclass
 from jit.dims import Dim, free_symbols
 from jit.errors import DeviceError, DualflowError, GraphError, OutOfMemoryError
 from jit.ir.op import OpDef
@@ -34,6 +35,7 @@ from jit.types import TensorType, bfloat16
 
 registry: dict[str, Op] = {}
 PACKAGE = Path(__file__).parents[1]
+OURS = (f"{PACKAGE.name}.", dataclass.__module__)  # which stands between where it writes methods
 BFLOAT16 = type(bfloat16)  # its dtype object is of a class of its own
 # By the names of open extents, the graph built by hand that has them, the one built on last; a
 # plain dict, because every op asks whether it is empty.
@@ -91,7 +93,7 @@ def is_declared_here() -> bool:
     may be given rules of others elsewhere.
     """
     frame = sys._getframe(2)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(f"{PACKAGE.name}."):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(OURS):
         if frame.f_code.co_name == "<module>":
             return True
         frame = frame.f_back

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Never
 
 from dualflow.core.context import using
@@ -14,6 +13,7 @@ from dualflow.core.variable import Variable
 from dualflow.graph.build import Graph, get_default_graph, is_symbolic
 from dualflow.graph.tensors import Shape, session_for, shape_of, value_of
 from dualflow.ops.elementwise import add, astype, subtract
+from jit.dataclass import dataclass
 from jit.errors import DTypeError, ShapeError, TraceError
 from jit.ir.graph import Value
 from jit.types import format_shape

@@ -6,7 +6,6 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from dualflow.core.files import BoundedFile, FilePath, damaged, member, reading
 from dualflow.core.tensor import Tensor
 from dualflow.io.pickles import Machine, RefusedError, mapped, plain_key
+from jit.dataclass import dataclass
 from jit.types import as_dtype
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of the older format

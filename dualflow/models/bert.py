@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from dualflow.core.convert import as_tensor
@@ -16,6 +15,7 @@ from dualflow.ops.create import arange, zeros_like
 from dualflow.ops.elementwise import astype
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.special import tanh
+from jit.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dualflow.core.context import no_grad
@@ -23,6 +22,7 @@ from dualflow.ops.reduce import argmax
 from dualflow.ops.scan import cumulative_sum
 from dualflow.ops.shape import matrix_transpose
 from dualflow.ops.sort import sort
+from jit.dataclass import dataclass
 
 Cache = Sequence[tuple[Tensor, Tensor]]  # keys and values of each block
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.op import Op, TypesOnly, argument_types, symbolic
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.spec import TensorSpec
+from jit.dataclass import dataclass
 from jit.errors import TraceError
 from jit.forms import nodes
 from jit.forms.exact import forms_of

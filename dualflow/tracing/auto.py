@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -27,6 +27,7 @@ from dualflow.errors import FunctionWarning
 from dualflow.tracing import trials
 from dualflow.tracing.path import Path
 from dualflow.tracing.signature import LEAVES, Call
+from jit.dataclass import dataclass
 
 if TYPE_CHECKING:
     from dualflow.tracing.entries import Entry

@@ -8,7 +8,6 @@ Variables are written; a path that misses has therefore done nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -20,6 +19,7 @@ from dualflow.core.number import value_of
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.parts import VALUES
 from dualflow.tracing.texts import Texts
+from jit.dataclass import dataclass
 
 PLAIN = (*VALUES, np.generic, type, Enum, range, type(Ellipsis))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import operator
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Hashable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from dualflow.core.number import value_of
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards.kept import Kept
 from dualflow.tracing.signature import LEAVES, Call
+from jit.dataclass import dataclass
 
 ROWS = (list, deque)
 TABLES = (dict, OrderedDict, defaultdict)

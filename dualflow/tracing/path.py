@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias
@@ -31,6 +31,7 @@ from dualflow.tracing.parts import VALUES
 from dualflow.tracing.passed import Own
 from dualflow.tracing.recorded import Computed, Constant, Recorded
 from dualflow.tracing.scalars import Prologue
+from jit.dataclass import dataclass
 from jit.dims import free_symbols, recording_guesses
 from jit.errors import TraceError
 from jit.runtime.hosts import anywhere

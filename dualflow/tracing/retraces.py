@@ -7,7 +7,7 @@ wanted or not, the device). From the third on there is one warning for each caus
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import CodeType
 from typing import Any
 
@@ -18,6 +18,7 @@ from dualflow.errors import RetraceWarning
 from dualflow.tracing.parameters import code_of, defined_at
 from dualflow.tracing.parts import Identity
 from dualflow.tracing.varying import Key, is_number, is_tensor
+from jit.dataclass import dataclass
 
 FIRST_TOLD = 3  # recordings of a function
 PADDED = 64  # what an extent is padded to multiples of, in what is proposed

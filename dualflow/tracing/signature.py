@@ -7,7 +7,6 @@ be compared by identity, and the tree by its structure.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.parts import Identity, part_of
 from jit.config import scoped
+from jit.dataclass import dataclass
 
 LEAVES = frozenset({Tensor, Variable, np.ndarray, bool, int, float, str, type(None)})
 NOTHING_ELSE: Mapping[int, Any] = {}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.tensor import Tensor
+from jit.dataclass import dataclass
 from jit.dims import Dim, symbol
 from jit.errors import DTypeError
 from jit.types import TensorType, as_dtype, float32, format_shape

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from dualflow.tracing.guards.places import Key, Place
 from dualflow.tracing.guards.reach import Reach
 from dualflow.tracing.ledger import replayable, without_symbol
 from dualflow.tracing.settings import Settings
+from jit.dataclass import dataclass
 
 if TYPE_CHECKING:
     from dualflow.tracing.trace import Trace

@@ -11,13 +11,13 @@ import dis
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from dualflow.core.source import line_of
 from dualflow.tracing.guards.bytecode import listing
 from dualflow.tracing.guards.stack import use_of
+from jit.dataclass import dataclass
 
 PLAIN_FORMAT = (0, 4)  # no conversion by `!r`; without and with a format
 

@@ -8,12 +8,12 @@ holds no value any more. Extents 0 and 1 stay apart, because broadcasting asks f
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.source import is_users
+from jit.dataclass import dataclass
 
 Key = tuple[Any, ...]
 Place = tuple[int, int]  # leaf and axis; the axis of a number is NUMBER

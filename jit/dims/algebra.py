@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims.guesses import guess, guessing, hinted
 from jit.dims.ranges import decide, extreme, greatest, is_inside, least
 from jit.dims.terms import ONE, Terms, divide, plus, product

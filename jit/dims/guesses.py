@@ -6,9 +6,9 @@ import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jit.dataclass import dataclass
 from jit.errors import TraceError
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ operands and results; columns are as many as a tile of rows has room for.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.dims import Extent
 from jit.forms.contraction import Contraction, Letter
 from jit.forms.expression import Access

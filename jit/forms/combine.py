@@ -7,11 +7,11 @@ A combiner merges two tuples, each standing for some of the elements; merging is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.errors import DTypeError, ShapeError
 from jit.forms.scalar import result_dtype
 from jit.types import kind

@@ -8,9 +8,9 @@ the operand for which vectors fill best.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, Symbol
 from jit.forms import nodes
 from jit.forms.expression import Access, Domain, Expression, Extractor, linear

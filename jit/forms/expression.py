@@ -9,12 +9,12 @@ extents over the symbols of a domain (`Domain`), to which loops give values late
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, Symbol, decide, rewrite
 from jit.dims.algebra import Atom
 from jit.dims.terms import ONE

@@ -14,9 +14,10 @@ waits for it. A task joins the latest group that it is related to, if
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 
+from jit.dataclass import dataclass
 from jit.dims import Extent
 from jit.forms import nodes
 from jit.forms.expression import Access, Domain

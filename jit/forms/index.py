@@ -8,12 +8,12 @@ tables. Dims do the simplification; a composition is a substitution.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import Atom, Dim, Extent, Symbol, decide, rewrite, same
 from jit.dims.algebra import Range
 from jit.errors import IndexError

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, same
 from jit.forms import nodes
 from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of

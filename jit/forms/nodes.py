@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import Extent
 from jit.forms.combine import Combiner
 from jit.forms.index import IndexMap

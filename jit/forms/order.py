@@ -26,8 +26,9 @@ the element that was there. Sums of halves run in float32 and are rounded once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from jit.dataclass import dataclass
 
 LANES = 32
 BLOCK = 4096

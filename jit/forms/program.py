@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import recording_guesses
 from jit.errors import GraphError
 from jit.forms.forms import FormBuilder

@@ -8,11 +8,11 @@ API. A code generator keeps its own spelling of each name; names and types here 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.errors import DTypeError
 from jit.forms import special
 from jit.types import bfloat16, bool_, dtypes, float32, kind

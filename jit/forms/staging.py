@@ -11,9 +11,9 @@ And if no operand is read at affine places, the smaller one is copied as it is: 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, Symbol, same
 from jit.dims.algebra import FloorDiv
 from jit.dims.ranges import greatest, least

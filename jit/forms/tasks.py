@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, KeysView, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from itertools import product as every
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.dims import Dim
 from jit.forms import nodes
 from jit.forms.combine import Combiner

@@ -7,10 +7,10 @@ its traits and rules and never compare names.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.types import TensorType
 
 JIT = Path(__file__).parents[1]

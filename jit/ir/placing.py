@@ -8,8 +8,9 @@ wherever it is read. A *stage* is what one device computes without waiting for a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from jit.dataclass import dataclass
 from jit.errors import DeviceError
 from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value

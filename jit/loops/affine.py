@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
+from jit.dataclass import dataclass
 from jit.loops.ir import (
     INDEX,
     Alloc,

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from jit.dataclass import dataclass
 from jit.dims import Extent, same
 from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
 from jit.forms.expression import linear

@@ -9,8 +9,8 @@ multiple of the number, or else looked up in a table in shared memory, which is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, Symbol, same
 from jit.forms.contraction import Letter, plain, step_of
 from jit.forms.expression import Access, Expression, linear

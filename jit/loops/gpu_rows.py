@@ -12,10 +12,10 @@ warp fold that. The blocks of longer rows warps share out, and fold what they gi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent
 from jit.forms.expression import Access, Expression, linear, walk
 from jit.forms.nodes import FormValue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from jit.dataclass import dataclass
 
 DEPTH = 16  # inner indices of a part
 DEEP = 32  # and of a small tile's, whose threads wait for each other less often

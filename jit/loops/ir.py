@@ -35,12 +35,13 @@ A load whose index is a scalar reads its lanes in a row; a vector of indices gat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import Extent
 from jit.types import bool_, int64
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.dims import Extent
 from jit.forms.contraction import Letter, step_of
 from jit.forms.expression import (

@@ -7,9 +7,9 @@ behind the last one. It is made once, by a kernel of its own, and read by all it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent
 from jit.forms.contraction import Contraction, Letter
 from jit.forms.expression import (

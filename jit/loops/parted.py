@@ -14,9 +14,10 @@ takes several times as long as one that copies.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
+from jit.dataclass import dataclass
 from jit.loops.ir import INDEX, TRUTH, For, Kernel, Let, Lit, Operand, Var, index, walk
 from jit.loops.rewrite import Rewrite
 from jit.loops.simplify import without_dead

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product as every
 from math import prod
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, free_symbols, substitute
 from jit.forms import nodes
 from jit.forms.expression import (

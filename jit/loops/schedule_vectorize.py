@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard
 
+from jit.dataclass import dataclass
 from jit.loops.affine import Forms, encounters, from_data, is_written_once
 from jit.loops.fold import literal
 from jit.loops.ir import (

@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from jit.dataclass import dataclass
 from jit.loops.affine import Forms, encounters, from_data, is_written_once
 from jit.loops.ir import (
     INDEX,

@@ -7,8 +7,8 @@ loads beside them; the cheapest tile that fits the registers is taken.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from jit.dataclass import dataclass
 from jit.dims import Extent, same
 from jit.errors import GraphError
 from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of

@@ -16,8 +16,9 @@ What a part computes is not touched: the same statements run for the same items.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from jit.dataclass import dataclass
 from jit.loops.ir import (
     INDEX,
     Buffer,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, Symbol, same
 from jit.dims.algebra import Atom
 from jit.forms.expression import (

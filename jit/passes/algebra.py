@@ -24,11 +24,12 @@ Refused, because floating point (or arithmetic modulo 2**n) says no:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import Dim
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.op import OpDef

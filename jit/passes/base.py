@@ -6,12 +6,12 @@ import itertools
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from jit import progress
 from jit.config import config
+from jit.dataclass import dataclass
 from jit.errors import GraphError
 from jit.ir.graph import Graph
 from jit.ir.verify import verify

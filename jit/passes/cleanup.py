@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.ir.call import Body
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.printer import format_static

@@ -8,10 +8,11 @@ near the ends of the range, as 1/y of a denormal y is infinite.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.ir.builtin import constant
 from jit.ir.graph import Graph, Value
 from jit.ir.op import OpDef

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import Dim
 from jit.ir.builtin import constant
 from jit.ir.graph import Graph, Node, Value

@@ -8,10 +8,10 @@ whose body native code cannot run by itself is replaced by what is in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from jit.dataclass import dataclass
 from jit.ir.builtin import constant
 from jit.ir.call import Body, call
 from jit.ir.graph import Graph, Node, Value

@@ -11,10 +11,11 @@ Views, and what costs nothing else, belong to every part that reads them: no mem
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from typing import Any, NamedTuple
 
+from jit.dataclass import dataclass
 from jit.dims import Dim
 from jit.ir.call import Body, call
 from jit.ir.graph import Graph, Node, Value

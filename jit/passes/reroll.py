@@ -6,8 +6,8 @@ See `jit.passes.stretches` for what counts as repeated, `jit.ir.loop` for what i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from jit.dataclass import dataclass
 from jit.dims import free_symbols
 from jit.errors import DualflowError
 from jit.ir.graph import Graph, Node, Value

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.ir.builtin import constant
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.op import OpDef

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from heapq import merge
 from operator import sub
 from typing import Any, NamedTuple
 
+from jit.dataclass import dataclass
 from jit.ir.builtin import constant
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.printer import format_static

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.runtime.native import native
 
 WORD = ctypes.sizeof(ctypes.c_void_p)

@@ -17,10 +17,10 @@ import importlib
 import re
 from collections.abc import Iterator
 from ctypes import POINTER, byref, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.runtime.wheels import libraries
 
 WHEELS = ("nvidia-cublas", "nvidia-cublas-cu12")

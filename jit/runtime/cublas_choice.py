@@ -12,10 +12,10 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from jit.config import config
+from jit.dataclass import dataclass
 from jit.errors import OutOfMemoryError
 from jit.runtime.cache import DiskCache, disk_cache
 from jit.runtime.cublas import Algorithm, Multiply, Product, library, version

@@ -13,10 +13,10 @@ rather than it for Python.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.runtime.cuda import bind, cupy
 
 BUSY = 100_000  # cycles of the device, 50 to 80 microseconds

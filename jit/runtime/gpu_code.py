@@ -19,12 +19,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from jit.codegen.llvm import ENTRY, emit
 from jit.codegen.ptx import dynamic_bytes
+from jit.dataclass import dataclass
 from jit.dims import Extent, evaluate
 from jit.loops.expand import expand
 from jit.loops.heuristics import scheduled

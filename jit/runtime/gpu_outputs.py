@@ -8,7 +8,6 @@ graph that was captured for them can be replayed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from sys import getrefcount
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from weakref import getweakrefcount
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.runtime.cuda import allocate, cupy, pool
 from jit.runtime.gpu_entry import ONLY_OURS, unheld
 from jit.runtime.gpu_table import ALIGNMENT

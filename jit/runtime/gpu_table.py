@@ -8,12 +8,12 @@ call are `bases[index] + offset`, at once for all launches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import evaluate
 from jit.forms.matrices import pays
 from jit.ir.loop import COUNTER

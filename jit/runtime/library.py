@@ -16,7 +16,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +23,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from jit import __version__
 from jit.config import config
+from jit.dataclass import dataclass
 from jit.loops.ir import For, Kernel, operands
 from jit.loops.text import format_kernel
 from jit.progress import each

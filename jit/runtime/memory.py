@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from jit.dataclass import dataclass
 from jit.runtime.program import Launch, Program, Repeat, Step
 
 ALIGNMENT = 64  # a cache line, and the widest vector

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.runtime import numpy_abi, threads
 from jit.runtime.kernel_code import guard_texts
 from jit.runtime.native_code import code

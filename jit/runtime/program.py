@@ -7,11 +7,12 @@ overlap unless a launch works in place. Inputs are never written, unless the cal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import Extent, evaluate
 from jit.ir.graph import Node
 from jit.loops.ir import Kernel

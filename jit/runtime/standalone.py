@@ -7,10 +7,10 @@ kernels one after the other, in the caller's thread. It needs nothing of Python.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import evaluate
 from jit.errors import NoNativeCode
 from jit.runtime import cpu

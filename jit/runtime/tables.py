@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.dims import Extent, evaluate
 from jit.ir.loop import COUNTER
 from jit.loops.ir import Check, Kernel

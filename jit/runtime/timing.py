@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass
 from typing import Any
 
+from jit.dataclass import dataclass
 from jit.runtime.binding import Binding
 from jit.runtime.executable import Executable
 from jit.runtime.program import Array, Step

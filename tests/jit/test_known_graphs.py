@@ -232,7 +232,8 @@ def test_what_only_python_computes_is_not_kept(ran):
 
 
 def test_ops_of_this_package_are_told_by_its_sources():
-    assert registry["tanh"].package == registry["sum"].package == PACKAGE
+    first, *_ = registry.values()  # its `__init__` was written for it
+    assert first.package == registry["tanh"].package == registry["sum"].package == PACKAGE
     assert Graph("g").constant(1.0).node.op.package == JIT
 
 

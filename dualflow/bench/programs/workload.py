@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import dualflow as df
+from jit.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ graph that is made once. Where somebody watches the gradient itself the ops are 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +21,7 @@ from dualflow.tracing.gradient import sources_of
 from dualflow.tracing.pair import Asked, body_without, differentiate, is_inexact
 from dualflow.tracing.replay import replay
 from dualflow.tracing.residuals import split
+from jit.dataclass import dataclass
 from jit.dims import recording_guesses
 from jit.ir.call import Body, call
 from jit.ir.graph import Graph, Node

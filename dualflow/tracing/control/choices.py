@@ -9,7 +9,6 @@ have computed, and none of it is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from dualflow.tracing.control.pure import only_computes
 from dualflow.tracing.control.rolling import Deeds, Roll, may_decide, recording
 from dualflow.tracing.control.until import keeping
 from dualflow.tracing.trace import Trace
+from jit.dataclass import dataclass
 from jit.errors import DualflowError
 from jit.ir import builtin
 from jit.ir.call import Body

@@ -9,7 +9,6 @@ stacked of each step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from dualflow.core.op import PACKAGE, Op, registry, values
+from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, free_symbols, solve
 from jit.errors import DualflowError
 from jit.ir import builtin

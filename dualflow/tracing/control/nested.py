@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dualflow.core.context import Counted, context
@@ -27,6 +26,7 @@ from dualflow.tracing.joins.keys import State
 from dualflow.tracing.parts import part_of
 from dualflow.tracing.signature import watched
 from dualflow.tracing.trace import Trace
+from jit.dataclass import dataclass
 
 OFTEN = 4  # calls of one kind in one recording, from which on they are nodes
 PLAIN = (bool, int, float, str, type(None))

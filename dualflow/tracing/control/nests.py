@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dualflow.core import tree
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
+from jit.dataclass import dataclass
 from jit.errors import DTypeError, ShapeError
 from jit.types import format_shape, same_shape
 

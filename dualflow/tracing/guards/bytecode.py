@@ -5,11 +5,11 @@ from __future__ import annotations
 import dis
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import CodeType
 
 from dualflow.tracing.guards import policy
 from dualflow.tracing.guards.stack import constant_arguments, use_of
+from jit.dataclass import dataclass
 
 CACHED, LISTED = 5000, 200  # code objects, before they are read anew
 GLOBALS = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_NAME"))

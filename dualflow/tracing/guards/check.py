@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import is_not, itemgetter
 from types import CodeType, MethodType
 from typing import Any
@@ -20,6 +19,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards.bytecode import line_of_name
 from dualflow.tracing.guards.places import MISSING, Contents, Key, Place, changed, kind
 from jit.config import config
+from jit.dataclass import dataclass
 from jit.types import TensorType
 
 GROUPED = 6  # items of one dict from which on they are compared at once

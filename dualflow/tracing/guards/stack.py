@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from jit.dataclass import dataclass
 
 # How many values an instruction takes from the stack; those of unknown ones nobody asks.
 TAKES: dict[str, int] = {

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from types import CodeType
 
 from dualflow.tracing.guards.bytecode import listing
 from dualflow.tracing.guards.stack import argument
+from jit.dataclass import dataclass
 
 REMEMBERED = 5000
 ENDS = frozenset(("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -36,6 +35,7 @@ from dualflow.tracing.recorded import (
     written_by,
 )
 from dualflow.tracing.trace import Trace
+from jit.dataclass import dataclass
 from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
 

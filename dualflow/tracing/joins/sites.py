@@ -7,13 +7,14 @@ counter, becomes a number that may vary.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import CodeType, FrameType
 from typing import Any
 
 from dualflow.autodiff.tape import GradientTape
 from dualflow.core.source import is_users
 from dualflow.tracing.joins.tapes import Action
+from jit.dataclass import dataclass
 from jit.ir.graph import Value
 
 Site = tuple[tuple[int, int], ...]  # code and instruction of every frame

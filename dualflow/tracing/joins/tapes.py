@@ -8,7 +8,6 @@ What a sweep back finds is handed to the next stretch, which goes on as Python d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dualflow.autodiff.sweep import Sweep
@@ -17,6 +16,7 @@ from dualflow.core.context import context, using
 from dualflow.core.record import Leaf
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
+from jit.dataclass import dataclass
 
 Done: TypeAlias = "tuple[Any, list[Tensor]]"  # the answer, and all that the next stretch is given
 
