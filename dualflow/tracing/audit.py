@@ -136,7 +136,8 @@ class Audit(Unrecorded):
         Raises:
             AuditError: They differ. State is what Python left.
         """
-        held, start = {variable: variable.tensor for variable in path.variables}, next(clock)
+        held = {variable: variable.tensor for variable in path.variables}
+        sources, start = self._followed(held), next(clock)
         try:
             path.call(tensors, numbers, stop)
         except Foreseen as foreseen:
@@ -147,7 +148,7 @@ class Audit(Unrecorded):
         left = self._passed.left(result)
         error = next(self._differences(outcome, left), None)
         if error is None and outcome.tracked:
-            error = next(self._of_gradients(outcome, left, held, start), None)
+            error = next(self._of_gradients(outcome, left, sources, start), None)
         if error is not None and not self._disturbed(held):
             raise error
         path.hits += 1
@@ -187,15 +188,12 @@ class Audit(Unrecorded):
                 yield name, x, None if y is None else y.tensor
 
     def _of_gradients(
-        self, outcome: Outcome, result: Any, held: dict[Variable, Tensor], start: int
+        self, outcome: Outcome, result: Any, sources: dict[str, Tensor], start: int
     ) -> Iterator[AuditError]:
         """What differs of the gradients that a tape outside would get."""
         leaves = tree.flatten(result)[0]
         if max(outcome.tracked) >= len(leaves):  # what was appended somewhere is not at hand
             return
-        sources = {f"argument {k}": x for k, x in enumerate(self._call.tensors)}
-        sources |= {variable.label(): x for variable, x in held.items()}
-        sources = {name: x for name, x in sources.items() if x.record is not None}
         records = {x.record for x in sources.values()}
         with using(trace=None, recording=False, checker=None):
             gs = [pattern(x) for x in outcome.tracked.values()]
@@ -208,6 +206,19 @@ class Audit(Unrecorded):
             a, b = found.get(x.record), wanted.get(x.record)
             if not near(a, b):
                 yield from self._between(f"the gradient of {name}", a, b)
+
+    def _followed(self, held: dict[Variable, Tensor]) -> dict[str, Tensor]:
+        """What somebody outside may ask gradients of; by what it is called.
+
+        Tapes inside leave their marks on what they watch, too, after which nobody asks.
+        """
+        sources = {f"argument {k}": x for k, x in enumerate(self._call.tensors)}
+        sources |= {variable.label(): x for variable, x in held.items()}
+        return {
+            name: x
+            for name, x in sources.items()
+            if x.record is not None and (context.tapes or x.record.rooted)
+        }
 
     def _grad(self, outcome: Outcome, variable: Variable) -> Output | Tensor | None:
         """The `.grad` that the graph would have left."""

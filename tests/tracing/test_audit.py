@@ -429,3 +429,32 @@ def test_the_backward_graphs_of_stretches_are_audited():
             z = python(df.asarray(x))
         assert tape.gradient(y, w).tolist() == other.gradient(z, w).tolist()
     assert f.audited == f.from_graph >= 10
+
+
+def test_what_a_tape_inside_has_watched_nobody_outside_asks_for():
+    """Python leaves a mark on it, also where it is returned as it is; graphs leave none."""
+    w = df.Variable([0.5, -1.0], name="w")
+
+    def python(x):
+        double = x * 2.0  # recorded if a tape outside watches `x`
+        with df.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = x * x * w
+        return x, y * double, tape.gradient(y, x)
+
+    def behind(call, x, *, watched):
+        with df.GradientTape() as tape:
+            if watched:
+                tape.watch(x)
+            found = call(x)
+            y = found[0].sum() + found[1].sum()
+        return [*map(bits, found), *map(bits, tape.gradient(y, [x, w] if watched else [w]))]
+
+    f = df.function(python, audit=1.0)
+    again = vector(2.0, 3.0)
+    for x in (vector(1.0, 2.0), again, again):
+        assert [*map(bits, f(x))] == [*map(bits, python(x))]
+    for x in (vector(1.0, 2.0), again, vector(3.0, 4.0)):
+        for watched in (False, True):
+            assert behind(f, x, watched=watched) == behind(python, x, watched=watched)
+    assert f.audited == f.from_graph >= 5
