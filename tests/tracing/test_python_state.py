@@ -234,6 +234,21 @@ def test_r9_state_in_a_module(way):
 
 
 @graphs_only
+@pytest.mark.parametrize("bend", [df.tanh, df.erf, df.nn.functional.relu], ids=lambda f: f.__name__)
+def test_what_ops_learn_of_eager_calls_is_no_state_of_the_users(bend):
+    """A function that code can name remembers its calls, and the code does not depend on that."""
+    module = df.nn.Module()
+    module.bend, held = bend, [bend]
+    f = df.function(lambda x: module.bend(x) + held[0](x), strict=True)
+    kernels.forget()
+    f(vector(0.5))
+    for size in range(1, 4):
+        bend(df.ones((size,), dtype="float32")), bend(df.ones((size,), dtype="float64"))
+        f(vector(0.5))
+    assert (f.from_graph, len(f.graphs)) == (3, 1), f.explain().traces[0].again
+
+
+@graphs_only
 def test_r9_paths_with_different_state_stay():
     scope = program("k = 2.0\ndef f(x): return x * k").scope
     f = df.function(scope["f"], strict=True)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dualflow.core.context import Counted
+from dualflow.core.registry import functions
 from dualflow.core.source import OURS
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards import contents, holders, policy
@@ -295,6 +296,8 @@ class Follower:
     def _function(self, function: types.FunctionType, place: str, origin: Origin) -> None:
         module = function.__globals__.get("__name__")
         if not policy.is_users(module):
+            if functions.get(function.__name__) is function:  # an op's, which keeps what is its own
+                return
             if (wrapped := vars(function).get("__wrapped__")) is not None:
                 self.inside(wrapped, place, origin)
             self._cells(function, place, origin)
