@@ -59,10 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what does not hold in the mode of this run: see the marks in tests/modes.py."""
     mode = os.environ.get("DUALFLOW_MODE", "compiled")
     for item in items:
-        marker = item.get_closest_marker("modes")
-        if marker is not None and mode not in marker.args:
-            reason = f"DUALFLOW_MODE={mode}; it is about {' and '.join(marker.args)} calls"
-            item.add_marker(pytest.mark.skip(reason=reason))
+        for marker in item.iter_markers("modes"):
+            if mode not in marker.args:
+                reason = f"DUALFLOW_MODE={mode}; it is about {' and '.join(marker.args)} calls"
+                item.add_marker(pytest.mark.skip(reason=reason))
+                break
 
 
 def pytest_unconfigure() -> None:

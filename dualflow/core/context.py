@@ -73,6 +73,11 @@ class Context(threading.local):
 context = Context()
 
 
+def checks_ops() -> bool:
+    """Whether somebody looks at what each op of a recording gives, so that none may be left out."""
+    return context.checker is not None and context.checker.checks_ops
+
+
 @np.errstate(all="ignore")
 def quietly(function: Any, *args: Any) -> Any:
     """Calls a function of many steps with NumPy's warnings off; it may call `run` inside."""

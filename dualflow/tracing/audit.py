@@ -290,8 +290,6 @@ class Audit(Unrecorded):
         """`.grad` of a Variable is read or set."""
         self._grads.setdefault(variable, variable._grad)
 
-    check = Unrecorded._nothing  # a recording shows what it computes: that is Python's
-
 
 class Once(Audit):
     """A call that is served in both ways if it is the first one that its way serves.

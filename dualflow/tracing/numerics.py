@@ -41,6 +41,7 @@ class Checker(Unrecorded):
     """
 
     runs = False  # sweeps go op by op
+    checks_ops = True
 
     def __init__(self) -> None:
         super().__init__()

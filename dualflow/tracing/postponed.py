@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualflow.core.context import context, using
+from dualflow.core.context import checks_ops, using
 from dualflow.core.kernels import number
 from dualflow.core.number import value_of
 from dualflow.core.op import Op, new_tensor
@@ -313,7 +313,7 @@ class Postponing(Placed):
         self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]
     ) -> list[Tensor] | None:
         """The results of an op that waits; None if it does not."""
-        if self._postponement is None or context.checker is not None:
+        if self._postponement is None or checks_ops():
             return None
         return self._postponement.bind(op, args, attrs)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core.backend import to_device
-from dualflow.core.context import context
+from dualflow.core.context import checks_ops, context
 from dualflow.core.number import KINDS, Number, plain, value_of
 from dualflow.core.op import Op, Symbol, argument_types, array_types, registry, values
 from dualflow.core.record import clock, hang
@@ -152,7 +152,7 @@ class Trace(Postponing):
         for y, value in zip(outputs, made, strict=True):
             y.symbol = self.symbol(value)
         hang(op, args, attrs, outputs)
-        if context.checker is not None and outputs[0].raw is not None:
+        if checks_ops() and outputs[0].raw is not None:
             context.checker.check(op, args, tuple(outputs))
         if self.scalars.used:
             self._records += [y.record for y in outputs if y.record is not None]

@@ -16,7 +16,10 @@ class Unrecorded:
 
     Attributes:
         custom_rules: For those who note them; nothing depends on it here.
+        checks_ops: Whether it looks at what each op of a recording gives, too.
     """
+
+    checks_ops = False
 
     def __init__(self) -> None:
         self.custom_rules: list[str] = []

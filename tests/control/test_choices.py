@@ -7,7 +7,7 @@ import pytest
 
 import dualflow as df
 from dualflow.tracing.control.pure import only_computes
-from tests.modes import bits, compiled_only, graphs_only
+from tests.modes import bits, graphs_only
 from tests.tracing.both import agree, vector
 
 W = df.asarray([[0.5, -0.25], [1.0, 0.5]])
@@ -43,7 +43,7 @@ def sum_of(nest):
     return df.tree.flatten(nest)[0][0].sum()
 
 
-@compiled_only
+@graphs_only
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_one_recording_serves_all_ways_with_gradients_of_eager_in_every_bit(function):
     def both(x, w):
@@ -53,7 +53,7 @@ def test_one_recording_serves_all_ways_with_gradients_of_eager_in_every_bit(func
     assert (len(f.graphs), f.from_graph) == (1, 3)
 
 
-@compiled_only
+@graphs_only
 def test_choices_in_choices():
     def both(x, w):
         return nested(x, w), *df.grad(lambda x, w: nested(x, w).sum(), (0, 1))(x, w)
@@ -100,7 +100,7 @@ def test_derivatives_are_alike_in_both_modes(python):
             np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=2e-6, atol=1e-6)
 
 
-@compiled_only
+@graphs_only
 def test_a_choice_in_each_step_of_a_scan():
     def f(xs, w):
         def step(h, x):
@@ -114,7 +114,7 @@ def test_a_choice_in_each_step_of_a_scan():
     assert len(made.graphs) == 1
 
 
-@compiled_only
+@graphs_only
 def test_only_the_branch_that_is_taken_runs():
     f = df.function(lambda x: df.cond(x.sum() > 0, lambda x: x @ x, lambda x: x @ x.T @ x, x))
     x = df.ones((3, 3))

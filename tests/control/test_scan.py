@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 import dualflow as df
 from dualflow.core.op import registry
 from jit.ir.text import parse
-from tests.modes import bits, compiled_only, graphs_only, if_graphs
+from tests.modes import bits, graphs_only, if_graphs
 from tests.tracing.both import agree
 
 WIDTH = 3
@@ -409,7 +409,7 @@ def test_a_step_that_does_more_than_compute(program):
     agree(program, [(xs, h), (xs, h), (-xs, h), (xs, h)], **options)
 
 
-@compiled_only
+@graphs_only
 def test_only_a_step_that_computes_becomes_a_loop():
     counts = {}
     for program in (reading, listing, appending, deciding):
@@ -420,7 +420,7 @@ def test_only_a_step_that_computes_becomes_a_loop():
     assert counts == {reading: 2, listing: 2, appending: 0, deciding: 0}
 
 
-@compiled_only
+@graphs_only
 def test_rows_of_steps_that_are_taken_by_themselves_are_found_again_as_a_loop():
     kept = []
 

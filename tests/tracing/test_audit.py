@@ -169,6 +169,30 @@ def test_a_tape_outside_gets_its_gradient():
     assert f.audited == 3
 
 
+def test_an_audited_function_has_the_graphs_that_others_have():
+    def program():
+        @df.function
+        def cell(h):
+            return df.tanh(h) * 0.5
+
+        def f(x):
+            for _ in range(6):
+                x = cell(x)
+            return df.cond(x.sum() > 0.0, lambda x: x * 2.0, lambda x: x - 1.0, x)
+
+        return f
+
+    found = []
+    for audit in (0.0, 1.0):
+        g = df.function(program(), audit=audit)
+        for x in (vector(1.0, 2.0), vector(-1.0, -2.0), vector(3.0, 4.0)):
+            g(x)
+        found.append([str(graph) for graph in g.graphs])
+    assert g.audited == 2
+    assert found[0] == found[1]
+    assert " call" in found[0][0]
+
+
 # ----- something differs -----
 
 

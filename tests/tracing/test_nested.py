@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
-from tests.modes import compiled_only, graphs_only
+from tests.modes import graphs_only
 from tests.tracing.both import snapshot
 
 pytestmark = graphs_only  # of calls from graphs
@@ -88,7 +88,6 @@ def arguments(k):
     return TREES[k], df.asarray(ROWS)
 
 
-@compiled_only
 def test_trees_are_calls_with_eager_bits():
     f = agree(tree_program, [arguments(k) for k in (0, 1, 2, 2, 1)])
     assert f.from_graph == 2
@@ -218,7 +217,6 @@ def assigns(k, w, settings, x):
     w.assign(w * 0.5 + x.sum() * 0.01)
 
 
-@compiled_only
 @pytest.mark.parametrize(
     ("cell_of", "between", "calls"),
     [
@@ -234,7 +232,6 @@ def test_what_lies_between_two_calls_counts(cell_of, between, calls):
     assert 0 < count_of_calls(f.graphs[-1]) <= calls
 
 
-@compiled_only
 def test_every_place_that_python_keeps_values_in_counts():
     def program(decorate):
         factor, table = 1.0, {"k": 1.0}
@@ -346,7 +343,6 @@ def test_results_are_the_objects_that_python_gives():
     assert run(df.ones(3)).tolist() == run(df.ones(3)).tolist()
 
 
-@compiled_only
 def test_a_class_of_cells_by_methods():
     class Cell(df.nn.Module):
         def __init__(self):

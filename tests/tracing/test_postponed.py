@@ -9,8 +9,9 @@ import pytest
 
 import dualflow as df
 from dualflow.tracing import postponed
+from tests.modes import graphs_only
 
-pytestmark = pytest.mark.modes("compiled")
+pytestmark = graphs_only  # of calls from graphs
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import dualflow as df
 from dualflow.errors import FunctionWarning
-from tests.modes import compiled_only, graphs_only
+from tests.modes import graphs_only
 from tests.tracing.both import agree, snapshot, vector
 
 CALLS = [(vector(k, 1.0 - k),) for k in range(4)]
@@ -151,7 +151,7 @@ def test_who_wants_the_gradient_is_part_of_the_key():
     assert f.from_graph == 1
 
 
-@compiled_only
+@graphs_only
 def test_a_result_is_recorded_when_a_watched_input_reaches_it():
     """A tape inside has watched `y`; that is over, and only the first result depends on `w`."""
     w = df.Variable([1.0, 2.0])

@@ -15,7 +15,7 @@ import numpy as np
 
 from dualflow.autodiff.tape import GradientTape
 from dualflow.core import tree
-from dualflow.core.context import context
+from dualflow.core.context import checks_ops, context
 from dualflow.core.op import bind
 from dualflow.core.record import Pick, clock
 from dualflow.core.registry import functions
@@ -169,7 +169,7 @@ def told(
 ) -> Choice | None:
     """A choice that may become a node, because Python was told `pred` just now."""
     trace = recording()
-    if trace is None or context.checker is not None or not may_decide(trace, pred):
+    if trace is None or checks_ops() or not may_decide(trace, pred):
         return None
     quiet = all(only_computes(x, operands) for x in branches)
     return Choice(trace, branches, operands) if quiet else None

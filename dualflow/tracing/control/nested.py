@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Protocol
 
-from dualflow.core.context import Counted, context
+from dualflow.core.context import Counted, checks_ops, context
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -124,7 +124,7 @@ class Nested:
 
     def _may_be_nodes(self) -> bool:
         trace = self._trace
-        special = context.checker is not None or trace.noted is not None
+        special = checks_ops() or trace.noted is not None
         special = special or len(context.tapes) > 1  # then gradients of gradients need all ops
         return not (special or trace.varies or trace.scalars.used)
 

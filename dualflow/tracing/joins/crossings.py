@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dualflow.autodiff.sweep import Sweep
 from dualflow.autodiff.tape import GradientTape
-from dualflow.core.context import context
+from dualflow.core.context import checks_ops, context
 from dualflow.core.record import Leaf, clock
 from dualflow.core.source import is_users, line_of
 from dualflow.core.tensor import Tensor
@@ -427,4 +427,4 @@ def is_looping(frame: FrameType) -> bool:
 
 def mode() -> tuple[Any, ...]:
     """What of this thread's state no way changes where it joins others."""
-    return context.device, context.checker is None
+    return context.device, checks_ops()
