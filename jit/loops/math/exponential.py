@@ -75,6 +75,8 @@ EXP_TWICE = (
     1.0, 2.0, 1.999999761581421, 1.3333216905593872, 0.6666923761367798, 0.26779794692993164,
     0.08844888210296631,
 )  # fmt: skip
+# sinh(x) = x + x**3 P(x**2), x <= 1: 2**-31.6.
+SINH = (0.1666666716337204, 0.00833331048488617, 0.00019842895562760532, 2.7822131869470468e-06)
 TWICE_BIAS = (2 * BIAS[float32]) << MANTISSA[float32] & 0xFFFFFFFF
 TANH = (
     -0.3333330750465393, 0.1333223283290863, -0.053814370185136795, 0.02091321162879467,
@@ -162,6 +164,18 @@ def _halves(w: Notation, size: Value) -> tuple[Value, Pair, Pair]:
     return marked, grown, (inverse * scale, inverse * rest * scale)
 
 
+def _halves32(w: Notation, size: Value) -> tuple[Value, Pair, Value]:
+    """`_halves` of float32: the inverse is one float."""
+    marked, n = rounded(w, w.at_most(size, 100.0), 1 / math.log(2))
+    high, low = LN2[float32]
+    r = w.fma(n, -low, w.fma(n, -high, w.at_most(size, 100.0)))
+    grown = fast_two_sum(1.0, w.fma(r * r, w.horner(r, EXP[float32]), r))
+    n = w.at_most(n, 50.0)
+    doubled = (n * -2.0 + ROUNDER[float32]).pattern() - BIAS[float32]
+    scale = (doubled << MANTISSA[float32]).bitcast(float32)
+    return marked, grown, w.let("inverse", grown[0]) * scale
+
+
 def _difference(a: Pair, b: Pair) -> Pair:
     high, low = two_sum(a[0], -b[0])
     return fast_two_sum(high, low + (a[1] - b[1]))
@@ -173,16 +187,25 @@ def _sum(a: Pair, b: Pair) -> Pair:
 
 
 def sinh(w: Notation, x: Value) -> Value:
-    """(exp(x) - exp(-x)) / 2, from both as pairs."""
-    marked, up, down = _halves(w, abs(x.astype(float64)))
-    found = scaled(_difference(up, down)[0] * 0.5, marked)
-    return _odd(w, x, found, 2.0**-27)
+    """(exp(x) - exp(-x)) / 2, from both as pairs; of a small float32 a polynomial."""
+    size = abs(x)
+    if x.dtype == float64:
+        marked, up, down = _halves(w, size)
+        return _odd(w, x, scaled(_difference(up, down)[0] * 0.5, marked), 2.0**-27)
+    marked, (high, low), inverse = _halves32(w, size)
+    far = scaled((high - (inverse - low)) * 0.5, marked)
+    square = size * size
+    near = w.fma(size * square, w.horner(square, SINH), size)
+    return w.where(size > 1.0, far, near).copysign(x)
 
 
 def cosh(w: Notation, x: Value) -> Value:
     """(exp(x) + exp(-x)) / 2."""
-    marked, up, down = _halves(w, abs(x.astype(float64)))
-    return scaled(_sum(up, down)[0] * 0.5, marked).astype(x.dtype)
+    if x.dtype == float64:
+        marked, up, down = _halves(w, abs(x))
+        return scaled(_sum(up, down)[0] * 0.5, marked)
+    marked, (high, low), inverse = _halves32(w, abs(x))
+    return scaled((high + (inverse + low)) * 0.5, marked)
 
 
 def tanh(w: Notation, x: Value) -> Value:
@@ -209,5 +232,4 @@ def _tanh64(w: Notation, x: Value) -> Value:
 
 def _odd(w: Notation, x: Value, found: Value, small: float) -> Value:
     """`found` with the sign of `x`; `x` itself where it is small."""
-    found = found.astype(x.dtype).copysign(x)
-    return w.where(abs(x) < small, x, found)
+    return w.where(abs(x) < small, x, found.copysign(x))

@@ -7,6 +7,8 @@ e_log.c, here without a table. Coefficients: weighted minimax fits.
 
 from __future__ import annotations
 
+import numpy as np
+
 from jit.loops.math.doubled import (
     Constants,
     Pair,
@@ -43,6 +45,8 @@ ATANH_TAIL = (
 TWO_THIRDS: Constants = (0.6666666666666666, 3.700743415417188e-17)
 LOG2_E: Constants = (1.4426950408889634, 2.0355273740931033e-17)
 LOG10_E: Constants = (0.4342944819032518, 1.098319650216765e-17)
+# log10(2) in two floats: an exponent times the first is exact.
+LOG10_2: Constants = (0.301025390625, 4.605038981195214e-06)
 # ln 2 in two: an exponent times the first is exact.
 LN2_SHORT: Constants = (0.693147180559663, 2.8235290563031577e-13)
 
@@ -130,8 +134,7 @@ def _log_of(w: Notation, x: Value) -> tuple[Value, Pair]:
 def log2(w: Notation, x: Value) -> Value:
     """The logarithm to base 2; powers of two have an exact one."""
     if x.dtype == float32:
-        k, log = _log32(w, x)
-        return _ends(w, x, w.fma(log, LOG2_E[0], k).astype(float32))
+        return _log32(w, x, (1.0, 0.0), LOG2_E)
     k, part = _log_of(w, x)
     high, low = product(w, part, LOG2_E)
     high, rest = fast_two_sum(k, high)
@@ -141,33 +144,43 @@ def log2(w: Notation, x: Value) -> Value:
 def log10(w: Notation, x: Value) -> Value:
     """The logarithm to base 10."""
     if x.dtype == float32:
-        k, log = _log32(w, x)
-        return _ends(w, x, (w.fma(k, LN2[float64][0], log) * LOG10_E[0]).astype(float32))
+        return _log32(w, x, LOG10_2, LOG10_E)
     high, low = product(w, whole(w, *_log_of(w, x)), LOG10_E)
     return _ends(w, x, high + low)
 
 
-def _log32(w: Notation, x: Value) -> Pair:
-    """Of a float32, which is normal as a float64: k and y with log(x) = k log(2) + y."""
-    m, k, _ = split(w, x.astype(float64))
-    f = m - 1.0
-    half, found = _log_mantissa(w, f)
-    return k, f - (half - found)
+def _log32(w: Notation, x: Value, two: Constants, e: Constants) -> Value:
+    """The logarithm of a float32 to a base, given those of 2 and e; the first is short."""
+    normal, shift = _normal(w, x)
+    m, k, _ = split(w, normal)
+    k, f = k + shift, m - 1.0
+    square = f * f
+    tail = w.fma(square, -0.5, square * f * w.paired(f, square, LOG32))
+    factor = float(np.float32(e[0]))
+    high, low = two_product(w, f, factor)
+    low = w.fma(tail, factor, w.fma(f, e[0] - factor, low))
+    high, rest = fast_two_sum(k * two[0], high)
+    return _ends(w, x, high + (rest + w.fma(k, two[1], low)))
 
 
 def log1p(w: Notation, x: Value) -> Value:
     """log(1 + x): what rounding takes from 1 + x is put back."""
-    if x.dtype == float64:
-        high, low = log_sum(w, two_sum(x, 1.0))
-        return _near_zero(w, x, _ends(w, x + 1.0, high + low))
     total, lost = two_sum(x, 1.0)
-    m, k, inverse = split(w, total)
-    f, rest = m - 1.0, lost * (inverse * 0.5)
+    return _near_zero(w, x, _ends(w, total, _log_sum(w, (total, lost))))
+
+
+def _log_sum(w: Notation, x: Pair) -> Value:
+    """The logarithm of a pair whose sum is a normal number."""
+    if x[0].dtype == float64:
+        high, low = log_sum(w, x)
+        return high + low
+    m, k, inverse = split(w, x[0])
+    f, rest = m - 1.0, x[1] * (inverse * 0.5)
     high, low = LN2[float32]
     square = f * f
     tail = w.fma(k, low, w.fma(-rest, f, rest))
     tail = w.fma(square, -0.5, w.fma(square * f, w.paired(f, square, LOG32), tail))
-    return _near_zero(w, x, _ends(w, total, w.fma(k, high, tail + f)))
+    return w.fma(k, high, tail + f)
 
 
 def _near_zero(w: Notation, x: Value, found: Value) -> Value:
@@ -176,7 +189,7 @@ def _near_zero(w: Notation, x: Value, found: Value) -> Value:
 
 
 def log_sum(w: Notation, x: Pair) -> Pair:
-    """The logarithm of a pair, as one."""
+    """The logarithm of a pair of float64, as one."""
     k, part = log_pair(w, x)
     return whole(w, k, part)
 
@@ -192,40 +205,40 @@ def logaddexp(w: Notation, a: Value, b: Value) -> Value:
 
 # ----- inverse hyperbolic functions -----
 
-FAR = 2.0**60  # from here on sqrt(x**2 + 1) is x
+FAR = {float32: 2.0**30, float64: 2.0**60}  # from here on sqrt(x**2 + 1) is x
+SMALL = {float32: 2.0**-13, float64: 2.0**-28}  # below asinh(x) and atanh(x) are x
 
 
 def asinh(w: Notation, x: Value) -> Value:
     """log(|x| + sqrt(x**2 + 1))."""
-    size = abs(x.astype(float64))
-    found = _log_with_root(w, size, 1.0).astype(x.dtype).copysign(x)
-    return w.where(size < 2.0**-28, x, found)
+    size = abs(x)
+    return w.where(size < SMALL[x.dtype], x, _log_with_root(w, size, 1.0).copysign(x))
 
 
 def acosh(w: Notation, x: Value) -> Value:
     """log(x + sqrt(x**2 - 1)); NaN below 1."""
-    found = _log_with_root(w, x.astype(float64), -1.0).astype(x.dtype)
-    return w.where(x >= 1.0, found, float("nan"))
+    return w.where(x >= 1.0, _log_with_root(w, x, -1.0), float("nan"))
 
 
 def _log_with_root(w: Notation, x: Value, one: float) -> Value:
     """log(x + sqrt(x**2 + one)) for x >= 0; log(2 x) far out."""
-    far, near = x > FAR, w.at_most(x, FAR)
+    far, near = x > FAR[x.dtype], w.at_most(x, FAR[x.dtype])
     square, lost = two_product(w, near, near)
     total, rest = two_sum(square, one)
     high, low = root(w, fast_two_sum(total, rest + lost))
     low = w.where(high > 0.0, low, 0.0)  # 0 / 0 for acosh(1)
     total, rest = two_sum(near, high)
-    high, low = log_sum(w, (w.where(far, x, total), w.where(far, 0.0, rest + low)))
-    found = w.where(far, high + LN2[float64][0], high + low)
+    found = _log_sum(w, (w.where(far, x, total), w.where(far, 0.0, rest + low)))
+    found = w.where(far, found + LN2[x.dtype][0], found)
     return w.where(x < float("inf"), found, x)
 
 
 def atanh(w: Notation, x: Value) -> Value:
     """log((1 + x) / (1 - x)) / 2."""
-    size = abs(x.astype(float64))
-    inside = w.at_most(size, 1.0 - 2.0**-53)
-    high, low = log_sum(w, fast_two_sum(*ratio(w, two_sum(inside, 1.0), two_sum(-inside, 1.0))))
-    found = w.where(size.eq(1.0), float("inf"), (high + low) * 0.5)
+    size = abs(x)
+    inside = w.at_most(size, 1.0 - 2.0 ** -(MANTISSA[x.dtype] + 1))
+    pair = fast_two_sum(*ratio(w, two_sum(inside, 1.0), two_sum(-inside, 1.0)))
+    found = _log_sum(w, pair) * 0.5
+    found = w.where(size.eq(1.0), float("inf"), found)
     found = w.where(size > 1.0, float("nan"), found)
-    return w.where(size < 2.0**-28, x, found.astype(x.dtype).copysign(x))
+    return w.where(size < SMALL[x.dtype], x, found.copysign(x))

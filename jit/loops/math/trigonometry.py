@@ -9,7 +9,7 @@ import numpy as np
 
 from jit.loops.math.doubled import Pair, fast_two_sum, ratio
 from jit.loops.math.notation import SIGNED, Notation, Value
-from jit.loops.math.turns import reduce32, reduce64
+from jit.loops.math.turns import reduce32, reduce32_pair, reduce64
 from jit.types import float32, float64
 
 # sin(x) = x + x**3 P(x**2): relative error 2**-28, 2**-61.8.
@@ -29,6 +29,11 @@ COS = {
         -2.7557314387508206e-07, 2.0875727065661213e-09, -1.1359802874506366e-11,
     ),
 }  # fmt: skip
+# tan(x) = x + x**3 P(x**2): relative error 2**-29.5.
+TAN = (
+    0.33333349227905273, 0.13332675397396088, 0.054058898240327835, 0.021286392584443092,
+    0.010826674290001392, 9.957423753803596e-05, 0.004371880553662777,
+)  # fmt: skip
 
 
 def sin(w: Notation, x: Value) -> Value:
@@ -84,9 +89,10 @@ def _pairs(w: Notation, r: Pair) -> tuple[Pair, Pair]:
 
 
 def tan(w: Notation, x: Value) -> Value:
-    """The tangent, from sine and cosine as pairs."""
-    wide = x.astype(float64)
-    marked, r = reduce64(w, abs(wide))
+    """The tangent; of float64 from sine and cosine as pairs."""
+    if x.dtype == float32:
+        return _tan32(w, x)
+    marked, r = reduce64(w, abs(x))
     sine, cosine = _pairs(w, r)
     sine, cosine = fast_two_sum(*sine), fast_two_sum(*cosine)
     odd = (marked.bits() & 1).ne(0)
@@ -94,6 +100,22 @@ def tan(w: Notation, x: Value) -> Value:
     below = tuple(w.where(odd, s, c) for s, c in zip(sine, cosine))
     high, low = ratio(w, (above[0], above[1]), (below[0], below[1]))
     found = high + low
-    minus = int(np.iinfo(np.int64).min)
-    found = (found.bits() ^ (wide.bits() & minus)).bitcast(float64)
-    return found.astype(x.dtype)
+    return _negated(found, x)
+
+
+def _tan32(w: Notation, x: Value) -> Value:
+    """A polynomial, or its negative inverse, as a pair."""
+    marked, (r, rest) = reduce32_pair(w, abs(x))
+    z = r * r
+    tail = w.fma(r * z, w.horner(z, TAN), w.fma(rest, z, rest))
+    high, low = fast_two_sum(r, tail)
+    inverse = 1.0 / high
+    off = w.fma(low, inverse, w.fma(inverse, high, -1.0))
+    turned = w.fma(inverse, off, -inverse)
+    return _negated(w.where((marked.bits() & 1).ne(0), turned, high), x)
+
+
+def _negated(found: Value, x: Value) -> Value:
+    """`found`, negative if x is negative."""
+    minus = int(np.iinfo(SIGNED[x.dtype]).min)
+    return (found.bits() ^ (x.bits() & minus)).bitcast(x.dtype)

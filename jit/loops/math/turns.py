@@ -50,6 +50,26 @@ def reduce32(w: Notation, size: Value) -> Pair:
     return found[0], found[1]
 
 
+def reduce32_pair(w: Notation, size: Value) -> tuple[Value, Pair]:
+    """As `reduce32`; what is left is a pair."""
+    marked = w.fma(size, TWO_OVER_PI, MARK[float32])
+    n = marked - MARK[float32]
+    first, second, third = QUARTER[float32]
+    taken, taken_low = two_product(w, n, second)
+    rest, low = two_sum(w.fma(n, -first, size), -taken)
+    low = w.fma(n, -third, low - taken_low)
+
+    def far(size: Value) -> State:
+        quarters, (high, low) = _reduce_far(w, size.astype(float64))
+        rest = high.astype(float32)
+        low = (high - rest.astype(float64)) + low
+        return quarters.astype(float32) + MARK[float32], rest, low.astype(float32)
+
+    far_off = size > LIMIT[float32]
+    marked, rest, low = w.rarely(far_off, (marked, rest, low), (size,), far)
+    return marked, (rest, low)
+
+
 def reduce64(w: Notation, size: Value) -> tuple[Value, Pair]:
     """As `reduce32`, of float64; what is left is a pair."""
     marked = w.fma(size, TWO_OVER_PI, MARK[float64])

@@ -61,6 +61,11 @@ FUNCTIONS = {
     "lgamma": (lambda x: mpmath.loggamma(x).real, ((-10, 20), (0, END, "log")), 8),
     "digamma": (mpmath.digamma, ((-10, 20), (0, END, "log")), 8),
 }
+# Where float32 has a formula of its own, whose steps are float32, too.
+SINGLE = {
+    **dict.fromkeys(("sinh", "cosh", "atanh", "log2", "log10"), 1.2),
+    **dict.fromkeys(("tan", "asin", "atan", "atan2", "asinh"), 1.6),
+}
 # Near their zeros (of logaddexp: where the arguments cancel) these are exact as sums are.
 AS_SUMS = {"lgamma": 1.0, "digamma": 1.0, "logaddexp": 1.0}
 
@@ -100,10 +105,15 @@ def error(name, result, exact, dtype):
     return abs(mpmath.mpf(float(result)) - exact) / ulp(scale, dtype)
 
 
+def bound(name, dtype):
+    """The greatest error that a function may have."""
+    return SINGLE.get(name, FUNCTIONS[name][2]) if dtype == "float32" else FUNCTIONS[name][2]
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_are_accurate_over_the_whole_range(name, dtype):
-    exact, intervals, bound = FUNCTIONS[name]
+    exact, intervals, _ = FUNCTIONS[name]
     rng = np.random.default_rng(len(name))
     x = arguments(intervals, np.dtype(dtype), rng)
     xs = [x if k == 0 else rng.permutation(x) for k in range(scalars[name].arity)]
@@ -114,7 +124,7 @@ def test_functions_are_accurate_over_the_whole_range(name, dtype):
             value = exact(*(mpmath.mpf(float(v)) for v in point))
             if isinstance(value, mpmath.mpf) and mpmath.isfinite(value):
                 worst = max(worst, (error(name, y, value, dtype), tuple(point)))
-    assert worst[0] <= bound, worst
+    assert worst[0] <= bound(name, dtype), worst
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -128,7 +138,8 @@ def test_angles_close_to_multiples_of_a_quarter_turn(name, dtype):
     result = apply(name, [x.astype(dtype)], VType(np.dtype(dtype)))
     with mpmath.workprec(1300):
         exact = [getattr(mpmath, name)(mpmath.mpf(float(v))) for v in x]
-        assert max(error(name, y, e, dtype) for y, e in zip(result, exact)) <= FUNCTIONS[name][2]
+        worst = max(error(name, y, e, dtype) for y, e in zip(result, exact))
+    assert worst <= bound(name, dtype)
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *HALVES])
