@@ -23,7 +23,7 @@ from jit.forms.expression import Access, Apply, Domain, Expression, Inside, Numb
 from jit.forms.index import is_inside
 from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint
-from jit.types import TensorType
+from jit.types import TensorType, product
 
 SAVING = 8  # a copy must be so many times smaller than the products it serves
 FEW_ROWS = 128  # up to which it costs more to copy columns in each run than to multiply them
@@ -67,8 +67,9 @@ def staging(c: Contraction, lasting: Collection[FormValue] = ()) -> Iterator[Cop
             copy, c.elements[operand] = ordered(c, operand, letters)
             yield copy
     if plain(c.elements[smaller]) is not None and not in_order(c, smaller):
-        products = size_of(list(c.letters.values()))
-        if extent_hint(products) >= SAVING * extent_hint(size_of(letters_of(c, smaller))):
+        products, elements = size_of(list(c.letters.values())), size_of(letters_of(c, smaller))
+        pays = extent_hint(products) >= SAVING * extent_hint(elements)
+        if pays and not overlaps(c, smaller):
             copy, c.elements[smaller] = ordered(c, smaller, letters_of(c, smaller))
             yield copy
 
@@ -173,6 +174,14 @@ def in_order(c: Contraction, operand: int) -> bool:
         if long is None or short is None or not same(long, short * last.extent):
             return False
     return True
+
+
+def overlaps(c: Contraction, operand: int) -> bool:
+    """Whether an operand reads elements several times, as windows that overlap do."""
+    access = plain(c.elements[operand])
+    assert access is not None
+    memory = extent_hint(product(access.value.shape))
+    return extent_hint(size_of(letters_of(c, operand))) > memory
 
 
 def renamed(x: Extent, names: dict[str, Extent]) -> Extent:

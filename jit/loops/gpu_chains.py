@@ -29,7 +29,7 @@ class GpuChainsNest(GpuProductNest):
         with self.w.bound({"chain": self.number[0]}):
             self._epilogue_of(acc)
 
-    def _finish(self, total: Operand) -> None:
+    def finish(self, total: Operand) -> None:
         w, (value,) = self.w, self.group.tasks[0].outputs
         at = linear(value.shape, (self.at, *self.c.result.indices))
         w.store(w.buffer(value, "out"), w.at(at), total)

@@ -201,7 +201,7 @@ class GpuThreads(ProductNest):
                 for j in range(n):
                     with ExitStack() as inner:
                         self._enter(inner, 1, self._offset(1, j, min(size, n)))
-                        self._finish(self._one_of(sums, i * n + j))
+                        self.finish(self._one_of(sums, i * n + j))
 
     def _enter(self, stack: ExitStack, side: int, offset: Operand) -> None:
         """Binds the letters of a row or a column, if there is such a one."""

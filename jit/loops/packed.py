@@ -24,14 +24,13 @@ from jit.loops.elements import decoded
 from jit.loops.ir import TILE, Buffer, Operand, index
 from jit.loops.nests import Naive
 from jit.loops.products import ProductNest
-from jit.loops.tiles import reads_in_place
+from jit.loops.tiles import FEWEST_STRIPS, LINE_BLOCKS, lie_in_lines, reads_in_place
 
 COLUMNS = 128  # of an item, at most: as much as they take does a block of rows
 BLOCKS = 6  # of rows of an item, at most: columns are packed once for all of them
 AHEAD = 4  # inner indices that packing asks for before it copies
 LINES, LINE = 3, 64  # of a cache, asked for in each row of the next tile; bytes of one
 ITEMS = 4  # so many at least, for threads to share, as long as that leaves some strips
-FEWEST_STRIPS = 4  # of an item
 PADDING = 16  # elements between copied tiles: those of a power of two share few sets of a cache
 WIDEST = 4  # bytes of an element: an item has up to 0.9 MB on the stack
 LEAST = 1 << 16  # elements of the row operand from which on it is worth it
@@ -52,8 +51,9 @@ class PackedNest(ProductNest):
 
     def _rows_of_an_item(self) -> int:
         self.block = super()._rows_of_an_item()
-        blocks = -(-extent_hint(self.rows) // self.block)
-        return -(-blocks // -(-blocks // BLOCKS)) * self.block
+        blocks, t = -(-extent_hint(self.rows) // self.block), self.tiling
+        most = LINE_BLOCKS if lie_in_lines(t.rows, t.height) else BLOCKS
+        return -(-blocks // -(-blocks // most)) * self.block
 
     def _parts(self, strips: Extent, row_blocks: Extent) -> list[Extent]:
         self.strips = strips
@@ -223,7 +223,7 @@ class PackedNest(ProductNest):
 
     def _copy_row(self, tile: Operand, k: Operand, m: Operand, row: Operand) -> None:
         assert self.copied is not None
-        self.w.store(self.copied, self._copied_at(tile, k, m), self._row_element(row))
+        self.w.store(self.copied, self._copied_at(tile, k, m), self._row_element([row]))
 
     def _copied_at(self, tile: Operand, k: Operand, m: Operand) -> Operand:
         """Where the copy of row number `m` of a tile lies."""
@@ -256,5 +256,5 @@ def packs(nest: ProductNest) -> bool:
         and nest.c.dtype.itemsize <= WIDEST
         and columns >= FEWEST_STRIPS * t.width
         and rows * extent_hint(size_of(inner)) >= least
-        and (len(inner) == 1 or len(t.rows) == 1)
+        and (len(inner) == 1 or len(t.rows) == 1 or lie_in_lines(t.rows, t.height))
     )

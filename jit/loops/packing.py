@@ -11,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from jit.forms.contraction import Contraction, Letter, size_of
+from jit.forms.contraction import Contraction, Letter, plain, size_of
 from jit.forms.expression import linear
+from jit.forms.placement import extent_hint
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import TILE, TURN, Buffer, Operand, VType, index
-from jit.loops.tiles import Tiling, turned_at_once
+from jit.loops.tiles import Tiling, run_along, turned_at_once
+
+AHEAD = 64  # inner indices that packing asks for before it turns columns that lie along them
+LONG = 1024  # inner indices of such columns from which on it is worth it
 
 Chained = tuple[Letter, Operand, Operand]  # a letter, its first index of a chain, another one
 
@@ -68,15 +72,34 @@ class Packing:
             with self._inner(chain):
                 self._pack_row(panel)
             return
-        *outer, (letter, first, last) = self._letters(chain)
-        with self._looped(outer):
-            count = w.let("subtract", last, first)
+        outer, joined, (letter, first, count) = self._run(chain)
+        with self._looped(outer), ExitStack() as stack:
+            for start in joined:
+                stack.enter_context(self._at(start))
             whole = w.let("multiply", w.let("quotient", count, index(along)), index(along))
             with w.loop(index(0), whole, along, hint=self.hint("k")) as k:
                 for begin in range(0, self.width, t.lanes):
                     self._pack_block(panel, (letter, first, k), along, begin)
             with w.loop(whole, count, hint=self.hint("k")) as k, self._at((letter, first, k)):
                 self._pack_row(panel)
+
+    def _run(
+        self, chain: tuple[Operand, Operand]
+    ) -> tuple[Sequence[Chained], list[Chained], Chained]:
+        """The inner indices of a chain, with the last letters along which columns lie as one.
+
+        Returns:
+            The letters before; those that are part of the run, at their first index; and the last
+            one, its first index and how many there are, as if it went on where the others turn.
+        """
+        w, letters = self.w, self._letters(chain)
+        before = max(0, len(letters) - run_along(self.c, 1 - self.tiling.row_operand))
+        *run, (letter, first, last) = letters[before:]
+        count = w.let("subtract", last, first)
+        for _, start, end in run:
+            count = w.let("multiply", w.let("subtract", end, start), count)
+        joined: list[Chained] = [(x, start, index(0)) for x, start, _ in run]
+        return letters[:before], joined, (letter, first, count)
 
     def _pack_row(self, panel: Buffer) -> None:
         """Copies the columns' elements at one inner index."""
@@ -93,6 +116,7 @@ class Packing:
         w, lanes, (letter, first, k) = self.w, self.tiling.lanes, start
         last = w.let("subtract", w.at(size_of(self.tiling.columns)), index(1))
         last = w.let("subtract", last, self.first_column)
+        self._ask_along((letter, first, w.let("add", k, index(AHEAD))), begin)
         block = self.alloc("block", along * lanes, "register")
         with w.loop(index(0), index(lanes), hint=self.hint(TURN)) as n:
             column = w.let("add", index(begin), n)
@@ -108,6 +132,17 @@ class Packing:
                 with w.loop(index(0), index(lanes), hint=self.hint("lane")) as n:
                     element = w.load(block, w.let("add", index(i * lanes), n))
                     w.store(panel, w.let("add", at, n), element)
+
+    def _ask_along(self, start: Chained, begin: int) -> None:
+        """Asks for what columns have further on: processors read ahead along few at a time."""
+        w, t = self.w, self.tiling
+        access = plain(self.c.elements[1 - t.row_operand])
+        if access is None or self.count != self.width or extent_hint(size_of(self.c.inner)) < LONG:
+            return
+        with self.tiled(t.lanes) as n, self._at(start):
+            column = w.let("add", w.let("add", self.first_column, index(begin)), n)
+            with self.bound(t.columns, decoded(w, column, [x.extent for x in t.columns])):
+                w.prefetch(w.buffer(access.value), w.at(linear(access.value.shape, access.at)))
 
     def _blank(self, panel: Buffer, at: Operand) -> None:
         """Sets a packed row to 0 that has fewer columns than tiles: all of it is multiplied."""

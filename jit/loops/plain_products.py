@@ -44,4 +44,4 @@ class PlainProductNest(ProductNest):
                 w.store(acc, at, self._fma(left, right, w.load(acc, at)))
             if totals is not acc:
                 w.store(totals, at, w.let("add", w.load(totals, at), w.load(acc, at)))
-        self._finish(w.load(totals, at))
+        self.finish(w.load(totals, at))

@@ -28,9 +28,10 @@ from jit.forms.placement import extent_hint
 from jit.forms.tasks import ProductTask
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, Buffer, Kernel, Operand, Var, VType, index
+from jit.loops.lines import store_lines, stores_lines
 from jit.loops.nests import Naive
 from jit.loops.packing import Packing
-from jit.loops.tiles import PACKED_ROWS, ROWS, Tiling, choose
+from jit.loops.tiles import PACKED_ROWS, ROWS, Tiling, choose, lie_in_lines, results_along
 from jit.target import Target
 from jit.types import product
 
@@ -181,7 +182,10 @@ class ProductNest(Packing):
 
     def _keeps_totals(self) -> bool:
         """Whether sums go through memory on their way to the epilogue."""
-        return self.cut is not None or sum(task.cost for task in self.group.tasks[1:]) > SHORT
+        if self.cut is not None or sum(task.cost for task in self.group.tasks[1:]) > SHORT:
+            return True
+        t = self.tiling
+        return results_along(self.c, t.rows) and lie_in_lines(t.rows, self.height)
 
     def _take_width(self, width: int, count: int | None) -> None:
         t = self.tiling
@@ -216,17 +220,24 @@ class ProductNest(Packing):
             left = each - whole
             full = w.let("add", start, index(whole))
         else:
-            left = -1
+            known = isinstance(self.rows, int) and each % height == 0
+            left = self.rows % height if known else -1
             count = w.let("quotient", w.let("subtract", stop, start), index(height))
             full = w.let("add", start, w.let("multiply", count, index(height)))
         if left != each:
             with w.loop(start, full, height, hint=self.hint("rows")) as row:
-                self.rows_masked = False
+                self.rows_masked, self.in_line = False, self._lie_in_line(height, each)
                 yield height, row
         if left:
             with w.when(w.let("less", full, stop)):
-                self.rows_masked = left < 0
+                self.rows_masked, self.in_line = left < 0, False
                 yield (left if left > 0 else height), full
+
+    def _lie_in_line(self, height: int, each: int) -> bool:
+        """Whether the rows of a tile differ in their last letter only, as pixels of a line do."""
+        return lie_in_lines(self.tiling.rows, height) and (
+            each % height == 0 or same(each, self.rows)
+        )
 
     # ----- the inner loop -----
 
@@ -269,12 +280,16 @@ class ProductNest(Packing):
     def _epilogue_of_rows(self, row: Operand, height: int, totals: Buffer, start: Operand) -> None:
         """The epilogue of a tile, from totals: one row after the other."""
         w = self.w
+        if stores_lines(self):
+            at = self._total(w.let("subtract", row, start))
+            return store_lines(self, row, height, totals, at)
         behind = w.let("add", row, index(height))
         if self.rows_masked:
             behind = w.least_of(behind, self.stop_row)
         self.rows_masked = False
         with w.loop(row, behind, hint=self.hint("rows")) as at:
             self._epilogue(1, at, totals, w.let("subtract", at, start))
+        return None
 
     def _multiply(self, height: int, row: Operand, panel: Buffer | None, acc: Buffer) -> None:
         """Adds the products of one inner index."""
@@ -302,6 +317,8 @@ class ProductNest(Packing):
 
     def _short_turns(self) -> int:
         """How many of the last letters of whole turns have few indices together."""
+        if self.in_line:
+            return 0
         count, size = 0, 1
         for letter in reversed(self.turns):
             assert isinstance(letter.extent, int)
@@ -313,17 +330,21 @@ class ProductNest(Packing):
 
     def _row_value(self, row: Operand, m: Operand) -> Operand:
         """The element of row number `m` of the tile, at the current inner index."""
-        return self._row_element(self._row_position(row, m, self.w.at(self.rows - 1)))
+        return self._row_element(self._row_index(row, m, self.w.at(self.rows - 1)))
 
-    def _row_position(self, row: Operand, m: Operand, last: Operand) -> Operand:
-        """Row number `m` of a tile. Rows behind the last one read it again, and are not stored."""
-        position = self.w.let("add", row, m)
-        return self.w.least_of(position, last) if self.rows_masked else position
+    def _row_index(self, row: Operand, m: Operand, last: Operand) -> list[Operand]:
+        """The index of row number `m` of a tile. Those behind the last one are it again."""
+        w, extents = self.w, [x.extent for x in self.tiling.rows]
+        if self.in_line:
+            *outer, pixel = decoded(w, row, extents)
+            return [*outer, w.let("add", pixel, m)]
+        position = w.let("add", row, m)
+        return decoded(w, w.least_of(position, last) if self.rows_masked else position, extents)
 
-    def _row_element(self, position: Operand) -> Operand:
+    def _row_element(self, at: Sequence[Operand]) -> Operand:
         """The element of a row at the current inner index."""
         w, t = self.w, self.tiling
-        with self.bound(t.rows, decoded(w, position, [x.extent for x in t.rows])):
+        with self.bound(t.rows, at):
             return w.cast(w.emit(self.c.elements[t.row_operand]), self.c.dtype)
 
     def _column_value(self, n: Operand, panel: Buffer | None) -> Operand:
@@ -352,7 +373,7 @@ class ProductNest(Packing):
             else:
                 first = self._total(w.let("add", offset, m))
             n = stack.enter_context(self._stored_columns())
-            self._finish(w.load(source, w.let("add", first, n)))
+            self.finish(w.load(source, w.let("add", first, n)))
 
     @contextmanager
     def _stored_columns(self) -> Iterator[Operand]:
@@ -363,7 +384,7 @@ class ProductNest(Packing):
             with self.bound(columns, decoded(w, column, [x.extent for x in columns])):
                 yield n
 
-    def _finish(self, total: Operand) -> None:
+    def finish(self, total: Operand) -> None:
         w, (product_task, *maps) = self.w, self.group.tasks
         (value,) = product_task.outputs
         result = w.cast(total, value.dtype)

@@ -23,7 +23,10 @@ TURNED = 6.0  # or one that is read along inner indices with others, and turned
 SEGMENT = 16  # bytes of such a block's rows: a processor moves within them as cheaply as can be
 RAGGED = 6.0  # and a vector that is not full: such ones are packed always
 PACKED_ROWS = 96  # from so many rows on, packing the columns pays by itself: below, caches keep up
+SCATTERED, LINE = 2.0, 0.5  # to store a result by itself; or some turned, along a line
 ROWS = 192  # rows for which columns are packed once, at most: their totals stay in the first cache
+LINE_BLOCKS = 3  # of rows in lines for which columns are packed once by a `PackedNest`
+FEWEST_STRIPS = 4  # of columns that such a nest has
 NEAR = 64  # elements from one inner index to the next, for columns that are read where they lie
 SETS = 4096  # bytes from one line of the first cache to the next that takes the same place
 WAYS = 8  # such lines that it holds, at least
@@ -90,15 +93,18 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
         if packs:
             turned = turned_at_once(c, 1 - row_operand, wide)
             copying = COPY if in_place else TURNED if turned else GATHER * wide
-        storing = stores(c, rows, columns)
         tallest = most_rows(c, row_operand, rows)
         for height in HEIGHTS[:tallest]:
+            storing, in_lines = stores(c, rows, columns, height), lie_in_lines(rows, height)
             for vectors in WIDTHS:
                 if registers(height, vectors) > target.registers:
                     break
                 narrow = narrow_height(total, vectors * wide, wide, height, target)
                 narrow = min(narrow, tallest)
-                cost = cycles(m, n, (height, vectors, narrow, wide), copying) * k * times + storing
+                large = in_lines and n >= FEWEST_STRIPS * vectors * wide
+                once = ROWS * LINE_BLOCKS if large else ROWS
+                inner = cycles(m, n, (height, vectors, narrow, wide), copying, once)
+                cost = inner * k * times + storing
                 yield Tiling(
                     row_operand,
                     outer,
@@ -172,10 +178,23 @@ def lies_along(c: Contraction, operand: int, letter: Letter) -> bool:
 def turned_at_once(c: Contraction, operand: int, lanes: int) -> int:
     """How many inner indices of a vector of columns are read at once, and turned; 0: none are."""
     access, along = plain(c.elements[operand]), SEGMENT // c.dtype.itemsize
-    if access is None or access.value.dtype != c.dtype or not c.inner:
+    if access is None or access.value.dtype != c.dtype or along < 2 or lanes % along:
         return 0
-    fits = along > 1 and lanes % along == 0 and extent_hint(c.inner[-1].extent) >= along
-    return along if fits and lies_along(c, operand, c.inner[-1]) else 0
+    run = c.inner[len(c.inner) - run_along(c, operand) :]
+    return along if run and extent_hint(size_of(run)) >= along else 0
+
+
+def run_along(c: Contraction, operand: int) -> int:
+    """How many of the last inner letters a column lies along as if they were one."""
+    access, count, size = plain(c.elements[operand]), 0, 1
+    if access is None:
+        return 0
+    place = linear(access.value.shape, access.at)
+    for letter in reversed(c.inner):
+        if not same(step_of(place, letter) or 0, size):
+            break
+        count, size = count + 1, size * letter.extent
+    return count
 
 
 def lies_near(c: Contraction, operand: int) -> bool:
@@ -187,7 +206,9 @@ def lies_near(c: Contraction, operand: int) -> bool:
     return isinstance(step, int) and abs(step) <= NEAR
 
 
-def cycles(m: int, n: int, tile: tuple[int, int, int, int], copying: float) -> float:
+def cycles(
+    m: int, n: int, tile: tuple[int, int, int, int], copying: float, once: int = ROWS
+) -> float:
     """About how long an inner index takes: two multiply-adds a cycle, four cycles' latency.
 
     Args:
@@ -195,6 +216,7 @@ def cycles(m: int, n: int, tile: tuple[int, int, int, int], copying: float) -> f
         n: How many columns.
         tile: Rows and vectors of a tile, rows where it is narrower, lanes of a vector.
         copying: What it costs to pack a vector of columns for a block of rows.
+        once: How many rows that block has.
     """
     height, vectors, narrow, lanes = tile
 
@@ -207,13 +229,25 @@ def cycles(m: int, n: int, tile: tuple[int, int, int, int], copying: float) -> f
     total = 0.0
     for count, (h, v, copied) in ((strips, full), (int(rest > 0), last)):
         tiles = (m // h) * one(h, v) + (one(m % h, v) if m % h else 0)
-        total += count * (tiles + copied * v * -(-m // ROWS))
+        total += count * (tiles + copied * v * -(-m // once))
     return total
 
 
-def stores(c: Contraction, rows: Sequence[Letter], columns: Sequence[Letter]) -> float:
+def stores(c: Contraction, rows: Sequence[Letter], columns: Sequence[Letter], height: int) -> float:
     """What it costs if neighbouring columns are apart in the result."""
     last = c.result.loops[-1][0] if c.result.loops else ""
     if columns and columns[-1].name == last:
         return 0.0
-    return 2.0 * extent_hint(size_of([*c.batch, *rows, *columns]))
+    each = LINE if results_along(c, rows) and lie_in_lines(rows, height) else SCATTERED
+    return each * extent_hint(size_of([*c.batch, *rows, *columns]))
+
+
+def results_along(c: Contraction, rows: Sequence[Letter]) -> bool:
+    """Whether results of neighbouring rows are neighbours."""
+    return bool(rows and c.result.loops) and rows[-1].name == c.result.loops[-1][0]
+
+
+def lie_in_lines(rows: Sequence[Letter], height: int) -> bool:
+    """Whether the rows of a tile differ in their last letter only, as pixels of a line do."""
+    extent = rows[-1].extent if len(rows) > 1 else None
+    return isinstance(extent, int) and extent % height == 0
