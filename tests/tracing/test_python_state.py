@@ -6,6 +6,7 @@ import cProfile
 import dataclasses
 import gc
 import sys
+import threading
 import weakref
 from contextlib import nullcontext
 
@@ -54,6 +55,32 @@ def test_r9_a_change_is_seen_and_no_change_is_none(name):
         assert len(f.graphs) == paths, f"after change {k}: {f.explain().traces[0].again}"
         assert f.from_graph == served + 2
     assert 1 < len(f.graphs) <= len(changes) + 1
+
+
+@graphs_only
+def test_r9_each_thread_has_attributes_of_its_own():
+    local = threading.local()
+
+    def read(x):
+        local.calls = getattr(local, "calls", 0) + 1
+        return x * local.k
+
+    def calls(f, k):
+        local.k = k
+        return [f(vector(1)).item() for _ in range(4)] + [local.calls]
+
+    def elsewhere(f, k):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(calls(f, k)))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    f = df.function(read, strict=True)
+    assert calls(f, 2.0) == [2.0] * 4 + [4]
+    assert elsewhere(f, 5.0) == [5.0] * 4 + [4]
+    assert calls(f, 2.0) == [2.0] * 4 + [8]
+    assert f.from_graph >= 5
 
 
 # ----- effects -----

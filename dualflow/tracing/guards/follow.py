@@ -7,11 +7,13 @@ Values are taken down when they are met, which is before the code that names the
 from __future__ import annotations
 
 import functools
+import operator
 import re
+import struct
 import threading
 import types
 import weakref
-from collections import deque
+from collections import deque, namedtuple
 from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 from typing import Any, Protocol
@@ -23,15 +25,16 @@ from dualflow.core.registry import functions
 from dualflow.core.source import OURS
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards import contents, holders, policy
+from dualflow.tracing.guards.ambient import Ambient
 from dualflow.tracing.guards.bytecode import enters
 from dualflow.tracing.guards.check import LENIENT, PLAIN, Guard, Origin
 from dualflow.tracing.guards.grown import Way
-from dualflow.tracing.guards.objects import Attributes, Classes, attributes_in
+from dualflow.tracing.guards.objects import Attributes, Classes, Data, attributes_in
 from dualflow.tracing.guards.places import Closure, Contents, Key, Place
 
 MOST_BYTES = 1 << 16  # of an array that is compared at each call
 MOST_GUARDS = 5000
-BYTES = (bytearray,)
+BYTES = (bytearray, memoryview)
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 STATELESS = (
     *PLAIN,
@@ -55,6 +58,17 @@ STATELESS = (
     types.GenericAlias,
     types.UnionType,
 )
+
+# Of C code, what stays as it is though it cannot be compared.
+CONSTANT = (
+    object,
+    re.Match,
+    struct.Struct,
+    operator.itemgetter,
+    type(vars(namedtuple("_", "field"))["field"]),
+    *LOCKS,
+)
+VISIBLE = frozenset(("numpy", "typing", "optree"))
 
 Refuse = Callable[[str, str, str], None]
 Plant = Callable[[Place, Any, str], Any]
@@ -88,6 +102,7 @@ class Follower:
         guards: What was found so far.
         constants: Objects and values that the guards name.
         names: The attributes that code which ran may read.
+        users_names: Those of them that code outside of the standard library reads.
         whole: Whether it may read any attribute.
         stored: The attributes that it may set, or look for in vain.
         origins: The code in which an attribute was first met.
@@ -102,6 +117,7 @@ class Follower:
         self.guards: list[Guard] = []
         self.constants: dict[str, Any] = {}
         self.names: set[str] = set()
+        self.users_names: set[str] = set()
         self.whole = False
         self.stored: set[str] = set()
         self.origins: dict[str, types.CodeType] = {}
@@ -117,6 +133,8 @@ class Follower:
         self.users: set[types.CodeType] = set()  # of it, what is not of the standard library
         self.locks: list[str] = []  # that it takes
         self.classes = Classes(self)
+        self.memories = holders.Memories(self)
+        self.ambient = Ambient(self)
         self._shared: dict[int, str] = {}
         self._weak: dict[int, str] = {}
         self._inside: set[int] = set()
@@ -243,6 +261,7 @@ class Follower:
 
     def _follow(self, value: Any, place: str, origin: Origin) -> None:
         cls = type(value)
+        self.ambient.note(value.__module__ if isinstance(value, type) else cls.__module__, origin)
         if isinstance(value, Counted):
             self._counted(value, place, origin)
         elif isinstance(value, type):
@@ -260,11 +279,15 @@ class Follower:
         elif isinstance(value, BYTES) or (cls.__name__ == "array" and cls.__module__ == "array"):
             k, seen = self.constant(value), self.constant(bytes(value))
             self.test(f"bytes({k}) != {seen}", place, origin)
+        elif isinstance(value, types.CellType):
+            self._cell(value, place, origin)
         elif isinstance(value, holders.GETTERS):
             self.whole = True
             self.more_names(self.names)
         elif (parts := holders.parts_of(value)) is not None:
             self._partial(value, origin)
+            if isinstance(value, holders.CACHED):
+                self.memories.follow(value, place, origin)
             for part in parts:
                 self.inside(part, place, origin)
         else:
@@ -290,7 +313,10 @@ class Follower:
         self.classes.follow(type(module), type(module).__name__, origin)
 
     def _module(self, module: types.ModuleType, place: str, origin: Origin) -> None:
-        if policy.is_users(module.__name__) and not policy.is_library(module.__name__):
+        self.ambient.note(module.__name__, origin)
+        if policy.is_library(module.__name__):
+            self.objects[id(module)] = Data(self, module, place)
+        elif policy.is_users(module.__name__):
             self.objects[id(module)] = Attributes(self, module, place)
 
     def _function(self, function: types.FunctionType, place: str, origin: Origin) -> None:
@@ -329,17 +355,18 @@ class Follower:
     def _cells(self, function: types.FunctionType, place: str, origin: Origin) -> None:
         names = function.__code__.co_freevars
         for name, cell in zip(names, function.__closure__ or (), strict=False):
-            if id(cell) in self._inside:
-                continue
-            self._inside.add(id(cell))
-            k, at = self.constant(cell), Origin(function.__code__, name)
-            try:
-                value = cell.cell_contents
-            except ValueError:
-                self.test(f"not is_empty({k})", f"closure {name}", at)
-            else:
-                read = f"{k}.cell_contents"
-                self.visit(read, value, f"closure {name}", at, where=Closure(cell))
+            if id(cell) not in self._inside:
+                self._inside.add(id(cell))
+                self._cell(cell, f"closure {name}", Origin(function.__code__, name))
+
+    def _cell(self, cell: types.CellType, place: str, origin: Origin) -> None:
+        k = self.constant(cell)
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            self.test(f"not is_empty({k})", place, origin)
+        else:
+            self.visit(f"{k}.cell_contents", value, place, origin, where=Closure(cell))
 
     def _array(self, array: np.ndarray[Any, Any], place: str, origin: Origin) -> None:
         if array.dtype.hasobject:
@@ -366,7 +393,7 @@ class Follower:
         elif hasattr(cls, "__next__") or isinstance(value, types.GeneratorType):
             what = f"{place} is an iterator, which moves on at each call"
             self.refuse_value(what, origin)
-        elif package not in policy.PURE:
+        elif package not in policy.PURE or not is_constant(value):
             what = f"{place} is a {cls.__name__}, whose state nobody can see"
             self.refuse_value(what, origin)
 
@@ -388,3 +415,10 @@ class Follower:
         for attributes in list(self.objects.values()):
             attributes.more_names(names)
         self.classes.more_names(names)
+
+
+def is_constant(value: Any) -> bool:
+    """Whether an object of C code without attributes stays what it is, as far as one can tell."""
+    cls = type(value)
+    compared = cls.__eq__ is not object.__eq__ and cls.__hash__ not in (None, object.__hash__)
+    return compared or policy.package(cls.__module__) in VISIBLE or cls in CONSTANT

@@ -7,11 +7,19 @@ import gc
 import operator
 import types
 import weakref
-from typing import Any
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from dualflow.tracing.guards.check import Origin
+    from dualflow.tracing.guards.follow import Follower
+
 CACHED = (type(functools.lru_cache(lambda: None)),)
+VIEWS = tuple(
+    type(view) for d in ({}, OrderedDict[Any, Any]()) for view in (d.keys(), d.values(), d.items())
+)
 GETTERS = tuple(type(made) for made in (operator.attrgetter("a"), operator.methodcaller("a")))
 
 
@@ -25,6 +33,8 @@ def parts_of(value: Any) -> tuple[Any, ...] | None:
         return (value.__self__,)
     if isinstance(value, weakref.ref):
         return (value(),)
+    if isinstance(value, VIEWS):
+        return (value.mapping,)
     return (value.__wrapped__, *remembered_by(value)) if isinstance(value, CACHED) else None
 
 
@@ -48,6 +58,41 @@ def remembered_by(cached: Any) -> list[Any]:
         if type(x) is dict and (not x or LINK in {type(v).__name__ for v in x.values()})
     }
     return [x for x in parts if id(x) not in index and not isinstance(x, NO_RESULT)]
+
+
+def known_by(cached: Any) -> dict[int, Any]:
+    """What a function remembers, by id."""
+    parts = gc.get_referents(cached)
+    if cached.cache_info().maxsize is None:
+        parts = [v for x in parts if type(x) is dict for v in x.values()]
+    return {id(x): x for x in parts}
+
+
+class Memories:
+    """Functions that remember results: a call holds as long as they still know what it found.
+
+    Args:
+        follower: Gets the guards.
+    """
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._found: list[tuple[Any, str, Origin, int]] = []
+
+    def follow(self, cached: Any, place: str, origin: Origin) -> None:
+        """Guards that a function forgets nothing; it may learn more from others."""
+        follower, known = self._follower, known_by(cached)
+        k, then, now = map(follower.constant, (cached, known, known_by))
+        follower.test(f"not {then}.keys() <= {now}({k}).keys()", f"what {place} remembers", origin)
+        self._found.append((cached, place, origin, cached.cache_info().misses))
+
+    def finish(self) -> None:
+        """The call is over: one from which a function has learned is not like the next one."""
+        for cached, place, origin, misses in self._found:
+            if cached.cache_info().misses != misses:
+                k = self._follower.constant(cached)
+                test = f"{k}.cache_info().misses != {misses}"
+                self._follower.test(test, f"what {place} remembers", origin)
 
 
 LINK = "_lru_list_elem"  # the class of what holds a result in the index

@@ -144,11 +144,12 @@ def decision(frame: FrameType) -> tuple[CodeType, int]:
 
 
 def for_users(frame: FrameType) -> bool:
-    """Whether code of the standard library was called by code that is looked at."""
+    """Whether code of the standard library runs, in the end, for code that is looked at."""
     caller = frame.f_back
     while caller is not None:
         _, what = _known.get(id(caller.f_code)) or decision(caller)
-        if what != LIBRARY:
+        passes = what == SKIPPED and policy.is_library(caller.f_globals.get("__name__"))
+        if what != LIBRARY and not passes:
             return what == WATCHED
         caller = caller.f_back
     return True

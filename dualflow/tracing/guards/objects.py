@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import types
 import weakref
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dualflow.tracing.guards import policy
 from dualflow.tracing.guards.check import Origin
-from dualflow.tracing.guards.places import ClassAttribute, Item, Key, Slot
+from dualflow.tracing.guards.places import ClassAttribute, Item, Key, Local, Place, Slot
 
 if TYPE_CHECKING:
     from dualflow.tracing.guards.follow import Follower
@@ -18,9 +19,11 @@ NONE: dict[str, Any] = {}
 
 
 def attributes_in(value: Any) -> dict[str, Any] | None:
-    """The dict of an object's own attributes; None if it has none."""
+    """The dict of an object's own attributes, in this thread; None if it has none."""
     if isinstance(value, type):
         return None
+    if isinstance(value, threading.local):
+        return value.__dict__
     try:
         found = object.__getattribute__(value, "__dict__")
     except AttributeError:
@@ -55,7 +58,12 @@ class Attributes:
         self._class = type(thing)
         found = attributes_in(thing)
         self._dict = NONE if found is None else found
-        self._k = follower.constant(self._dict)
+        self._of_thread = isinstance(thing, threading.local)
+        self._k = (
+            f"{follower.constant(thing)}.__dict__"
+            if self._of_thread
+            else follower.constant(self._dict)
+        )
         self.before = frozenset(self._dict)
         self.done: set[str] = set()
         self.read: dict[str, Any] = {}
@@ -70,7 +78,9 @@ class Attributes:
 
     def _test_identity(self, thing: Any) -> None:
         k, cls = self._follower.constant(thing), self._follower.constant(self._class)
-        test = f"{k}.__dict__ is not {self._k} or {k}.__class__ is not {cls}"
+        test = f"{k}.__class__ is not {cls}"
+        if not self._of_thread:
+            test = f"{k}.__dict__ is not {self._k} or {test}"
         self._follower.test(
             test, f"the class of {self.place}", self._origin("__class__"), owner=self._id
         )
@@ -88,15 +98,23 @@ class Attributes:
         """Follows the attributes of these names that it has."""
         follower = self._follower
         everything = self._whole or follower.whole
-        here = self._dict.keys() if everything else names & self._dict.keys()
+        here = {*(self._dict.keys() if everything else names & self._dict.keys())}
+        here = {*filter(self._counts, here)}
         for name in sorted(here - self.done) if len(here) > 1 else here - self.done:
             self.done.add(name)
             self.read[name] = self._dict[name]
             follower.visit(
                 f"{self._k}[{name!r}]", self._dict[name], f"{self.place}.{name}",
-                self._origin(name), self._id, None if self.passing else Item(self._dict, name),
+                self._origin(name), self._id, None if self.passing else self._place(name),
             )  # fmt: skip
         self._slots(names, everything=everything)
+
+    def _counts(self, name: str) -> bool:
+        """Whether anybody may change an attribute that it has."""
+        return True
+
+    def _place(self, name: str) -> Place:
+        return Local(self._thing, name) if self._of_thread else Item(self._dict, name)
 
     def _slots(self, names: set[str], *, everything: bool) -> None:
         """The same for attributes in slots."""
@@ -126,7 +144,7 @@ class Attributes:
         everything = self._whole or follower.whole
         for name in self._dict.keys() - self.before:
             if everything or name in follower.names:
-                yield (id(self._dict), name), self._dict[name]
+                yield self._place(name).key, self._dict[name]
 
     def finish(self) -> None:
         """Guards that no attribute appears which would be found first, or was looked for."""
@@ -152,6 +170,21 @@ class Attributes:
         )
 
 
+class Data(Attributes):
+    """The lists, dicts and sets of a module of the standard library, such as `sys.argv`."""
+
+    def _counts(self, name: str) -> bool:
+        held = isinstance(self._dict[name], list | dict | set) and name != "modules"
+        return held and name in self._follower.users_names
+
+    def appeared(self) -> Iterator[tuple[Key, Any]]:
+        """Nothing that counts: what is new there, the library has put there."""
+        return iter(())
+
+    def finish(self) -> None:
+        """Nobody hides what the library has."""
+
+
 class Classes:
     """The classes whose attributes recorded code may read, each with its bases."""
 
@@ -162,6 +195,7 @@ class Classes:
 
     def follow(self, cls: type, place: str, origin: Origin) -> None:
         """Follows the attributes of a class by the names that are known now and later."""
+        self._follower.ambient.note_class(cls, place, origin)
         for base in cls.__mro__:
             if id(base) in self._known or not policy.is_users(base.__module__):
                 continue

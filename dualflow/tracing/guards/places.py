@@ -61,6 +61,34 @@ class Item:
         self.holder[self.name] = value
 
 
+class Local:
+    """An attribute of which each thread has its own.
+
+    Args:
+        thing: A `threading.local`.
+        name: Of the attribute.
+    """
+
+    __slots__ = ("thing", "name")
+
+    def __init__(self, thing: Any, name: str) -> None:
+        self.thing = thing
+        self.name = name
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other places."""
+        return (id(self.thing), self.name)
+
+    def read(self) -> Any:
+        """What is there now, in this thread."""
+        return self.thing.__dict__[self.name]
+
+    def write(self, value: Any) -> None:
+        """Puts a value there, for this thread."""
+        self.thing.__dict__[self.name] = value
+
+
 class Closure:
     """A variable that functions close over.
 

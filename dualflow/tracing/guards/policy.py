@@ -37,6 +37,11 @@ IMPURE = {
     "warn": ("effect", "warns"),
     "globals": ("access", "reads all globals"),
 }
+# Of `sys`, what says the same at each call; its other functions tell how the interpreter is set.
+SAME = frozenset(
+    "_getframe audit exc_info exception exit getdefaultencoding getsizeof intern "
+    "is_finalizing".split()
+)
 IMPURE_OWNERS = frozenset(("builtins", "_warnings", "datetime", "io", "_io"))
 MODULES = {
     "time": ("impure", "reads the time"),
@@ -121,7 +126,7 @@ def impure(function: Any) -> Impure | None:
     for known in (module, package(module)):
         if known in MODULES:
             return Impure(*MODULES[known], f"{package(module)}.{name}")
-    if package(module) in PURE:
+    if package(module) in PURE and (module != "sys" or name in SAME):
         return None
     return Impure("access", "calls C code whose state nobody can see", f"{module}.{name}")
 

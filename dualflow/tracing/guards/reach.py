@@ -147,14 +147,17 @@ class Reach:
         follower.ran.add(id(code))
         whole = names.whole and not follower.whole
         follower.whole = follower.whole or whole
+        library = policy.is_library(scope.get("__name__"))
         new = set(names.attributes - follower.names)
         follower.names |= new
+        if not library:
+            new |= names.attributes - follower.users_names
+            follower.users_names |= names.attributes
         follower.stored |= names.stored
         for name in new:
-            follower.origins[name] = code
+            follower.origins.setdefault(name, code)
         if new or whole:
             follower.more_names(new)
-        library = policy.is_library(scope.get("__name__"))
         if not library:
             follower.users.add(code)
         self._globals(code, names.globals, scope, library=library)
@@ -218,7 +221,9 @@ class Reach:
 
     def _can_pass(self, value: Any) -> bool:
         """Whether it is an object of the user's that may be gone after the call."""
-        if isinstance(value, Counted) or not policy.is_users(type(value).__module__):
+        if isinstance(value, Counted | threading.local):
+            return False
+        if not policy.is_users(type(value).__module__):
             return False
         return attributes_in(value) is not None and type(value).__weakrefoffset__ != 0
 
@@ -308,6 +313,7 @@ class Reach:
             attributes.finish()
         follower.classes.finish()
         follower.drain()
+        follower.memories.finish()
         self._arrays(captured)
         self._random()
         guards = self._without_grown([g for g in follower.guards if g.owner not in gone])
