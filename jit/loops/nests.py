@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from jit.dataclass import dataclass
@@ -84,8 +83,9 @@ class Nest:
         self.domain = Domain.of(group.extents)
         self.item = Var(INDEX, "item")
         row_at = [self.domain.indices[k] for k in group.order.kept]
+        shift = Shift(row_at)
         self.elements: dict[Task, tuple[Expression, ...]] = {
-            task: tuple([shifted(x, row_at) for x in task.elements])
+            task: tuple([shift.of(x) for x in task.elements])
             if group.is_of_rows(task)
             else task.elements
             for task in group.tasks
@@ -238,22 +238,40 @@ class MapNest(Nest):
             self.map_element(task, self.domain.indices)
 
 
-def shifted(x: Expression, at: Sequence[Extent]) -> Expression:
-    """An expression over rows as one over the loops of a group; `at` has the loop of each row."""
+class Shift:
+    """Expressions over rows as ones over the loops of a group; what they share stays shared.
 
-    def several(xs: Any) -> Any:
-        return tuple([(moved(i, at), n) for i, n in xs])
+    Args:
+        at: The loop of each row.
+    """
 
-    match x:
-        case Access():
-            return Access(x.value, tuple([moved(i, at) for i in x.at]), several(x.guard))
-        case Coordinate():
-            return Coordinate(moved(x.at, at), x.dtype)
-        case Inside():
-            return Inside(several(x.conditions))
-        case Checked():
-            return Checked(shifted(x.inner, at), several(x.conditions), several(x.guard))
-        case Apply():
-            return replace(x, args=tuple([shifted(arg, at) for arg in x.args]))
-        case _:
-            return x
+    def __init__(self, at: Sequence[Extent]) -> None:
+        self._at = at
+        self._known: dict[Expression, Expression] = {}
+
+    def of(self, x: Expression) -> Expression:
+        """An expression over the loops."""
+        for part in walk(x):  # inner ones first, so that none is met once for each way to it
+            if part not in self._known:
+                self._known[part] = self._made(part)
+        return self._known[x]
+
+    def _made(self, x: Expression) -> Expression:
+        at = self._at
+        match x:
+            case Access():
+                return Access(x.value, tuple([moved(i, at) for i in x.at]), self._all(x.guard))
+            case Coordinate():
+                return Coordinate(moved(x.at, at), x.dtype)
+            case Inside():
+                return Inside(self._all(x.conditions))
+            case Checked():
+                inner = self._known[x.inner]
+                return Checked(inner, self._all(x.conditions), self._all(x.guard))
+            case Apply():
+                return Apply(x.name, tuple([self._known[arg] for arg in x.args]), x.dtype)
+            case _:
+                return x
+
+    def _all(self, conditions: Any) -> Any:
+        return tuple([(moved(i, self._at), n) for i, n in conditions])

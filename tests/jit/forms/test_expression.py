@@ -8,6 +8,7 @@ from jit.dims import symbol
 from jit.forms.expression import (
     Access,
     Apply,
+    Coordinate,
     Domain,
     Extractor,
     Number,
@@ -17,6 +18,7 @@ from jit.forms.expression import (
     unique,
     walk,
 )
+from jit.loops.nests import Shift
 from jit.types import dtypes
 from tests.jit.forms.small import element, program, tensor
 
@@ -161,3 +163,16 @@ def test_expressions_that_share_parts_are_compared_part_by_part():
     assert one == other
     assert one != Apply("multiply", one.children, INT)
     assert len(list(walk(one, other))) == 201
+
+
+def test_expressions_moved_to_other_loops_share_what_they_shared():
+    """Each level uses the one below twice: way by way there would be 2 ** 200 to move."""
+    i0, i1 = Domain.of((4, 5)).indices
+    x = Coordinate(i0, INT)
+    for _ in range(200):
+        x = Apply("add", (x, x), INT)
+    shift = Shift([i1])
+    moved_x = shift.of(x)
+    assert len(list(walk(moved_x))) == 201
+    assert next(iter(walk(moved_x))) == Coordinate(i1, INT)
+    assert shift.of(Apply("negative", (x,), INT)).children[0] is moved_x
