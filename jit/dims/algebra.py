@@ -52,7 +52,7 @@ class Atom:
 
     @cached_property
     def _hash(self) -> int:
-        return hash((type(self).__name__, *self.parts))
+        return hash((type(self).__name__, *map(apart, self.parts)))
 
     def range(self) -> Range:
         """Least and greatest value, None where unknown; an end may itself be a dimension."""
@@ -183,7 +183,7 @@ class Dim:
 
     def __hash__(self) -> int:
         if self.cached_hash is None:
-            self.cached_hash = hash(frozenset(self.terms.items()))
+            self.cached_hash = hash(frozenset([(m, apart(c)) for m, c in self.terms.items()]))
         return self.cached_hash
 
     def __str__(self) -> str:
@@ -332,7 +332,17 @@ class Dim:
     __index__ = __int__
 
 
-def symbol(name: str, *, hint: int | None = None, lo: int = 2, hi: int | None = None) -> Dim:
+def apart(part: Any) -> Any:
+    """A part of a dimension as it is hashed: -1 and -2 have one hash in Python.
+
+    Who looks for one dimension would meet the other, and ask the prover whether they are equal.
+    """
+    if isinstance(part, tuple):
+        return tuple(map(apart, part))
+    return 2 * part + 1 if type(part) is int else part
+
+
+def symbol(name: str, *, hint: int | None = None, lo: int = 2, hi: Extent | None = None) -> Dim:
     """The dimension called `name`.
 
     Args:
