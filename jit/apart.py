@@ -89,8 +89,8 @@ class Apart:
                 raise GuardMiss(step.index, actual)
 
     def _repeat(self, step: Repeat, number: int) -> None:
-        at = 0
-        while at != step.count and (step.going is None or self.array(step.going).item()):
+        at, count = 0, None if step.count is None else evaluate(step.count, self.sizes)
+        while at != count and (step.going is None or self.array(step.going).item()):
             for launch in step.steps:
                 self._launch(launch, {**self.sizes, COUNTER: at}, number)
             self._move(step.between)

@@ -48,7 +48,7 @@ class Places:
         for slot, start in zip(self._handed, given):
             self._before.append(Move(slot, start))
         self.inputs = [*self._handed, *given[len(form.carried) :]]
-        often = form.count is None or form.count >= MANY
+        often = not isinstance(form.count, int) or form.count >= MANY
         self.lasting = form.program.inputs[len(form.carried) :] if often else ()
         self._shown = {*given[: len(form.carried)]}
         self._written: set[int] = set()
@@ -113,9 +113,10 @@ class Places:
         """Lets `slot` be `result` in the last run, `spare` in the one before, and so on."""
         self._written.add(spare)
         other = self._new(self.slots[spare].type, MOVING)
-        if self._form.going is not None:
+        count = None if self._form.going is not None else self._form.count
+        if not isinstance(count, int):  # nobody knows now which run is the last one
             self._after.append(Copy(result, reader))
-        odd = self._form.going is not None or self._form.count % 2  # type: ignore[operator]
+        odd = not isinstance(count, int) or count % 2
         first, second = (result, spare) if odd else (spare, result)
         self._before += [Move(slot, first), Move(other, second)]
         self._between += [Move(slot, other), Move(other, reader)]

@@ -158,7 +158,7 @@ class Loop(Form):
     """`program` runs `count` times; `carried`, `stacked` and `going` as in `jit.ir.loop`."""
 
     program: Any
-    count: int | None
+    count: Extent | None
     carried: tuple[int, ...]
     stacked: tuple[bool, ...]
     going: int | None = None

@@ -11,7 +11,8 @@ The first inputs are what the body finds in its first inputs when it runs for th
 it finds there the outputs that `carried` names, as the run before left them. Other inputs are the
 same each time. An output is that of the last run, or those of all runs on top of each other, where
 `stacked` says so: `row` reads one of these, `rows` some of them, joined along their first axis.
-The body may use the symbol `t` in attrs: the number of the run, from 0.
+The body may use the symbol `t` in attrs: the number of the run, from 0. How often it runs is a
+number or an extent that inputs of the loop tell.
 
 With `going` the loop asks before each run: the carry of that number, a bool, tells whether there is
 one. There are at most `count` runs, or any number (None), which nothing can be stacked of. What is
@@ -25,7 +26,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from jit.dims import Dim, Extent, solve, symbol
+from jit.dims import Dim, Extent, decide, solve, symbol
 from jit.errors import GraphError, ShapeError
 from jit.ir.graph import Graph
 from jit.ir.interpret import Program, bound
@@ -35,14 +36,14 @@ from jit.types import TensorType, as_dtype
 COUNTER = "t"  # the symbol that counts the runs of a body
 
 
-def counter(count: int) -> Dim:
+def counter(count: Extent) -> Dim:
     """The number of the run, in the body of a loop that runs `count` times."""
     return symbol(COUNTER, lo=0, hi=count - 1)
 
 
 def _loop_infer(
     *types: TensorType,
-    count: int | None,
+    count: Extent | None,
     carried: tuple[int, ...],
     stacked: tuple[bool, ...],
     body: Graph,
@@ -52,7 +53,7 @@ def _loop_infer(
     fits = len(stacked) == len(results) and len(carried) <= len(body.inputs)
     fits = fits and all(0 <= k < len(results) for k in carried)
     if count is not None:
-        fits = fits and count > 0
+        fits = fits and decide(0, "<", count) is not False
     else:
         fits = fits and going is not None and not any(stacked)
     if going is not None:

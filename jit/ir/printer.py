@@ -151,7 +151,16 @@ def attr_leaves(attr: Any) -> Iterator[Any]:
 
 
 def _format_symbols(graph: Graph, *, hints: bool) -> str:
-    symbols = [_format_symbol(symbol, hint=hints) for symbol in free_symbols(static_dims(graph))]
+    found: dict[Symbol, None] = {}  # those that the ends of others are told by come first
+
+    def visit(symbol: Symbol) -> None:
+        for other in [] if symbol.hi is None else free_symbols(symbol.hi):
+            visit(other)
+        found[symbol] = None
+
+    for each in free_symbols(static_dims(graph)):
+        visit(each)
+    symbols = [_format_symbol(symbol, hint=hints) for symbol in found]
     return f"[{', '.join(symbols)}]" if symbols else ""
 
 

@@ -33,7 +33,7 @@ NODE = re.compile(
     r"(?:(?P<left>%.*?)\s*=\s*)?(?P<op>[\w.]+)\((?P<args>[^()]*)\)(?:\s*\{(?P<attrs>.*)\})?(?P<body>\s+of)?"
 )
 SYMBOL = re.compile(
-    r"(?:(?P<low>-?\d+)<=)?(?P<name>\w+)(?:>=(?P<least>-?\d+)|<=(?P<high>-?\d+))(?:\s+hint\s+(?P<hint>-?\d+))?"
+    r"(?:(?P<low>-?\d+)<=)?(?P<name>\w+)(?:>=(?P<least>-?\d+)|<=(?P<high>[^,<>]+?))(?:\s+hint\s+(?P<hint>-?\d+))?"
 )
 VALUE = re.compile(r"%[\w.]+")
 TYPED = re.compile(r"(?P<value>%[\w.]+)\s*:\s*(?P<type>.+)")
@@ -105,7 +105,7 @@ class _Reader:
                 match["name"],
                 hint=None if hint is None else int(hint),
                 lo=int(low),
-                hi=None if high is None else int(high),
+                hi=None if high is None else self._extent(high),
             )
         except ValueError as error:
             self._fail(f"`{text}` declares no symbol: {error}")

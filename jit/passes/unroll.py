@@ -60,8 +60,9 @@ def size(graph: Graph) -> float:
 
 
 def runs(attrs: dict[str, Any]) -> float:
-    """How often a loop runs; no end where only its values tell."""
-    return attrs["count"] if attrs.get("going") is None else ENDLESS
+    """How often a loop runs; no end where only its values tell, or its sizes."""
+    count = attrs["count"]
+    return count if isinstance(count, int) and attrs.get("going") is None else ENDLESS
 
 
 def without_loops(graph: Graph) -> Graph:

@@ -199,7 +199,7 @@ class Repeat:
         after: What is copied at the end.
     """
 
-    count: int | None
+    count: Extent | None
     steps: list[Launch]
     counter: int
     before: list[Move]
@@ -221,7 +221,7 @@ class Repeat:
     @property
     def expected(self) -> int:
         """How often, roughly."""
-        return UNKNOWN if self.going is not None else self.count or 0
+        return self.count if self.going is None and isinstance(self.count, int) else UNKNOWN
 
 
 Step: TypeAlias = "Launch | Repeat | HostStep | GuardStep"

@@ -144,7 +144,8 @@ class Numbering:
         self, step: Repeat, inner: Launches, binding: Mapping[str, int], pool: int
     ) -> list[int]:
         """The record of what runs again and again."""
-        words = [ANY if step.count is None else step.count, address(inner.rows), len(inner.rows)]
+        count = ANY if step.count is None else evaluate(step.count, binding)
+        words = [count, address(inner.rows), len(inner.rows)]
         for moves in (step.before, step.between):
             table = [
                 (x.slot + 1, 0 if x.source is None else x.source + 1, evaluate(x.by, binding))
@@ -296,7 +297,7 @@ def may_be_long(step: Step) -> bool:
         return False
     grids = [(launch, launch.kernel.grid) for launch in step.steps]
     cost = sum(x.cost * (grid if isinstance(grid, int) else UNKNOWN) for x, grid in grids)
-    return step.count is None or step.count * cost >= LONG_SECONDS
+    return not isinstance(step.count, int) or step.count * cost >= LONG_SECONDS
 
 
 def shape_of(program: Program, slot: int, binding: Mapping[str, int]) -> tuple[int, ...]:

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 import jit
 import jit.repeats as repeats_module
 from jit.config import configure
+from jit.errors import GraphError
 from jit.ir.graph import Graph
 from jit.ir.interpret import Program
 from jit.ir.loop import loop
+from jit.ir.text import parse
 from jit.native import NativeCode
 from jit.passes import stretches
 from jit.passes.reroll import Reroll
@@ -279,3 +281,34 @@ def test_the_interpreter_runs_loops_and_costs_are_those_of_all_runs():
     forwards, copy, backwards = [cost.operations for cost in costs]
     assert forwards == backwards == 2 * WIDTH * WIDTH * COUNT
     assert copy == 0
+
+
+VARYING = """
+graph g[n>=2](%h: float32[4], %x: float32[n,4]) {
+  %0: float32[4], %1: float32[n,4] = loop(%h, %x) {count=n, carried=(0,), stacked=(False, True)} of
+    graph body[n>=2, 0<=t<=n - 1](%h: float32[4], %x: float32[n,4]) {
+      %0: float32[4] = row(%x) {at=n - 1 - t}
+      %1: float32[4] = multiply(%h, %0)
+      %2: float32[4] = negative(%1)
+      return %2, %1
+    }
+  return %0, %1
+}
+"""
+
+
+def test_how_often_a_loop_runs_may_be_an_extent_of_its_inputs():
+    graph = parse(VARYING, OPS)
+    assert parse(str(graph), OPS) == graph
+    made, run = jit.compile(graph, "cpu"), Program(graph)
+    (repeat,) = repeats(made)
+    assert str(repeat.count) == "n"
+    for count in (2, 3, 8, 101):
+        rng = np.random.default_rng(count)
+        arrays = [rng.standard_normal(shape).astype("float32") for shape in ((4,), (count, 4))]
+        assert same_bits(made(arrays), run(arrays))
+
+
+def test_the_end_of_a_symbol_is_told_by_symbols_that_are_declared():
+    with pytest.raises(GraphError, match="no dimension"):
+        parse(VARYING.replace("t<=n - 1", "t<=m - 1"), OPS)

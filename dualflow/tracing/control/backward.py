@@ -20,7 +20,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.control.looped import looped, opened
 from dualflow.tracing.control.rolling import Roll, recording
 from dualflow.tracing.replay import replay
-from jit.dims import Extent, substitute
+from jit.dims import Extent, same, substitute
 from jit.ir.loop import COUNTER, counter
 
 Sums = dict[Any, Tensor]
@@ -89,10 +89,12 @@ class Steps:
             for y in self._ys_of(j, self._count - 1):
                 self._carry[j] = added(self._carry[j], y)
         self._shared: dict[Any, Tensor | None] = {key: sums.get(key) for key in self._keys.values()}
-        self._of_rows: list[list[Tensor | int]] = [[] for _ in self._rows]  # or how many have none
+        self._of_rows: list[list[Tensor | Extent]] = [
+            [] for _ in self._rows
+        ]  # or how many have none
         self._before = sums
 
-    def _ys_of(self, j: int, run: int) -> list[Tensor]:
+    def _ys_of(self, j: int, run: Extent) -> list[Tensor]:
         """What arrives at carry `j`, as a step has left it, from what is stacked of it."""
         found = [k for k, of in self._of_carry.items() if of == j and self._ys[k] is not None]
         return [self._ys[k][run] for k in reversed(found)]  # pyright: ignore[reportOptionalSubscript]
@@ -105,7 +107,10 @@ class Steps:
         while run >= 0:
             pattern = self._pattern()
             if trace is not None and pattern == before and run > 1:
-                trace, run = (trace, 0) if self._roll(trace, run) else (None, run - 1)
+                if self._roll(trace, run):
+                    run = 0
+                else:  # Python takes all steps
+                    trace, self._count, run = None, int(self._count), int(run) - 1
                 continue
             before = pattern
             self._step_at(run)
@@ -115,10 +120,10 @@ class Steps:
         """Which cotangents are there."""
         return tuple([x is not None for x in (*self._carry, *self._shared.values())])
 
-    def _step_at(self, run: int) -> None:
+    def _step_at(self, run: Extent) -> None:
         """One step by itself."""
         found = [x[run] for x in self._found]
-        rows = [self._args[arg][int(at_run(at, run))] for arg, at in self._opened.rows]
+        rows = [self._args[arg][at_run(at, run)] for arg, at in self._opened.rows]
         ys = [None if y is None else y[run] for y in self._ys]
         met = [None if y is None else y[run] for y in self._met]
         starts = [self._start(j, run, met[j]) for j in range(self._size)]
@@ -128,19 +133,19 @@ class Steps:
         for kept, cotangent in zip(self._of_rows, made, strict=True):
             kept.append(1 if cotangent is None else functions["expand_dims"](cotangent, 0))
 
-    def _start(self, j: int, run: int, met: Tensor | None) -> Tensor | None:
+    def _start(self, j: int, run: Extent, met: Tensor | None) -> Tensor | None:
         """What has arrived at carry `j`, as a step finds it, before the step is pulled through."""
         start: Tensor | None = None
-        if run == 0:
+        if same(run, 0):
             key = self._args[j].record
             alone = sum(getattr(x, "record", None) is key for x in self._args) == 1
             if key is not None and self._needed[j] and alone:
                 start = self._before.get(key)
-        for y in self._ys_of(j, run - 1) if run else ():
+        for y in () if same(run, 0) else self._ys_of(j, run - 1):
             start = added(start, y)
         return start if met is None else added(start, met)
 
-    def _roll(self, trace: Any, last: int) -> bool:
+    def _roll(self, trace: Any, last: Extent) -> bool:
         """The steps from `last` down to the second one, as a loop; else `last` only, and False."""
         start = len(trace.graph.nodes)
         run = last - counter(last)
@@ -155,7 +160,7 @@ class Steps:
             if self._of_carry[k] == j and self._ys[k] is not None
         ]
         stacks += [(y, run - 1) for _, k in of_carry if (y := self._ys[k]) is not None]
-        firsts = [x[int(at_run(at, 0))] for x, at in stacks]
+        firsts = [x[at_run(at, 0)] for x, at in stacks]
         roll = Roll(trace, start)
 
         def step(state: list[Tensor], rows: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -183,7 +188,7 @@ class Steps:
         self._shared = {k: None if x is None else next(after) for k, x in self._shared.items()}
         for kept in self._of_rows:  # the same ones as in the step before
             none = 1 if made is None else last
-            kept.append(none if isinstance(kept[-1], int) else next(stacked))
+            kept.append(next(stacked) if isinstance(kept[-1], Tensor) else none)
         return made is not None
 
     # ----- one step -----
@@ -272,15 +277,17 @@ class Steps:
                     accumulate(sums, key, cotangent)
         for k, parts in zip(self._rows, self._of_rows, strict=True):
             arg, at = self._opened.rows[k]
-            if any(not isinstance(x, int) for x in parts):
+            if any(isinstance(x, Tensor) for x in parts):
                 accumulate(sums, self._args[arg].record, self._stacked(parts, arg, at))
 
-    def _stacked(self, parts: list[Tensor | int], arg: int, at: Extent) -> Tensor:
+    def _stacked(self, parts: list[Tensor | Extent], arg: int, at: Extent) -> Tensor:
         """The cotangents of all rows of an argument, which came from the last run to the first."""
         stack = self._args[arg]
-        first, last = (int(at_run(at, run)) for run in (0, self._count - 1))
+        first, last = (at_run(at, run) for run in (0, self._count - 1))
         zeros = functions["zeros_like"]
-        whole = functions["concat"]([zeros(stack[:x]) if isinstance(x, int) else x for x in parts])
+        whole = functions["concat"](
+            [x if isinstance(x, Tensor) else zeros(stack[:x]) for x in parts]
+        )
         if last > first:
             whole = functions["flip"](whole, axis=0)
         before, after = min(first, last), stack.shape[0] - 1 - max(first, last)

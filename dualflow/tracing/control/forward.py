@@ -30,7 +30,7 @@ def push(
     y: Any,
     *args: Tensor,
     body: Graph,
-    count: int,
+    count: Extent,
     carried: Sequence[int],
     made: Sequence[Tensor] = (),
     **attrs: Any,
@@ -68,7 +68,7 @@ class Steps:
         tangents: Sequence[Tensor | None],
         args: Sequence[Any],
         body: Graph,
-        count: int,
+        count: Extent,
         found: list[Tensor],
     ) -> None:
         self._size = size = len(found)
@@ -76,7 +76,7 @@ class Steps:
         self._opened = opened(body, size)
         self._carry = list(tangents[:size])
         # For each stacked result what the steps give, or how many give nothing.
-        self._stacked: list[list[Tensor | int]] = [[] for _ in range(len(body.outputs) - size)]
+        self._stacked: list[list[Tensor | Extent]] = [[] for _ in range(len(body.outputs) - size)]
         self._shapes = [x.type for x in (*body.outputs[:size], *body.outputs[2 * size :])]
 
     def run(self) -> Tangents:
@@ -87,7 +87,7 @@ class Steps:
             if trace is not None and pattern == before and run < self._count - 1:
                 if self._roll(trace, run):
                     break
-                trace, run = None, run + 1
+                trace, self._count, run = None, int(self._count), run + 1  # Python takes all steps
                 continue
             before = pattern
             self._step_at(run)
@@ -98,7 +98,7 @@ class Steps:
     def _step_at(self, run: int) -> None:
         """One step by itself."""
         found = [x[run] for x in self._found]
-        rows = [self._args[arg][int(at_run(at, run))] for arg, at in self._opened.rows]
+        rows = [self._args[arg][at_run(at, run)] for arg, at in self._opened.rows]
         moving = [self._row_of_tangent(arg, at_run(at, run)) for arg, at in self._opened.rows]
         before = self._carry
         self._carry, ys = self._push(before, found, rows, moving)
@@ -107,7 +107,7 @@ class Steps:
 
     def _row_of_tangent(self, arg: int, at: Extent) -> Tensor | None:
         tangent = self._tangents[arg]
-        return None if tangent is None else tangent[int(at)]
+        return None if tangent is None else tangent[at]
 
     def _roll(self, trace: Any, first: int) -> bool:
         """The steps from `first` on, as a loop; else `first` only, and False."""
@@ -118,7 +118,7 @@ class Steps:
         stacks += [(self._args[arg], at_run(at, run)) for arg, at in opened.rows]
         places = [at_run(at, run) for _, at in opened.rows]
         stacks += [(x, at) for x, at in zip(moving, places, strict=True) if x is not None]
-        firsts = [x[int(at_run(at, 0))] for x, at in stacks]
+        firsts = [x[at_run(at, 0)] for x, at in stacks]
         roll = Roll(trace, start)
 
         def step(state: list[Tensor], given: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -138,7 +138,7 @@ class Steps:
         self._carry = [None if x is None else next(left) for x in self._carry]
         for kept in self._stacked:
             none = 1 if made is None else count
-            kept.append(none if isinstance(kept[-1], int) else next(stacked))
+            kept.append(next(stacked) if isinstance(kept[-1], Tensor) else none)
         return made is not None
 
     def push(self, carry: Tangents, found: Sequence[Tensor]) -> tuple[Tangents, Tangents]:
@@ -171,12 +171,12 @@ class Steps:
     def _joined(self, k: int) -> Tensor | None:
         """The tangents of all steps on top of each other."""
         parts = self._stacked[k]
-        if all(isinstance(x, int) for x in parts):
+        if not any(isinstance(x, Tensor) for x in parts):
             return None
         type_, full = self._shapes[k], functions["full"]
         return functions["concat"](
             [
-                full((x, *type_.shape), 0, dtype=type_.dtype) if isinstance(x, int) else x
+                x if isinstance(x, Tensor) else full((x, *type_.shape), 0, dtype=type_.dtype)
                 for x in parts
             ]
         )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dualflow.core.context import using
+from dualflow.core.number import extent_of
 from dualflow.core.record import clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
@@ -16,7 +17,7 @@ from dualflow.tracing.control.looping import STEP, while_loop
 from dualflow.tracing.control.nests import Nest, agreed
 from dualflow.tracing.control.rolling import Deeds, Roll, recording
 from dualflow.tracing.trace import Trace
-from jit.dims import Dim, Extent
+from jit.dims import Dim, Extent, same
 from jit.errors import DTypeError, ShapeError, TraceError
 from jit.ir.loop import counter
 from jit.types import TensorType, format_extent
@@ -45,7 +46,7 @@ def scan(
         reverse: Whether to begin with the last row. Its `y` is still the last row of the result.
         unroll: How many steps are taken together, where that many are left. It changes how fast a
             recorded loop runs and how long compiling takes, and the order in which gradients of
-            what all steps share are summed.
+            what all steps share are summed. Then the number of steps is part of a recording.
 
     Returns:
         `(carry, ys)`: the last carry, and the `y` of all calls on top of each other.
@@ -69,7 +70,7 @@ def scan(
     if count == 0:
         return carry.build(carry.tensors), no_rows(f, carry, given)
     if unroll > 1 and count >= 2 * unroll:
-        return in_blocks(f, init, given, count, unroll, reverse=reverse)
+        return in_blocks(f, init, given, int(count), unroll, reverse=reverse)
     return Steps(f, carry, given, count, reverse=reverse).run()
 
 
@@ -116,13 +117,13 @@ class Steps:
         f: Callable[[Any, Any], Pair],
         carry: Nest,
         xs: Nest,
-        count: int,
+        count: Extent,
         *,
         reverse: bool,
         user: Any = None,
     ) -> None:
         self._f, self._carry, self._xs, self._count = f, carry, xs, count
-        self._order = range(count)[::-1] if reverse else range(count)
+        self._turn = -1 if reverse else 1
         self._user = f if user is None else user
         self._y: Nest | None = None
 
@@ -149,7 +150,7 @@ class Steps:
             Nest.of(carry, "carry"),
             Nest.of(xs, "xs"),
             self._count,
-            reverse=self._order.step < 0,
+            reverse=self._turn < 0,
             user=self._user,
         )
         carry, ys = steps.run()
@@ -162,7 +163,7 @@ class Steps:
         # What arrives at a carry goes into what it was before as one sum, in both modes.
         carry = [x if x.record is None else functions["identity"](x) for x in self._carry.tensors]
         ys: list[list[Tensor]] = []
-        left, turn = self._xs.tensors, self._order.step
+        left, turn = self._xs.tensors, self._turn
         if trace is not None and self._count > 1:
             roll, deeds = Roll(trace, len(trace.graph.nodes)), Deeds(trace, self._user)
             ends = [end_row(x, last=turn < 0) for x in left]
@@ -173,7 +174,7 @@ class Steps:
             ys.append(y)
             left = [rest for _, rest in ends]
         lines = [rows(x)[::turn] for x in left]
-        for at in range(self._count - len(ys)):
+        for at in range(int(self._count) - len(ys)):
             carry, y = self._step(carry, [line[at] for line in lines])
             ys.append(y)
         columns = list(zip(*ys, strict=True))
@@ -201,14 +202,15 @@ class Steps:
 
     def _stacks(self) -> list[tuple[Tensor, Extent]]:
         """What the rows are of, and which row it is in each step."""
-        step, first = counter(self._count), self._order[0]
-        return [(x, first + self._order.step * step) for x in self._xs.tensors]
+        step = counter(self._count)
+        at = step if self._turn > 0 else self._count - 1 - step
+        return [(x, at) for x in self._xs.tensors]
 
     def _of_loop(self, made: list[Tensor]) -> Pair:
         """The result that a node gives."""
         size = len(self._carry.tensors)
         ys = made[2 * size :]
-        if self._order.step < 0:
+        if self._turn < 0:
             ys = [functions["flip"](y, axis=0) for y in ys]
         return self._result(made[size : 2 * size], ys)
 
@@ -226,9 +228,9 @@ def own(x: Tensor, start: int) -> Tensor:
     return functions["identity"](x) if passed else x
 
 
-def of_length(x: Tensor, count: int) -> Tensor:
-    """`x`, of which now is known how many rows it has, where its extents vary from call to call."""
-    return x[:count] if isinstance(x.shape[0], Dim) else x
+def of_length(x: Tensor, count: Extent) -> Tensor:
+    """`x`, of which now is known that it has so many rows, whose extents vary from call to call."""
+    return x if same(x.shape[0], count) else x[:count]
 
 
 def in_blocks(
@@ -237,7 +239,7 @@ def in_blocks(
     """A scan of which each step is `size` steps; those that are left come last."""
     left = count % size
     cut = left if reverse else count - left
-    parts = [(x[:cut], x[cut:]) for x in given.tensors]
+    parts = [(x[:cut], x[cut:count]) for x in given.tensors]
     rest, whole = ([p[k] for p in parts] for k in ((0, 1) if reverse else (1, 0)))
     blocks = [functions["reshape"](x, (count // size, size, *x.shape[1:])) for x in whole]
 
@@ -297,28 +299,32 @@ def fori_loop(lower: Any, upper: Any, body_fn: Callable[[Any, Any], Any], init: 
             lambda state: (state[0] + 1, body_fn(*state)),
             (start, init),
         )[1]
-    if int(upper) <= int(lower):
+    lower, upper = extent_of(lower), extent_of(upper)
+    if upper <= lower:
         return Nest.of(init, "carry").build(Nest.of(init, "carry").tensors)
-    numbers = functions["arange"](int(lower), int(upper))
+    numbers = functions["arange"](lower, upper)
     return scan(lambda carry, i: (body_fn(i, carry), None), init, numbers)[0]
 
 
-def steps_of(xs: Nest, length: Any) -> int:
+def steps_of(xs: Nest, length: Any) -> Extent:
     """How many rows there are, the same in all leaves."""
     found: dict[str, Any] = {}
     for path, x in zip(xs.paths, xs.tensors, strict=True):
         if not x.ndim:
             raise ShapeError(f"scan: {path} has no dimensions", "one row for each step")
-        found[path] = int(x.shape[0])
+        found[path] = x.shape[0]
     if length is not None:
-        found["length"] = int(length)
+        found["length"] = extent_of(length)
     if not found:
         raise ShapeError("scan: nothing tells how many steps there are", "xs, or length=")
     first = next(iter(found))
     for path, extent in found.items():
         if extent != found[first]:
             raise ShapeError(
-                f"scan: {first} has {format_extent(found[first])} steps, {path} {extent}",
+                f"scan: {first} has {format_extent(found[first])} steps, "
+                f"{path} {format_extent(extent)}",
                 "as many rows in all leaves of xs",
             )
-    return found[first]
+    return min(
+        found.values(), key=lambda extent: isinstance(extent, Dim)
+    )  # a number, if there is one

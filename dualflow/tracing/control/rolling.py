@@ -141,7 +141,7 @@ class Roll:
     def loop(
         self,
         stacks: Sequence[tuple[Tensor, Extent]],
-        count: int | None,
+        count: Extent | None,
         *,
         found: bool = True,
         **attrs: Any,
