@@ -7,11 +7,13 @@ way from a target to a wanted source are visited, in falling order of their tick
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy import ndarray, ones
 
+from dualflow.autodiff.walks import walked
 from dualflow.core.backend import CUDA, device_of
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
@@ -19,13 +21,18 @@ from dualflow.core.devices import beside
 from dualflow.core.gpu_kernels import number_on
 from dualflow.core.op import Op, wrap
 from dualflow.core.precision import as_given
-from dualflow.core.record import INEXACT, Leaf, Pick, Record, clock
+from dualflow.core.record import INEXACT, NO_ATTRS, Leaf, Pick, Record, clock
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.errors import TapeError
 from jit.types import format_shape, kind, same_shape
 
+if TYPE_CHECKING:
+    from jit.runtime.walks import Walk
+
 Inside = Callable[[Any], bool]
+Span = tuple[int, int]
+EVER: Span = (-1, 2**62)
 by_tick = attrgetter("tick")
 
 
@@ -35,20 +42,46 @@ class Sweep:
     Args:
         targets: Tensors to start from.
         inside: Tells whether a record counts; a tape counts what it recorded.
+        span: The ticks between which all records count and no others, if there are such: then
+            native code may walk, and what it does not find is collected when it is asked for.
 
     Attributes:
         records: All records behind the targets that count, in no order.
+        outputs: Results of each record that were met, by their numbers.
+        leaves: Those behind the targets, and a tensor of each.
     """
 
-    def __init__(self, targets: list[Tensor], inside: Inside) -> None:
+    records: list[Record]
+    outputs: dict[Record, dict[int, Tensor]]
+    leaves: dict[Any, Tensor]
+
+    def __init__(self, targets: list[Tensor], inside: Inside, span: Span | None = None) -> None:
         self.targets = targets
         self.inside = inside
-        self.records: list[Record] = []
-        self.outputs: dict[Record, dict[int, Tensor]] = {}
-        self.leaves: dict[Any, Tensor] = {}
+        self.span = span if context.trace is None else None
+        if self.span is None:
+            self._collect()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("records", "outputs", "leaves"):
+            raise AttributeError(name)
+        if name == "records" and self.walk is not None:
+            return self.walk.records
         self._collect()
+        return self.__dict__[name]
+
+    @cached_property
+    def walk(self) -> Walk | None:
+        """What native code met; None where it does not walk."""
+        return None if self.span is None else walked(self.targets, self.span)
+
+    def rooted(self) -> set[Any]:
+        """The leaves of Variables."""
+        leaves = self.leaves if self.walk is None else self.walk.ends
+        return {leaf for leaf in leaves if leaf.rooted}
 
     def _collect(self) -> None:
+        self.records, self.outputs, self.leaves = [], {}, {}
         outputs, inside, trace = self.outputs, self.inside, context.trace
         stack: list[Any] = [x for x in self.targets if x.record is not None]
         pop, push, visit = stack.pop, stack.append, self.records.append
@@ -182,7 +215,7 @@ class Sweep:
         """Drops the inputs of all visited records, and with them the memory they hold."""
         for record in self.records:
             record.inputs = None
-            record.attrs = {}
+            record.attrs = NO_ATTRS
 
 
 op_by_op = Sweep.pull_all

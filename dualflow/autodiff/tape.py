@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dualflow.autodiff.reasons import explain_unconnected
-from dualflow.autodiff.sweep import Sweep, start_cotangent
+from dualflow.autodiff.sweep import EVER, Span, Sweep, start_cotangent
 from dualflow.autodiff.vmap import vmap
 from dualflow.core import tree
 from dualflow.core.context import context, using
@@ -112,6 +112,14 @@ class GradientTape:
             ((first, last),) = spans
             return first < tick and (last is None or tick < last)  # type: ignore[operator]
         return any(first < tick and (last is None or tick < last) for first, last in spans)  # type: ignore[operator]
+
+    @property
+    def span(self) -> Span | None:
+        """The ticks between which it recorded all the time; None if there was a break."""
+        if len(self._spans) != 1:
+            return None
+        ((first, last),) = self._spans
+        return first or 0, EVER[1] if last is None else last
 
     @contextmanager
     def stop_recording(self) -> Iterator[None]:
@@ -247,7 +255,7 @@ class GradientTape:
         leaves, spec = tree.flatten(sources)
         with using(recording=bool(context.tapes) and context.recording):
             targets = [as_tensor(t) for t in tree.flatten(target)[0]]
-            sweep = Sweep(targets, self.covers)
+            sweep = Sweep(targets, self.covers, self.span)
             found = self._found(sweep, leaves, output_gradients)
             gradients = [
                 g if g is not None else self._missing(x, targets, unconnected_gradients)
@@ -443,9 +451,8 @@ def backward(target: Tensor, gradient: Any = None, *, retain_graph: bool = False
             "loss.mean().backward()",
         )
     with using(recording=False):
-        sweep = Sweep([target], lambda record: True)
-        leaves = {leaf for leaf in sweep.leaves if leaf.rooted}
-        found = sweep.find([start_cotangent(target, gradient)], leaves)
+        sweep = Sweep([target], lambda record: True, EVER)
+        found = sweep.find([start_cotangent(target, gradient)], sweep.rooted())
         for leaf, g in found.items():
             variable = leaf.owner()
             if variable is None:

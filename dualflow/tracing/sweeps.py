@@ -15,7 +15,9 @@ import math
 import time
 from collections import Counter
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import jit
 from dualflow.autodiff.sweep import Sweep, by_tick, op_by_op
@@ -35,6 +37,9 @@ from jit.errors import DualflowError
 from jit.ir.graph import Graph
 from jit.types import TensorType
 
+if TYPE_CHECKING:
+    from jit.runtime.walks import Walk
+
 Found = dict[Any, Tensor]  # cotangents by record
 
 SECONDS_A_RECORD = 3e-3  # what compiling takes, for records of kinds that are new
@@ -42,6 +47,8 @@ AGAIN = 1 / 50  # of that for all others
 TIMES_READ, BYTES_A_SECOND = 3, 2e12  # of the arrays of a sweep on a GPU, op by op
 LONGEST = 2000  # records; longer sweeps are not compiled
 KEPT, MANY = 512, 10000  # forms that are remembered, and kinds of records
+KEPT_BYTES = 1 << 25  # of the keys of walks
+NUMBERS = frozenset({bool, int, complex, type(None)})  # inputs that a key can name
 
 
 class Form(Recurring["CompiledSweep"]):
@@ -70,11 +77,17 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
             return run_sweep(sweep, cotangents, wanted)
     if context.once or scoped.get().target != "cpu" or len(sweep.records) > LONGEST:
         return op_by_op(sweep, cotangents, wanted)
+    walk = sweep.walk
+    key = None if walk is None else key_of(walk, cotangents, wanted)
+    if walk is not None and (again := by_walk.get(key)) is not None:
+        return again.run(walk, cotangents)
     outline = Outline(sweep, cotangents, wanted)
     form = form_of(outline)
     if form is None or form.hopeless:
         return op_by_op(sweep, cotangents, wanted)
     if form.compiled is not None:
+        if walk is not None and key is not None:
+            remember(key, Again(form.compiled, outline, walk))
         return form.compiled.run(outline)
     started = time.perf_counter()
     found = op_by_op(sweep, cotangents, wanted)
@@ -128,6 +141,7 @@ def forget() -> None:
     """Drops all forms, for tests that change ops."""
     forms.clear()
     by_kind.clear()
+    by_walk.clear()
 
 
 def form_of(outline: Outline) -> Form | None:
@@ -284,18 +298,87 @@ class CompiledSweep:
 
     def __init__(self, executable: jit.Executable, read: list[int], found: list[int]) -> None:
         self._executable = executable
-        self._read = read
-        self._found = found
+        self.read = read
+        self.found = found
         self._direct: Any = None
 
     def run(self, outline: Outline) -> Found:
         """The cotangents that a sweep of this form gives."""
-        arrays = outline.arrays(self._read)
+        made = self.call(outline.arrays(self.read))
+        wanted = list(outline.wanted)
+        return {wanted[k]: wrap(array) for k, array in zip(self.found, made, strict=True)}
+
+    def call(self, arrays: list[Any]) -> list[Any]:
+        """The cotangents, of arrays for what it reads."""
         if self._direct is None:
             self._direct = self._executable.direct(arrays) or (lambda *arrays: None)
-        made = self._direct(*arrays) or self._executable(arrays)
+        return self._direct(*arrays) or self._executable(arrays)
+
+
+class Again:
+    """A compiled sweep for walks that meet the same: nobody looks at records, one by one.
+
+    Args:
+        code: What runs.
+        outline: Of the sweep for which it runs now.
+        walk: Of the same.
+    """
+
+    def __init__(self, code: CompiledSweep, outline: Outline, walk: Walk) -> None:
+        boxes, cotangents = len(walk.boxes), len(outline.sweep.targets)
+        places = {id(x): k for k, x in enumerate(walk.boxes)}
+        last = len(outline.tensors) - cotangents
+        self._code = code
+        self._read = [
+            places[id(outline.tensors[k])] if k < last else boxes + k - last for k in code.read
+        ]
+        self._orders = [outline.orders[k] for k in code.read]
         wanted = list(outline.wanted)
-        return {wanted[k]: wrap(array) for k, array in zip(self._found, made, strict=True)}
+        self._ends = [walk.ends.index(wanted[k]) for k in code.found]
+        ops = {record.op for record in walk.records}
+        self._alive = ops, {x.raw.dtype for x in walk.boxes}  # the key has their addresses
+
+    def run(self, walk: Walk, cotangents: list[Tensor]) -> Found:
+        """The cotangents that a sweep gives whose walk has the same key."""
+        tensors = [*walk.boxes, *cotangents]
+        arrays = [tensors[k].raw for k in self._read]
+        if any(self._orders):
+            arrays = [x.transpose(o) if o else x for x, o in zip(arrays, self._orders)]
+        made = self._code.call(arrays)
+        return {walk.ends[k]: wrap(array) for k, array in zip(self._ends, made, strict=True)}
+
+
+by_walk: dict[Any, Again] = {}
+
+
+def key_of(walk: Walk, cotangents: list[Tensor], wanted: set[Any]) -> Any:
+    """What is equal for sweeps that do the same, though not for all of them; None if nothing is.
+
+    Sweeps that differ in what was recorded besides have other keys, but one form.
+    """
+    if any(x.__class__ is not Leaf for x in wanted):
+        return None
+    if not all(is_lasting(record.op) for record in walk.marked) or any(
+        x.__class__ not in NUMBERS for x in walk.others
+    ):
+        return None
+    if any(g.raw.__class__ is not np.ndarray for g in cotangents):
+        return None
+    asked = tuple([k for k, end in enumerate(walk.ends) if end in wanted])
+    others = tuple([(x.__class__, repr(x)) for x in walk.others])
+    key = scoped.get().precision, walk.words, tuple(map(words_of, walk.marked)), others, asked
+    try:
+        hash(key)
+    except TypeError:  # attrs that are no keys
+        return None
+    return key
+
+
+def remember(key: Any, again: Again) -> None:
+    """Keeps what runs for a key, and of all keys not too many bytes."""
+    if sum([len(words) for _, words, *_ in by_walk]) > KEPT_BYTES:
+        by_walk.clear()
+    by_walk[key] = again
 
 
 def compiled(outline: Outline) -> CompiledSweep | None:

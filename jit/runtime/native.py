@@ -21,7 +21,8 @@ from jit.runtime.own_code import linked
 PYTHON_API = (
     "PyEval_SaveThread PyEval_RestoreThread PyGILState_Ensure PyGILState_Release "
     "PyErr_CheckSignals PyLong_AsVoidPtr PyLong_AsLongLong PyLong_FromLongLong Py_IncRef "
-    "Py_DecRef PyList_New PyList_SetItem PyList_Type PyType_GenericAlloc _Py_NoneStruct"
+    "Py_DecRef PyList_New PyList_SetItem PyList_Append PyList_Type PyType_GenericAlloc "
+    "PyBytes_FromStringAndSize PyDict_Size _Py_NoneStruct"
 ).split()
 FASTCALL = 0x80  # METH_FASTCALL
 
@@ -53,6 +54,7 @@ class Native:
         boxed: Another one.
         held: Another one.
         put: Another one.
+        walk: Makes a function of `walks` likewise.
     """
 
     enter: Callable[[int], Callable[..., int]] | None
@@ -64,6 +66,7 @@ class Native:
     boxed: Callable[[int, Any], Callable[..., list[Any]]] | None = None
     held: Callable[[int, Any], Callable[[], list[Any] | None]] | None = None
     put: Callable[[int, Any], Callable[[list[Any]], int]] | None = None
+    walk: Callable[[int, Any], Callable[..., bytes | None]] | None = None
 
 
 @cache
@@ -71,7 +74,7 @@ def native() -> Native:
     """The native functions of this process."""
     kernels = ["batch", "repeat", *guard_texts()]
     imports = addresses_of(PYTHON_API) | numpy_abi.symbols() | {"parallel": threads.pool().parallel}
-    functions = ["enter", "resume", "direct", "same", "opened", "boxed", "held", "put"]
+    functions = ["enter", "resume", "direct", "same", "opened", "boxed", "held", "put", "walk"]
     found = linked(code(), [*functions, *kernels], imports)
     reads = numpy_abi.as_expected()
     return Native(
@@ -84,6 +87,7 @@ def native() -> Native:
         boxed=maker("boxed", found["boxed"]) if reads else None,
         held=maker("held", found["held"]) if reads else None,
         put=maker("put", found["put"]) if reads else None,
+        walk=maker("walk", found["walk"]) if reads else None,
     )
 
 

@@ -6,6 +6,7 @@ from jit.runtime.box_code import BOXES
 from jit.runtime.entry_code import DIRECT, ENTER, SAME
 from jit.runtime.kernel_code import BATCH, guard_texts
 from jit.runtime.repeat_code import REPEAT
+from jit.runtime.walk_code import WALKS
 
 # the status: a check did not hold; a guard saw another answer; Python has an exception set
 FAILED, MISSED, INTERRUPTED = 1, 2, 3
@@ -369,5 +370,5 @@ done:
 
 def code() -> str:
     """All of the LLVM IR here."""
-    own = STRUCTURES, RUN, REPEAT, READ, MAKE, ENTER, DIRECT, SAME, BOXES
+    own = STRUCTURES, RUN, REPEAT, READ, MAKE, ENTER, DIRECT, SAME, BOXES, WALKS
     return "".join((*own, BATCH, *guard_texts().values()))

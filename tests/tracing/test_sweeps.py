@@ -17,8 +17,14 @@ from jit.config import configure
 def _at_once(monkeypatch):
     """The second sweep of a form is compiled."""
     monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 0.0)
-    monkeypatch.setattr(sweeps, "forms", {})
     monkeypatch.setattr(sweeps, "by_kind", {})
+    unknown(monkeypatch)
+
+
+def unknown(monkeypatch):
+    """No sweep has come before."""
+    monkeypatch.setattr(sweeps, "forms", {})
+    monkeypatch.setattr(sweeps, "by_walk", {})
 
 
 def compiled():
@@ -45,7 +51,7 @@ def test_a_loop_computes_the_same_and_compiles_one_sweep(monkeypatch):
     found = descend(20)
     assert compiled() == 1
     monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 1e9)
-    monkeypatch.setattr(sweeps, "forms", {})
+    unknown(monkeypatch)
     assert descend(20) == found
     assert compiled() == 0
 
@@ -121,6 +127,53 @@ def test_tensors_that_are_one_and_the_same_are_another_form():
         assert slope(lambda x: x * b, a) == [5.0]
         assert slope(lambda x: x * x, a) == [4.0]
         assert slope(lambda x, y: x * y, a, b) == [5.0]
+
+
+def test_who_comes_a_third_time_is_known_by_the_walk(monkeypatch):
+    if sweeps.scoped.get().target != "cpu":
+        pytest.skip("native code walks")
+    for k in range(3):
+        assert slope(lambda x: x * x, [3.0]) == [6.0]
+        assert len(sweeps.by_walk) == (k > 0)
+    monkeypatch.setattr(sweeps, "Outline", None)  # nobody looks at records one by one
+    assert slope(lambda x: x * x, [5.0]) == [10.0]
+
+
+def test_what_was_recorded_besides_makes_another_walk_of_one_form():
+    def f(x, extra=0):
+        y = x * x
+        for _ in range(extra):
+            y * 2.0
+        return y * x
+
+    for extra in (0, 0, 1, 2):
+        assert slope(lambda x, extra=extra: f(x, extra), [2.0]) == [12.0]
+    assert compiled() == 1
+
+
+def test_cotangents_are_summed_in_the_order_of_the_records():
+    x = df.asarray(np.float32([1.0, 3.0]))
+    for _ in range(4):
+        for order in (0, 1):
+            with df.GradientTape() as tape:
+                tape.watch(x)
+                if order:
+                    b, a, c = x * 1e8, x * 1.0, x * -1e8
+                else:
+                    a, b, c = x * 1.0, x * 1e8, x * -1e8
+                y = a + b + c
+            by_hand = np.float32(0.0)
+            for step in [-1e8, 1.0, 1e8] if order else [-1e8, 1e8, 1.0]:
+                by_hand = np.float32(by_hand + np.float32(step))
+            assert tape.gradient(y, x).tolist() == [by_hand, by_hand]
+
+
+def test_many_keys_are_dropped(monkeypatch):
+    monkeypatch.setattr(sweeps, "KEPT_BYTES", 0)
+    for _ in range(4):
+        for k in (2, 3):
+            assert slope(lambda x: x * 2.0, np.ones(k)) == [2.0] * k
+    assert len(sweeps.by_walk) <= 1
 
 
 def test_a_source_in_the_middle():
