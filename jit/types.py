@@ -31,6 +31,7 @@ dtypes: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in type_names}
 }
 
 known_dtypes = frozenset(dtypes.values())
+names = {dtype: name for name, dtype in dtypes.items()}  # NumPy spells a name anew for each asker
 
 bool_ = dtypes["bool"]
 int64 = dtypes["int64"]
@@ -139,7 +140,8 @@ class TensorType:
         return product(self.shape)
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
+        name = names.get(self.dtype) or self.dtype.name
+        return f"{name}[{','.join(map(str, self.shape))}]"
 
     def with_dtype(self, dtype: np.dtype[Any]) -> TensorType:
         """The same shape in another dtype."""

@@ -60,7 +60,8 @@ class Sweep:
         self.inside = inside
         self.span = span if context.trace is None else None
         if self.span is None:
-            self._collect()
+            with context.aside():  # a recording watches the code of the user's
+                self._collect()
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("records", "outputs", "leaves"):
@@ -163,8 +164,15 @@ class Sweep:
         for target, g in zip(self.targets, cotangents, strict=True):
             if target.record is not None:
                 accumulate(sums, target.record, g)
-        for record, flags in reversed(self._needed(wanted).items()):
-            self._pull(record, sums, flags, wanted)
+        with context.aside():
+            needed = self._needed(wanted)
+        watched = context.trace is not None
+        for record, flags in reversed(needed.items()):
+            if watched and is_ours(record.op):
+                with context.aside():
+                    self._pull(record, sums, flags, wanted)
+            else:
+                self._pull(record, sums, flags, wanted)
         return {record: g for record, g in sums.items() if record in wanted}
 
     def _needed(self, wanted: set[Any]) -> dict[Record, tuple[bool, ...]]:
@@ -221,6 +229,14 @@ class Sweep:
 op_by_op = Sweep.pull_all
 # How sweeps that nobody records or traces are run: the last one counts. `tracing` adds its own.
 run_eagerly: list[Callable[..., dict[Any, Tensor]]] = [op_by_op]
+
+
+def is_ours(op: Any) -> bool:
+    """Whether no code of the user's is among the rules of an op: a recording needs not watch them.
+
+    An op that stands for many asks others for their rules.
+    """
+    return getattr(op, "package", None) is not None and not hasattr(op, "pull_into")
 
 
 def released(record: Record) -> TapeError:

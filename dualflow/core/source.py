@@ -56,9 +56,14 @@ def is_users(frame: FrameType) -> bool:
 def user_frame() -> FrameType | None:
     """The innermost frame of the caller's outside of dualflow and jit; None in a bench."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_users(frame):
-        frame = None if _is_bench(_module(frame)) else frame.f_back
-    return frame
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if module == "__main__":
+            module = _module(frame)
+        if _is_users_module(module):
+            return frame
+        frame = None if _is_bench(module) else frame.f_back
+    return None
 
 
 def user_line() -> str | None:

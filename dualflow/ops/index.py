@@ -8,6 +8,7 @@ dimensions left come out. The same plan reads (`getitem`) and writes (`at`).
 from __future__ import annotations
 
 import builtins
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -320,9 +321,21 @@ def getitem(x: Tensor, index: Any) -> Tensor:
             if x.record is not None:
                 y.record = new_record(BASIC_INDEX, (x,), {"index": index})
             return y
-    with beside(x):
+    with beside(x), context.aside() if is_of_numbers(index) else nullcontext():
         x, index = opened(x, index)
         return Plan(x, index).read(x)
+
+
+def is_of_numbers(index: Any) -> bool:
+    """Whether all of a plain index are numbers: no code of the user's runs where it is read."""
+    items = index if index.__class__ is tuple else (index,)
+    bounds = [
+        x for item in items if item.__class__ is slice for x in (item.start, item.stop, item.step)
+    ]
+    return is_plain(index) and NUMBERS.issuperset(map(type, bounds))
+
+
+NUMBERS = frozenset({int, type(None)})
 
 
 class BasicIndex:

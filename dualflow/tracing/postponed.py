@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping
+from operator import attrgetter
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -41,21 +42,28 @@ class Promise:
         owner: Computes it.
         number: Among the values of the owner.
         type: Of the array.
+        shape: Of the array.
+        dtype: Of the array.
     """
 
-    __slots__ = ("owner", "number", "type")
+    __slots__ = ("owner", "number", "type", "shape", "dtype")
 
     def __init__(self, owner: Postponement, number: int, type_: TensorType) -> None:
         self.owner = owner
         self.number = number
         self.type = type_
+        self.shape, self.dtype = type_.shape, type_.dtype
 
 
 class Postponed(Tensor):
     """A Tensor whose array is still to be computed; `type` alone tells it from others."""
 
     __slots__ = ()
-    __class__ = property(lambda self: Tensor)  # type: ignore  # which ops ask
+    __class__ = Tensor  # type: ignore  # which ops ask
+    held = Tensor.__dict__["raw"]  # the array, or a promise
+    # The functions are C code: these are read all the time, and a recording watches Python's.
+    shape = property(attrgetter("held.shape"), doc="The extent of each dimension.")  # type: ignore
+    dtype = property(attrgetter("held.dtype"), doc="The dtype of the elements.")  # type: ignore
 
     @property
     def raw(self) -> Any:  # type: ignore[override]
@@ -77,16 +85,6 @@ class Postponed(Tensor):
         return found.type if found.__class__ is Promise else type_of(found)
 
     @property
-    def shape(self) -> tuple[Any, ...]:
-        """The extent of each dimension."""
-        return self.type.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the elements."""
-        return self.type.dtype
-
-    @property
     def device(self) -> str:
         """Only what the CPU computes is put off."""
         return "cpu"
@@ -99,7 +97,7 @@ class Postponed(Tensor):
 
 
 Postponed.__name__ = Postponed.__qualname__ = Tensor.__name__  # in messages
-_raw: Any = Tensor.__dict__["raw"]
+_raw: Any = Postponed.held
 _class: Any = object.__dict__["__class__"]
 
 

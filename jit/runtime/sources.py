@@ -12,8 +12,11 @@ from pathlib import Path
 @cache
 def sources_of(package: Path) -> str:
     """The sha256 of names, sizes and times of all modules in a folder; nobody reads them."""
-    found = sorted(modules(os.fspath(package)))
-    lines = [f"{os.path.relpath(path, package)} {size} {time}\n" for path, size, time in found]
+    folder = os.fspath(package)
+    lines = [
+        f"{path.removeprefix(folder)} {size} {time}\n"
+        for path, size, time in sorted(modules(folder))
+    ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
+from itertools import repeat
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 
@@ -56,16 +56,17 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self.possible:
-            sys.setprofile(self._hook())
-            context.aside = partial(Aside, self._older)
+            hook, self._before = self._hook(), context.aside
+            context.aside = repeat(Aside(self._older, hook)).__next__  # no frame that would be seen
+            sys.setprofile(hook)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None
     ) -> None:
         if self.possible:
-            context.aside = nullcontext
             sys.setprofile(self._older)
+            context.aside = self._before
 
     def _hook(self) -> Callable[[FrameType, str, Any], None]:
         older, remembered, decide = self._older, _known, decision
@@ -111,20 +112,20 @@ class Aside:
 
     Args:
         older: That hook.
+        hook: Goes on behind the block.
     """
 
-    __slots__ = ("_aside", "_hook", "_older")
+    __slots__ = ("_hook", "_older")
 
-    def __init__(self, older: Any) -> None:
-        self._older = older
+    def __init__(self, older: Any, hook: Any) -> None:
+        self._older, self._hook = older, hook
 
     def __enter__(self) -> None:
-        self._hook, self._aside = sys.getprofile(), context.aside
         sys.setprofile(self._older)
         context.aside = nullcontext
 
     def __exit__(self, *error: object) -> None:
-        context.aside = self._aside
+        context.aside = repeat(self).__next__
         sys.setprofile(self._hook)
 
 
