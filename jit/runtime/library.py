@@ -28,6 +28,7 @@ from jit.loops.ir import For, Kernel, operands
 from jit.loops.text import format_kernel
 from jit.progress import each
 from jit.runtime import cpu
+from jit.runtime.beside import Beside
 from jit.runtime.cache import disk_cache
 from jit.runtime.facts import facts_of, note, reason
 from jit.target import Target
@@ -237,36 +238,46 @@ class Library:
         # Asked with the lock held: another thread may have been faster.
         found = {key: code for key in kernels if (code := self._codes.get(key)) is not None}
         lacking = [key for key in kernels if key not in found]
-        for key in each("compiling kernels", lacking):
-            start = time.perf_counter()
-            code = disk.get(key) if disk else None
-            if code is None:
-                code = self._compile(key, kernels[key], target)
-            else:
-                stored.append(key)
-                self._count("from disk", kernels[key].name, start)
-            codes[key] = code
+        with Beside() as beside:  # LLVM works while Python writes what it works on next
+            for key in each("compiling kernels", lacking):
+                start = time.perf_counter()
+                code = codes[key] = (disk.get(key) if disk else None) or b""
+                if code:
+                    stored.append(key)
+                    self._count("from disk", kernels[key].name, start)
+                else:
+                    beside.do(self._compiling(key, kernels[key], target, codes))
         try:
             return found | self._link(codes) if codes else found
         except RuntimeError:
             if not stored:
                 raise
             # What was on the disk is no object file that links: as good as nothing.
-            codes |= {key: self._compile(key, kernels[key], target) for key in stored}
+            for key in stored:
+                self._compiling(key, kernels[key], target, codes)()
             return found | self._link(codes)
 
-    def _compile(self, key: str, kernel: Kernel, target: Target) -> bytes:
+    def _compiling(
+        self, key: str, kernel: Kernel, target: Target, codes: dict[str, bytes]
+    ) -> Callable[[], None]:
+        """Writes the text of a kernel; gives what makes code of it and adds it to `codes`."""
         start, disk = time.perf_counter(), disk_cache()
         facts = facts_of(kernel, target, toolchain())
         if len(self.reasons) >= TOLD_OF:
             self.reasons.clear()
         self.reasons[key] = reason(disk, kernel, facts)
-        code = cpu.assemble(self._text(key, kernel, target), target, effort(kernel, target))
-        if disk:
-            disk.put(key, code)
-        note(disk, kernel, facts)
-        self._count("compiled", kernel.name, start)
-        return code
+        text, level = self._text(key, kernel, target), effort(kernel, target)
+        spent = time.perf_counter() - start
+
+        def compile() -> None:
+            start = time.perf_counter()
+            code = codes[key] = cpu.assemble(text, target, level)
+            if disk:
+                disk.put(key, code)
+            note(disk, kernel, facts)
+            self._count("compiled", kernel.name, start - spent)
+
+        return compile
 
     def _text(self, key: str, kernel: Kernel, target: Target) -> str:
         """LLVM IR text whose function has the name that it is linked by."""
