@@ -20,6 +20,7 @@ from jit.loops.ir import (
     Lit,
     Load,
     Operand,
+    Prefetch,
     Store,
     Var,
     VType,
@@ -254,6 +255,14 @@ class Vectorize(Rewrite):
         if made.scope == "register" and self.choosy:  # lanes may be read that were not written
             for k in range(0, made.size, self.lanes):
                 self.body.append(Store(made, index(k), zero(self.type(made.dtype))))
+
+    def prefetch(self, s: Prefetch) -> None:
+        """Asks for the first lane's element: what lies in a row comes with it, or soon after."""
+        at = self.operand(s.index)
+        if isinstance(at, Row):
+            at = at.base
+        if at.type.lanes == 1:
+            self.body.append(Prefetch(self.buffers.get(s.buffer, s.buffer), at))
 
     def load(self, s: Load) -> None:
         """A scalar, lanes in a row, or a gather."""

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from jit.forms.contraction import Letter, plain, size_of
+from jit.forms.expression import linear
 from jit.forms.placement import extent_hint
 from jit.loops.elements import decoded
 from jit.loops.ir import Buffer, Operand, VType, index
@@ -31,6 +32,7 @@ STRIP = 512  # columns: the sums of a few rows of them fit into half of a first 
 AT_ONCE = 8  # inner indices: so often less do the sums go through the cache
 MOST_ROWS = 6
 LEAST = 1 << 18  # elements of the column operand from which on it is worth it
+FAR = 1 << 22  # elements of it from which on what comes next is asked for
 
 
 class StreamNest(ProductNest):
@@ -101,6 +103,9 @@ class StreamNest(ProductNest):
         inner = [w.let("add", k, index(j)) for j in range(count)]
         factors = [[self._factor(m, at) for at in inner] for m in range(each)]
         with w.loop(index(0), self.columns, hint=self.hint("lane")) as n:
+            if count > 1 and self._is_far():
+                for at in inner:
+                    self._ask(n, w.let("add", at, index(count)))
             elements = [self._element(n, at) for at in inner]
             for m, row in enumerate(factors):
                 place = w.let("add", index(m * STRIP), n)
@@ -117,6 +122,21 @@ class StreamNest(ProductNest):
             extents = [x.extent for x in t.rows]
             stack.enter_context(self.bound(t.rows, decoded(w, index(m), extents)))
             return w.cast(w.emit(self.c.elements[t.row_operand]), self.c.dtype)
+
+    def _is_far(self) -> bool:
+        """Whether no cache holds the column operand."""
+        columns = extent_hint(size_of(self.tiling.columns))
+        return columns * extent_hint(size_of(self.c.inner)) >= FAR
+
+    def _ask(self, n: Operand, at: Operand) -> None:
+        """Asks for what the next pass reads: rows of a strip are too short to be read ahead of."""
+        w, t = self.w, self.tiling
+        access = plain(self.c.elements[1 - t.row_operand])
+        assert access is not None
+        column = w.let("add", self.first_column, n)
+        with self.bound([self.letter], [at]):
+            with self.bound(t.columns, decoded(w, column, [x.extent for x in t.columns])):
+                w.prefetch(w.buffer(access.value), w.at(linear(access.value.shape, access.at)))
 
     def _element(self, n: Operand, at: Operand) -> Operand:
         """The element of a column at an inner index."""

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jit import planner
 from jit.dims import symbol
 from jit.forms import contraction
 from jit.ir.graph import Graph
 from jit.ir.op import OpDef
-from jit.loops import packed, products
+from jit.loops import packed, products, streams
 from jit.loops.fma import fma
 from jit.loops.ir import TURN, For, Prefetch
 from jit.runtime.cpu import host_target
@@ -201,3 +202,14 @@ def test_large_products_are_read_ahead_and_each_sum_is_one_chain_after_the_other
             total = fma(*np.broadcast_arrays(x[:, j : j + 1], y[j], total))
         wanted += total
     assert bits(found) == bits(wanted)
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_rows_of_a_stream_are_asked_for_ahead_where_no_cache_holds_them(monkeypatch, far):
+    monkeypatch.setattr(streams, "LEAST", 1)
+    monkeypatch.setattr(streams, "FAR", 1 if far else 1 << 22)
+    planner.forget()
+    graph = product(2, 21, 600, epilogue=False)  # two whole passes, a rest, and a narrow strip
+    (kernel,) = Stages(graph, replace(host_target(), vector_bytes=16)).kernels
+    assert any(isinstance(s, Prefetch) for s in kernel.statements()) == far
+    agree(graph, ((2, 21), (21, 600)), epilogue=False)
