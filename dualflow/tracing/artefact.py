@@ -145,7 +145,7 @@ def numbered(call: Call) -> list[Any]:
 
 
 def encoded(nest: Any, name: str) -> Any:
-    """A nest as plain JSON; an `Output` in it is a number."""
+    """A nest as plain JSON; an `Output` in it is a number, -1 - k for argument k."""
     if isinstance(nest, Output):
         return {"tensor": nest.array}
     if isinstance(nest, PLAIN):
@@ -263,7 +263,8 @@ class Exported:
                 continue
             for name, output in way["writes"].items():
                 self.state[name].assign(Tensor(made[output]))
-            return decoded(way["result"], [Tensor(x) for x in made])
+            found = [*[Tensor(x) for x in made], *reversed(call.tensors)]
+            return decoded(way["result"], found)
         raise TraceError(
             f"{self.name}: a way that was not recorded before it was exported",
             "values for which Python decides as in a recorded call",

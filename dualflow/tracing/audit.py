@@ -171,6 +171,10 @@ class Audit(Unrecorded):
             return
         for name, x, y in self._pairs(outcome, result):
             yield from self._between(name, x, y)
+        leaves, others = tree.flatten(outcome.result)[0], tree.flatten(result)[0]
+        for name, x, y in zip(places_in(result), leaves, others, strict=True):
+            if isinstance(x, Tensor) and x is not y:  # no `Output`: it was there before
+                yield self._error(f"{name}: the graph gives a tensor from before, Python another")
 
     def _pairs(self, outcome: Outcome, result: Any) -> Iterator[tuple[str, Any, Any]]:
         """All that a call returns and leaves: what it is called, the graph's and Python's."""
@@ -191,7 +195,7 @@ class Audit(Unrecorded):
         self, outcome: Outcome, result: Any, sources: dict[str, Tensor], start: int
     ) -> Iterator[AuditError]:
         """What differs of the gradients that a tape outside would get."""
-        leaves = tree.flatten(result)[0]
+        leaves = tree.flatten(result, lambda x: any(x is y for y in outcome.standing))[0]
         if max(outcome.tracked) >= len(leaves):  # what was appended somewhere is not at hand
             return
         records = {x.record for x in sources.values()}

@@ -12,8 +12,8 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.op import registry, wrap
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.gradient import CallGradient
+from dualflow.tracing.leaves import Outputs
 from dualflow.tracing.pair import is_inexact
-from dualflow.tracing.recorded import Outputs
 from dualflow.tracing.spec import TensorSpec
 from dualflow.tracing.trace import Trace
 from jit.dims import Dim
@@ -45,7 +45,7 @@ class ConcreteFunction:
         try:
             with using(trace=trace):
                 result = python(*tree.unflatten(self._arguments, symbols))
-                self._finish(trace, result)
+                self._finish(trace, result, symbols)
         finally:
             trace.restore()
             trace.release()
@@ -56,7 +56,7 @@ class ConcreteFunction:
             return trace.placeholder(x.type(scope), x.name or f"x{k}")
         return trace.placeholder(x.type, f"x{k}") if isinstance(x, Tensor) else x
 
-    def _finish(self, trace: Trace, result: Any) -> None:
+    def _finish(self, trace: Trace, result: Any, symbols: list[Any]) -> None:
         variables = trace.variables
         if variables.written or any(v._grad is not g for v, g in variables.grads.items()):
             raise TraceError(
@@ -66,7 +66,10 @@ class ConcreteFunction:
             )
         outputs = Outputs()
         leaves, self._spec = tree.flatten(result)
-        self._indices = [outputs.index(trace, as_tensor(x)) for x in leaves]
+        given = {id(x): -1 - k for k, x in enumerate(x for x in symbols if isinstance(x, Tensor))}
+        self._indices = [
+            given[id(x)] if id(x) in given else outputs.index(trace, as_tensor(x)) for x in leaves
+        ]
         trace.graph.outputs = outputs.values
         self._cells = trace.cells
         tracked = [k for k, value in enumerate(outputs.values) if is_inexact(value.type)]
@@ -101,7 +104,8 @@ class ConcreteFunction:
                     "convert it, or trace anew",
                 )
         outputs = self._run([*tensors, *(cell.tensor for cell in self._cells)])
-        return tree.unflatten(self._spec, [outputs[k] for k in self._indices])
+        found = [*outputs, *reversed(tensors)]  # -1 - k is argument k
+        return tree.unflatten(self._spec, [found[k] for k in self._indices])
 
     def _run(self, inputs: list[Tensor]) -> list[Tensor]:
         """The graph's outputs; one recorded operation where somebody watches an input."""

@@ -9,14 +9,17 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import jit
+from dualflow.core import tree
 from dualflow.core.op import registry
 from dualflow.tracing.artefact import recorded_ways, refused
 from dualflow.tracing.cells import ArrayCell, TensorCell, VariableCell
 from dualflow.tracing.parameters import leaf_names
+from dualflow.tracing.path import Output, Path
 from dualflow.tracing.signature import Call
 from jit.config import configure
 from jit.dims import free_symbols
 from jit.errors import NoNativeCode
+from jit.ir.graph import Graph
 from jit.native import NativeCode
 from jit.runtime.cpu import host_target
 from jit.runtime.standalone import standalone
@@ -56,7 +59,7 @@ def export_to_c(function: Function, path: str | FilePath, args: Any, kwargs: Any
         if not isinstance(cell, VariableCell | ArrayCell | TensorCell):
             raise refused(function, "it reads state that is no Variable")
         constants[k] = cell.tensor.raw
-    graph = way.executable.graph
+    graph = whole_graph(way)
     if any(free_symbols(x.type.shape) for x in graph.inputs):
         raise refused(function, "its extents vary")
     path = FilePath(path)
@@ -75,6 +78,15 @@ def export_to_c(function: Function, path: str | FilePath, args: Any, kwargs: Any
     code_path.write_bytes(made.code)
     link(code_path)
     return path
+
+
+def whole_graph(way: Path) -> Graph:
+    """The graph of a path, with an output for each tensor that is returned."""
+    graph = way.executable.graph.copy()[0]
+    leaves = [x.array for x in tree.flatten(way.foreseen().result)[0] if isinstance(x, Output)]
+    values = [graph.outputs[k] if k >= 0 else graph.inputs[-1 - k] for k in leaves]
+    graph.outputs = list(dict.fromkeys(values))
+    return graph
 
 
 def names_of(function: Function, call: Call) -> list[str]:

@@ -204,16 +204,14 @@ class Passed:
         }
         return Left(self._replaced(result, self._number), contents)
 
-    def returned(self, result: Any, *, numbers: bool = False) -> Any:
+    def returned(self, result: Any, original: Callable[[Any], Any] = value_of) -> Any:
         """A result with the caller's own lists and dicts in the places of their copies.
 
         Args:
             result: What the call has returned.
-            numbers: Whether numbers of a recording may be in it.
+            original: Gives what a leaf stands for, which may be itself.
         """
-        if not numbers and not self._is_in(result):
-            return result
-        return self._replaced(result, lambda x: self._own_of(value_of(x)))
+        return self._with(result, lambda x: self._own_of(original(x)))
 
     def write(self) -> None:
         """Puts what the call has left in copies into the caller's own."""
@@ -253,9 +251,19 @@ class Passed:
                 return self._given[-1 - self._places[id(y)]]
             return self._own_of(value_of(y))
 
-        leaves, spec = tree.flatten(x, lambda y: id(y) in self._numbers)
-        new = list(map(plain, leaves))
-        return x if all(map(operator.is_, new, leaves)) else tree.unflatten(spec, new)
+        return self._with(x, plain)
+
+    def _with(self, x: Any, what: Callable[[Any], Any]) -> Any:
+        """A tree with others in the places of leaves; what holds none of these is what it was."""
+
+        def ends(y: Any) -> bool:
+            return id(y) in self._numbers
+
+        def stays(y: Any) -> bool:
+            return ends(y) or all(what(z) is z for z in tree.flatten(y, ends)[0])
+
+        leaves, spec = tree.flatten(x, stays)
+        return tree.unflatten(spec, map(what, leaves))
 
 
 def contents_of(node: Any) -> Contents:

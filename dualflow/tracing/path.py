@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import jit
+from dualflow.core import tree
 from dualflow.core.context import context
 from dualflow.core.op import new_tensor, registry
 from dualflow.core.record import Record
@@ -27,9 +28,10 @@ from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
+from dualflow.tracing.leaves import EARLY, Again, Computed, Constant, Given, Grad, Standing
 from dualflow.tracing.parts import VALUES
 from dualflow.tracing.passed import Own
-from dualflow.tracing.recorded import Computed, Constant, Recorded
+from dualflow.tracing.recorded import Recorded
 from dualflow.tracing.scalars import Prologue
 from jit.dataclass import dataclass
 from jit.dims import free_symbols, recording_guesses
@@ -40,7 +42,7 @@ from jit.runtime.hosts import anywhere
 # one; it may raise.
 Accept: TypeAlias = Callable[[list[Any], "Callable[[], Outcome] | None"], None]
 KEPT = 64  # shapes for which there is a quickest way
-PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis), Own)
+PLAIN = (*VALUES, Tensor, np.generic, type, Enum, range, slice, type(Ellipsis), Own, Standing)
 
 
 def no_way(*arrays: Any) -> None:
@@ -88,12 +90,14 @@ class Outcome:
         written: The Variables that it assigns.
         replaced: The Variables whose `.grad` is another one afterwards, or None.
         tracked: By leaf of the result a tensor through which gradients flow.
+        standing: Nodes of the result that were there before, and are leaves here.
     """
 
     result: Any
     written: dict[Variable, Output]
     replaced: dict[Variable, Output | None]
     tracked: dict[int, Tensor] = field(default_factory=dict)
+    standing: Sequence[Any] = ()
 
 
 class Path:
@@ -162,8 +166,12 @@ class Path:
         ]
         self._gradient = self._call_gradient(recorded) if self._tracked else None
         self.checks_types = self.executable.mode == "compiled" and self._gradient is None
-        self._boxes = tensors() if self.checks_types else None
-        self._all_computed = all(x.__class__ is int for x in self._leaves)
+        boxes = tensors() if self.checks_types else None
+        self._opened = boxes and boxes.opened
+        self._boxed = (
+            boxes.boxed if boxes and all(x.__class__ is int for x in self._leaves) else None
+        )
+        self._early = [x for x in self._leaves if isinstance(x, EARLY)]
 
     def _call_gradient(self, recorded: Recorded) -> CallGradient:
         slots = [self._leaves[k] for k in self._tracked]
@@ -218,13 +226,15 @@ class Path:
         arguments: Sequence[Tensor],
         given: Sequence[Any] = (),
         accept: Accept | None = None,
+        whole: Sequence[Tensor] | None = None,
     ) -> Any:
         """Runs the path.
 
         Args:
-            arguments: The call's tensor arguments.
+            arguments: The call's tensor arguments, or what a stretch is given.
             given: Those of its Python numbers that vary.
             accept: Looks at what was computed before anything is written; it may raise.
+            whole: The call's tensor arguments, if this is a stretch of it.
 
         Raises:
             EntryMiss: State differs from what was recorded; nothing was done.
@@ -233,6 +243,7 @@ class Path:
         if (missed := self._missed()) >= 0:
             raise StateMiss(partial(self.check.reason, missed), self._changed)
         numbers, computed = (), ()
+        known = self._early and self._known(arguments if whole is None else whole)
         if self._prologue is not None:
             numbers, computed = self._computed_numbers(self._prologue, arguments, given)
         if self._gradient is not None:
@@ -244,9 +255,9 @@ class Path:
                     inputs[place] = Tensor(self._number(numbers[index]))
                 for place in self._anywhere:
                     inputs[place] = Tensor(self._number(inputs[place].raw))
-                return self._watched(self._gradient, inputs, computed, accept)
+                return self._watched(self._gradient, inputs, computed, known, accept)
             del inputs
-        opened = self._boxes and self._boxes.opened(*arguments)
+        opened = self._opened and self._opened(*arguments)
         arrays = opened or [x.raw for x in arguments]
         held = self._held()
         unshared = held is not None
@@ -260,11 +271,15 @@ class Path:
                 arrays[place] = self._number(arrays[place])
         made = self._run(arrays) if accept else self._computed(arrays, unshared=unshared)
         if accept is not None:
-            accept(made, partial(self._outcome, made, computed))
-        results = self._finish(made, computed, unshared=unshared)
+            accept(made, partial(self._outcome, made, computed, known))
+        results = self._finish(made, computed, known, unshared=unshared)
         if self._spent:
             self._spend(results)
         return self._build(results)
+
+    def _known(self, arguments: Sequence[Tensor]) -> dict[Any, Any]:
+        """What is returned as it was before the call."""
+        return {x: arguments[x.number] if isinstance(x, Given) else x.read() for x in self._early}
 
     def _spend(self, results: list[Any]) -> None:
         """Gives results whose records the call has released what says so to a sweep."""
@@ -290,23 +305,32 @@ class Path:
     def foreseen(self) -> Outcome:
         """What a call returns and assigns, with the number of an output for each array.
 
-        It must not give numbers of Python's own.
+        That is -1 - k for argument k. It must not give numbers of Python's own.
         """
-        return self._outcome(list(range(len(self.executable.graph.outputs))), ())
+        known = {
+            x: Output(-1 - x.number, None) if isinstance(x, Given) else x.read()
+            for x in self._early
+        }
+        return self._outcome(list(range(len(self.executable.graph.outputs))), (), known)
 
-    def _outcome(self, made: list[Any], computed: Sequence[Any]) -> Outcome:
+    def _outcome(self, made: list[Any], computed: Sequence[Any], known: Any) -> Outcome:
         """What a call that has computed this is about to return and to assign."""
         nodes = [value.node for value in self.executable.graph.outputs]
         outputs = [Output(x, node and node.source) for x, node in zip(made, nodes)]
-        leaves: list[Any] = []
-        for x in self._leaves:
-            if isinstance(x, Constant | Computed):
-                leaves.append(x.value if isinstance(x, Constant) else computed[x.index])
-            else:
-                leaves.append(outputs[x])
         written = {cell.variable: outputs[k] for cell, k in self._written}
         replaced = {cell.owner: None if k is None else outputs[k] for cell, k in self._replaced}
-        return Outcome(self._bare(leaves), written, replaced)
+        leaves: list[Any] = []
+        for x in self._leaves:
+            if isinstance(x, int):
+                leaves.append(outputs[x])
+            elif isinstance(x, Grad):
+                grad = x.owner._grad
+                leaves.append(replaced[x.owner] if x.owner in replaced else written.get(grad, grad))  # type: ignore[arg-type]
+            else:
+                leaves.append(self._found(x, leaves, computed, known))
+        constants = [x.value for x in self._leaves if isinstance(x, Constant)]
+        nodes = [x for x in constants if not tree.is_leaf(x)]
+        return Outcome(self._bare(leaves), written, replaced, standing=nodes)
 
     @staticmethod
     def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
@@ -356,14 +380,19 @@ class Path:
         return direct
 
     def _watched(
-        self, gradient: CallGradient, inputs: list[Tensor], computed: Any, accept: Accept | None
+        self,
+        gradient: CallGradient,
+        inputs: list[Tensor],
+        computed: Any,
+        known: Any,
+        accept: Accept | None,
     ) -> Any:
         """Runs the path for a call through which gradients flow."""
         made, attrs = gradient.forward(inputs)
         if accept is not None:
 
             def outcome() -> Outcome:
-                return replace(self._outcome(made, computed), tracked=hung())
+                return replace(self._outcome(made, computed, known), tracked=hung())
 
             def hung() -> dict[int, Tensor]:
                 tensors = {k: Tensor(made[self._leaves[k]]) for k in self._tracked}  # type: ignore[index]
@@ -371,14 +400,14 @@ class Path:
                 return tensors
 
             accept(made, outcome)
-        results = self._finish(made, computed)
+        results = self._finish(made, computed, known)
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         if self._spent:
             self._spend(results)
         return self._build(results)
 
     def _finish(
-        self, made: list[Any], computed: Sequence[Any], *, unshared: bool = False
+        self, made: list[Any], computed: Sequence[Any], known: Any, *, unshared: bool = False
     ) -> list[Any]:
         """Writes the state of a run that is over; the leaves of the result."""
         for tape in context.tapes:
@@ -396,20 +425,29 @@ class Path:
         if self._collected and not (unshared and self._gifts.refill(made)):
             collect(self._collected, made)
         self.hits += 1
-        if self._boxes and self._all_computed:
-            return self._boxes.boxed(*[made[x] for x in self._leaves])  # type: ignore[index]
+        if self._boxed:
+            return self._boxed(*[made[x] for x in self._leaves])  # type: ignore[index]
         results: list[Any] = []
         for x in self._leaves:
-            if x.__class__ is Constant:
-                results.append(x.value)  # type: ignore[union-attr]
-            elif x.__class__ is Computed:
-                results.append(computed[x.index])  # type: ignore[union-attr]
-            else:  # a Tensor; calling the class would take longer
+            if x.__class__ is int:  # a Tensor; calling the class would take longer
                 tensor = new_tensor(Tensor)
                 tensor.raw = made[x]  # type: ignore[index]
                 tensor.record = tensor.symbol = None
                 results.append(tensor)
+            else:
+                results.append(self._found(x, results, computed, known))
         return results
+
+    @staticmethod
+    def _found(x: Any, results: list[Any], computed: Sequence[Any], known: Any) -> Any:
+        """A leaf that the graph does not compute; all before it are among the results."""
+        if isinstance(x, Constant):
+            return x.value
+        if isinstance(x, Computed):
+            return computed[x.index]
+        if isinstance(x, Again):
+            return results[x.index]
+        return x.owner._grad if isinstance(x, Grad) else known[x]
 
 
 def opaque(x: Any, arguments: Collection[int]) -> bool:

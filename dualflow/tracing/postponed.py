@@ -23,6 +23,7 @@ from dualflow.core.kernels import number
 from dualflow.core.number import value_of
 from dualflow.core.op import Op, new_tensor
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.leaves import StandIns
 from dualflow.tracing.placed import Placed
 from dualflow.tracing.segments import Kind, Step, kind_of, run_op_by_op, scalar_type, type_of
 from jit.config import scoped
@@ -288,6 +289,7 @@ class Postponing(Placed):
     Attributes:
         graph: What is recorded.
         given: What the graph's inputs are in this call.
+        stand_ins: The tensors that stand for others.
     """
 
     graph: Graph
@@ -295,6 +297,7 @@ class Postponing(Placed):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[Value, Tensor] = {}
+        self.stand_ins = StandIns()
         self._postponement: Postponement | None = None
 
     def postpone(self) -> None:

@@ -11,25 +11,20 @@ from typing import TYPE_CHECKING, Any
 from dualflow.autodiff.sweep import is_inexact
 from dualflow.core import tree
 from dualflow.core.context import Epoch, context
-from dualflow.core.number import KINDS
-from dualflow.core.record import Record
-from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import ArrayCell, Cell, GradCell, StateCell, TensorCell, VariableCell
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.equals import Equals
-from dualflow.tracing.history import is_tracked, look
+from dualflow.tracing.leaves import Leaf, Leaves, Outputs, Spent
 from dualflow.tracing.passed import left_by
 from dualflow.tracing.scalars import Prologue
 from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
 from jit.dataclass import dataclass
 from jit.dims import Guess
-from jit.ir.graph import Graph, Node, Value
+from jit.ir.graph import Graph, Node
 
 if TYPE_CHECKING:
     from jit.compiler import Device
-
-Spent = tuple[int, Record, bool]
 
 
 @dataclass
@@ -63,7 +58,7 @@ class Recorded:
 
     graph: Graph
     cells: list[Cell]
-    leaves: list[int | Constant | Computed]
+    leaves: list[Leaf]
     build: Callable[[list[Any]], Any]
     tracked: list[int]
     written: list[tuple[VariableCell | GradCell, int]]
@@ -92,28 +87,23 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         result: What the recording call returned.
     """
     check = entry_check(trace)
-    leaves, spec = tree.flatten(result)
-    count, bare = len(leaves), builder(spec)
-    lasting = [True] * len(leaves) + [keeps for _, keeps in trace.ledger.leaves()]
-    leaves += [x for x, _ in trace.ledger.leaves()]
-    tracked = [
-        k
-        for k, x in enumerate(leaves)
-        if lasting[k] and returned(trace, x) and is_tracked(x, trace.start)
-    ]
+    things, spec = tree.flatten(result)
+    count, bare = len(things), builder(spec)
+    lasting = [True] * count + [keeps for _, keeps in trace.ledger.leaves()]
+    things += [x for x, _ in trace.ledger.leaves()]
     outputs = Outputs()
-    slots: list[int | Constant | Computed] = [leaf_of(trace, outputs, x) for x in leaves]
+    leaves = Leaves(trace, outputs, things, lasting)
     written, replaced = written_by(trace, outputs), replaced_by(trace, outputs)
     trace.graph.outputs = outputs.values
     return Recorded(
         graph=trace.graph,
         cells=trace.cells,  # all of them: an output may have been one more input
-        leaves=slots,
+        leaves=leaves.found,
         build=trace.ledger.after(bare, count),
         bare=lambda leaves: bare(leaves[:count]),
         effects=[*[effect.told for effect in trace.ledger.effects], *left_by(result)],
-        tracked=tracked,
-        spent=spent(trace, leaves[:count]),
+        tracked=leaves.tracked,
+        spent=[spent for spent in leaves.spent if spent[0] < count],
         written=written,
         replaced=replaced,
         answers=tuple(trace.answers),
@@ -130,56 +120,6 @@ def recorded(trace: Trace, result: Any) -> Recorded:
     )
 
 
-class Constant:
-    """A leaf of the result that is no tensor of the recording: the same object at each call."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class Computed:
-    """A leaf of the result that is a Python number, computed by the prologue of each call."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> int | Constant | Computed:
-    """Where a leaf of the result comes from."""
-    if returned(trace, x):
-        return outputs.index(trace, x)
-    if type(x) in KINDS:
-        return Computed(trace.scalars.result(x)) if x.owner is trace.scalars else Constant(x.value)
-    return Constant(x)
-
-
-class Outputs:
-    """The graph's outputs, each once."""
-
-    def __init__(self) -> None:
-        self.values: list[Value] = []
-        self._index: dict[Value, int] = {}
-
-    def index(self, trace: Trace, tensor: Tensor) -> int:
-        """Which output stands for `tensor`."""
-        value = trace.value_of(tensor)
-        if value not in self._index:
-            self._index[value] = len(self.values)
-            self.values.append(value)
-        return self._index[value]
-
-
-def returned(trace: Trace, x: Any) -> bool:
-    """Whether a leaf of the result is a tensor that the graph computes."""
-    return x.__class__ is Tensor and trace.owns(x)
-
-
-def spent(trace: Trace, leaves: Sequence[Any]) -> list[Spent]:
-    """The leaves that a sweep must not start from."""
-    looks = [(k, x, look(x, trace.start)[1]) for k, x in enumerate(leaves) if returned(trace, x)]
-    return [(k, released, x.record.rooted) for k, x, released in looks if released is not None]
-
-
 def entry_check(trace: Trace) -> Check:
     """Asks whether state outside of the arguments is as it was: Python's, and what dualflow keeps.
 
@@ -187,6 +127,7 @@ def entry_check(trace: Trace) -> Check:
     """
     settings = trace.settings
     settings.finish()
+    assert trace.check is not None
     constants: dict[str, Any] = {"Epoch": Epoch, "settings": settings, "context": context}
     guards: list[Guard] = []
 
@@ -199,6 +140,9 @@ def entry_check(trace: Trace) -> Check:
         sign, now = ("not ", "there") if grad is None else ("", "None")
         told = partial("the .grad of {} is {} now".format, variable.label(), now)
         guard(f"{{}}._grad is {sign}None", told, variable)
+        if grad is not None and trace.check.knows(grad):
+            told = f"the .grad of {variable.label()} is another".format
+            guard("{}._grad is not {}", told, variable, grad)
     moved = "Epoch.number != settings.epoch and not {}()"
     guard(moved, lambda: f"{settings.changed()} changed", settings.hold)
     if unwatched := unwatched_cells(trace):
@@ -211,7 +155,6 @@ def entry_check(trace: Trace) -> Check:
             guard(
                 "not {}()", lambda: "an array from outside changed its shape or dtype", cell.holds
             )
-    assert trace.check is not None
     return trace.check.extended(guards, constants)
 
 

@@ -19,6 +19,7 @@ from dualflow.tracing.entries import Entry
 from dualflow.tracing.guards.kept import compares
 from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.crossings import Crossings
+from dualflow.tracing.leaves import standing
 from dualflow.tracing.limits import Limits
 from dualflow.tracing.passed import Left, Passed, passing
 from dualflow.tracing.path import instead_of, opaque
@@ -218,7 +219,7 @@ class Recorder:
         try:
             with recording.in_force():
                 result = recording.run()
-                left = recording.passed.left(result)
+                left = standing(recording.passed.left(result), trace.existed)
                 self._keep(entry, call, trace, left, arguments)
                 if kept := recording.kept:
                     entry.kept.add(kept, [x for x in trace.cells if isinstance(x, StateCell)])
@@ -247,7 +248,7 @@ class Recorder:
         entry.key = call.key
         self._limits.recordings += 1
         entry.info.seconds += time.perf_counter() - started
-        return recording.passed.returned(result, numbers=trace.scalars.used)
+        return recording.passed.returned(result, trace.stand_ins.original)
 
     def _keep(
         self, entry: Entry, call: Call, trace: Trace, result: Any, arguments: set[int]

@@ -9,8 +9,9 @@ place, and writes what the recording has left there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
+from operator import is_
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ from dualflow.tracing.guards import places
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.places import Key, Place
 from dualflow.tracing.guards.reach import Reach
-from dualflow.tracing.ledger import replayable, without_symbol
+from dualflow.tracing.leaves import Read
+from dualflow.tracing.ledger import replayable
 from dualflow.tracing.settings import Settings
 from jit.dataclass import dataclass
 
@@ -131,7 +133,9 @@ class States:
     def _tensor(self, place: Place, tensor: Tensor) -> Tensor:
         """What stands for a tensor: an input of the graph."""
         value = self._trace.input(tensor, None, StateCell(place, tensor))
-        return Tensor(tensor.raw, self._trace.symbol(value), tensor.record)
+        stand_in = Tensor(tensor.raw, self._trace.symbol(value), tensor.record)
+        self._trace.stand_ins.add(stand_in, tensor, Read(place.read))
+        return stand_in
 
     # ----- when the call is over -----
 
@@ -157,11 +161,11 @@ class States:
 
     def _plain(self, value: Any) -> Any:
         """A value without what belongs to the recording."""
-        original = {id(planted.stand_in): planted.value for planted in self._planted.values()}
         leaves, spec = tree.flatten(value)
-        if not any(type(x) in KINDS or id(x) in original for x in leaves):
+        plain = list(map(self._trace.stand_ins.original, leaves))
+        if all(map(is_, plain, leaves)):
             return value  # it is the object that others may hold too
-        return tree.unflatten(spec, [original.get(id(x), without_symbol(x)) for x in leaves])
+        return tree.unflatten(spec, plain)
 
     def close(self) -> None:
         """The recording is over: nothing of it is kept, and no number of it stays anywhere."""
@@ -192,12 +196,26 @@ class States:
         if changed := settings.changed():
             return f"sets {changed}"
         missing = [] if check is None or check.missed() < 0 else check.missing()
+        told = self._of_changes(missing, reach) or self._writes(reach) or self._grow(reach)
+        for guard, _ in missing:
+            if not isinstance(guard.where, places.Contents | None):
+                self._put_plain(guard.where)
+        return told
+
+    def _of_changes(self, missing: Sequence[tuple[Guard, Any]], reach: Reach) -> str | None:
+        """Notes what guards found changed; what later calls cannot change as well, in words."""
         for guard, before in missing:
             if not self._is_known(guard, before) and not self._repeats(guard, reach):
                 unknown = [g for g, seen in missing if not self._is_known(g, seen)]
                 self._saw_change([(g, places.changed(g.where, seen)) for g, seen in missing], reach)
                 return reach.told(unknown[0])
-        return self._writes(reach) or self._grow(reach)
+        return None
+
+    def _put_plain(self, place: Place) -> None:
+        """Puts what a stand-in stands for into a place that the call has given it to."""
+        now = places.now(place)
+        if now.__class__ is Tensor and (plain := self._plain(now)) is not now:
+            place.write(plain)
 
     def _saw_change(self, changes: list[tuple[Guard, list[Key]]], reach: Reach) -> None:
         """Learns of places; those which a call with a lock keeps changing are written by it."""
@@ -269,14 +287,14 @@ class States:
             if type(holder) is set:
                 holder.difference_update(items)
                 told = f"adds to {guard.place}"
-                holder.update(self._trace.ledger.note(holder.update, items, told, keeps=True))
+                self._trace.ledger.note(holder.update, items, told, keeps=True)
+                holder.update(self._plain(items))
                 continue
             told, start = f"appends to {guard.place}", len(before)
             for crossing, count in self._growth(holder, len(items)):
                 new = holder[start : start + count]
-                holder[start : start + count] = self._trace.ledger.note(
-                    holder.extend, new, told, keeps=True, crossing=crossing
-                )
+                self._trace.ledger.note(holder.extend, new, told, keeps=True, crossing=crossing)
+                holder[start : start + count] = self._plain(new)
                 start += count
         return None
 

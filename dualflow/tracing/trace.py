@@ -29,6 +29,7 @@ from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.reach import Reach
 from dualflow.tracing.joins.crossings import Crossings
+from dualflow.tracing.leaves import Given
 from dualflow.tracing.ledger import Ledger
 from dualflow.tracing.passed import Passed
 from dualflow.tracing.postponed import Postponing
@@ -111,8 +112,8 @@ class Trace(Postponing):
         self._records: list[Any] = []
         self.variables = told = Variables(self)  # what they tell this thread goes straight there
         self.read, self.wrote, self.created = told.read, told.wrote, told.created
-        self.asked_trainable, self.changed = told.asked_trainable, told.changed
-        self.touched_grad = told.touched_grad
+        self.asked_trainable, self.touched_grad = told.asked_trainable, told.touched_grad
+        self.changed = told.changed
         self._symbols: list[Symbol] = []
         self._captured: dict[int, tuple[Any, Value]] = {}
         self._arrays = Captured(lambda cell, x: self.symbol(self.input(x, None, cell)))
@@ -461,9 +462,9 @@ class Trace(Postponing):
                     self.scalars.extent(name, (k, axis), names[k])
             value = self.graph.input(type_, f"x{k}")
             self.lies(x)
-            self.given[value] = aliases.setdefault(
-                id(x), Tensor(x.raw, self.symbol(value), x.record)
-            )
+            alias = aliases.setdefault(id(x), Tensor(x.raw, self.symbol(value), x.record))
+            self.given[value] = alias
+            self.stand_ins.add(alias, x, Given(k))
             for axis, name in enumerate(varying.get(k, ())):
                 if isinstance(name, str):
                     self.extents.setdefault(name, (aliases[id(x)], axis))

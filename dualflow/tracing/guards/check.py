@@ -94,6 +94,11 @@ class Check:
         """Some of these guards."""
         return Check(guards, self._constants)
 
+    def knows(self, thing: Any) -> bool:
+        """Whether a guard expects this very object somewhere."""
+        held = [x for x in self._constants.values() if type(x) in (list, tuple)]
+        return any(thing is x for some in (self._constants.values(), *held) for x in some)
+
     def identity(self, guard: Guard) -> tuple[Any, ...] | None:
         """Equal for guards that ask the same, whichever recording they come from."""
         if guard.told is not None:

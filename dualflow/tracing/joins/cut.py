@@ -17,23 +17,21 @@ from dualflow.core.number import KINDS
 from dualflow.tracing.cells import Cell, NumberCell, VariableCell
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
-from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.choice import Choice
 from dualflow.tracing.joins.sites import Crossing, Site
-from dualflow.tracing.ledger import Effect
-from dualflow.tracing.passed import left_by
-from dualflow.tracing.recorded import (
+from dualflow.tracing.leaves import (
     Computed,
     Constant,
+    Leaf,
+    Leaves,
     Outputs,
-    Recorded,
-    builder,
-    leaf_of,
-    replaced_by,
-    returned,
-    spent,
-    written_by,
+    flows_from,
+    is_computed,
+    known_leaf,
 )
+from dualflow.tracing.ledger import Effect
+from dualflow.tracing.passed import left_by
+from dualflow.tracing.recorded import Recorded, builder, replaced_by, written_by
 from dualflow.tracing.trace import Trace
 from jit.dataclass import dataclass
 from jit.ir import builtin
@@ -41,7 +39,6 @@ from jit.ir.graph import Graph, Node, Value
 
 NUMBER = re.compile(r"\b[nst]\d+\b")
 NO_CHECK = Check((), {})
-Leaf = int | Constant | Computed
 
 
 @dataclass
@@ -98,23 +95,20 @@ class Cut:
     def _ends(self, result: Any) -> None:
         """What the end of the call takes: results and what is written."""
         trace, outputs = self._trace, Outputs()
-        leaves, spec = tree.flatten(result)
+        things, spec = tree.flatten(result)
+        leaves = Leaves(trace, outputs, things, [True] * len(things))
         self._results: list[str] = []
-        self._leaves = [self._leaf(outputs, x) for x in leaves]
+        self._leaves = [self._leaf(x) for x in leaves.found]
         self._build, self._told = builder(spec), left_by(result)
-        self._tracked = [
-            k for k, x in enumerate(leaves) if returned(trace, x) and is_tracked(x, trace.start)
-        ]
-        self._spent = spent(trace, leaves)
+        self._tracked, self._spent = leaves.tracked, leaves.spent
         self._written = written_by(trace, outputs)
         self._replaced = replaced_by(trace, outputs)
         self._outputs = outputs.values
         self._given_to_effects(outputs)
         self._arguments = len(trace.graph.inputs) - len(trace.cells)
 
-    def _leaf(self, outputs: Outputs, x: Any) -> Leaf:
+    def _leaf(self, leaf: Leaf) -> Leaf:
         """A leaf of the result; a number is one of the last stretch's, not of the whole call's."""
-        leaf = leaf_of(self._trace, outputs, x)
         if not isinstance(leaf, Computed):
             return leaf
         self._results.append(self._trace.scalars.result_at(leaf.index))
@@ -126,12 +120,12 @@ class Cut:
         self._kinds: dict[int, tuple[Any, bool]] = {}
         for effect in trace.ledger.effects:
             for x in effect.leaves:
-                kind: Any = Constant(x)
-                if returned(trace, x):
+                kind: Any = known_leaf(trace, x) or Constant(x)
+                if is_computed(trace, x):
                     kind = trace.value_of(x)
                 elif type(x) in KINDS:
                     kind = x.name if x.owner is trace.scalars else Constant(x.value)
-                self._kinds[id(x)] = kind, effect.keeps and is_tracked(x, trace.start)
+                self._kinds[id(x)] = kind, effect.keeps and flows_from(trace, x)
 
     def _effects_of_stretches(self) -> list[list[Effect]]:
         """The entries of the ledger, for each stretch."""
@@ -144,7 +138,7 @@ class Cut:
     def _given_in(self, stretch: int) -> list[tuple[Any, bool]]:
         """What the entries of a stretch are given, and whether gradients flow through it.
 
-        That is a value of the graph, the name of a number, or a Constant.
+        That is a value of the graph, the name of a number, or a leaf that needs neither.
         """
         return [self._kinds[id(x)] for effect in self._effects[stretch] for x in effect.leaves]
 

@@ -299,7 +299,7 @@ class Joined:
         """
         at = Position(self._start, tensors, numbers)
         while True:
-            way, made = step(at.node, at.answer, at.tensors, at.numbers, accept)
+            way, made = step(at, tensors, accept)
             if way.act is not None:
                 waiting.append((way.act, made[way.count :]))
             if way.target is None:
@@ -325,7 +325,7 @@ class Joined:
         at, tapes = Position(self._start, arguments, given), context.tapes
         while True:
             with using(tapes=tapes):  # those of the call, which concern nobody who looks at it
-                way, inputs, made = look_ahead(at.node, at.answer, at.tensors, at.numbers)
+                way, inputs, made = look_ahead(at, arguments)
                 if way.target is not None:
                     at.go(way, made)
                 tapes = context.tapes
@@ -380,19 +380,18 @@ def in_the_middle(accept: Accept, made: list[Any], outcome: Any) -> None:
     accept(made, None)
 
 
-def step(
-    node: Crossroads, answer: Any, tensors: Sequence[Tensor], numbers: Any, accept: Accept | None
-) -> tuple[Stretch, Any]:
-    """Runs the stretch that leads on from a point.
+def step(at: Position, arguments: Sequence[Tensor], accept: Accept | None) -> tuple[Stretch, Any]:
+    """Runs the stretch that leads on from where a call is.
 
     Raises:
         EntryMiss: There is none.
     """
+    node, answer = at.node, at.answer
     ways = node.ways.get(answer, ())
     for k, way in enumerate(ways):
         try:
             look = partial(in_the_middle, accept) if way.target and accept else accept
-            made = way.path.call(tensors, numbers, look)
+            made = way.path.call(at.tensors, at.numbers, look, arguments)
         except (GuardMiss, EntryMiss):
             continue
         if k:  # the next call is likely to come this way too
@@ -401,19 +400,17 @@ def step(
     raise EntryMiss
 
 
-def look_ahead(
-    node: Crossroads, answer: Any, tensors: Sequence[Tensor], numbers: Any
-) -> tuple[Stretch, list[Any], Any]:
-    """The stretch that leads on from a point, what its graph is given, and what it gives.
+def look_ahead(at: Position, arguments: Sequence[Tensor]) -> tuple[Stretch, list[Any], Any]:
+    """The stretch that leads on from where a call is, what its graph is given, and what it gives.
 
     Raises:
         EntryMiss: There is none.
     """
-    for way in node.ways.get(answer, ()):
+    for way in at.node.ways.get(at.answer, ()):
         with suppress(GuardMiss, EntryMiss):
-            inputs = way.path.inputs(tensors, numbers)
+            inputs = way.path.inputs(at.tensors, at.numbers)
             if way.target is not None:  # it writes nothing
-                return way, inputs, way.path.call(tensors, numbers)
+                return way, inputs, way.path.call(at.tensors, at.numbers, None, arguments)
             return way, inputs, way.path.executable(list(inputs))
     raise EntryMiss
 
