@@ -5,7 +5,10 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import CodeType, FrameType, TracebackType
 from typing import Any
@@ -17,6 +20,7 @@ CALL_BACK = frozenset(("contextlib", "functools", "numpy", "optree"))  # into us
 PROGRAMS = "dualflow.bench.programs."  # written as users write theirs
 BENCH = ("dualflow.bench.", "dualflow.__main__")  # what runs them; of who runs that nobody asks
 _paths: dict[str, str] = {}  # of lines that were named
+_passed_over = set[str]()  # modules whose frames are neither the user's nor the bench's
 
 DEBUG = os.environ.get("DUALFLOW_DEBUG", "0") not in ("", "0")
 
@@ -57,19 +61,49 @@ def user_frame() -> FrameType | None:
     """The innermost frame of the caller's outside of dualflow and jit; None in a bench."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = frame.f_globals.get("__name__")
-        if module == "__main__":
+        if (name := frame.f_globals.get("__name__")) not in _passed_over:
+            if is_users(frame):
+                return frame
             module = _module(frame)
-        if _is_users_module(module):
-            return frame
-        frame = None if _is_bench(module) else frame.f_back
+            if _is_bench(module):
+                return None
+            if module is name and isinstance(name, str):
+                _passed_over.add(name)
+        frame = frame.f_back
     return None
+
+
+class Standing(threading.local):
+    """Where the user's program stands while code of ours runs that calls none of it."""
+
+    inside = False
+    line: str | None = None
+
+
+_standing = Standing()
 
 
 def user_line() -> str | None:
     """`nets.py:14`, the user's line that is running; None when there is no such frame."""
+    if _standing.inside:
+        return _standing.line
     frame = user_frame()
     return None if frame is None else line_of(frame)
+
+
+@contextmanager
+def at_one_line() -> Iterator[None]:
+    """A `with` block without code of the user's, whose frame is looked for once, not for each op.
+
+    Below many frames of ours that takes as long as to record an op.
+    """
+    before = _standing.inside, _standing.line
+    _standing.line = user_line()
+    _standing.inside = True
+    try:
+        yield
+    finally:
+        _standing.inside, _standing.line = before
 
 
 def line_of(frame: FrameType) -> str:

@@ -18,6 +18,7 @@ from dualflow.autodiff.sweep import Sweep, Watch
 from dualflow.core.context import using
 from dualflow.core.op import registry, wrap
 from dualflow.core.record import Leaf
+from dualflow.core.source import at_one_line
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.replay import replay
 from dualflow.tracing.residuals import Joint, split
@@ -144,7 +145,7 @@ def differentiate(call: Recorded, asked: Asked) -> Joint:
     leaves = {k: Leaf() for k in asked.sources if k is not None}
     for x, source in zip(inputs, asked.sources, strict=True):
         x.record = None if source is None else leaves[source]
-    with using(trace=trace, recording=True, tapes=(Watch(),)):
+    with at_one_line(), using(trace=trace, recording=True, tapes=(Watch(),)):
         outputs = replay(call.graph, inputs, call.unrecorded)
         targets = [outputs[call.tracked[k]] for k in asked.given]
         swept = len(trace.graph.nodes)
@@ -152,7 +153,7 @@ def differentiate(call: Recorded, asked: Asked) -> Joint:
             trace.placeholder(t.type, f"g{k}") for k, t in zip(asked.given, targets, strict=True)
         ]
         before = {k: trace.placeholder(inputs[k].type, f"sum{k}") for k in leaves}
-    with using(trace=trace, recording=False):
+    with at_one_line(), using(trace=trace, recording=False):
         sums = {leaves[k]: x for k, x in before.items()}
         found = Sweep(targets, lambda record: True).run(cotangents, set(leaves.values()), sums)
     graph, value_of = trace.graph, trace.value_of
@@ -227,6 +228,8 @@ def unsettled(graph: Graph) -> Node | None:
     """A node that adds in another order when an extent is a symbol, so that bits may differ."""
     from jit.forms.exact import forms_of, is_settled  # loaded when something is compiled
 
+    if not any(free_symbols(value.type.shape) for value in graph.inputs):
+        return None
     for node in graph.nodes:
         types = [value.type for value in node.inputs]
         symbolic = any(free_symbols(type_.shape) for type_ in types)
