@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -240,9 +240,15 @@ class RowNest(FoldNest):
             number = w.let("quotient", start, index(BLOCK))
             for task in folds:
                 self._add(task, lanes[task], w.let("rest", number, index(LANES)), found[task])
-        for task in folds:
-            self._halve(task, lanes[task], LANES)
+        with nullcontext() if isinstance(self.length, int) else self._of_several_blocks():
+            for task in folds:
+                self._halve(task, lanes[task], LANES)
         return lanes
+
+    def _of_several_blocks(self) -> AbstractContextManager[None]:
+        """Where a row has more than one block: the result of a single one needs no tree."""
+        w = self.w
+        return w.when(w.let("less", index(BLOCK), w.at(self.length)))
 
     def _add(
         self, task: FoldTask, rooms: Sequence[Buffer], at: Operand, found: Sequence[Buffer]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -418,3 +420,46 @@ def test_r5_gradients_from_outside_of_programs(name, order):
 
 def test_an_index_out_of_range_names_the_extent_that_came():
     agree(lambda: (lambda x, k: x[k] * 2, []), [(vector(*range(n)), 2) for n in (5, 4, 6, 2, 3, 1)])
+
+
+def extreme(n):
+    """Rows that end with what sums and comparisons must not lose: -0.0, infinities, NaN."""
+    values = np.random.default_rng(n).normal(size=(5, n)).astype(np.float32)
+    values[1] = -0.0
+    values[2, -1], values[3, -1], values[4, -1] = np.inf, np.nan, -np.inf
+    return df.asarray(values)
+
+
+@graphs_only
+@pytest.mark.parametrize(
+    "f", [df.sum, df.prod, df.max, df.argmax, df.var, df.nn.functional.softmax]
+)
+def test_a_row_of_one_block_is_folded_as_one_of_many(f):
+    lengths = (70, 33, 4095, 4096, 4097, 8193, 150_000, 2)
+    along_rows = partial(f, axis=-1)
+    check(lambda x: along_rows(x * 1.0), [(extreme(n),) for n in lengths], traces=2)
+
+
+def softmax64(x):
+    """Softmax of rows by NumPy."""
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("f", "exact"),
+    [
+        (lambda x: df.nn.functional.softmax(x, axis=-1), softmax64),
+        (lambda x: x - df.mean(x, axis=-1, keepdims=True), lambda x: x - x.mean(-1, keepdims=True)),
+        (lambda x: x - df.max(x, axis=-1, keepdims=True), lambda x: x - x.max(-1, keepdims=True)),
+    ],
+)
+def test_all_blocks_of_a_row_count(f, exact):
+    g = df.function(f)
+    for n in (70, 33, 4096, 4097, 8193, 150_000):
+        x = np.random.default_rng(n).normal(size=(3, n))
+        x[:, -1] = 5.0  # the last block has the largest
+        wanted = exact(x.astype(np.float32).astype(np.float64))
+        for made in (f, g):
+            found = made(df.asarray(x.astype(np.float32))).numpy()
+            np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-6)
