@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import dualflow as df
-from dualflow.bench import calls
+from dualflow.bench import calls, varying
 from dualflow.bench.fresh import as_installed
 from dualflow.bench.measured import HEADER, Measured, best
 from dualflow.comparison.timing import interleaved
@@ -64,6 +64,7 @@ def run(*, repeats: int = 60, number: int = 1000) -> Iterator[Measured]:
                     tape.watch([operands["x"], operands["X"]])
                 yield best(measure)
     yield from calls.run(repeats=repeats)
+    yield from varying.run(repeats=repeats)
 
 
 def arguments(case: str) -> dict[str, Any]:
@@ -119,8 +120,11 @@ def main(*, check: bool) -> int:
         check: A goal that is missed makes the exit status 1.
     """
     print("What an eager op on 8 floats takes over the raw NumPy call, what calls from a graph")
-    print("take (small ones, steps of training), and what compiling takes. It writes to temporary")
-    print("folders only and takes a minute or two; measure on an idle machine.\n")
+    print("take (small ones, steps of training), what compiling takes, and how much slower code is")
+    print(
+        "where sizes vary. It writes to temporary folders only and takes a minute or two; measure"
+    )
+    print("on an idle machine.\n")
     print(HEADER, flush=True)
     missed = 0
     for measured in run():

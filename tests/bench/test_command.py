@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from dualflow.__main__ import main
-from dualflow.bench import auto, calls, closing, micro
+from dualflow.bench import auto, calls, closing, micro, varying
 from dualflow.bench.measured import HEADER, Measured
 from tests.comparison.pages import WIDTH, browser, drawn
 from tests.modes import graphs_only
@@ -117,9 +117,10 @@ def test_micro_exits_with_1_under_check_when_a_goal_is_missed(figures, check, st
 def test_micro_measures_every_op_in_every_case(monkeypatch):
     monkeypatch.setattr(micro, "importing", lambda: HEAVY)
     monkeypatch.setattr(calls, "run", lambda repeats: iter([MET]))
+    monkeypatch.setattr(varying, "run", lambda repeats: iter([MET]))
     found = list(micro.run(repeats=2, number=2))
-    assert len(found) == 1 + len(micro.OPS) * len(micro.CASES) + 1
-    for measured in found[1:-1]:
+    assert len(found) == 1 + len(micro.OPS) * len(micro.CASES) + 2
+    for measured in found[1:-2]:
         assert measured.lower <= measured.upper
         assert measured.goal == micro.CASES[measured.case]
 
@@ -138,6 +139,22 @@ def test_micro_measures_calls_steps_and_compiling(monkeypatch):
     assert all(measured.value > 0 for measured in found if measured.what != "guards")
     assert [measured.passed for measured in found[-3:-1]] == [True, False]
     assert max(len(str(measured)) for measured in found) <= 80
+
+
+@pytest.mark.parametrize("case", ["softmax, length", "product, K", "attention"])
+def test_code_for_many_sizes_gives_what_code_for_one_does(case):
+    special, general = varying.both(case)
+    wanted = special().tolist()
+    assert [special().tolist(), general().tolist(), general().tolist()] == [wanted] * 3
+
+
+def test_micro_says_how_much_slower_code_is_where_sizes_vary(monkeypatch):
+    case = "sum of rows"
+    monkeypatch.setattr(varying, "CASES", {case: varying.CASES[case]})
+    (measured,) = varying.run(repeats=2)
+    assert (measured.what, measured.case, measured.goal) == ("varying", case, 1.2)
+    assert 0 < measured.lower <= measured.upper
+    assert len(str(measured)) <= 80
 
 
 def test_a_first_call_in_a_fresh_process_fills_the_disk_cache(tmp_path):
