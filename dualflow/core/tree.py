@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,9 @@ import optree
 
 NAMESPACE = "dualflow"
 TreeSpec = optree.PyTreeSpec
+TABLES, ROWS = (dict, OrderedDict, defaultdict), (list, deque)
+PLAIN = (int, float, str, bool, type(None))
+_registered: dict[type, Callable[[Any], Any]] = {}
 
 
 def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], TreeSpec]:
@@ -37,6 +41,32 @@ def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     return optree.tree_map(function, tree, *rest, none_is_leaf=True, namespace=NAMESPACE)
 
 
+class Orders(tuple[Any, ...]):
+    """In which order the dicts of a tree have their keys, which its structure does not say."""
+
+
+def orders(tree: Any) -> Orders:
+    """The keys of each dict in `tree`, as they come; empty if there is none."""
+    found: list[Any] = []
+    _note_orders(tree, found)
+    return Orders(found)
+
+
+def _note_orders(x: Any, found: list[Any]) -> None:
+    if type(x) in TABLES:
+        found.append((*x, *map(type, x)))  # True is 1
+        children: Any = x.values()
+    elif type(x) in ROWS or isinstance(x, tuple):
+        children = x
+    elif type(x) in _registered:
+        children = _registered[type(x)](x)[0]
+    else:
+        return
+    for child in children:
+        if child.__class__ not in PLAIN:
+            _note_orders(child, found)
+
+
 def leaf_paths(tree: Any) -> list[str]:
     """Where each leaf stands, as Python would write it: `[0]['w']`."""
     accessors = optree.tree_accessors(tree, none_is_leaf=True, namespace=NAMESPACE)
@@ -60,4 +90,5 @@ def register(
         ...         self.a, self.b = a, b
         >>> df.tree.register(Pair, lambda p: ((p.a, p.b), None), lambda _, ab: Pair(*ab))
     """
+    _registered[cls] = flatten_function
     optree.register_pytree_node(cls, flatten_function, unflatten_function, namespace=NAMESPACE)

@@ -18,6 +18,7 @@ from dualflow.ops.create import zeros_like
 from dualflow.ops.elementwise import subtract
 from dualflow.ops.shape import expand_dims, ordered_axes, reshape
 from dualflow.ops.slicing import part, pieces, region
+from jit.dims import Dim
 from jit.errors import DTypeError, ShapeError
 from jit.types import TensorType, format_extent, format_shape
 
@@ -308,6 +309,7 @@ def roll(x: Any, /, shift: Any, axis: Any = None, **foreign: Never) -> Tensor:
         )
     for places, k in zip(shifts, axes):
         extent = x.shape[k]
+        places = places if isinstance(places, Dim) else operator.index(places)
         cut = -places % extent if extent != 0 else 0
         if cut != 0:
             x = concat([part(x, k, cut, extent - cut), part(x, k, 0, cut)], axis=k)

@@ -41,6 +41,7 @@ class Shortcut:
         args = call.given[0]
         flat = list(map(flat_kind, args))
         self._spec = tree.flatten(args)[1] if OTHER in flat else None
+        self._orders = tree.orders(args)
         self._flat = flat if any(flat) else None
         self._count = len(args)
         self._nodes = [k for k, kind in enumerate(flat) if kind and kind[0] is not tuple]
@@ -148,7 +149,8 @@ class Shortcut:
         """The leaves of arguments of the known structure; optree takes longer for flat lists."""
         if self._spec is not None:
             leaves, spec = tree.flatten(args)
-            return leaves if spec == self._spec else None
+            alike = spec == self._spec and tree.orders(args) == self._orders
+            return leaves if alike else None
         leaves = list[Any]()
         for x, kind in zip(args, self._flat, strict=True):  # type: ignore[arg-type]
             if kind is None:

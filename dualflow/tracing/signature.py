@@ -125,6 +125,7 @@ def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
     """
     leaves: list[Any] = []
     structure: list[Any] = []
+    orders: list[tree.Orders] = []
     first: dict[int, int] = {}  # a list that is given twice is one list inside too
     names = sorted(kwargs)
     for x in (*args, *[kwargs[name] for name in names]):
@@ -134,10 +135,13 @@ def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
         else:
             inner, spec = tree.flatten(x)
             leaves += inner
+            if order := tree.orders(x):
+                orders.append(order)
             place = first.setdefault(id(x), len(structure))
             again = place < len(structure) and type(x) is not tuple
             structure.append(None if spec.is_leaf() else (spec, place) if again else spec)
-    return leaves, (*structure, *names) if names else tuple(structure)
+    # Leaves come in the order of names, sorted ones; a function may ask for the caller's order.
+    return leaves, (*structure, *orders, *kwargs)
 
 
 def watched(x: Tensor) -> str:

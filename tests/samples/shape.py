@@ -233,6 +233,7 @@ REFUSED: dict[str, list[Refused]] = {
     "roll": [
         Refused((X, 1, 3), "AxisError", "roll: axis 3"),
         Refused((X, (1, 2), 0), "ShapeError", "roll: 2 shifts for 1 axes"),
+        Refused((X, 1.5), "TypeError", "'float' object cannot be interpreted as an integer"),
     ],
     "repeat": [
         Refused((X, -1), "ShapeError", "repeat: shape (-1,) has a negative extent"),

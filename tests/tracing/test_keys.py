@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import decimal
 import enum
 import functools
 import gc
+import itertools
 import json
 import math
 import pickle
@@ -409,6 +411,32 @@ def test_r7_objects_in_keys_are_not_kept_alive():
     assert ref() is None
     f(X, Scaler(3.0).scale)
     assert len(f.entries) == 1
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_order_of_keys_and_of_names_counts(strict):
+    def python(x, table, **named):
+        for number, (name, k) in enumerate([*table.items(), *named.items()]):
+            x = x * k + number * len(str(name))
+        return x, [*table], [*named]
+
+    f = df.function(python, strict=strict)
+    tables = [{"a": 2.0, "bb": 3.0}, {"bb": 3.0, "a": 2.0}, {1: 2.0, 0: 3.0}, {True: 2.0, 0: 3.0}]
+    names = [{"p": 2.0, "qq": 1.0}, {"qq": 1.0, "p": 2.0}]
+    for _ in range(3):
+        for table, named in itertools.product(tables, names):
+            (found, *keys), (wanted, *known) = f(X, table, **named), python(X, table, **named)
+            assert bits(found) == bits(wanted)
+            assert repr(keys) == repr(known)
+    assert f.from_graph >= if_graphs(16)
+
+
+def test_the_order_of_keys_counts_inside_of_lists_and_of_nodes_of_ones_own():
+    f = df.function(lambda x, table: x + next(iter(table[0].values())))
+    for _ in range(3):
+        for table in ({"a": X, "b": X * 2.0}, {"b": X * 2.0, "a": X}):
+            for holder in ([table], (table,), collections.deque([table])):
+                assert bits(f(X, holder)) == bits(f.python(X, holder))
 
 
 def test_a_list_that_is_given_twice_is_one_list_inside():

@@ -120,7 +120,7 @@ class Nested:
         except Unfit:
             return None, tensors
         mode = context.recording, bool(context.tapes), context.autocast, context.device
-        return (tuple(parts), tuple(names), mode), tensors
+        return (tuple(parts), tuple(kwargs), mode), tensors
 
     def _may_be_nodes(self) -> bool:
         trace = self._trace

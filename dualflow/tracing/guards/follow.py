@@ -15,7 +15,6 @@ import types
 import weakref
 from collections import deque, namedtuple
 from collections.abc import Callable, Collection, Iterator
-from enum import Enum
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,7 +38,6 @@ LOCKS = (type(threading.Lock()), type(threading.RLock()))
 STATELESS = (
     *PLAIN,
     Tensor,
-    Enum,
     re.Pattern,
     np.ufunc,
     property,
@@ -317,7 +315,8 @@ class Follower:
         if policy.is_library(module.__name__):
             self.objects[id(module)] = Data(self, module, place)
         elif policy.is_users(module.__name__):
-            self.objects[id(module)] = Attributes(self, module, place)
+            attributes = self.objects[id(module)] = Attributes(self, module, place)
+            attributes.more_names({"__getattr__"})  # which Python calls without naming it
 
     def _function(self, function: types.FunctionType, place: str, origin: Origin) -> None:
         module = function.__globals__.get("__name__")

@@ -153,7 +153,7 @@ class Attributes:
             return
         whole = self._whole or follower.whole
         wanted = follower.stored | follower.classes.names_in(self._class)
-        if hasattr(self._class, "__getattr__"):
+        if hasattr(self._class, "__getattr__") or "__getattr__" in self._dict:
             wanted = follower.names
         absent = frozenset((wanted & follower.names) - self.before)
         if not (absent or whole):
@@ -204,14 +204,16 @@ class Classes:
             where = place if base is cls else base.__name__
             self._known[id(base)] = (base, where, set())
             space = self._follower.constant(base.__dict__)
-            self._follower.test(
-                f"len({space}) != {len(base.__dict__)}", f"the attributes of class {where}", origin,
-                owner=id(base),
-            )  # fmt: skip
+            known, line = map(self._follower.constant, (base, base.__mro__))
+            test = f"len({space}) != {len(base.__dict__)} or {known}.__mro__ is not {line}"
+            what = f"the attributes of class {where}"
+            self._follower.test(test, what, origin, owner=id(base))
             for name, x in base.__dict__.items():
                 if not plain(name) and isinstance(x, types.FunctionType):
                     self._follower.knows(x)  # Python calls it without naming it
             self._more(base, self._follower.names)
+        if type(cls) is not type:
+            self.follow(type(cls), type(cls).__name__, origin)
 
     def finish(self) -> None:
         """The methods that Python has called without naming them."""
