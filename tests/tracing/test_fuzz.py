@@ -65,7 +65,7 @@ def test_many_programs_are_alike_in_both_modes(number):
 
 def test_every_rule_is_used():
     used: Counter[str] = Counter()
-    for number in range(150):
+    for number in range(300):
         writer = Writer(Random(number))
         writer.program()
         used += writer.used
@@ -99,6 +99,20 @@ def test_a_difference_is_found_and_made_small(what, wrong, monkeypatch):
     small = smaller(LOGGED)
     assert run(small).difference is not None
     assert len(small) < 0.7 * len(LOGGED)
+
+
+def test_what_is_left_in_an_argument_is_compared(monkeypatch):
+    def function(python):
+        f: Any = functools.partial(lambda python, x: python([*x]), python)
+        f.calls = f.from_graph = f.recordings = 0
+        f.mode, f.python = "wrong", python
+        return f
+
+    monkeypatch.setattr("dualflow.function", function)
+    text = f"@function\ndef f(x):\n    x.append(1)\n{CALLS}\nf([])\n"
+    difference = run(text).difference
+    assert difference is not None
+    assert difference.what == "arguments"
 
 
 def test_what_hangs_is_told_unless_python_hangs_too():

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import collections
 import contextlib
+import contextvars
+import enum
 import functools
+import importlib
 import io
+import itertools
+import os
 import random
 import re
 import signal
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +30,8 @@ from tests.tracing.fuzz.writer import CALLS
 
 ADDRESS = re.compile("0x[0-9a-f]+")  # of an object, in its text
 MODULE = "users_module"
+# Whether tensors, and what is both in the result and elsewhere, have to be the same objects.
+IDENTITY = bool(os.environ.get("FUZZ_IDENTITY"))
 SECONDS = 30  # of the processor that a program may take
 
 
@@ -37,7 +46,7 @@ class Difference:
     Attributes:
         step: The number of the step, from 0.
         text: Of the step.
-        what: "result", "error", "output", "state", or "hangs".
+        what: "result", "error", "output", "arguments", "state", or "hangs".
         eager: How it is without the decorator.
         compiled: How it is with it.
     """
@@ -90,7 +99,8 @@ class Side:
     def __init__(self, definitions: Any, function: Callable[..., Any]) -> None:
         self.module = types.ModuleType(MODULE)
         self.scope = self.module.__dict__
-        self.scope.update(GIVEN, function=function)
+        self.scope.update(GIVEN, function=function, called=self._called)
+        self.arguments: Any = None
         self.hidden = {*self.scope, "__builtins__"}
         self.state = None
         self.failed = self.step(definitions)["error"]
@@ -105,7 +115,7 @@ class Side:
             df.random.set_state(self.state)
         random.seed(1)
         np.random.seed(1)
-        result = error = None
+        result = error = self.arguments = None
         with contextlib.redirect_stdout(io.StringIO()) as output:
             try:
                 result = eval(code, self.scope)
@@ -114,11 +124,17 @@ class Side:
         self.state = df.random.get_state()
         seen = Describe()
         return {
-            "result": seen(result),
+            "result": seen(result) if IDENTITY else Describe(shared=False)(result),
             "error": error,
             "output": ADDRESS.sub("0x", output.getvalue()),
-            "state": self.described(seen),
+            "arguments": seen(self.arguments),
+            "state": self.described(seen if IDENTITY else Describe()),
         }
+
+    def _called(self, f: Any, *args: Any, **named: Any) -> Any:
+        """A call, whose arguments are looked at after it."""
+        self.arguments = args, named
+        return f(*args, **named)
 
     def described(self, seen: Describe) -> dict[str, Any]:
         """All that the program holds, random numbers to come among it."""
@@ -132,9 +148,14 @@ class Side:
 
 
 class Describe:
-    """Makes plain data of values: equal data, equal values; one object is named once."""
+    """Makes plain data of values: equal data, equal values; one object is named once.
 
-    def __init__(self) -> None:
+    Args:
+        shared: Whether it is told what is one object; else only that something is in itself.
+    """
+
+    def __init__(self, *, shared: bool = True) -> None:
+        self._shared = shared
         self._known: dict[int, int] = {}
         self._kept: list[Any] = []
 
@@ -142,13 +163,14 @@ class Describe:
         if isinstance(x, df.Variable):
             return self._once(x, lambda: ("Variable", self._tensor(x), self(x.grad), x.trainable))
         if isinstance(x, df.Tensor):
-            return "Tensor", *self._tensor(x)
+            described = "Tensor", *self._tensor(x)
+            return self._once(x, lambda: described) if IDENTITY else described
         if isinstance(x, np.ndarray | np.generic):
             return type(x).__name__, bits(x)
-        if x is None or isinstance(x, int | float | str | bytes):
+        if isinstance(x, enum.Enum) or x is None or isinstance(x, int | float | str | bytes):
             return type(x).__name__, repr(x)
         if isinstance(x, tuple):
-            return tuple(map(self, x))
+            return type(x).__name__, *map(self, x)
         return self._once(x, lambda: self._object(x))
 
     def _tensor(self, x: Any) -> Any:
@@ -159,27 +181,54 @@ class Describe:
             return "seen", self._known[id(x)]
         self._known[id(x)] = len(self._known)
         self._kept.append(x)
-        return described()
+        made = described()
+        if not self._shared:
+            del self._known[id(x)]
+        return made
 
     def _object(self, x: Any) -> Any:
-        if isinstance(x, list):
-            return list(map(self, x))
-        if isinstance(x, dict):
-            return {repr(key): self(value) for key, value in x.items()}
-        if isinstance(x, df.nn.Module):
-            return self(x.training), self(x.state_dict())
-        if isinstance(x, df.optim.Optimizer):
-            return self(x.state_dict())
-        x = getattr(x, "python", x)
-        if isinstance(x, types.FunctionType):
-            cells = [self(cell.cell_contents) for cell in x.__closure__ or ()]
-            return x.__name__, self(vars(x)), self(x.__defaults__), cells
-        if isinstance(x, type):
-            held = {k: v for k, v in vars(x).items() if isinstance(v, int | float | list | dict)}
-            return x.__name__, self(held)
+        x = getattr(x, "python", x) if isinstance(x, df.nn.Module | Callable) else x
+        for kinds, described in KINDS:
+            if isinstance(x, kinds):
+                return type(x).__name__, described(self, x)
         if type(x).__module__ == MODULE:
-            return type(x).__name__, self(vars(x))
+            slots = [name for name in getattr(x, "__slots__", ()) if hasattr(x, name)]
+            held = [(name, self(getattr(x, name))) for name in slots]
+            return type(x).__name__, held, self(getattr(x, "__dict__", None))
         return type(x).__name__
+
+    def function(self, x: Any) -> Any:
+        """What a function holds."""
+        cells = [self(cell.cell_contents) for cell in x.__closure__ or () if not is_empty(cell)]
+        return x.__name__, self(vars(x)), self(x.__defaults__), self(x.__kwdefaults__), cells
+
+
+def is_empty(cell: Any) -> bool:
+    """Whether a variable of a closure has no value."""
+    try:
+        return cell.cell_contents is cell
+    except ValueError:
+        return True
+
+
+# What is described of an object, by its class.
+KINDS: list[tuple[Any, Callable[[Describe, Any], Any]]] = [
+    ((list, collections.deque), lambda to, x: [*map(to, x)]),
+    (dict, lambda to, x: [(ADDRESS.sub("0x", repr(key)), to(held)) for key, held in x.items()]),
+    ((set, frozenset), lambda to, x: sorted(map(repr, x))),
+    (df.nn.Module, lambda to, x: (x.training, to(x.state_dict()))),
+    ((df.optim.Optimizer, df.optim.Schedule), lambda to, x: to(x.state_dict())),
+    (df.random.Generator, lambda to, x: [*map(to, vars(x).values())]),
+    (types.FunctionType, lambda to, x: to.function(x)),
+    (types.MethodType, lambda to, x: (x.__name__, to(x.__self__))),
+    (types.GeneratorType, lambda to, x: [*map(to, itertools.islice(x, 5))]),
+    (functools.partial, lambda to, x: (to(x.func), to(x.args), to(x.keywords))),
+    (functools._lru_cache_wrapper, lambda to, x: x.cache_info().currsize),
+    (threading.local, lambda to, x: to(vars(x))),
+    (contextvars.ContextVar, lambda to, x: to(x.get())),
+    (type, lambda to, x: to({k: v for k, v in vars(x).items() if isinstance(v, PLAIN)})),
+]
+PLAIN = int | float | list | dict
 
 
 def bits(x: Any) -> Any:
@@ -191,6 +240,9 @@ def bits(x: Any) -> Any:
 
 
 # ----- what programs are given -----
+
+LIBRARY = """collections contextlib contextvars copy dataclasses enum functools heapq itertools math
+    operator threading typing warnings""".split()
 
 
 def t(*values: float, dtype: Any = df.float32) -> df.Tensor:
@@ -231,7 +283,7 @@ GIVEN = {
     "np": np,
     "sys": sys,
     "random": random,
-    "functools": functools,
+    **{name: importlib.import_module(name) for name in LIBRARY},
     "t": t,
     "slopes": slopes,
     "backward": backward,
@@ -253,6 +305,8 @@ def run(text: str, seconds: float = SECONDS) -> Report:
 
     with quiet(), limit(seconds), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", "at ")  # what programs warn of
+        warnings.showwarning = lambda told, *_: print(repr(told))
         warnings.filterwarnings("error", ".*the graph failed where Python did not")
         k, text = -1, "definitions"
         try:
@@ -280,7 +334,7 @@ def finished(side: Side, code: Any) -> dict[str, Any] | None:
 
 def compare(k: int, text: str, wanted: Any, found: Any) -> Difference | None:
     """The first difference between what a step did in two modes."""
-    for what in ("error", "result", "output", "state"):
+    for what in ("error", "result", "output", "arguments", "state"):
         if wanted[what] == found[what]:
             continue
         a, b = wanted[what], found[what]
@@ -296,10 +350,14 @@ def parse(text: str) -> tuple[Any, list[tuple[str, Any]]]:
     above, _, below = text.partition(CALLS)
     steps = []
     for statement in ast.parse(below).body:
+        text = ast.unparse(statement)
         expression = isinstance(statement, ast.Expr)
+        if expression and isinstance(call := statement.value, ast.Call):
+            call.args.insert(0, call.func)
+            call.func = ast.copy_location(ast.Name("called", ast.Load()), call.func)
         tree = ast.Expression(statement.value) if expression else ast.Module([statement], [])
         code = compile(tree, "program.py", "eval" if expression else "exec")
-        steps.append((ast.unparse(statement), code))
+        steps.append((text, code))
     return compile(above, "program.py", "exec"), steps
 
 

@@ -24,10 +24,16 @@ USUAL = dict.fromkeys(
 )
 RARE = dict.fromkeys(
     """raise random layer recursive jitted method lambda gradient backward generator index walrus
-    match none kept dtypes outer tape""".split(),
+    match none kept dtypes outer tape given twice same""".split(),
     0.15,
 )
-EFFECTS = dict.fromkeys("print log table count box closure kept".split(), 0.4)
+SELDOM = dict.fromkeys(
+    """config mode tuples dynamic property slots derived cached local methods holder ints bools take
+    ragged numpy slopes draws learn comprehension arguments library ladder contexts errors loops
+    cells generators dicts slices names shelf gate uslice""".split(),
+    0.09,
+)
+EFFECTS = dict.fromkeys(["objects out", *"print log table count box closure kept".split()], 0.4)
 ESCAPES = dict.fromkeys("escape impure arraywrite".split(), 0.3)
 
 # The functions that a program may have beside `f`; they call none of each other.
@@ -44,23 +50,35 @@ HELPERS = {
     "jitted": "@function\ndef jitted(x, k=1):\n    <start>\n    <block>\n    return <vec>",
 }
 INNER = """def inner(x):
-    nonlocal n, s
+    <globals>
+    nonlocal n, s, parts
     a, b, c = x, x * 0.5, x + 1.0
     <block>
     return <vec>
 """
 OPERANDS = ("vec", "scal", "num", "small", "truth")
-ONLY_IN_F = {"closure", "inner", "method", "passed", *HELPERS}
-# What stands for the dict and the list that a call is given, if it is given none.
-PASSED = """bag = {"v": s, "n": k} if bag is None else bag
+ONLY_IN_F = {"closure", "inner", "method", "passed", "given", "twice", "cells", *HELPERS}
+# What stands for what a call may be given, if it is not.
+PASSED = {
+    "passed": """bag = {"v": s, "n": k} if bag is None else bag
 rows = [] if rows is None else rows
-"""
+""",
+    "given": "p = Point(s) if p is None else p\n",
+    "twice": "y = x if y is None else y\n",
+}
 BAGS = ("hand", '{"v": df.asarray(0.5), "n": 2}', '{"v": df.asarray(-1.0), "n": 1, "c": 0.5}')
+POINTS = ("point", "Point(df.asarray(0.5))", "Point(df.asarray(-1.0), 2, [df.asarray(1.5)])")
 ROWS = ("heap", "[]", "[df.asarray(0.5)]", "[df.asarray(1.5), df.asarray(-0.5)]")
-START = """global count, limit, word, log, made, w, u
+GLOBALS = "global count, limit, word, log, made, w, u, point, mode, config, pair, table, z"
+START = (
+    GLOBALS
+    + """
 a, b, c, s, n, parts = x, x * 0.5, 1.0 - x, x.sum(), 0, []"""
+)
+FIXED = {"start": START, "globals": GLOBALS}
 NUMBERS = (1, 2, 3, 5, 0.5, 2.5, -1, True)
 VALUES = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, -0.5, -1.0, -2.0)
+DTYPES = ("float64", "int64", "float32", "int32", "float16", "bool")
 HOLE = re.compile(r"<(\w[\w ]*)>")
 
 
@@ -72,15 +90,17 @@ class Rule(NamedTuple):
 
 
 def read() -> dict[str, list[Rule]]:
-    """The rules of `grammar.txt`, by name."""
+    """The rules of all grammars, by name."""
     grammar: dict[str, list[Rule]] = {}
-    for section in re.split(r"^## ", (FOLDER / "grammar.txt").read_text("utf-8"), flags=re.M)[1:]:
+    texts = [path.read_text("utf-8") for path in sorted(FOLDER.glob("grammar*.txt"))]
+    for section in [x for text in texts for x in re.split(r"^## ", text, flags=re.M)[1:]]:
         heading, _, body = section.partition("\n")
         name, _, blocks = heading.partition(" ")
         rules = body.strip().split("\n\n" if blocks else "\n")
         if name == "function":
             rules = re.split(r"\n\n(?=\w+ \| )", body.strip())
-        grammar[name] = [Rule(*rule.split(" | ", 1)) for rule in rules]
+        found = grammar.setdefault(name, [])
+        found += [Rule(*rule.split(" | ", 1)) for rule in rules]
     return grammar
 
 
@@ -113,13 +133,15 @@ class Writer:
         return "\n".join([SCENE, *[f"{part}\n" for part in parts], CALLS, *self.steps()]) + "\n"
 
     def _drawn_groups(self) -> set[str]:
-        chances = COMMON | USUAL | RARE
+        chances = COMMON | USUAL | RARE | SELDOM
         if self.random.random() < 0.4:
             chances |= EFFECTS
         if self.random.random() < 0.15:
             chances |= ESCAPES
         groups = {name for name, chance in chances.items() if self.random.random() < chance}
-        if groups & {"loop", "while"}:
+        if "method" in groups:
+            groups.discard("closure")
+        if groups & {"loop", "while", "loops"}:
             groups.add("control")
         return {"basic", *groups}
 
@@ -139,7 +161,7 @@ class Writer:
     def _body(self) -> str:
         inner = self._helper(INNER) if "inner" in self.groups else ""
         self._room = self.random.randint(2, 12)
-        above = PASSED if "passed" in self.groups else ""
+        above = "".join(text for group, text in PASSED.items() if group in self.groups)
         return above + inner + self.fill("<block>\n<block>\nreturn <result>", 0)
 
     # ----- rules -----
@@ -160,8 +182,8 @@ class Writer:
 
     def write(self, name: str, depth: int) -> str:
         """Something by chance for a name."""
-        if name == "start":
-            return START
+        if name in FIXED:
+            return FIXED[name]
         if name == "body of f":
             return self._body()
         if name in ("block", "body"):
@@ -214,16 +236,29 @@ class Writer:
         return steps
 
     def _call(self) -> str:
-        size = self.random.randint(1, 4) if "shapes" in self.groups else 2
-        values = ", ".join(str(self.random.choice(VALUES)) for _ in range(size))
-        dtype = self.random.choice(("float64", "int64")) if "dtypes" in self.groups else ""
-        x = f"t({values}, dtype=df.{dtype})" if dtype else f"t({values})"
-        k = f", {self.random.choice(NUMBERS)}" if "number" in self.groups else ""
+        x = self._tensor()
+        more = [str(self.random.choice(NUMBERS))] if "number" in self.groups else []
+        named = []
         if "passed" in self.groups:
-            bag, rows = self.random.choice(BAGS), self.random.choice(ROWS)
-            named = f", bag={bag}", f", rows={rows}"
-            k += self.random.choice(("", *named, "".join(named)))
+            named += [f"bag={self.random.choice(BAGS)}", f"rows={self.random.choice(ROWS)}"]
+        if "given" in self.groups:
+            named.append(f"p={self.random.choice(POINTS)}")
+        if "twice" in self.groups:
+            x, y = self.random.choice(((x, self._tensor()), ("z", "z"), (x, "z"), (x, "kept[0]")))
+            named.append(f"y={y}")
+        named = self.random.sample(named, self.random.randint(0, len(named)))
+        given = ", ".join([x, *more, *named])
         if "outer" in self.groups:
-            how = self.random.choice(("slopes", "backward", "silent"))
-            return f"{how}(f, {x}{k})"
-        return f"f({x}{k})"
+            goes_back = self.groups & {"variable", "backward", "tape", "learn"}
+            how = self.random.choice(("slopes", "slopes", "backward" if goes_back else "silent"))
+            return f"{how}(f, {given})"
+        return f"f({given})"
+
+    def _tensor(self) -> str:
+        size = self.random.randint(1, 4) if "shapes" in self.groups else 2
+        if "ragged" in self.groups:
+            size = self.random.randint(0, 3)
+        values = [str(self.random.choice(VALUES)) for _ in range(size)]
+        if "dtypes" in self.groups:
+            values.append(f"dtype=df.{self.random.choice(DTYPES)}")
+        return f"t({', '.join(values)})"
