@@ -23,7 +23,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import maximum, minimum, where
 from dualflow.ops.gather import as_index, gather, index_place, nonzero, out_of_bounds, scatter
 from dualflow.ops.shape import broadcast_to, expand_dims, inverse, permute_dims, reshape
-from dualflow.ops.slicing import is_plain, place, put_region, region, resolve
+from dualflow.ops.slicing import is_plain, place, put_region, region, resolve, whole
 from jit.dims import Dim
 from jit.errors import DTypeError, IndexError, ShapeError
 from jit.types import format_shape, kind, promote, same_shape, weak_dtype
@@ -375,7 +375,7 @@ def word_of(item: Any) -> Any:
     """An item of a basic index as a key."""
     if item.__class__ is not slice:
         return item
-    return tuple([x if x is None else x.__index__() for x in (item.start, item.stop, item.step)])
+    return tuple([x if x is None else whole(x) for x in (item.start, item.stop, item.step)])
 
 
 class At:

@@ -337,9 +337,10 @@ def resolve(bounds: slice, extent: Extent) -> tuple[Extent, Extent, int]:
     """Start, extent and step of `x[bounds]`, clamped as Python does; tensors may be bounds.
 
     Raises:
+        TypeError: A bound, or the step, is no whole number.
         ValueError: The step is 0.
     """
-    step = 1 if bounds.step is None else int(bounds.step)
+    step = 1 if bounds.step is None else whole(bounds.step)
     if step == 0:
         raise ValueError("slice step cannot be zero")
     low, high = (0, extent) if step > 0 else (-1, extent - 1)
@@ -355,10 +356,17 @@ def resolve(bounds: slice, extent: Extent) -> tuple[Extent, Extent, int]:
 
 
 def _clamped(bound: Any, extent: Extent, low: Extent, high: Extent) -> Extent:
-    value = bound if isinstance(bound, Dim) else bound.__index__()
+    value = bound if isinstance(bound, Dim) else whole(bound)
     if value < 0:
         value = value + extent
     return low if value < low else high if value > high else value
+
+
+def whole(bound: Any) -> int:
+    """A bound of a slice as an int, or the error of Python's own slices."""
+    if not hasattr(type(bound), "__index__"):
+        slice(bound).indices(0)  # which says what a bound must be
+    return bound.__index__()
 
 
 def is_plain(index: Any) -> bool:

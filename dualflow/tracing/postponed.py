@@ -9,11 +9,13 @@ of an op that looks something up, which fails at its line or waits like the othe
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from opcode import cmp_op, opmap
 from operator import attrgetter
-from types import CodeType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +99,32 @@ class Postponed(Tensor):
         return Tensor(_raw.__get__(self), symbol, record) if made is None else made
 
 
+# Of `a < b` Python asks a `b` of a subclass first whether it is greater. Messages name what people
+# wrote, with the shapes in their order, so it is looked up.
+MIRRORED = {"__lt__": "__gt__", "__gt__": "__lt__", "__le__": "__ge__", "__ge__": "__le__"}
+SIGNS = {"__lt__": "<", "__gt__": ">", "__le__": "<=", "__ge__": ">="}
+_COMPARE, _SHIFT = opmap["COMPARE_OP"], {11: 0, 12: 4}.get(sys.version_info.minor, 5)
+
+
+def _comparison(name: str) -> Callable[[Any, Any], Any]:
+    compare, mirrored = getattr(Tensor, name), getattr(Tensor, MIRRORED[name])
+
+    def method(self: Any, other: Any) -> Any:
+        if type(other) is Tensor and _written(sys._getframe(1)) == SIGNS[MIRRORED[name]]:
+            return mirrored(other, self)
+        return compare(self, other)
+
+    return method
+
+
+def _written(frame: FrameType) -> str | None:
+    """The sign of the comparison that a frame is at; None where it is at something else."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return cmp_op[code[at + 1] >> _SHIFT] if code[at] == _COMPARE else None
+
+
+for _name in MIRRORED:
+    setattr(Postponed, _name, _comparison(_name))
 Postponed.__name__ = Postponed.__qualname__ = Tensor.__name__  # in messages
 _raw: Any = Postponed.held
 _class: Any = object.__dict__["__class__"]

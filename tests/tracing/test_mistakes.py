@@ -240,3 +240,30 @@ def test_r42_a_fault_of_ours_is_shown_whole():
         ours["fault"]()  # type: ignore[operator]
     length = len(traceback.extract_tb(caught.tb))
     assert len(traceback.extract_tb(without_ours(caught.value).__traceback__)) == length
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x, y: x < y,
+        lambda x, y: y < x,
+        lambda x, y: x >= y,
+        lambda x, y: y <= x,
+        lambda x, y: x[::1.5] if y.shape else x,
+        lambda x, y: x[: y.shape[0] / 4],
+    ],
+)
+def test_r42_what_was_computed_before_is_named_as_python_has_it(wrong):
+    """Shapes that vary, and tensors of which only the type is known yet, change no message."""
+
+    def python(x):
+        return wrong(x, (x * 2.0)[:2])
+
+    f = df.function(python)
+    for size in (3, 4, 5, 3):
+        x, said = df.ones(size), []
+        for function in (python, f):
+            with pytest.raises((TypeError, DualflowError)) as caught:
+                function(x)
+            said.append(str(caught.value))
+        assert said[0] == said[1]
