@@ -29,6 +29,9 @@ class Ambient:
 
     def note_class(self, cls: type, place: str, origin: Origin) -> None:
         """Others may be registered for an abstract class of the user's, as `isinstance` sees."""
+        if getattr(cls, "_is_protocol", False):
+            members = {*vars(cls), *vars(cls).get("__annotations__", ())}
+            self._follower.read_too({name for name in members if name[0] != "_"})
         if isinstance(cls, abc.ABCMeta) and policy.is_users(cls.__module__):
             what = f"what is registered for {place} and other abstract classes"
             self._rely_on(abc.get_cache_token, what, origin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import re
 import sys
 from collections.abc import Iterator
 from types import CodeType
@@ -30,6 +31,11 @@ ITEM_STORES = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE")
 SHIFTS = {"LOAD_GLOBAL": 1}
 if sys.version_info >= (3, 12):
     SHIFTS |= {"LOAD_ATTR": 1, "LOAD_SUPER_ATTR": 2}
+
+MATCH_CLASS = dis.opmap["MATCH_CLASS"]
+FORMATTING = frozenset(("format", "format_map"))
+FIELD = re.compile(r"\.(\w+)(?=[^{}]*})")  # an attribute in a replacement field
+FINDING = frozenset(("import_module", "__import__", "modules"))  # are given the name of a module
 
 IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 # What asks whether two things are one; of lists `in` and some methods do before they compare.
@@ -102,13 +108,33 @@ def _read(code: CodeType) -> Names:
         whole = whole or texts != given
         attributes |= texts
         stored |= texts
+    if not FORMATTING.isdisjoint(names | attributes):
+        texts = texts_in(code)
+        whole = whole or not any("{" in text for text in texts)
+        attributes |= {name for text in texts for name in FIELD.findall(text)}
+    if MATCH_CLASS in raw[::2]:
+        attributes |= patterns_in(code)
+        stored |= patterns_in(code)
     if code.co_exceptiontable:  # an error that says that something is missing may be caught
         stored |= attributes
     imports = tuple(imported(code)) if IMPORT_NAME in raw[::2] else ()
+    if not FINDING.isdisjoint(names | attributes):
+        imports += tuple((x, 0) for x in texts_in(code) if x.replace(".", "_").isidentifier())
     compares = compares or not COMPARING.isdisjoint(names | attributes)
     compares = compares or (CONTAINS_OP in raw[::2] and searches(listing(code)))
     reads, sets = frozenset(attributes), frozenset(stored)
     return Names(code, frozenset(names), reads, sets, whole, imports, compares)
+
+
+def texts_in(code: CodeType) -> list[str]:
+    """The strings among the constants of `code`."""
+    return [x for x in code.co_consts if isinstance(x, str)]
+
+
+def patterns_in(code: CodeType) -> set[str]:
+    """The attributes that patterns of classes may name; positions stand for those of the class."""
+    names = [x for x in code.co_consts if type(x) is tuple]
+    return {x for each in names for x in each if isinstance(x, str)} | {"__match_args__"}
 
 
 def searches(code: list[dis.Instruction]) -> bool:

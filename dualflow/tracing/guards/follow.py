@@ -409,6 +409,13 @@ class Follower:
         reason = f"{what}; it is read at {origin.line}"
         self.refuse(reason, policy.REMEDIES["access"], "access")
 
+    def read_too(self, names: set[str]) -> None:
+        """Code reads these attributes, or finds them missing, though it does not name them."""
+        self.stored |= names
+        if new := names - self.names:
+            self.names |= new
+            self.more_names(new)
+
     def more_names(self, names: set[str]) -> None:
         """Code that runs now reads these attributes: follows them from all objects met so far."""
         for attributes in list(self.objects.values()):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dualflow.tracing.guards.follow import Follower
 
 NONE: dict[str, Any] = {}
+CLASS = frozenset(("__name__", "__qualname__"))
+FUNCTION = frozenset("__code__ __defaults__ __kwdefaults__ __doc__ __name__ __qualname__".split())
 
 
 def attributes_in(value: Any) -> dict[str, Any] | None:
@@ -108,6 +110,16 @@ class Attributes:
                 self._origin(name), self._id, None if self.passing else self._place(name),
             )  # fmt: skip
         self._slots(names, everything=everything)
+        if self._class is types.FunctionType:
+            self._of_function(names)
+
+    def _of_function(self, names: set[str]) -> None:
+        """The same for what Python keeps of a function, and code may ask for."""
+        k = self._follower.constant(self._thing)
+        for name in sorted(names & FUNCTION - self.done):
+            self.done.add(name)
+            place, origin = f"{self.place}.{name}", self._origin(name)
+            self._follower.visit(f"{k}.{name}", getattr(self._thing, name), place, origin, self._id)
 
     def _counts(self, name: str) -> bool:
         """Whether anybody may change an attribute that it has."""
@@ -234,6 +246,13 @@ class Classes:
         space = base.__dict__
         _, place, done = self._known[id(base)]
         here = {n for n in space if plain(n)} if self._follower.whole else names & space.keys()
+        for name in sorted(names & CLASS - done):
+            done.add(name)
+            read, origin = (
+                f"{self._follower.constant(base)}.{name}",
+                Origin(self._follower.origins.get(name) or self._follower.first_code, name),
+            )
+            self._follower.visit(read, getattr(base, name), f"{place}.{name}", origin, id(base))
         for name in sorted(here - done):
             done.add(name)
             value = space[name]
@@ -243,6 +262,8 @@ class Classes:
             read = f"{self._follower.constant(space)}[{name!r}]"
             where, origin = ClassAttribute(base, name), Origin(code, name)
             self._follower.visit(read, value, f"{place}.{name}", origin, id(base), where)
+            if name == "__match_args__":
+                self._follower.read_too({*value})
             for part in parts_of(value):
                 self._follower.inside(part, f"{place}.{name}", Origin(code, name))
 

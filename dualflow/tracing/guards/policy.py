@@ -65,8 +65,10 @@ REMEDIES = {
 # With one of these names around, any attribute may be read.
 REFLECTING = frozenset(
     "vars dir eval exec globals __dict__ __getattribute__ "
-    "attrgetter methodcaller asdict astuple deepcopy copy __getstate__ __reduce_ex__".split()
+    "attrgetter methodcaller pickle marshal "
+    "asdict astuple deepcopy copy __getstate__ __reduce_ex__".split()
 )
+FRAMES = frozenset(("f_back", "f_builtins", "f_globals", "f_locals"))
 NAMING = frozenset(("getattr", "hasattr", "setattr", "delattr"))  # are given a name
 TAKING = frozenset(("acquire", "__enter__"))  # of locks
 MUTATING = frozenset(

@@ -153,6 +153,9 @@ class Reach:
         if not library:
             new |= names.attributes - follower.users_names
             follower.users_names |= names.attributes
+            if at := sorted(names.attributes & policy.FRAMES):
+                what = f"it looks into frames at {Origin(code, at[0]).line}"
+                self._refuse(what, policy.REMEDIES["access"], "access")
         follower.stored |= names.stored
         for name in new:
             follower.origins.setdefault(name, code)
