@@ -166,12 +166,15 @@ class Path:
         ]
         self._gradient = self._call_gradient(recorded) if self._tracked else None
         self.checks_types = self.executable.mode == "compiled" and self._gradient is None
-        boxes = tensors() if self.checks_types else None
-        self._opened = boxes and boxes.opened
-        self._boxed = (
-            boxes.boxed if boxes and all(x.__class__ is int for x in self._leaves) else None
-        )
         self._early = [x for x in self._leaves if isinstance(x, EARLY)]
+        self._opened, self._boxed = self._in_bulk()
+
+    def _in_bulk(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+        """What opens all arguments, and what puts all results into tensors, in native code."""
+        if not self.checks_types:
+            return None, None
+        computed = all(x.__class__ is int for x in self._leaves)
+        return tensors().opened, tensors().boxed if computed else None
 
     def _call_gradient(self, recorded: Recorded) -> CallGradient:
         slots = [self._leaves[k] for k in self._tracked]
