@@ -263,7 +263,8 @@ class Passed:
             return ends(y) or all(what(z) is z for z in tree.flatten(y, ends)[0])
 
         leaves, spec = tree.flatten(x, stays)
-        return tree.unflatten(spec, map(what, leaves))
+        made = tree.unflatten(spec, map(what, leaves))
+        return shared(made, x, {}) if is_repeated(nodes_of(x, self._numbers)) else made
 
 
 def contents_of(node: Any) -> Contents:

@@ -15,7 +15,7 @@ from dualflow.tracing.cells import ArrayCell, Cell, GradCell, StateCell, TensorC
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.leaves import Leaf, Leaves, Outputs, Spent
-from dualflow.tracing.passed import left_by
+from dualflow.tracing.passed import is_repeated, left_by, nodes_of, shared
 from dualflow.tracing.scalars import Prologue
 from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
@@ -88,7 +88,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
     """
     check = entry_check(trace)
     things, spec = tree.flatten(result)
-    count, bare = len(things), builder(spec)
+    count, bare = len(things), builder(result, spec)
     lasting = [True] * count + [keeps for _, keeps in trace.ledger.leaves()]
     things += [x for x, _ in trace.ledger.leaves()]
     outputs = Outputs()
@@ -194,8 +194,17 @@ def replaced_by(trace: Trace, outputs: Outputs) -> list[tuple[GradCell, int | No
     ]
 
 
-def builder(spec: tree.TreeSpec) -> Callable[[list[Any]], Any]:
-    """What makes a result of its leaves, without optree where it is a leaf, a list or a tuple."""
+def builder(result: Any, spec: tree.TreeSpec) -> Callable[[list[Any]], Any]:
+    """What makes a result like this one of its leaves: a list in two places is one list in both."""
+    build = builder_of(spec)
+    if not is_repeated(nodes_of(result)):
+        return build
+    bare = shared(tree.unflatten(spec, [None] * spec.num_leaves), result, {})
+    return lambda leaves: shared(build(leaves), bare, {})
+
+
+def builder_of(spec: tree.TreeSpec) -> Callable[[list[Any]], Any]:
+    """What puts leaves together, without optree where it is a leaf, a list or a tuple."""
     if spec.is_leaf():
         return itemgetter(0)
     children = spec.children()

@@ -56,6 +56,11 @@ def twice(x):
     return y, y
 
 
+def a_list_twice(x):
+    part = [x * 2.0, x]
+    return part, {"again": part, "none": []}, [part]
+
+
 def captured(x):
     return CAPTURED, x + CAPTURED
 
@@ -215,6 +220,7 @@ CASES = [
     itself,
     in_containers,
     twice,
+    a_list_twice,
     captured,
     a_variable,
     a_variable_that_changes,

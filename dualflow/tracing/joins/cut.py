@@ -99,7 +99,7 @@ class Cut:
         leaves = Leaves(trace, outputs, things, [True] * len(things))
         self._results: list[str] = []
         self._leaves = [self._leaf(x) for x in leaves.found]
-        self._build, self._told = builder(spec), left_by(result)
+        self._build, self._told = builder(result, spec), left_by(result)
         self._tracked, self._spent = leaves.tracked, leaves.spent
         self._written = written_by(trace, outputs)
         self._replaced = replaced_by(trace, outputs)
