@@ -20,9 +20,11 @@ from dualflow.ops.shape import expand_dims, ordered_axes, reshape
 from dualflow.ops.slicing import part, pieces, region
 from jit.dims import Dim
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, format_extent, format_shape
+from jit.types import TensorType, format_extent, format_shape, int64
 
 # ----- concat -----
+
+TOGETHER = 8  # arrays that one loop joins
 
 
 def offsets(extents: Sequence[Any]) -> list[Any]:
@@ -53,17 +55,35 @@ def _concat_type(*xs: TensorType, axis: int) -> TensorType:
 
 
 def _concat_lower(form: Any, *xs: Any, axis: int) -> Any:
+    while len(xs) > TOGETHER:
+        groups = [xs[k : k + TOGETHER] for k in range(0, len(xs), TOGETHER)]
+        xs = tuple([_kept(form, _joined(form, group, axis)) for group in groups])
+    return _joined(form, xs, axis)
+
+
+def _joined(form: Any, xs: Sequence[Any], axis: int) -> Any:
+    """Each element asks to which array it belongs; loops are divided where one ends."""
     ends = offsets([x.shape[axis] for x in xs])
     shape = tuple(ends[-1] if k == axis else d for k, d in enumerate(xs[0].shape))
-    y = form.constant(0, xs[0].dtype, shape)
-    for x, start in zip(xs, ends):
-        y = form.scatter(
-            "set",
-            y,
-            x,
-            lambda *at, start=start: tuple(i + start if k == axis else i for k, i in enumerate(at)),
-        )
-    return y
+    found = None
+    for x, start, end in reversed(list(zip(xs, ends, ends[1:]))):
+        y = form.view(x, shape, lambda *at, by=start: _moved(at, axis, by), fill=0)
+        if found is not None:
+            left = form.index(shape, lambda *at, end=end: at[axis] - end, int64)
+            y = form.pointwise(
+                "where", form.pointwise("less", left, form.constant(0, int64)), y, found
+            )
+        found = y
+    return found
+
+
+def _moved(at: Sequence[Any], axis: int, by: Any) -> tuple[Any, ...]:
+    return tuple(i - by if k == axis else i for k, i in enumerate(at))
+
+
+def _kept(form: Any, x: Any) -> Any:
+    """`x` in memory: nobody computes it again."""
+    return form.scatter("set", form.constant(0, x.dtype, tuple(x.shape)), x, lambda *at: at)
 
 
 def _concat_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from jit.loops.direct import is_direct
-from jit.loops.ir import LANE, TILE, TURN, UPDATE, For, Kernel, Let, Lit, Load, Store, walk
+from jit.loops.ir import LANE, ROW, TILE, TURN, UPDATE, For, Kernel, Let, Lit, Load, Store, walk
 from jit.loops.parted import parted
 from jit.loops.schedule import written_out
 from jit.loops.schedule_turn import turn
@@ -40,9 +40,12 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
 
 
 def may_be_parted(loop: For) -> bool:
-    """Whether a loop's lanes go from memory to memory; registers want all of them at once."""
+    """Whether a loop's lanes go from memory to memory; registers want all of them at once.
+
+    So may the rows that an item has of them.
+    """
     buffers = [s.buffer for s in walk(loop.body) if isinstance(s, Load | Store)]
-    return loop.var.hint.startswith(LANE) and all(b.scope != "register" for b in buffers)
+    return loop.var.hint.startswith((LANE, ROW)) and all(b.scope != "register" for b in buffers)
 
 
 def wide(loop: For, most: int) -> int:

@@ -79,8 +79,8 @@ class VType:
 
 
 INDEX, TRUTH = VType(int64), VType(bool_)
-# How the hints of loops begin that schedules spread over lanes, write out, and turn in registers.
-LANE, TILE, TURN = "lane", "tile", "turned"
+# How the hints of loops begin that schedules spread over lanes, part, write out, turn in registers.
+LANE, ROW, TILE, TURN = "lane", "row", "tile", "turned"
 UPDATE = "update"  # of loops that do the updates of a scatter one by one
 TEAM = "team"  # likewise, of loops whose turns touch nothing that other turns touch, for warps
 WARP = 32  # threads that a GPU runs in step

@@ -31,7 +31,7 @@ from jit.forms.nodes import FormValue
 from jit.forms.placement import COSTS, extent_hint
 from jit.forms.tasks import Task
 from jit.loops.elements import Elements, decoded
-from jit.loops.ir import INDEX, Kernel, Operand, Var, index
+from jit.loops.ir import INDEX, ROW, Kernel, Operand, Var, index
 from jit.loops.walk import Loop, collapsed
 from jit.target import Target
 from jit.types import product
@@ -142,7 +142,7 @@ class Nest:
         else:
             start = w.let("multiply", self.item, index(each))
             stop = w.least_of(w.let("add", start, index(each)), w.at(total))
-        with w.loop(start, stop, hint="row") as row:
+        with w.loop(start, stop, hint=ROW) as row:
             values = decoded(w, row, [loop.extent for loop in loops])
             with self.at(loops, values):
                 yield

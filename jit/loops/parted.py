@@ -8,11 +8,14 @@
                                             store Y[57] = 0
 
 Padded images are such loops, and rows that are put together of several arrays. A turn that asks
-takes several times as long as one that copies.
+takes several times as long as one that copies; and where it asks for what lies behind an array, in
+memory that nobody has, a thousand times as long. A loop over an item's share, whose ends are not
+known, becomes as many, of which most have no turn.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -69,23 +72,36 @@ class _Part(Rewrite):
         self.known: dict[Var, bool] = {}  # conditions, in the part that is written
 
     def loop(self, s: For) -> None:
-        if not (self.chosen(s) and isinstance(s.start, Lit) and isinstance(s.stop, Lit)):
-            return super().loop(s)
-        start, stop, found = int(s.start.value), int(s.stop.value), flips(s)
-        ends = sorted({x.at for x in found.values() if start < x.at < stop} | {start, stop})
-        parts = list(pairwise(ends))
-        turns = [last - first for first, last in parts]
-        weighed = max(turns, default=0) if len(parts) <= ENDS else min(turns)
-        if s.step != 1 or not 1 < len(parts) <= MOST or weighed < self.least:
+        found = flips(s) if s.step == 1 and self.chosen(s) else {}
+        ends = sorted({x.at for x in found.values() if _may_be_within(x.at, s)})
+        known = [int(x.value) for x in (s.start, s.stop) if isinstance(x, Lit)]
+        turns = [last - first for first, last in pairwise(sorted([*known, *ends]))]
+        weighed = max(turns, default=0) if len(ends) < ENDS else min(turns)
+        if not 1 <= len(ends) < MOST or (turns and weighed < self.least):
             return super().loop(s)
         self.changed = True
-        for number, (first, last) in enumerate(parts):
-            self.known = {var: x.before == (first < x.at) for var, x in found.items()}
-            self._part(s, f"{s.var.hint}_{number}", index(first), index(last))
-        self.known = {}
+        outer = self.known
+        starts = [self.operand(s.start), *[self._within(x, s) for x in ends]]
+        first = s.start.value if isinstance(s.start, Lit) else -math.inf
+        firsts = [first, *ends]  # of the turns that a part may have
+        for number, (first, last) in enumerate(pairwise([*starts, self.operand(s.stop)])):
+            holds = {var: x.before == (firsts[number] < x.at) for var, x in found.items()}
+            self.known = {**outer, **holds}
+            self._part(s, f"{s.var.hint}_{number}", first, last)
+        self.known = outer
         return None
 
-    def _part(self, s: For, hint: str, first: Lit, last: Lit) -> None:
+    def _within(self, turn: int, s: For) -> Operand:
+        """A turn, or the nearest one that the loop has, or would have next."""
+        found: Operand = index(turn)
+        for bound, op in ((s.start, "greater"), (s.stop, "less")):
+            if not isinstance(bound, Lit):  # else it is known to be on the right side
+                end = self.operand(bound)
+                beyond = self.value(op, (found, end), TRUTH)
+                found = self.value("where", (beyond, found, end), INDEX)
+        return found
+
+    def _part(self, s: For, hint: str, first: Operand, last: Operand) -> None:
         var = self.env[s.var] = Var(INDEX, hint)
         if body := self.block(s.body):
             self.body.append(For(var, first, last, 1, body))
@@ -95,6 +111,12 @@ class _Part(Rewrite):
             self.env[s.var] = Lit(self.known[s.var], TRUTH)
         else:
             super().let(s)
+
+
+def _may_be_within(turn: int, loop: For) -> bool:
+    start, stop = loop.start, loop.stop
+    after = not isinstance(start, Lit) or int(start.value) < turn
+    return after and (not isinstance(stop, Lit) or turn < int(stop.value))
 
 
 def flips(loop: For) -> Mapping[Var, Flip]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+import dualflow as df
 import jit
 from dualflow.core import doors
 from dualflow.core.op import registry
@@ -78,3 +80,19 @@ def test_samples_are_large_enough_to_be_shared():
     found = [check(laws.traced(name, case.number, None), case) for name, case in firsts]
     native = [each for each in found if each.mode == "compiled" and each.kernels]
     assert sum(map(is_shared, native)) > len(native) / 2
+
+
+def test_an_item_may_begin_in_one_joined_array_and_end_in_another():
+    xs = [np.random.default_rng(n).normal(size=(n, 5)).astype(np.float32) for n in (37, 61, 40)]
+
+    def joined(*xs):
+        return df.concat(xs), df.concat(xs, axis=None), df.roll(xs[0], 33), df.concat([*xs] * 4)
+
+    recorded = df.function(joined, strict=True)
+    with sharing(item=300):
+        for _ in range(2):
+            results = [y.numpy() for y in recorded(*map(df.asarray, xs))]
+    every = np.concatenate(xs)
+    expected = every, every.ravel(), np.roll(xs[0], 33), np.concatenate([every] * 4)
+    for ours, theirs in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -105,6 +105,7 @@ SAMPLES: dict[str, list[Sample]] = {
         exact([normal(2, 2), normal(3)], axis=None, reference=np.concatenate),
         exact([integers(2), integers(3), integers(1)], axis=-1, reference=np.concatenate),
         exact([normal(3)], reference=np.concatenate),
+        exact([normal(k % 3, 2, seed=k) for k in range(11)], reference=np.concatenate),
     ],
     "stack": [
         exact([X, X + 1]),

@@ -23,10 +23,14 @@ COMPARISONS = st.tuples(
 )
 
 
-def conditional(comparisons: list[tuple[str, str, int, int, bool]]) -> Kernel:
-    """Y[i] = X[i] + 1 where all of the comparisons hold, and 7 elsewhere."""
+def conditional(
+    comparisons: list[tuple[str, str, int, int, bool]], *, share: bool = False
+) -> Kernel:
+    """Y[i] = X[i] + 1 where all of the comparisons hold, else 7; in a share of the turns."""
     w, x, y = Writer(), kernels.given("X"), both("Y")
-    with w.loop(index(0), index(TURNS), hint="i") as i:
+    sizes = [kernels.size("start"), kernels.size("stop")] if share else []
+    start, stop = sizes or (index(0), index(TURNS))
+    with w.loop(start, stop, hint="i") as i:
         holds = w.let("less", i, index(TURNS))
         for op, move, by, number, mirrored in comparisons:
             place, other = w.let(move, i, Lit(by, INDEX)), Lit(number, INDEX)
@@ -35,7 +39,7 @@ def conditional(comparisons: list[tuple[str, str, int, int, bool]]) -> Kernel:
         seven = w.number(7, VType(float32))
         found = w.let("add", w.load(x, i, 1, holds), w.number(1, VType(float32)))
         w.store(y, i, w.let("where", holds, found, seven))
-    return kernel_of(w, [x, y], [])
+    return kernel_of(w, [x, y], sizes)
 
 
 @settings(max_examples=60, deadline=None)
@@ -43,6 +47,25 @@ def conditional(comparisons: list[tuple[str, str, int, int, bool]]) -> Kernel:
 def test_loops_in_parts_compute_the_same(comparisons):
     kernel = simplify(conditional(comparisons))
     same_bits(kernel, parted(kernel, lambda _: True, 1), [floats(TURNS), nothing(TURNS)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(COMPARISONS, max_size=3), st.integers(0, TURNS), st.integers(0, TURNS))
+def test_shares_of_a_loop_in_parts_compute_the_same(comparisons, start, stop):
+    kernel = simplify(conditional(comparisons, share=True))
+    after = parted(kernel, lambda _: True, 1)
+    same_bits(kernel, after, [floats(TURNS), nothing(TURNS)], [start, stop])
+
+
+def test_an_item_walks_its_share_of_each_part():
+    pieces = [("greater_equal", "add", -at, 0, False) for at in (10, 25)]
+    kernel = simplify(conditional(pieces, share=True))
+    after = parted(kernel, lambda _: True, 15)
+    parts = [s for s in after.body if isinstance(s, For)]
+    assert len(parts) == 4  # there are none beyond TURNS, but who shares out the loop may not know
+    assert [a.stop for a in parts[:-1]] == [b.start for b in parts[1:]]
+    assert not any(isinstance(s, Let) and s.op in MIRRORED for part in parts for s in part.body)
+    assert parted(kernel, lambda _: True, 16) is kernel
 
 
 def test_a_padded_row_is_a_row_between_two_numbers():
