@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def rows(size: int = SIZE) -> Iterator[Row]:
     side = int(size**0.5)
     yield from products(rng.normal(size=(side, side)).astype(np.float32))
     yield from transforms(x)
+    yield from layers(x)
     yield from made(size)
 
 
@@ -147,13 +149,23 @@ def elements(x: Any, rng: Any) -> Iterator[Row]:
     y = x[::-1].copy()
     yield from alike("element", "add multiply divide maximum atan2 hypot pow logaddexp", x, y)
     yield from alike("element", "negative abs sqrt square reciprocal floor round sign isnan", x)
-    yield from alike("element", "exp expm1 log log1p log2 sin cos tan asin atan", x)
-    yield from alike("element", "sinh tanh asinh atanh cbrt exp2", x)
-    yield from alike("element", "less equal", x, y)
+    yield from alike("element", "ceil trunc isfinite signbit", x)
+    yield from alike("element", "exp expm1 log log1p log2 log10 sin cos tan asin acos atan", x)
+    yield from alike("element", "sinh cosh tanh asinh atanh cbrt exp2", x)
+    yield from alike("element", "acosh", x + 1)
+    yield from alike("element", "less equal copysign floor_divide remainder", x, y)
+    yield Row("element", "add a row", df.add, np.add, (squared(x), squared(x)[0].copy()))
     yield from alike("element", "where", x > 0.5, x, y)
     yield from alike("element", "clip", x, np.float32(0.3), np.float32(0.6))
     yield from alike("complex", "multiply divide", x + 1j * y, y + 1j * x)
     yield from alike("complex", "exp abs", x + 1j * y)
+    for dtype in ("float64", "float16"):
+        a, b = x.astype(dtype), y.astype(dtype)
+        yield from alike(dtype, "add maximum", a, b)
+        yield from alike(dtype, "sqrt exp tanh sum max argmax", a)
+        yield Row(
+            dtype, "sum, axis 0", partial(df.sum, axis=0), partial(np.sum, axis=0), (squared(a),)
+        )
 
 
 def whole_numbers(x: Any, rng: Any) -> Iterator[Row]:
@@ -162,8 +174,10 @@ def whole_numbers(x: Any, rng: Any) -> Iterator[Row]:
         a = rng.integers(1, 100, x.size).astype(dtype)
         b = a[::-1].copy()
         yield from alike(dtype, "add multiply floor_divide remainder bitwise_and", a, b)
-        yield from alike(dtype, "sum", a)
-    yield from alike("bool", "logical_and", x > 0.3, x < 0.6)
+        yield from alike(dtype, "bitwise_xor bitwise_left_shift less", a, b % 7)
+        yield from alike(dtype, "negative sum max", a)
+    yield from alike("bool", "logical_and logical_xor", x > 0.3, x < 0.6)
+    yield from alike("bool", "logical_not sum", x > 0.3)
     for dtype in ("float64", "float16", "int32", "bool"):
         kind = getattr(df, dtype)
         yield Row(
@@ -178,6 +192,8 @@ def whole_numbers(x: Any, rng: Any) -> Iterator[Row]:
 def folds(x: Any, rng: Any) -> Iterator[Row]:
     """Reductions of everything and along each axis; scans."""
     yield from alike("fold", "sum mean var std max argmax prod", x)
+    yield Row("fold", "vector_norm", df.linalg.vector_norm, np.linalg.norm, (x,))
+    yield Row("fold", "logsumexp", df.logsumexp, lambda v: np.log(np.sum(np.exp(v))), (x,))
     yield from alike("fold", "any all count_nonzero", x > 2)
     square = squared(x)
     for axis in (0, 1):
@@ -192,6 +208,7 @@ def folds(x: Any, rng: Any) -> Iterator[Row]:
             )
     yield Row("scan", "cumulative_sum", lambda v: df.cumulative_sum(v), np.cumsum, (x,))
     yield Row("scan", "cumulative_prod", lambda v: df.cumulative_prod(v), np.cumprod, (x,))
+    yield Row("scan", "cumulative_max", df.cumulative_max, np.maximum.accumulate, (x,))
     yield from alike("scan", "diff", x)
 
 
@@ -213,6 +230,14 @@ def moves(x: Any, rng: Any) -> Iterator[Row]:
     yield Row("move", "tile", lambda v: df.tile(v, (2,)), lambda v: np.tile(v, (2,)), (x,))
     yield Row("move", "repeat", lambda v: df.repeat(v, 2), lambda v: np.repeat(v, 2), (x,))
     yield from alike("move", "tril triu", square)
+    yield Row("move", "every other, copied", lambda v: v[::2] + 0, lambda v: v[::2] + 0, (x,))
+    yield Row("move", "flipped copy", lambda v: df.flip(v) + 0, lambda v: np.flip(v) + 0, (x,))
+    yield Row(
+        "move", "concat rows", lambda v: df.concat([v] * 3), lambda v: np.concat([v] * 3), (square,)
+    )
+    yield Row(
+        "move", "concat 50", lambda *v: df.concat(v), lambda *v: np.concat(v), np.split(x, 50)
+    )
 
 
 def places(x: Any, rng: Any) -> Iterator[Row]:
@@ -224,6 +249,11 @@ def places(x: Any, rng: Any) -> Iterator[Row]:
     def added(v: Any, i: Any) -> Any:
         y = np.zeros_like(v)
         np.add.at(y, i, v)
+        return y
+
+    def put(v: Any, i: Any) -> Any:
+        y = np.zeros_like(v)
+        y[i] = v
         return y
 
     yield from alike("index", "take", x, at)
@@ -240,6 +270,31 @@ def places(x: Any, rng: Any) -> Iterator[Row]:
         df.take_along_axis,
         lambda v, i: np.take_along_axis(v, i, -1),
         (square, order),
+    )
+    few, table = at % 100, x[: x.size // 16 * 16].reshape(-1, 16)
+    yield Row(
+        "index", "embedding", lambda v, i: v[i], lambda v, i: v[i], (table, at[::16] % len(table))
+    )
+    yield Row(
+        "index",
+        "one_hot",
+        lambda i: df.one_hot(i, 100),
+        lambda i: np.eye(100, dtype=x.dtype)[i],
+        (few[::100],),
+    )
+    yield Row(
+        "index",
+        "segment_sum",
+        lambda v, i: df.nn.functional.segment_sum(v, i, 100),
+        lambda v, i: np.bincount(i, v, 100).astype(v.dtype),
+        (x, few),
+    )
+    yield Row(
+        "index",
+        "put",
+        lambda v, i: df.zeros_like(v).at[i].set(v),
+        put,
+        (x, rng.permutation(x.size)),
     )
     yield Row("index", "at.add", lambda v, i: df.zeros_like(v).at[i].add(v), added, (x, at))
     yield Row("index", "mask", lambda v: v[v > 0.5], lambda v: v[v > 0.5], (x,))
@@ -263,6 +318,8 @@ def orders(x: Any, rng: Any) -> Iterator[Row]:
     )
     few = rng.integers(0, 1000, x.size)
     yield Row("order", "unique_values", df.unique_values, np.unique, (few,))
+    yield Row("order", "sort integers", df.sort, lambda v: np.sort(v, kind="stable"), (few,))
+    yield from alike("order", "isin", few, np.arange(0, 1000, 7))
 
 
 def products(square: Any) -> Iterator[Row]:
@@ -281,7 +338,9 @@ def products(square: Any) -> Iterator[Row]:
         (heads, heads),
     )
     yield Row("linear", "outer", df.linalg.outer, np.outer, (square[0].copy(), square[1].copy()))
-    for name in ("solve", "cholesky", "eigh", "svd", "qr", "inv", "slogdet"):
+    yield Row("linear", "vecdot", df.vecdot, np.vecdot, (square, square))
+    yield from alike("linear", "tensordot", square, square)
+    for name in ("solve", "cholesky", "eigh", "svd", "qr", "inv", "slogdet", "det", "svdvals"):
         ours, theirs = getattr(df.linalg, name), getattr(np.linalg, name)
         arguments = (definite, definite) if name == "solve" else (definite,)
         yield Row("linear", name, ours, theirs, arguments)
@@ -293,6 +352,41 @@ def transforms(x: Any) -> Iterator[Row]:
     part = x[:length]
     yield Row("fft", "fft", df.fft.fft, np.fft.fft, (part.astype(np.complex64),))
     yield Row("fft", "rfft", df.fft.rfft, np.fft.rfft, (part,))
+    yield Row("fft", "fftn", df.fft.fftn, np.fft.fftn, (squared(x).astype(np.complex64),))
+
+
+def layers(x: Any) -> Iterator[Row]:
+    """What nets are made of, as people write it in NumPy."""
+    square, f = squared(x), df.nn.functional
+    side = len(square) // 2 * 2
+    even = square[:side, :side].reshape(1, 1, side, side)
+
+    def windows(v: Any) -> Any:
+        return v.reshape(1, 1, side // 2, 2, side // 2, 2)
+
+    def softmax(v: Any) -> Any:
+        e = np.exp(v - v.max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)
+
+    def normal(v: Any) -> Any:
+        return (v - v.mean(-1, keepdims=True)) / np.sqrt(v.var(-1, keepdims=True) + 1e-5)
+
+    yield Row("nn", "relu", f.relu, lambda v: np.maximum(v, 0), (x,))
+    yield Row("nn", "softmax", lambda v: f.softmax(v, axis=-1), softmax, (square,))
+    yield Row("nn", "layer_norm", lambda v: f.layer_norm(v, v.shape[-1:]), normal, (square,))
+    yield Row(
+        "nn", "avg_pool2d", lambda v: f.avg_pool2d(v, 2), lambda v: windows(v).mean((3, 5)), (even,)
+    )
+    yield Row(
+        "nn", "max_pool2d", lambda v: f.max_pool2d(v, 2), lambda v: windows(v).max((3, 5)), (even,)
+    )
+    yield Row(
+        "nn",
+        "interpolate",
+        lambda v: f.interpolate(v, scale_factor=2),
+        lambda v: v.repeat(2, 2).repeat(2, 3),
+        (even[..., : side // 2, : side // 2],),
+    )
 
 
 def made(size: int) -> Iterator[Row]:
@@ -300,9 +394,16 @@ def made(size: int) -> Iterator[Row]:
     rng = np.random.default_rng(0)
     yield Row("create", "ones", lambda: df.ones(size), lambda: np.ones(size, np.float32), ())
     yield Row("create", "arange", lambda: df.arange(size), lambda: np.arange(size), ())
+    side = int(size**0.5)
+    yield Row("create", "eye", lambda: df.eye(side), lambda: np.eye(side, dtype=np.float32), ())
     draws: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         "uniform": (lambda: df.random.uniform(size), lambda: rng.random(size, np.float32)),
         "normal": (lambda: df.random.normal(size), lambda: rng.standard_normal(size, np.float32)),
+        "randint": (lambda: df.random.randint(size, 0, 100), lambda: rng.integers(0, 100, size)),
+        "exponential": (
+            lambda: df.random.exponential(size),
+            lambda: rng.standard_exponential(size, np.float32),
+        ),
         "permutation": (lambda: df.random.permutation(size), lambda: rng.permutation(size)),
     }
     for name, (ours, theirs) in draws.items():
