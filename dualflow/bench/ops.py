@@ -129,7 +129,7 @@ def rows(size: int = SIZE) -> Iterator[Row]:
     """
     rng = np.random.default_rng(0)
     x = rng.uniform(0.1, 0.9, size).astype(np.float32)
-    for family in (elements, whole_numbers, folds, moves, places, orders):
+    for family in (elements, whole_numbers, folds, moves, places, updates, orders):
         yield from family(x, rng)
     side = int(size**0.5)
     yield from products(rng.normal(size=(side, side)).astype(np.float32))
@@ -246,16 +246,6 @@ def places(x: Any, rng: Any) -> Iterator[Row]:
     order = np.argsort(square, axis=-1)
     lines = rng.permutation(len(square))
 
-    def added(v: Any, i: Any) -> Any:
-        y = np.zeros_like(v)
-        np.add.at(y, i, v)
-        return y
-
-    def put(v: Any, i: Any) -> Any:
-        y = np.zeros_like(v)
-        y[i] = v
-        return y
-
     yield from alike("index", "take", x, at)
     yield Row(
         "index",
@@ -271,6 +261,27 @@ def places(x: Any, rng: Any) -> Iterator[Row]:
         lambda v, i: np.take_along_axis(v, i, -1),
         (square, order),
     )
+    yield Row("index", "mask", lambda v: v[v > 0.5], lambda v: v[v > 0.5], (x,))
+    yield Row(
+        "index", "nonzero", lambda v: df.nonzero(v)[0], lambda v: np.nonzero(v)[0], (x > 0.5,)
+    )
+    yield from alike("index", "searchsorted", np.sort(x[:1000]), x)
+
+
+def updates(x: Any, rng: Any) -> Iterator[Row]:
+    """What goes where indices say, and small tables."""
+    at = rng.integers(0, x.size, x.size)
+
+    def added(v: Any, i: Any) -> Any:
+        y = np.zeros_like(v)
+        np.add.at(y, i, v)
+        return y
+
+    def put(v: Any, i: Any) -> Any:
+        y = np.zeros_like(v)
+        y[i] = v
+        return y
+
     few, table = at % 100, x[: x.size // 16 * 16].reshape(-1, 16)
     yield Row(
         "index", "embedding", lambda v, i: v[i], lambda v, i: v[i], (table, at[::16] % len(table))
@@ -297,11 +308,6 @@ def places(x: Any, rng: Any) -> Iterator[Row]:
         (x, rng.permutation(x.size)),
     )
     yield Row("index", "at.add", lambda v, i: df.zeros_like(v).at[i].add(v), added, (x, at))
-    yield Row("index", "mask", lambda v: v[v > 0.5], lambda v: v[v > 0.5], (x,))
-    yield Row(
-        "index", "nonzero", lambda v: df.nonzero(v)[0], lambda v: np.nonzero(v)[0], (x > 0.5,)
-    )
-    yield from alike("index", "searchsorted", np.sort(x[:1000]), x)
 
 
 def orders(x: Any, rng: Any) -> Iterator[Row]:

@@ -12,13 +12,14 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
+from dualflow.core.precision import HALVES
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.linalg import diagonal_of, matrix_product
 from dualflow.ops.reduce import sum
 from dualflow.ops.shape import permute_dims, reshape
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, format_shape, product
+from jit.types import TensorType, float32, format_shape, product
 
 # ----- the op: every letter once in an operand, and in another operand or the result -----
 
@@ -83,15 +84,38 @@ def _product_of_two(
 
 
 def _einsum_lower(form: Any, *xs: Any, spec: str) -> Any:
-    """The same as contractions of two."""
+    """The same as contractions of two, or sums of products where each has all letters."""
     terms, out = terms_of(spec)
     x, term = xs[0], terms[0]
     for k in range(1, len(xs)):
         later = set(out).union(*terms[k + 1 :])
         met = dict.fromkeys(term + terms[k])
         kept = out if k == len(xs) - 1 else "".join(c for c in met if c in later)
-        x, term = form.contract(f"{term},{terms[k]}->{kept}", x, xs[k]), kept
+        if set(term) == set(terms[k]) and len(term) > len(kept):
+            x, term = _sum_of_products(form, x, term, xs[k], terms[k], kept), kept
+        else:
+            x, term = form.contract(f"{term},{terms[k]}->{kept}", x, xs[k]), kept
     return x
+
+
+def _sum_of_products(form: Any, a: Any, a_term: str, b: Any, b_term: str, kept: str) -> Any:
+    """A product of rows with rows: nothing is read twice, and a chain would wait for itself."""
+    wide = float32 if a.dtype in HALVES else a.dtype
+    own = "".join(c for c in a_term if c in kept)
+    left, right = (
+        form.pointwise("astype", x, dtype=wide) for x in (a, _in_order(form, b, b_term, a_term))
+    )
+    axes = tuple(k for k, c in enumerate(a_term) if c not in kept)
+    total = form.reduce("sum", form.pointwise("multiply", left, right), axes)
+    return _in_order(form, form.pointwise("astype", total, dtype=a.dtype), own, kept)
+
+
+def _in_order(form: Any, x: Any, term: str, order: str) -> Any:
+    """`x` with its axes in the order of these letters."""
+    if term == order:
+        return x
+    shape = tuple(x.shape[term.index(c)] for c in order)
+    return form.view(x, shape, lambda *at: tuple(at[order.index(c)] for c in term))
 
 
 def _einsum_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:

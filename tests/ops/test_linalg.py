@@ -118,3 +118,14 @@ def test_one_argument_of_a_product_with_a_vector_is_watched():
         assert tape.gradient(y, x).shape == x.shape
         moved = df.jvp(lambda x, y=other: x @ y if x.ndim == 2 else y @ x, (x,), (x,))[1]
         assert bits(moved) == bits(a @ b)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("spec", ["ij,ij->", "ij,ij->i", "ij,ij->j"])
+def test_rows_by_rows_are_summed_in_float32_and_rounded_once(spec, dtype):
+    x, y = (df.astype(df.random.normal((40, 50)), dtype) for _ in range(2))
+    wide = df.einsum(spec, df.astype(x, "float32"), df.astype(y, "float32"))
+    recorded = df.function(lambda *xs: df.einsum(spec, *xs))
+    for _ in range(2):
+        assert recorded(x, y).tolist() == df.einsum(spec, x, y).tolist()
+    assert df.einsum(spec, x, y).tolist() == df.astype(wide, dtype).tolist()

@@ -54,6 +54,8 @@ SAMPLES: dict[str, list[Sample]] = {
         einsum("iji->ij", (3, 2, 3)),
         einsum("i,j->ij", (3,), (4,)),
         einsum("ij,k->i", (3, 4), (2,)),
+        einsum("ij,ji->", (3, 4), (4, 3)),
+        einsum("abc,acb->ba", (3, 4, 5), (3, 5, 4)),
         einsum("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
         einsum("ab,b,bc,c->ac", (2, 3), (3,), (3, 4), (4,)),
         einsum("...ij,...jk->...ik", (2, 1, 3, 4), (5, 4, 2)),
