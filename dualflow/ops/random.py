@@ -468,8 +468,14 @@ def randint(
         raise DTypeError(
             f"randint: {low} to {high - 1} do not fit {target}", "a wider dtype", "dtype=df.int64"
         )
-    words = words64(generator, canonical_shape("randint", shape))
-    return astype(words % (high - low), target) + low
+    pairs = bits_of(generator, (*canonical_shape("randint", shape), 2))
+    return within_range(pairs, low=low, count=high - low, dtype=target)
+
+
+@composite(accepts=None, public=False, vjps=(None,))
+def within_range(pairs: Tensor, *, low: int, count: int, dtype: Any) -> Tensor:
+    """Pairs of words as integers from `low` on, of which there are `count`."""
+    return astype(joined_words(pairs) % count, dtype) + low
 
 
 def words64(generator: Generator | None, shape: tuple[Any, ...]) -> Tensor:

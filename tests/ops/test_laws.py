@@ -401,6 +401,7 @@ UNMET = {
     "unstack": "the rows that a loop scans: tests/control/test_scan.py",
     "extent": "a Dim as a tensor: tests/tracing/test_concrete.py",
     "joined_words": "random words of 64 bits: tests/ops/test_random.py",
+    "within_range": "random integers: tests/ops/test_random.py",
     "places_in": "a random order: tests/ops/test_random.py",
     "words_with_places": "a random order: tests/ops/test_random.py",
     "random_bits_like": "how many bits are made eagerly: tests/ops/test_random.py",
