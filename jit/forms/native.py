@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from jit.dims import Dim, allowing_guesses, free_symbols
+from jit.dims import Dim, allowing_guesses, free_symbols, solve
 from jit.errors import DualflowError, NoNativeCode
 from jit.forms import nodes
 from jit.forms.forms import FormBuilder
@@ -25,6 +25,7 @@ from jit.forms.program import FormProgram
 from jit.ir.builtin import guard
 from jit.ir.call import Body, call
 from jit.ir.graph import Graph, Node
+from jit.ir.interpret import bound
 from jit.ir.loop import COUNTER
 from jit.ir.printer import attr_leaves, static_dims
 from jit.progress import each
@@ -107,16 +108,24 @@ def host_step(node: Node) -> Callable[..., Any]:
     """The node computed by its op's `evaluate`.
 
     Raises:
-        NoNativeCode: An attr holds a size that varies.
+        NoNativeCode: An attr holds a size that varies, which no input tells.
     """
     leaves = [leaf for attr in node.attrs.values() for leaf in attr_leaves(attr)]
-    if any(isinstance(leaf, Dim) for leaf in leaves):
+    varying = [leaf for leaf in leaves if isinstance(leaf, Dim)]
+    shapes = [value.type.shape for value in node.inputs]
+    extents = [extent for shape in shapes for extent in shape]
+    told = {str(extent) for extent in extents}
+    if varying and not {str(s) for s in free_symbols([*varying, *extents])} <= told:
         raise NoNativeCode(f"{node.op.name} of sizes that vary")
     evaluate, attrs = node.op.evaluate, node.attrs
 
     def host(*arrays: Any) -> Any:
+        given = attrs
+        if varying:
+            sizes = solve(shapes, [x.shape for x in arrays])
+            given = {name: bound(attr, sizes) for name, attr in attrs.items()}
         with np.errstate(all="ignore"):
-            return evaluate(module_of(arrays), *arrays, **attrs)
+            return evaluate(module_of(arrays), *arrays, **given)
 
     return host
 

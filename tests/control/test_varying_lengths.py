@@ -7,6 +7,7 @@ import pytest
 
 import dualflow as df
 from dualflow.core.op import registry
+from dualflow.tracing.control import looped
 from jit.ir.text import parse
 from tests.modes import graphs_only
 from tests.tracing.both import agree
@@ -65,7 +66,18 @@ def unread(xs, w):
     return df.scan(lambda h, x: (df.tanh(h @ w), x), df.ones(3), xs)[0]
 
 
+def choosing(xs, w):
+    """Steps with a choice, which native code does not repeat: each is one call of it."""
+
+    def step(h, x):
+        h = df.cond(df.sum(x) > 0, lambda h: df.tanh(h @ w), lambda h: h * 0.5 + x, h)
+        return h, h
+
+    return df.scan(step, df.ones(3), xs)
+
+
 PROGRAMS = [forward, backward, two_stacks, by_length, numbered, exchanged, mapped, of_examples]
+PROGRAMS += [choosing]
 WATCHED = [*PROGRAMS, unread]
 
 
@@ -102,7 +114,7 @@ def test_gradients_are_those_of_eager_for_all_lengths(function):
 
 
 @pytest.mark.filterwarnings("ignore::dualflow.errors.RetraceWarning")
-@names([forward, backward, exchanged])
+@names([forward, backward, exchanged, choosing])
 def test_tangents_are_those_of_eager_for_all_lengths(function):
     def pushed(xs, w):
         return df.jvp(loss(function), (xs, w), (xs * 0.5, w * 0.25))
@@ -126,6 +138,16 @@ def test_one_recording_serves_all_lengths(function, derive):
     assert f.graphs == graphs
     assert any(node.op.repeats for node in graphs[1].nodes)
     assert str(parse(str(graphs[1]), registry)) == str(graphs[1])
+
+
+@graphs_only
+def test_steps_that_hold_a_choice_are_code_where_lengths_vary(monkeypatch):
+    f = df.function(choosing)
+    for count in (120, 130):
+        f(values(count, 3), df.asarray(W))
+    monkeypatch.setattr(looped, "op_by_op", None)
+    assert [part.label for part in f.explain().host_steps] == ["loop"] * 2
+    f(values(140, 3), df.asarray(W))
 
 
 @graphs_only

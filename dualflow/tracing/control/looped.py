@@ -96,12 +96,13 @@ def by_steps(
     Raises:
         TooMany: There are more than `most` steps.
     """
+    told = solve([x.type.shape for x in body.inputs], [x.shape for x in arrays])
 
     def run(given: Sequence[Any], sizes: dict[str, int]) -> list[Any]:
         if sizes[COUNTER] == most:
             raise TooMany
         if step is not None:
-            return step(given, sizes)
+            return step(given, {**told, **sizes})
         return op_by_op(xp, body, given, sizes)
 
     return repeated(run, arrays, xp=xp, body=body, **attrs)
@@ -150,13 +151,15 @@ def made_by(xp: ModuleType, op: Any, inputs: list[Any], attrs: Mapping[str, Any]
 
 
 def step_of(body: Graph, carries: int) -> Step | None:
-    """Code for one step of a loop; None where there is none, or its sizes vary."""
-    if not isinstance(body, Body) or varies(body):
+    """Code for one step of a loop; None where there is none, or sizes vary that a step meets."""
+    if not isinstance(body, Body):
         return None
     if body not in _steps:
         _steps[body] = None
         parts = opened(body, carries)
-        if COUNTER not in {str(s) for s in free_symbols(static_dims(parts.graph))}:
+        if not varies(parts.graph) and COUNTER not in {
+            str(s) for s in free_symbols(static_dims(parts.graph))
+        }:
             _steps[body] = step_by(parts, carries)
     return _steps[body]
 
