@@ -201,6 +201,7 @@ PyTorch | input, other, tensors | pass it by position |
 PyTorch | unbiased | correction= | `correction=1` for `unbiased=True`
 PyTorch | inplace, out | use the result | tensors are immutable; a Variable has `assign`
 PyTorch | largest | mode="largest" or mode="smallest" | of `df.top_k`
+PyTorch | sorted | leave it out | `df.top_k` and `df.unique_values` give elements in order
 PyTorch | create_graph | open an outer tape | gradients inside its `with` are recorded
 TensorFlow | keep_dims | keepdims= |
 TensorFlow | reduction_indices | axis= |
