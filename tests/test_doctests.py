@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 
 import pytest
 
 import dualflow as df
 import jit
+from dualflow.core.registry import functions
+from tests.ops.test_laws import public_functions
 
 # Modules of other frameworks, which are imported where these are.
 FOREIGN = ("dualflow.bench.contestants.of_", "dualflow.bench.gpu_torch", "dualflow.bench.gpu_jax")
@@ -45,6 +48,23 @@ def test_examples(name):
         df.random.seed(0)
         runner.run(test, out=failed.append)
     assert not failed, "".join(failed)
+
+
+def test_what_docstrings_of_public_functions_tell():
+    """Arguments, what comes of them, and an example; those of generated functions run here."""
+    found = set(public_functions())
+    texts = {name: inspect.getdoc(functions[name]) or "" for name in found}
+    for part in ("Returns:", "Example:"):
+        assert [name for name in sorted(found) if part not in texts[name]] == []
+    takes = {name for name in found if inspect.signature(functions[name]).parameters}
+    assert [name for name in sorted(takes) if "Args:" not in texts[name]] == []
+    failed: list[str] = []
+    runner, parser = doctest.DocTestRunner(optionflags=FLAGS), doctest.DocTestParser()
+    for name in sorted(found):
+        df.random.seed(0)
+        runner.run(parser.get_doctest(texts[name], {}, name, None, None), out=failed.append)
+    assert not failed, "".join(failed)
+    assert runner.tries > 2 * len(found) - 1
 
 
 def test_there_are_examples():

@@ -1,6 +1,6 @@
 """How ops are declared: `elementwise` rows and `composite` definitions; everything else is an `Op`.
 
-    tanh = elementwise("tanh", lambda y, x: 1 - y * y, accepts="inexact", doc="Hyperbolic tangent.")
+    square = elementwise("square", lambda y, x: x * 2, doc="Its square.", example="[3.0] -> [9.0]")
 
 One partial derivative a row yields the reverse and the forward rule; the type rule, eager
 evaluation, lowering, promotion and the Python operator follow from the same row.
@@ -56,6 +56,7 @@ def elementwise(
     instruction: str | None = None,
     lower: Callable[..., Any] | None = None,
     doc: str,
+    example: str,
 ) -> Callable[..., Tensor]:
     """Declares an op that acts on each element alone, and makes its public function.
 
@@ -74,6 +75,7 @@ def elementwise(
         instruction: The scalar instruction it lowers to, where that has another name.
         lower: `(form, *xs)`, where one instruction is not all.
         doc: The public docstring up to its arguments.
+        example: What it gives for what, as `finish` takes it.
     """
     call = partial(evaluate, np) if evaluate is not None else getattr(np, name)
     count = len(partials) or len(vjps or ()) or arity or 1
@@ -92,13 +94,32 @@ def elementwise(
         door: Any = unary_door(op, call, accepts)
     else:
         door = binary_door(op, call, accepts, compares=result == "bool")
-    return finish(door, op, operator, doc, accepts, count)
+    return finish(door, op, operator, doc, accepts, count, example)
 
 
 def finish(
-    door: Any, op: Op, operator: str | None, doc: str, accepts: str, count: int
+    door: Any,
+    op: Op,
+    operator: str | None,
+    doc: str,
+    accepts: str,
+    count: int,
+    example: str,
+    place: str = "df",
 ) -> Callable[..., Tensor]:
-    """Gives a door its name and docstring, registers it, and attaches it as Python's operator."""
+    """Gives a door its name and docstring, registers it, and attaches it as Python's operator.
+
+    Args:
+        door: The function.
+        op: What it applies.
+        operator: Python's.
+        doc: The docstring up to its arguments.
+        accepts: A row of `ACCEPTS`.
+        count: How many arguments it has.
+        example: What the docstring shows: lists of elements, and what comes of them, such as
+            `"[1, 2]; [3, 4] -> [4, 6]"`.
+        place: Where people find the function.
+    """
     names = ("x",) if count == 1 else ("x1", "x2")
     words = ARGUMENT_WORDS[accepts]
     lines = "\n".join(f"    {n}: Tensor of any shape; {words}." for n in names)
@@ -109,7 +130,13 @@ def finish(
     if count == 2:
         raises += "\n    ShapeError: The shapes do not broadcast."
     returns = f"    Tensor of the {shape}."
-    door.__doc__ = f"{doc}\n\nArgs:\n{lines}\n\nReturns:\n{returns}\n\nRaises:\n{raises}\n"
+    given, _, gives = example.partition(" -> ")
+    shown = ", ".join(f"df.asarray({x})" for x in given.split("; "))
+    lines_of_example = f"    >>> {place}.{op.name}({shown}).tolist()\n    {gives}\n"
+    door.__doc__ = (
+        f"{doc}\n\nArgs:\n{lines}\n\nReturns:\n{returns}\n\nRaises:\n{raises}\n"
+        f"\nExample:\n    >>> import dualflow as df\n{lines_of_example}"
+    )
     door.op = op
     if operator is not None:
         attach(operator, door, count)

@@ -20,6 +20,8 @@ from dualflow.ops.power import square
 from dualflow.ops.special import erf, exp, expm1, logaddexp, tanh
 from jit.types import float32
 
+PLACE = "df.nn.functional"
+
 
 def of_halves(function: Callable[..., Any], cast: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of one array or tensor; of half precision in float32, rounded once."""
@@ -40,6 +42,7 @@ def activation(
     *,
     accepts: str = "floating",
     doc: str,
+    example: str,
 ) -> Callable[..., Tensor]:
     """Declares an activation without parameters: as quick as an elementwise op.
 
@@ -52,6 +55,7 @@ def activation(
         evaluate: `(xp, array)`, the definition on arrays.
         accepts: A row of `ACCEPTS`.
         doc: First line of the public docstring.
+        example: What it shows, as `finish` takes it.
     """
 
     def on_arrays(xp: Any, array: Any) -> Any:
@@ -66,7 +70,8 @@ def activation(
         jvp=lambda tangents, y, x: tangents[0] * derivative(y, x),
         batch=aligned(),
     )
-    return finish(unary_door(op, partial(on_arrays, np), accepts), op, None, doc, accepts, 1)
+    door = unary_door(op, partial(on_arrays, np), accepts)
+    return finish(door, op, None, doc, accepts, 1, example, PLACE)
 
 
 def _relu_flow(g: Any, y: Any, x: Any) -> Tensor:
@@ -89,6 +94,8 @@ relu = finish(
     "Each element, or 0 where it is negative; the gradient at 0 is 0.",
     "real",
     1,
+    "[-2.0, 0.0, 3.0] -> [0.0, 0.0, 3.0]",
+    PLACE,
 )
 
 
@@ -98,6 +105,7 @@ sigmoid = activation(
     lambda y, x: y * (1 - y),
     lambda xp, x: 1 / (1 + xp.exp(-x)),
     doc="1 / (1 + exp(-x)): each element squeezed into (0, 1).",
+    example="[0.0, 1.0] -> [0.5, 0.7310...]",
 )
 
 
@@ -112,6 +120,7 @@ silu = activation(
     _silu_slope,
     lambda xp, x: x / (1 + xp.exp(-x)),
     doc="x * sigmoid(x) of each element.",
+    example="[0.0, 1.0] -> [0.0, 0.7310...]",
 )
 
 

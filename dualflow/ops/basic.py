@@ -92,6 +92,11 @@ def stop_gradient(x: Any, /) -> Tensor:
 
     Returns:
         Tensor with the same values.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.grad(lambda x: x * df.stop_gradient(x))(df.asarray(3.0)).item()
+        3.0
     """
     return bind(_stop_gradient, (as_tensor(x),))
 

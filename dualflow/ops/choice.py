@@ -119,6 +119,7 @@ maximum = elementwise(
     accepts="real",
     commutative=False,  # in which order decides between 0.0 and -0.0
     doc="The greater of `x1` and `x2`; NaN if one is. Where equal, each has half the gradient.",
+    example="[1, 2, 3]; [3, 2, 1] -> [3, 2, 3]",
 )
 minimum = elementwise(
     "minimum",
@@ -127,6 +128,7 @@ minimum = elementwise(
     accepts="real",
     commutative=False,
     doc="The lesser of `x1` and `x2`; NaN if one is. Where equal, each has half the gradient.",
+    example="[1, 2, 3]; [3, 2, 1] -> [1, 2, 1]",
 )
 
 

@@ -23,8 +23,23 @@ from jit.errors import DTypeError
 from jit.types import TensorType, as_dtype, kind
 
 # ----- arithmetic -----
-add = elementwise("add", 1, 1, operator="add", commutative=True, doc="Sum of `x1` and `x2`.")
-subtract = elementwise("subtract", 1, -1, operator="sub", doc="`x1` less `x2`.")
+add = elementwise(
+    "add",
+    1,
+    1,
+    operator="add",
+    commutative=True,
+    doc="Sum of `x1` and `x2`.",
+    example="[1.0, 6.0]; [2.0, 3.0] -> [3.0, 9.0]",
+)
+subtract = elementwise(
+    "subtract",
+    1,
+    -1,
+    operator="sub",
+    doc="`x1` less `x2`.",
+    example="[1.0, 6.0]; [2.0, 3.0] -> [-1.0, 3.0]",
+)
 multiply = elementwise(
     "multiply",
     lambda y, a, b: b,
@@ -32,6 +47,7 @@ multiply = elementwise(
     operator="mul",
     commutative=True,
     doc="Product of `x1` and `x2`.",
+    example="[1.0, 6.0]; [2.0, 3.0] -> [2.0, 18.0]",
 )
 
 
@@ -49,6 +65,7 @@ divide = elementwise(
     jvp=_divide_jvp,
     operator="truediv",
     doc="`x1` divided by `x2`.",
+    example="[1.0, 6.0]; [2.0, 3.0] -> [0.5, 2.0]",
 )
 floor_divide = elementwise(
     "floor_divide",
@@ -56,6 +73,7 @@ floor_divide = elementwise(
     operator="floordiv",
     arity=2,
     doc="`x1` divided by `x2`, rounded down. No gradient flows. An integer by zero gives zero.",
+    example="[7, -7]; [2, 2] -> [3, -4]",
 )
 remainder = elementwise(
     "remainder",
@@ -64,9 +82,22 @@ remainder = elementwise(
     accepts="real",
     operator="mod",
     doc="What `floor_divide` leaves of `x1`; has the sign of `x2`. An integer by zero gives zero.",
+    example="[7, -7]; [2, 2] -> [1, 1]",
 )
-negative = elementwise("negative", -1, operator="neg", doc="Each element with its sign changed.")
-positive = elementwise("positive", 1, operator="pos", doc="Each element as it is.")
+negative = elementwise(
+    "negative",
+    -1,
+    operator="neg",
+    doc="Each element with its sign changed.",
+    example="[-2.0, 0.0, 3.0] -> [2.0, -0.0, -3.0]",
+)
+positive = elementwise(
+    "positive",
+    1,
+    operator="pos",
+    doc="Each element as it is.",
+    example="[-2.0, 0.0, 3.0] -> [-2.0, 0.0, 3.0]",
+)
 
 
 def _abs_vjp(g: Any, y: Any, x: Any) -> Any:
@@ -92,10 +123,12 @@ abs = elementwise(
     jvp=_abs_jvp,
     operator="abs",
     doc="Absolute value of each element. The gradient at 0 is 0.",
+    example="[-2.0, 0.0, 3.0] -> [2.0, 0.0, 3.0]",
 )
 sign = elementwise(
     "sign",
     doc="-1, 0 or 1 by the sign of each element; z / abs(z) for complex ones. No gradient flows.",
+    example="[-2.0, 0.0, 3.0] -> [-1.0, 0.0, 1.0]",
 )
 
 # ----- rounding -----
@@ -106,18 +139,28 @@ def _round(xp: Any, x: Any) -> Any:
 
 
 ceil = elementwise(
-    "ceil", accepts="real", doc="The least integer not below each element. No gradient flows."
+    "ceil",
+    accepts="real",
+    doc="The least integer not below each element. No gradient flows.",
+    example="[1.2, -1.2] -> [2.0, -1.0]",
 )
 floor = elementwise(
-    "floor", accepts="real", doc="The greatest integer not above each element. No gradient flows."
+    "floor",
+    accepts="real",
+    doc="The greatest integer not above each element. No gradient flows.",
+    example="[1.2, -1.2] -> [1.0, -2.0]",
 )
 trunc = elementwise(
-    "trunc", accepts="real", doc="Each element without its fraction. No gradient flows."
+    "trunc",
+    accepts="real",
+    doc="Each element without its fraction. No gradient flows.",
+    example="[1.2, -1.2] -> [1.0, -1.0]",
 )
 round = elementwise(
     "round",
     evaluate=_round,
     doc="The integer nearest to each element, the even one of two equally near. No gradient flows.",
+    example="[0.5, 1.5, -1.2] -> [0.0, 2.0, -1.0]",
 )
 
 
@@ -134,7 +177,9 @@ Tensor.__round__ = rounded
 # ----- comparisons -----
 
 
-def _comparison(name: str, operator: str, sign_: str, accepts: str = "real") -> Any:
+def _comparison(
+    name: str, operator: str, sign_: str, accepts: str = "real", *, example: str
+) -> Any:
     return elementwise(
         name,
         accepts=accepts,
@@ -143,54 +188,133 @@ def _comparison(name: str, operator: str, sign_: str, accepts: str = "real") -> 
         arity=2,
         commutative=accepts == "any",
         doc=f"Whether `x1 {sign_} x2`, for each pair of elements.",
+        example=example,
     )
 
 
-equal = _comparison("equal", "eq", "==", "any")
-not_equal = _comparison("not_equal", "ne", "!=", "any")
-less = _comparison("less", "lt", "<")
-less_equal = _comparison("less_equal", "le", "<=")
-greater = _comparison("greater", "gt", ">")
-greater_equal = _comparison("greater_equal", "ge", ">=")
-isfinite = elementwise(
-    "isfinite", result="bool", doc="Whether each element is neither infinite nor NaN."
+equal = _comparison(
+    "equal", "eq", "==", "any", example="[1, 2, 3]; [3, 2, 1] -> [False, True, False]"
 )
-isinf = elementwise("isinf", result="bool", doc="Whether each element is infinite.")
-isnan = elementwise("isnan", result="bool", doc="Whether each element is NaN.")
+not_equal = _comparison(
+    "not_equal", "ne", "!=", "any", example="[1, 2, 3]; [3, 2, 1] -> [True, False, True]"
+)
+less = _comparison("less", "lt", "<", example="[1, 2, 3]; [3, 2, 1] -> [True, False, False]")
+less_equal = _comparison(
+    "less_equal", "le", "<=", example="[1, 2, 3]; [3, 2, 1] -> [True, True, False]"
+)
+greater = _comparison("greater", "gt", ">", example="[1, 2, 3]; [3, 2, 1] -> [False, False, True]")
+greater_equal = _comparison(
+    "greater_equal", "ge", ">=", example="[1, 2, 3]; [3, 2, 1] -> [False, True, True]"
+)
+isfinite = elementwise(
+    "isfinite",
+    result="bool",
+    doc="Whether each element is neither infinite nor NaN.",
+    example="[1.0, float('inf'), float('nan')] -> [True, False, False]",
+)
+isinf = elementwise(
+    "isinf",
+    result="bool",
+    doc="Whether each element is infinite.",
+    example="[1.0, float('inf'), float('nan')] -> [False, True, False]",
+)
+isnan = elementwise(
+    "isnan",
+    result="bool",
+    doc="Whether each element is NaN.",
+    example="[1.0, float('inf'), float('nan')] -> [False, False, True]",
+)
 signbit = elementwise(
     "signbit",
     accepts="floating",
     result="bool",
     doc="Whether each element has a minus sign, as -0.0 has.",
+    example="[1.0, -0.0] -> [False, True]",
 )
 
 # ----- logic and bits -----
 
 
-def _of_two(name: str, accepts: str, operator: str | None, doc: str) -> Any:
+def _of_two(name: str, accepts: str, operator: str | None, doc: str, *, example: str) -> Any:
     return elementwise(
-        name, accepts=accepts, operator=operator, arity=2, commutative="shift" not in name, doc=doc
+        name,
+        accepts=accepts,
+        operator=operator,
+        arity=2,
+        commutative="shift" not in name,
+        doc=doc,
+        example=example,
     )
 
 
-logical_and = _of_two("logical_and", "bool", None, "Whether both `x1` and `x2` are true.")
-logical_or = _of_two("logical_or", "bool", None, "Whether `x1` or `x2` or both are true.")
-logical_xor = _of_two("logical_xor", "bool", None, "Whether exactly one of `x1` and `x2` is true.")
-logical_not = elementwise("logical_not", accepts="bool", doc="Whether each element is false.")
-bitwise_and = _of_two("bitwise_and", "integral", "and", "The bits set in both `x1` and `x2`.")
-bitwise_or = _of_two("bitwise_or", "integral", "or", "The bits set in `x1` or `x2` or both.")
-bitwise_xor = _of_two("bitwise_xor", "integral", "xor", "The bits set in one of `x1` and `x2`.")
+logical_and = _of_two(
+    "logical_and",
+    "bool",
+    None,
+    "Whether both `x1` and `x2` are true.",
+    example="[True, True, False]; [True, False, False] -> [True, False, False]",
+)
+logical_or = _of_two(
+    "logical_or",
+    "bool",
+    None,
+    "Whether `x1` or `x2` or both are true.",
+    example="[True, True, False]; [True, False, False] -> [True, True, False]",
+)
+logical_xor = _of_two(
+    "logical_xor",
+    "bool",
+    None,
+    "Whether exactly one of `x1` and `x2` is true.",
+    example="[True, True, False]; [True, False, False] -> [False, True, False]",
+)
+logical_not = elementwise(
+    "logical_not",
+    accepts="bool",
+    doc="Whether each element is false.",
+    example="[True, False] -> [False, True]",
+)
+bitwise_and = _of_two(
+    "bitwise_and",
+    "integral",
+    "and",
+    "The bits set in both `x1` and `x2`.",
+    example="[6, 5]; [3, 4] -> [2, 4]",
+)
+bitwise_or = _of_two(
+    "bitwise_or",
+    "integral",
+    "or",
+    "The bits set in `x1` or `x2` or both.",
+    example="[6, 5]; [3, 4] -> [7, 5]",
+)
+bitwise_xor = _of_two(
+    "bitwise_xor",
+    "integral",
+    "xor",
+    "The bits set in one of `x1` and `x2`.",
+    example="[6, 5]; [3, 4] -> [5, 1]",
+)
 bitwise_left_shift = _of_two(
-    "bitwise_left_shift", "integer", "lshift", "The bits of `x1`, `x2` places higher."
+    "bitwise_left_shift",
+    "integer",
+    "lshift",
+    "The bits of `x1`, `x2` places higher.",
+    example="[1, 6]; [2, 1] -> [4, 12]",
 )
 bitwise_right_shift = _of_two(
     "bitwise_right_shift",
     "integer",
     "rshift",
     "The bits of `x1`, `x2` places lower; keeps the sign.",
+    example="[1, 6]; [2, 1] -> [0, 3]",
 )
 bitwise_invert = elementwise(
-    "bitwise_invert", accepts="integral", operator="invert", doc="Each bit flipped."
+    "bitwise_invert",
+    accepts="integral",
+    operator="invert",
+    doc="Each bit flipped.",
+    example="[0, 5] -> [-1, -6]",
 )
 
 # ----- parts of complex numbers -----
@@ -199,6 +323,7 @@ conj = elementwise(
     vjps=(lambda g, y, x: conjugated(g),),
     jvp=lambda tangents, y, x: conjugated(tangents[0]),
     doc="The complex conjugate of each element.",
+    example="[1 + 2j] -> [(1-2j)]",
 )
 real = elementwise(
     "real",
@@ -206,6 +331,7 @@ real = elementwise(
     vjps=(lambda g, y, x: g,),  # the sweep makes it complex
     jvp=lambda tangents, y, x: real(tangents[0]),
     doc="The real part of each element.",
+    example="[1 + 2j] -> [1.0]",
 )
 imag = elementwise(
     "imag",
@@ -214,6 +340,7 @@ imag = elementwise(
     vjps=(lambda g, y, x: g * 1j,),
     jvp=lambda tangents, y, x: imag(tangents[0]),
     doc="The imaginary part of each element.",
+    example="[1 + 2j] -> [2.0]",
 )
 
 # ----- moving between dtypes -----

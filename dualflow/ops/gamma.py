@@ -45,6 +45,7 @@ gammaln = elementwise(
     evaluate=by_host(lambda xp, x: special.lgamma(x)),
     instruction="lgamma",
     doc="log(abs(gamma(x))) of each element; infinite at 0, -1, -2 and so on.",
+    example="[1.0, 4.0] -> [0.0, 1.7917...]",
 )
 digamma = elementwise(
     "digamma",
@@ -52,6 +53,7 @@ digamma = elementwise(
     accepts="floating",
     evaluate=by_host(lambda xp, x: special.digamma(x)),
     doc="The derivative of `gammaln` at each element.",
+    example="[1.0, 2.0] -> [-0.5772..., 0.4227...]",
 )
 
 

@@ -14,12 +14,25 @@ from dualflow.ops.special import log
 from jit.errors import DTypeError
 from jit.types import int64, kind
 
-square = elementwise("square", lambda y, x: x * 2, doc="Each element times itself.")
+square = elementwise(
+    "square",
+    lambda y, x: x * 2,
+    doc="Each element times itself.",
+    example="[4.0, 9.0] -> [16.0, 81.0]",
+)
 sqrt = elementwise(
-    "sqrt", lambda y, x: 0.5 / y, accepts="inexact", doc="Square root of each element."
+    "sqrt",
+    lambda y, x: 0.5 / y,
+    accepts="inexact",
+    doc="Square root of each element.",
+    example="[4.0, 9.0] -> [2.0, 3.0]",
 )
 reciprocal = elementwise(
-    "reciprocal", lambda y, x: -square(y), accepts="inexact", doc="1 divided by each element."
+    "reciprocal",
+    lambda y, x: -square(y),
+    accepts="inexact",
+    doc="1 divided by each element.",
+    example="[2.0, 4.0] -> [0.5, 0.25]",
 )
 
 
@@ -75,6 +88,7 @@ _pow = elementwise(
     evaluate=_power,
     lower=_pow_lower,
     doc="`x1` to the power of `x2`.",
+    example="[2.0, 3.0]; [3.0, 2.0] -> [8.0, 9.0]",
 )
 
 

@@ -191,6 +191,11 @@ def broadcast_to(x: Any, /, shape: Any) -> Tensor:
 
     Raises:
         ShapeError: An extent is neither equal nor 1.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.broadcast_to(df.asarray([1, 2]), (2, 2)).tolist()
+        [[1, 2], [1, 2]]
     """
     return bind(_broadcast_to, (as_tensor(x),), {"shape": canonical_shape("broadcast_to", shape)})
 
@@ -253,6 +258,11 @@ def permute_dims(x: Any, /, axes: Any, **foreign: Never) -> Tensor:
 
     Raises:
         AxisError: `axes` is no permutation.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.permute_dims(df.ones((2, 3, 4)), (2, 0, 1)).shape
+        (4, 2, 3)
     """
     if foreign:
         raise refused("permute_dims", foreign)
@@ -329,6 +339,11 @@ def matrix_transpose(x: Any, /) -> Tensor:
 
     Raises:
         AxisError: `x` has fewer than two dimensions.
+
+    Example:
+        >>> import dualflow as df
+        >>> df.matrix_transpose(df.asarray([[1, 2], [3, 4]])).tolist()
+        [[1, 3], [2, 4]]
     """
     x = as_tensor(x)
     ndim = x.ndim
