@@ -54,7 +54,7 @@ def check(names):
 
 def test_there_are_all():
     words = "grad value_and_grad vjp jvp vmap jacobian batch_jacobian hessian hvp"
-    words += " custom_gradient custom_jvp function scan while_loop cond"
+    words += " custom_gradient custom_jvp function scan while_loop cond recompute"
     assert set(words.split()) <= set(PAIRS)
     assert len(set(TRIPLES)) == 200
 

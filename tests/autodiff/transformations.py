@@ -176,9 +176,8 @@ PAIRS: dict[str, tuple[Transformation, Transformation]] = {
     "scan": (scanned, same),
     "while_loop": (looped, same),
     "cond": (chosen, same),
+    "recompute": (df.recompute, same),
 }
-if hasattr(df, "recompute"):
-    PAIRS["recompute"] = (df.recompute, same)
 
 
 def start(x: Any) -> Any:
