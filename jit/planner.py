@@ -41,6 +41,7 @@ from jit.loops.scatters import scatter_kernels
 from jit.loops.squares import SquareNest
 from jit.loops.streams import StreamNest, streams
 from jit.loops.turned import TurnedNest, turned
+from jit.loops.wide import WideNest, is_wide
 from jit.progress import each
 from jit.repeats import Places
 from jit.runtime.program import GuardStep, HostStep, Launch, Matrices, Operand, Program, Slot
@@ -194,6 +195,8 @@ class Planner:
             nest = StreamNest(*given)
         elif packs(nest):
             nest = PackedNest(*given)
+        elif is_wide(nest):
+            nest = WideNest(*given)
         return nest.build(label)
 
     def _launch_chain(self, chain: Chain) -> None:

@@ -14,7 +14,7 @@ from jit.dims import symbol
 from jit.forms import contraction
 from jit.ir.graph import Graph
 from jit.ir.op import OpDef
-from jit.loops import packed, products, streams
+from jit.loops import packed, products, streams, wide
 from jit.loops.fma import fma
 from jit.loops.ir import TURN, For, Prefetch
 from jit.runtime.cpu import host_target
@@ -72,11 +72,11 @@ def along(m, k, n):
     return graph
 
 
-def agree(graph, shapes, epilogue, *, turned=False):
+def agree(graph, shapes, epilogue, *, turned=False, target=None):
     """Every access of the loops stays inside of its buffer, and the values are right."""
     generator = np.random.default_rng(0)
     arrays = [generator.normal(size=shape).astype(np.float32) for shape in shapes]
-    stages = Stages(graph)
+    stages = Stages(graph, target or host_target())
     for stage in ("scheduled", "native"):
         (found,) = stages.run(stage, arrays)
         wanted = (arrays[0].T if turned else arrays[0]) @ arrays[1]
@@ -213,3 +213,23 @@ def test_rows_of_a_stream_are_asked_for_ahead_where_no_cache_holds_them(monkeypa
     (kernel,) = Stages(graph, replace(host_target(), vector_bytes=16)).kernels
     assert any(isinstance(s, Prefetch) for s in kernel.statements()) == far
     agree(graph, ((2, 21), (21, 600)), epilogue=False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "turned", "epilogue"),
+    [((9, 3, 70), True, True), ((8, 1, 64), False, False), ((None, 5, 83), False, True)],
+)
+def test_few_rows_of_a_large_result_are_computed_from_end_to_end(
+    monkeypatch, shape, turned, epilogue
+):
+    monkeypatch.setattr(wide, "LEAST", 1)
+    planner.forget()
+    target = replace(host_target(), vector_bytes=16, registers=16)
+    rows, k, n = shape
+    m = rows or symbol("m", hint=20)
+    graph = product(m, k, n, epilogue, turned=turned)
+    (kernel,) = Stages(graph, target).kernels
+    assert any(s.var.hint.startswith("strip") for s in kernel.statements() if isinstance(s, For))
+    rows = rows or 21
+    shapes = ((k, rows) if turned else (rows, k), (k, n))
+    agree(graph, shapes, epilogue, turned=turned, target=target)
