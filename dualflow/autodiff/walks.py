@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dualflow.core.record import Leaf, Pick, Record
+from dualflow.core.results import use_native_code
 from dualflow.core.tensor import Tensor
 from jit.config import scoped
 
@@ -33,6 +34,7 @@ def walker() -> Callable[[Sequence[Any], int, int], Walk | None] | None:
     """What walks over tensors and records."""
     from jit.runtime.walks import Slots, walker  # loaded when a gradient is asked for
 
+    use_native_code()
     return walker(
         boxes=Slots(Tensor, ("raw", "record")),
         records=Slots(Record, ("op", "inputs", "attrs", "tick", "types")),

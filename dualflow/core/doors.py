@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy import asarray, ndarray
 
+from dualflow.core import results
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor, read
 from dualflow.core.devices import beside
 from dualflow.core.kernels import computed, computer_of_one, is_plain, of_numpy
 from dualflow.core.op import Op, bind
-from dualflow.core.record import NO_ATTRS, new_record
+from dualflow.core.record import NO_ATTRS
 from dualflow.core.registry import functions
 from dualflow.core.source import warn_user
 from dualflow.core.tensor import Tensor
@@ -26,8 +27,6 @@ from dualflow.core.variable import Variable
 from dualflow.errors import PromotionWarning
 from jit.errors import DTypeError
 from jit.types import bfloat16, dtypes, float32, float64, int64, kind, promote, weak_dtype
-
-new = Tensor.__new__
 
 ACCEPTS: dict[str, tuple[str, ...]] = {
     "any": ("bool", "integer", "floating", "complex"),
@@ -68,17 +67,16 @@ def unary_door(op: Op, ufunc: Callable[..., Any], accepts: str) -> Callable[[Any
             if a.__class__ is not ndarray:
                 if a is not None and a.dtype in fast:
                     return bind(op, (x,))
-            elif a.dtype in fast:
-                data = None
-                if not (numpy_does.get(a.dtype) or is_plain(op, a.dtype, 1)):
-                    data = compute(a)
+            elif (dtype := a.dtype) in fast:
+                alike = numpy_does.get(dtype)
+                if alike is None:
+                    alike = is_plain(op, dtype, 1)
+                data = None if alike else compute(a)
                 if data is None:
                     data = context.run(ufunc, a)
-                y = new(Tensor)
-                y.raw = data if data.__class__ is ndarray else asarray(data)
-                y.symbol = None
-                y.record = None if x.record is None else new_record(op, (x,), NO_ATTRS)
-                return y
+                if data.__class__ is not ndarray:
+                    data = asarray(data)
+                return results.result(op, (x,), NO_ATTRS, data)
         if isinstance(x, Variable):
             return door(read(x))
         (met,) = meet(op.name, (x,), accepts)
@@ -108,7 +106,7 @@ def binary_door(
                 x1, left = read(x1), Tensor
             if right is not Tensor and isinstance(x2, Variable):
                 x2, right = read(x2), Tensor
-            plain = watched = False
+            plain = False
             a = b = dtype = None
             if left is Tensor:
                 a = x1.raw
@@ -117,29 +115,26 @@ def binary_door(
                     if a.__class__ is b.__class__ is ndarray:
                         dtype = a.dtype
                         plain = dtype is b.dtype and dtype in fast
-                        watched = x1.record is not None or x2.record is not None
                 elif a.__class__ is ndarray and (dtype := a.dtype) in weak.get(right, NOTHING):
                     b = x2
                     plain = right is not int or LOWEST <= b <= HIGHEST
-                    watched = x1.record is not None
             elif right is Tensor:
                 b = x2.raw
                 if b.__class__ is ndarray and (dtype := b.dtype) in weak.get(left, NOTHING):
                     a = x1
                     plain = left is not int or LOWEST <= a <= HIGHEST
-                    watched = x2.record is not None
             if plain:
-                alike = numpy_does.get(dtype) or is_plain(op, dtype, 2)  # pyright: ignore[reportArgumentType] - `plain`
+                alike = numpy_does.get(dtype)
+                if alike is None:
+                    alike = is_plain(op, dtype, 2)  # pyright: ignore[reportArgumentType] - `plain`
                 found = None if alike else computed(op, (a, b), NO_ATTRS)
                 try:
                     data = context.run(ufunc, a, b) if found is None else found[0]
                 except (ValueError, OverflowError):  # `meet` and `infer` tell what is wrong
                     return bind(op, meet(op.name, (x1, x2), accepts))
-                y = new(Tensor)
-                y.raw = data if data.__class__ is ndarray else asarray(data)
-                y.symbol = None
-                y.record = new_record(op, (x1, x2), NO_ATTRS) if watched else None
-                return y
+                if data.__class__ is not ndarray:
+                    data = asarray(data)
+                return results.result(op, (x1, x2), NO_ATTRS, data)
         return the_slow_way(door, op, x1, x2, accepts)
 
     return door

@@ -20,6 +20,7 @@ from numpy import ndarray
 
 from dualflow.core.context import context
 from dualflow.core.orders import Order, Turned, in_order, inverse, order_of
+from dualflow.core.results import use_native_code
 from jit.collector import collector_paused
 from jit.config import scoped
 from jit.errors import DualflowError
@@ -218,6 +219,7 @@ def remembered(
     try:
         with context.aside():
             call = family.call(arrays)
+            use_native_code()
     except DualflowError:  # `evaluate` tells
         return None
     known = (general_calls if is_general() else calls).setdefault(op, {})

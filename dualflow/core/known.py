@@ -77,11 +77,15 @@ def remember_step(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> None:
     if not is_alike(op, arrays, attrs):
         return
 
+    evaluate = op.evaluate
+
     def call(*arrays: Array) -> list[Array]:
         run = context.run
         if context.once and is_without_code(op, arrays, attrs):
             run = timed(run)
-        out = run(op.evaluate, np, *arrays, **attrs)
+        out = run(evaluate, np, *arrays, **attrs)
+        if out.__class__ is ndarray:
+            return [out]
         outs = out if out.__class__ is tuple else (out,)
         return [y if y.__class__ is ndarray else np.asanyarray(y) for y in outs]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core import results
 from dualflow.core.backend import CUDA, active, device_of, module_for, to_device
 from dualflow.core.context import context, using
 from dualflow.core.gpu_kernels import at_once, computed_on, evaluated_on
@@ -22,7 +23,7 @@ from dualflow.core.kernels import computed, is_without_code, timed
 from dualflow.core.known import at_hand, remember_step
 from dualflow.core.leaks import leaked
 from dualflow.core.precision import in_precision, regions
-from dualflow.core.record import NO_ATTRS, hang
+from dualflow.core.record import INEXACT, NO_ATTRS, hang
 from dualflow.core.source import shortened
 from dualflow.core.tensor import Tensor
 from jit.dataclass import dataclass
@@ -31,11 +32,12 @@ from jit.errors import DeviceError, DualflowError, GraphError, OutOfMemoryError
 from jit.ir.op import OpDef
 from jit.runtime.cuda import out_of_memory
 from jit.runtime.hosts import Anywhere, bare, is_host, lying_on
-from jit.types import TensorType, bfloat16
+from jit.types import TensorType, bfloat16, dtypes, kind
 
 registry: dict[str, Op] = {}
 PACKAGE = Path(__file__).parents[1]
 OURS = (f"{PACKAGE.name}.", dataclass.__module__)  # which stands between where it writes methods
+SLOPED = frozenset(d for d in dtypes.values() if kind(d) in INEXACT)  # what gradients flow through
 BFLOAT16 = type(bfloat16)  # its dtype object is of a class of its own
 # By the names of open extents, the graph built by hand that has them, the one built on last; a
 # plain dict, because every op asks whether it is empty.
@@ -182,6 +184,8 @@ def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     outs = at_hand(op, arrays, attrs)
     if outs is None:
         outs = at_once(op, arrays, attrs)
+    elif len(outs) == 1 and outs[0].dtype in SLOPED:
+        return results.result(op, args, attrs, outs[0])
     tensors = values(op, arrays, attrs) if outs is None else list(map(Tensor, outs))
     hang(op, args, attrs, tensors)
     return tensors[0] if len(tensors) == 1 else tuple(tensors)

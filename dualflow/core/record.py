@@ -13,6 +13,7 @@ import weakref
 from typing import Any
 
 from dualflow.core.context import context
+from dualflow.core.tensor import Tensor
 from jit.types import kind
 
 INEXACT = ("floating", "complex")  # the kinds of dtypes that have gradients
@@ -83,12 +84,12 @@ def new_record(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Recor
         return None
     watched = rooted = False
     for x in inputs:
-        record = getattr(x, "record", None)
+        record = x.record if x.__class__ is Tensor else getattr(x, "record", None)
         if record is not None:
-            watched = True
             if record.rooted:
                 rooted = True
                 break
+            watched = True
     if not rooted and not (watched and context.tapes):
         return None
     if not op.differentiable:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Never
 
+import numpy as np
+
 from dualflow.core.axes import canonical_axes, canonical_axis, canonical_shape
 from dualflow.core.batching import along_axes
+from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
@@ -17,7 +21,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.create import zeros_like
 from dualflow.ops.elementwise import subtract
 from dualflow.ops.shape import expand_dims, ordered_axes, reshape
-from dualflow.ops.slicing import part, pieces, region
+from dualflow.ops.slicing import Cut, cuts, part, pieces, region, taken
 from jit.dims import Dim
 from jit.errors import DTypeError, ShapeError
 from jit.types import TensorType, format_extent, format_shape, int64
@@ -237,8 +241,18 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0, **foreign: Never) -> 
     if foreign:
         raise refused("split", foreign)
     x = as_tensor(x)
+    array, number = x.raw, indices_or_sections.__class__ is axis.__class__ is int
+    if number and context.trace is None and array.__class__ is np.ndarray:
+        return taken(x, equal_cuts(array.shape, indices_or_sections, axis))
     axis = canonical_axis("split", axis, x.ndim)
     return pieces(x, axis, positions(x.shape[axis], indices_or_sections))
+
+
+@lru_cache(maxsize=1024)
+def equal_cuts(shape: tuple[int, ...], count: int, axis: int) -> list[Cut | None]:
+    """The regions of `count` equal pieces."""
+    axis = canonical_axis("split", axis, len(shape))
+    return cuts(shape, axis, positions(shape[axis], count))
 
 
 def positions(extent: Any, indices_or_sections: Any) -> tuple[Any, ...]:

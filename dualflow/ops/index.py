@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core import results
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.define import broadcast
 from dualflow.core.devices import beside
-from dualflow.core.record import new_record
+from dualflow.core.record import NO_ATTRS
 from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import maximum, minimum, where
@@ -314,13 +315,12 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         x = as_tensor(x)
     if context.trace is None and x.raw.__class__ is np.ndarray and is_plain(index):
         try:
-            y = Tensor(np.asarray(x.raw[index]))
+            array = np.asarray(x.raw[index])
         except builtins.IndexError:
             pass  # what follows says what is wrong
         else:
-            if x.record is not None:
-                y.record = new_record(BASIC_INDEX, (x,), {"index": index})
-            return y
+            attrs = NO_ATTRS if x.record is None else {"index": index}
+            return results.result(BASIC_INDEX, (x,), attrs, array)
     with beside(x), context.aside() if is_of_numbers(index) else nullcontext():
         x, index = opened(x, index)
         return Plan(x, index).read(x)

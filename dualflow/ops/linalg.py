@@ -7,6 +7,7 @@ from typing import Any, Never
 from numpy import matmul as numpy_matmul
 from numpy import ndarray
 
+from dualflow.core import results
 from dualflow.core.axes import canonical_axis
 from dualflow.core.batching import aligned
 from dualflow.core.context import context
@@ -16,9 +17,9 @@ from dualflow.core.devices import placed
 from dualflow.core.doors import DTYPES_OF, meet
 from dualflow.core.hints import name_of, other_operand
 from dualflow.core.kernels import calls, computed, view
-from dualflow.core.op import Op, bind, new_tensor
+from dualflow.core.op import Op, bind
 from dualflow.core.precision import HALVES, regions
-from dualflow.core.record import NO_ATTRS, new_record
+from dualflow.core.record import NO_ATTRS
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -191,10 +192,7 @@ def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     found = call(a, b)
     if found is None:
         return None
-    y = new_tensor(Tensor)
-    y.raw, y.symbol = found[0], None
-    y.record = None if op is None else new_record(op, (x1, x2), NO_ATTRS)
-    return y
+    return results.result(op or _matmul, (x1, x2), NO_ATTRS, found[0])
 
 
 def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
@@ -219,11 +217,8 @@ def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:
         data = context.run(numpy_matmul, a, b) if found is None else found[0]
     except ValueError:  # what follows says what is wrong
         return None
-    y = new_tensor(Tensor)
-    y.raw = data if shape is None else data.reshape(shape)
-    y.symbol = None
-    y.record = None if op is None else new_record(op, (x1, x2), NO_ATTRS)
-    return y
+    data = data if shape is None else data.reshape(shape)
+    return results.result(op or _matmul, (x1, x2), NO_ATTRS, data)
 
 
 @api

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core import results
 from dualflow.core.axes import canonical_pairs
 from dualflow.core.batching import of_shapes
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.doors import plain_scalar
 from dualflow.core.op import Op, bind
-from dualflow.core.record import new_record
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.create import zeros_like
@@ -118,16 +118,15 @@ def pieces(x: Tensor, axis: int, ends: tuple[Extent, ...]) -> tuple[Tensor, ...]
     array = x.raw
     if context.trace is not None or array.__class__ is not np.ndarray:
         return tuple(part(x, axis, low, high - low) for low, high in pairwise(ends))
-    made = []
-    for cut in cuts(array.shape, axis, ends):
-        if cut is None:
-            made.append(x)
-            continue
-        y = Tensor(array[cut[0]])
-        if x.record is not None:
-            y.record = new_record(_slice, (x,), cut[1])
-        made.append(y)
-    return tuple(made)
+    return taken(x, cuts(array.shape, axis, ends))
+
+
+def taken(x: Tensor, regions: list[Cut | None]) -> tuple[Tensor, ...]:
+    """The regions of a tensor that is here."""
+    array, given, result = x.raw, (x,), results.result
+    return tuple(
+        [x if cut is None else result(_slice, given, cut[1], array[cut[0]]) for cut in regions]
+    )
 
 
 # ----- a region of an otherwise filled tensor -----

@@ -22,7 +22,8 @@ PYTHON_API = (
     "PyEval_SaveThread PyEval_RestoreThread PyGILState_Ensure PyGILState_Release "
     "PyErr_CheckSignals PyLong_AsVoidPtr PyLong_AsLongLong PyLong_FromLongLong Py_IncRef "
     "Py_DecRef PyList_New PyList_SetItem PyList_Append PyList_Type PyType_GenericAlloc "
-    "PyBytes_FromStringAndSize PyDict_Size _Py_NoneStruct"
+    "PyBytes_FromStringAndSize PyDict_Size PyObject_GetAttr PyObject_Vectorcall PyIter_Next "
+    "_Py_NoneStruct"
 ).split()
 FASTCALL = 0x80  # METH_FASTCALL
 
@@ -55,6 +56,7 @@ class Native:
         held: Another one.
         put: Another one.
         walk: Makes a function of `walks` likewise.
+        noted: Makes one of `notes`.
     """
 
     enter: Callable[[int], Callable[..., int]] | None
@@ -67,6 +69,7 @@ class Native:
     held: Callable[[int, Any], Callable[[], list[Any] | None]] | None = None
     put: Callable[[int, Any], Callable[[list[Any]], int]] | None = None
     walk: Callable[[int, Any], Callable[..., bytes | None]] | None = None
+    noted: Callable[[int, Any], Callable[..., Any]] | None = None
 
 
 @cache
@@ -74,7 +77,7 @@ def native() -> Native:
     """The native functions of this process."""
     kernels = ["batch", "repeat", *guard_texts()]
     imports = addresses_of(PYTHON_API) | numpy_abi.symbols() | {"parallel": threads.pool().parallel}
-    functions = ["enter", "resume", "direct", "same", "opened", "boxed", "held", "put", "walk"]
+    functions = "enter resume direct same opened boxed held put walk noted".split()
     found = linked(code(), [*functions, *kernels], imports)
     reads = numpy_abi.as_expected()
     return Native(
@@ -88,6 +91,7 @@ def native() -> Native:
         held=maker("held", found["held"]) if reads else None,
         put=maker("put", found["put"]) if reads else None,
         walk=maker("walk", found["walk"]) if reads else None,
+        noted=maker("noted", found["noted"]) if reads else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jit.runtime.box_code import BOXES
 from jit.runtime.entry_code import DIRECT, ENTER, SAME
 from jit.runtime.kernel_code import BATCH, guard_texts
+from jit.runtime.note_code import NOTES
 from jit.runtime.repeat_code import REPEAT
 from jit.runtime.walk_code import WALKS
 
@@ -370,5 +371,5 @@ done:
 
 def code() -> str:
     """All of the LLVM IR here."""
-    own = STRUCTURES, RUN, REPEAT, READ, MAKE, ENTER, DIRECT, SAME, BOXES, WALKS
+    own = STRUCTURES, RUN, REPEAT, READ, MAKE, ENTER, DIRECT, SAME, BOXES, WALKS, NOTES
     return "".join((*own, BATCH, *guard_texts().values()))
