@@ -15,12 +15,14 @@ from jit.errors import LaunchFailed
 from jit.ir.graph import Graph
 from jit.plans import Plan, keep, recall
 from jit.report import Cost, Part
+from jit.runtime.beside import Beside
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
 from jit.runtime.cuda import cupy, gpu_target
 from jit.runtime.executable import Executable
 from jit.runtime.hosts import pool_of
 from jit.runtime.library import library
+from jit.runtime.native import is_ready, native
 from jit.runtime.program import HostStep, Launch, Repeat, Step
 
 if TYPE_CHECKING:
@@ -114,7 +116,10 @@ class NativeCode:
         if gpu is None:
             before, target = counts(), processor(hurry=hurry)
             given = graph.name, forms, donate, target, stages
-            plan, addresses = launches.for_host(*given, search=key is None)
+            with Beside() as beside:  # planning needs no LLVM
+                if not is_ready():
+                    beside.do(native)
+                plan, addresses = launches.for_host(*given, search=key is None)
             if key is not None:
                 keep(key, replace(plan, guesses=[*guesses]), addresses)
             run, found = Executable(plan.program, addresses, pool_of(host)), counts(before)

@@ -22,14 +22,15 @@ from dualflow.tracing.lending import lent
 Pairs = tuple[tuple[int, int], ...]
 Run = Callable[..., list[Any]]
 Written = Sequence[tuple[VariableCell | GradCell, int]]
+Given = dict[int, tuple[int, Holder]]
 
 
 class Gifts:
     """What one path may give away.
 
     Args:
-        cells: Where the inputs of the graph after the arguments come from.
-        arguments: How many inputs come before.
+        given: As `given_away` tells.
+        arguments: How many inputs come before cells.
         written: Cells, each with the output that it is assigned.
         replaced: Gradients that are new ones afterwards, with the output that each is given.
 
@@ -41,23 +42,18 @@ class Gifts:
 
     def __init__(
         self,
-        cells: Sequence[Any],
+        given: Given,
         arguments: int,
         written: Written,
         replaced: Sequence[tuple[GradCell, int]] = (),
     ) -> None:
-        inputs = {place(cell): k for k, cell in enumerate(cells, arguments) if place(cell)}
-        found: dict[int, tuple[int, Holder]] = {}
-        for cell, output in written:
-            if (k := inputs.get(place(cell))) is not None:
-                found.setdefault(output, (k, cell.holder))
-        self.pairs: Pairs = tuple([(k, output) for output, (k, _) in found.items()])
-        self._read = [k for k, _ in found.values()]
+        self.pairs = pairs_of(given)
+        self._read = [k for k, _ in given.values()]
         self.numbers = frozenset([k - arguments for k in self._read])
         variables = [(x.variable, k) for x, k in written if isinstance(x, VariableCell)]
         self.rest = [x for x in written if not isinstance(x[0], VariableCell)]
         self._put, self._refill = put_into(variables), put_into_gradients(replaced)
-        self._holders = [holder for _, holder in found.values()]
+        self._holders = [holder for _, holder in given.values()]
 
     def used(self, run: Run, arrays: list[Any], *, unshared: bool = False) -> list[Any]:
         """What a run of the path computes, in the memory of these pairs where that may be.
@@ -104,6 +100,27 @@ class Gifts:
             Whether that was done: nobody else has one of their Tensors, or can get one.
         """
         return not context.tapes and self._put(made) == 1
+
+
+def given_away(cells: Sequence[Any], arguments: int, written: Written) -> Given:
+    """What a path may give away: by output the input and who holds it.
+
+    Args:
+        cells: Where the inputs of the graph after the arguments come from.
+        arguments: How many inputs come before.
+        written: Cells, each with the output that it is assigned.
+    """
+    inputs = {place(cell): k for k, cell in enumerate(cells, arguments) if place(cell)}
+    found: Given = {}
+    for cell, output in written:
+        if (k := inputs.get(place(cell))) is not None:
+            found.setdefault(output, (k, cell.holder))
+    return found
+
+
+def pairs_of(given: Given) -> Pairs:
+    """(input, output): what is read there and assigned from there."""
+    return tuple([(k, output) for output, (k, _) in given.items()])
 
 
 def alone() -> bool:

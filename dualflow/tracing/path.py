@@ -25,7 +25,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.bulk import collect, held_by, tensors
 from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
-from dualflow.tracing.gifts import Gifts
+from dualflow.tracing.gifts import Gifts, given_away, pairs_of
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
 from dualflow.tracing.leaves import EARLY, Again, Computed, Constant, Given, Grad, Standing
@@ -145,16 +145,18 @@ class Path:
             for k, cell in enumerate(self.cells, arguments)
             if isinstance(cell, NumberCell)
         ]
-        self._gifts = Gifts(self.cells, arguments, self._written, self._collected)
-        self._held = held_by(self._holders, self._gifts.numbers)
+        given = given_away(self.cells, arguments, self._written)
         with recording_guesses(recorded.guesses):
             self.executable = jit.compile(
                 recorded.graph,
                 recorded.target,
                 ops=registry,
-                donate=self._gifts.pairs,
+                donate=pairs_of(given),
                 fast=recorded.fast,
             )
+        # Not before: native code for it is made while something is planned for the first time.
+        self._gifts = Gifts(given, arguments, self._written, self._collected)
+        self._held = held_by(self._holders, self._gifts.numbers)
         self._prologue = recorded.finish()
         self._states, self._settings = recorded.states, recorded.settings
         self._run = self.executable.run

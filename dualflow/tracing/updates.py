@@ -14,7 +14,7 @@ from dualflow.core.context import using
 from dualflow.core.op import registry
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import TensorCell, VariableCell
-from dualflow.tracing.gifts import Gifts
+from dualflow.tracing.gifts import Gifts, given_away, pairs_of
 from dualflow.tracing.trace import Trace
 from jit.collector import collector_paused
 from jit.errors import DualflowError
@@ -95,6 +95,8 @@ def compiled(trace: Trace, count: int) -> Update | None:
     trace.graph.outputs = [trace.value_of(told.held(variable)) for variable in told.written]
     cells = list(trace.cells)
     written = [(VariableCell(variable), k) for k, variable in enumerate(told.written)]
-    gifts = Gifts(cells, count, written)
-    executable = jit.compile(trace.graph, trace.target, ops=registry, donate=gifts.pairs)
-    return Update(executable, cells, written, gifts) if executable.mode == "compiled" else None
+    given = given_away(cells, count, written)
+    executable = jit.compile(trace.graph, trace.target, ops=registry, donate=pairs_of(given))
+    if executable.mode != "compiled":
+        return None
+    return Update(executable, cells, written, Gifts(given, count, written))

@@ -95,6 +95,11 @@ def native() -> Native:
     )
 
 
+def is_ready() -> bool:
+    """Whether the native functions are there; to make their code takes LLVM a while."""
+    return native.cache_info().currsize > 0
+
+
 def same(objects: Sequence[Any]) -> Callable[..., int]:
     """A builtin function that is true when its arguments are these very objects.
 
