@@ -47,6 +47,7 @@ WORDS = frozenset({str, bool, type(None), *map(type, dtypes.values())})
 alike: dict[Hashable, bool] = {}  # whether NumPy computes an op, by dtypes and words among attrs
 without_code: dict[Hashable, bool] = {}  # whether it does so in graphs, by dtypes
 of_numpy: dict[OpDef, dict[Any, bool]] = {}  # the same of elementwise ops, by their one dtype
+exact_ops: dict[Hashable, bool] = {}  # whether its bits are those of code, by dtypes and attrs
 calls: dict[OpDef, dict[Hashable, Call]] = {}  # how kernels are called, by types and attrs
 general_calls: dict[OpDef, dict[Hashable, Call]] = {}  # likewise, where kernels are general
 families: dict[Hashable, dict[Hashable, Family]] = {}  # by op and types, then by attrs
@@ -82,6 +83,8 @@ def computed(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | No
         if is_alike(op, arrays, attrs):
             return None
         call = general_call(op, key)
+        if call is None and is_general() and is_exact(op, arrays, attrs):
+            return None  # several steps of NumPy's, for which no kernel need be made
         if call is None and all(x.flags.c_contiguous for x in arrays):
             call = remembered(key, op, arrays, attrs)
             if call is None:
@@ -152,6 +155,18 @@ def computed_by_numpy(op: OpDef, types: list[TensorType], attrs: Attrs) -> bool 
 
     one_step = getattr(op, "definition", None) is not None or getattr(op, "fused", False)
     return (exact.is_without_code if one_step else exact.is_computed_alike)(op, types, attrs)
+
+
+def is_exact(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
+    """Whether NumPy gives the bits of an op that has a kernel all the same."""
+    key = (op, *[x.dtype for x in as_arrays(arrays)], spelled(attrs))
+    if key not in exact_ops:
+        from jit.forms.exact import is_computed_alike
+
+        with context.aside():
+            found = is_computed_alike(op, types_of(as_arrays(arrays)), attrs)
+        exact_ops[key] = found is True
+    return exact_ops[key]
 
 
 def is_without_code(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
@@ -353,7 +368,9 @@ class Family:
             self.op, self.attrs, (None,) * len(flat), self.target
         )
         kernel = family.kernel(flat, 1)
-        results = [shape if value.type.shape else () for value in kernel.graph.outputs]
+        # So does the graph of the kernel, but one that is found on disk was never optimised.
+        types = self.op.infer_all(tuple(types_of(flat)), self.attrs)
+        results = [shape if type_.shape else () for type_ in types]
         call = kernel.direct(flat, inputs=[x.shape for x in arrays], outputs=results)
         if call is None:
             call = in_python(kernel, shape)
