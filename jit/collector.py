@@ -20,17 +20,18 @@ def collector_paused() -> Iterator[None]:
 
     Graphs are cycles. What is left of them goes at the end of the outermost pause, also where the
     user has switched the collector off. Only the main thread pauses it: while another compiles, the
-    program goes on, and the collector is the program's.
+    program goes on, and the collector is the program's. So is its switch: code of the user's that
+    runs inside finds it as it was, and may turn it.
     """
     if _paused.get() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    enabled, token = gc.isenabled(), _paused.set(True)
-    gc.disable()
+    before, token = gc.get_threshold(), _paused.set(True)
+    gc.set_threshold(0, *before[1:])
     try:
         yield
     finally:
         _paused.reset(token)
         gc.collect(0)
-        if enabled:
-            gc.enable()
+        if gc.get_threshold()[0] == 0:  # nobody has set it meanwhile
+            gc.set_threshold(*before)

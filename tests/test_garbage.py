@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 import dualflow as df
+from dualflow.errors import FunctionWarning
+from jit.collector import collector_paused
 from tests.garbage import garbage, no_collector
+from tests.modes import graphs_only
 
 
 class Ring:
@@ -58,3 +62,40 @@ def test_loading_what_is_asked_for_first_visits_no_old_objects():
         [sys.executable, "-c", LOADING], capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == ["True", "True", "True", "False", "0"]
+
+
+@graphs_only
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_recording_pauses_the_collector_and_leaves_its_switch_alone(enabled):
+    found = []
+
+    @df.function
+    def f(x):
+        found.append((gc.get_threshold()[0], gc.isenabled()))
+        return x + 1
+
+    before = gc.get_threshold()
+    assert before[0] > 0
+    with nullcontext() if enabled else no_collector():
+        with pytest.warns(FunctionWarning, match="gc.get_threshold"):  # no graph can do that
+            f(df.ones(3))
+        assert found[0] == (0, enabled)
+        assert gc.isenabled() is enabled
+    assert gc.get_threshold() == before
+
+
+def test_what_the_program_does_to_the_collector_meanwhile_lasts():
+    before = gc.get_threshold()
+    try:
+        with collector_paused():
+            gc.disable()
+        assert not gc.isenabled()
+        assert gc.get_threshold() == before
+        with collector_paused(), collector_paused():
+            gc.enable()
+            gc.set_threshold(500, 5, 5)
+        assert gc.isenabled()
+        assert gc.get_threshold() == (500, 5, 5)
+    finally:
+        gc.enable()
+        gc.set_threshold(*before)

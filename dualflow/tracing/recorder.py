@@ -27,6 +27,7 @@ from dualflow.tracing.refusal import leading
 from dualflow.tracing.signature import Call
 from dualflow.tracing.states import Volatile
 from dualflow.tracing.trace import Trace
+from jit.collector import collector_paused
 from jit.dims import recording_guesses
 from jit.errors import NumericsError
 
@@ -90,9 +91,10 @@ class Recording:
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
-        """A `with` block in which ops are recorded."""
+        """A `with` block in which ops are recorded, and what comes of them is compiled."""
         trace = self.trace
-        with using(trace=trace), recording_guesses(trace.scalars.guesses), breakpoints.noted:
+        guesses = recording_guesses(trace.scalars.guesses)
+        with collector_paused(), using(trace=trace), guesses, breakpoints.noted:
             yield
 
     def run(self) -> Any:
