@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from jit.loops.text import format_kernel
 
@@ -36,10 +37,9 @@ Facts = dict[str, Any]
 
 def facts_of(kernel: Kernel, target: Target, tools: str) -> Facts:
     """What the code of a kernel depends on, part by part."""
-    text = format_kernel(kernel, named=False)
     return {
         "dtypes": [buffer.dtype.name for buffer in kernel.buffers],
-        "kernel": digest(text),
+        "kernel": digest_of(kernel),
         "cpu": f"{target.triple} {target.cpu}",
         "features": target.features,
         "vector": target.vector_bytes,
@@ -84,6 +84,17 @@ def differing(facts: Facts, other: Facts) -> list[str]:
 def place(kernel: Kernel) -> str:
     """The key of the facts about kernels of this name."""
     return digest(f"facts 1 of {kernel.name}")
+
+
+def digest_of(kernel: Kernel) -> str:
+    """The sha256 of a kernel's text without its name."""
+    known = _digests.get(kernel)
+    if known is None:
+        known = _digests[kernel] = digest(format_kernel(kernel, named=False))
+    return known
+
+
+_digests: WeakKeyDictionary[Kernel, str] = WeakKeyDictionary()
 
 
 def digest(text: str) -> str:

@@ -25,12 +25,11 @@ from jit import __version__
 from jit.config import config
 from jit.dataclass import dataclass
 from jit.loops.ir import For, Kernel, operands
-from jit.loops.text import format_kernel
 from jit.progress import each
 from jit.runtime import cpu
 from jit.runtime.beside import Beside
 from jit.runtime.cache import disk_cache
-from jit.runtime.facts import facts_of, note, reason
+from jit.runtime.facts import digest_of, facts_of, note, reason
 from jit.target import Target
 
 TOLD_OF = 4096  # kernels of which is known why they were compiled
@@ -89,7 +88,7 @@ def content_key(kernel: Kernel, target: Target) -> str:
     """The sha256 of everything that the code of `kernel` depends on."""
     known = _keys.setdefault(kernel, {})
     if target.key not in known:
-        parts = (format_kernel(kernel, named=False), target.key, toolchain())
+        parts = (digest_of(kernel), target.key, toolchain())
         known[target.key] = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return known[target.key]
 
