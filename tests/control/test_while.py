@@ -103,6 +103,34 @@ def test_tangents_and_second_derivatives_are_alike_in_both_modes(python):
     assert len(f.graphs) <= 1
 
 
+def pulled_rows(x, w):
+    with df.GradientTape() as tape:
+        tape.watch(x)
+        y = loop(x, w)["a"]
+    return tape.jacobian(y, x)
+
+
+def pulled_again(x, w):
+    return df.vmap(lambda g: df.vjp(lambda x: loop(x, w)["b"], x)[1](g)[0])(df.eye(2))
+
+
+def pushed_rows(x, w, most=20):
+    return df.vmap(lambda t: df.jvp(lambda x: loop(x, w, most)["a"], (x,), (t,))[1])(df.eye(2))
+
+
+def pushed_through_endless(x, w):
+    return pushed_rows(x, w, None)
+
+
+@graphs_only
+@pytest.mark.parametrize(
+    "function", [pulled_rows, pulled_again, pushed_rows, pushed_through_endless]
+)
+def test_derivatives_of_one_loop_in_many_directions_are_those_of_eager_in_every_bit(function):
+    """One of a batch of directions is no body of a loop: steps are taken again, one by one."""
+    agree(lambda: (function, ()), calls_of())
+
+
 @graphs_only
 def test_a_tape_outside_of_the_function():
     for most in (20, None):

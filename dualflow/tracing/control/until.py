@@ -41,12 +41,12 @@ def pull_into(sums: Sums, cotangents: Cotangents, record: Record, needed: Sequen
         needed: For which of the arguments.
     """
     attrs = {name: x for name, x in record.attrs.items() if name != "made"}
-    if recording() is None or attrs["count"] is None:
-        pull_again(sums, cotangents, record, needed, lambda inner: step_by_step(inner, attrs))
-        return
-    if not any(attrs["stacked"]):
-        cotangents = [*[None] * len(attrs["carried"]), *cotangents]
-    Back(record, attrs, cotangents, needed, sums).run(sums)
+    if recording() is not None and attrs["count"] is not None:
+        kept = any(attrs["stacked"])
+        every = cotangents if kept else [*[None] * len(attrs["carried"]), *cotangents]
+        if Back(record, attrs, every, needed, sums).run(sums):
+            return
+    pull_again(sums, cotangents, record, needed, lambda inner: step_by_step(inner, attrs))
 
 
 def push(tangents: Cotangents, y: Any, *args: Any, made: Any = (), **attrs: Any) -> Any:
@@ -59,9 +59,9 @@ def push(tangents: Cotangents, y: Any, *args: Any, made: Any = (), **attrs: Any)
         made: The results, those too that nobody has.
         **attrs: Of the loop.
     """
-    if recording() is None:
+    pushed = None if recording() is None else ahead(tangents, args, attrs)
+    if pushed is None:
         return push_again(tangents, y, args, lambda inner: step_by_step(inner, attrs))
-    pushed = ahead(tangents, args, attrs)
     return tuple(pushed) if isinstance(y, tuple) else pushed[0]
 
 
@@ -150,11 +150,15 @@ class Back:
         self._keys = list(dict.fromkeys(keys))
         self._types = [value.type for value in lasts]
 
-    def run(self, sums: Sums) -> None:
-        """Goes from the last step to the first, and adds everything to what has arrived."""
+    def run(self, sums: Sums) -> bool:
+        """Goes from the last step to the first, and adds everything to what has arrived.
+
+        Returns:
+            False where its step can be no body, as one of a batch of examples: nothing was added.
+        """
         trace, number = recording(), len(self._moving)
         if trace is None or not number:
-            return
+            return True
         state = self._start()
         roll = Roll(trace, len(trace.graph.nodes))
         (_, times, *given), _ = roll.begin(state, [])
@@ -163,13 +167,15 @@ class Back:
         finally:
             roll.end()
         made = roll.loop((), self._count, found=is_watched(roll.reads()), going=0)
-        assert made is not None
+        if made is None:
+            return False
         left = made[-len(state) + 2 :]
         for key, x in zip(self._keys, left[number:], strict=True):
             sums[key] = x if key in sums else self._if_any(x)
         for j, x in zip(self._moving, left[:number], strict=True):
             if self._needed[j]:
                 accumulate(sums, self._args[j].record, self._first_carry(j, x))
+        return True
 
     def _first_carry(self, j: int, x: Tensor) -> Tensor:
         """The cotangent of what came in as carry `j`."""
@@ -245,8 +251,12 @@ def nothing(type_: TensorType) -> Tensor:
 # ----- forwards -----
 
 
-def ahead(tangents: Cotangents, args: Sequence[Any], attrs: dict[str, Any]) -> list[Any]:
-    """The tangents of the results, by a loop that hands on tangents beside the carries."""
+def ahead(tangents: Cotangents, args: Sequence[Any], attrs: dict[str, Any]) -> list[Any] | None:
+    """The tangents of the results, by a loop that hands on tangents beside the carries.
+
+    Returns:
+        None where its step can be no body, as one of a batch of examples.
+    """
     keeps, size = any(attrs["stacked"]), len(attrs["carried"])
     attrs = attrs if keeps else keeping(attrs)
     body, trace = attrs["body"], recording()
@@ -269,7 +279,8 @@ def ahead(tangents: Cotangents, args: Sequence[Any], attrs: dict[str, Any]) -> l
     finally:
         roll.end()
     made = roll.loop((), attrs["count"], found=keeps, going=attrs["going"])
-    assert made is not None
+    if made is None:
+        return None
     width, results = size + len(moving), []
     for first in (0, width) if keeps else (0,):
         results += [
