@@ -58,8 +58,9 @@ def for_gpu(
     from jit.runtime import gpu_code
     from jit.runtime.gpu import GpuExecutable  # loaded where there is a GPU
 
-    if any(isinstance(form, nodes.Loop) and form.going is not None for form in forms.forms):
-        raise NoNativeCode("a loop of which only its values tell how long it is")
+    loops = [form for form in forms.forms if isinstance(form, nodes.Loop)]
+    if any(form.going is not None or not isinstance(form.count, int) for form in loops):
+        raise NoNativeCode("a loop of which only its values, or its sizes, tell how long it is")
     made = planned(name, forms, donate, target)
     made.program.steps = list(merged(made.program, donate, target))
     stages.show("launches", made.program, LOOPS)

@@ -248,7 +248,8 @@ class Table:
     def _repeat(self, step: Repeat) -> None:
         """Launches again and again, each with the places of its turn."""
         self._move(step.before)
-        for turn in range(int(evaluate(step.count or 0, self.sizes))):
+        assert isinstance(step.count, int)  # of others there is no native code
+        for turn in range(step.count):
             if turn:
                 self._move(step.between)
             sizes = {**self.sizes, COUNTER: self._moved[step.counter][1]}

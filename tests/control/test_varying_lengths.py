@@ -7,7 +7,7 @@ import pytest
 
 import dualflow as df
 from dualflow.core.op import registry
-from dualflow.tracing.control import looped
+from dualflow.tracing.control import looped, loops
 from jit.ir.text import parse
 from tests.modes import graphs_only
 from tests.tracing.both import agree
@@ -173,3 +173,14 @@ def test_blocks_of_steps_of_any_length():
         return df.scan(rnn(w), df.zeros(3), xs, unroll=4)
 
     agree(lambda: (unrolled, ()), calls())
+
+
+@graphs_only
+@pytest.mark.filterwarnings("ignore::dualflow.errors.RetraceWarning")
+def test_on_a_gpu_each_length_has_a_recording(monkeypatch):
+    """Its table of launches has a row for each, and cannot take turns of which nobody knows."""
+    monkeypatch.setattr(loops, "device_of", lambda raw: "gpu:0")
+    f = agree(lambda: (forward, ()), calls())
+    counts = [node.attrs["count"] for g in f.graphs for node in g.nodes if node.op.repeats]
+    assert len(counts) > 4
+    assert {type(count) for count in counts} == {int}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dualflow.core.backend import device_of
 from dualflow.core.context import using
 from dualflow.core.number import extent_of
 from dualflow.core.record import clock
@@ -65,7 +66,7 @@ def scan(
         (6, [0, 1, 3])
     """
     carry, given = Nest.of(init, "carry"), Nest.of(xs, "xs")
-    count = steps_of(given, length)
+    count = known_on_gpu(steps_of(given, length), [*carry.tensors, *given.tensors])
     given = replace(given, tensors=[of_length(x, count) for x in given.tensors])
     if count == 0:
         return carry.build(carry.tensors), no_rows(f, carry, given)
@@ -226,6 +227,12 @@ def own(x: Tensor, start: int) -> Tensor:
     """
     passed = x.record is not None and x.record.tick < start
     return functions["identity"](x) if passed else x
+
+
+def known_on_gpu(count: Extent, tensors: Sequence[Tensor]) -> Extent:
+    """How many steps there are; a number on a GPU, whose table of launches has a row for each."""
+    devices = {device_of(x.raw) for x in tensors if x.raw is not None}
+    return count if devices <= {"cpu"} else int(count)
 
 
 def of_length(x: Tensor, count: Extent) -> Tensor:
