@@ -25,7 +25,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.bulk import collect, held_by, tensors
 from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
-from dualflow.tracing.gifts import Gifts, Given, given_away, pairs_of
+from dualflow.tracing.gifts import Gifts, given_away, pairs_of
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
 from dualflow.tracing.leaves import EARLY, Again, Computed, Constant, Given, Grad, Standing
@@ -100,14 +100,14 @@ class Outcome:
     standing: Sequence[Any] = ()
 
 
-def compiled(recorded: Recorded, given: Given) -> jit.Executable:
-    """The recorded graph as code, which may write results where what is given away lies."""
+def compiled(recorded: Recorded, donate: Sequence[tuple[int, int]]) -> jit.Executable:
+    """The recorded graph as code, which may write results over what is donated."""
     with recording_guesses(recorded.guesses):
         return jit.compile(
             recorded.graph,
             recorded.target,
             ops=registry,
-            donate=pairs_of(given),
+            donate=donate,
             fast=recorded.fast,
         )
 
@@ -158,7 +158,7 @@ class Path:
             if isinstance(cell, NumberCell)
         ]
         given = given_away(self.cells, arguments, self._written)
-        self.executable = compiled(recorded, given)
+        self.executable = compiled(recorded, pairs_of(given))
         # Not before: native code for it is made while something is planned for the first time.
         self._gifts = Gifts(given, arguments, self._written, self._collected)
         self._held = held_by(self._holders, self._gifts.numbers)
