@@ -2,10 +2,12 @@
 
 Three copies pay. *Padding*: an operand that reads a fill outside of its source is copied with the
 fill around it; then all its places are affine. *Order*: the smaller operand, if its inner letters
-do not follow each other in memory, is copied in the order in which the loops take them. *Turning*:
-where neither operand has columns that lie beside each other, as in the product with a transposed
-weight, one that is the same in each run of a loop is copied so that it does, once, before the loop.
-And if no operand is read at affine places, the smaller one is copied as it is: rows have to be.
+do not follow each other in memory, is copied in the order in which the loops take them; of windows
+that overlap a copy would be larger than what they are read from, and the other operand is copied if
+it is read often. *Turning*: where neither operand has columns that lie beside each other, as in the
+product with a transposed weight, one that is the same in each run of a loop is copied so that it
+does, once, before the loop. And if no operand is read at affine places, the smaller one is copied
+as it is: rows have to be.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from jit.forms.placement import extent_hint
 from jit.types import TensorType, product
 
 SAVING = 8  # a copy must be so many times smaller than the products it serves
+SAVING_MORE = 256  # and this where it is the larger operand: loops read it a few times as it lies
 FEW_ROWS = 128  # up to which it costs more to copy columns in each run than to multiply them
 
 
@@ -66,11 +69,12 @@ def staging(c: Contraction, lasting: Collection[FormValue] = ()) -> Iterator[Cop
             letters = [*c.batch, *c.inner, *c.free(operand)]
             copy, c.elements[operand] = ordered(c, operand, letters)
             yield copy
-    if plain(c.elements[smaller]) is not None and not in_order(c, smaller):
-        products, elements = size_of(list(c.letters.values())), size_of(letters_of(c, smaller))
-        pays = extent_hint(products) >= SAVING * extent_hint(elements)
-        if pays and not overlaps(c, smaller):
-            copy, c.elements[smaller] = ordered(c, smaller, letters_of(c, smaller))
+    copied, saving = (1 - smaller, SAVING_MORE) if overlaps(c, smaller) else (smaller, SAVING)
+    if plain(c.elements[copied]) is not None and not in_order(c, copied):
+        products, elements = size_of(list(c.letters.values())), size_of(letters_of(c, copied))
+        pays = extent_hint(products) >= saving * extent_hint(elements)
+        if pays and not overlaps(c, copied):
+            copy, c.elements[copied] = ordered(c, copied, letters_of(c, copied))
             yield copy
 
 
@@ -179,7 +183,8 @@ def in_order(c: Contraction, operand: int) -> bool:
 def overlaps(c: Contraction, operand: int) -> bool:
     """Whether an operand reads elements several times, as windows that overlap do."""
     access = plain(c.elements[operand])
-    assert access is not None
+    if access is None:
+        return False
     memory = extent_hint(product(access.value.shape))
     return extent_hint(size_of(letters_of(c, operand))) > memory
 

@@ -31,7 +31,15 @@ from jit.loops.ir import INDEX, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.lines import store_lines, stores_lines
 from jit.loops.nests import Naive
 from jit.loops.packing import Packing
-from jit.loops.tiles import PACKED_ROWS, ROWS, Tiling, choose, lie_in_lines, results_along
+from jit.loops.tiles import (
+    PACKED_ROWS,
+    ROWS,
+    Tiling,
+    choose,
+    lie_in_lines,
+    registers,
+    results_along,
+)
 from jit.target import Target
 from jit.types import product
 
@@ -67,6 +75,7 @@ class ProductNest(Packing):
         assert isinstance(first, ProductTask)
         self.c = first.contraction
         self.tiling: Tiling = choose(self.c, target)
+        self.registers = target.registers
         self.before, self.cut, self.chain, self.turns = blocks(self.c.inner)
 
     # ----- structure -----
@@ -254,7 +263,7 @@ class ProductNest(Packing):
         acc = self.alloc("acc", height * width, "register")
         with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
             w.store(acc, k, w.number(0, VType(acc.dtype)))
-        with self._inner(chain, self._short_turns()):
+        with self._inner(chain, self._short_turns(height)):
             self._multiply(height, row, panel, acc)
         if totals is None:
             return self._epilogue(height, row, acc, index(0), is_tile=True)
@@ -315,9 +324,14 @@ class ProductNest(Packing):
 
     # ----- inner indices -----
 
-    def _short_turns(self) -> int:
-        """How many of the last letters of whole turns have few indices together."""
-        if self.in_line:
+    def _short_turns(self, height: int) -> int:
+        """How many of the last letters of whole turns have few indices together.
+
+        Tiles in a line read most elements again at the next index: without a jump between, they
+        would stay in registers, of which there must be some left.
+        """
+        vectors = self.width // self.tiling.lanes
+        if self.in_line and registers(height, vectors) + height + WRITTEN_OUT > self.registers:
             return 0
         count, size = 0, 1
         for letter in reversed(self.turns):

@@ -23,7 +23,7 @@ TURNED = 6.0  # or one that is read along inner indices with others, and turned
 SEGMENT = 16  # bytes of such a block's rows: a processor moves within them as cheaply as can be
 RAGGED = 6.0  # and a vector that is not full: such ones are packed always
 PACKED_ROWS = 96  # from so many rows on, packing the columns pays by itself: below, caches keep up
-SCATTERED, LINE = 2.0, 0.5  # to store a result by itself; or some turned, along a line
+APART = 2.0  # to store a result that has no neighbour among the columns
 ROWS = 192  # rows for which columns are packed once, at most: their totals stay in the first cache
 LINE_BLOCKS = 3  # of rows in lines for which columns are packed once by a `PackedNest`
 FEWEST_STRIPS = 4  # of columns that such a nest has
@@ -93,9 +93,9 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
         if packs:
             turned = turned_at_once(c, 1 - row_operand, wide)
             copying = COPY if in_place else TURNED if turned else GATHER * wide
-        tallest = most_rows(c, row_operand, rows)
+        storing, tallest = stores(c, rows, columns), most_rows(c, row_operand, rows)
         for height in HEIGHTS[:tallest]:
-            storing, in_lines = stores(c, rows, columns, height), lie_in_lines(rows, height)
+            in_lines = lie_in_lines(rows, height)
             for vectors in WIDTHS:
                 if registers(height, vectors) > target.registers:
                     break
@@ -233,13 +233,12 @@ def cycles(
     return total
 
 
-def stores(c: Contraction, rows: Sequence[Letter], columns: Sequence[Letter], height: int) -> float:
+def stores(c: Contraction, rows: Sequence[Letter], columns: Sequence[Letter]) -> float:
     """What it costs if neighbouring columns are apart in the result."""
     last = c.result.loops[-1][0] if c.result.loops else ""
     if columns and columns[-1].name == last:
         return 0.0
-    each = LINE if results_along(c, rows) and lie_in_lines(rows, height) else SCATTERED
-    return each * extent_hint(size_of([*c.batch, *rows, *columns]))
+    return APART * extent_hint(size_of([*c.batch, *rows, *columns]))
 
 
 def results_along(c: Contraction, rows: Sequence[Letter]) -> bool:
