@@ -10,8 +10,7 @@ import optree
 
 NAMESPACE = "dualflow"
 TreeSpec = optree.PyTreeSpec
-TABLES, ROWS = (dict, OrderedDict, defaultdict), (list, deque)
-PLAIN = (int, float, str, bool, type(None))
+TABLES, ROWS = frozenset((dict, OrderedDict, defaultdict)), frozenset((list, deque))
 _registered: dict[type, Callable[[Any], Any]] = {}
 
 
@@ -48,22 +47,22 @@ class Orders(tuple[Any, ...]):
 def orders(tree: Any) -> Orders:
     """The keys of each dict in `tree`, as they come; empty if there is none."""
     found: list[Any] = []
-    _note_orders(tree, found)
+    _note_orders((tree,), found)
     return Orders(found)
 
 
 def _note_orders(x: Any, found: list[Any]) -> None:
-    if type(x) in TABLES:
+    kind = x.__class__
+    if kind in TABLES:
         found.append((*x, *map(type, x)))  # True is 1
         children: Any = x.values()
-    elif type(x) in ROWS or isinstance(x, tuple):
-        children = x
-    elif type(x) in _registered:
-        children = _registered[type(x)](x)[0]
+    elif kind in _registered:
+        children = _registered[kind](x)[0]
     else:
-        return
+        children = x
     for child in children:
-        if child.__class__ not in PLAIN:
+        kind = child.__class__
+        if kind in ROWS or kind in TABLES or kind in _registered or issubclass(kind, tuple):
             _note_orders(child, found)
 
 
