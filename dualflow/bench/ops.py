@@ -236,7 +236,7 @@ def moves(x: Any, rng: Any) -> Iterator[Row]:
         "move", "concat rows", lambda v: df.concat([v] * 3), lambda v: np.concat([v] * 3), (square,)
     )
     yield Row(
-        "move", "concat 50", lambda *v: df.concat(v), lambda *v: np.concat(v), np.split(x, 50)
+        "move", "concat 50", lambda *v: df.concat(v), lambda *v: np.concat(v), (*np.split(x, 50),)
     )
 
 

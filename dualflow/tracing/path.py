@@ -25,7 +25,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.bulk import collect, held_by, tensors
 from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
-from dualflow.tracing.gifts import Gifts, given_away, pairs_of
+from dualflow.tracing.gifts import Gifts, Pairs, given_away, pairs_of
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
 from dualflow.tracing.leaves import EARLY, Again, Computed, Constant, Given, Grad, Standing
@@ -100,7 +100,7 @@ class Outcome:
     standing: Sequence[Any] = ()
 
 
-def compiled(recorded: Recorded, donate: Sequence[tuple[int, int]]) -> jit.Executable:
+def compiled(recorded: Recorded, donate: Pairs) -> jit.Executable:
     """The recorded graph as code, which may write results over what is donated."""
     with recording_guesses(recorded.guesses):
         return jit.compile(

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeAlias
 
-Work: TypeAlias = "Callable[[], None]"
+Work: TypeAlias = "Callable[[], object]"
 
 
 class Beside:
