@@ -5,24 +5,27 @@ How many different elements there are depends on the values: a recorded call gua
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from dualflow.core.batching import one_by_one
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
 from dualflow.core.doors import meet_as_tensors
+from dualflow.core.op import Op, bind
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import concat
-from dualflow.ops.choice import minimum
 from dualflow.ops.create import full_like, zeros_like
 from dualflow.ops.elementwise import logical_not
 from dualflow.ops.gather import nonzero, scatter, take
-from dualflow.ops.reduce import any
 from dualflow.ops.scan import running_sum
 from dualflow.ops.shape import reshape
-from dualflow.ops.sort import argsorted, searchsorted, sort
-from jit.types import bool_, int64, kind, product
+from dualflow.ops.sort import COUNTED, argsorted, comparable, place_among, sort
+from jit.errors import DTypeError
+from jit.types import TensorType, bool_, int64, kind, product
 
 
 class UniqueAllResult(NamedTuple):
@@ -179,6 +182,82 @@ def unique_all(x: Any, /) -> UniqueAllResult:
     return UniqueAllResult(groups.values, groups.indices, groups.inverse, groups.counts)
 
 
+# ----- membership -----
+
+SPREAD = 8  # entries of a table for each element that is looked for or at, up to which one is made
+
+
+def _isin_evaluate(xp: Any, x: Any, among: Any) -> Any:
+    if among.size == 0:
+        return xp.zeros(x.shape, bool)
+    if kind(x.dtype) == "complex":  # they have no order to search by
+        return np.isin(x, among) if xp is np else (x[..., None] == among).any(axis=-1)
+    if xp is np and x.dtype.kind in "biu":
+        lo, hi = int(among.min()), int(among.max())
+        if hi - lo <= SPREAD * (x.size + among.size):
+            return _in_table(x, among, lo, hi)
+    x, ordered = comparable(x), xp.sort(comparable(among))
+    place = xp.minimum(xp.searchsorted(ordered, x), ordered.size - 1)
+    return ordered[place] == x
+
+
+def _in_table(x: Any, among: Any, lo: int, hi: int) -> Any:
+    """The same for integers, by a table of all from `lo` to `hi`; a last entry is for the others.
+
+    Counted from `lo` in unsigned numbers, smaller ones come after all larger ones.
+    """
+    unsigned, span = np.dtype(f"u{x.dtype.itemsize}"), hi - lo
+    most = 2 ** (8 * unsigned.itemsize) - 1
+    start = np.array([lo % (most + 1)], unsigned)
+    table = np.zeros(span + 2, bool)
+    table[(among.view(unsigned) - start).astype(np.intp)] = True
+    at = x.reshape(-1).view(unsigned) - start
+    if span < most:
+        np.minimum(at, unsigned.type(span + 1), out=at)
+    at = at.view(np.intp) if at.itemsize == np.dtype(np.intp).itemsize else at.astype(np.intp)
+    return table.take(at, mode="clip").reshape(x.shape)
+
+
+def _isin_type(x: TensorType, among: TensorType) -> TensorType:
+    if x.dtype != among.dtype or among.ndim != 1:
+        raise DTypeError(f"isin: does not look for {x} in {among}", "one dtype, a vector", "")
+    return x.with_dtype(bool_)
+
+
+def _isin_lower(form: Any, x: Any, among: Any) -> Any:
+    """Few elements are compared with each; more are put in order, to look where each belongs."""
+    (count,), shape = among.shape, tuple(x.shape)
+    if not isinstance(count, int) or kind(x.dtype) == "complex":
+        type_ = TensorType(shape, bool_)
+        return form.extern("isin", (x, among), type_, partial(_isin_evaluate, np))
+    if count <= COUNTED:
+        found = form.constant(value=False, dtype=bool_, shape=shape)
+        for k in range(count):
+            key = form.view(among, shape, lambda *at, k=k: (k,))
+            found = form.pointwise("logical_or", found, form.pointwise("equal", key, x))
+        return found
+    keys = form.extern("sort", (among,), TensorType((count,), x.dtype), _in_order)
+    place = place_among(form, keys, x, partial(form.pointwise, "less"))
+    place = form.pointwise("minimum", place, form.constant(count - 1, int64))
+    near = form.view(keys, shape, lambda *at: (form.load(place, *at),), fill=0)
+    return form.pointwise("equal", near, x)
+
+
+def _in_order(x: Any) -> Any:
+    return np.sort(comparable(x)).astype(x.dtype, copy=False)
+
+
+_isin = Op(
+    name="isin",
+    evaluate=_isin_evaluate,
+    infer=_isin_type,
+    lower=_isin_lower,
+    batch=lambda op, args, batched, attrs: (
+        one_by_one(op, args, batched, attrs) if batched[1] else bind(op, args, attrs)
+    ),
+)
+
+
 @api
 @placed
 def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
@@ -201,16 +280,5 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
         [True, False, True]
     """
     x1, x2 = meet_as_tensors("isin", (x1, x2), "any")
-    found = _occurs(x1, reshape(x2, (-1,)))
+    found = bind(_isin, (x1, reshape(x2, (-1,))), {})
     return logical_not(found) if invert else found
-
-
-def _occurs(x: Tensor, among: Tensor) -> Tensor:
-    """Whether each element of `x` equals one of the vector `among`."""
-    if among.shape[0] == 0:
-        return zeros_like(x, dtype=bool_)
-    if kind(x.dtype) == "complex":  # they have no order to search by
-        return any(reshape(x, (*x.shape, 1)) == among, axis=-1)
-    ordered = take(among, argsorted(among, 0))
-    place = minimum(searchsorted(ordered, x), ordered.shape[0] - 1)
-    return take(ordered, place) == x

@@ -19,7 +19,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import flip
 from dualflow.ops.gather import take_along_axis
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, bfloat16, float32, format_shape, int64, kind
+from jit.types import TensorType, bfloat16, dtypes, float32, format_shape, int64, kind
 
 PACKED = 512  # elements along the axis from which on packing them with their places pays
 
@@ -293,34 +293,51 @@ def _searchsorted_type(x1: TensorType, x2: TensorType, *, side: str) -> TensorTy
 
 
 def _searchsorted_lower(form: Any, x1: Any, x2: Any, *, side: str) -> Any:
-    """The sorted values that come before each value: counted, or found by halving where many."""
-    count = x1.shape[0]
-    if isinstance(count, int) and count >= HALVED:
-        return _halved(form, x1, x2, side)
-    shape = (*x2.shape, count)
+    """The sorted values that come before each value."""
+    if isinstance(x1.shape[0], int):
+        return place_among(form, x1, x2, partial(_before, form, side=side))
+    shape = (*x2.shape, x1.shape[0])
     keys = form.view(x1, shape, lambda *at: (at[-1],))
     values = form.view(x2, shape, lambda *at: at[:-1])
     before = form.pointwise("astype", _before(form, keys, values, side), dtype=int64)
     return form.reduce("sum", before, (len(shape) - 1,))
 
 
-def _halved(form: Any, x1: Any, x2: Any, side: str) -> Any:
-    """Adds ever smaller powers of two to places, as long as the key there comes before."""
-    count, shape = x1.shape[0], tuple(x2.shape)
-    place = form.index(shape, lambda *at: 0, int64)
-    last = form.constant(count, int64)
-    for power in reversed(range(count.bit_length())):
-        step = form.constant(1 << power, int64)
-        further = form.pointwise("add", place, step)
-        keys = form.view(x1, shape, _key_before(form, further), fill=0)
-        inside = form.pointwise("less_equal", further, last)
-        goes = form.pointwise("logical_and", inside, _before(form, keys, x2, side))
-        place = form.pointwise("where", goes, further, place)
+def place_among(form: Any, keys: Any, values: Any, before: Any) -> Any:
+    """How many of the sorted keys come before each value.
+
+    Those at the ends of stretches are counted, which all values read alike. The stretch in which a
+    value belongs is halved. The last one reaches back so far that every key that is read exists.
+
+    Args:
+        form: The builder.
+        keys: Of one dimension; their number is known.
+        values: Of any shape.
+        before: Keys and values in one shape to whether a key comes before.
+    """
+    (count,), shape = keys.shape, tuple(values.shape)
+    stretch = 1
+    while count // stretch > COUNTED:
+        stretch *= 2
+    place = form.constant(0, _int32, shape)
+    for end in range(stretch - 1, count, stretch):
+        key = form.view(keys, shape, lambda *at, end=end: (end,))
+        ahead = form.pointwise("astype", before(key, values), dtype=_int32)
+        place = form.pointwise("add", place, ahead)
+    place = form.pointwise("astype", place, dtype=int64)
+    if stretch > 1:
+        place = form.pointwise("multiply", place, form.constant(stretch, int64))
+        place = form.pointwise("minimum", place, form.constant(count - (stretch - 1), int64))
+    while stretch > 1:
+        stretch //= 2
+        key = form.view(keys, shape, _key_at(form, place, stretch - 1), fill=0)
+        further = form.pointwise("add", place, form.constant(stretch, int64))
+        place = form.pointwise("where", before(key, values), further, place)
     return place
 
 
-def _key_before(form: Any, place: Any) -> Any:
-    return lambda *at: (form.load(place, *at) - 1,)
+def _key_at(form: Any, place: Any, ahead: int) -> Any:
+    return lambda *at: (form.load(place, *at) + ahead,)
 
 
 def _before(form: Any, keys: Any, values: Any, side: str) -> Any:
@@ -335,7 +352,8 @@ def _before(form: Any, keys: Any, values: Any, side: str) -> Any:
     return form.pointwise("logical_or", before, over)
 
 
-HALVED = 64  # sorted values from which on halving is faster than counting
+COUNTED = 32  # keys that are counted sooner than a stretch of them is halved
+_int32 = dtypes["int32"]
 _searchsorted = Op(
     name="searchsorted",
     evaluate=lambda xp, x1, x2, *, side: xp.searchsorted(comparable(x1), comparable(x2), side),

@@ -10,6 +10,9 @@ from tests.samples.sample import Refused, Sample, bools, integers, normal
 
 GAPS = np.array([2.0, np.nan, -0.0, 0.0, 2.0, np.nan], np.float32)
 TIES = np.array([[3, 1, 3], [2, 1, 1]])
+FLOATS = np.concat([normal(90), GAPS])
+BYTES = [np.arange(-128, 128).astype(t)[::-3].copy() for t in ("int8", "uint8")]
+SCATTERED = np.arange(50, dtype="uint64") << 58
 COMPLEX = np.array([1 + 1j, 1, 1 + 1j, 2j], np.complex64)
 
 
@@ -34,6 +37,9 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((TIES, integers(0))),
         Sample((np.array([1, 2], "uint64"), 2)),
         Sample((2.0, GAPS)),
+        Sample((FLOATS, FLOATS[::2])),
+        *(Sample((x, x[: x.size // 2])) for x in BYTES),
+        Sample((np.array([2**63, 0, 2**64 - 1], "uint64"), SCATTERED)),
     ],
     "diff": [
         Sample((normal(5),)),

@@ -191,6 +191,7 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample((np.sort(NANS), NANS), {"side": "right"}, searched),
         Sample((np.sort(NANS), NANS), {}, searched),
         Sample((normal(0), normal(3)), {}, searched),
+        *(Sample((np.arange(n), np.arange(-1, n + 2)), {}, searched) for n in (32, 33, 67)),
         *(Sample((np.sort(MANY), MANY[:9]), {"side": s}, searched) for s in ("left", "right")),
     ],
 }
