@@ -11,7 +11,8 @@ import dualflow as df
 from tests.models.filling import image, values_for
 
 HERE = Path(__file__).parent
-LOGITS = np.load(HERE / "logits.npz")
+with np.load(HERE / "logits.npz") as file:
+    LOGITS = dict(file)
 VISION = "vgg11 vgg13 vgg16 vgg19 resnet18 resnet34 resnet50 mobilenet_v2 vit_b_16"
 MAKERS = {
     **{name: getattr(df.models, name) for name in VISION.split()},

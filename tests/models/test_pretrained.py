@@ -27,7 +27,8 @@ def package(name):
 
 @pytest.fixture(scope="module")
 def expected():
-    return np.load(HERE / "embeddings.npz")
+    with np.load(HERE / "embeddings.npz") as file:
+        return dict(file)
 
 
 def test_sentence_embeddings(expected, mode):
