@@ -32,8 +32,14 @@ def parts():
     return net, optimizer, schedule, loader
 
 
-def main(folder: Path, *, pause: float = 0.0) -> None:
-    """Trains to the end, from the newest checkpoint on."""
+def main(folder: Path, *, pause: float = 0.0, last: int = 0) -> None:
+    """Trains to the end, from the newest checkpoint on.
+
+    Args:
+        folder: Where losses and checkpoints are.
+        pause: Seconds of sleep after each step.
+        last: After this step it waits for its end; 0: there is no such step.
+    """
     net, optimizer, schedule, loader = parts()
     run = df.io.Checkpoints(
         folder / "run", net=net, optimizer=optimizer, schedule=schedule, loader=loader
@@ -57,10 +63,13 @@ def main(folder: Path, *, pause: float = 0.0) -> None:
                 file.write(f"{done} {loss.hex()}\n")
             run.save(done)
             time.sleep(pause)
+            while done == last:
+                time.sleep(pause)
     with open(folder / "losses.txt", "a") as file:
         file.write("end\n")
 
 
 if __name__ == "__main__":
     np.random.seed(11)
-    main(Path(sys.argv[1]), pause=float(os.environ.get("PAUSE", "0")))
+    pause, last = float(os.environ.get("PAUSE", "0")), int(os.environ.get("LAST", "0"))
+    main(Path(sys.argv[1]), pause=pause, last=last)

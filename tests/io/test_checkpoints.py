@@ -19,6 +19,7 @@ from dualflow.io.nests import load_nest, save_nest
 from tests.modes import bits
 
 ROOT = Path(__file__).parents[2]
+STEPS = 21  # of a whole run
 
 
 def start(folder, **environment):
@@ -41,11 +42,11 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, kills):
     killed = tmp_path / "killed"
     chance = random.Random(time.time_ns())  # another moment in each run of the tests
     for _ in range(kills):
-        process = start(killed, PAUSE="0.05")
         before = len(losses(killed)[0])
+        process = start(killed, PAUSE="0.02", LAST=str(before + STEPS // (kills + 1)))
         while process.poll() is None and len(losses(killed)[0]) == before:
             time.sleep(0.01)
-        time.sleep(chance.random() * 0.5)
+        time.sleep(chance.random() * 0.1)
         process.kill()
         process.wait()
         assert not losses(killed)[1]
@@ -54,7 +55,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, kills):
     assert wanted.wait() == 0
     assert losses(killed) == losses(tmp_path / "whole")
     assert losses(killed)[1]
-    assert len(losses(killed)[0]) == 21
+    assert len(losses(killed)[0]) == STEPS
     names = sorted(path.name for path in (killed / "run").iterdir())
     assert names == ["step-19.ckpt", "step-20.ckpt", "step-21.ckpt"]
 
