@@ -21,8 +21,17 @@ from jit.forms.likeness import Likeness, likeness
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
-from jit.forms.tasks import ChainsTask, MapTask, ProductTask, Task, TaskMaker, WholeTask
+from jit.forms.tasks import (
+    ChainsTask,
+    MapTask,
+    ProductTask,
+    Task,
+    TaskMaker,
+    TotalsTask,
+    WholeTask,
+)
 from jit.ir.graph import Node
+from jit.loops.abreast import AbreastNest, TotalsNest
 from jit.loops.chains import ChainNest
 from jit.loops.folds import BlockNest, ColumnNest, RowNest
 from jit.loops.gapped import GappedNest, gapped
@@ -186,6 +195,10 @@ class Planner:
         if self.target.is_gpu:
             chains = isinstance(group.tasks[0], ChainsTask)
             return (GpuChainsNest if chains else GpuProductNest)(*given).build(label)
+        if isinstance(task, ChainsTask):
+            return AbreastNest(*given).adopt(self.target).build(label)
+        if isinstance(task, TotalsTask):
+            return TotalsNest(*given).build(label)
         nest = ProductNest(*given)
         if (tiling := turned(nest.c, self.target)) is not None:
             nest = TurnedNest(*given).adopt(tiling, self.target)

@@ -29,7 +29,15 @@ from jit.forms.fuse import Group, in_row, join
 from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
 from jit.forms.placement import Placement, extent_hint, size_hint
-from jit.forms.tasks import FoldTask, MapTask, ProductTask, Task, WholeTask
+from jit.forms.tasks import (
+    ChainsTask,
+    FoldTask,
+    MapTask,
+    ProductTask,
+    Task,
+    TotalsTask,
+    WholeTask,
+)
 from jit.types import kind, product
 
 LONGEST = 8192  # columns: more, and a tile of rows would not stay in the caches
@@ -434,7 +442,12 @@ def opened(task: Task, rank: int) -> Opener | None:
     row, column = f"i{rank - 2}", f"i{rank - 1}"
     free = [[x.name for x in c.free(k)] for k in (0, 1)]
     owner = [k for k in (0, 1) if row in free[k] and column in free[1 - k]]
-    if not owner or len(c.inner) != 1 or kind(c.dtype) != "floating":
+    if (
+        isinstance(task, ChainsTask | TotalsTask)
+        or not owner
+        or len(c.inner) != 1
+        or kind(c.dtype) != "floating"
+    ):
         return None
     by_name = {letter.name: letter for letter in c.letters.values()}
     letters = tuple([by_name[f"i{k}"] for k in range(rank)])
@@ -447,7 +460,12 @@ def closed(group: Group, matrices: set[FormValue], extents: Sequence[Extent]) ->
     assert isinstance(task, ProductTask)
     c = task.contraction
     found = [k for k, x in enumerate(c.elements) if isinstance(x, Access) and x.value in matrices]
-    if len(found) != 1 or len(c.inner) != 1 or kind(c.dtype) != "floating":
+    if (
+        isinstance(task, ChainsTask | TotalsTask)
+        or len(found) != 1
+        or len(c.inner) != 1
+        or kind(c.dtype) != "floating"
+    ):
         return None
     access = c.elements[found[0]]
     assert isinstance(access, Access)

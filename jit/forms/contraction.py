@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from jit.dataclass import dataclass
-from jit.dims import Dim, Extent, Symbol
+from jit.dims import Dim, Extent, Symbol, same
 from jit.forms import nodes
 from jit.forms.expression import Access, Domain, Expression, Extractor, linear
 from jit.forms.order import CONTRACT_BLOCK
@@ -140,6 +140,19 @@ def plain(x: Expression) -> Access | None:
     atoms = place.terms if isinstance(place, Dim) else {}
     affine = all(isinstance(atom, Symbol) for monomial in atoms for atom, _ in monomial)
     return x if affine else None
+
+
+def run_along(c: Contraction, operand: int) -> int:
+    """How many of the last inner letters a column lies along as if they were one."""
+    access, count, size = plain(c.elements[operand]), 0, 1
+    if access is None:
+        return 0
+    place = linear(access.value.shape, access.at)
+    for letter in reversed(c.inner):
+        if not same(step_of(place, letter) or 0, size):
+            break
+        count, size = count + 1, size * letter.extent
+    return count
 
 
 def size_of(letters: Sequence[Letter]) -> Extent:

@@ -25,7 +25,7 @@ from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, COLUMN_BLOCK, Order
 from jit.forms.placement import extent_hint, size_hint
-from jit.forms.sums import has_long_sums, in_chains
+from jit.forms.sums import abreast, has_long_sums, has_sums_alone, in_chains
 from jit.forms.tasks import BlockTask, ColumnTask, FoldTask, MapTask, ProductTask, Task, WholeTask
 from jit.forms.waits import Waits
 from jit.types import TensorType, product
@@ -128,6 +128,9 @@ class Fusion:
             elif isinstance(task, ProductTask) and many and has_long_sums(task):
                 for part in in_chains(task):
                     self._place(part)
+            elif isinstance(task, ProductTask) and not many and has_sums_alone(task):
+                for whole in abreast(task):
+                    self._place(whole)
             elif isinstance(task, FoldTask):
                 self._place_fold(task)
             else:

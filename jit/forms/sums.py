@@ -9,15 +9,17 @@ from __future__ import annotations
 from jit.dims import Extent
 from jit.forms import nodes
 from jit.forms.combine import Combiner
-from jit.forms.contraction import Contraction, blocks
+from jit.forms.contraction import Contraction, blocks, plain, run_along, size_of
 from jit.forms.expression import Access, Domain
 from jit.forms.placement import extent_hint
-from jit.forms.tasks import ChainsTask, FoldTask, ProductTask
+from jit.forms.tasks import ChainsTask, FoldTask, ProductTask, TotalsTask
 from jit.types import TensorType, product
 
 FEW = 1 << 18  # sums: tiles of more keep a GPU busy by themselves
 CHAINS = 9  # of a sum: those of fewer are computed side by side in one block
 MOST = 1 << 27  # elements of all parts together
+ALONE = 8  # sums of a pair of matrices from which on a tile of a CPU has enough to do
+ABREAST = 4  # chains of such sums that are worth a launch
 # The sum of parts begins with the first of them, whose sign a zero would lose.
 ADDED = Combiner(
     "added", "add", lambda dtype: (-0.0,), lambda apply, a, b: (apply("add", a[0], b[0]),)
@@ -51,3 +53,36 @@ def in_chains(task: ProductTask) -> tuple[ChainsTask, FoldTask]:
     fold = FoldTask(task.form, task.outputs, domain, elements, combiner=ADDED, axes=frozenset({0}))
     fold.of_blocks = True
     return chains, fold
+
+
+def has_sums_alone(task: ProductTask) -> bool:
+    """Whether a CPU has nothing to do beside a sum of many chains, whose elements lie in a row."""
+    c = task.contraction
+    if c.dtype.kind != "f" or task.matrices is not None or len(c.elements) != 2:
+        return False
+    if extent_hint(chain_count(c)) < ABREAST or blocks(c.inner)[0]:
+        return False
+    sums = product([size_of(c.free(0)), size_of(c.free(1))])
+    return isinstance(sums, int) and sums < ALONE and all(lies_in_a_row(c, k) for k in (0, 1))
+
+
+def lies_in_a_row(c: Contraction, operand: int) -> bool:
+    """Whether what an operand gives to a sum are neighbours in memory, of the sum's dtype."""
+    access = plain(c.elements[operand])
+    return (
+        access is not None
+        and access.value.dtype == c.dtype
+        and run_along(c, operand) == len(c.inner)
+    )
+
+
+def abreast(task: ProductTask) -> tuple[ChainsTask, TotalsTask]:
+    """A product as its chains, which lie beside each other for each sum, and the sums of them."""
+    c = task.contraction
+    shape = (*task.outputs[0].shape, chain_count(c))
+    parts = nodes.Source((), (TensorType(shape, c.dtype),)).outputs
+    given = task.form, parts, task.domain, task.elements
+    chains = ChainsTask(*given, contraction=c)
+    chains.extractor = task.extractor
+    elements = (Access(parts[0], Domain.of(shape).indices, ()),)
+    return chains, TotalsTask(task.form, task.outputs, task.domain, elements, contraction=c)

@@ -166,6 +166,11 @@ class ChainsTask(ProductTask):
     """The chains that a contraction's sums are made of, each by itself: the parts of a fold."""
 
 
+@dataclass(eq=False)
+class TotalsTask(ProductTask):
+    """The sums of a contraction, from their chains, which are added one after the other."""
+
+
 def accesses(roots: Sequence[Expression], extractor: Extractor | None) -> Iterator[Access]:
     """Every element that expressions read, those that make up their index tables included."""
     for expression in walk(*roots):

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from jit.forms.contraction import Contraction, Letter, plain, size_of
+from jit.forms.contraction import Contraction, Letter, plain, run_along, size_of
 from jit.forms.expression import linear
 from jit.forms.placement import extent_hint
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import TILE, TURN, Buffer, Operand, VType, index
-from jit.loops.tiles import Tiling, run_along, turned_at_once
+from jit.loops.tiles import Tiling, turned_at_once
 
 AHEAD = 64  # inner indices that packing asks for before it turns columns that lie along them
 LONG = 1024  # inner indices of such columns from which on it is worth it

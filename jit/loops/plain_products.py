@@ -6,9 +6,12 @@ in no time: it is hardly ever run.
 
 from __future__ import annotations
 
-from jit.dims import Dim
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from jit.dims import Dim, Extent
 from jit.loops.elements import decoded
-from jit.loops.ir import Kernel, VType, index
+from jit.loops.ir import Kernel, Operand, VType, index
 from jit.loops.nests import Naive
 from jit.loops.products import ProductNest
 from jit.types import product
@@ -19,16 +22,27 @@ class PlainProductNest(ProductNest):
 
     def build(self, name: str) -> Naive:
         """The kernel."""
-        w, c = self.w, self.c
-        every = [c.letters[x] for x in c.right]
-        letters = [letter for letter in every if isinstance(letter.at, Dim)]
-        extents = [letter.extent for letter in letters]
-        self.grid = product(extents)
-        with self.bound(letters, decoded(w, self.item, extents)):
+        with self.results():
             self._sum()
+        return self.made(name, 0.0)
+
+    @contextmanager
+    def results(self, parts: Sequence[Extent] = ()) -> Iterator[Sequence[Operand]]:
+        """Every element of the result, and each of its parts, is an item."""
+        every = [self.c.letters[x] for x in self.c.right]
+        letters = [letter for letter in every if isinstance(letter.at, Dim)]
+        extents = [*[letter.extent for letter in letters], *parts]
+        self.grid = product(extents)
+        at = decoded(self.w, self.item, extents)
+        with self.bound(letters, at[: len(letters)]):
+            yield at[len(letters) :]
+
+    def made(self, name: str, work: float) -> Naive:
+        """The kernel that was written, and what an item costs."""
+        w = self.w
         buffers, sizes = tuple(w.buffers.values()), tuple(self._sizes().values())
         kernel = Kernel(name, buffers, sizes, self.grid, self.item, tuple(w.body))
-        return Naive(kernel, tuple(w.buffers), tuple(w.sizes), 0.0)
+        return Naive(kernel, tuple(w.buffers), tuple(w.sizes), work)
 
     def _sum(self) -> None:
         """An element of the result."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from jit.dataclass import dataclass
 from jit.dims import Extent, same
 from jit.errors import GraphError
-from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
+from jit.forms.contraction import Contraction, Letter, plain, run_along, size_of, step_of
 from jit.forms.expression import linear
 from jit.forms.placement import extent_hint
 from jit.target import Target
@@ -182,19 +182,6 @@ def turned_at_once(c: Contraction, operand: int, lanes: int) -> int:
         return 0
     run = c.inner[len(c.inner) - run_along(c, operand) :]
     return along if run and extent_hint(size_of(run)) >= along else 0
-
-
-def run_along(c: Contraction, operand: int) -> int:
-    """How many of the last inner letters a column lies along as if they were one."""
-    access, count, size = plain(c.elements[operand]), 0, 1
-    if access is None:
-        return 0
-    place = linear(access.value.shape, access.at)
-    for letter in reversed(c.inner):
-        if not same(step_of(place, letter) or 0, size):
-            break
-        count, size = count + 1, size * letter.extent
-    return count
 
 
 def lies_near(c: Contraction, operand: int) -> bool:
