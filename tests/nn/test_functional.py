@@ -65,6 +65,18 @@ def test_cubic_interpolation_and_means_of_areas(mode):
         F.interpolate(df.ones((1, 2, 3)), 2, mode="bicubic")
 
 
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("extent", [1, 2, 3, 4, 6, 9, 12, 18, 30])
+def test_nearest_pixels(mode, extent, exact):
+    """As PyTorch finds them: places are rounded in float32, also those that come regularly."""
+    word = "nearest-exact" if exact else "nearest"
+    x = df.asarray(np.arange(12, dtype=np.float32).reshape(1, 2, 6))
+    at = np.floor((np.arange(extent, dtype="f") + np.float32(exact / 2)) * np.float32(6 / extent))
+    found = in_mode(mode, lambda x: F.interpolate(x, extent, mode=word))(x)
+    assert found.tolist() == x.numpy()[..., at.astype(int)].tolist()
+    df.testing.check_gradients(lambda x: F.interpolate(x, extent, mode=word), x.astype(df.float64))
+
+
 @pytest.mark.parametrize("mode", ["bicubic", "area"])
 def test_gradients_of_other_sizes(mode):
     x = df.asarray(np.random.default_rng(1).standard_normal((1, 2, 5, 4)))

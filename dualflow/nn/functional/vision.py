@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
@@ -13,10 +16,11 @@ from dualflow.ops.create import arange
 from dualflow.ops.elementwise import abs, astype, floor
 from dualflow.ops.gather import take
 from dualflow.ops.neural import each
+from dualflow.ops.repeating import repeat
 from dualflow.ops.shape import moveaxis, permute_dims, reshape
 from dualflow.ops.slicing import pad as frame
 from jit.errors import ShapeError
-from jit.types import format_shape, int64, kind
+from jit.types import float32, float64, format_shape, int64, kind
 
 # ----- padding -----
 
@@ -245,12 +249,40 @@ def interpolate(
     for axis, (extent, factor) in enumerate(zip(extents, factors), start=2):
         step = x.shape[axis] / extent if factor is None else 1.0 / factor
         if mode.startswith("nearest"):
-            offset = 0.5 if mode == "nearest-exact" else 0.0
-            at = floor((arange(extent, dtype=x.dtype) + offset) * step)
-            x = take(x, clip(astype(at, int64), 0, x.shape[axis] - 1), axis=axis)
+            x = _nearest(x, axis, extent, step, 0.5 if mode == "nearest-exact" else 0.0)
         else:
             x = smooth(x, axis, _places(x, axis, extent, step, align_corners))
     return x
+
+
+def _nearest(x: Tensor, axis: int, extent: int, step: float, offset: float) -> Tensor:
+    """Copies of old pixels along one axis; without a table where each comes equally often."""
+    count = x.shape[axis]
+    if isinstance(count, int) and isinstance(extent, int) and x.dtype in (float32, float64):
+        copies, left_out = _regular(count, extent, step, offset, x.dtype)
+        if copies:
+            return repeat(x, copies, axis=axis)
+        if left_out:
+            return x[(slice(None),) * axis + (slice(None, None, left_out),)]
+    at = floor((arange(extent, dtype=x.dtype) + offset) * step)
+    return take(x, clip(astype(at, int64), 0, count - 1), axis=axis)
+
+
+@lru_cache(maxsize=256)
+def _regular(count: int, extent: int, step: float, offset: float, dtype: Any) -> tuple[int, int]:
+    """How many copies there are of each pixel, or of how many one is left; 0 where that varies.
+
+    Whether products that are rounded lie on the right side of whole numbers, only they can tell.
+    """
+    if not (count and extent and (extent % count == 0 or count % extent == 0)):
+        return 0, 0
+    at = np.floor((np.arange(extent, dtype=dtype) + dtype.type(offset)) * dtype.type(step))
+    copies, left_out = extent // count, count // extent
+    if copies and np.array_equal(at, np.arange(extent) // copies):
+        return copies, 0
+    if left_out and np.array_equal(at, np.arange(extent) * left_out):
+        return 0, left_out
+    return 0, 0
 
 
 def _places(x: Tensor, axis: int, extent: int, step: float, align_corners: bool) -> Tensor:  # noqa: FBT001
