@@ -171,6 +171,7 @@ def sort(
 # ----- the first ones of an order -----
 
 SELECTED = 1024  # elements of a row from which the first ones are selected before they are sorted
+COLUMNS, COLUMNS_EACH = 1024, 8  # at least; for each element that is wanted
 
 
 @by_host
@@ -195,19 +196,31 @@ def _ordered(rows: Any, *, largest: bool) -> Any:
 
 def _selected(row: Any, k: int, *, largest: bool) -> Any:
     """Of one row: what is not behind the last of the first `k` ones, in order."""
-    place = row.size - k if largest else k - 1
-    parted = np.partition(row, place)
-    last = parted[place]
+    last = _bound(row, k, largest=largest)
     if last != last:  # NaN is the largest
         chosen = row != row if largest else np.ones(row.shape, bool)
     elif not largest:
         chosen = row <= last
-    elif (parted[place:] == parted[place:]).all():
-        chosen = row >= last
     else:
-        chosen = ~(row < last)
+        chosen = row >= last
+        if row.dtype.kind == "f" and (unequal := row != row).any():
+            chosen |= unequal
     candidates = np.flatnonzero(chosen)
     return candidates[_ordered(row[candidates], largest=largest)[:k]]
+
+
+def _bound(row: Any, k: int, *, largest: bool) -> Any:
+    """A value that `k` elements reach at least, and few others.
+
+    That is the last of the first `k` among the extremes of columns, if the row is laid in columns:
+    each belongs to another element. NaN passes for the largest in either.
+    """
+    columns = max(COLUMNS, COLUMNS_EACH * k)
+    if row.size >= 2 * columns:
+        extreme = np.maximum if largest else np.fmin
+        row = extreme.reduce(row[: row.size // columns * columns].reshape(-1, columns))
+    place = row.size - k if largest else k - 1
+    return np.partition(row, place)[place]
 
 
 def _top_type(x: TensorType, *, axis: int, k: int, largest: bool) -> TensorType:

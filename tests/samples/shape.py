@@ -179,7 +179,7 @@ SAMPLES: dict[str, list[Sample]] = {
     ]
     + [
         Sample((x, 4), {"mode": mode}, largest, rtol=0.0, numeric=False)
-        for x in (NANS, MANY)
+        for x in (NANS, MANY, np.tile(MANY, 3), np.tile(WHOLE.ravel(), 3000)[:2999])
         for mode in ("largest", "smallest")
     ],
     "searchsorted": [
