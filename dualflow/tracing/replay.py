@@ -10,7 +10,7 @@ from dualflow.core.context import context
 from dualflow.core.op import bind, registry
 from dualflow.core.precision import as_given
 from dualflow.core.tensor import Tensor
-from jit.dims import Dim, evaluate, free_symbols, solve
+from jit.dims import Dim, evaluate, free_symbols, same, solve
 from jit.ir import builtin
 from jit.ir.graph import Graph, Node, Value
 from jit.runtime.hosts import anywhere
@@ -54,12 +54,20 @@ def replay(graph: Graph, inputs: list[Tensor], unrecorded: set[Node]) -> list[Te
 
 
 def sizes_of(graph: Graph, inputs: list[Tensor]) -> dict[str, int] | None:
-    """The sizes of a graph's symbols for these inputs; None where it, or they, have none."""
+    """The sizes of a graph's symbols for these inputs; None where it, or they, have none.
+
+    Nor has a body of the recording that goes on: its extents are what the inputs' are there. A
+    number that stands for any other extent of a recording is part of the recording.
+    """
     shapes = [value.type.shape for value in graph.inputs]
     varies = any(free_symbols(shape) for shape in shapes)
     if not varies or any(x.raw is None for x in inputs):
         return None
-    return solve(shapes, [x.raw.shape for x in inputs])
+    found = [x.type.shape for x in inputs]
+    pairs = zip(shapes, found, strict=True)
+    if all(same(a, b) for dims, sizes in pairs for a, b in zip(dims, sizes, strict=True)):
+        return None
+    return solve(shapes, [[int(size) for size in sizes] for sizes in found])
 
 
 def at_sizes(attr: Any, sizes: dict[str, int]) -> Any:

@@ -76,6 +76,16 @@ def choosing(xs, w):
     return df.scan(step, df.ones(3), xs)
 
 
+def in_steps(xss, w):
+    """Steps that hold a scan over an extent that varies."""
+
+    def step(h, xs):
+        h, ys = df.scan(rnn(w), h, xs)
+        return h * 0.5, ys.sum(axis=0)
+
+    return df.scan(step, df.ones(3), xss)
+
+
 PROGRAMS = [forward, backward, two_stacks, by_length, numbered, exchanged, mapped, of_examples]
 PROGRAMS += [choosing]
 WATCHED = [*PROGRAMS, unread]
@@ -148,6 +158,20 @@ def test_steps_that_hold_a_choice_are_code_where_lengths_vary(monkeypatch):
     monkeypatch.setattr(looped, "op_by_op", None)
     assert [part.label for part in f.explain().host_steps] == ["loop"] * 2
     f(values(140, 3), df.asarray(W))
+
+
+@graphs_only
+def test_scans_in_a_step_of_any_length():
+    """What a gradient or a tangent runs again of a step keeps the extents of the recording."""
+    pulled = df.grad(loss(in_steps), argnums=(0, 1))
+
+    def pushed(xss, w):
+        return df.jvp(loss(in_steps), (xss, w), (xss * 0.5, w * 0.25))
+
+    for function in (in_steps, pulled, pushed):
+        inputs = [(values(3, n, 3, seed=n), df.asarray(W)) for n in (5, 7, 8, 20)]
+        f = agree(lambda: (function, ()), inputs)  # noqa: B023
+        assert len(f.graphs) == 2
 
 
 @graphs_only
