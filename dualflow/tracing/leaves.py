@@ -15,6 +15,7 @@ from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.tracing.history import is_tracked, look
+from dualflow.tracing.passed import is_repeated, nodes_of, shared
 from jit.ir.graph import Value
 
 if TYPE_CHECKING:
@@ -207,7 +208,10 @@ def standing(x: Any, existed: Callable[[Any], bool]) -> Any:
 
     leaves, spec = tree.flatten(x, stands)
     found = [Standing(y) if stands(y) else y for y in leaves]
-    return tree.unflatten(spec, found) if any(isinstance(y, Standing) for y in found) else x
+    if not any(isinstance(y, Standing) for y in found):
+        return x
+    made = tree.unflatten(spec, found)
+    return shared(made, x, {}) if is_repeated(nodes_of(x)) else made
 
 
 def known_leaf(trace: Trace, x: Any) -> Given | Read | Grad | None:

@@ -86,10 +86,13 @@ class Left:
                 return x
             return nodes[x.number] if x.number >= 0 else leaves[-1 - x.number]
 
-        found = [(nodes[k], x.names, tree.tree_map(own, x.items)) for k, x in self.contents.items()]
+        found = [
+            (nodes[k], x.names, [exchanged(item, own) for item in x.items])
+            for k, x in self.contents.items()
+        ]
         for node, names, items in found:
             Contents(names, items).put_into(node)
-        return tree.tree_map(own, self.result)
+        return exchanged(self.result, own)
 
 
 def _taken_apart(left: Left) -> tuple[Any, Hashable]:
@@ -202,7 +205,7 @@ class Passed:
             k: Contents(now.names, [self._named(x) for x in now.items])
             for k, now in ((k, contents_of(self._nodes[k])) for k in changed)
         }
-        return Left(self._replaced(result, self._number), contents)
+        return Left(exchanged(result, self._number, self._numbers), contents)
 
     def returned(self, result: Any, original: Callable[[Any], Any] = value_of) -> Any:
         """A result with the caller's own lists and dicts in the places of their copies.
@@ -211,7 +214,7 @@ class Passed:
             result: What the call has returned.
             original: Gives what a leaf stands for, which may be itself.
         """
-        return self._with(result, lambda x: self._own_of(original(x)))
+        return exchanged(result, lambda x: self._own_of(original(x)), self._numbers)
 
     def write(self) -> None:
         """Puts what the call has left in copies into the caller's own."""
@@ -226,10 +229,6 @@ class Passed:
     def _is_in(self, result: Any) -> bool:
         return any(id(x) in self._numbers for x in nodes_of(result, self._numbers))
 
-    def _replaced(self, x: Any, with_what: Callable[[Any], Any]) -> Any:
-        leaves, spec = tree.flatten(x, lambda y: id(y) in self._numbers)
-        return tree.unflatten(spec, map(with_what, leaves))
-
     def _number(self, x: Any) -> Any:
         return Own(self._numbers[id(x)]) if id(x) in self._numbers else x
 
@@ -238,7 +237,7 @@ class Passed:
             number = self._numbers.get(id(y), self._places.get(id(y)))
             return y if number is None else Own(number)
 
-        return self._replaced(x, name)
+        return exchanged(x, name, self._numbers)
 
     def _own_of(self, x: Any) -> Any:
         return self._own[self._numbers[id(x)]] if id(x) in self._numbers else x
@@ -251,20 +250,35 @@ class Passed:
                 return self._given[-1 - self._places[id(y)]]
             return self._own_of(value_of(y))
 
-        return self._with(x, plain)
+        return exchanged(x, plain, self._numbers)
 
-    def _with(self, x: Any, what: Callable[[Any], Any]) -> Any:
-        """A tree with others in the places of leaves; what holds none of these is what it was."""
 
-        def ends(y: Any) -> bool:
-            return id(y) in self._numbers
+def exchanged(x: Any, what: Callable[[Any], Any], ends: Collection[int] = ()) -> Any:
+    """A tree with others in the places of leaves; what holds none of these is what it was.
 
-        def stays(y: Any) -> bool:
-            return ends(y) or all(what(z) is z for z in tree.flatten(y, ends)[0])
+    Args:
+        x: The tree.
+        what: Gives the other for a leaf, or the leaf itself.
+        ends: Ids of nodes that are leaves here.
+    """
 
-        leaves, spec = tree.flatten(x, stays)
-        made = tree.unflatten(spec, map(what, leaves))
-        return shared(made, x, {}) if is_repeated(nodes_of(x, self._numbers)) else made
+    def ended(y: Any) -> bool:
+        return id(y) in ends
+
+    def stays(y: Any) -> bool:
+        return ended(y) or all(what(z) is z for z in tree.flatten(y, ended)[0])
+
+    leaves, spec = tree.flatten(x, ended if ends else None)
+    found = [*map(what, leaves)]
+    if spec.is_leaf():
+        return found[0]
+    if all(map(operator.is_, found, leaves)):
+        return x
+    if spec.num_nodes == len(leaves) + 1:  # nothing in it holds anything
+        return tree.unflatten(spec, found)
+    leaves, spec = tree.flatten(x, stays)
+    made = tree.unflatten(spec, map(what, leaves))
+    return shared(made, x, {}) if is_repeated(nodes_of(x, ends)) else made
 
 
 def contents_of(node: Any) -> Contents:
@@ -306,8 +320,12 @@ def shared(copy: Any, own: Any, first: dict[int, Any]) -> Any:
         own: The original.
         first: Gets the copies, by id of what they are copies of.
     """
+    if copy is own or type(copy) is not type(own):  # another leaf, or what has stayed
+        return copy
     if type(copy) is tuple:
         return tuple([shared(x, y, first) for x, y in zip(copy, own, strict=True)])
+    if type(copy) is Left:  # nothing of its contents is in two places
+        return Left(shared(copy.result, own.result, first), copy.contents)
     if type(copy) not in (*ROWS, *TABLES):
         return copy
     if id(own) in first:

@@ -380,3 +380,24 @@ def test_an_audit_finds_another_object_in_the_place_of_an_argument():
     path._leaves = [Constant(df.asarray(1.0))]
     with pytest.raises(AuditError, match="from before, Python another"):
         f(x)
+
+
+def test_what_was_there_before_is_returned_beside_an_argument_that_changes():
+    def changes(x, bag):
+        bag["v"] = x * 2.0
+        part = [Kept.log, bag]
+        return Kept.log, part, part
+
+    def leaves_it(x, bag):
+        bag["v"] = x
+        return Kept.table
+
+    f, g = df.function(changes), df.function(leaves_it)
+    for x in inputs()[:4]:
+        bag = {"v": CAPTURED, "n": 1}
+        log, part, again = f(x, bag)
+        assert (log is Kept.log, part is again) == (True, True)
+        assert (part[0] is Kept.log, part[1] is bag) == (True, True)
+        assert bag["v"].tolist() == (x * 2.0).tolist()
+        assert g(x, bag) is Kept.table
+        assert bag["v"] is x
