@@ -15,10 +15,12 @@ from jit.config import configure
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    """The second sweep of a form is compiled."""
+    """The second sweep of a form is compiled, also where the suite runs in the interpreter."""
     monkeypatch.setattr(sweeps, "SECONDS_A_RECORD", 0.0)
     monkeypatch.setattr(sweeps, "by_kind", {})
     unknown(monkeypatch)
+    with configure(target="cpu"):
+        yield
 
 
 def unknown(monkeypatch):
@@ -130,8 +132,6 @@ def test_tensors_that_are_one_and_the_same_are_another_form():
 
 
 def test_who_comes_a_third_time_is_known_by_the_walk(monkeypatch):
-    if sweeps.scoped.get().target != "cpu":
-        pytest.skip("native code walks")
     for k in range(3):
         assert slope(lambda x: x * x, [3.0]) == [6.0]
         assert len(sweeps.by_walk) == (k > 0)
