@@ -12,7 +12,7 @@ from dualflow.core.axes import canonical_axis
 from dualflow.core.batching import aligned
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor, read
-from dualflow.core.define import attach, broadcast, conjugated
+from dualflow.core.define import attach, broadcast, composite, conjugated
 from dualflow.core.devices import placed
 from dualflow.core.doors import DTYPES_OF, meet
 from dualflow.core.hints import name_of, other_operand
@@ -273,6 +273,21 @@ attach("matmul", matmul, 2)
 # ----- products of vectors -----
 
 
+@composite(
+    tensors=2,
+    accepts=None,
+    public=False,
+    vjps=(
+        lambda g, y, x1, x2, *, axis: conjugated(expand_dims(g, axis)) * x2,
+        lambda g, y, x1, x2, *, axis: expand_dims(g, axis) * x1,
+    ),
+)
+def sum_of_products(x1: Any, x2: Any, axis: int) -> Tensor:
+    """The sum of `conj(x1) * x2` along an axis, which is counted from the end."""
+    products = conjugated(x1) * x2
+    return sum(products, axis=axis, dtype=products.dtype)
+
+
 @api
 def vecdot(x1: Any, x2: Any, /, axis: int = -1, **foreign: Never) -> Tensor:
     """Sum of the products along an axis, `x1` conjugated; the other axes broadcast.
@@ -312,8 +327,7 @@ def vecdot(x1: Any, x2: Any, /, axis: int = -1, **foreign: Never) -> Tensor:
             "equal extents",
             "check axis=",
         )
-    products = conjugated(x1) * x2
-    return sum(products, axis=axis, dtype=products.dtype)
+    return sum_of_products(x1, x2, axis)
 
 
 @api

@@ -8,7 +8,7 @@ from typing import Any, Never
 
 from dualflow.core.axes import canonical_axes, canonical_axis
 from dualflow.core.convert import as_tensor
-from dualflow.core.define import conjugated
+from dualflow.core.define import composite, conjugated
 from dualflow.core.doors import meet
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
@@ -17,7 +17,7 @@ from dualflow.ops.choice import where
 from dualflow.ops.elementwise import abs, astype, real
 from dualflow.ops.matrices import check_matrices, matrices
 from dualflow.ops.power import pow, sqrt, square
-from dualflow.ops.reduce import Axis, max, min, sum
+from dualflow.ops.reduce import Axis, kept, max, min, sum
 from dualflow.ops.shape import expand_dims
 from dualflow.ops.singular import svdvals
 from jit.errors import ShapeError
@@ -29,10 +29,18 @@ def _squares(x: Tensor) -> Tensor:
     return real(x * conjugated(x)) if kind(x.dtype) == "complex" else square(x)
 
 
-def _root(x: Tensor) -> Tensor:
-    """The square root, whose gradient at 0 is 0."""
-    none = x == 0
-    return where(none, 0, sqrt(where(none, 1, x)))
+def _length_flow(g: Any, y: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    g, y = kept(g, axes, x.shape), kept(y, axes, x.shape)
+    none = y == 0
+    return x * where(none, 0, g / where(none, 1, y))
+
+
+@composite(accepts="inexact", public=False, precision="full", vjps=(_length_flow,))
+def length(x: Any, axes: tuple[int, ...], keepdims: bool) -> Tensor:  # noqa: FBT001 - an attr
+    """The root of the sum of squares, whose gradient at 0 is 0."""
+    total = sum(_squares(x), axis=axes, keepdims=keepdims)
+    none = total == 0
+    return where(none, 0, sqrt(where(none, 1, total)))
 
 
 @api
@@ -65,7 +73,7 @@ def vector_norm(
     (x,) = matrices("vector_norm", x)
     axes = canonical_axes("vector_norm", axis, x.ndim)
     if ord == 2:
-        return _root(sum(_squares(x), axis=axes, keepdims=keepdims))
+        return length(x, axes, keepdims)
     sizes = abs(x)
     if math.isinf(ord):
         return (max if ord > 0 else min)(sizes, axis=axes, keepdims=keepdims)
@@ -103,7 +111,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tenso
     check_matrices("matrix_norm", x.type)
     last = (x.ndim - 2, x.ndim - 1)
     if ord == "fro":
-        return _root(sum(_squares(x), axis=last, keepdims=keepdims))
+        return length(x, last, keepdims)
     if ord in ("nuc", 2, -2):
         values = svdvals(x)
         fold = sum if ord == "nuc" else max if ord == 2 else min
