@@ -8,7 +8,8 @@ of `BLOCK`; in a block, lane `l` of `LANES` folds the elements with j % LANES ==
 the lanes meet by halving (lane l with lane l + 16, then l + 8, ...). The results of the blocks are
 folded in lanes in just this way, but in one block. That is done for each index of the other folded
 loops, in row-major order, and these results are folded one after the other. Lanes without elements
-hold the identity, so fewer lanes give the same bits.
+hold the identity, so fewer lanes give the same bits; more do where order does not matter (whole
+numbers, places).
 
 *Along other loops*, when the last loop is kept: elements are folded one after the other in
 row-major order, in blocks of `COLUMN_BLOCK` indices of the first folded loops (adjacent ones count

@@ -17,6 +17,7 @@ from jit.loops.elements import decoded
 from jit.loops.ir import Buffer, Lit, Operand, VType, index
 from jit.loops.nests import ITEM, Naive, Nest
 from jit.loops.races import Race, is_race
+from jit.loops.side_by_side import lane_count
 from jit.types import product
 
 UNROLLED = 24  # lanes of cheaper bodies are unrolled and kept in registers
@@ -264,7 +265,7 @@ class RowNest(FoldNest):
         stop: Operand,
     ) -> dict[Any, list[Buffer]]:
         """One block: lanes, and what is left at its end; the results lie in the first lanes."""
-        w, count = self.w, self._lane_count(folds)
+        w, count = self.w, lane_count(self, folds, cheap=self.cost <= UNROLLED)
         races = {task: Race(self, task, count) for task in folds if is_race(self, task)}
         lanes = {task: self.room(task, count, "lane") for task in folds}
         full = self._whole_part(start, stop, count)
@@ -300,13 +301,6 @@ class RowNest(FoldNest):
                 races[task].take(lane)
             else:
                 self.fold_into(task, lanes[task], lane)
-
-    def _lane_count(self, folds: Sequence[FoldTask | BlockTask]) -> int:
-        """Fewer lanes where a row is short: those left out would only hold the identity."""
-        single = all(task.combiner.arity == 1 for task in folds)
-        if isinstance(self.length, int) and self.length < LANES and single:
-            return max(2, 1 << max(0, self.length - 1).bit_length())
-        return LANES
 
     def _end(self, start: Operand) -> Operand:
         """Where a block ends that begins at `start`."""

@@ -128,3 +128,26 @@ def test_a_reduction_that_comes_again_asks_what_was_asked_before():
         with pytest.raises(df.errors.AxisError):
             x.sum(axis=2)
     assert gradient(lambda x: (x.sum(axis=0) * x.sum()).sum(), [[1.0], [2.0]]) == [[6.0], [6.0]]
+
+
+@pytest.mark.parametrize("length", [600, 4096, 9001])
+def test_long_rows_whose_order_is_free(mode, length):
+    """Lanes of several vectors fold them: every element counts, once, also at the ends."""
+    rng = np.random.default_rng(length)
+    few = rng.integers(0, 100, (3, length)).astype(np.uint8)
+    ties = few.astype(np.float32)
+    ties[1, length // 2 :: 7] = np.nan
+    folds = in_mode(
+        mode,
+        lambda x, y: (df.sum(x, axis=1), df.max(x, axis=1), df.argmax(y, axis=1), df.argmin(y)),
+    )
+    total, most, first, least = folds(df.asarray(few), df.asarray(ties))
+    assert total.tolist() == few.sum(1).tolist()
+    assert most.tolist() == few.max(1).tolist()
+    assert first.tolist() == ties.argmax(1).tolist()
+    assert least.item() == ties.argmin()
+    for k in (0, length - 1):
+        one = np.arange(length) == k
+        found, missed = in_mode(mode, lambda x: (df.any(x), df.all(~x)))(df.asarray(one))
+        assert found.item()
+        assert not missed.item()
