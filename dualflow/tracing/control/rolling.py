@@ -186,15 +186,17 @@ class Roll:
             stacks: As above.
 
         Returns:
-            The graph, of the carry, of what comes from outside, and of the stacks; the last two;
-            and the values that depend on the carry and the rows. None where there is no such graph.
+            The graph, of the carry, of what comes from outside, and of the stacks, as far as it
+            reads them; these two; and the values that depend on the carry and the rows. None where
+            there is no such graph.
         """
         if not self.is_of_trace:
             return None
         trace, nodes = self._trace, self._trace.graph.nodes
         carries, rows = [[trace.value_of(x) for x in xs] for xs in self._given]
         late = dependent(nodes[self._first :], [*carries, *rows])
-        inside = [x for x in nodes[self._first :] if self._belongs(x, late)]
+        inside = live([x for x in nodes[self._first :] if self._belongs(x, late)], self._results)
+        read = {*self._results, *[x for node in inside for x in node.inputs]}
         own = {*carries, *rows, *[value for node in inside for value in node.outputs]}
         outside = self._outside(inside, own)
         if outside is None:
@@ -203,14 +205,15 @@ class Roll:
         new_of = {x: body.input(x.type) for x in [*carries, *outside.values]}
         for node in outside.constants:
             body.append_copy(node, new_of)
-        for value, (stack, at) in zip(rows, stacks, strict=True):
+        pairs = [(x, *pair) for x, pair in zip(rows, stacks, strict=True) if x in read]
+        for value, stack, at in pairs:
             given = body.input(stack.type)
             (new_of[value],) = body.add(row, (given,), {"at": at}, (value.type,))
         for node in inside:
             self._copy(node, body, new_of)
         body.outputs = [new_of[x] for x in self._results]
         body.nodes = body.live_nodes()
-        return body, [*outside.tensors, *[stack for stack, _ in stacks]], late
+        return body, [*outside.tensors, *[stack for _, stack, _ in pairs]], late
 
     @staticmethod
     def _belongs(node: Node, late: set[Value]) -> bool:
@@ -256,6 +259,16 @@ class Roll:
             else:
                 return None
         return made
+
+
+def live(nodes: Sequence[Node], results: Sequence[Value]) -> list[Node]:
+    """Those of the nodes that the results need."""
+    needed, found = set(results), list[Node]()
+    for node in reversed(nodes):
+        if not (node.op.pure and needed.isdisjoint(node.outputs)):
+            needed.update(node.inputs)
+            found.append(node)
+    return found[::-1]
 
 
 class Outside:
