@@ -40,7 +40,6 @@ from dualflow.ops.create import (
     full_like,
     linspace,
     meshgrid,
-    one_hot,
     ones,
     ones_like,
     tril,
@@ -92,6 +91,7 @@ from dualflow.ops.elementwise import (
 from dualflow.ops.extremes import cumulative_max, cumulative_min
 from dualflow.ops.gamma import digamma, gammaln, polygamma
 from dualflow.ops.gather import nonzero, take, take_along_axis
+from dualflow.ops.hot import one_hot
 from dualflow.ops.linalg import matmul, vecdot
 from dualflow.ops.power import pow, reciprocal, sqrt, square
 from dualflow.ops.random import randn

@@ -1,4 +1,4 @@
-"""Tensors from nothing: constants, ranges, identity matrices, triangles, grids, one-hot rows."""
+"""Tensors from nothing: constants, ranges, identity matrices, triangles, grids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from dualflow.core.axes import canonical_shape
 from dualflow.core.convert import as_tensor
-from dualflow.core.define import creation
+from dualflow.core.define import creation, lower_definition
 from dualflow.core.devices import beside, placed
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api
@@ -17,9 +17,9 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.basic import full
 from dualflow.ops.choice import where
 from dualflow.ops.elementwise import astype, equal
-from dualflow.ops.shape import broadcast_arrays, expand_dims, reshape
+from dualflow.ops.shape import broadcast_arrays, reshape
 from jit.dims import Dim
-from jit.errors import DTypeError, ShapeError
+from jit.errors import ShapeError
 from jit.types import (
     TensorType,
     as_dtype,
@@ -28,7 +28,6 @@ from jit.types import (
     float64,
     format_shape,
     int64,
-    kind,
     weak_dtype,
 )
 
@@ -314,6 +313,22 @@ def numbered(rows: Any, columns: Any, k: int) -> tuple[Tensor, Tensor]:
     return reshape(arange(rows, dtype=dtype), (rows, 1)) + k, arange(columns, dtype=dtype)
 
 
+def _diagonal(*, rows: Any, columns: Any, k: int, dtype: Any) -> Tensor:
+    return astype(equal(*numbered(rows, columns, k)), dtype)
+
+
+def _eye_evaluate(xp: Any, *, rows: int, columns: int, k: int, dtype: Any) -> Any:
+    return xp.eye(rows, columns, builtins.max(-rows, builtins.min(k, columns)), dtype)
+
+
+_eye = Op(
+    name="eye",
+    evaluate=_eye_evaluate,
+    infer=lambda *, rows, columns, k, dtype: TensorType((rows, columns), dtype),
+    lower=lower_definition(_diagonal),
+)
+
+
 @api
 @creation
 def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = float32) -> Tensor:
@@ -334,8 +349,9 @@ def eye(n_rows: Any, n_cols: Any = None, /, *, k: int = 0, dtype: Any = float32)
         [[1.0, 0.0], [0.0, 1.0]]
     """
     rows, columns = canonical_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
-    on = equal(*numbered(rows, columns, k))
-    return astype(on, dtype or float32)
+    return bind(
+        _eye, (), {"rows": rows, "columns": columns, "k": k, "dtype": as_dtype(dtype or float32)}
+    )
 
 
 @api
@@ -397,7 +413,7 @@ def _matrices(name: str, x: Any) -> Tensor:
     return x
 
 
-# ----- grids and rows -----
+# ----- grids -----
 
 
 @api
@@ -436,33 +452,3 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
         for x, place in zip(xs, places, strict=True)
     ]
     return broadcast_arrays(*grid)
-
-
-@api
-@placed
-def one_hot(x: Any, /, num_classes: int | Dim, *, dtype: Any = float32) -> Tensor:
-    """Rows with a 1 at the place that an integer names, and zeros elsewhere.
-
-    Args:
-        x: Tensor of integers, of any shape. A number outside of [0, num_classes) makes a row of
-            zeros.
-        num_classes: The length of the rows.
-        dtype: Of the elements.
-
-    Returns:
-        Tensor of shape (*x.shape, num_classes).
-
-    Raises:
-        DTypeError: `x` does not hold integers.
-
-    Example:
-        >>> import dualflow as df
-        >>> df.one_hot(df.asarray([1, 0]), 3).tolist()
-        [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
-    """
-    x = as_tensor(x)
-    if kind(x.dtype) != "integer":
-        raise DTypeError(f"one_hot: does not take {x.dtype}", "integers", "x.astype(df.int64)")
-    classes = astype(x, int64) if x.dtype.kind == "i" else astype(x, dtypes["uint64"])
-    places = arange(num_classes, dtype=classes.dtype)
-    return astype(equal(expand_dims(classes, -1), places), dtype or float32)

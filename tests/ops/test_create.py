@@ -11,6 +11,7 @@ import dualflow as df
 from dualflow.ops.create import _arange
 from jit.dims import symbol
 from jit.forms.reference import Reference
+from tests.modes import bits, in_mode
 
 MAKERS = {
     "zeros": lambda **k: df.zeros((2, 3), **k),
@@ -90,3 +91,33 @@ def test_a_symbolic_range_lowers_to_the_concrete_one(start, step, dtype):
 def test_the_last_number_of_a_line_is_exact():
     for n in range(2, 60):
         assert df.linspace(0.1, 0.7, n, dtype="float64")[-1].item() == 0.7
+
+
+DIAGONALS = [(2, 3, 1), (3, 2, -2), (3, 3, 10**30), (2, 2, -(10**30)), (0, 3, 0), (200, 200, 150)]
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize(("rows", "columns", "k"), DIAGONALS, ids=str)
+def test_diagonals_end_at_the_edges(mode, rows, columns, k):
+    made = in_mode(mode, lambda x: df.eye(rows, columns, k=k) * x)
+    for _ in range(2):  # the second call of a function is computed from its graph
+        found = made(df.asarray(1.0)).numpy()
+        wanted = [[float(j - i == k) for j in range(columns)] for i in range(rows)]
+        assert bits(found) == bits(np.array(wanted, np.float32).reshape(rows, columns))
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint64"])
+def test_numbers_that_name_no_place_make_rows_of_zeros(mode, dtype):
+    limits = np.iinfo(dtype)
+    x = np.array([[1, 0, 2], [3, limits.max, limits.min]], dtype)
+    hot = in_mode(mode, lambda x: df.one_hot(x, 3, dtype="int32"))
+    for _ in range(2):
+        found = hot(df.asarray(x)).numpy()
+        wanted = [[[int(v == c) for c in range(3)] for v in row] for row in x.tolist()]
+        assert bits(found) == bits(np.array(wanted, np.int32))
+
+
+def test_rows_of_less_than_no_classes_are_refused():
+    with pytest.raises(df.errors.ShapeError, match=r"one_hot: shape \(-1,\)"):
+        df.one_hot(df.asarray([1]), -1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dualflow as df
-from tests.modes import if_graphs
+from tests.modes import bits, if_graphs
 from tests.samples.sample import normal
 
 linalg = df.linalg
@@ -49,6 +49,27 @@ def test_the_gradient_of_a_symmetric_matrix_is_symmetric():
 def test_norms_at_zero_have_the_gradient_zero():
     for norm in (linalg.vector_norm, linalg.matrix_norm):
         assert not df.grad(norm)(df.zeros((2, 2))).numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("found", "steps"),
+    [
+        (lambda x, y: df.vecdot(x, y), lambda x, y: df.sum(x * y, axis=-1)),
+        (lambda x, y: df.vecdot(x, y, axis=0), lambda x, y: df.sum(x * y, axis=0)),
+        (
+            lambda x, y: linalg.vector_norm(x - y, axis=1),
+            lambda x, y: df.sqrt(df.sum(df.square(x - y), axis=1)),
+        ),
+    ],
+    ids=["rows", "columns", "length"],
+)
+def test_one_kernel_gives_the_bits_of_its_steps(found, steps):
+    x, y = (df.asarray(normal(70, 300, seed=k)) for k in (0, 1))
+    wanted, recorded = steps(x, y), df.function(found)
+    recorded(x, y)
+    assert bits(found(x, y)) == bits(recorded(x, y)) == bits(wanted)
+    both = [df.grad(lambda x, f=f: df.sum(df.square(f(x, y))))(x).numpy() for f in (found, steps)]
+    np.testing.assert_allclose(*both, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("function", [linalg.inv, linalg.cholesky, linalg.slogdet, linalg.svd])

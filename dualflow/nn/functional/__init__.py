@@ -114,7 +114,7 @@ from dualflow.ops.activation import (
 from dualflow.ops.attention import (
     scaled_dot_product_attention,
 )
-from dualflow.ops.create import (
+from dualflow.ops.hot import (
     one_hot,
 )
 from dualflow.ops.losses import (

@@ -14,8 +14,8 @@ from dualflow.core.tensor import Tensor
 from dualflow.ops.activation import elu, sigmoid, softplus
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.choice import clip, minimum, where
-from dualflow.ops.create import one_hot
 from dualflow.ops.elementwise import abs
+from dualflow.ops.hot import one_hot
 from dualflow.ops.neural import softmax
 from dualflow.ops.reduce import argmax
 from dualflow.ops.shape import moveaxis

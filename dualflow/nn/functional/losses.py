@@ -14,9 +14,10 @@ from dualflow.nn.functional.activation import logsigmoid
 from dualflow.ops.activation import relu, softplus
 from dualflow.ops.basic import stop_gradient
 from dualflow.ops.choice import clip, maximum, where
-from dualflow.ops.create import arange, one_hot
+from dualflow.ops.create import arange
 from dualflow.ops.elementwise import abs, astype
 from dualflow.ops.gather import gather, take_along_axis
+from dualflow.ops.hot import one_hot
 from dualflow.ops.losses import (
     check_labels,
     check_reduction,
