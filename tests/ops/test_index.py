@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import dualflow as df
 from dualflow import errors
-from tests.modes import if_graphs
+from tests.modes import if_graphs, in_mode
 
 FOLDS = {
     "add": np.add,
@@ -209,3 +209,25 @@ def test_adding_up_is_in_the_order_of_the_updates():
     v = np.float32([1e8, 1.0, -1e8, 1.0])
     y = df.zeros(1).at[[0, 0, 0, 0]].add(v)
     assert y.item() == np.add.reduce(v[:1]) + v[1] + v[2] + v[3]
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape"),
+    [
+        ("eager", (3,)),
+        ("eager", (3, 2)),
+        ("eager", (3, 0)),
+        ("compiled", (3,)),
+        ("compiled", (3, 2)),
+    ],
+    ids=str,
+)
+def test_nothing_is_set_outside_of_an_axis(mode, shape):
+    changed = in_mode(mode, lambda x, i: x.at[i].set(1))
+    x = df.zeros(shape)
+    for _ in range(2):
+        assert changed(x, df.asarray([0, -3])).numpy().sum() == np.zeros(shape)[0].size
+        for wrong in (3, -4):
+            with pytest.raises(df.errors.IndexError, match=f"index {wrong} is out of bounds"):
+                changed(x, df.asarray([1, wrong]))
+    assert not x.numpy().any()
