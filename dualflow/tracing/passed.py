@@ -214,7 +214,7 @@ class Passed:
             result: What the call has returned.
             original: Gives what a leaf stands for, which may be itself.
         """
-        return exchanged(result, lambda x: self._own_of(original(x)), self._numbers)
+        return exchanged(result, lambda x: self.own_of(original(x)), self._numbers)
 
     def write(self) -> None:
         """Puts what the call has left in copies into the caller's own."""
@@ -239,7 +239,8 @@ class Passed:
 
         return exchanged(x, name, self._numbers)
 
-    def _own_of(self, x: Any) -> Any:
+    def own_of(self, x: Any) -> Any:
+        """The caller's list or dict where `x` is a copy of one; else `x`."""
         return self._own[self._numbers[id(x)]] if id(x) in self._numbers else x
 
     def _plain(self, x: Any) -> Any:
@@ -248,7 +249,7 @@ class Passed:
         def plain(y: Any) -> Any:
             if id(y) in self._places:
                 return self._given[-1 - self._places[id(y)]]
-            return self._own_of(value_of(y))
+            return self.own_of(value_of(y))
 
         return exchanged(x, plain, self._numbers)
 

@@ -17,11 +17,12 @@ from dualflow.tracing.control.nested import Nested
 from dualflow.tracing.decorated import named
 from dualflow.tracing.entries import Entry
 from dualflow.tracing.guards.kept import compares
+from dualflow.tracing.handback import Handback
 from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.leaves import standing
 from dualflow.tracing.limits import Limits
-from dualflow.tracing.passed import Left, Passed, passing
+from dualflow.tracing.passed import Left, Passed, contents_of, passing
 from dualflow.tracing.path import instead_of, opaque
 from dualflow.tracing.refusal import leading
 from dualflow.tracing.signature import Call
@@ -157,19 +158,36 @@ class Recording:
             cause = "state"
         return cause
 
-    def close(self, *, undone: bool) -> None:
+    def close(self, result: Any, *, undone: bool) -> Any:
         """Gives the caller's own arguments what became of their copies, and lets go of all.
 
         Args:
+            result: What the call has returned.
             undone: Whether the call is to have done nothing.
+
+        Returns:
+            The result with what is the caller's.
         """
         call = self._call
+        if not undone:
+            result = self._hand_back(result)
         if self.trace.refusals:  # a tape from outside may have been told to watch an argument
             for x, alias in zip(call.tensors, self._tensors, strict=True):
                 x.record = x.record or alias.record
         self.trace.release()
         if not undone:
             self.passed.write()
+        return result
+
+    def _hand_back(self, result: Any) -> Any:
+        """Has Python hold the caller's own things wherever the call can have put others."""
+        original, passed = self.trace.stand_ins.original, self.passed
+        self.trace.states.lift()
+        handed = Handback(lambda x: passed.own_of(original(x)), self.trace.existed)
+        handed.all(self.trace.writable())
+        for _, node in passed.parts():
+            handed.of(contents_of(node).items)
+        return passed.returned(handed.of(result), original)
 
 
 class Recorder:
@@ -236,7 +254,7 @@ class Recorder:
             undone = True
             trace.restore(python=True)
         finally:
-            recording.close(undone=undone)
+            result = recording.close(result, undone=undone)
         if again is not None:
             with outlets.said(trace.ledger.said):
                 result = run(self._python, call)  # raises eager's own error, if it is the program's
@@ -250,7 +268,7 @@ class Recorder:
         entry.key = call.key
         self._limits.recordings += 1
         entry.info.seconds += time.perf_counter() - started
-        return recording.passed.returned(result, trace.stand_ins.original)
+        return result
 
     def _keep(
         self, entry: Entry, call: Call, trace: Trace, result: Any, arguments: set[int]

@@ -196,11 +196,7 @@ class States:
         if changed := settings.changed():
             return f"sets {changed}"
         missing = [] if check is None or check.missed() < 0 else check.missing()
-        told = self._of_changes(missing, reach) or self._writes(reach) or self._grow(reach)
-        for guard, _ in missing:
-            if not isinstance(guard.where, places.Contents | None):
-                self._put_plain(guard.where)
-        return told
+        return self._of_changes(missing, reach) or self._writes(reach) or self._grow(reach)
 
     def _of_changes(self, missing: Sequence[tuple[Guard, Any]], reach: Reach) -> str | None:
         """Notes what guards found changed; what later calls cannot change as well, in words."""
@@ -210,12 +206,6 @@ class States:
                 self._saw_change([(g, places.changed(g.where, seen)) for g, seen in missing], reach)
                 return reach.told(unknown[0])
         return None
-
-    def _put_plain(self, place: Place) -> None:
-        """Puts what a stand-in stands for into a place that the call has given it to."""
-        now = places.now(place)
-        if now.__class__ is Tensor and (plain := self._plain(now)) is not now:
-            place.write(plain)
 
     def _saw_change(self, changes: list[tuple[Guard, list[Key]]], reach: Reach) -> None:
         """Learns of places; those which a call with a lock keeps changing are written by it."""
@@ -285,16 +275,13 @@ class States:
             if not known or not replayable(items) or not all(map(reach.fresh, items)):
                 return reach.told(guard)
             if type(holder) is set:
-                holder.difference_update(items)
                 told = f"adds to {guard.place}"
                 self._trace.ledger.note(holder.update, items, told, keeps=True)
-                holder.update(self._plain(items))
                 continue
             told, start = f"appends to {guard.place}", len(before)
             for crossing, count in self._growth(holder, len(items)):
                 new = holder[start : start + count]
                 self._trace.ledger.note(holder.extend, new, told, keeps=True, crossing=crossing)
-                holder[start : start + count] = self._plain(new)
                 start += count
         return None
 

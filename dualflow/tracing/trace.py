@@ -98,13 +98,13 @@ class Trace(Postponing):
         self.equals = Equals((), {})
         self.scalars = Scalars(user_line, self.formats)
         self.states = States(known or Volatile(), self)
-        self._reach = Reach(self.refuse, self.settings, self.states.plant, self.entered)
+        self._reach = reach = Reach(self.refuse, self.settings, self.states.plant, self.entered)
         self.ledger = Ledger()
         self.fixed: str | None = None
         self.crossings: Crossings | None = None
         self.extents: dict[str, tuple[Tensor, int]] = {}
-        self.existed, self.reached = self._reach.existed, self._reach.containers
-        self.kept, self.foresee = self._reach.kept, self._reach.foresee
+        self.existed, self.reached, self.kept = reach.existed, reach.containers, reach.kept
+        self.foresee, self.writable = reach.foresee, reach.writable
         self.varies = False
         self.nested: Any = None
         self.passed: Passed | None = None

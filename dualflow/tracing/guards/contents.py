@@ -22,6 +22,8 @@ MOST_PLANTED = 256  # items of a container some of which differ from call to cal
 
 def follow(follower: Follower, value: Any, place: str, origin: Origin) -> None:
     """Guards the items of a container, in order, and follows what is inside of them."""
+    if isinstance(value, list | deque | dict | set):
+        follower.containers.append(value)
     if len(value) > MOST_ITEMS and not isinstance(value, tuple | frozenset):
         what = f"{place} has {len(value)} items, too many to compare at each call"
         if type(value) is not list:

@@ -120,6 +120,7 @@ class Follower:
         self.stored: set[str] = set()
         self.origins: dict[str, types.CodeType] = {}
         self.arrays: dict[int, tuple[np.ndarray[Any, Any], str, Origin, bytes | None]] = {}
+        self.containers: list[Any] = []  # that can be written to
         self.ways: dict[int, set[Way]] = {}  # to arrays, containers by id; None: unknown
         self.long: dict[int, tuple[str, Origin]] = {}  # lists with too many items to compare
         self.generators: dict[int, tuple[Any, str, str]] = {}

@@ -158,6 +158,11 @@ class Attributes:
             if everything or name in follower.names:
                 yield self._place(name).key, self._dict[name]
 
+    def stored(self) -> list[Place]:
+        """The attributes that code may have set, but for those that are guarded."""
+        known = self.before - self._follower.stored
+        return [self._place(name) for name in self._dict.keys() - known - self.done]
+
     def finish(self) -> None:
         """Guards that no attribute appears which would be found first, or was looked for."""
         follower = self._follower

@@ -8,7 +8,7 @@ import threading
 import types
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.kept import compares
 from dualflow.tracing.guards.moved import Moved
 from dualflow.tracing.guards.objects import Attributes, attributes_in
-from dualflow.tracing.guards.places import Contents, Item, restore
+from dualflow.tracing.guards.places import Contents, Item, Place, restore
 
 UNFOLLOWED = (*PLAIN, Tensor, np.ndarray, list, tuple, dict, set, frozenset, type, types.ModuleType)
 CALL = (lambda: None).__code__  # stands for the code of what is written in C
@@ -79,6 +79,7 @@ class Reach:
         self._equals: list[tuple[int, Any]] = []
         self._imports: dict[str, types.CodeType] = {}  # modules that may not be there yet
         self._seen: set[tuple[str, str]] = set()  # scopes and names in them
+        self._absent: list[Item] = []  # globals that may be there afterwards
 
     def watch(self, python: Any, arguments: dict[str, Any]) -> Watch:
         """Watches a call of `python`, in a `with` block.
@@ -188,6 +189,7 @@ class Reach:
                 where = Item(scope, name)
                 follower.visit(read, value, f"global {name}", origin, where=where)
         if absent and not library:
+            self._absent += [Item(scope, n) for n in absent]
             test = " or ".join(f"{n!r} in {k}" for n in absent)
             builtin = all(hasattr(builtins, n) for n in absent)
             place = f"{'built-in' if builtin else 'global'} {', '.join(absent)}"
@@ -293,6 +295,15 @@ class Reach:
     def containers(self) -> set[int]:
         """Ids of the lists, dicts and sets that code can come to."""
         return {*self._follower.ways}
+
+    def writable(self) -> Iterator[Place | Contents]:
+        """Where code that ran can have put something: places, and whole lists, dicts and sets."""
+        follower = self._follower
+        yield from map(Contents, follower.containers)
+        yield from [g.where for g in follower.guards if not isinstance(g.where, Contents | None)]
+        for attributes in follower.objects.values():
+            yield from attributes.stored()
+        yield from self._absent
 
     @property
     def locks(self) -> list[str]:

@@ -1,0 +1,127 @@
+"""Handback: what Python has kept of a recorded call becomes the caller's own.
+
+While a call is recorded, the caller's tensors have stand-ins, and its lists and dicts copies. Code
+may leave these anywhere: in what was there before, which guards look after, and in what it has
+made. When the call is over each one gives way to what it stands for. Lists and objects of the call
+are changed and not copied, as they may be in several places.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import deque
+from collections.abc import Callable, Iterable
+from operator import is_
+from typing import Any
+
+from dualflow.tracing.guards import places, policy
+from dualflow.tracing.guards.objects import attributes_in, slots_of
+from dualflow.tracing.guards.places import MISSING, Closure, Contents, Place, Slot
+
+SIMPLE = frozenset((int, float, complex, bool, str, bytes, type(None)))
+FIXED = (tuple, frozenset)
+FILLED = (list, deque, dict, set)
+
+
+class Handback:
+    """Puts the caller's own things where others stand for them.
+
+    Args:
+        own: Gives what Python has without the recording in the place of a thing, or the thing.
+        existed: Whether a thing was there before the call, so that its places are known.
+    """
+
+    def __init__(self, own: Callable[[Any], Any], existed: Callable[[Any], bool]) -> None:
+        self._own = own
+        self._existed = existed
+        self._seen: dict[int, tuple[Any, Any]] = {}  # with what each becomes, by id
+        self._waiting: list[Any] = []
+
+    def of(self, x: Any) -> Any:
+        """What a thing is without the recording; what it holds is put right."""
+        found = self._of(x)
+        while self._waiting:
+            self._inside(self._waiting.pop())
+        return found
+
+    def all(self, where: Iterable[Place | Contents]) -> None:
+        """Puts places right, and all that some lists, dicts and sets hold."""
+        for place in where:
+            if isinstance(place, Contents):
+                self._inside(place.holder)
+            else:
+                self._at(place)
+        self.of(None)
+
+    def _at(self, place: Place) -> None:
+        now = places.now(place)
+        if (own := self._of(now)) is not now:
+            place.write(own)
+
+    def _of(self, x: Any) -> Any:
+        if x.__class__ in SIMPLE or x is MISSING:
+            return x
+        if (own := self._own(x)) is not x:
+            return own
+        if (known := self._seen.get(id(x))) is not None:
+            return known[1]
+        found = x
+        if isinstance(x, FIXED):
+            found = self._of_fixed(x)
+        elif not is_looked_into(x) or self._existed(x):
+            return x
+        else:
+            self._waiting.append(x)
+        self._seen[id(x)] = x, found
+        return found
+
+    def _of_fixed(self, x: Any) -> Any:
+        """What cannot be changed is made anew, where it holds something that is another."""
+        parts = [*x]
+        found = [*map(self._of, parts)]
+        if all(map(is_, parts, found)):
+            return x
+        kind: Any = tuple if isinstance(x, tuple) else frozenset
+        return kind.__new__(type(x), found)
+
+    def _inside(self, x: Any) -> None:
+        """Puts right what a thing holds."""
+        if isinstance(x, list | deque):
+            write: Any = list.__setitem__ if isinstance(x, list) else deque.__setitem__
+            for k, item in enumerate([*x]):
+                if (own := self._of(item)) is not item:
+                    write(x, k, own)  # a class may have another method
+        elif isinstance(x, dict):
+            self._in_dict(x)
+        elif isinstance(x, set):
+            items = [*x]
+            found = [*map(self._of, items)]
+            if not all(map(is_, items, found)):
+                x.clear()
+                x.update(found)
+        if isinstance(x, types.FunctionType):
+            self.all(map(Closure, x.__closure__ or ()))
+        elif type(x) not in FILLED:
+            self._in_dict(attributes_in(x) or {})
+            for _, slot in slots_of(type(x)):
+                self._at(Slot(slot, x))
+
+    def _in_dict(self, x: dict[Any, Any]) -> None:
+        names = [*x]
+        found = [*map(self._of, names)]
+        for name, item in [*x.items()]:
+            if (own := self._of(item)) is not item:
+                dict.__setitem__(x, name, own)
+        if not all(map(is_, names, found)):
+            items = [*x.values()]
+            x.clear()
+            for name, item in zip(found, items, strict=True):
+                x[name] = item
+
+
+def is_looked_into(x: Any) -> bool:
+    """Whether it is a list, a dict, a set, a function, or an object of the user's."""
+    if isinstance(x, (*FILLED, types.FunctionType)):
+        return True
+    held = attributes_in(x) is not None or hasattr(type(x), "__slots__")
+    return held and not isinstance(x, type) and policy.is_users(type(x).__module__)
