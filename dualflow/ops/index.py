@@ -132,7 +132,8 @@ class Plan:
             y = gather(y, tuple(self.arrays.values()), self.axes)
         if not self.is_ordered():
             y = permute_dims(y, self.permutation())
-        return y if same_shape(y.shape, self.shape()) else reshape(y, self.shape())
+        done = y is not x and same_shape(y.shape, self.shape())  # all of `x` is not `x` itself
+        return y if done else reshape(y, self.shape())
 
     def write(self, x: Tensor, v: Tensor, combine: str) -> Tensor:
         """`x` with `v` set at, or folded into, `x[index]`."""

@@ -85,6 +85,10 @@ def other_objects(x):
     return x.detach(), x, df.stop_gradient(x), +x, df.asarray(x)
 
 
+def all_of_it(x):
+    return x[:], x[...], x[: len(x)], x[0:], x
+
+
 def of_a_branch(x):
     y = x if x.sum() > 3.5 else x * 2.0
     return y, x
@@ -226,6 +230,7 @@ CASES = [
     a_variable_that_changes,
     values_of_a_variable,
     other_objects,
+    all_of_it,
     of_a_branch,
     behind_a_loop,
     handed_on,
