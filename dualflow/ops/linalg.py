@@ -288,6 +288,9 @@ def sum_of_products(x1: Any, x2: Any, axis: int) -> Tensor:
     return sum(products, axis=axis, dtype=products.dtype)
 
 
+_sum_of_products: Op = sum_of_products.op  # type: ignore[attr-defined]
+
+
 @api
 def vecdot(x1: Any, x2: Any, /, axis: int = -1, **foreign: Never) -> Tensor:
     """Sum of the products along an axis, `x1` conjugated; the other axes broadcast.
@@ -327,7 +330,7 @@ def vecdot(x1: Any, x2: Any, /, axis: int = -1, **foreign: Never) -> Tensor:
             "equal extents",
             "check axis=",
         )
-    return sum_of_products(x1, x2, axis)
+    return bind(_sum_of_products, (x1, x2), {"axis": axis})
 
 
 @api

@@ -10,6 +10,7 @@ from dualflow.core.axes import canonical_axes, canonical_axis
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import composite, conjugated
 from dualflow.core.doors import meet
+from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import roll
@@ -43,6 +44,9 @@ def length(x: Any, axes: tuple[int, ...], keepdims: bool) -> Tensor:  # noqa: FB
     return where(none, 0, sqrt(where(none, 1, total)))
 
 
+_length: Op = length.op  # type: ignore[attr-defined]
+
+
 @api
 def vector_norm(
     x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: float = 2, **foreign: Never
@@ -73,7 +77,7 @@ def vector_norm(
     (x,) = matrices("vector_norm", x)
     axes = canonical_axes("vector_norm", axis, x.ndim)
     if ord == 2:
-        return length(x, axes, keepdims)
+        return bind(_length, (x,), {"axes": axes, "keepdims": keepdims})
     sizes = abs(x)
     if math.isinf(ord):
         return (max if ord > 0 else min)(sizes, axis=axes, keepdims=keepdims)
