@@ -186,21 +186,22 @@ class Roll:
             stacks: As above.
 
         Returns:
-            The graph, of the carry, of what comes from outside, and of the stacks, as far as it
-            reads them; these two; and the values that depend on the carry and the rows. None where
-            there is no such graph.
+            The graph, of the carry, of what comes from outside, and of the stacks that it reads;
+            these two; and the values that depend on the carry and the rows. None where there is no
+            such graph.
         """
         if not self.is_of_trace:
             return None
         trace, nodes = self._trace, self._trace.graph.nodes
         carries, rows = [[trace.value_of(x) for x in xs] for xs in self._given]
         late = dependent(nodes[self._first :], [*carries, *rows])
-        inside = live([x for x in nodes[self._first :] if self._belongs(x, late)], self._results)
-        read = {*self._results, *[x for node in inside for x in node.inputs]}
+        inside = [x for x in nodes[self._first :] if self._belongs(x, late)]
         own = {*carries, *rows, *[value for node in inside for value in node.outputs]}
         outside = self._outside(inside, own)
         if outside is None:
             return None
+        needed = live(inside, self._results)
+        read = {*self._results, *[x for node in needed for x in node.inputs]}
         body = Graph("body")
         new_of = {x: body.input(x.type) for x in [*carries, *outside.values]}
         for node in outside.constants:
@@ -209,7 +210,7 @@ class Roll:
         for value, stack, at in pairs:
             given = body.input(stack.type)
             (new_of[value],) = body.add(row, (given,), {"at": at}, (value.type,))
-        for node in inside:
+        for node in needed:
             self._copy(node, body, new_of)
         body.outputs = [new_of[x] for x in self._results]
         body.nodes = body.live_nodes()
