@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from jit.dims import Dim, allowing_guesses, free_symbols, solve
+from jit.dims import Dim, Extent, allowing_guesses, free_symbols, solve
 from jit.errors import DualflowError, NoNativeCode
 from jit.forms import nodes
 from jit.forms.forms import FormBuilder
@@ -66,15 +66,30 @@ def all_lowered(graph: Graph) -> FormProgram:
     with allowing_guesses():
         for node in each("lowering ops", graph.nodes):
             start = len(form.forms)
-            results = lowered(form, node, [values[x] for x in node.inputs])
+            results = lowered(form, node, [values[x] for x in node.inputs], inputs)
             origins.update(dict.fromkeys(form.forms[start:], node))
             values.update(zip(node.outputs, results, strict=True))
     outputs = tuple([values[x] for x in graph.outputs])
     return merged(FormProgram(tuple(inputs), tuple(form.forms), outputs, origins))
 
 
-def lowered(form: FormBuilder, node: Node, xs: Sequence[FormValue]) -> tuple[FormValue, ...]:
-    """The results of one node."""
+def lowered(
+    form: FormBuilder,
+    node: Node,
+    xs: Sequence[FormValue],
+    given: Sequence[FormValue] | None = None,
+) -> tuple[FormValue, ...]:
+    """The results of one node.
+
+    Args:
+        form: The builder.
+        node: The node.
+        xs: What it reads.
+        given: The inputs of its graph; None where nobody runs it.
+
+    Raises:
+        NoNativeCode: It is left to Python, and no input tells a size that it depends on.
+    """
     if node.op is guard:
         return form.emit(nodes.Guard(tuple(xs), (), node.attrs["expected"]))
     if node.op.repeats and is_repeatable(node.attrs["body"]):
@@ -90,7 +105,9 @@ def lowered(form: FormBuilder, node: Node, xs: Sequence[FormValue]) -> tuple[For
         return results if isinstance(results, tuple) else (results,)
     del form.forms[start:]
     types = tuple([value.type for value in node.outputs])
-    return form.emit(nodes.Extern(tuple(xs), types, node.op.name, host_step(node)))
+    more = [] if given is None else telling(node, given)
+    step = host_step(node, [x.type.shape for x in more])
+    return form.emit(nodes.Extern((*xs, *more), types, node.op.name, step))
 
 
 _bodies: WeakKeyDictionary[Body, FormProgram] = WeakKeyDictionary()
@@ -104,20 +121,42 @@ def has_code(form: Form) -> bool:
     return isinstance(form, NATIVE) and all(kind(dtype) != "complex" for dtype in dtypes)
 
 
-def host_step(node: Node) -> Callable[..., Any]:
-    """The node computed by its op's `evaluate`.
+def telling(node: Node, given: Sequence[FormValue]) -> list[FormValue]:
+    """Those of the graph's inputs that tell sizes in a node's attrs which its own do not tell.
 
     Raises:
-        NoNativeCode: An attr holds a size that varies, which no input tells.
+        NoNativeCode: There is one that no input tells.
     """
-    leaves = [leaf for attr in node.attrs.values() for leaf in attr_leaves(attr)]
-    varying = [leaf for leaf in leaves if isinstance(leaf, Dim)]
-    shapes = [value.type.shape for value in node.inputs]
-    extents = [extent for shape in shapes for extent in shape]
-    told = {str(extent) for extent in extents}
-    if varying and not {str(s) for s in free_symbols([*varying, *extents])} <= told:
+    varying = varying_attrs(node)
+    extents = [extent for value in node.inputs for extent in value.type.shape]
+    missing = {str(s) for s in free_symbols([*varying, *extents])} if varying else set[str]()
+    missing -= {str(extent) for extent in extents}
+    more = list[FormValue]()
+    for x in given:
+        if told := missing & {str(extent) for extent in x.type.shape}:
+            missing -= told
+            more.append(x)
+    if missing:
         raise NoNativeCode(f"{node.op.name} of sizes that vary")
-    evaluate, attrs = node.op.evaluate, node.attrs
+    return more
+
+
+def varying_attrs(node: Node) -> list[Dim]:
+    """The sizes in a node's attrs that vary."""
+    leaves = [leaf for attr in node.attrs.values() for leaf in attr_leaves(attr)]
+    return [leaf for leaf in leaves if isinstance(leaf, Dim)]
+
+
+def host_step(node: Node, more: Sequence[Sequence[Extent]]) -> Callable[..., Any]:
+    """The node computed by its op's `evaluate`.
+
+    Args:
+        node: The node.
+        more: The shapes of further arrays that it is given, which tell sizes in its attrs.
+    """
+    varying = bool(varying_attrs(node))
+    shapes = [*[value.type.shape for value in node.inputs], *more]
+    evaluate, attrs, count = node.op.evaluate, node.attrs, len(node.inputs)
 
     def host(*arrays: Any) -> Any:
         given = attrs
@@ -125,7 +164,7 @@ def host_step(node: Node) -> Callable[..., Any]:
             sizes = solve(shapes, [x.shape for x in arrays])
             given = {name: bound(attr, sizes) for name, attr in attrs.items()}
         with np.errstate(all="ignore"):
-            return evaluate(module_of(arrays), *arrays, **given)
+            return evaluate(module_of(arrays), *arrays[:count], **given)
 
     return host
 

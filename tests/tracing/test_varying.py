@@ -463,3 +463,16 @@ def test_all_blocks_of_a_row_count(f, exact):
         for made in (f, g):
             found = made(df.asarray(x.astype(np.float32))).numpy()
             np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-6)
+
+
+@graphs_only
+def test_steps_of_python_that_read_nothing_of_such_an_extent_leave_the_others_compiled():
+    """A sum of rows is one of a kernel, whatever else is in the graph."""
+
+    def f(x):
+        waves = df.full((x.shape[0] + 1,), 1j) * 2.0
+        return waves, df.sum(x * 1.1), df.tanh(x).sum(axis=0)
+
+    g = check(f, [(rows(n, 7),) for n in (1000, 1001, 1003, 70)], traces=2)
+    steps = {part.label for part in g.explain().host_steps}
+    assert not steps & {"sum", "tanh"}, steps
