@@ -175,6 +175,31 @@ def test_scans_in_a_step_of_any_length():
         assert len(f.graphs) == 2
 
 
+def by_extent(xs, y):
+    """Steps that use an extent of something that they read nothing of."""
+
+    def step(h, x):
+        grown = df.full((y.shape[0] + 1,), 0.5) * x
+        return h + x, df.cond(x > 0, lambda x: df.sum(grown * x), lambda x: x, x)
+
+    h, ys = df.scan(step, 0.0, xs)
+    return df.while_loop(lambda h: h < 9.0, lambda h: h + y.shape[0], h), ys, df.sum(y)
+
+
+@graphs_only
+@pytest.mark.parametrize("count", [5, 120])
+def test_steps_use_extents_of_what_they_do_not_read(count):
+    def pulled(xs, y):
+        return df.grad(lambda xs, y: sum(map(df.sum, by_extent(xs, y)[1:])), argnums=(0, 1))(xs, y)
+
+    for function in (by_extent, pulled):
+        f = agree(
+            lambda: (function, ()),  # noqa: B023
+            [(values(count, seed=n), values(n)) for n in (30, 31, 500)],
+        )
+        assert len(f.graphs) == 2
+
+
 @graphs_only
 def test_a_step_that_asks_for_values_is_taken_by_python():
     def halved(xs):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dualflow.autodiff.sweep import detached
 from dualflow.core.backend import device_of
 from dualflow.core.context import context
 from dualflow.core.op import bind, registry
@@ -24,12 +25,13 @@ from dualflow.tracing.joins.frames import Opaque
 from dualflow.tracing.joins.keys import State
 from dualflow.tracing.residuals import dependent
 from dualflow.tracing.trace import Trace
-from jit.dims import Extent
+from jit.dims import Extent, free_symbols
 from jit.ir import builtin
 from jit.ir.builtin import builtin_ops
 from jit.ir.call import Body
 from jit.ir.graph import Graph, Node, Value
-from jit.ir.loop import row
+from jit.ir.loop import COUNTER, row
+from jit.ir.printer import static_dims
 from jit.types import kind
 
 Step = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
@@ -214,7 +216,18 @@ class Roll:
             self._copy(node, body, new_of)
         body.outputs = [new_of[x] for x in self._results]
         body.nodes = body.live_nodes()
-        return body, [*outside.tensors, *[stack for _, stack, _ in pairs]], late
+        tensors = [*outside.tensors, *[stack for _, stack, _ in pairs]]
+        return body, [*tensors, *self._telling(body)], late
+
+    def _telling(self, body: Graph) -> list[Tensor]:
+        """What the body is given besides, to tell the extents of the recording that it uses."""
+        told = {str(extent) for value in body.inputs for extent in value.type.shape}
+        used = {str(s) for s in free_symbols(static_dims(body))} - told - {COUNTER}
+        given = {id(x): x for name, (x, _) in self._trace.extents.items() if name in used}
+        tensors = [detached(x) for x in given.values()]
+        for x in tensors:
+            body.input(x.type)
+        return tensors
 
     @staticmethod
     def _belongs(node: Node, late: set[Value]) -> bool:
