@@ -32,6 +32,7 @@ class Combiner:
         arity: The length of the tuples.
         exact: For which kinds of dtype elements may meet in any order, every bit being the same.
         later: Of pairs (value, place): `(apply, x, y)`: whether `y` wins, which comes after `x`.
+        grouped: For which kinds of dtype neighbours may meet first, if order is kept.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Combiner:
     arity: int = 1
     exact: tuple[str, ...] = ("bool", "integer")
     later: Callable[..., Any] | None = None
+    grouped: tuple[str, ...] = ("bool", "integer")
 
     def check(self, dtypes: tuple[DType, ...]) -> None:
         """Refuse tuples of other lengths or dtypes.
@@ -80,12 +82,18 @@ def highest(dtype: DType) -> Any:
     return True if kind(dtype) == "bool" else float("inf")
 
 
-def _single(name: str, instruction: str, identity: Callable[[DType], Any]) -> Combiner:
+def _single(
+    name: str,
+    instruction: str,
+    identity: Callable[[DType], Any],
+    grouped: tuple[str, ...] = ("bool", "integer"),
+) -> Combiner:
     return Combiner(
         name,
         instruction,
         lambda dtype: (identity(dtype),),
         lambda apply, a, b: (apply(instruction, a[0], b[0]),),
+        grouped=grouped,
     )
 
 
@@ -161,8 +169,8 @@ combiners = {
     for c in (
         _single("sum", "add", lambda dtype: 0),
         _single("prod", "multiply", lambda dtype: 1),
-        _single("max", "maximum", lowest),
-        _single("min", "minimum", highest),
+        _single("max", "maximum", lowest, ANY),  # the last of equal ones, but the first NaN
+        _single("min", "minimum", highest, ANY),
         _single("any", "logical_or", lambda dtype: False),
         _single("all", "logical_and", lambda dtype: True),
         _place("argmax", "greater", lowest),

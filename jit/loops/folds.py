@@ -17,7 +17,7 @@ from jit.loops.elements import decoded
 from jit.loops.ir import Buffer, Lit, Operand, VType, index
 from jit.loops.nests import ITEM, Naive, Nest
 from jit.loops.races import Race, is_race
-from jit.loops.side_by_side import lane_count
+from jit.loops.side_by_side import fold_segments, is_cut, lane_count
 from jit.types import product
 
 UNROLLED = 24  # lanes of cheaper bodies are unrolled and kept in registers
@@ -155,7 +155,7 @@ class RowNest(FoldNest):
         elif maps:
             with self.along(self.outer, "outer"):
                 with self.w.loop(index(0), self.w.at(self.length), hint=self._lane()) as j:
-                    with self._inner(j):
+                    with self.at_place(j):
                         self._maps(maps)
 
     def _lane(self) -> str:
@@ -176,7 +176,8 @@ class RowNest(FoldNest):
         self.w.staged[value] = room, lambda: self.w.at(at)
 
     @contextmanager
-    def _inner(self, j: Operand) -> Iterator[None]:
+    def at_place(self, j: Operand) -> Iterator[None]:
+        """Element number `j` of the row."""
         extents = [loop.extent for loop in self.inner]
         position = linear(extents, [self.domain.indices[int(x.names[-1][1:])] for x in self.inner])
         values = decoded(self.w, j, extents)
@@ -265,29 +266,32 @@ class RowNest(FoldNest):
         stop: Operand,
     ) -> dict[Any, list[Buffer]]:
         """One block: lanes, and what is left at its end; the results lie in the first lanes."""
-        w, count = self.w, lane_count(self, folds, cheap=self.cost <= UNROLLED)
+        w, cheap = self.w, self.cost <= UNROLLED
+        count = lane_count(self, folds, cheap=cheap)
         races = {task: Race(self, task, count) for task in folds if is_race(self, task)}
         lanes = {task: self.room(task, count, "lane") for task in folds}
         full = self._whole_part(start, stop, count)
+        if is_cut(self, folds, count, cheap=cheap):
+            start = fold_segments(self, folds, maps, lanes, start, full)
         with w.loop(start, full, count, hint="chunk") as first:
             for race in races.values():
                 race.turn(first, start)
-            with self.lanes_of(count) as lane, self._inner(w.let("add", first, lane)):
-                self._lane_body(folds, maps, lanes, lane, races)
+            with self.lanes_of(count) as lane, self.at_place(w.let("add", first, lane)):
+                self.fold_lane(folds, maps, lanes, lane, races)
         if full != stop:
             for race in races.values():
                 race.turn(full, start)
             with self.lanes_of(count) as lane:
                 j = w.let("add", full, lane)
-                with w.when(w.let("less", j, stop)), self._inner(j):
-                    self._lane_body(folds, maps, lanes, lane, races)
+                with w.when(w.let("less", j, stop)), self.at_place(j):
+                    self.fold_lane(folds, maps, lanes, lane, races)
         for task in folds:
             if task in races:
                 races[task].finish(lanes[task], start, stop)
             self._halve(task, lanes[task], count)
         return lanes
 
-    def _lane_body(
+    def fold_lane(
         self,
         folds: Sequence[FoldTask | BlockTask],
         maps: Sequence[Task],
@@ -295,6 +299,7 @@ class RowNest(FoldNest):
         lane: Operand,
         races: dict[Any, Race],
     ) -> None:
+        """Folds the current element into a lane of each fold."""
         self._maps(maps)
         for task in folds:
             if task in races:

@@ -80,7 +80,7 @@ class GpuRowNest(RowNest):
         if rooms is None:
             return super()._folds(folds, maps)
         w = self.w
-        with w.loop(index(0), w.at(self.length), hint=self._lane()) as j, self._inner(j):
+        with w.loop(index(0), w.at(self.length), hint=self._lane()) as j, self.at_place(j):
             self._maps(maps)
             for x, room in rooms.items():
                 w.store(room, self._place(), w.emit(x))
@@ -97,7 +97,7 @@ class GpuRowNest(RowNest):
             return super()._blocks(folds, maps)
         w, count = self.w, -(-self.length // BLOCK)
         if (maps or self._taken) and self._lies_ready(folds, maps):
-            with w.loop(index(0), w.at(self.length), hint=self._lane()) as j, self._inner(j):
+            with w.loop(index(0), w.at(self.length), hint=self._lane()) as j, self.at_place(j):
                 self._maps(maps)
             w.held.update({k: (room, self._place) for k, room in self._taken.items() if room})
             self._ready = True

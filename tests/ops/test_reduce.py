@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dualflow as df
+from jit.forms.order import BLOCK, LANES, halved
 from tests.modes import in_mode
 from tests.samples.sample import normal
 
@@ -151,3 +154,34 @@ def test_long_rows_whose_order_is_free(mode, length):
         found, missed = in_mode(mode, lambda x: (df.any(x), df.all(~x)))(df.asarray(one))
         assert found.item()
         assert not missed.item()
+
+
+@pytest.mark.parametrize("length", [600, 4096, 9001])
+def test_which_of_equal_extremes_is_found(mode, length):
+    """The last in the canonical order, whatever is folded side by side: 0.0 equals -0.0."""
+    rng = np.random.default_rng(length)
+    zeros = np.where(rng.random((8, length)) < 0.5, 0.0, -0.0).astype(np.float32)
+    below = np.where(rng.random((8, length)) < 0.9, -1, zeros).astype(np.float32)
+
+    def last_of(rows, identity):
+        order = fold_in_order(rows, identity)
+        return [np.signbit(x).item() for x in order]
+
+    x, y = df.asarray(zeros), df.asarray(below)
+    of_zeros, of_few = in_mode(mode, lambda x, y: (df.min(x, axis=1), df.max(y, axis=1)))(x, y)
+    assert np.signbit(of_zeros.numpy()).tolist() == last_of(zeros, np.inf)
+    assert np.signbit(of_few.numpy()).tolist() == last_of(below, -np.inf)
+
+
+def fold_in_order(rows, identity):
+    """Extremes of zeros, and of numbers that come nowhere near: as `jit.forms.order` says."""
+
+    def merge(a, b):
+        return a if (a > b if identity < 0 else a < b) else b
+
+    def in_lanes(values):
+        lanes = [functools.reduce(merge, values[k::LANES], identity) for k in range(LANES)]
+        return halved(lanes, merge, identity)
+
+    blocks = [[in_lanes(row[k : k + BLOCK]) for k in range(0, row.size, BLOCK)] for row in rows]
+    return [in_lanes(found) if len(found) > 1 else found[0] for found in blocks]
