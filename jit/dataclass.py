@@ -44,9 +44,10 @@ def with_methods(
         options = {"frozen": frozen, "eq": eq, "repr": repr, "slots": slots, "kw_only": kw_only}
         return partial(with_methods, **options)
     own = frozenset(vars(cls))
-    bare = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)
-    made: Any = bare(cls)
-    made.__dataclass_params__.eq = eq
+    refuses = frozen and any(is_frozen(base) for base in cls.__mro__[1:])  # bases are to agree
+    plain = {"init": False, "repr": False, "eq": False, "frozen": refuses}
+    made: Any = dataclasses.dataclass(**plain, slots=slots, kw_only=kw_only)(cls)
+    made.__dataclass_params__.eq, made.__dataclass_params__.frozen = eq, frozen
     methods: dict[str, Any] = {"__init__": later(made, "__init__", partial(init, frozen=frozen))}
     if repr:
         methods["__repr__"] = shown([x.name for x in fields(made) if x.repr])
@@ -67,6 +68,12 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass  # what type checkers know it as
 else:
     dataclass = with_methods
+
+
+def is_frozen(cls: type) -> bool:
+    """Whether objects of a class refuse to be changed, as a dataclass says of itself."""
+    params = cls.__dict__.get("__dataclass_params__")
+    return params is not None and params.frozen
 
 
 def later(cls: type, name: str, write: Callable[[type], Callable[..., Any]]) -> Any:

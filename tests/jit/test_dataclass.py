@@ -14,6 +14,7 @@ import pytest
 from jit.dataclass import dataclass
 
 OURS: Any = dataclass
+STANDARD: Any = dataclasses.dataclass
 OPTIONS = [
     {},
     {"frozen": True},
@@ -150,3 +151,21 @@ def test_methods_are_written_when_called_first() -> None:
     assert vars(cls)["__eq__"] is before[1]
     assert one == cls(1, needed=2)
     assert vars(cls)["__eq__"] is not before[1]
+
+
+@pytest.mark.parametrize("base", [OURS, STANDARD])
+@pytest.mark.parametrize("derived", [OURS, STANDARD])
+def test_frozen_classes_inherit_from_frozen_ones_alone(base: Any, derived: Any) -> None:
+    @base(frozen=True)
+    class Base:
+        x: int
+
+    @derived(frozen=True)
+    class Derived(Base):
+        y: int = 1
+
+    assert Derived(2) == Derived(2, 1)
+    with pytest.raises(FrozenInstanceError):
+        Derived(2).x = 3  # type: ignore[misc]
+    with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass from a frozen one"):
+        derived(type("Loose", (Base,), {}))
