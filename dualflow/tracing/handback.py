@@ -11,6 +11,7 @@ from __future__ import annotations
 import types
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -19,8 +20,9 @@ from dualflow.tracing.guards.objects import attributes_in, slots_of
 from dualflow.tracing.guards.places import MISSING, Closure, Contents, Place, Slot
 
 SIMPLE = frozenset((int, float, complex, bool, str, bytes, type(None)))
-FIXED = (tuple, frozenset)
+FIXED = (tuple, frozenset, types.MethodType)
 FILLED = (list, deque, dict, set)
+HOLDING = (*FILLED, types.FunctionType, partial, BaseException)
 
 
 class Handback:
@@ -77,10 +79,13 @@ class Handback:
 
     def _of_fixed(self, x: Any) -> Any:
         """What cannot be changed is made anew, where it holds something that is another."""
-        parts = [*x]
+        bound = isinstance(x, types.MethodType)
+        parts = [x.__func__, x.__self__] if bound else [*x]
         found = [*map(self._of, parts)]
         if all(map(is_, parts, found)):
             return x
+        if bound:
+            return types.MethodType(*found)
         kind: Any = tuple if isinstance(x, tuple) else frozenset
         return kind.__new__(type(x), found)
 
@@ -99,12 +104,21 @@ class Handback:
             if not all(map(is_, items, found)):
                 x.clear()
                 x.update(found)
+        if type(x) not in FILLED:
+            self._in_object(x)
+
+    def _in_object(self, x: Any) -> None:
+        """The same for its attributes, and what its kind has besides."""
         if isinstance(x, types.FunctionType):
             self.all(map(Closure, x.__closure__ or ()))
-        elif type(x) not in FILLED:
-            self._in_dict(attributes_in(x) or {})
-            for _, slot in slots_of(type(x)):
-                self._at(Slot(slot, x))
+        elif isinstance(x, BaseException):
+            x.args = self._of(x.args)
+        elif isinstance(x, partial):
+            held: Any = x  # of which types do not say that its arguments can be set
+            held.__setstate__((x.func, self._of(x.args), self._of(x.keywords), vars(x)))
+        self._in_dict(attributes_in(x) or {})
+        for _, slot in slots_of(type(x)):
+            self._at(Slot(slot, x))
 
     def _in_dict(self, x: dict[Any, Any]) -> None:
         names = [*x]
@@ -120,8 +134,10 @@ class Handback:
 
 
 def is_looked_into(x: Any) -> bool:
-    """Whether it is a list, a dict, a set, a function, or an object of the user's."""
-    if isinstance(x, (*FILLED, types.FunctionType)):
+    """Whether it may hold what the call was given: a container, a function, or an object."""
+    if isinstance(x, HOLDING):
         return True
     held = attributes_in(x) is not None or hasattr(type(x), "__slots__")
-    return held and not isinstance(x, type) and policy.is_users(type(x).__module__)
+    module = type(x).__module__
+    known = policy.is_users(module) or policy.is_library(module)
+    return held and known and not isinstance(x, type | types.ModuleType)

@@ -162,7 +162,7 @@ class Recording:
         """Gives the caller's own arguments what became of their copies, and lets go of all.
 
         Args:
-            result: What the call has returned.
+            result: What the call has returned, or raised.
             undone: Whether the call is to have done nothing.
 
         Returns:
@@ -248,7 +248,7 @@ class Recorder:
             trace.restore()
             raise
         except Exception as error:
-            again = recording.cause_of(error)
+            again, result = recording.cause_of(error), error  # which may hold arguments, too
             if again is None:
                 raise
             undone = True

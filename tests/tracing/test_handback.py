@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from functools import partial
+from types import MethodType
 from typing import Any, NamedTuple
 
 import pytest
@@ -112,10 +114,16 @@ def in_an_argument_too(x, bag):
     return x
 
 
+def in_what_is_called_later(x, bag):
+    kept.last = partial(a_deque, x, bag=bag)
+    kept.log.append(x.sum)
+    return x
+
+
 def before_an_error(x, bag):
     kept.log.append((x, [bag]))
     if x.sum() > 0.0:
-        raise ValueError("too large")
+        raise ValueError("too large", x, bag)
     return x
 
 
@@ -132,6 +140,7 @@ CASES = [
     keys_and_sets,
     a_deque,
     in_an_argument_too,
+    in_what_is_called_later,
     before_an_error,
 ]
 
@@ -156,6 +165,10 @@ class Objects:
             return [(self(key), self(item)) for key, item in x.items()]
         if isinstance(x, Slotted):
             return [self(x.v)]
+        if isinstance(x, partial):
+            return self((x.args, x.keywords))
+        if isinstance(x, MethodType):
+            return self(x.__self__)
         if callable(x):
             return [self(cell.cell_contents) for cell in x.__closure__ or ()]
         if isinstance(x, list | deque | set):
@@ -172,7 +185,7 @@ def found(f: Any) -> list[Any]:
         try:
             result = f(x, bag)
         except ValueError as error:
-            result = str(error)
+            result = error.args
         told.append(Objects()([x, bag, result, vars(kept), globals().get("late")]))
     return told
 
