@@ -123,6 +123,10 @@ class StandIns:
         found = self._known.get(id(x))
         return value_of(x) if found is None else found[1]
 
+    def clear(self) -> None:
+        """Forgets them all: the recording is over, and what they stood for is the program's."""
+        self._known.clear()
+
 
 class Outputs:
     """The graph's outputs, each once."""

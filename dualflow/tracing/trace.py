@@ -493,7 +493,7 @@ class Trace(Postponing):
             make_plain(record)
         self.crossings = self.nested = self.passed = None  # which know frames, and tensors
         self.ledger.texts.clear()
-        for kept in (self._records, self._captured, self._arrays, self.given):
+        for kept in (self._records, self._captured, self._arrays, self.given, self.stand_ins):
             kept.clear()
         self.variables.release()
         self.states.close()
