@@ -151,6 +151,8 @@ class Recording:
         if isinstance(error, Known):
             return "arguments"
         cause = trace.states.may_cause(error)
+        if any(x.kind == "impure" for x in trace.refusals):  # nobody can undo that
+            return None
         if cause is None and (other := self._entry.pattern.may_cause(error)) is not None:
             cause = None if trace.did_something(*passing) else other
         planted = trace.crossings is not None and trace.crossings.may_cause(error)

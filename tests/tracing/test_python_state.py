@@ -5,10 +5,11 @@ from __future__ import annotations
 import cProfile
 import dataclasses
 import gc
+import random
 import sys
 import threading
 import weakref
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -367,3 +368,29 @@ def test_compiling_is_not_watched_and_watching_goes_on():
     assert context.aside is nullcontext
     scale[0] = 4.0
     assert f(df.ones((3, 3))).tolist() == [[2 * x for x in row] for row in first]
+
+
+@pytest.mark.filterwarnings("ignore::dualflow.errors.FunctionWarning")
+def test_a_call_that_draws_random_numbers_and_fails_draws_them_once():
+    """Its error may come of a number of the state that has a stand-in; then it would run again."""
+
+    class State:
+        count = 0
+
+    def python(x, k):
+        State.count += 1
+        drawn = random.random()
+        if isinstance(k, int):
+            return State.count + ""
+        return x * drawn * float(State.count)
+
+    def draws(f):
+        random.seed(1)
+        State.count, found = 0, []
+        for k in (0.5, 3, 3, 3, 3, 0.5, 3, 0.5):
+            with suppress(TypeError):
+                f(df.asarray([1.0]), k)
+            found.append((State.count, random.getstate()))
+        return found
+
+    assert draws(df.function(python)) == draws(python)
