@@ -110,7 +110,8 @@ class Handback:
     def _in_object(self, x: Any) -> None:
         """The same for its attributes, and what its kind has besides."""
         if isinstance(x, types.FunctionType):
-            self.all(map(Closure, x.__closure__ or ()))
+            for cell in x.__closure__ or ():
+                self._at(Closure(cell))
         elif isinstance(x, BaseException):
             x.args = self._of(x.args)
         elif isinstance(x, partial):

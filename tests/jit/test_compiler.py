@@ -13,7 +13,7 @@ import jit
 from jit.config import configure
 from jit.debug import dot, show
 from jit.dims import symbol
-from jit.errors import DeviceError, GraphError
+from jit.errors import DeviceError, GraphError, NoNativeCode
 from jit.report import Cost, Part, table
 from jit.types import TensorType, float32
 from tests.jit.toy import OPS, apply, bits
@@ -184,7 +184,11 @@ def test_a_table_of_costs(golden):
     golden("jit_cost_table", table([product, update, Cost(Part("sort"), 0.25)]))
 
 
-def test_the_debug_ladder_tells_why_a_graph_is_interpreted(capsys):
+def test_the_debug_ladder_tells_why_a_graph_is_interpreted(capsys, monkeypatch):
+    def refuse(graph, *more):
+        raise NoNativeCode("full of sizes that vary")
+
+    monkeypatch.setattr("jit.forms.native.lower_for_code", refuse)
     n = symbol("n", hint=4)
     graph = jit.Graph("lengths")
     x = graph.input(TensorType((n,), float32), "x")

@@ -220,7 +220,7 @@ import os, sys, time
 import dualflow as df
 @df.function(background=True)
 def f(x):
-    for k in range(150):
+    for k in range(400):
         x = df.tanh(x * (1.0 + k / 7.0)) + df.roll(x, k)
     return x
 x = df.ones(64)

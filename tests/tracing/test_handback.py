@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import dualflow as df
+from dualflow.tracing.handback import Handback
 
 
 @dataclass
@@ -210,3 +211,17 @@ def test_numbers_that_are_kept_are_plain():
         f(df.asarray([1.0]), k)
         f(df.asarray([1.0]), 0.5 + k)
     assert [type(x) for pair in kept.log for x in pair] == [int, int, float, float] * 4
+
+
+def test_a_long_chain_of_functions_is_gone_through():
+    def behind(g):
+        return lambda: g
+
+    stand_in, own = [1.0], [2.0]
+    chain = behind(stand_in)
+    for _ in range(2000):
+        chain = behind(chain)
+    Handback(lambda x: own if x is stand_in else x, lambda x: False).of(chain)
+    for _ in range(2001):
+        chain = chain()
+    assert chain is own

@@ -19,7 +19,7 @@ from dualflow.core.number import KINDS
 from dualflow.core.source import line_of
 from dualflow.core.tensor import Tensor
 from dualflow.tracing import breakpoints
-from dualflow.tracing.guards import policy
+from dualflow.tracing.guards import places, policy
 from dualflow.tracing.guards.arrays import Given
 from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.guards.check import PLAIN, Check, Guard, Origin
@@ -300,10 +300,18 @@ class Reach:
         """Where code that ran can have put something: places, and whole lists, dicts and sets."""
         follower = self._follower
         yield from map(Contents, follower.containers)
-        yield from [g.where for g in follower.guards if not isinstance(g.where, Contents | None)]
+        for guard in follower.guards:
+            where = guard.where
+            if not isinstance(where, Contents | None) and not self._is_as_found(where, guard):
+                yield where
         for attributes in follower.objects.values():
             yield from attributes.stored()
         yield from self._absent
+
+    def _is_as_found(self, where: Place, guard: Guard) -> bool:
+        """Whether a place has what its guard found there: nothing was put there since."""
+        found = self._follower.constants.get(guard.expected)
+        return found is not None and places.now(where) is found
 
     @property
     def locks(self) -> list[str]:
