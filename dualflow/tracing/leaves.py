@@ -60,6 +60,17 @@ class Given:
         self.number = number
 
 
+class Handed:
+    """A leaf that is a tensor which the call had already when a stretch of it began.
+
+    Args:
+        number: Which of those that the stretch is given.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 class Read:
     """A leaf that Python keeps somewhere, as it is before a call writes anything.
 
@@ -93,8 +104,8 @@ class Again:
         self.index = index
 
 
-Leaf: TypeAlias = int | Constant | Computed | Given | Read | Grad | Again
-EARLY = (Given, Read)  # what is looked up before a call writes anything
+Leaf: TypeAlias = int | Constant | Computed | Given | Handed | Read | Grad | Again
+EARLY = (Given, Handed, Read)  # what is looked up before a call writes anything
 
 
 class StandIns:

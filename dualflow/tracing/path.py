@@ -28,7 +28,17 @@ from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts, Pairs, given_away, pairs_of
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
-from dualflow.tracing.leaves import EARLY, Again, Computed, Constant, Given, Grad, Standing
+from dualflow.tracing.leaves import (
+    EARLY,
+    Again,
+    Computed,
+    Constant,
+    Given,
+    Grad,
+    Handed,
+    Read,
+    Standing,
+)
 from dualflow.tracing.parts import VALUES
 from dualflow.tracing.passed import Own
 from dualflow.tracing.recorded import Recorded
@@ -253,7 +263,7 @@ class Path:
         if (missed := self._missed()) >= 0:
             raise StateMiss(partial(self.check.reason, missed), self._changed)
         numbers, computed = (), ()
-        known = self._early and self._known(arguments if whole is None else whole)
+        known = self._early and self._known(arguments, whole)
         if self._prologue is not None:
             numbers, computed = self._computed_numbers(self._prologue, arguments, given)
         if self._gradient is not None:
@@ -287,9 +297,15 @@ class Path:
             self._spend(results)
         return self._build(results)
 
-    def _known(self, arguments: Sequence[Tensor]) -> dict[Any, Any]:
-        """What is returned as it was before the call."""
-        return {x: arguments[x.number] if isinstance(x, Given) else x.read() for x in self._early}
+    def _known(self, arguments: Sequence[Tensor], whole: Sequence[Tensor] | None) -> dict[Any, Any]:
+        """What is returned as it was before the call, or before this stretch of it."""
+        given = arguments if whole is None else whole
+        return {
+            x: x.read()
+            if isinstance(x, Read)
+            else (given if isinstance(x, Given) else arguments)[x.number]
+            for x in self._early
+        }
 
     def _spend(self, results: list[Any]) -> None:
         """Gives results whose records the call has released what says so to a sweep."""
@@ -318,8 +334,7 @@ class Path:
         That is -1 - k for argument k. It must not give numbers of Python's own.
         """
         known = {
-            x: Output(-1 - x.number, None) if isinstance(x, Given) else x.read()
-            for x in self._early
+            x: x.read() if isinstance(x, Read) else Output(-1 - x.number, None) for x in self._early
         }
         return self._outcome(list(range(len(self.executable.graph.outputs))), (), known)
 
@@ -330,9 +345,14 @@ class Path:
         written = {cell.variable: outputs[k] for cell, k in self._written}
         replaced = {cell.owner: None if k is None else outputs[k] for cell, k in self._replaced}
         leaves: list[Any] = []
+        tracked: dict[int, Tensor] = {}
         for x in self._leaves:
             if isinstance(x, int):
                 leaves.append(outputs[x])
+            elif isinstance(x, Handed):
+                leaves.append(Output(known[x].raw, None))
+                if known[x].record is not None:
+                    tracked[len(leaves) - 1] = known[x]
             elif isinstance(x, Grad):
                 grad = x.owner._grad
                 leaves.append(replaced[x.owner] if x.owner in replaced else written.get(grad, grad))  # type: ignore[arg-type]
@@ -340,7 +360,7 @@ class Path:
                 leaves.append(self._found(x, leaves, computed, known))
         constants = [x.value for x in self._leaves if isinstance(x, Constant)]
         nodes = [x for x in constants if not tree.is_leaf(x)]
-        return Outcome(self._bare(leaves), written, replaced, standing=nodes)
+        return Outcome(self._bare(leaves), written, replaced, tracked, nodes)
 
     @staticmethod
     def _check_extents(gradient: CallGradient, inputs: list[Tensor]) -> None:
@@ -402,7 +422,8 @@ class Path:
         if accept is not None:
 
             def outcome() -> Outcome:
-                return replace(self._outcome(made, computed, known), tracked=hung())
+                found = self._outcome(made, computed, known)
+                return replace(found, tracked=found.tracked | hung())
 
             def hung() -> dict[int, Tensor]:
                 tensors = {k: Tensor(made[self._leaves[k]]) for k in self._tracked}  # type: ignore[index]

@@ -101,6 +101,33 @@ def behind_a_loop(x):
     return x, y, y
 
 
+def kept_and_returned_behind_a_loop(x):
+    Kept.tensor = s = x.sum()
+    while s < 30.0:
+        s = s * 1.5
+    return Kept.tensor, s, Kept.tensor
+
+
+def kept_twice_around_a_loop(x):
+    y, z = x * 3.0, x.sum()
+    Kept.log.append(y)
+    Kept.log.append(y)
+    while z < 30.0:
+        z = z * 1.5
+    Kept.log.append(z)
+    Kept.log.append(y)
+    return z, y
+
+
+def kept_in_a_loop(x):
+    y = x
+    while y.sum() < 30.0:
+        y = y * 2.0
+        Kept.log.append(y)
+    Kept.tensor = y
+    return y, [y]
+
+
 def handed_on(x):
     y = x
     for _ in range(3):
@@ -233,6 +260,9 @@ CASES = [
     all_of_it,
     of_a_branch,
     behind_a_loop,
+    kept_and_returned_behind_a_loop,
+    kept_twice_around_a_loop,
+    kept_in_a_loop,
     handed_on,
     state,
     state_is_given,
@@ -292,6 +322,29 @@ def test_gradients_flow_through_what_is_returned_as_it_is():
             assert same is x
             assert y is again
             found.append(tape.gradient(z, x).tolist())
+    assert found[:4] == found[4:]
+
+
+@pytest.mark.parametrize("audit", [0.0, 1.0])
+def test_gradients_flow_through_what_is_kept_before_a_loop_and_returned(audit: float):
+    def around_a_loop(x):
+        y = x * x
+        Kept.log.append(y)
+        z = y
+        while z.sum() < 90.0:
+            z = z * 1.5
+        return y, z, y
+
+    found = []
+    compiled: Any = df.function(audit=audit)(around_a_loop)
+    for f in (around_a_loop, compiled):
+        for x in inputs()[:4]:
+            with df.GradientTape() as tape:
+                tape.watch(x)
+                y, z, again = f(x)
+                total = (Kept.log[-1] * y * z).sum()
+            assert y is again is Kept.log[-1]
+            found.append(tape.gradient(total, x).tolist())
     assert found[:4] == found[4:]
 
 

@@ -20,8 +20,10 @@ from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.joins.choice import Choice
 from dualflow.tracing.joins.sites import Crossing, Site
 from dualflow.tracing.leaves import (
+    Again,
     Computed,
     Constant,
+    Handed,
     Leaf,
     Leaves,
     Outputs,
@@ -295,8 +297,7 @@ class Cut:
         """What a path is made of, for one stretch."""
         graph, cells, unrecorded = self._graph(piece.number)
         end = piece.target is None
-        leaves = list(self._leaves) if end else self._handed_leaves(piece)
-        tracked = list(self._tracked) if end else self._tracked_slots(piece)
+        leaves, tracked = self._given_on(piece)
         self._add_effects(piece.number, leaves, tracked)
         return Recorded(
             graph=graph,
@@ -328,14 +329,34 @@ class Cut:
         """How many leaves of a stretch are not given to entries of the ledger."""
         return len(self._leaves if piece.target is None else self._handed_leaves(piece))
 
+    def _given_on(self, piece: Piece) -> tuple[list[Leaf], list[int]]:
+        """The leaves of a stretch but for those of its entries, and which of them are tracked."""
+        if piece.target is not None:
+            return self._handed_leaves(piece), self._tracked_slots(piece)
+        known = self._known_in(piece.number)
+        leaves = [known.get(self._outputs[x], x) if isinstance(x, int) else x for x in self._leaves]
+        return leaves, [k for k in self._tracked if isinstance(leaves[k], int)]
+
+    def _known_in(self, stretch: int) -> dict[Value, Leaf]:
+        """What a stretch is handed: for each value the one tensor that Python has of it."""
+        return {x: Handed(k) for k, x in enumerate(self._given(stretch))} if stretch else {}
+
     def _add_effects(self, stretch: int, leaves: list[Leaf], tracked: list[int]) -> None:
-        """Adds the leaves that entries of the ledger are given."""
+        """Adds the leaves that entries of the ledger are given.
+
+        What is in several of them, or goes on to the next stretch, is one object everywhere.
+        """
         wanted, numbers = self._wanted(stretch), len(self._numbers(stretch))
+        known = self._known_in(stretch)
+        first = {wanted[leaf]: k for k, leaf in enumerate(leaves) if isinstance(leaf, int)}
         for x, flows in self._given_in(stretch):
-            if flows:
-                tracked.append(len(leaves))
-            if isinstance(x, Value):
-                leaves.append(wanted.index(x))
+            if isinstance(x, Value) and x not in known:
+                k = first.setdefault(x, len(leaves))
+                if flows and k not in tracked:
+                    tracked.append(k)
+                leaves.append(wanted.index(x) if k == len(leaves) else Again(k))
+            elif isinstance(x, Value):
+                leaves.append(known[x])
             elif isinstance(x, str):
                 leaves.append(Computed(numbers))
                 numbers += 1
