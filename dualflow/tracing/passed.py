@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Own:
     """Something that the caller has.
 
     Attributes:
-        number: Of a list or dict among those that were passed; -1 - k for a leaf.
+        number: Of a list, dict or tuple among those that were passed; -1 - k for a leaf.
     """
 
     number: int
@@ -54,6 +54,10 @@ class Contents:
         alike = self.names == other.names and len(self.items) == len(other.items)
         return alike and all(map(operator.is_, self.items, other.items))
 
+    def exchanged(self, what: Callable[[Any], Any], ends: Collection[int] = ()) -> Contents:
+        """The same with others in the places of leaves, as `exchanged` does it."""
+        return Contents(self.names, [exchanged(item, what, ends) for item in self.items])
+
     def put_into(self, node: Any) -> None:
         """Makes this what a list, dict or object holds."""
         if self.names is None:
@@ -69,13 +73,17 @@ class Left:
     """What a call gives that leaves something in its arguments.
 
     Args:
-        result: What it returns, with an `Own` for each list or dict of the caller's.
+        result: What it returns, with an `Own` for each list, dict or tuple of the caller's.
         contents: What is in some of these then, by their numbers; what the caller had is `Own`.
+        repeated: Whether a tuple is in several places.
     """
 
-    def __init__(self, result: Any, contents: dict[int, Contents]) -> None:
+    def __init__(
+        self, result: Any, contents: dict[int, Contents], *, repeated: bool = False
+    ) -> None:
         self.result = result
         self.contents = contents
+        self.repeated = repeated
 
     def put(self, given: Given) -> Any:
         """Leaves it in the arguments of a call; what that returns."""
@@ -86,25 +94,26 @@ class Left:
                 return x
             return nodes[x.number] if x.number >= 0 else leaves[-1 - x.number]
 
-        found = [
-            (nodes[k], x.names, [exchanged(item, own) for item in x.items])
-            for k, x in self.contents.items()
-        ]
-        for node, names, items in found:
-            Contents(names, items).put_into(node)
-        return exchanged(self.result, own)
+        found = {k: x.exchanged(own) for k, x in self.contents.items()}
+        made = Left(exchanged(self.result, own), found)
+        if self.repeated:
+            made = shared(made, self, {})
+        for k, x in made.contents.items():
+            x.put_into(nodes[k])
+        return made.result
 
 
 def _taken_apart(left: Left) -> tuple[Any, Hashable]:
     contents = left.contents
     names = tuple([(k, x.names) for k, x in contents.items()])
-    return (left.result, *[x.items for x in contents.values()]), names
+    return (left.result, *[x.items for x in contents.values()]), (left.repeated, names)
 
 
-def _put_together(names: Any, parts: Any) -> Left:
+def _put_together(rest: Any, parts: Any) -> Left:
     result, *items = parts
-    pairs = zip(names, items, strict=True)
-    return Left(result, {k: Contents(name, inner) for (k, name), inner in pairs})
+    pairs = zip(rest[1], items, strict=True)
+    contents = {k: Contents(name, inner) for (k, name), inner in pairs}
+    return Left(result, contents, repeated=rest[0])
 
 
 tree.register(Left, _taken_apart, _put_together)
@@ -116,14 +125,16 @@ class Passed:
     Args:
         given: As the caller gave them.
         working: The same, or copies with other leaves.
+        tensors: The leaves where arrays have become tensors.
     """
 
-    def __init__(self, given: Given, working: Given) -> None:
+    def __init__(self, given: Given, working: Given, tensors: Sequence[Any] = ()) -> None:
         self._leaves, self._given = (tree.flatten(x)[0] for x in (working, given))
         self._own = nodes_of(given)
-        first: dict[int, Any] = {}
-        self.working = shared(working, given, first) if is_repeated(self._own) else working
-        self._nodes = [first.get(id(x), y) for x, y in zip(self._own, nodes_of(working))]
+        # A tuple that comes twice stays two: its numbers may be others at the next call.
+        repeated = is_repeated([x for x in self._own if not isinstance(x, tuple)])
+        self.working = shared(working, given, {}, tuples=False) if repeated else working
+        self._nodes = nodes_of(self.working)
         self._numbers: dict[int, int] = {}
         for k, node in enumerate(self._nodes):
             self._numbers.setdefault(id(node), k)
@@ -131,7 +142,7 @@ class Passed:
         self._own_before = [contents_of(x) for x in self._own]
         self._places = {
             id(x): -1 - k
-            for k, x in reversed([*enumerate(self._leaves)])
+            for k, x in reversed([*enumerate(tensors), *enumerate(self._leaves)])
             if isinstance(x, Tensor | np.ndarray)
         }
 
@@ -142,6 +153,7 @@ class Passed:
         return [
             k
             for k, (node, before) in enumerate(pairs)
+            if not isinstance(node, tuple)
             if self._numbers[id(node)] == k and not contents_of(node).is_same(before)
         ]
 
@@ -162,9 +174,15 @@ class Passed:
             return True
         return any(existed(self._own[k]) for k in self.changed)
 
+    def are_one(self, a: Own, b: Own) -> bool:
+        """Whether two stand for one thing that the caller has: a tuple may come twice."""
+        if min(a.number, b.number) < 0:
+            return a == b
+        return self._own[a.number] is self._own[b.number]
+
     @property
     def own(self) -> list[Any]:
-        """The caller's lists and dicts."""
+        """The caller's lists, dicts and tuples."""
         return self._own
 
     @property
@@ -189,6 +207,7 @@ class Passed:
         """
         items = [contents_of(self._nodes[k]).items for k in self.changed]
         made = [x for x in nodes_of(items, self._numbers) if id(x) not in self._numbers]
+        made = [x for x in made if not isinstance(x, tuple)]
         made = [x for x in made if not any(x is each for each in items)]
         ids = [id(x) for x in made]
         returned = {id(x) for x in nodes_of(result, self._numbers)}
@@ -201,14 +220,16 @@ class Passed:
         changed = self.changed
         if not changed and not self._is_in(result):
             return result
-        contents = {
-            k: Contents(now.names, [self._named(x) for x in now.items])
-            for k, now in ((k, contents_of(self._nodes[k])) for k in changed)
-        }
-        return Left(exchanged(result, self._number, self._numbers), contents)
+        now = {k: contents_of(self._nodes[k]) for k in changed}
+        contents = {k: x.exchanged(self._named, self._numbers) for k, x in now.items()}
+        left = Left(exchanged(result, self._number, self._numbers), contents)
+        there = Left(result, now)
+        nodes = nodes_of(there, self._numbers)
+        left.repeated = is_repeated([x for x in nodes if id(x) not in self._numbers])
+        return shared(left, there, {}) if left.repeated else left
 
     def returned(self, result: Any, original: Callable[[Any], Any] = value_of) -> Any:
-        """A result with the caller's own lists and dicts in the places of their copies.
+        """A result with the caller's own lists, dicts and tuples in the places of their copies.
 
         Args:
             result: What the call has returned.
@@ -216,13 +237,17 @@ class Passed:
         """
         return exchanged(result, lambda x: self.own_of(original(x)), self._numbers)
 
-    def write(self) -> None:
-        """Puts what the call has left in copies into the caller's own."""
+    def write(self, of: Callable[[Any], Any] = value_of) -> None:
+        """Puts what the call has left in copies into the caller's own.
+
+        Args:
+            of: Gives what the caller is to have for an item, as far as others know.
+        """
         if self._is_copied:
-            new = [(k, contents_of(self._nodes[k])) for k in self.changed]
-            found = [(k, x.names, [self._plain(item) for item in x.items]) for k, x in new]
-            for k, names, items in found:
-                Contents(names, items).put_into(self._own[k])
+            new = {k: contents_of(self._nodes[k]) for k in self.changed}
+            found = {k: Contents(x.names, [*map(of, x.items)]) for k, x in new.items()}
+            for k, x in found.items():
+                x.exchanged(self._plain, self._numbers).put_into(self._own[k])
 
     # ----- one thing -----
 
@@ -233,25 +258,18 @@ class Passed:
         return Own(self._numbers[id(x)]) if id(x) in self._numbers else x
 
     def _named(self, x: Any) -> Any:
-        def name(y: Any) -> Any:
-            number = self._numbers.get(id(y), self._places.get(id(y)))
-            return y if number is None else Own(number)
-
-        return exchanged(x, name, self._numbers)
+        number = self._numbers.get(id(x), self._places.get(id(x)))
+        return x if number is None else Own(number)
 
     def own_of(self, x: Any) -> Any:
-        """The caller's list or dict where `x` is a copy of one; else `x`."""
+        """The caller's list, dict or tuple where `x` is a copy of one; else `x`."""
         return self._own[self._numbers[id(x)]] if id(x) in self._numbers else x
 
     def _plain(self, x: Any) -> Any:
-        """What the caller gets for an item: its own things, and numbers that are plain ones."""
-
-        def plain(y: Any) -> Any:
-            if id(y) in self._places:
-                return self._given[-1 - self._places[id(y)]]
-            return self.own_of(value_of(y))
-
-        return exchanged(x, plain, self._numbers)
+        """What the caller gets for a leaf or copy: its own things, and plain numbers."""
+        if id(x) in self._places:
+            return self._given[-1 - self._places[id(x)]]
+        return self.own_of(value_of(x))
 
 
 def exchanged(x: Any, what: Callable[[Any], Any], ends: Collection[int] = ()) -> Any:
@@ -283,15 +301,15 @@ def exchanged(x: Any, what: Callable[[Any], Any], ends: Collection[int] = ()) ->
 
 
 def contents_of(node: Any) -> Contents:
-    """What is in a list, dict or object now."""
-    if isinstance(node, ROWS):
+    """What is in a list, tuple, dict or object now."""
+    if isinstance(node, (*ROWS, tuple)):
         return Contents(None, [*node])
     held = node if isinstance(node, dict) else vars(node)
     return Contents((*held,), [*held.values()])
 
 
 def nodes_of(x: Any, ends: Collection[int] = ()) -> list[Any]:
-    """The lists, dicts and objects of which a tree is made, in its order.
+    """The lists, dicts, objects, and tuples with something in them that make a tree, in its order.
 
     Args:
         x: The tree.
@@ -300,7 +318,8 @@ def nodes_of(x: Any, ends: Collection[int] = ()) -> list[Any]:
     found: list[Any] = []
 
     def look(y: Any) -> bool:
-        if type(y) in (*ROWS, *TABLES) or (hasattr(y, "__dict__") and not tree.is_leaf(y)):
+        known = type(y) in (*ROWS, *TABLES) or (isinstance(y, tuple) and y)
+        if known or (hasattr(y, "__dict__") and not tree.is_leaf(y)):
             found.append(y)
         return id(y) in ends
 
@@ -313,28 +332,43 @@ def is_repeated(nodes: list[Any]) -> bool:
     return len({id(x) for x in nodes}) < len(nodes)
 
 
-def shared(copy: Any, own: Any, first: dict[int, Any]) -> Any:
+def shared(copy: Any, own: Any, first: dict[int, Any], *, tuples: bool = True) -> Any:
     """A copy in which is one thing what is one thing in the original.
 
     Args:
         copy: With a copy for each time that a thing comes.
         own: The original.
         first: Gets the copies, by id of what they are copies of.
+        tuples: Whether that goes for tuples, too.
     """
-    if copy is own or type(copy) is not type(own):  # another leaf, or what has stayed
+
+    def of(x: Any, y: Any) -> Any:
+        return shared(x, y, first, tuples=tuples)
+
+    if copy is own:  # it has stayed, and all that is in it
+        first.update({id(x): x for x in nodes_of(own)})
         return copy
-    if type(copy) is tuple:
-        return tuple([shared(x, y, first) for x, y in zip(copy, own, strict=True)])
-    if type(copy) is Left:  # nothing of its contents is in two places
-        return Left(shared(copy.result, own.result, first), copy.contents)
-    if type(copy) not in (*ROWS, *TABLES):
+    if type(copy) is not type(own):  # another leaf
         return copy
-    if id(own) in first:
+    if type(copy) is Left:  # only tuples of its contents are in two places
+        result = of(copy.result, own.result)
+        pairs = [(k, x, own.contents[k].items) for k, x in copy.contents.items()]
+        contents = {k: Contents(x.names, [*map(of, x.items, items)]) for k, x, items in pairs}
+        return Left(result, contents, repeated=copy.repeated)
+    fixed = isinstance(copy, tuple)
+    if not fixed and type(copy) not in (*ROWS, *TABLES):
+        return copy
+    if id(own) in first and (tuples or not fixed):
         return first[id(own)]
-    first[id(own)] = copy
+    first.setdefault(id(own), copy)
     now, there = contents_of(copy), contents_of(own)
-    items = [shared(x, y, first) for x, y in zip(now.items, there.items, strict=True)]
-    Contents(now.names, items).put_into(copy)
+    if fixed:
+        items = [*map(of, now.items, there.items)]
+        if not all(map(operator.is_, items, now.items)):
+            copy = tuple.__new__(type(copy), items)
+        first[id(own)] = copy
+        return copy
+    Contents(now.names, [*map(of, now.items, there.items)]).put_into(copy)
     return copy
 
 
@@ -369,7 +403,7 @@ def is_kept(call: Call, kept: Kept) -> bool:
 
 def reaches(given: Given, known: Collection[int]) -> bool:
     """Whether a list or dict comes twice among arguments, or is known by its id."""
-    ids = [id(x) for x in nodes_of(given)]
+    ids = [id(x) for x in nodes_of(given) if not isinstance(x, tuple)]
     return len({*ids}) < len(ids) or any(k in known for k in ids)
 
 

@@ -22,7 +22,7 @@ from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.leaves import standing
 from dualflow.tracing.limits import Limits
-from dualflow.tracing.passed import Left, Passed, contents_of, passing
+from dualflow.tracing.passed import Left, Passed, passing
 from dualflow.tracing.path import instead_of, opaque
 from dualflow.tracing.refusal import leading
 from dualflow.tracing.signature import Call
@@ -85,7 +85,7 @@ class Recording:
             call.tensors, entry.shapes(call), [names[k] for k in call.places]
         )
         numbers = {k: trace.scalars.argument(call.leaves[k], names[k]) for k in pattern.numbers}
-        self.passed = Passed(call.given, call.arguments(self._tensors, numbers))
+        self.passed = Passed(call.given, call.arguments(self._tensors, numbers), call.leaves)
         self._arguments = self.passed.working
         self._leaves = tree.flatten(self._arguments)[0]
         trace.passed = self.passed
@@ -177,18 +177,18 @@ class Recording:
             for x, alias in zip(call.tensors, self._tensors, strict=True):
                 x.record = x.record or alias.record
         self.trace.release()
-        if not undone:
-            self.passed.write()
         return result
 
     def _hand_back(self, result: Any) -> Any:
-        """Has Python hold the caller's own things wherever the call can have put others."""
+        """Has Python hold the caller's own things wherever the call can have put others.
+
+        What is in copies of the caller's lists and dicts goes into these.
+        """
         original, passed = self.trace.stand_ins.original, self.passed
         self.trace.states.lift()
         handed = Handback(lambda x: passed.own_of(original(x)), self.trace.existed)
         handed.all(self.trace.writable())
-        for _, node in passed.parts():
-            handed.of(contents_of(node).items)
+        passed.write(handed.of)
         return passed.returned(handed.of(result), original)
 
 

@@ -373,11 +373,11 @@ class Reach:
         return {id(guard.where.holder) for guard, _ in self.grown}  # type: ignore[union-attr]
 
     def fresh(self, value: Any) -> bool:
-        """Whether nobody else has the lists and dicts in a value, which the call has made."""
+        """Whether nobody else has what holds something in a value, which the call has made."""
         nodes: list[Any] = []
         leaves, _ = tree.flatten(value, lambda x: nodes.append(x) is not None)
         inner = [x for x in nodes if not any(x is leaf for leaf in leaves)]
-        ids = [id(x) for x in inner if not isinstance(x, tuple)]
+        ids = [id(x) for x in inner if not is_constant(x)]
         known = any(k in self._nodes or self._follower.has(k) for k in ids)
         self._nodes.update(ids)
         plain = all(isinstance(x, tuple | list | dict | deque) for x in inner)
@@ -459,3 +459,8 @@ def users_line(frame: types.FrameType) -> str:
             return line_of(here)
         here = here.f_back
     return line_of(frame)
+
+
+def is_constant(x: Any) -> bool:
+    """Whether it is a tuple of plain values, of which nobody cares whether it is another one."""
+    return isinstance(x, tuple) and all(isinstance(y, PLAIN) or is_constant(y) for y in x)

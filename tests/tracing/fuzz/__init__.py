@@ -5,7 +5,7 @@
 
 `writer` writes a program by the rules in `grammar*.txt`, below the scene in `scene.txt`. `sides`
 runs it in both modes and compares results, exceptions, output, arguments and all state after each
-step; with `FUZZ_IDENTITY=1` in the environment also which tensors and lists are one object.
+step; with `FUZZ_IDENTITY=1` in the environment also which tensors, tuples and lists are one object.
 `shrink` leaves out what a difference does not need.
 """
 

@@ -169,8 +169,8 @@ class Describe:
             return type(x).__name__, bits(x)
         if isinstance(x, enum.Enum) or x is None or isinstance(x, int | float | str | bytes):
             return type(x).__name__, repr(x)
-        if isinstance(x, tuple):
-            return type(x).__name__, *map(self, x)
+        if isinstance(x, tuple) and not (IDENTITY and any(isinstance(y, df.Tensor) for y in x)):
+            return type(x).__name__, *map(self, x)  # of plain values one is as good as another
         return self._once(x, lambda: self._object(x))
 
     def _tensor(self, x: Any) -> Any:
@@ -213,7 +213,7 @@ def is_empty(cell: Any) -> bool:
 
 # What is described of an object, by its class.
 KINDS: list[tuple[Any, Callable[[Describe, Any], Any]]] = [
-    ((list, collections.deque), lambda to, x: [*map(to, x)]),
+    ((list, collections.deque, tuple), lambda to, x: [*map(to, x)]),
     (dict, lambda to, x: [(ADDRESS.sub("0x", repr(key)), to(held)) for key, held in x.items()]),
     ((set, frozenset), lambda to, x: sorted(map(repr, x))),
     (df.nn.Module, lambda to, x: (x.training, to(x.state_dict()))),
