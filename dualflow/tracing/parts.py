@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 
 VALUES = (bool, int, float, complex, str, bytes, type(None), np.dtype)
@@ -49,6 +50,10 @@ class Identity:
         """Whether the object is no more: no call can be about it again."""
         return self._ref() is None
 
+    def is_a(self, kind: type) -> bool:
+        """Whether the object is there, and is of a class."""
+        return isinstance(self._ref(), kind)
+
     def __repr__(self) -> str:
         thing = self._ref()
         return f"{type(thing).__name__} object" if thing is not None else "object that is gone"
@@ -62,8 +67,8 @@ def part_of(x: Any, depth: int = 0) -> Hashable:
         return (type(x), x)
     if isinstance(x, np.generic):
         return (type(x), x.tobytes())
-    if isinstance(x, Variable) or depth > DEEPEST:
-        return Identity(x)
+    if isinstance(x, Tensor | Variable) or depth > DEEPEST:
+        return Identity(x)  # their `==` is an op
     if (inner := held_by(x)) is not None:
         return (type(x), *[part_of(item, depth + 1) for item in inner])
     if isinstance(x, set | frozenset):
@@ -71,7 +76,8 @@ def part_of(x: Any, depth: int = 0) -> Hashable:
     try:
         if type(x).__eq__ is not object.__eq__ and type(x).__hash__ is not None:
             hash(x)
-            return (type(x), x)
+            if isinstance(x == x, bool):  # not an answer for each of its elements
+                return (type(x), x)
     except TypeError:
         pass
     return Identity(x)

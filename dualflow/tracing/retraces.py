@@ -7,13 +7,14 @@ wanted or not, the device). From the third on there is one warning for each caus
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from types import CodeType
 from typing import Any
 
 import numpy as np
 
 from dualflow.core.source import warn_user
+from dualflow.core.tensor import Tensor
 from dualflow.errors import RetraceWarning
 from dualflow.tracing.parameters import code_of, defined_at
 from dualflow.tracing.parts import Identity
@@ -31,6 +32,7 @@ REMEDIES = {
     "value": "pass {where} as a tensor if ops only compute with it, or always the same",
     "word": "pass {where} always the same, or decorate a function for each",
     "number": "keep Python from deciding by {where}: df.where and ops on tensors need no number",
+    "held": "make the tensors in {where} arguments of their own",
     "object": "pass the same object, or define == and hash for its class",
 }
 
@@ -125,12 +127,35 @@ def change_of(old: Key, new: Key, paths: list[str]) -> Change:
             continue
         if is_tensor(a) and is_tensor(b):
             return change_of_tensor(path, a, b)
+        if is_dataclass(part_type(b)) and part_type(a) is part_type(b):
+            return change_of_fields(path, a, b)
         kind = kind_of(b)
         code = f"{path} = df.asarray({path})" if kind == "value" else ""
         return Change(kind, path, f"{path}: {show(a)} -> {show(b)}", code)
     if old[2] != new[2]:
         return Change("context", "", "recording of gradients, a precision, or the device changed")
     return Change("context", "", "nothing")
+
+
+def change_of_fields(path: str, a: tuple[Any, ...], b: tuple[Any, ...]) -> Change:
+    """How two dataclasses of one type differ: in the first field that is another one."""
+    cls = b[0]
+    names = [field.name for field in fields(cls)]
+    name, old, new = next(x for x in zip(names, a[1:], b[1:], strict=True) if x[1] != x[2])
+    where = f"{path}.{name}"
+    if part_type(old) is part_type(new) and is_dataclass(part_type(new)):
+        return change_of_fields(where, old, new)
+    if isinstance(new, Identity) and new.is_a(Tensor):
+        taken = ", ".join([f"x.{each}" for each in names])
+        code = f"df.tree.register({cls.__name__}, lambda x: (({taken},), None), "
+        code += f"lambda _, parts: {cls.__name__}(*parts))"
+        return Change("held", path, f"{where} is another tensor", code)
+    return Change(kind_of(new), where, f"{where}: {show(old)} -> {show(new)}")
+
+
+def part_type(part: Any) -> Any:
+    """The type of what a part of a key tells the values of; None where it is about one object."""
+    return part[0] if isinstance(part, tuple) and part and isinstance(part[0], type) else None
 
 
 def change_of_tensor(path: str, a: tuple[Any, ...], b: tuple[Any, ...]) -> Change:

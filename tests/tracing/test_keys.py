@@ -347,6 +347,42 @@ def use(x, thing):
     return x * float(len(repr(thing))) + (ord(repr(thing)[-2]) if repr(thing) else 0.0)
 
 
+class Answers:
+    """Compares as arrays do: by an answer for each element."""
+
+    def __init__(self, *numbers):
+        self.numbers = numbers
+
+    def __eq__(self, other):
+        return [a == b for a, b in zip(self.numbers, other.numbers, strict=True)]
+
+    def __hash__(self):
+        return 1
+
+
+DIFFERENT = {
+    "dataclass of a tensor": lambda k: Config(vector(k, 1.0), "a"),
+    "closure of a tensor": lambda k: closure(vector(k, 1.0)),
+    "partial of a tensor": lambda k: functools.partial(scaled, factor=vector(k, 1.0), shift=1.0),
+    "answers for each element": lambda k: Answers(k, 1),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*recorded again")
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_r7_what_does_not_compare_as_a_whole_counts_by_identity(name):
+    def python(x, thing):
+        if isinstance(thing, Config):
+            return x * thing.rate
+        return thing(x) if callable(thing) else x * thing.numbers[0]
+
+    f = df.function(python)
+    things = [DIFFERENT[name](k) for k in range(4)]
+    for thing in (*things, *things):
+        assert f(vector(1.0, 2.0), thing).tolist() == python(vector(1.0, 2.0), thing).tolist()
+    assert f.recordings <= len(things)
+
+
 @graphs_only
 @pytest.mark.parametrize("name", EQUAL)
 def test_r7_equal_arguments_hit_the_cache(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import re
 import warnings
@@ -135,6 +136,41 @@ def test_r1_an_object_that_is_gone_is_named_too():
     f = df.function(lambda x, thing: x * 2.0)
     (said,) = messages(f, ((X, type("Thing", (), {})()) for _ in range(4)))
     assert re.search("thing: (object that is gone|Thing object) -> Thing object", said)
+
+
+def test_r1_a_tensor_inside_of_an_argument_is_named_and_the_proposed_line_ends_it():
+    @dataclasses.dataclass
+    class Carry:
+        h: df.Tensor
+        n: int = 0
+
+    @dataclasses.dataclass
+    class Outer:
+        carry: Carry
+
+    f = df.function(lambda x, o: x * o.carry.h + o.carry.n)
+    (said,) = messages(f, ((X, Outer(Carry(vector(k, 2.0)))) for k in range(4)))
+    assert "o.carry.h is another tensor. To avoid that, make the tensors in o.carry argu" in said
+    exec(re.search(r"df\.tree\.register\(.*\)\)", said)[0], {"df": df, "Carry": Carry})
+    g = df.function(lambda x, c: Carry(x * c.h, c.n + 1))
+    carry = Carry(vector(1.0, 1.5))
+    for k in range(5):
+        wanted = (X * carry.h).tolist()
+        carry = g(X, carry)
+        assert (carry.h.tolist(), carry.n) == (wanted, k + 1)
+    assert (g.mode, g.recordings) == ("compiled", 2)
+
+
+@graphs_only
+def test_r1_a_field_that_differs_is_named():
+    @dataclasses.dataclass
+    class Config:
+        name: str
+        rate: float = 0.5
+
+    f = df.function(lambda x, config: x * len(config.name))
+    (said,) = messages(f, ((X, Config("a" * k)) for k in range(1, 5)))
+    assert "so far: config.name: aa -> aaa." in said
 
 
 def test_r1_what_settles_by_itself_is_not_told():
