@@ -12,6 +12,7 @@ from dualflow.core import tree
 from dualflow.core.source import line_in
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.decorated import named
+from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.signature import Call
 
 LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
@@ -84,7 +85,7 @@ def describe(call: Call, names: list[str]) -> str:
 
 
 def asks_types(python: Any, depth: int = DEPTH) -> bool:
-    """Whether a function, or one that it names, may call `type`: that tells a Number from an int.
+    """Whether a function, or one that it names, may call `type` to tell a Number from an int.
 
     `isinstance` does not.
     """
@@ -96,7 +97,7 @@ def asks_types(python: Any, depth: int = DEPTH) -> bool:
             return False
     if (python.__module__ or "").partition(".")[0] in ("dualflow", "jit", "numpy"):
         return False
-    if any("type" in code.co_names for code in codes_in(python.__code__)):
+    if any(names_of(code).types for code in codes_in(python.__code__)):
         return True
     return depth > 0 and any(
         asks_types(x, depth - 1)

@@ -25,6 +25,7 @@ from dualflow.core.kernels import number
 from dualflow.core.number import value_of
 from dualflow.core.op import Op, new_tensor
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.leaves import StandIns
 from dualflow.tracing.placed import Placed
 from dualflow.tracing.segments import Kind, Step, kind_of, run_op_by_op, scalar_type, type_of
@@ -334,7 +335,7 @@ class Postponing(Placed):
 
     def entered(self, code: CodeType) -> None:
         """Code that asks for types must find those that tensors have in Python."""
-        if self._postponement is not None and "type" in code.co_names:
+        if self._postponement is not None and names_of(code).types:
             self.settle()
             self._postponement = None
 

@@ -20,6 +20,7 @@ from dualflow.core.number import KINDS
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import StateCell
 from dualflow.tracing.guards import places
+from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.places import Key, Place
 from dualflow.tracing.guards.reach import Reach
@@ -53,7 +54,7 @@ class Volatile:
 
     def ran(self, codes: Iterable[CodeType]) -> None:
         """Code of a recording."""
-        if any("type" in code.co_names for code in codes):
+        if any(names_of(code).types for code in codes):
             self.numbers = False
 
 

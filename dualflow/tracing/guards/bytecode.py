@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from types import CodeType
 
+from dualflow.core.number import KINDS
+from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards import policy
 from dualflow.tracing.guards.stack import constant_arguments, use_of
 from jit.dataclass import dataclass
@@ -42,6 +44,8 @@ IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 IS_OP, CONTAINS_OP, LOAD_CONST = (dis.opmap[x] for x in ("IS_OP", "CONTAINS_OP", "LOAD_CONST"))
 COMPARING = frozenset("id is_ is_not index count remove".split())
 STORES = frozenset(("STORE_ATTR", "DELETE_ATTR"))
+UNMEANT = ("CACHE", "COPY", "EXTENDED_ARG")  # between a class and the attribute asked of it
+STOOD_FOR = (int, float, Tensor, *KINDS)  # what stand-ins stand for, and stand-ins
 
 _by_code = {
     dis.opmap[name]: (kinds, SHIFTS.get(name, 0))
@@ -63,6 +67,7 @@ class Names:
         whole: Whether any attribute may be read, by a name that is computed.
         imports: Modules that are imported, each with the number of dots before its name.
         compares: Whether it may ask if two things, neither of them a constant, are one.
+        types: Whether it may ask for a type in a way that tells stand-ins from what they stand for.
     """
 
     code: CodeType
@@ -72,6 +77,7 @@ class Names:
     whole: bool
     imports: tuple[tuple[str, int], ...]
     compares: bool
+    types: bool
 
 
 _listings: dict[int, tuple[CodeType, list[dis.Instruction]]] = {}  # by id
@@ -123,7 +129,8 @@ def _read(code: CodeType) -> Names:
     compares = compares or not COMPARING.isdisjoint(names | attributes)
     compares = compares or (CONTAINS_OP in raw[::2] and searches(listing(code)))
     reads, sets = frozenset(attributes), frozenset(stored)
-    return Names(code, frozenset(names), reads, sets, whole, imports, compares)
+    types = "type" in names | attributes and asks_types(listing(code))
+    return Names(code, frozenset(names), reads, sets, whole, imports, compares, types)
 
 
 def texts_in(code: CodeType) -> list[str]:
@@ -142,6 +149,29 @@ def searches(code: list[dis.Instruction]) -> bool:
     constants = [k for k, x in enumerate(code) if x.opcode == LOAD_CONST]
     uses = {use.number for k in constants if (use := use_of(code, k)) is not None}
     return any(x.opcode == CONTAINS_OP and k not in uses for k, x in enumerate(code))
+
+
+def asks_types(code: list[dis.Instruction]) -> bool:
+    """Whether `type` is called for more than an attribute that numbers and tensors do not have.
+
+    `type(self).count` fails for stand-ins as it does for what they stand for.
+    """
+    named = {x.argval for x in code if x.opname in GLOBALS or x.opname in ATTRIBUTES}
+    loads = GLOBALS if "builtins" not in named else GLOBALS | ATTRIBUTES
+    return any(
+        x.argval == "type" and x.opname in loads and not is_of_class(code, k)
+        for k, x in enumerate(code)
+    )
+
+
+def is_of_class(code: list[dis.Instruction], number: int) -> bool:
+    """Whether `type`, which an instruction pushes, is called to come to an attribute of a class."""
+    use = use_of(code, number)
+    if use is None or use.instruction.opname != "CALL" or len(use.above) != 1:
+        return False
+    rest = [x for x in code[use.number + 1 : use.number + 6] if x.opname not in UNMEANT]
+    reads = bool(rest) and rest[0].opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR")
+    return reads and not any(hasattr(kind, rest[0].argval) for kind in STOOD_FOR)
 
 
 def imported(code: CodeType) -> Iterator[tuple[str, int]]:

@@ -101,6 +101,8 @@ class Grown:
             keys: Under which the list is found in what is pushed.
             known: Local names that are looked at already.
         """
+        if keys and is_of_another_item(lines, number, keys[0]):
+            return True
         use = use_of(lines, number)
         if use is None:
             return False
@@ -118,12 +120,23 @@ class Grown:
                 if x.opname.startswith("LOAD_FAST") and name in words(x.argval)
             )
         if keys and taker.opname == "BINARY_SUBSCR" and len(above) == 1:
-            constant = above[0].argval if above[0].opname == "LOAD_CONST" else None
-            if isinstance(constant, str) and constant != keys[0]:
-                return True
             return self._appended(lines, use.number, keys[1:], known)
+        if keys and taker.opname == "CONTAINS_OP" and not above:  # of a key of the dict
+            return isinstance(keys[0], str)
         looked_up = taker.opname in ("LOAD_METHOD", "LOAD_ATTR") and not above
         return looked_up and not keys and taker.argval in self._methods
+
+
+def is_of_another_item(lines: Sequence[dis.Instruction], number: int, key: Hashable) -> bool:
+    """Whether the dict that an instruction pushes is only read or set at another constant key."""
+    rest = [x for x in lines[number + 1 : number + 12] if x.opname not in ("CACHE", "EXTENDED_ARG")]
+    if not rest or rest[0].opname != "LOAD_CONST":
+        return False
+    constant = rest[0].argval
+    next_ones = tuple(x.opname for x in rest[1:4])
+    at_once = next_ones[:1] in (("BINARY_SUBSCR",), ("STORE_SUBSCR",), ("DELETE_SUBSCR",))
+    by_operator = next_ones == ("COPY", "COPY", "BINARY_SUBSCR")  # then it is stored at this key
+    return isinstance(constant, str) and constant != key and (at_once or by_operator)
 
 
 def is_operator(instruction: dis.Instruction) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dualflow.autodiff.tape import GradientTape
 from dualflow.core.source import is_users
+from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.joins.tapes import Action
 from jit.dataclass import dataclass
 from jit.ir.graph import Value
@@ -125,7 +126,7 @@ class Swept:
 def may_be_planted(frame: FrameType, name: str) -> bool:
     """Whether a variable is the user's, and of this call: not one of a function around."""
     code = frame.f_code
-    return is_users(frame) and name not in code.co_freevars and "type" not in code.co_names
+    return is_users(frame) and name not in code.co_freevars and not names_of(code).types
 
 
 def differing(a: tuple[Any, ...], b: tuple[Any, ...]) -> list[Where]:
