@@ -151,7 +151,7 @@ class Recording:
         if isinstance(error, Known):
             return "arguments"
         cause = trace.states.may_cause(error)
-        if any(x.kind == "impure" for x in trace.refusals):  # nobody can undo that
+        if any(x.kind in ("impure", "random") for x in trace.refusals):  # nobody can undo that
             return None
         if cause is None and (other := self._entry.pattern.may_cause(error)) is not None:
             cause = None if trace.did_something(*passing) else other

@@ -13,8 +13,9 @@ class Refusal(NamedTuple):
         reason: What the call did, with the line.
         remedy: The change that would help.
         kind: "escape": a value leaves for Python, or what is no graph is asked of the call;
-            "impure": it reads what differs from call to call; "effect": it does something besides
-            computing; "access": it reads what cannot be checked.
+            "impure": it reads what differs from call to call; "random": it draws numbers that are
+            not dualflow's; "effect": it does something besides computing; "access": it reads what
+            cannot be checked.
     """
 
     reason: str

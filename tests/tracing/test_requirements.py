@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import io
+import os
+import pathlib
+import random
+import time
+
 import numpy as np
 import pytest
 
 import dualflow as df
 from dualflow.comparison import agreement, ulp_distance
+from dualflow.errors import FunctionWarning, TraceError
 from tests.modes import bits, graphs_only
 from tests.tracing.both import agree, vector
 
@@ -84,6 +92,37 @@ def test_r15_differences_of_both_modes_are_told_and_there_are_none():
         other = agreement(name, eager, np.nextafter(compiled.numpy(), np.inf))
         assert (other.identical, other.ulp) == (False, 1)
         assert 0 < other.relative < 1e-15
+
+
+RNG = np.random.default_rng(0)
+BY_DRAWING, BY_PASSING = "draw random numbers by df.random", "pass what it gives as an argument"
+IMPURE = {
+    "numpy": (lambda: np.random.rand(), BY_DRAWING),
+    "a generator": (lambda: RNG.random(), BY_DRAWING),
+    "random": (lambda: random.random(), BY_DRAWING),
+    "time": (lambda: time.time() % 1.0, BY_PASSING),
+    "date": (lambda: datetime.datetime.now().microsecond, BY_PASSING),
+    "the system": (lambda: os.urandom(1)[0], BY_PASSING),
+    "a file": (lambda: len(pathlib.Path(os.devnull).read_text()), BY_PASSING),
+    "input": (lambda: float(input()), BY_PASSING),
+}
+
+
+@graphs_only
+@pytest.mark.parametrize("name", IMPURE)
+def test_r11_what_differs_from_call_to_call_is_told_with_its_line_and_a_replacement(
+    name, monkeypatch
+):
+    read, remedy = IMPURE[name]
+    monkeypatch.setattr("sys.stdin", io.StringIO("1\n2\n3\n4\n"))
+    place = f"test_requirements.py:{read.__code__.co_firstlineno}"
+
+    f = df.function(lambda x: x * read())
+    with pytest.warns(FunctionWarning, match=f"{place}. To compile it whole, {remedy}"):
+        f(vector(1))
+    assert f.mode.startswith("segments (")
+    with pytest.raises(TraceError, match=f"(?s)at {place}.*{remedy}"):
+        df.function(lambda x: x * read(), strict=True)(vector(1))
 
 
 @pytest.mark.parametrize("name", UNARY)

@@ -46,6 +46,11 @@ class Effects:
         """How many items lists have got so far, by id."""
         return dict(self._grown)
 
+    def naming(self, name: str) -> str | None:
+        """Where code names something first."""
+        lines = [(code, line_of_name(code, name)) for code in self.codes]
+        return next((place_of(code, line) for code, line in lines if line is not None), None)
+
     def line(self, guard: Guard) -> str | None:
         """Where what a guard is about was changed, as far as the code tells."""
         if guard.owner in self._mutated:

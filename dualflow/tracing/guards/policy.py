@@ -45,9 +45,9 @@ SAME = frozenset(
 IMPURE_OWNERS = frozenset(("builtins", "_warnings", "datetime", "io", "_io"))
 MODULES = {
     "time": ("impure", "reads the time"),
-    "random": ("impure", "draws random numbers"),
-    "_random": ("impure", "draws random numbers"),
-    "numpy.random": ("impure", "draws random numbers"),
+    "random": ("random", "draws random numbers"),
+    "_random": ("random", "draws random numbers"),
+    "numpy.random": ("random", "draws random numbers"),
     "posix": ("impure", "asks the operating system"),
     "nt": ("impure", "asks the operating system"),
     "_io": ("impure", "reads or writes a file"),
@@ -57,7 +57,8 @@ NUMPY_FILES = frozenset(
     "load loadtxt genfromtxt fromregex save savez savez_compressed savetxt".split()
 )
 REMEDIES = {
-    "impure": "pass what it gives as an argument, and draw random numbers by df.random",
+    "impure": "pass what it gives as an argument",
+    "random": "draw random numbers by df.random, or pass them as an argument",
     "effect": "do that outside, with the function's result",
     "access": "pass what it needs as an argument",
 }
@@ -82,7 +83,7 @@ class Impure(NamedTuple):
     """Why a call cannot be repeated by a graph.
 
     Attributes:
-        kind: "impure", "effect" or "access".
+        kind: "impure", "random", "effect" or "access".
         what: It does, in words.
         name: Of what was called.
     """

@@ -425,8 +425,10 @@ class Reach:
         if named and random_state(np.random.mtrand._rand) != self._numpy:
             drawn.append("np.random")
         for place in drawn[:1]:
-            what = f"it draws random numbers from {place}"
-            self._refuse(what, policy.REMEDIES["impure"], "impure")
+            name = place.rpartition(".")[2].split()[-1]
+            line = self.effects.naming(name)
+            what = f"it draws random numbers from {place}" + (f" at {line}" if line else "")
+            self._refuse(what, policy.REMEDIES["random"], "random")
 
     def _arrays(self, captured: Collection[Any]) -> None:
         """Arrays that Python looks into are guarded by their content; ops read theirs anew."""
