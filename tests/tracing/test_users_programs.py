@@ -18,10 +18,24 @@ PROGRAMS = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE))
 # What needs Python at each call: a result, a setting or a change that no graph has.
 SEGMENTS = {
     "a configuration that is replaced",
+    "a functional state that is passed through",
+    "a least recently used cache by hand",
     "a moving average of weights",
+    "a mutable default argument",
+    "a priority queue of states",
+    "a sliding window with running statistics",
+    "a state in a dataclass that is replaced",
+    "a tensor that is kept and compared by identity",
     "augmentation by chance",
+    "beam search with a heap",
+    "configuration by frozen dataclasses",
     "contextvars for a precision",
+    "decorators that cache and time",
+    "dynamic memory with attention",
+    "evolution strategies with a population of tensors",
     "memory of an agent in a dataclass",
+    "quantisation-aware training with a straight-through estimator",
+    "text that is built from shapes and numbers",
     "warnings that are told",
 }
 
