@@ -14,6 +14,7 @@ from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import minimum
 from dualflow.ops.elementwise import astype
+from dualflow.ops.parameters import not_negative
 from dualflow.ops.philox import UINT64
 from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, unit64, words64
 from dualflow.ops.reduce import argmax
@@ -65,8 +66,7 @@ def gumbel(
         >>> df.random.gumbel((2, 3)).shape
         (2, 3)
     """
-    if isinstance(scale, int | float) and scale < 0:
-        raise ValueError(f"gumbel: scale={scale} is negative")
+    not_negative("gumbel", scale=scale)
     target = floating_dtype("gumbel", dtype)
     return moved(_gumbel(generator, canonical_shape("gumbel", shape), target), loc, scale)
 
@@ -100,8 +100,7 @@ def laplace(
         >>> df.random.laplace((2, 3)).shape
         (2, 3)
     """
-    if isinstance(scale, int | float) and scale < 0:
-        raise ValueError(f"laplace: scale={scale} is negative")
+    not_negative("laplace", scale=scale)
     target = floating_dtype("laplace", dtype)
     wide = float64 if target == float64 else float32
     both = _waiting(generator, (*canonical_shape("laplace", shape), 2), wide)

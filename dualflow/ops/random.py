@@ -21,6 +21,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable, convert
 from dualflow.ops.choice import minimum, where
 from dualflow.ops.elementwise import astype
+from dualflow.ops.parameters import not_negative, probability, whole
 from dualflow.ops.philox import UINT64, one_call, random_bits, unit_numbers
 from dualflow.ops.power import sqrt
 from dualflow.ops.shape import reshape
@@ -246,8 +247,7 @@ def normal(
         >>> df.random.normal((2, 3), std=0.1).shape
         (2, 3)
     """
-    if isinstance(std, int | float) and std < 0:
-        raise ValueError(f"normal: std={std} is negative")
+    not_negative("normal", std=std)
     target = floating_dtype("normal", dtype)
     extents = canonical_shape("normal", shape)
     wide = float64 if target == float64 else float32
@@ -314,7 +314,7 @@ def truncated_normal(
         Tensor of that shape.
 
     Raises:
-        ValueError: Not -6 <= low < high <= 6.
+        ValueError: Not -6 <= low < high <= 6, or `std` is negative.
 
     Example:
         >>> import dualflow as df
@@ -323,6 +323,7 @@ def truncated_normal(
     """
     if not -6 <= low < high <= 6:
         raise ValueError(f"truncated_normal: low={low}, high={high}, not -6 <= low < high <= 6")
+    not_negative("truncated_normal", std=std)
     target = floating_dtype("truncated_normal", dtype)
     u = _unit(generator, canonical_shape("truncated_normal", shape), float64)
     p_low, p_high = (0.5 * math.erfc(-bound / math.sqrt(2)) for bound in (low, high))
@@ -394,11 +395,15 @@ def exponential(
     Returns:
         Tensor of that shape.
 
+    Raises:
+        ValueError: `scale` is negative.
+
     Example:
         >>> import dualflow as df
         >>> bool((df.random.exponential(100) >= 0).all())
         True
     """
+    not_negative("exponential", scale=scale)
     target = floating_dtype("exponential", dtype)
     u = _unit(generator, canonical_shape("exponential", shape), target)
     return moved(-log1p(-u), 0.0, scale)
@@ -427,8 +432,7 @@ def bernoulli(
         >>> df.random.bernoulli(3, 1.0).tolist()
         [True, True, True]
     """
-    if isinstance(p, int | float) and not 0 <= p <= 1:
-        raise ValueError(f"bernoulli: p={p}, expected a probability from 0 to 1")
+    probability("bernoulli", p)
     u = _unit(generator, canonical_shape("bernoulli", shape), float32)
     return astype(u < p, dtype)
 
@@ -452,13 +456,15 @@ def randint(
 
     Raises:
         ValueError: There is no number between `low` and `high`.
-        DTypeError: The dtype does not hold all of them, or is none of integers.
+        DTypeError: The dtype does not hold all of them, or is none of integers; or a bound is no
+            whole number.
 
     Example:
         >>> import dualflow as df
         >>> bool((df.random.randint(100, 1, 7) <= 6).all())
         True
     """
+    low, high = whole("randint", "low", low), whole("randint", "high", high)
     if not low < high:
         raise ValueError(f"randint: there is no number from {low} up to {high}")
     target = as_dtype(dtype)
@@ -475,7 +481,10 @@ def randint(
 @composite(accepts=None, public=False, vjps=(None,))
 def within_range(pairs: Tensor, *, low: int, count: int, dtype: Any) -> Tensor:
     """Pairs of words as integers from `low` on, of which there are `count`."""
-    return astype(joined_words(pairs) % count, dtype) + low
+    words = joined_words(pairs)
+    if count == 2**64:  # whatever 64 bits may be, which uint64 does not count
+        return astype(words, dtype) + low
+    return astype(words % count, dtype) + low
 
 
 def words64(generator: Generator | None, shape: tuple[Any, ...]) -> Tensor:

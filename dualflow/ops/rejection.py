@@ -16,6 +16,7 @@ from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import maximum, minimum, where
 from dualflow.ops.elementwise import astype
+from dualflow.ops.parameters import at_most, not_negative, probability, whole_float
 from dualflow.ops.power import sqrt
 from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, unit64
 from dualflow.ops.shape import broadcast_to
@@ -240,7 +241,7 @@ def poisson(
         Tensor of that shape.
 
     Raises:
-        ValueError: `rate` is negative.
+        ValueError: `rate` is negative, or beyond 2**31.
         DTypeError: `dtype` is of bools or complex numbers.
         ShapeError: `rate` does not broadcast to `shape`.
 
@@ -253,6 +254,7 @@ def poisson(
     if isinstance(rate, int | float):
         if not rate >= 0:
             raise ValueError(f"poisson: rate={rate} is negative")
+        at_most("poisson", 2**31, rate=rate)
         rate = as_tensor(rate, dtype=float64)
     rate = parameter("poisson", "rate", rate, extents, float64)
     few = _counted(inside(generator, extents, float64), minimum(rate, FEW))
@@ -327,7 +329,7 @@ def binomial(
         Tensor of that shape.
 
     Raises:
-        ValueError: `n` is negative, or `p` no probability.
+        ValueError: `n` is negative, beyond 2**31 or no whole number, or `p` no probability.
         DTypeError: `dtype` is of bools or complex numbers.
         ShapeError: `n` or `p` does not broadcast to `shape`.
 
@@ -337,10 +339,10 @@ def binomial(
         [10, 10, 10]
     """
     target, extents = count_dtype("binomial", dtype), canonical_shape("binomial", shape)
-    if isinstance(n, int | float) and n < 0:
-        raise ValueError(f"binomial: n={n} is negative")
-    if isinstance(p, int | float) and not 0 <= p <= 1:
-        raise ValueError(f"binomial: p={p}, expected a probability from 0 to 1")
+    not_negative("binomial", n=n)
+    at_most("binomial", 2**31, n=n)
+    whole_float("binomial", n=n)
+    probability("binomial", p)
     n = parameter("binomial", "n", as_tensor(n), extents, float64)
     p = parameter("binomial", "p", as_tensor(p), extents, float64)
     rare = minimum(p, 1 - p)  # failures are counted where they are fewer

@@ -18,6 +18,7 @@ from dualflow.ops.random import _quantile, state_of
 from dualflow.ops.rejection import first_of
 from jit.dims import symbol
 from jit.forms.reference import Reference
+from tests.modes import in_mode
 
 SIZE = 20_000
 SAMPLERS = {
@@ -131,6 +132,16 @@ def test_integers_are_equally_likely():
     assert x.dtype == np.int64
     assert stats.chisquare(np.bincount(x + 3, minlength=10)).pvalue > 1e-3
     assert df.random.randint((2, 3), 0, 200, dtype="uint8").dtype == df.uint8
+
+
+@pytest.mark.parametrize(("dtype", "low"), [("int64", -(2**63)), ("uint64", 0)])
+def test_integers_of_all_64_bits(dtype, low, mode):
+    draw = in_mode(mode, lambda: df.random.randint(500, low, low + 2**64, dtype=dtype))
+    for _ in range(3):
+        x = draw()
+        assert x.dtype == np.dtype(dtype)
+        halves = np.count_nonzero(x.numpy() >= low + 2**63)
+        assert 180 < halves < 320  # four standard deviations are 45, and it is the same every time
 
 
 def test_categories_are_as_likely_as_softmax_says():
@@ -373,6 +384,13 @@ def test_same_numbers_inside_a_function(sampler):
         (lambda: df.random.bernoulli(3, 1.5), ValueError, "a probability from 0 to 1"),
         (lambda: df.random.binomial(3, -1), ValueError, "n=-1 is negative"),
         (lambda: df.random.binomial(3, 2, 1.5), ValueError, "p=1.5, expected"),
+        (lambda: df.random.binomial(3, 2.5), ValueError, "n=2.5 is no whole number"),
+        (lambda: df.random.binomial(3, df.inf), ValueError, "n=inf, expected at most"),
+        (lambda: df.random.poisson(3, df.inf), ValueError, "rate=inf, expected at most"),
+        (lambda: df.random.exponential(3, -1.0), ValueError, "scale=-1.0 is negative"),
+        (lambda: df.random.truncated_normal(3, std=-1.0), ValueError, "std=-1.0 is negative"),
+        (lambda: df.random.randint(3, 0.5, 3), df.errors.DTypeError, "randint: low=0.5"),
+        (lambda: df.random.randint(3, 0, df.asarray([1, 2])), df.errors.DTypeError, "high="),
         (lambda: df.random.choice(3, 4, False), df.errors.ShapeError, "4 of 3 elements, each once"),
         (lambda: df.random.choice(3, p=[1.0, 2.0]), df.errors.ShapeError, "3 elements, p of shape"),
         (lambda: df.random.choice(2, p=[1.0, -2.0]), ValueError, "weights that are negative"),
