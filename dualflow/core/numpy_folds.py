@@ -55,12 +55,16 @@ def folded(name: str, neutral: Any, join: str | None) -> Callable[..., Any]:
     return fold
 
 
-def mean(x: Any, axis: Axis = None, *, where: Any = None, **more: Any) -> Any:
-    """The mean of the elements that `where` chooses."""
+def mean(
+    x: Any, axis: Axis = None, dtype: Any = None, *, where: Any = None, keepdims: bool = False
+) -> Any:
+    """The mean of the elements that `where` chooses, computed in a dtype."""
+    more = {"keepdims": keepdims}
+    x = x if dtype is None else functions["astype"](x, dtype)
     if where is None:
         return functions["mean"](x, axis=axis, **more)
     chosen = functions["broadcast_to"](where, x.shape)
-    count = functions["sum"](chosen, axis=axis, keepdims=more.get("keepdims", False))
+    count = functions["sum"](chosen, axis=axis, **more)
     return functions["sum"](functions["where"](chosen, x, 0), axis=axis, **more) / count
 
 
@@ -268,8 +272,15 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
 
 
 def digitize(x: Any, bins: Any, right: bool = False) -> Any:  # noqa: FBT001, FBT002
-    """Between which of the rising bins elements lie."""
-    return functions["searchsorted"](bins, x, side="left" if right else "right")
+    """Between which of the bins, which rise or fall, elements lie."""
+    bins, side = functions["asarray"](bins), "left" if right else "right"
+    steps = bins[1:] - bins[:-1]
+    if bool(functions["all"](steps >= 0)):
+        return functions["searchsorted"](bins, x, side=side)
+    if not bool(functions["all"](steps <= 0)):
+        raise ValueError("np.digitize: bins that neither rise nor fall")
+    rising = functions["flip"](bins, axis=0)
+    return bins.shape[0] - functions["searchsorted"](rising, x, side=side)
 
 
 FOLDS: dict[str, str | Callable[..., Any] | None] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,60 @@ def of_planes(name: str) -> Callable[..., Any]:
         return functions[name](planes, offset=offset, **words)
 
     return of
+
+
+def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Any:
+    """A tensor of one number, or of rows that are stretched, in the shape of another."""
+    if not np.ndim(fill_value):
+        return functions["full_like"](x, fill_value, dtype=dtype)
+    wide = functions["broadcast_to"](functions["asarray"](fill_value), x.shape)
+    return functions["astype"](wide, x.dtype if dtype is None else dtype)
+
+
+def block(arrays: Any) -> Any:
+    """Blocks put together: those of the innermost lists along the last axis, and so on."""
+
+    def depth(nest: Any) -> int:
+        return 1 + max(map(depth, nest)) if isinstance(nest, list) else 0
+
+    levels = depth(arrays)
+    leaves: list[Any] = []
+
+    def filled(nest: Any) -> Any:
+        if isinstance(nest, list):
+            return [filled(x) for x in nest]
+        leaves.append(functions["asarray"](nest))
+        return leaves[-1]
+
+    nest = filled(arrays)
+    ndim = max(levels, *[x.ndim for x in leaves])
+
+    def joined(nest: Any, level: int) -> Any:
+        if not isinstance(nest, list):
+            return at_least(ndim)(nest)
+        return functions["concat"]([joined(x, level - 1) for x in nest], axis=ndim - level)
+
+    return joined(nest, levels)
+
+
+def compress(condition: Any, x: Any, axis: int | None = None) -> Any:
+    """What a list of bools chooses along an axis, of all elements in a row by default."""
+    x = ravel(x) if axis is None else x
+    places = functions["nonzero"](functions["asarray"](condition))[0]
+    return functions["take"](x, places, axis=0 if axis is None else axis)
+
+
+def select(conditions: Any, choices: Any, default: Any = 0) -> Any:
+    """Of the choices that of the first condition which holds."""
+    for condition, choice in reversed(list(zip(conditions, choices, strict=True))):
+        default = functions["where"](condition, choice, default)
+    return default
+
+
+def rollaxis(x: Any, axis: int, start: int = 0) -> Any:
+    """One axis moved in front of another."""
+    axis, start = axis % x.ndim, start + x.ndim if start < 0 else start
+    return functions["moveaxis"](x, axis, start - 1 if axis < start else start)
 
 
 # ----- all elements in a row by default -----
@@ -254,9 +309,19 @@ def outer(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
     return pairs
 
 
-def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
-    """Sums of products as letters say, in whatever order: ours chooses one itself."""
-    return functions["einsum"](subscripts, *operands)
+def einsum(*operands: Any, optimize: Any = False) -> Any:
+    """Sums of products as letters or lists of numbers say; ours chooses the order itself."""
+    if isinstance(operands[0], str):
+        return functions["einsum"](*operands)
+    paired = len(operands) // 2 * 2
+    terms = [lettered(axes) for axes in operands[1:paired:2]]
+    result = "->" + lettered(operands[-1]) if len(operands) > paired else ""
+    return functions["einsum"](",".join(terms) + result, *operands[:paired:2])
+
+
+def lettered(axes: Any) -> str:
+    """The letters of numbered axes."""
+    return "".join(["..." if k is Ellipsis else ascii_letters[k] for k in axes])
 
 
 def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
@@ -342,6 +407,12 @@ OURS: dict[str, str | Callable[..., Any] | None] = {
     "column_stack": column_stack,
     "dstack": dstack,
     "append": append,
+    "block": block,
+    "compress": compress,
+    "fix": "trunc",
+    "full_like": full_like,
+    "rollaxis": rollaxis,
+    "select": select,
     "array_split": array_split,
     "vsplit": lambda x, sections: functions["split"](x, sections, axis=0),
     "hsplit": lambda x, sections: functions["split"](x, sections, axis=min(1, x.ndim - 1)),

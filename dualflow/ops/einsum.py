@@ -246,12 +246,17 @@ def einsum(subscripts: str, /, *operands: Any) -> Tensor:
 
     Raises:
         ShapeError: The notation does not suit the shapes, or a letter stands for two extents.
+        TypeError: The subscripts are no text.
 
     Example:
         >>> import dualflow as df
         >>> df.einsum("bik,bkj->bij", df.ones((5, 2, 3)), df.ones((5, 3, 4))).shape
         (5, 2, 4)
     """
+    if not isinstance(subscripts, str):
+        raise TypeError(
+            f"einsum: subscripts of type {type(subscripts).__name__}, expected text: 'ij,jk->ik'"
+        )
     if not operands:
         raise unsuited(subscripts, "one operand or more")
     xs = meet("einsum", tuple(as_tensor(x) for x in operands), "numeric")

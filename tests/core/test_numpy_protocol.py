@@ -151,7 +151,13 @@ def test_r26_variables_and_arrays_mixed():
             np.linalg.tensorinv,
             r"np\.linalg\.tensorinv: call it on x\.numpy\(\)",
         ),
-        (lambda x: np.add(x, 1, out=M.copy()), r"np\.add with out=: call it on x\.numpy\(\)"),
+        (lambda x: np.add(x, 1, out=M.copy()), r"np\.add with out=: what it returns"),
+        (lambda x: np.add(x, 1, where=x > 0), r"np\.add with where=: df\.where\(condition"),
+        (lambda x: np.add(x, 1, dtype="float64"), r"np\.add with dtype=: df\.astype\(x, dtype\)"),
+        (lambda x: np.add.accumulate(x, out=M.copy()), r"np\.add\.accumulate with out=: what it"),
+        (lambda x: np.ravel(x, order="F"), r"np\.ravel with order=: call it on"),
+        (np.emath.sqrt, r"np\.lib\.scimath\.sqrt: call it on"),
+        (lambda x: np.random.permutation(x[0]), r"np\.may_share_memory: .*df\.random\.permutation"),
         (np.intersect1d, None),
     ],
 )
@@ -164,3 +170,12 @@ def test_r26_what_is_missing_names_a_replacement(call, said):
         else:
             with pytest.raises(TypeError, match=f"dualflow has no counterpart of {said}"):
                 f(x)
+
+
+def test_r26_bins_that_neither_rise_nor_fall_are_refused(mode):
+    f = in_mode(mode, lambda x, bins: np.digitize(x, bins))
+    for bins in ([0.0, 1.0, 2.0], [2.0, 1.0, 0.0]):
+        wanted = np.digitize(M, bins).tolist()
+        assert [f(df.asarray(M), df.asarray(bins)).tolist() for _ in range(2)] == [wanted] * 2
+    with pytest.raises(ValueError, match="neither rise nor fall"):
+        f(df.asarray(M), df.asarray([0.0, 2.0, 1.0]))
