@@ -117,6 +117,27 @@ def standardize(x: Any, axes: tuple[int, ...], eps: float) -> Tensor:
     return astype(y, x.dtype)
 
 
+# The standardized values are computed again: to keep them would cost a pass over memory each way.
+def _affine_flow_of_x(g: Any, y: Any, x: Any, w: Any, b: Any, *, axes: Any, eps: float) -> Tensor:
+    return _standardize_flow(g * w, standardize(x, axes, eps), x, axes=axes, eps=eps)
+
+
+def _affine_flow_of_weight(g: Any, y: Any, x: Any, w: Any, b: Any, **attrs: Any) -> Tensor:
+    return g * standardize(x, **attrs)
+
+
+@composite(
+    tensors=3,
+    accepts="floating",
+    vjps=(_affine_flow_of_x, _affine_flow_of_weight, lambda g, *args, **attrs: g),
+    precision="full",
+    public=False,
+)
+def standardize_affine(x: Any, weight: Any, bias: Any, axes: tuple[int, ...], eps: float) -> Tensor:
+    """`standardize(x, axes, eps) * weight + bias`."""
+    return standardize(x, axes, eps) * weight + bias
+
+
 @api
 def layer_norm(
     x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
@@ -155,7 +176,18 @@ def layer_norm(
         )
     check_extents("layer_norm", "weight", weight, shape)
     check_extents("layer_norm", "bias", bias, shape)
-    y = standardize(x, tuple(range(x.ndim - len(shape), x.ndim)), eps)
+    return scaled_and_moved(x, tuple(range(x.ndim - len(shape), x.ndim)), eps, weight, bias)
+
+
+def scaled_and_moved(
+    x: Tensor, axes: tuple[int, ...], eps: float, weight: Any, bias: Any
+) -> Tensor:
+    """`standardize(x, axes, eps) * weight + bias`; weight and bias broadcast, or are None."""
+    if weight is not None and bias is not None:
+        weight, bias = as_tensor(weight), as_tensor(bias)
+        if x.dtype == weight.dtype == bias.dtype:  # else each step rounds to a dtype of its own
+            return standardize_affine(x, weight, bias, axes, eps)
+    y = standardize(x, axes, eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 

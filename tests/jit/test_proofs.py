@@ -101,7 +101,10 @@ REFERENCES = {
 LAUNCHES = {
     "product": (1, "matmul_add_relu"),
     "convolution_backward": (9, "add_relu_cos_greater_where"),  # three products, copies, two sums
-    "layer_norm_backward": (3, "add_cos_sum_divide_subtract"),  # and two sums of parts of columns
+    "layer_norm_backward": (
+        3,
+        "cos_multiply_sum_divide_subtract",
+    ),  # and two sums of parts of columns
     "attention": (4, "attention"),  # two of them copy an operand
     "attention_backward": (10, "attention_attention_flow"),
     "argmax": (1, "argmax"),

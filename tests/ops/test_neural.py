@@ -42,6 +42,37 @@ def test_layer_norm_of_halves_whose_squares_would_overflow(dtype):
     assert np.allclose(slopes.astype("float32").raw, np.array([-1, -1, 1, 1]) / 300, rtol=1e-2)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weight_and_bias_of_a_norm_change_no_bit_beside_the_steps_by_hand(mode, dtype):
+    numbers = np.random.default_rng(3)
+    x, g = (df.asarray(numbers.normal(size=(6, 40)), dtype=dtype) for _ in range(2))
+    weight, bias = (df.Variable(numbers.normal(size=40), dtype=dtype) for _ in range(2))
+
+    def gradients(norm):
+        with df.GradientTape() as tape:
+            tape.watch(x)
+            y = norm()
+        return y, *tape.gradient(y, [x, weight, bias], g)
+
+    def by_hand():
+        return F.layer_norm(x, 40) * weight + bias
+
+    together = df.function(mode=mode)(lambda: gradients(lambda: F.layer_norm(x, 40, weight, bias)))
+    steps = df.function(mode=mode)(lambda: gradients(by_hand))
+    for _ in range(2):
+        for one, other in zip(together(), steps()):
+            assert one.dtype == other.dtype == dtype
+            assert np.array_equal(one.numpy(), other.numpy())
+
+
+def test_a_norm_with_weight_and_bias_of_another_dtype_is_computed_in_steps():
+    x = df.asarray([[1.0, 3.0, 4.0]], dtype="bfloat16")
+    weight, bias = df.asarray([1.0, 2.0, 3.0]), df.asarray([0.1, 0.2, 0.3])
+    y = F.layer_norm(x, 3, weight, bias)
+    assert y.dtype == df.float32
+    assert y.tolist() == (F.layer_norm(x, 3) * weight + bias).tolist()
+
+
 def test_gradient_of_logsumexp_at_infinity():
     x = [[-np.inf, -np.inf], [-np.inf, 1.0], [np.inf, 1.0]]
     g = gradient(lambda x: df.logsumexp(x, axis=1), x).tolist()

@@ -16,7 +16,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.choice import maximum
 from dualflow.ops.elementwise import abs, astype
-from dualflow.ops.neural import check_extents, standardize, widened
+from dualflow.ops.neural import check_extents, scaled_and_moved, standardize, widened
 from dualflow.ops.pool import pool
 from dualflow.ops.power import pow, sqrt, square
 from dualflow.ops.reduce import max, sum
@@ -151,7 +151,8 @@ def instance_norm(
     if running_mean is not None:
         follow(running_mean, mean(mean(x, axis=axes), axis=0), momentum)
         follow(running_var, mean(var(x, axis=axes, correction=1), axis=0), momentum)
-    return affine(standardize(x, axes, eps), weight, bias)
+    weight, bias = (None if p is None else along_channels(p, x.ndim) for p in (weight, bias))
+    return scaled_and_moved(x, axes, eps, weight, bias)
 
 
 def affine(x: Tensor, weight: Any, bias: Any) -> Tensor:
