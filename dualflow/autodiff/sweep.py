@@ -165,7 +165,7 @@ class Sweep:
             if target.record is not None:
                 accumulate(sums, target.record, g)
         with context.aside():
-            needed = self._needed(wanted)
+            needed = self.needed(wanted)
         watched = context.trace is not None
         for record, flags in reversed(needed.items()):
             if watched and is_ours(record.op):
@@ -175,7 +175,7 @@ class Sweep:
                 self._pull(record, sums, flags, wanted)
         return {record: g for record, g in sums.items() if record in wanted}
 
-    def _needed(self, wanted: set[Any]) -> dict[Record, tuple[bool, ...]]:
+    def needed(self, wanted: set[Any]) -> dict[Record, tuple[bool, ...]]:
         """Records behind which something wanted lies, in their order; to which arguments it leads.
 
         Cotangents of other arguments are of no use.
