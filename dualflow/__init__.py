@@ -224,7 +224,7 @@ made_by(
 
 def __getattr__(name: str) -> Any:
     if name in SUBMODULES or name in FUNCTIONS:
-        with collector_paused():
+        with collector_paused(lasting=True):
             module = importlib.import_module(FUNCTIONS.get(name, f"dualflow.{name}"))
         if name in SUBMODULES:
             return module

@@ -12,7 +12,7 @@ _paused = ContextVar("jit.collector_paused", default=False)
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def collector_paused(*, lasting: bool = False) -> Iterator[None]:
     """No garbage collection inside: visiting the many objects of the passes doubles their time.
 
     What modules define stays as well, and a process that loads a hundred of them would visit all of
@@ -22,6 +22,9 @@ def collector_paused() -> Iterator[None]:
     user has switched the collector off. Only the main thread pauses it: while another compiles, the
     program goes on, and the collector is the program's. So is its switch: code of the user's that
     runs inside finds it as it was, and may turn it.
+
+    Args:
+        lasting: What is made inside stays, as modules do, and is not looked through for garbage.
     """
     if _paused.get() or threading.current_thread() is not threading.main_thread():
         yield
@@ -32,6 +35,15 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         _paused.reset(token)
-        gc.collect(0)
+        if lasting and not gc.get_freeze_count():  # else what the program froze would thaw
+            grow_old()
+        else:
+            gc.collect(0)
         if gc.get_threshold()[0] == 0:  # nobody has set it meanwhile
             gc.set_threshold(*before)
+
+
+def grow_old() -> None:
+    """Makes all objects old ones, as if collections had found them alive; visits none of them."""
+    gc.freeze()
+    gc.unfreeze()

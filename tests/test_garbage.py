@@ -64,6 +64,28 @@ def test_loading_what_is_asked_for_first_visits_no_old_objects():
     assert ran.stdout.split() == ["True", "True", "True", "False", "0"]
 
 
+VISITED = """
+import gc
+import dualflow as df
+
+if {freeze}:
+    gc.freeze()
+visits = []
+gc.callbacks.append(lambda phase, about: visits.append(phase))
+df.function
+print(len(visits), gc.get_freeze_count() > 0, gc.get_count()[0] < 2000)
+"""
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_modules_grow_old_unvisited_where_the_program_froze_nothing(frozen):
+    code = VISITED.format(freeze=frozen)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    visits, stays, few = ran.stdout.split()
+    assert (int(visits) > 0) is frozen
+    assert (stays, few) == (str(frozen), "True")
+
+
 @graphs_only
 @pytest.mark.parametrize("enabled", [True, False])
 def test_a_recording_pauses_the_collector_and_leaves_its_switch_alone(enabled):
