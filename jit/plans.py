@@ -105,25 +105,37 @@ def kernels_of(program: Program) -> list[Kernel]:
 
 def without_loops(kernel: Kernel) -> Kernel:
     """A kernel of which only those statements are left that may make a launch fail."""
-    return replace(kernel, body=tuple([x for x in kernel.statements() if isinstance(x, Check)]))
+    bare = _bare.get(kernel)
+    if bare is None:
+        body = tuple([x for x in kernel.statements() if isinstance(x, Check)])
+        bare = _bare[kernel] = replace(kernel, body=body)
+    return bare
+
+
+_bare: WeakKeyDictionary[Kernel, Kernel] = WeakKeyDictionary()
+
+
+class Named:
+    """A dtype, which plans name: there is one of each."""
+
+    def __new__(cls, name: str) -> Any:
+        """The dtype with a name."""
+        return dtypes[name]
+
+
+NAMED = dict.fromkeys(map(type, dtypes.values()), lambda dtype: (Named, (dtype.name,)))
 
 
 class Writer(pickle.Pickler):
-    """Writes bare kernels in place of others, and dtypes by their names: there is one of each."""
+    """Writes bare kernels in place of others, and dtypes by their names.
+
+    By tables of classes: a method would be called for each of the many thousand objects.
+    """
 
     def __init__(self, file: io.BytesIO, bare: dict[int, Kernel]) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._bare = bare
-
-    def persistent_id(self, obj: Any) -> Any:
-        """How an object is named instead of being written."""
-        return obj.name if isinstance(obj, np.dtype) else None
-
-    def reducer_override(self, obj: Any) -> Any:
-        """How an object is written; as always, if nothing is said."""
-        if isinstance(obj, Kernel) and (bare := self._bare.get(id(obj))) is not None:
-            return bare.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
-        return NotImplemented
+        kernels = {Kernel: lambda x: bare.get(id(x), x).__reduce_ex__(pickle.HIGHEST_PROTOCOL)}
+        self.dispatch_table = NAMED | kernels
 
 
 class Reader(pickle.Unpickler):
@@ -140,10 +152,6 @@ class Reader(pickle.Unpickler):
         if isinstance(found, type) or (module, name) in ARRAYS:
             return found
         raise pickle.UnpicklingError(f"{module}.{name} is no part of a plan")
-
-    def persistent_load(self, pid: Any) -> Any:
-        """What is named."""
-        return dtypes[pid]
 
 
 def graph_key(
