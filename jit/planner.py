@@ -25,6 +25,7 @@ from jit.forms.tasks import (
     ChainsTask,
     MapTask,
     ProductTask,
+    RankTask,
     Task,
     TaskMaker,
     TotalsTask,
@@ -45,6 +46,7 @@ from jit.loops.parts import PartsNest
 from jit.loops.patches import PatchNest
 from jit.loops.plain_products import PlainProductNest
 from jit.loops.products import ProductNest
+from jit.loops.ranks import RankNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
 from jit.loops.squares import SquareNest
@@ -96,7 +98,8 @@ class Planner:
         self.forms, self.target = forms, target
         self.placement = Placement(forms)
         lasting = () if places is None or target.is_gpu else places.lasting
-        maker = TaskMaker(self.placement, target.products, lasting)
+        given = self.placement, target.products, lasting
+        maker = TaskMaker(*given, serial=not target.is_gpu)
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)
         self.slots: list[Slot] = [] if places is None else places.slots
@@ -271,6 +274,9 @@ class Planner:
                 self._loop(form)
             case nodes.Call():
                 self._call(form)
+            case _ if isinstance(task, RankTask):
+                rank_nest = RankNest(task, self.extractor, self.placement.base, self.target)
+                self._add_launch(rank_nest.build(self._label([task])), [task])
             case nodes.Scan():
                 nest = ScanNest(task, self.extractor, self.placement.base, self.target)
                 self._add_launch(nest.build(self._label([task])), [task])

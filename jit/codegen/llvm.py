@@ -184,6 +184,7 @@ class Code:
     def _load(self, load: Load) -> None:
         if load.buffer in self.registers:
             self.names[load.var] = self._piece((load.buffer, position(load.index)))
+            self.addresses.define(load.var)
             return
         type_ = load.var.type
         masked = load.mask is not None

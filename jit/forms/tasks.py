@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, KeysView, Sequence
+from collections.abc import Collection, Generator, Hashable, Iterable, Iterator, KeysView, Sequence
 from dataclasses import field
 from functools import cached_property, partial
 from itertools import product as every
@@ -24,12 +24,15 @@ from jit.forms.expression import (
     loads_of,
     walk,
 )
+from jit.forms.forms import FormBuilder
 from jit.forms.matrices import Layout, Matrices, is_for_library
 from jit.forms.nodes import Form, FormValue
 from jit.forms.order import Order, fold_few
 from jit.forms.placement import COSTS, INLINE, Placement, is_number
+from jit.forms.ranks import Ranks, ranked
 from jit.forms.scalar import accumulator, result_dtype
 from jit.forms.staging import Copy, staging
+from jit.types import TensorType
 
 SMALL_FOLD = 16  # windows of up to so many elements are folded within one expression
 
@@ -149,6 +152,19 @@ class CallTask(WholeTask):
 
 
 @dataclass(eq=False)
+class RankTask(WholeTask):
+    """A scatter to ranks, block by block; its elements are `into`, updates, marks, starts.
+
+    Attributes:
+        ranks: Where its updates go.
+        starts: Of each block how many marks stand before it; None if there is one block.
+    """
+
+    ranks: Ranks = field(kw_only=True)
+    starts: FormValue | None = field(default=None, kw_only=True)
+
+
+@dataclass(eq=False)
 class ProductTask(WholeTask):
     """A contraction of two operands.
 
@@ -191,12 +207,20 @@ class TaskMaker:
         placement: Which values lie in memory.
         library: In which precision a library multiplies matrices of float32; "": there is none.
         lasting: Of a loop's body: the values that are the same in each run.
+        serial: Whether each thread walks along many elements.
     """
 
     def __init__(
-        self, placement: Placement, library: str = "", lasting: Collection[FormValue] = ()
+        self,
+        placement: Placement,
+        library: str = "",
+        lasting: Collection[FormValue] = (),
+        *,
+        serial: bool = True,
     ) -> None:
         self.placement, self._library, self._lasting = placement, library, lasting
+        outputs = {*map(placement.base, placement.program.outputs)}
+        self._ranked = ranked(placement.live, placement.readers, outputs) if serial else {}
         self._laid: dict[Hashable, FormValue] = {}  # copies of operands
         self.extractor = Extractor(placement.memory.__contains__)
 
@@ -208,10 +232,15 @@ class TaskMaker:
 
     def _made(self) -> Iterator[Task]:
         memory = self.placement.memory
+        counted = {ranks.scan for ranks in self._ranked.values()}
         for form in self.placement.live:
             match form:
                 case nodes.Source():
                     pass
+                case nodes.Scan() if form in counted:
+                    pass
+                case nodes.Scatter() if form in self._ranked:
+                    yield from self._to_ranks(form, self._ranked[form])
                 case nodes.Reduce() | nodes.Contract() if is_of_nothing(form):
                     yield from map(self._nothing, form.outputs)
                 case _ if is_empty(form):
@@ -300,6 +329,34 @@ class TaskMaker:
         # Who writes the loops of such a form reads from memory all that lies there.
         elements = [self.extractor.element(x, Domain.of(x.shape).indices) for x in form.inputs]
         return WholeTask(form, form.outputs, Domain.of(()), tuple(elements))
+
+    def _to_ranks(self, form: nodes.Scatter, ranks: Ranks) -> Iterator[Task]:
+        """A scatter to ranks, after the counts of its blocks."""
+        read = *form.inputs[:2], ranks.marks
+        elements = tuple([self.extractor.element(x, Domain.of(x.shape).indices) for x in read])
+        starts = None
+        if not isinstance(ranks.extent, int) or ranks.extent > ranks.block:
+            starts = yield from self._starts(ranks)
+            elements = *elements, Access(starts, Domain.of(starts.shape).indices, ())
+        given = form, form.outputs, Domain.of(()), elements
+        yield RankTask(*given, ranks=ranks, starts=starts)
+
+    def _starts(self, ranks: Ranks) -> Generator[Task, None, FormValue]:
+        """How many marks stand before each block, from the counts of all blocks but the last."""
+        builder, scan, memory = FormBuilder(), ranks.scan, self.placement.memory
+        shape, dtype = (ranks.blocks - 1, ranks.block), ranks.marks.dtype
+        marks = builder.view(ranks.marks, shape, lambda i, k: (i * ranks.block + k,))
+        counts = builder.source(TensorType(shape[:1], dtype))
+        every = builder.view(counts, (ranks.blocks,), lambda i: (i,), fill=0)
+        starts = builder.source(TensorType(every.shape, dtype))
+        memory.update((counts, starts))
+        domain = Domain.of(shape)
+        axes = frozenset({len(domain.loops) - 1})
+        elements = (widened(self.element(marks, domain)),)
+        yield FoldTask(scan, (counts,), domain, elements, combiner=scan.combiner, axes=axes)
+        elements = (self.element(every, Domain.of(every.shape)),)
+        yield WholeTask(scan, (starts,), Domain.of(()), elements)
+        return starts
 
     def _window(self, form: nodes.Reduce, output: int) -> MapTask:
         """A few elements folded in one expression, in the order that the loops would follow."""
