@@ -21,6 +21,7 @@ from jit.forms.likeness import Likeness, likeness
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
+from jit.forms.sums import is_stream
 from jit.forms.tasks import (
     ChainsTask,
     MapTask,
@@ -50,7 +51,7 @@ from jit.loops.ranks import RankNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
 from jit.loops.squares import SquareNest
-from jit.loops.streams import StreamNest, streams
+from jit.loops.streams import StreamChainsNest, StreamNest, streams
 from jit.loops.turned import TurnedNest, turned
 from jit.loops.wide import WideNest, is_wide
 from jit.progress import each
@@ -198,6 +199,8 @@ class Planner:
         if self.target.is_gpu:
             chains = isinstance(group.tasks[0], ChainsTask)
             return (GpuChainsNest if chains else GpuProductNest)(*given).build(label)
+        if isinstance(task, ChainsTask) and is_stream(task):
+            return StreamChainsNest(*given).build(label)
         if isinstance(task, ChainsTask):
             return AbreastNest(*given).adopt(self.target).build(label)
         if isinstance(task, TotalsTask):

@@ -25,7 +25,7 @@ from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, COLUMN_BLOCK, Order
 from jit.forms.placement import extent_hint, size_hint
-from jit.forms.sums import abreast, has_long_sums, has_sums_alone, in_chains
+from jit.forms.sums import abreast, has_long_sums, has_sums_alone, in_chains, is_stream
 from jit.forms.tasks import BlockTask, ColumnTask, FoldTask, MapTask, ProductTask, Task, WholeTask
 from jit.forms.waits import Waits
 from jit.types import TensorType, product
@@ -125,7 +125,7 @@ class Fusion:
             elif isinstance(task, FoldTask) and many and has_few_rows(task):
                 for part in in_rows(task):
                     self._place_fold(part)
-            elif isinstance(task, ProductTask) and many and has_long_sums(task):
+            elif isinstance(task, ProductTask) and (has_long_sums if many else is_stream)(task):
                 for part in in_chains(task):
                     self._place(part)
             elif isinstance(task, ProductTask) and not many and has_sums_alone(task):

@@ -6,11 +6,11 @@ are those of the canonical order and are added in it, so all bits are those of o
 
 from __future__ import annotations
 
-from jit.dims import Extent
+from jit.dims import Extent, same
 from jit.forms import nodes
 from jit.forms.combine import Combiner
-from jit.forms.contraction import Contraction, blocks, plain, run_along, size_of
-from jit.forms.expression import Access, Domain
+from jit.forms.contraction import Contraction, blocks, plain, run_along, size_of, step_of
+from jit.forms.expression import Access, Domain, linear
 from jit.forms.placement import extent_hint
 from jit.forms.tasks import ChainsTask, FoldTask, ProductTask, TotalsTask
 from jit.types import TensorType, product
@@ -20,6 +20,9 @@ CHAINS = 9  # of a sum: those of fewer are computed side by side in one block
 MOST = 1 << 27  # elements of all parts together
 ALONE = 8  # sums of a pair of matrices from which on a tile of a CPU has enough to do
 ABREAST = 4  # chains of such sums that are worth a launch
+MOST_ROWS = 6  # that are few beside a matrix
+WIDE = 512  # columns: rows long enough to be read ahead of
+FAR = 1 << 22  # elements of a matrix from which on no cache holds it
 # The sum of parts begins with the first of them, whose sign a zero would lose.
 ADDED = Combiner(
     "added", "add", lambda dtype: (-0.0,), lambda apply, a, b: (apply("add", a[0], b[0]),)
@@ -53,6 +56,30 @@ def in_chains(task: ProductTask) -> tuple[ChainsTask, FoldTask]:
     fold = FoldTask(task.form, task.outputs, domain, elements, combiner=ADDED, axes=frozenset({0}))
     fold.of_blocks = True
     return chains, fold
+
+
+def streamed(c: Contraction) -> int | None:
+    """Which operand has so few rows that memory holds back reading the other, row by row."""
+    if c.dtype.kind != "f" or len(c.elements) != 2 or len(c.inner) != 1 or c.batch:
+        return None
+    for operand in (0, 1):
+        rows, columns = size_of(c.free(operand)), c.free(1 - operand)
+        access = plain(c.elements[1 - operand])
+        if not isinstance(rows, int) or rows > MOST_ROWS or len(columns) != 1 or access is None:
+            continue
+        step = step_of(linear(access.value.shape, access.at), columns[0])
+        if access.value.dtype == c.dtype and same(step or 0, 1):
+            return operand
+    return None
+
+
+def is_stream(task: ProductTask) -> bool:
+    """Whether a CPU reads a matrix from memory for few rows of sums: an item can do a chain."""
+    c = task.contraction
+    if task.matrices is not None or (operand := streamed(c)) is None:
+        return False
+    columns, chains = extent_hint(size_of(c.free(1 - operand))), extent_hint(chain_count(c))
+    return chains >= ABREAST and columns >= WIDE and columns * extent_hint(c.inner[0].extent) >= FAR
 
 
 def has_sums_alone(task: ProductTask) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jit import planner
 from jit.dims import symbol
-from jit.forms import contraction
+from jit.forms import contraction, sums
 from jit.ir.graph import Graph
 from jit.ir.op import OpDef
 from jit.loops import packed, products, streams, wide
@@ -213,6 +213,39 @@ def test_rows_of_a_stream_are_asked_for_ahead_where_no_cache_holds_them(monkeypa
     (kernel,) = Stages(graph, replace(host_target(), vector_bytes=16)).kernels
     assert any(isinstance(s, Prefetch) for s in kernel.statements()) == far
     agree(graph, ((2, 21), (21, 600)), epilogue=False)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("shape", [(1, 21, 70), (3, 20, 64), (2, None, 35), (2, 17, None)], ids=str)
+def test_chains_of_a_matrix_that_no_cache_holds_are_items(monkeypatch, shape, turned):
+    """Sums are chains of multiply-adds, added in order from -0.0 on, whoever computes them."""
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", 5)  # one pass, and a rest
+    monkeypatch.setattr(streams, "SUMS", 96)
+    for name, value in {"WIDE": 32, "FAR": 1}.items():
+        monkeypatch.setattr(sums, name, value)
+    planner.forget()
+    m, k, n = [size or symbol(x, hint=40) for x, size in zip("mkn", shape, strict=True)]
+    x, y = [s.astype(np.float32) for s in np.random.default_rng(0).normal(size=(2, 41, 70))]
+    rows, inner, columns = [size or 37 for size in shape]
+    x, y = np.ascontiguousarray(x.T[:inner, :rows]), np.ascontiguousarray(y[:inner, :columns])
+    x[:, 0] = -0.0
+    x = x if turned else np.ascontiguousarray(x.T)
+    target = replace(host_target(), vector_bytes=16)
+    stages = Stages(product(m, k, n, epilogue=turned, turned=turned), target)
+    assert len(stages.kernels) == 2
+    terms = x.T if turned else x
+    wanted = np.full((rows, columns), -0.0, np.float32)
+    for first in range(0, inner, 5):
+        total = np.zeros_like(wanted)
+        for j in range(first, min(inner, first + 5)):
+            total = fma(*np.broadcast_arrays(terms[:, j : j + 1], y[j], total))
+        wanted += total
+    for stage in ("scheduled", "machine"):
+        (found,) = stages.run(stage, [x, y])
+        if turned:
+            np.testing.assert_allclose(found, np.tanh(wanted), rtol=1e-6)
+        else:
+            assert bits(found) == bits(wanted)
 
 
 @pytest.mark.parametrize(
