@@ -45,6 +45,9 @@ from jit.types import product
 
 SHORT = 8  # cost of an epilogue up to which it works on the accumulators
 WORK = 1 << 17  # multiply-adds of a column from which on two threads share the only strip
+SPLIT = 1 << 19  # multiply-adds from which on threads share a few strips evenly
+FEW_ITEMS = 8  # that are shared by chance
+UNEVEN = 1.1  # of its share that a thread does, from which on another waits too long for it
 SHARE = 0.2  # of the time of an addition that a multiply-add of a tile takes
 WRITTEN_OUT = 3  # inner indices that follow each other without a jump, at most: a row of a filter
 
@@ -134,6 +137,8 @@ class ProductNest(Packing):
         if not isinstance(self.rows, int):
             return max(height, ROWS // height * height)
         if self.rows <= ROWS:
+            if self._is_uneven():
+                return self.rows // 2
             return self._half() if self._is_alone() else self.rows
         even = -(-self.rows // -(-self.rows // ROWS))
         return -(-even // height) * height
@@ -143,6 +148,22 @@ class ProductNest(Packing):
         items = product([-(-self._column_count() // self.tiling.width), size_of(self.tiling.outer)])
         work = extent_hint(product([self.rows, size_of(self.c.inner)]))
         return same(items, 1) and self.rows >= PACKED_ROWS and work >= WORK
+
+    def _is_uneven(self) -> bool:
+        """Whether a thread would wait while another one computes the last of a few strips."""
+        t, columns, outer = self.tiling, self._column_count(), size_of(self.tiling.outer)
+        work = extent_hint(product([self.rows, columns, size_of(self.c.inner)]))
+        known = isinstance(columns, int) and isinstance(outer, int) and self.rows % 2 == 0
+        if not known or work < SPLIT:
+            return False
+        whole, rest = divmod(columns, t.width)
+        vectors = [t.width // t.lanes] * whole + [-(-rest // t.lanes)] * (rest > 0)
+        if len(vectors) < 2 or len(vectors) * outer > FEW_ITEMS or t.packs:
+            return False
+        busy = [0, 0]
+        for v in vectors * outer:
+            busy[busy.index(min(busy))] += v
+        return max(busy) > UNEVEN * sum(busy) / 2
 
     def _half(self) -> int:
         """Half of the rows, in full tiles: two threads pack the columns, each for itself."""

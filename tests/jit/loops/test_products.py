@@ -186,6 +186,23 @@ def test_two_threads_share_much_work_on_the_only_strip(inner, items):
     np.testing.assert_array_equal(found, x @ y.T)  # integers: exact
 
 
+@pytest.mark.parametrize(
+    ("shape", "items"),
+    [((64, 300, 100), 8), ((64, 300, 128), 4), ((64, 20, 100), 4), ((63, 300, 100), 4)],
+    ids=str,
+)
+def test_items_are_halved_where_the_last_of_a_few_strips_would_be_waited_for(shape, items):
+    m, k, n = shape
+    target = replace(host_target(), vector_bytes=64, registers=32)
+    generator = np.random.default_rng(0)
+    x, y = [generator.integers(-4, 5, s).astype(np.float32) for s in ((m, k), (k, n))]
+    stages = Stages(product(m, k, n, epilogue=False), target)
+    (kernel,) = stages.kernels
+    assert kernel.grid == items
+    (found,) = stages.run("machine", [x, y])
+    np.testing.assert_array_equal(found, x @ y)  # integers: exact
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_large_products_are_read_ahead_and_each_sum_is_one_chain_after_the_other(turned):
     m, k, n = 261, 300, 147
