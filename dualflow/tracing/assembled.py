@@ -77,8 +77,9 @@ def cut(records: Sequence[Record]) -> list[list[Record]]:
     found: list[list[Record]] = []
     comes = False
     for record in records:
-        came, comes = comes, any(
-            x.__class__ is Tensor and x.record.__class__ is Leaf for x in record.inputs or ()
+        came, comes = (
+            comes,
+            any(x.__class__ is Tensor and x.record.__class__ is Leaf for x in record.inputs or ()),
         )
         if not found or (comes and not came) or len(found[-1]) == LONGEST:
             found.append([])
