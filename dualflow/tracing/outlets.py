@@ -13,6 +13,7 @@ from typing import Any
 
 from dualflow.core.context import context, using
 from dualflow.core.source import line_in, user_line
+from dualflow.tracing.guards import policy
 from dualflow.tracing.ledger import Ledger, current, replayable
 from dualflow.tracing.texts import Form, filled, opened
 
@@ -68,12 +69,18 @@ def stand_in_for_print(original: Callable[..., None]) -> Callable[..., None]:
     def print(*values: Any, **how: Any) -> None:
         if is_said(ledger := current()):
             return
-        if ledger is None or not replayable(how, [how.get("file")]):
+        if ledger is None or not (is_known(how.get("file")) and replayable(how, [how.get("file")])):
             original(*values, **how)
         else:
             note_print(ledger, ledger.texts.taken(sys._getframe(1), values), how)
 
     return print
+
+
+def is_known(file: Any) -> bool:
+    """Whether later calls find what is printed to; what a call has made is gone after it."""
+    standard = file is None or any(file is getattr(sys, name) for name in STREAMS)
+    return standard or context.trace.existed(file)
 
 
 # ----- logging -----
@@ -110,8 +117,14 @@ def stand_in_for_log(original: Callable[..., None], level: int | None) -> Callab
         extra = how.get("extra")
         values = args if ledger is None else ledger.texts.taken(sys._getframe(1), args)
         of: Any = values if level is None else (level, *values)
-        plain = not (how.get("exc_info") or how.get("stack_info")) and len(of) > 1
-        if ledger is None or not plain or not replayable((opened(of), extra)):
+        if ledger is not None and (how.get("exc_info") or how.get("stack_info")):
+            place = line_in(*self.findCaller(False, stacklevel)[:2])  # noqa: FBT003 - as above
+            what = f"it logs an exception or a stack at {place}"
+            context.trace.refuse(what, policy.REMEDIES["effect"], "effect")
+            with context.aside(), using(trace=None):
+                original(self, *args, **how, stacklevel=stacklevel)
+            return
+        if ledger is None or len(of) < 2 or not replayable((opened(of), extra)):
             original(self, *args, **how, stacklevel=stacklevel)
         else:
             note_log(ledger, self, of[0], of[1], of[2:], extra, stacklevel + 1)

@@ -70,6 +70,7 @@ REFLECTING = frozenset(
     "asdict astuple deepcopy copy __getstate__ __reduce_ex__".split()
 )
 FRAMES = frozenset(("f_back", "f_builtins", "f_globals", "f_locals"))
+TELLING = frozenset(("inspect", "traceback"))  # modules that tell what the stack is
 NAMING = frozenset(("getattr", "hasattr", "setattr", "delattr"))  # are given a name
 TAKING = frozenset(("acquire", "__enter__"))  # of locks
 MUTATING = frozenset(
@@ -114,6 +115,11 @@ def is_library(module: str | None) -> bool:
 def touches_files(code: CodeType, module: str | None) -> bool:
     """Whether it is a function of NumPy that reads or writes files."""
     return code.co_name in NUMPY_FILES and package(module) == "numpy"
+
+
+def tells_stacks(code: CodeType, module: str | None) -> bool:
+    """Whether it is a function of the library that tells by whom it was called."""
+    return module in TELLING and "f_back" in code.co_names
 
 
 def impure(function: Any) -> Impure | None:

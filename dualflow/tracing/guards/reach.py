@@ -132,6 +132,8 @@ class Reach:
                 policy.Impure("impure", "reads or writes a file", f"numpy.{code.co_name}"), frame
             )
             return
+        if policy.tells_stacks(code, module):
+            self._impure(policy.Impure("access", "looks into frames", "inspect"), frame)
         self._take_down(code, frame.f_globals)
 
     def foresee(self, python: Any) -> None:
