@@ -187,7 +187,7 @@ class Domain:
     @property
     def is_empty(self) -> bool:
         """Whether an extent is 0."""
-        return any(isinstance(extent, int) and extent == 0 for extent in self.shape)
+        return has_no_element(self)
 
 
 class Extractor:
@@ -202,7 +202,12 @@ class Extractor:
         self._known: dict[tuple[Any, ...], Expression] = {}
 
     def element(self, value: FormValue, at: tuple[Extent, ...], guard: Guard = ()) -> Expression:
-        """`value[at]`, which is needed where `guard` holds only."""
+        """`value[at]`, which is needed where `guard` holds only.
+
+        That is nowhere if there is no element: nothing has written it, so nothing may read it.
+        """
+        if has_no_element(value):
+            return Number(value.dtype.type(0), value.dtype)
         if self._is_boundary(value):
             return Access(value, at, guard)
         return self.inlined(value, at, guard)
@@ -245,6 +250,11 @@ class Extractor:
             return inner
         fill = Number(np.asarray(form.fill, source.dtype)[()], source.dtype)
         return Apply("where", (Inside(wanted), inner, fill), source.dtype)
+
+
+def has_no_element(x: FormValue | Domain) -> bool:
+    """Whether an extent is known to be 0."""
+    return any(isinstance(extent, int) and extent == 0 for extent in x.shape)
 
 
 def unique(guard: Guard) -> Guard:

@@ -21,6 +21,7 @@ from jit.forms.expression import (
     Extractor,
     Number,
     extents_of,
+    has_no_element,
     loads_of,
     walk,
 )
@@ -392,11 +393,6 @@ def is_empty(form: Form) -> bool:
 def is_of_nothing(form: Form) -> bool:
     """Whether a form has elements, but what it folds has none."""
     return any(map(has_no_element, form.inputs)) and not any(map(has_no_element, form.outputs))
-
-
-def has_no_element(x: FormValue) -> bool:
-    """Whether an extent is known to be 0."""
-    return any(isinstance(extent, int) and extent == 0 for extent in x.shape)
 
 
 def folded_loops(form: nodes.Reduce, domain: Domain) -> frozenset[int]:
