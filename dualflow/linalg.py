@@ -9,8 +9,9 @@ from dualflow.ops.decompositions import cholesky, eig, eigh, eigvals, eigvalsh
 from dualflow.ops.einsum import tensordot
 from dualflow.ops.linalg import diagonal, matmul, outer, trace, vecdot
 from dualflow.ops.norms import cross, matrix_norm, vector_norm
+from dualflow.ops.orthogonal import qr
 from dualflow.ops.shape import matrix_transpose
-from dualflow.ops.singular import lstsq, matrix_rank, pinv, qr, svd, svdvals
+from dualflow.ops.singular import lstsq, matrix_rank, pinv, svd, svdvals
 from dualflow.ops.solving import det, expm, inv, matrix_power, slogdet, solve
 
 

@@ -1,4 +1,4 @@
-"""Singular values and orthogonal factors: svd, qr, and what follows from them."""
+"""Singular values: svd, and what follows from them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from dualflow.core.inspection import finfo, real_dtype
 from dualflow.core.op import bind
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
-from dualflow.ops.arrange import concat
 from dualflow.ops.basic import full
 from dualflow.ops.choice import where
-from dualflow.ops.create import eye, tril, triu
 from dualflow.ops.elementwise import abs, astype, imag, real
 from dualflow.ops.linalg import diagonal, matmul
 from dualflow.ops.matrices import (
@@ -26,12 +24,11 @@ from dualflow.ops.matrices import (
     on_host,
     skew,
 )
+from dualflow.ops.orthogonal import flow_of_rest, front, least_extent, rest_of, with_rest
 from dualflow.ops.reduce import max, sum
 from dualflow.ops.shape import broadcast_to, expand_dims, squeeze
-from dualflow.ops.slicing import part
-from dualflow.ops.solving import solved
 from jit.errors import ShapeError
-from jit.types import TensorType, bool_, format_shape, int64, kind
+from jit.types import TensorType, format_shape, int64, kind
 
 # ----- singular values -----
 
@@ -44,16 +41,10 @@ class SVDResult(NamedTuple):
     Vh: Tensor
 
 
-def _least(x: TensorType) -> Any:
-    """The smaller extent of matrices."""
-    rows, columns = x.shape[-2:]
-    return rows if rows < columns else columns
-
-
 def _svd_type(*, full: bool) -> Any:
     def infer(x: TensorType) -> tuple[TensorType, ...]:
         check_matrices("svd", x)
-        batch, (rows, columns), least = x.shape[:-2], x.shape[-2:], _least(x)
+        batch, (rows, columns), least = x.shape[:-2], x.shape[-2:], least_extent(x)
         return (
             x.with_shape((*batch, rows, rows if full else least)),
             TensorType((*batch, least), real_dtype(x.dtype)),
@@ -68,15 +59,13 @@ def _inverse(s: Tensor) -> Tensor:
     return where(s == 0, 0, 1 / where(s == 0, 1, s))
 
 
-def _rest(q: Tensor, x: Tensor) -> Tensor:
-    """The part of the columns of `x` that is orthogonal to those of `q`."""
-    return x - matmul(q, matmul(adjoint(q), x))
-
-
 def _svd_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
     u, s, vh = all_of(_svd, y, args)
-    g_u, g_s, g_v = g[0], g[1], adjoint(g[2])
-    v, across, down = adjoint(vh), expand_dims(s, -2), expand_dims(s, -1)
+    return [_svd_flow(u, s, vh, g[0], g[1], g[2], args[0])]
+
+
+def _svd_flow(u: Any, s: Any, vh: Any, g_u: Any, g_s: Any, g_vh: Any, x: Any) -> Tensor:
+    v, g_v, across, down = adjoint(vh), adjoint(g_vh), expand_dims(s, -2), expand_dims(s, -1)
     turned_u, turned_v = matmul(adjoint(u), g_u), matmul(vh, g_v)
     apart = gaps(s * s)
     inner = diagonal_matrix(g_s) + apart * skew(turned_u) * across
@@ -84,18 +73,21 @@ def _svd_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[An
     if kind(u.dtype) == "complex":
         inner = inner + diagonal_matrix(1j * (imag(diagonal(turned_u)) * _inverse(s)))
     flow = matmul(u, matmul(inner, vh))
-    rows, columns = args[0].shape[-2:]
+    rows, columns = x.shape[-2:]
     if rows > columns:
-        flow = flow + matmul(_rest(u, g_u) * _inverse(across), vh)
+        flow = flow + matmul(rest_of(u, g_u) * _inverse(across), vh)
     if columns > rows:
-        flow = flow + matmul(u, adjoint(_rest(v, g_v) * _inverse(across)))
-    return [flow]
+        flow = flow + matmul(u, adjoint(rest_of(v, g_v) * _inverse(across)))
+    return flow
 
 
 def _svd_jvp(tangents: Any, y: Any, x: Any) -> Any:
     u, s, vh = all_of(_svd, y, (x,))
-    (t,), v = tangents, adjoint(vh)
-    across, down = expand_dims(s, -2), expand_dims(s, -1)
+    return _svd_tangents(u, s, vh, tangents[0])
+
+
+def _svd_tangents(u: Any, s: Any, vh: Any, t: Any) -> tuple[Tensor, Tensor, Tensor]:
+    v, across, down = adjoint(vh), expand_dims(s, -2), expand_dims(s, -1)
     inner = matmul(adjoint(u), matmul(t, v))
     apart = gaps(s * s)
     left, right = inner * across, down * inner
@@ -103,12 +95,29 @@ def _svd_jvp(tangents: Any, y: Any, x: Any) -> Any:
     if kind(u.dtype) == "complex":
         turn_u = turn_u + diagonal_matrix(1j * (imag(diagonal(inner)) * _inverse(s)))
     t_u, t_v = matmul(u, turn_u), matmul(v, turn_v)
-    rows, columns = x.shape[-2:]
+    rows, columns = t.shape[-2:]
     if rows > columns:
-        t_u = t_u + _rest(u, matmul(t, v)) * _inverse(across)
+        t_u = t_u + rest_of(u, matmul(t, v)) * _inverse(across)
     if columns > rows:
-        t_v = t_v + _rest(v, matmul(adjoint(t), u)) * _inverse(across)
+        t_v = t_v + rest_of(v, matmul(adjoint(t), u)) * _inverse(across)
     return t_u, real(diagonal(inner)), adjoint(t_v)
+
+
+def _full_svd_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
+    u, s, vh = all_of(_full_svd, y, args)
+    count, v = s.shape[-1], adjoint(vh)
+    g_u, g_v = flow_of_rest(g[0], u, count), flow_of_rest(adjoint(g[2]), v, count)
+    reduced = front(u, count), s, adjoint(front(v, count))
+    return [_svd_flow(*reduced, g_u, g[1], adjoint(g_v), args[0])]
+
+
+def _full_svd_jvp(tangents: Any, y: Any, x: Any) -> Any:
+    u, s, vh = all_of(_full_svd, y, (x,))
+    count, v = s.shape[-1], adjoint(vh)
+    reduced = front(u, count), s, adjoint(front(v, count))
+    t_u, t_s, t_vh = _svd_tangents(*reduced, tangents[0])
+    t_v = with_rest(adjoint(t_vh), v, count)
+    return with_rest(t_u, u, count), t_s, adjoint(t_v)
 
 
 _svd = on_host(
@@ -118,7 +127,13 @@ _svd = on_host(
     pullback=_svd_pullback,
     jvp=_svd_jvp,
 )
-_full_svd = on_host("full_svd", lambda xp, x: tuple(xp.linalg.svd(x)), _svd_type(full=True))
+_full_svd = on_host(
+    "full_svd",
+    lambda xp, x: tuple(xp.linalg.svd(x)),
+    _svd_type(full=True),
+    pullback=_full_svd_pullback,
+    jvp=_full_svd_jvp,
+)
 
 
 @api
@@ -128,7 +143,7 @@ def svd(x: Any, /, *, full_matrices: bool = True) -> SVDResult:
     Args:
         x: Tensor of shape (..., m, n); floating or complex numbers.
         full_matrices: Also vectors that belong to no singular value, so that U and Vh are square.
-            No gradient flows through them unless `x` is square, too.
+            Gradients hold for what does not depend on which of them are chosen.
 
     Returns:
         Named tuple of `U`, of shape (..., m, m); `S`, real, of shape (..., k), in falling order,
@@ -152,7 +167,7 @@ def svd(x: Any, /, *, full_matrices: bool = True) -> SVDResult:
 
 def _svdvals_type(x: TensorType) -> TensorType:
     check_matrices("svdvals", x)
-    return TensorType((*x.shape[:-2], _least(x)), real_dtype(x.dtype))
+    return TensorType((*x.shape[:-2], least_extent(x)), real_dtype(x.dtype))
 
 
 def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
@@ -194,118 +209,6 @@ def svdvals(x: Any, /) -> Tensor:
         [4.0, 3.0]
     """
     return bind(_svdvals, matrices("svdvals", x))
-
-
-# ----- orthogonal and triangular -----
-
-
-class QRResult(NamedTuple):
-    """What `qr` gives."""
-
-    Q: Tensor
-    R: Tensor
-
-
-def _qr_type(*, complete: bool) -> Any:
-    def infer(x: TensorType) -> tuple[TensorType, TensorType]:
-        check_matrices("qr", x)
-        batch, (rows, columns) = x.shape[:-2], x.shape[-2:]
-        inner = rows if complete else _least(x)
-        return x.with_shape((*batch, rows, inner)), x.with_shape((*batch, inner, columns))
-
-    return infer
-
-
-def _square(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Wide matrices cut behind their square part."""
-    rows, columns = x.shape[-2:]
-    return part(x, x.ndim - 1, 0, rows), part(x, x.ndim - 1, rows, columns - rows)
-
-
-def _qr_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
-    q, r = all_of(_qr, y, args)
-    rows, columns = args[0].shape[-2:]
-    if rows >= columns:
-        return [_qr_flow(g[0], g[1], q, r)]
-    # Of a wide matrix [X Y] the factors are those of X; R ends in Q^H Y.
-    _, behind = _square(args[0])
-    g_front, g_behind = _square(g[1])
-    g_q = g[0] + matmul(behind, adjoint(g_behind))
-    flow = _qr_flow(g_q, g_front, q, _square(r)[0])
-    return [concat([flow, matmul(q, g_behind)], axis=-1)]
-
-
-def _qr_flow(g_q: Tensor, g_r: Tensor, q: Tensor, r: Tensor) -> Tensor:
-    """(gQ + Q M) R^-H, M being Hermitian with the upper triangle of gR R^H - Q^H gQ."""
-    upper = triu(matmul(g_r, adjoint(r)) - matmul(adjoint(q), g_q))
-    whole = upper + adjoint(upper)
-    mirrored = where(eye(whole.shape[-1], dtype=bool_), whole * 0.5, whole)
-    return adjoint(solved(r, adjoint(g_q + matmul(q, mirrored))))
-
-
-def _qr_jvp(tangents: Any, y: Any, x: Any) -> Any:
-    q, r = all_of(_qr, y, (x,))
-    rows, columns = x.shape[-2:]
-    if rows >= columns:
-        return _qr_tangents(tangents[0], q, r)
-    front, behind = _square(tangents[0])
-    t_q, t_r = _qr_tangents(front, q, _square(r)[0])
-    t_behind = matmul(adjoint(t_q), _square(x)[1]) + matmul(adjoint(q), behind)
-    return t_q, concat([t_r, t_behind], axis=-1)
-
-
-def _qr_tangents(t: Tensor, q: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    scaled = adjoint(solved(adjoint(r), adjoint(t)))  # t R^-1
-    inner = matmul(adjoint(q), scaled)
-    below = tril(inner, k=-1)
-    turn = below - adjoint(below)
-    if kind(q.dtype) == "complex":
-        turn = turn + diagonal_matrix(1j * imag(diagonal(inner)))
-    return matmul(q, turn) + _rest(q, scaled), matmul(inner - turn, r)
-
-
-_qr = on_host(
-    "qr",
-    lambda xp, x: tuple(xp.linalg.qr(x)),
-    _qr_type(complete=False),
-    pullback=_qr_pullback,
-    jvp=_qr_jvp,
-)
-_complete_qr = on_host(
-    "complete_qr",
-    lambda xp, x: tuple(xp.linalg.qr(x, mode="complete")),
-    _qr_type(complete=True),
-)
-
-
-@api
-def qr(x: Any, /, *, mode: str = "reduced") -> QRResult:
-    """Each matrix as a product of one with orthogonal columns of length 1, and a triangle.
-
-    Args:
-        x: Tensor of shape (..., m, n); floating or complex numbers.
-        mode: "reduced", or "complete" for a square Q; through that, no gradient flows if there are
-            more rows than columns.
-
-    Returns:
-        Named tuple of `Q`, of shape (..., m, k), and `R`, the upper triangle of shape (..., k, n):
-        k is the smaller of m and n, or m when complete.
-
-    Raises:
-        ShapeError: There are fewer than two dimensions.
-        ValueError: There is no such mode.
-
-    Example:
-        >>> import dualflow as df
-        >>> df.linalg.qr(df.ones((3, 2))).Q.shape
-        (3, 2)
-    """
-    if mode not in ("reduced", "complete"):
-        raise ValueError(f'qr: mode={mode!r}, which is neither "reduced" nor "complete"')
-    (x,) = matrices("qr", x)
-    check_matrices("qr", x.type)
-    complete = mode == "complete" and x.shape[-2] > x.shape[-1]
-    return QRResult(*bind(_complete_qr if complete else _qr, (x,)))
 
 
 # ----- what is made of singular values -----

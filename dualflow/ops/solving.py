@@ -12,7 +12,7 @@ from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.inspection import real_dtype
 from dualflow.core.op import bind
-from dualflow.core.registry import api
+from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import concat
 from dualflow.ops.create import eye, zeros_like
@@ -151,16 +151,55 @@ def _spread(g: Tensor) -> Tensor:
     return expand_dims(g, (-2, -1))
 
 
-def _det_vjp(g: Any, y: Any, x: Any) -> Any:
-    return _spread(g * conjugated(y)) * adjoint(inv(x))
+def _cofactors_evaluate(xp: Any, x: Any) -> Any:
+    """The determinant times the inverse; of singular matrices, by their singular values."""
+    if x.size == 0:
+        return x
+    det = xp.linalg.det(x)[..., None, None]
+    singular = det == 0
+    found = det * xp.linalg.inv(xp.where(singular, xp.eye(x.shape[-1], dtype=x.dtype), x))
+    if xp.any(singular):
+        u, s, vh = xp.linalg.svd(x)
+        others = xp.where(xp.eye(s.shape[-1], dtype=bool), 1, s[..., None, :])
+        scale = xp.prod(others, axis=-1)[..., None, :]
+        turn = (xp.linalg.det(u) * xp.linalg.det(vh))[..., None, None]
+        adjugate = turn * xp.matmul(
+            xp.conj(vh.swapaxes(-1, -2)) * scale, xp.conj(u.swapaxes(-1, -2))
+        )
+        found = xp.where(singular, adjugate, found)
+    return xp.conj(found.swapaxes(-1, -2)).astype(x.dtype)
+
+
+def _cofactors_vjp(g: Any, y: Any, x: Any) -> Any:
+    inverse = adjoint(inv(x))
+    return _spread(trace(matmul(adjoint(g), inverse))) * y - matmul(y, matmul(adjoint(g), inverse))
+
+
+def _cofactors_jvp(tangents: Any, y: Any, x: Any) -> Any:
+    moved = adjoint(solved(x, tangents[0]))  # t^H X^-H
+    return _spread(trace(moved)) * y - matmul(y, matmul(adjoint(tangents[0]), adjoint(inv(x))))
+
+
+# What a determinant changes by with each element, conjugated: singular matrices have that, too.
+_cofactors = on_host(
+    "cofactors",
+    _cofactors_evaluate,
+    of_square("cofactors"),
+    vjps=(_cofactors_vjp,),
+    jvp=_cofactors_jvp,
+)
+
+
+def _det_jvp(tangents: Any, y: Any, x: Any) -> Any:
+    return functions["sum"](conjugated(bind(_cofactors, (x,))) * tangents[0], axis=(-2, -1))
 
 
 _det = on_host(
     "det",
     lambda xp, x: xp.linalg.det(x),
     _numbers_of("det"),
-    vjps=(_det_vjp,),
-    jvp=lambda tangents, y, x: y * trace(solved(x, tangents[0])),
+    vjps=(lambda g, y, x: _spread(g) * bind(_cofactors, (x,)),),
+    jvp=_det_jvp,
 )
 
 
@@ -172,7 +211,7 @@ def det(x: Any, /) -> Tensor:
         x: Tensor of shape (..., n, n); floating or complex numbers.
 
     Returns:
-        Tensor of shape (...). Its gradient asks for matrices that have an inverse.
+        Tensor of shape (...). Its second derivative asks for matrices that have an inverse.
 
     Raises:
         ShapeError: The matrices are not square.

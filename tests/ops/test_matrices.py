@@ -31,6 +31,83 @@ def test_equal_eigenvalues_have_gradients_where_something_has():
     assert np.isfinite(df.grad(function)(x).numpy()).all()
 
 
+def slopes(function, x, step=1e-6):
+    """The gradient by central differences."""
+    found = np.zeros_like(x)
+    for place in np.ndindex(x.shape):
+        ahead, back = x.copy(), x.copy()
+        ahead[place] += step
+        back[place] -= step
+        found[place] = (function(df.asarray(ahead)) - function(df.asarray(back))).item()
+    return found / (2 * step)
+
+
+def of_full_svd(x):
+    """A function of what `svd` gives that does not depend on which further vectors it chose."""
+    u, s, vh = linalg.svd(x)
+    count = s.shape[-1]
+    left, right = u[..., count:], vh[..., count:, :]
+    front = (u[..., :count] * s[..., None, :]) @ vh[..., :count, :]
+    spaces = [(left @ left.mT)[..., 0, :], (right.mT @ right)[..., 1, :], front]
+    return (s**3).sum() + sum((y * df.arange(y.shape[-1])).sum() for y in spaces)
+
+
+def of_complete_qr(x):
+    q, r = linalg.qr(x, mode="complete")
+    rest = q[..., x.shape[-1] :]
+    return (r**3).sum() + ((rest @ rest.mT)[..., 0, :] * df.arange(q.shape[-2])).sum()
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (2, 4), (3, 3), (2, 5, 3)])
+@pytest.mark.parametrize("function", [of_full_svd, of_complete_qr])
+def test_gradients_flow_through_all_vectors(function, shape):
+    x = normal(*shape, seed=3).astype(np.float64)
+    g = df.grad(function)
+    found = g(df.asarray(x))
+    np.testing.assert_allclose(found.numpy(), slopes(function, x), rtol=1e-6, atol=1e-6)
+    recorded = df.function(g)
+    assert [bits(recorded(df.asarray(x))) for _ in range(2)] == [bits(found)] * 2
+    t = normal(*shape, seed=4).astype(np.float64)
+    along = df.jvp(function, (df.asarray(x),), (df.asarray(t),))[1]
+    np.testing.assert_allclose(along.item(), (found.numpy() * t).sum(), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(9.0).reshape(3, 3),
+        np.ones((3, 3)),
+        np.zeros((1, 1)),
+        np.stack([np.ones((2, 2)), np.diag([3.0, 0.0]), np.eye(2), np.zeros((2, 2))]),
+    ],
+    ids=["rank 2", "rank 1", "zero", "batch"],
+)
+def test_determinants_of_singular_matrices_have_gradients(x):
+    def function(x):
+        return (linalg.det(x) * 1.5).sum()
+
+    g = df.grad(function)
+    found = g(df.asarray(x))
+    np.testing.assert_allclose(found.numpy(), slopes(function, x), atol=1e-8)
+    recorded = df.function(g)
+    assert [bits(recorded(df.asarray(x))) for _ in range(2)] == [bits(found)] * 2
+    along = df.jvp(function, (df.asarray(x),), (df.ones_like(df.asarray(x)),))[1]
+    np.testing.assert_allclose(along.item(), found.numpy().sum(), atol=1e-12)
+
+
+def test_determinants_of_singular_complex_matrices_have_gradients():
+    z = normal(3, 3, seed=1) + 1j * normal(3, 3, seed=2)
+    z[:, 2] = z[:, 0] * (1 + 2j)
+    z = z.astype(np.complex128)
+
+    def function(x):
+        return df.real(linalg.det(df.asarray(z) + x) * (1 + 2j))
+
+    x = np.zeros((3, 3))
+    found = df.grad(function)(df.asarray(x)).numpy()
+    np.testing.assert_allclose(found, slopes(function, x), atol=1e-8)
+
+
 def test_results_that_nobody_kept_are_computed_anew():
     x = df.asarray(normal(3, 3).astype(np.float64))
     both = df.grad(lambda x: (lambda q, r: (q * q[::-1]).sum())(*linalg.qr(x)))(x)

@@ -117,10 +117,15 @@ SAMPLES: dict[str, list[Sample]] = {
     "eigvals": of("eigvals", *SQUARES),
     "svd": [
         *with_vectors(of("svd", *SHAPES, full_matrices=False)),
-        *with_vectors(of("svd", A, TALL)),
+        *with_vectors(of("svd", A)),
+        *of("svd", TALL, WIDE, numeric=False),  # which further vectors there are is a choice
     ],
     "svdvals": of("svdvals", *SHAPES),
-    "qr": [*of("qr", *SHAPES), *of("qr", TALL, A, mode="complete")],
+    "qr": [
+        *of("qr", *SHAPES),
+        *of("qr", A, mode="complete"),
+        *of("qr", TALL, mode="complete", numeric=False),
+    ],
     "pinv": [*of("pinv", *SHAPES), *of("pinv", TALL @ TALL.T, rtol=1e-3)],
     "matrix_rank": [*of("matrix_rank", *SHAPES), *of("matrix_rank", TALL @ TALL.T, rtol=1e-3)],
     "vector_norm": norms(),
