@@ -2,9 +2,10 @@
 
 A net whose shape is that of its input has a new sweep for each shape, of the same cells. Records
 are cut into parts where parameters come in, so that a cell gives the same parts wherever it
-stands. Each part is compiled once it has cost what that takes. A sweep whose parts all are is a
-list of native calls: what has arrived at a tensor goes from one to the next, added to in the order
-of the records, with the bits of the sweep op by op.
+stands. A part is compiled once it has cost what that takes, if all parts of a sweep come in others,
+too: what comes in sweeps of one form only is better compiled with all of these. A sweep whose parts
+all are compiled is a list of native calls: what has arrived at a tensor goes from one to the next,
+added to in the order of the records, with the bits of the sweep op by op.
 """
 
 from __future__ import annotations
@@ -30,7 +31,24 @@ LONGEST = 64  # records of a part
 KEPT = 512  # parts that are remembered
 
 Words = tuple[Any, ...]
-parts: dict[Words, Recurring[CompiledSweep]] = {}
+
+
+class PartForm(Recurring[CompiledSweep]):
+    """What is known of parts of one form.
+
+    Attributes:
+        home: What stands for the form of sweeps that they were first met in.
+        shared: Whether they were met in another, too, or twice in one sweep.
+    """
+
+    __slots__ = ("home", "shared")
+
+    def __init__(self, home: object) -> None:
+        super().__init__()
+        self.home, self.shared = home, False
+
+
+parts: dict[Words, PartForm] = {}
 
 
 def forget() -> None:
@@ -65,7 +83,7 @@ class Step:
         makes: Where the cotangents of the wanted records go.
     """
 
-    form: Recurring[CompiledSweep]
+    form: PartForm
     outline: Outline
     before: dict[int, TensorType]
     reads: list[int]
@@ -94,14 +112,17 @@ class Assembly:
         outline: Of the sweep; its wanted records are leaves.
         sweep: The same.
         pieces: Its records.
+        home: What stands for its form.
 
     Attributes:
         steps: They are of use as long as the outline is; empty where it cannot be put together.
         ends: Numbers of wanted records that are reached, and where their cotangents lie.
     """
 
-    def __init__(self, outline: Outline, sweep: Sweep, pieces: list[list[Record]]) -> None:
-        self._outline = outline
+    def __init__(
+        self, outline: Outline, sweep: Sweep, pieces: list[list[Record]], home: object
+    ) -> None:
+        self._outline, self._home = outline, home
         self.steps: list[Step] = []
         self.ends: dict[int, int] = {}
         targets = sweep.targets
@@ -136,7 +157,8 @@ class Assembly:
         makes = list(range(self._places, self._places + len(wanted)))
         self._places += len(wanted)
         arrived.update(zip(wanted, makes))
-        form = form_of((scoped.get().precision, *outline.words, tuple(before)))
+        form = form_of((scoped.get().precision, *outline.words, tuple(before)), self._home)
+        form.shared = form.shared or any(form is step.form for step in self.steps)
         self.steps.append(Step(form, outline, before, reads, makes))
         return not form.hopeless
 
@@ -166,6 +188,8 @@ class Assembly:
     ) -> Counter[Any]:
         """Shares out the seconds that a sweep took, op by op, and compiles what has cost enough.
 
+        Nothing is compiled as long as a part is the sweep's alone.
+
         Args:
             spent: The seconds.
             kinds_of: How many records of each kind there are.
@@ -176,10 +200,11 @@ class Assembly:
         """
         total = sum([len(step.outline.records) for step in self.steps])
         done = Counter[Any]()
+        all_shared = all(step.form.shared for step in self.steps)
         for step in self.steps:
             form = step.form
             form.spent += spent * len(step.outline.records) / total
-            if form.compiled is not None or form.hopeless:
+            if form.compiled is not None or form.hopeless or not all_shared:
                 continue
             kinds = kinds_of(step.outline)
             if form.spent > price(kinds):
@@ -191,24 +216,32 @@ class Assembly:
         return done
 
 
-def assembly_of(outline: Outline, sweep: Sweep) -> Assembly | None:
-    """The parts of a sweep and how they go together; None for a sweep that has none."""
+def assembly_of(outline: Outline, sweep: Sweep, home: object) -> Assembly | None:
+    """The parts of a sweep and how they go together; None for a sweep that has none.
+
+    Args:
+        outline: Of the sweep.
+        sweep: The same.
+        home: What stands for its form.
+    """
     if outline.place != "cpu" or any(x.__class__ is not Leaf for x in outline.wanted):
         return None
     pieces = cut(outline.records)
     if len(pieces) < FEWEST:
         return None
-    assembly = Assembly(outline, sweep, pieces)
+    assembly = Assembly(outline, sweep, pieces, home)
     return assembly if assembly.steps else None
 
 
-def form_of(words: Words) -> Recurring[CompiledSweep]:
-    """What is known of parts of a form."""
+def form_of(words: Words, home: object) -> PartForm:
+    """What is known of parts of a form, which are met in a sweep of a form."""
     form = parts.get(words)
     if form is None:
         if len(parts) >= KEPT:
             parts.clear()
-        form = parts[words] = Recurring()
+        form = parts[words] = PartForm(home)
+    elif form.home is not home:
+        form.shared = True
     return form
 
 

@@ -26,7 +26,7 @@ from dualflow.core.record import Leaf
 from dualflow.core.recurring import Recurring
 from dualflow.core.tensor import Tensor
 from dualflow.tracing import assembled
-from dualflow.tracing.assembled import AssembledSweep, assembly_of
+from dualflow.tracing.assembled import AssembledSweep, Assembly, assembly_of
 from dualflow.tracing.mirrors import CompiledSweep, Found, compiled
 from dualflow.tracing.outlines import Outline, is_lasting, words_of
 from jit.collector import collector_paused
@@ -83,42 +83,58 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
     form = form_of(outline)
     if form is None or form.hopeless:
         return op_by_op(sweep, cotangents, wanted)
-    if form.compiled is not None:
-        if walk is not None and key is not None:
-            remember(key, Again(form.compiled, outline, walk))
-        return form.compiled.run(outline)
-    found = run_once(form, outline, sweep, cotangents, wanted)
-    if form.assembled is not None and walk is not None and key is not None:
-        left = PARTLY * price(form.kinds) - form.spent
-        remember(key, Again(form.assembled, outline, walk, form, left))
-    return found
+    assembly = None if form.compiled or form.assembled else put_together(form, outline, sweep)
+    if is_due(form):
+        with collector_paused():
+            form.compiled = compiled(outline)
+        form.hopeless, form.assembled = form.compiled is None, None
+        by_kind.update(dict.fromkeys(form.kinds, math.inf))
+    code = form.compiled or form.assembled
+    if code is None:
+        return paid_for(form, outline, assembly, sweep, cotangents, wanted)
+    again = Again(code, outline, walk, form) if walk is not None and key is not None else None
+    if again is None:
+        return code.run(outline)
+    remember(key, again)
+    return again.run(walk, cotangents)
 
 
-def run_once(
-    form: Form, outline: Outline, sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]
+def put_together(form: Form, outline: Outline, sweep: Sweep) -> Assembly | None:
+    """The parts of a sweep, if it has some that are not compiled; else it runs by its parts."""
+    assembly = assembly_of(outline, sweep, form)
+    code = None if assembly is None else assembly.code()
+    if code is None:
+        return assembly
+    form.assembled, form.spent, form.kinds = code, 0.0, form.kinds or kinds_of(outline)
+    return None
+
+
+def is_due(form: Form) -> bool:
+    """Whether sweeps of a form, which came before, have cost what it takes to compile them."""
+    if not form.kinds or form.compiled is not None:
+        return False
+    return form.spent > price(form.kinds) * (1 if form.assembled is None else PARTLY)
+
+
+def paid_for(
+    form: Form,
+    outline: Outline,
+    assembly: Assembly | None,
+    sweep: Sweep,
+    cotangents: list[Tensor],
+    wanted: set[Any],
 ) -> Found:
-    """The same, by its parts or op by op; what has cost enough is compiled for later."""
+    """The same, op by op; notes what it costs, and compiles parts that have cost enough."""
     started = time.perf_counter()
-    assembly = None if form.assembled is not None else assembly_of(outline, sweep)
-    if assembly is not None and (code := assembly.code()) is not None:
-        form.assembled, form.spent = code, 0.0
-    if form.assembled is not None:
-        found = form.assembled.run(outline)
-    else:
-        found = op_by_op(sweep, cotangents, wanted)
+    found = op_by_op(sweep, cotangents, wanted)
     spent = time.perf_counter() - started + unseen(outline)
     form.spent += spent
     kinds = form.kinds = form.kinds or kinds_of(outline)
     for kind, count in kinds.items():
         by_kind[kind] = by_kind.get(kind, 0.0) + spent * count / len(outline.records)
-    if assembly is not None and form.assembled is None:
+    if assembly is not None:
         paid = assembly.pay(spent, kinds_of, price)
         by_kind.update(dict.fromkeys(paid, math.inf))
-    elif form.spent > price(kinds) * (1 if form.assembled is None else PARTLY):
-        with collector_paused():
-            form.compiled = compiled(outline)
-        form.hopeless, form.assembled = form.compiled is None, None
-        by_kind.update(dict.fromkeys(kinds, math.inf))
     return found
 
 
@@ -186,19 +202,18 @@ class Again:
         code: What runs.
         outline: Of the sweep for which it runs now.
         walk: Of the same.
-        form: Of the same, where it is to be compiled once it has cost what that takes.
-        allowance: How many seconds it may run until then.
+        form: Of the same.
+
+    Attributes:
+        allowance: How many seconds it may run until the form is to be compiled as a whole.
     """
 
     def __init__(
-        self,
-        code: CompiledSweep | AssembledSweep,
-        outline: Outline,
-        walk: Walk,
-        form: Form | None = None,
-        allowance: float = math.inf,
+        self, code: CompiledSweep | AssembledSweep, outline: Outline, walk: Walk, form: Form
     ) -> None:
-        self.allowance, self._form = allowance, form
+        self.allowance, self._form = math.inf, None
+        if form.assembled is not None:
+            self.allowance, self._form = PARTLY * price(form.kinds) - form.spent, form
         boxes, cotangents = len(walk.boxes), len(outline.sweep.targets)
         places = {id(x): k for k, x in enumerate(walk.boxes)}
         last = len(outline.tensors) - cotangents
