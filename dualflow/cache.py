@@ -85,6 +85,7 @@ def why(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Why:
     """
     if not isinstance(f, Function):
         raise TypeError(f"df.cache.why: {f!r:.60} is not decorated by df.function")
+    f.wait()
     entry = f.entries.serving(take_apart(args, kwargs))
     if entry is None or not entry.parts:
         raise TraceError(

@@ -90,7 +90,8 @@ def recorded_ways(function: Function, args: Any, kwargs: Any) -> tuple[Call, lis
     if entry is None:
         with set_mode("compiled"):
             function(*args, **kwargs)
-        entry = function.entries.serving(call)
+    function.wait()
+    entry = function.entries.serving(call)
     if entry is None or entry.segments is not None or not entry.paths:
         why = entry.segments if entry is not None and entry.segments else "nothing was recorded"
         raise refused(function, why)

@@ -33,6 +33,7 @@ class TraceInfo:
         segments: The reason, if Python runs at each call, with segments in between.
         guards: What its paths rely on: answers to questions about values, and Python state.
         compiling: Whether code is made in the background.
+        awaited: Whether code is made when such a call comes again.
         again: What of Python state had changed when it was recorded again.
     """
 
@@ -47,6 +48,7 @@ class TraceInfo:
     guards: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
     compiling: bool = False
+    awaited: bool = False
 
 
 @dataclass
@@ -100,6 +102,8 @@ class Explanation:
             state = f"{served}, {trace.seconds:.3f} s"
             if trace.compiling:
                 state = f"{served}, compiling"
+            if trace.awaited:
+                state = f"{served}, compiled when it comes again"
             if trace.segments:
                 state = f"segments: {trace.segments}"
             traces.append(f"  {k}. {trace.why[:60]} ({trace.line}): {state}")
@@ -172,7 +176,8 @@ def explain(function: Any) -> Explanation:
     function.look_round()
     for entry in list(function.entries.values()):
         info = entry.info
-        info.segments, info.compiling = entry.segments, entry.compiling is not None
+        info.segments, begun = entry.segments, entry.compiling and entry.compiling.begun
+        info.compiling, info.awaited = begun is True, begun is False
         paths = list(entry.paths)
         info.guards = [
             f"{node.source}: {node.attrs['expected']}"

@@ -55,7 +55,12 @@ class Function(Decorated):
         )
         self._auto = Auto() if options["mode"] == "auto" else None
         self._limits = Limits(self.name, python, options, self.entries)
-        self._arrivals = Arrivals(self.entries, self._limits, background=options["background"])
+        self._arrivals = Arrivals(
+            self.entries,
+            self._limits,
+            background=options["background"],
+            patient=not self._unusual,  # who compares modes wants code at once
+        )
         self._recorder = Recorder(
             self.name, python, self.entries.volatile, self._limits, self._arrivals
         )
@@ -292,7 +297,7 @@ class Function(Decorated):
         entry.info.hits += 1
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits until what is compiled in the background is ready.
+        """Waits until what is compiled in the background is ready, and compiles what is awaited.
 
         Args:
             timeout: Seconds, at most, for each path; None: as long as it takes.
@@ -349,7 +354,7 @@ class Function(Decorated):
         if not self.entries:
             return "not called yet"
         entries = list(self.entries.values())
-        ways = {"compiling" for entry in entries if entry.compiling is not None}
+        ways = {"compiling" for entry in entries if entry.compiling and entry.compiling.begun}
         ways |= {path.executable.mode for entry in entries for path in entry.parts}
         ways |= {
             f"in Python (breakpoint() at {entry.stopped})" for entry in entries if entry.stopped
@@ -359,6 +364,7 @@ class Function(Decorated):
     @property
     def graphs(self) -> list[Any]:
         """The optimised graph of every path, or stretch of one."""
+        self._arrivals.make_awaited()
         return [p.executable.graph for entry in list(self.entries.values()) for p in entry.parts]
 
     def explain(self) -> Explanation:

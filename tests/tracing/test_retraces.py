@@ -264,6 +264,7 @@ def test_r8_traces_and_their_code_are_given_back():
             warnings.simplefilter("ignore", RetraceWarning)
             for k in range(times):
                 f(X, f"{'n' * k}")
+        f.wait()  # code of kinds that came once is made when it is asked for
         return f
 
     gc.collect()
