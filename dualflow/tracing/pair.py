@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from jit.compiler import Device
 
 
+NOWHERE = frozenset[int]()
+
+
 class Asked(NamedTuple):
     """Which gradients are asked for.
 
@@ -138,15 +141,19 @@ class Pair:
 def differentiate(call: Recorded, asked: Asked) -> Joint:
     """Records the graph again on symbolic tensors, and the sweep back from its tracked outputs.
 
-    The graph's last inputs are what has arrived at the inputs that are reached.
+    What repeats in the graph becomes a loop first. The graph's last inputs are what has arrived at
+    the inputs that are reached.
     """
+    from dualflow.tracing.folding import folded  # loaded when something is compiled
+
+    graph, unrecorded = folded(call.graph, call.unrecorded, asked.sources)
     trace = Trace(call.graph.name, closed=True)
     inputs = [trace.placeholder(v.type, v.name) for v in call.graph.inputs]
     leaves = {k: Leaf() for k in asked.sources if k is not None}
     for x, source in zip(inputs, asked.sources, strict=True):
         x.record = None if source is None else leaves[source]
     with at_one_line(), using(trace=trace, recording=True, tapes=(Watch(),)):
-        outputs = replay(call.graph, inputs, call.unrecorded)
+        outputs = replay(graph, inputs, unrecorded)
         targets = [outputs[call.tracked[k]] for k in asked.given]
         swept = len(trace.graph.nodes)
         cotangents = [
@@ -163,19 +170,39 @@ def differentiate(call: Recorded, asked: Asked) -> Joint:
     unused = {value_of(x) for k, x in before.items() if k not in reached}
     graph.inputs = [value for value in graph.inputs if value not in unused]
     trace.release()
-    nothing = frozenset[int]()
-    reach = [origin[reached[k]] if k in reached else nothing for k in range(len(inputs))]
+    reach = [origin[reached[k]] if k in reached else NOWHERE for k in range(len(inputs))]
     return Joint(graph, len(inputs), len(outputs), swept, reach)
 
 
 def origins(graph: Graph, cotangents: Mapping[int, Value]) -> dict[Value, frozenset[int]]:
     """For every value that depends on cotangents, which of them these are."""
     found = {value: frozenset({k}) for k, value in cotangents.items()}
-    for node in graph.nodes:
-        met = frozenset().union(*(found.get(v, ()) for v in node.inputs))
-        if met:
-            found.update(dict.fromkeys(node.outputs, met))
+    spread(graph, found)
     return found
+
+
+def spread(graph: Graph, found: dict[Value, frozenset[int]]) -> None:
+    """Adds for every value of a graph what it depends on; `found` says it of the inputs."""
+    for node in graph.nodes:
+        if node.op.repeats and node.attrs.get("going") is None:
+            origin = spread_by_loop(node, [found.get(value, NOWHERE) for value in node.inputs])
+        else:
+            met = NOWHERE.union(*(found.get(v, NOWHERE) for v in node.inputs))
+            origin = [met] * len(node.outputs)
+        found.update((v, met) for v, met in zip(node.outputs, origin, strict=True) if met)
+
+
+def spread_by_loop(node: Node, given: list[frozenset[int]]) -> list[frozenset[int]]:
+    """The same of what a loop gives: a step may depend on any that was before."""
+    body, carried = node.attrs["body"], node.attrs["carried"]
+    while True:
+        inside = dict(zip(body.inputs, given, strict=True))
+        spread(body, inside)
+        made = [inside.get(value, NOWHERE) for value in body.outputs]
+        after = [given[j] | made[k] for j, k in enumerate(carried)]
+        if after == given[: len(carried)]:
+            return made
+        given = [*after, *given[len(carried) :]]
 
 
 def without_sums(graph: Graph, absent: set[Value]) -> Graph:

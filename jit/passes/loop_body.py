@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -54,6 +55,8 @@ class LoopBody:
 
     Attributes:
         graph: The body.
+        nodes: By the number of a node of the iteration that of the body.
+        reads: How often each row is read.
         handed: What its first inputs are.
         given: What its other inputs are: values of the old graph, of the new one in `Rows`, tables.
         outputs: What its outputs are, and whether those of all iterations are asked for.
@@ -68,6 +71,7 @@ class LoopBody:
         self.outputs = self._asked_for()
         live = self._live()
         origins = [origin for number in live for origin in self._origins[number]]
+        self.reads = Counter([x for x in origins if isinstance(x, Rows)])
         self.handed = list(dict.fromkeys([x for x in origins if isinstance(x, Handed)]))
         self.outputs.update(
             (Own(x.number, x.output), False)
@@ -75,7 +79,7 @@ class LoopBody:
             if Own(x.number, x.output) not in self.outputs
         )
         self.given: list[Rows | Table | Value] = []
-        self.graph = Graph("body")
+        self.graph, self.nodes = Graph("body"), dict[int, Node]()
         self._at = counter(stretch.count)
         self._known: dict[Any, Value] = {x: self.graph.input(x.init.type) for x in self.handed}
         for x in dict.fromkeys(origins):
@@ -168,6 +172,7 @@ class LoopBody:
             left = iter(apart)
             attrs = {name: moved(attr, left, self._at) for name, attr in attrs.items()}
         outputs = self.graph.add(node.op, inputs, attrs, None if apart else types, node.source)
+        self.nodes[number] = self.graph.nodes[-1]
         for value, same in zip(outputs, node.outputs, strict=True):
             if not same_type(value.type, same.type):
                 raise GraphError(f"{node.op.name} gives {value.type} where it gave {same.type}")

@@ -20,8 +20,10 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.control.looped import looped, opened
 from dualflow.tracing.control.rolling import Roll, recording
 from dualflow.tracing.replay import replay
-from jit.dims import Extent, same, substitute
+from jit.dims import Dim, Extent, free_symbols, same, substitute
+from jit.ir.graph import Graph
 from jit.ir.loop import COUNTER, counter
+from jit.ir.printer import static_dims
 
 Sums = dict[Any, Tensor]
 Cotangents = list["Tensor | None"]
@@ -89,6 +91,7 @@ class Steps:
             for y in self._ys_of(j, self._count - 1):
                 self._carry[j] = added(self._carry[j], y)
         self._shared: dict[Any, Tensor | None] = {key: sums.get(key) for key in self._keys.values()}
+        self._met_shared: list[Any] = []  # where something arrived in the last step
         self._of_rows: list[list[Tensor | Extent]] = [
             [] for _ in self._rows
         ]  # or how many have none
@@ -127,9 +130,11 @@ class Steps:
         ys = [None if y is None else y[run] for y in self._ys]
         met = [None if y is None else y[run] for y in self._met]
         starts = [self._start(j, run, met[j]) for j in range(self._size)]
+        before = self._shared
         self._carry, self._shared, made = self._back(
-            self._carry, self._shared, found, rows, ys, starts
+            self._carry, before, found, rows, ys, starts, run
         )
+        self._met_shared = [key for key, x in self._shared.items() if x is not before[key]]
         for kept, cotangent in zip(self._of_rows, made, strict=True):
             kept.append(1 if cotangent is None else functions["expand_dims"](cotangent, 0))
 
@@ -166,7 +171,8 @@ class Steps:
         def step(state: list[Tensor], rows: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
             left, given = iter(state), iter(rows)
             carry = [None if x is None else next(left) for x in self._carry]
-            shared = {k: None if x is None else next(left) for k, x in self._shared.items()}
+            shared: dict[Any, Tensor | None] = dict.fromkeys(self._shared)
+            shared |= {key: next(left) for key in self._met_shared}
             found = [next(given) for _ in self._found]
             of_rows = [next(given) for _ in self._opened.rows]
             ys = [None if y is None else next(given) for y in self._ys]
@@ -175,17 +181,20 @@ class Steps:
             for j, _ in of_carry:
                 arrived[j] = added(arrived[j], next(given))
             starts = [x if y is None else added(x, y) for x, y in zip(arrived, starts, strict=True)]
-            carry, shared, made = self._back(carry, shared, found, of_rows, ys, starts)
-            return there([*carry, *shared.values()]), there(made)
+            carry, shared, made = self._back(carry, shared, found, of_rows, ys, starts, run)
+            met = {key: x for key, x in shared.items() if x is not None}
+            assert [*met] == self._met_shared
+            return there([*carry, *met.values()]), there(made)
 
-        state = there([*self._carry, *self._shared.values()])
+        # Nothing arrives at the others in any of these steps: they are like the step before.
+        state = there([*self._carry, *[self._shared[key] for key in self._met_shared]])
         left, own = roll.step(step, state, firsts)
         made = roll.loop(stacks, last)
         size = len(state)
         parts = [functions["expand_dims"](x, 0) for x in own] if made is None else made[2 * size :]
         after, stacked = iter(left if made is None else made[size : 2 * size]), iter(parts)
         self._carry = [None if x is None else next(after) for x in self._carry]
-        self._shared = {k: None if x is None else next(after) for k, x in self._shared.items()}
+        self._shared |= {key: next(after) for key in self._met_shared}
         for kept in self._of_rows:  # the same ones as in the step before
             none = 1 if made is None else last
             kept.append(next(stacked) if isinstance(kept[-1], Tensor) else none)
@@ -213,6 +222,7 @@ class Steps:
         rows: Sequence[Tensor],
         ys: Cotangents,
         starts: Cotangents,
+        run: Extent = 0,
     ) -> tuple[Cotangents, dict[Any, Tensor | None], Cotangents]:
         """Pulls cotangents through one step.
 
@@ -223,6 +233,7 @@ class Steps:
             rows: What it reads.
             ys: Of what is stacked of it.
             starts: What has arrived at the carry that it finds.
+            run: The number of the step.
 
         Returns:
             The same of the carry that it finds, what has arrived then, and that of the rows.
@@ -242,7 +253,7 @@ class Steps:
                 if flag and x.record is None:
                     x.record = Leaf()
             start = next(clock)
-            outs = replay(opened.graph, inner, set())
+            outs = replay(in_run(opened.graph, run), inner, set())
         sums = {
             x.record: y for x, y in zip(inner, starts, strict=False) if y is not None and x.record
         }
@@ -315,6 +326,28 @@ def found_by(args: Sequence[Any], attrs: dict[str, Any], made: Sequence[Tensor])
 def at_run(at: Extent, run: Extent) -> Extent:
     """Which row is read in a run, whose number may depend on another counter."""
     return substitute(at, {COUNTER: run})
+
+
+def in_run(graph: Graph, run: Extent) -> Graph:
+    """A step as a graph in which the counter is the number of a run."""
+    if not any(str(symbol) == COUNTER for symbol in free_symbols(static_dims(graph))):
+        return graph
+    made = Graph(graph.name)
+    new_of = {value: made.input(value.type, value.name) for value in graph.inputs}
+    for node in graph.nodes:
+        attrs = {name: attr_in_run(attr, run) for name, attr in node.attrs.items()}
+        types = tuple([value.type for value in node.outputs])
+        results = made.add(node.op, [new_of[x] for x in node.inputs], attrs, types, node.source)
+        new_of.update(zip(node.outputs, results, strict=True))
+    made.outputs = [new_of[value] for value in graph.outputs]
+    return made
+
+
+def attr_in_run(attr: Any, run: Extent) -> Any:
+    """An attr of it."""
+    if isinstance(attr, Dim):
+        return at_run(attr, run)
+    return tuple([attr_in_run(x, run) for x in attr]) if type(attr) is tuple else attr
 
 
 def added(before: Tensor | None, more: Tensor) -> Tensor:
