@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias, TypeGuard
 
 from jit.dataclass import dataclass
-from jit.loops.affine import Forms, encounters, from_data, is_written_once
+from jit.loops.affine import Form, Forms, encounters, from_data, is_written_once
 from jit.loops.fold import literal
 from jit.loops.ir import (
     INDEX,
@@ -80,10 +80,17 @@ def vectorize_each(kernel: Kernel, loops: Mapping[str, int], tail: str = "mask")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An index in lanes: base, base + stride, base + 2 * stride, ... from two scalars."""
+    """An index in lanes: base, base + stride, base + 2 * stride, ... from two scalars.
+
+    Attributes:
+        base: In the first lane.
+        stride: From one index to the next.
+        each: How many neighbours have the same one.
+    """
 
     base: Operand
     stride: Operand
+    each: int = 1
 
 
 Laned: TypeAlias = "Operand | Row"
@@ -195,7 +202,11 @@ class Vectorize(Rewrite):
     def wide(self, x: Laned) -> Operand:
         """`x` as a vector."""
         if isinstance(x, Row):
-            steps = self.value("multiply", (self.iota(), self.wide(x.stride)), self.type(int64))
+            steps = self.iota()
+            if x.each > 1:
+                each = self.wide(index(x.each))
+                steps = self.value("quotient", (steps, each), self.type(int64))
+            steps = self.value("multiply", (steps, self.wide(x.stride)), self.type(int64))
             return self.value("add", (self.wide(x.base), steps), self.type(int64))
         if x.type.lanes == self.lanes:
             return x
@@ -214,6 +225,7 @@ class Vectorize(Rewrite):
         if s.var.type.lanes > 1 or s.op in ("splat", "shuffle", "extract"):
             raise self.refused(f"the loop holds vectors already ({s.op})", "scalar statements")
         row = self._row(s.op, args) if s.var.type == INDEX else None
+        row = self._repeated(s, args) if row is None else row
         if row is not None:
             self.env[s.var] = row
             return
@@ -235,16 +247,37 @@ class Vectorize(Rewrite):
             return None
         if op == "negative":
             return self._row("subtract", [index(0), *args])
+        each = max([x.each for x in args if isinstance(x, Row)])
         if op in ("add", "subtract"):
-            x, y = [x if isinstance(x, Row) else Row(x, index(0)) for x in args]
+            x, y = [x if isinstance(x, Row) else Row(x, index(0), each) for x in args]
+            if x.each != y.each:
+                return None
             base, stride = self.index(op, x.base, y.base), self.index(op, x.stride, y.stride)
-            return base if stride == index(0) else Row(base, stride)
+            return base if stride == index(0) else Row(base, stride, each)
         if op == "multiply":
             x, y = args if isinstance(args[0], Row) else args[::-1]
             if isinstance(x, Row) and not isinstance(y, Row):
                 base, stride = self.index(op, x.base, y), self.index(op, x.stride, y)
-                return base if stride == index(0) else Row(base, stride)
+                return base if stride == index(0) else Row(base, stride, each)
         return None
+
+    def _repeated(self, s: Let, args: list[Laned]) -> Laned | None:
+        """A row divided by what the lanes are a multiple of, or a part: neighbours get one index.
+
+        The first lane's index has to be divisible, so that all begin together.
+        """
+        if s.op != "quotient" or not isinstance(args[0], Row) or type(args[1]) is not Lit:
+            return None
+        assert self.spreading is not None
+        row, size, loop = args[0], int(args[1].value), self.spreading
+        form = self.forms.of(s.args[0])
+        others = Form(form.constant, {x: f for x, f in form.terms.items() if x is not loop.var})
+        if row.each != 1 or form.terms.get(loop.var) != 1 or self.lanes % size:
+            return None
+        if not self.forms.divides(size, others) or not self.forms.multiple(loop.start, size):
+            return None
+        base = self.index("quotient", row.base, size)
+        return base if size == self.lanes else Row(base, index(1), size)
 
     # ----- memory -----
 
@@ -280,14 +313,17 @@ class Vectorize(Rewrite):
         if lanes is None and self._is_every_other(at, buffer):
             self.env[s.var] = self._every_other(buffer, at)
             return
+        if lanes is None and self._is_repeated(at, buffer):
+            self.env[s.var] = self._each_again(buffer, at)
+            return
         type_ = self.type(buffer.dtype)
         self.env[s.var] = self.fetch(buffer, self._address(at), type_, lanes, other, s.var.hint)
 
     def _is_every_other(self, at: Laned, buffer: Buffer) -> TypeGuard[Row]:
         """Whether wide vectors hold every other element, and nothing else belongs to a lane."""
-        if not isinstance(at, Row) or type(at.stride) is not Lit or at.stride.value != 2:
+        if not isinstance(at, Row) or at.stride != index(2) or at.each > 1:
             return False
-        return self.lanes * buffer.dtype.itemsize >= WIDE and buffer not in self.private
+        return self.lanes * buffer.dtype.itemsize >= WIDE and self.is_shared(buffer)
 
     def _every_other(self, buffer: Buffer, at: Row) -> Operand:
         """Every other one of the elements from the first lane's to the last's: two vectors of them.
@@ -299,6 +335,23 @@ class Vectorize(Rewrite):
         high = self.fetch(buffer, self.index("add", at.base, lanes - 1), type_)
         chosen = tuple([2 * k + (2 * k >= lanes) for k in range(lanes)])  # high begins one early
         return self.value("shuffle", (low, high), type_, chosen)
+
+    def _is_repeated(self, at: Laned, buffer: Buffer) -> TypeGuard[Row]:
+        """Whether neighbours read the same element of those in a row."""
+        return (
+            isinstance(at, Row) and at.each > 1 and at.stride == index(1) and self.is_shared(buffer)
+        )
+
+    def _each_again(self, buffer: Buffer, at: Row) -> Operand:
+        """A shorter vector, each element of it in several lanes."""
+        type_ = VType(buffer.dtype, self.lanes // at.each)
+        few = self.fetch(buffer, at.base, type_)
+        chosen = tuple([k // at.each for k in range(self.lanes)])
+        return self.value("shuffle", (few, few), self.type(buffer.dtype), chosen)
+
+    def is_shared(self, buffer: Buffer) -> bool:
+        """Whether a buffer is one for all lanes."""
+        return buffer not in self.private
 
     def store(self, s: Store) -> None:
         """Lanes in a row, or a scatter; never all lanes to one place."""
@@ -321,6 +374,8 @@ class Vectorize(Rewrite):
             return found, new
         if not isinstance(new, Row) and not _differs(new):
             new = Row(new, index(0))
+        if isinstance(new, Row) and new.each > 1:
+            new = self.wide(new)
         if isinstance(new, Row):
             base, stride = [self.index("multiply", x, self.lanes) for x in (new.base, new.stride)]
             return found, Row(base, self.index("add", stride, 1))
@@ -330,7 +385,7 @@ class Vectorize(Rewrite):
 
     def _address(self, at: Laned) -> Operand:
         """A scalar for lanes in a row, else a vector."""
-        if isinstance(at, Row) and type(at.stride) is Lit and at.stride.value == 1:
+        if isinstance(at, Row) and at.stride == index(1) and at.each == 1:
             return at.base
         return self.wide(at)
 
