@@ -16,9 +16,10 @@ from dualflow.ops.choice import minimum
 from dualflow.ops.elementwise import astype
 from dualflow.ops.parameters import not_negative
 from dualflow.ops.philox import UINT64
-from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, unit64, words64
+from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, words64
 from dualflow.ops.reduce import argmax
 from dualflow.ops.special import log, log1p
+from dualflow.ops.words import unit64
 from jit.errors import ShapeError
 from jit.types import as_dtype, float32, float64, format_shape, int64
 

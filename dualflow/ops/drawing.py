@@ -18,12 +18,13 @@ from dualflow.ops.create import zeros
 from dualflow.ops.distributions import permutation
 from dualflow.ops.elementwise import astype
 from dualflow.ops.gather import take
-from dualflow.ops.random import Generator, bits_of, floating_dtype, randint, unit64
+from dualflow.ops.random import Generator, bits_of, floating_dtype, randint
 from dualflow.ops.rejection import gamma_parts, parameter, wide_of
 from dualflow.ops.scan import running_sum
 from dualflow.ops.shape import broadcast_to, reshape
 from dualflow.ops.sort import searchsorted, top_k
 from dualflow.ops.special import log
+from dualflow.ops.words import unit64
 from jit.errors import ShapeError
 from jit.types import as_dtype, float32, float64, format_shape, int64, product
 

@@ -108,11 +108,12 @@ def _bits_lower(form: Any, state: Any, *, shape: tuple[Any, ...]) -> Any:
         k0 = apply("bitwise_and", apply("add", k0, KEY_STEPS[0]), LOW)
         k1 = apply("bitwise_and", apply("add", k1, KEY_STEPS[1]), LOW)
     place = form.index((size,), lambda i: i % 4, UINT64)
-    parts = [form.view(word, (size,), lambda i: (i // 4,)) for word in (c0, c1, c2, c3)]
+    words = [form.pointwise("astype", word, dtype=UINT32) for word in (c0, c1, c2, c3)]
+    parts = [form.view(word, (size,), lambda i: (i // 4,)) for word in words]
     chosen = parts[3]
     for k in (2, 1, 0):
         chosen = apply("where", apply("equal", place, k), parts[k], chosen)
-    return form.reshape(form.pointwise("astype", chosen, dtype=UINT32), shape)
+    return form.reshape(chosen, shape)
 
 
 _random_bits = Op(name="random_bits", evaluate=_bits, infer=_bits_type, lower=_bits_lower)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dualflow.core.axes import canonical_shape
 from dualflow.core.context import context, using
-from dualflow.core.define import composite, creation
+from dualflow.core.define import creation
 from dualflow.core.doors import fits
 from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
@@ -22,10 +22,11 @@ from dualflow.core.variable import Variable, convert
 from dualflow.ops.choice import minimum, where
 from dualflow.ops.elementwise import astype
 from dualflow.ops.parameters import not_negative, probability, whole
-from dualflow.ops.philox import UINT64, one_call, random_bits, unit_numbers
+from dualflow.ops.philox import one_call, random_bits, unit_numbers
 from dualflow.ops.power import sqrt
 from dualflow.ops.shape import reshape
-from dualflow.ops.special import cos, log, log1p, sin
+from dualflow.ops.special import log, log1p
+from dualflow.ops.words import joined_words, normals, unit64, within_range
 from jit.errors import DTypeError
 from jit.forms.special import ratio
 from jit.types import as_dtype, bool_, float32, float64, int64, kind, product
@@ -155,12 +156,6 @@ def _unit(generator: Generator | None, shape: tuple[Any, ...], dtype: np.dtype[A
     return astype(bits_of(generator, shape) >> (32 - bits), dtype) * 2.0**-bits
 
 
-def unit64(words: Tensor) -> Tensor:
-    """Pairs of words (..., 2) as multiples of 2**-53 below 1."""
-    high, low = words[..., 0] >> 5, words[..., 1] >> 6
-    return (astype(high, float64) * 2.0**26 + astype(low, float64)) * 2.0**-53
-
-
 @creation
 def uniform(
     shape: Any = (),
@@ -253,14 +248,8 @@ def normal(
     wide = float64 if target == float64 else float32
     size = product(extents)
     pairs = (size + 1) // 2
-    if wide == float64:
-        words = bits_of(generator, (pairs, 2, 2))
-        above, turns = unit64(words[:, 0]) + 2.0**-54, unit64(words[:, 1])
-    else:
-        words = astype(bits_of(generator, (pairs, 2)), float32)
-        above, turns = (words[:, 0] + 0.5) * 2.0**-32, words[:, 1] * 2.0**-32
-    radius, angle = sqrt(log(above) * -2.0), turns * (2 * math.pi)
-    z = functions["stack"]([radius * cos(angle), radius * sin(angle)], axis=1)
+    words = bits_of(generator, (pairs, 2, 2) if wide == float64 else (pairs, 2))
+    z = normals(words, dtype=wide)
     flat = reshape(z, (2 * pairs,))[:size]
     return moved(astype(reshape(flat, extents), target), mean, std)
 
@@ -478,22 +467,6 @@ def randint(
     return within_range(pairs, low=low, count=high - low, dtype=target)
 
 
-@composite(accepts=None, public=False, vjps=(None,))
-def within_range(pairs: Tensor, *, low: int, count: int, dtype: Any) -> Tensor:
-    """Pairs of words as integers from `low` on, of which there are `count`."""
-    words = joined_words(pairs)
-    if count == 2**64:  # whatever 64 bits may be, which uint64 does not count
-        return astype(words, dtype) + low
-    return astype(words % count, dtype) + low
-
-
 def words64(generator: Generator | None, shape: tuple[Any, ...]) -> Tensor:
     """Fresh uint64 words."""
     return joined_words(bits_of(generator, (*shape, 2)))
-
-
-@composite(accepts=None, public=False, vjps=(None,))
-def joined_words(pairs: Tensor) -> Tensor:
-    """Pairs of words of 32 bits as words of 64."""
-    wide = astype(pairs, UINT64)
-    return (wide[..., 0] << 32) | wide[..., 1]

@@ -18,9 +18,10 @@ from dualflow.ops.choice import maximum, minimum, where
 from dualflow.ops.elementwise import astype
 from dualflow.ops.parameters import at_most, not_negative, probability, whole_float
 from dualflow.ops.power import sqrt
-from dualflow.ops.random import Generator, bits_of, floating_dtype, moved, unit64
+from dualflow.ops.random import Generator, bits_of, floating_dtype, moved
 from dualflow.ops.shape import broadcast_to
 from dualflow.ops.special import cos, exp, log, log1p, sin
+from dualflow.ops.words import unit64
 from jit.errors import DTypeError, ShapeError
 from jit.types import as_dtype, float32, float64, format_shape, int64, kind
 

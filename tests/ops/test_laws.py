@@ -402,6 +402,8 @@ UNMET = {
     "extent": "a Dim as a tensor: tests/tracing/test_concrete.py",
     "joined_words": "random words of 64 bits: tests/ops/test_random.py",
     "within_range": "random integers: tests/ops/test_random.py",
+    "unit64": "random numbers of float64: tests/ops/test_random.py",
+    "normals": "random numbers: tests/ops/test_random.py",
     "places_in": "a random order: tests/ops/test_random.py",
     "words_with_places": "a random order: tests/ops/test_random.py",
     "random_bits_like": "how many bits are made eagerly: tests/ops/test_random.py",
