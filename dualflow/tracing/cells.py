@@ -49,14 +49,14 @@ class StateCell:
     """
 
     def __init__(self, place: Place, before: Tensor) -> None:
-        self._place = place
+        self.place = place
         self.before = before
         self.holder = self
 
     @property
     def tensor(self) -> Tensor:
         """What is there now."""
-        return self._place.read()
+        return self.place.read()
 
 
 class ArrayCell:

@@ -390,7 +390,7 @@ def places_in(x: Any) -> list[str]:
 
 
 def is_kept(call: Call, kept: Kept) -> bool:
-    """Whether a call passes something that its function can come to in other ways.
+    """Whether a call passes, or finds, something that its function can come to in several ways.
 
     Args:
         call: The call.
@@ -398,7 +398,8 @@ def is_kept(call: Call, kept: Kept) -> bool:
     """
     args, named = call.given
     flat = all(x.__class__ in LEAVES for x in (*args, *named.values()))
-    return kept.holds_one_of(call.tensors if flat else [*call.tensors, *nodes_of(call.given)])
+    things = call.tensors if flat else [*call.tensors, *nodes_of(call.given)]
+    return kept.is_mixed() or kept.holds_one_of(things)
 
 
 def reaches(given: Given, known: Collection[int]) -> bool:

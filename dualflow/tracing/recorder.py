@@ -44,8 +44,8 @@ FILLS_ARGUMENTS = (
     "effect",
 )
 KNOWS_ARGUMENTS = (
-    "it is passed a list, dict or tensor that it reaches in other ways too, and changes or "
-    "compares it",
+    "it is passed a list, dict or tensor that it reaches in other ways too, or keeps a tensor in "
+    "several places, and changes or compares it",
     "return what is new, and pass what nobody else has",
 )
 
@@ -138,9 +138,10 @@ class Recording:
         return self.trace.kept(lists=bool(self.passed.own))
 
     def _is_kept(self) -> bool:
-        """Whether an argument is one with something that code can come to, and may compare."""
+        """Whether something has a stand-in that code can also come to, and may compare with it."""
         kept = self.kept
-        return bool(kept) and any(id(x) in kept for x in self._passed_things)
+        known = bool(kept) and any(id(x) in kept for x in self._passed_things)
+        return known or self.trace.mixes()
 
     def cause_of(self, error: Exception) -> str | None:
         """What of the recording may cause an error that Python does not have; None: it is Python's.
@@ -244,7 +245,8 @@ class Recorder:
                 left = standing(recording.passed.left(result), trace.existed)
                 self._keep(entry, call, trace, left, arguments)
                 if kept := recording.kept:
-                    entry.kept.add(kept, [x for x in trace.cells if isinstance(x, StateCell)])
+                    cells = [x for x in trace.cells if isinstance(x, StateCell)]
+                    entry.kept.add(kept, trace.fixed_tensors(), cells)
         except NumericsError:
             undone = True
             trace.restore()

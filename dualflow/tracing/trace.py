@@ -88,7 +88,6 @@ class Trace(Postponing):
         self.cells: list[Cell] = []
         self.answers: list[bool | int] = []
         self.stopped: str | None = None
-        self.fast = False
         self.refusals: list[Refusal] = []
         self.start = next(clock)
         self.unrecorded: set[Node] = set()
@@ -103,9 +102,10 @@ class Trace(Postponing):
         self.fixed: str | None = None
         self.crossings: Crossings | None = None
         self.extents: dict[str, tuple[Tensor, int]] = {}
-        self.existed, self.reached, self.kept = reach.existed, reach.containers, reach.kept
+        self.existed, self.reached = reach.existed, reach.containers
+        self.kept, self.fixed_tensors, self.mixes = reach.kept, reach.fixed, reach.mixes
         self.foresee, self.writable = reach.foresee, reach.writable
-        self.varies = False
+        self.varies = self.fast = False
         self.nested: Any = None
         self.passed: Passed | None = None
         self.noted: list[tuple[Value, Tensor]] | None = None

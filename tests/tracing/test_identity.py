@@ -145,3 +145,49 @@ def test_none_and_constants_are_no_things_that_are_kept():
     for _ in range(3):
         f(TENSOR)
     assert f.from_graph == 2
+
+
+def lies_in_two_places(box, kept, x):
+    return x * 2.0 if box.last is kept[0] else x * 3.0
+
+
+def is_one_of_many(box, kept, x):
+    return x * 2.0 if any(y is box.last for y in kept) else x * 3.0
+
+
+def has_one_name_in_a_dict(box, kept, x):
+    return x * 2.0 if vars(box)["last"] in [kept[-1], kept[0]][1:] else x * 3.0
+
+
+def two_that_are_set(box, kept, x):
+    same = box.last is box.other
+    box.last, box.other = box.other, box.last
+    return x * 2.0 if same else x * 3.0
+
+
+@pytest.mark.filterwarnings("ignore::dualflow.errors.FunctionWarning")
+@pytest.mark.parametrize(
+    "python",
+    [lies_in_two_places, is_one_of_many, has_one_name_in_a_dict, two_that_are_set],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("begin", range(4))
+def test_state_that_differs_from_call_to_call_may_be_one_thing_in_two_places(python, begin):
+    def found(decorate):
+        box: Any = Kept()
+        kept = [df.asarray([0.5]), df.asarray([1.0])]
+        box.last = box.other = df.asarray([2.0])
+        f, told = decorate(lambda x: python(box, kept, x)), []
+        for k in range(begin, begin + 12):
+            if k % 4 == 0:
+                kept[0] = df.asarray([0.5 + k])
+            elif k % 4 == 1:
+                box.last = kept[0]
+            elif k % 4 == 2:
+                box.last, box.other = df.asarray([2.0 + k]), df.asarray([2.0])
+            else:
+                kept[0] = box.other = box.last
+            told.append(f(X).tolist())
+        return told
+
+    assert found(df.function) == found(lambda f: f)

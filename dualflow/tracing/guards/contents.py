@@ -109,7 +109,7 @@ def _dict(follower: Follower, value: Any, place: str, origin: Origin) -> None:
     follower.test(
         test, place, origin, f"{{**{k}}}", follower.constant(before), id(value), where(value)
     )
-    for key, x in before.items():
+    for key, x in value.items():
         follower.key(key)
         where_ = f"{place}[{key!r}]" if isinstance(key, str | int) else place
         follower.item(x, where_, origin, (id(value), key))

@@ -127,7 +127,8 @@ class Follower:
         self.objects: dict[int, Attributes] = {}
         self.functions: dict[int, list[types.FunctionType]] = {}  # by id of their code
         self.ran: set[int] = set()  # ids of code
-        self.tensors: dict[int, Tensor] = {}  # by id; those that differ from call to call, too
+        self.tensors: dict[int, Tensor] = {}  # by id
+        self.varying: list[Tensor] = []  # those that differ from call to call, one for each place
         self.hashed: set[int] = set()  # ids of those that are keys of dicts, or in sets
         self.users: set[types.CodeType] = set()  # of it, what is not of the standard library
         self.locks: list[str] = []  # that it takes
@@ -189,9 +190,9 @@ class Follower:
         where: Place | None = None,
     ) -> None:
         """A place where Python finds a value: guards what is there, then what is inside."""
-        self._note(value)
         if len(self.guards) > MOST_GUARDS or self.differs(read, value, place, origin, where):
             return
+        self._note(value)
         k = self.constant(value)
         same = f"{read} is not {k}"
         if isinstance(value, np.ndarray):
@@ -220,6 +221,7 @@ class Follower:
         kind = None if where is None else self.plant(where, value, place)
         if kind is None:
             return False
+        self.varying += [value] if value.__class__ is Tensor else []
         k, now = self.constant(kind), f"kind({read})"
         self.test(f"{now} != {k}", place, origin, now, k, where=where)
         return True

@@ -21,30 +21,39 @@ class Kept:
 
     Attributes:
         ids: Theirs; whoever guards them keeps them alive.
-        cells: Where there are others from call to call.
+        fixed: Those of tensors that are the same at each call.
+        cells: Where there are others from call to call, by what tells the places.
     """
 
     def __init__(self) -> None:
         self.ids: set[int] = set()
-        self.cells: list[Any] = []
+        self.fixed: set[int] = set()
+        self.cells: dict[Any, Any] = {}
 
     def __bool__(self) -> bool:
         return bool(self.ids or self.cells)
 
-    def add(self, ids: Collection[int], cells: Sequence[Any]) -> None:
+    def add(self, ids: Collection[int], fixed: Collection[int], cells: Sequence[Any]) -> None:
         """Learns of more."""
         self.ids.update(ids)
-        self.cells += cells
+        self.fixed.update(fixed)
+        self.cells.update({cell.place.key: cell for cell in cells})
 
     def holds_one_of(self, things: Collection[Any]) -> bool:
         """Whether one of the things is among them."""
         given = {id(x) for x in things}
         return not given.isdisjoint(self.ids) or any(id(x) in given for x in self._now())
 
+    def is_mixed(self) -> bool:
+        """Whether a tensor that differs from call to call lies in several places by now."""
+        now = [id(x) for x in self._now()]
+        return len({*now}) < len(now) or not self.fixed.isdisjoint(now)
+
     def _now(self) -> Iterator[Tensor]:
-        for cell in self.cells:
+        for cell in list(self.cells.values()):
             with suppress(LookupError, AttributeError, ValueError):  # nothing is there any more
-                yield cell.tensor
+                if isinstance(x := cell.tensor, Tensor):
+                    yield x
 
 
 def compares(code: CodeType) -> bool:

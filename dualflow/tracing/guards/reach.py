@@ -292,7 +292,23 @@ class Reach:
         follower = self._follower
         if not any(map(compares, follower.users)):
             return {*follower.hashed}
-        return {*follower.tensors, *(follower.ways if lists else ())}
+        varying = map(id, follower.varying)
+        return {*follower.tensors, *varying, *(follower.ways if lists else ())}
+
+    def fixed(self) -> set[int]:
+        """Ids of tensors that later calls find as they are, if code that ran may compare them."""
+        return {*self._follower.tensors} if any(map(compares, self._follower.users)) else set()
+
+    def mixes(self) -> bool:
+        """Whether code may compare a tensor that differs from call to call with itself.
+
+        That lies in another place, too, but has a stand-in in this one.
+        """
+        varying = [id(x) for x in self._follower.varying]
+        twice = len({*varying}) < len(varying) or not self._follower.tensors.keys().isdisjoint(
+            varying
+        )
+        return twice and any(map(compares, self._follower.users))
 
     def containers(self) -> set[int]:
         """Ids of the lists, dicts and sets that code can come to."""
