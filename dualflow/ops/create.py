@@ -28,6 +28,7 @@ from jit.types import (
     float64,
     format_shape,
     int64,
+    kind,
     weak_dtype,
 )
 
@@ -253,6 +254,19 @@ def _number(x: Any) -> Any:
     return x.item() if isinstance(x, Tensor | np.generic | np.ndarray) else x
 
 
+def _end(what: str, x: Any) -> Any:
+    """An end of what `linspace` makes: a Python number, or a tensor in double precision."""
+    if not isinstance(x, Tensor):
+        return _number(x)
+    if x.ndim:
+        raise ShapeError(
+            f"linspace: {what} of shape {format_shape(x.shape)}",
+            "a number, or a tensor without dimensions",
+            "start + (stop - start) * df.linspace(0, 1, num)[:, None]",
+        )
+    return astype(x, dtypes["complex128"] if kind(x.dtype) == "complex" else float64)
+
+
 @api
 @creation
 def linspace(
@@ -261,14 +275,17 @@ def linspace(
     """`num` evenly spaced numbers from `start` to `stop`, computed in float64.
 
     Args:
-        start: The first number.
-        stop: The last one, exactly.
+        start: The first number; gradients flow to a tensor.
+        stop: The last one, exactly; likewise.
         num: How many.
-        dtype: float32 when None, complex64 if an end is complex.
+        dtype: float32 when None, complex64 if an end is complex; that of tensors, if ends are such.
         endpoint: False: `stop` would be the next after the last.
 
     Returns:
         Tensor of shape (num,).
+
+    Raises:
+        ShapeError: An end is a tensor with dimensions.
 
     Example:
         >>> import dualflow as df
@@ -276,8 +293,13 @@ def linspace(
         [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     (extent,) = canonical_shape("linspace", num)
-    first, last = _number(start), _number(stop)
-    target = weak_dtype(first + last + 0.0, None) if dtype is None else as_dtype(dtype)
+    first, last = _end("start", start), _end("stop", stop)
+    if dtype is not None:
+        target = as_dtype(dtype)
+    elif isinstance(first, Tensor) or isinstance(last, Tensor):
+        target = (start + stop + 0.0).dtype
+    else:
+        target = weak_dtype(first + last + 0.0, None)
     steps = extent - 1 if endpoint else extent
     index = arange(extent, dtype=float64)
     if isinstance(steps, int) and steps <= 0:

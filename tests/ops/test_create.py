@@ -121,3 +121,27 @@ def test_numbers_that_name_no_place_make_rows_of_zeros(mode, dtype):
 def test_rows_of_less_than_no_classes_are_refused():
     with pytest.raises(df.errors.ShapeError, match=r"one_hot: shape \(-1,\)"):
         df.one_hot(df.asarray([1]), -1)
+
+
+def test_gradients_flow_to_the_ends_of_linspace(mode):
+    def f(start, stop):
+        return (df.linspace(start, stop, 4) * df.asarray([1.0, 10.0, 100.0, 1000.0])).sum()
+
+    g = in_mode(mode, df.grad(f, argnums=(0, 1)))
+    for start, stop in ((1.0, 4.0), (0.5, -2.0), (0.5, -2.0)):
+        found = g(df.asarray(start), df.asarray(stop))
+        wanted = [1 + 20 / 3 + 100 / 3, 10 / 3 + 200 / 3 + 1000]
+        np.testing.assert_allclose([x.item() for x in found], wanted, rtol=1e-6)
+
+
+def test_ends_of_linspace_are_numbers_or_tensors_of_one(mode):
+    f = in_mode(mode, lambda start, stop: df.linspace(start, stop, 5))
+    for start, stop in ((0.1, 0.7), (-3.0, 8.5)):
+        ends = df.asarray(start, dtype="float64"), df.asarray(stop, dtype="float64")
+        assert bits(f(*ends)) == bits(np.linspace(start, stop, 5))
+        single = [x.astype("float32") for x in ends]
+        wanted = df.linspace(*[x.item() for x in single], 5)
+        assert bits(f(*single)) == bits(f(single[0], single[1].item())) == bits(wanted)
+    assert df.linspace(df.asarray(0), 5, 2).dtype == df.float32
+    with pytest.raises(df.errors.ShapeError, match=r"linspace: stop of shape \(3,\)"):
+        f(0.0, df.ones(3))
