@@ -306,7 +306,7 @@ def binder(definition: Callable[..., Any], name: str, tensors: int) -> Callable[
         if 0 <= given <= len(by_place) and kwargs.keys() <= by_word:
             placed = dict(zip(by_place, args[tensors:]))
             if placed.keys().isdisjoint(kwargs) and required <= placed.keys() | kwargs.keys():
-                found = {n: static(x) for n, x in (placed | kwargs).items()}
+                found = {n: static(x, name, n) for n, x in (placed | kwargs).items()}
                 return args[:tensors], defaults | found
         try:
             bound = signature.bind(*args, **kwargs)
@@ -314,7 +314,8 @@ def binder(definition: Callable[..., Any], name: str, tensors: int) -> Callable[
             raise explained(error, name, kwargs, signature.parameters) from None
         bound.apply_defaults()
         values = list(bound.arguments.items())
-        return tuple(x for _, x in values[:tensors]), {n: static(x) for n, x in values[tensors:]}
+        attrs = {n: static(x, name, n) for n, x in values[tensors:]}
+        return tuple(x for _, x in values[:tensors]), attrs
 
     return sorted_out
 
@@ -327,9 +328,20 @@ def explained(
     return refused(name, foreign) if foreign else error
 
 
-def static(value: Any) -> Any:
-    """A value as an attr: lists become tuples."""
-    return tuple(map(static, value)) if isinstance(value, list | tuple) else value
+def static(value: Any, name: str = "", word: str = "") -> Any:
+    """A value as an attr: lists become tuples.
+
+    Raises:
+        TypeError: It is a tensor: it would have no gradient, and a graph would keep its value.
+    """
+    if isinstance(value, Tensor):
+        raise TypeError(
+            f"{name}: {word} is a tensor of shape {value.shape}, expected a number: "
+            f"{word}.item(), through which no gradient flows, or the formula written with ops"
+        )
+    return (
+        tuple([static(x, name, word) for x in value]) if isinstance(value, list | tuple) else value
+    )
 
 
 def as_tensors(operands: tuple[Any, ...]) -> tuple[Tensor, ...]:

@@ -207,7 +207,7 @@ def scaled_dot_product_attention(
     dropout_p: float = 0.0,
     *,
     is_causal: bool = False,
-    scale: float | None = None,
+    scale: Any = None,
     enable_gqa: bool = False,
 ) -> Tensor:
     """For each query the mean of the values, weighted by the softmax of its products with the keys.
@@ -223,7 +223,8 @@ def scaled_dot_product_attention(
         dropout_p: The probability with which a weight is dropped, as `dropout` does it; there is
             no switch for training, as in PyTorch.
         is_causal: Query i sees the keys up to i; not together with `attn_mask`.
-        scale: What the products are multiplied by; 1 / sqrt(E) when None.
+        scale: What the products are multiplied by; 1 / sqrt(E) when None. A tensor, to which
+            gradients flow, broadcasts to the shape of `query`.
         enable_gqa: Several heads of the query share one of key and value: their extents before the
             last two are H, and a divisor of it. In each group the heads follow one another.
 
@@ -246,6 +247,8 @@ def scaled_dot_product_attention(
     mask = None if attn_mask is None else as_tensor(attn_mask)
     _shapes(name, (q, k, v), mask, is_causal)
     factor = 1 / math.sqrt(int(q.shape[-1])) if scale is None else scale
+    if isinstance(factor, Tensor):  # one that is learned
+        q, factor = q * factor, 1.0
     shape = (*q.shape[:-1], v.shape[-1])
     if enable_gqa:
         q, k, v, mask = _grouped(name, (q, k, v), mask)

@@ -117,3 +117,40 @@ def test_weights_of_attention_are_dropped(mode):
     mean = df.mean(F.scaled_dot_product_attention(q, k, values, None, 0.25))
     assert mean.item() != pytest.approx(1.0, abs=1e-6)
     assert F.scaled_dot_product_attention(q, k, values, None, 1.0).sum().item() == 0.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, a: F.elu(x, a),
+        lambda x, a: F.leaky_relu(x, a),
+        lambda x, a: F.layer_norm(x, (3,), eps=a),
+        lambda x, a: F.huber_loss(x, x * 9, delta=a),
+    ],
+    ids=["elu", "leaky_relu", "layer_norm", "huber_loss"],
+)
+def test_a_setting_that_is_a_tensor_is_refused_in_both_modes(call):
+    """It has no gradient, and a graph would hold its first value for good."""
+    x, a = df.asarray([[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]]), df.asarray(0.5)
+    by_setting = df.grad(lambda a, x: call(x, a).sum())
+    by_x = df.grad(lambda a, x: call(x, a).sum(), argnums=1)
+    for f in (lambda a, x: call(x, a), by_setting, by_x):
+        for g in (f, df.function(f)):
+            for _ in range(2):
+                with pytest.raises(
+                    TypeError, match=r"(alpha|negative_slope|eps|delta) is a tensor"
+                ):
+                    g(a, x)
+
+
+def test_the_scale_of_attention_may_be_learned(mode):
+    def f(x, scale):
+        return (F.scaled_dot_product_attention(x, x * 2, x, is_causal=True, scale=scale) ** 2).sum()
+
+    x = df.asarray(np.sin(np.arange(24.0)).reshape(2, 3, 4))
+    g = in_mode(mode, df.grad(f, argnums=1))
+    for scale in (0.5, 1.5):
+        number, step = df.asarray(scale, dtype="float64"), 1e-6
+        slope = (f(x, scale + step) - f(x, scale - step)).item() / (2 * step)
+        np.testing.assert_allclose(g(x, number).item(), slope, rtol=1e-6)
+        assert bits(f(x, number)) == bits(f(x, scale))
