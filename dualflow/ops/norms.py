@@ -85,7 +85,9 @@ def vector_norm(
         return sum(astype(sizes != 0, sizes.dtype), axis=axes, keepdims=keepdims)
     if ord == 1:
         return sum(sizes, axis=axes, keepdims=keepdims)
-    return pow(sum(pow(sizes, ord), axis=axes, keepdims=keepdims), 1 / ord)
+    total = sum(pow(sizes, ord), axis=axes, keepdims=keepdims)
+    none = total == 0
+    return where(none, 0, pow(where(none, 1, total), 1 / ord))
 
 
 @api

@@ -154,3 +154,19 @@ def test_the_scale_of_attention_may_be_learned(mode):
         slope = (f(x, scale + step) - f(x, scale - step)).item() / (2 * step)
         np.testing.assert_allclose(g(x, number).item(), slope, rtol=1e-6)
         assert bits(f(x, number)) == bits(f(x, scale))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
+def test_vectors_of_length_0_have_gradients(p, mode):
+    """They are divided by `eps`, or have no direction."""
+    x = df.asarray([[0.0, 0.0], [3.0, -4.0]])
+    g = in_mode(
+        mode, df.grad(lambda x: (F.normalize(x, p, eps=0.5) * df.asarray([1.0, 2.0])).sum())
+    )
+    length = in_mode(mode, df.grad(lambda x: df.linalg.vector_norm(x, axis=1, ord=p).sum()))
+    for _ in range(2):
+        assert g(x).tolist()[0] == [2.0, 4.0]
+        assert np.isfinite(g(x).numpy()).all()
+        assert length(x).tolist()[0] == [0.0, 0.0]
+    alike = in_mode(mode, df.grad(lambda x: F.cosine_similarity(x, x[::-1]).sum()))
+    assert np.isfinite(alike(x).numpy()).all()

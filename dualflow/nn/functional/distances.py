@@ -10,10 +10,10 @@ from dualflow.core.doors import meet
 from dualflow.core.precision import in_full
 from dualflow.core.registry import refused
 from dualflow.core.tensor import Tensor
-from dualflow.nn.functional.norm import vector_norm
 from dualflow.ops.activation import relu
 from dualflow.ops.choice import maximum, minimum, where
 from dualflow.ops.losses import check_reduction, reduced
+from dualflow.ops.norms import vector_norm
 from dualflow.ops.power import sqrt, square
 from dualflow.ops.reduce import sum
 from jit.errors import ShapeError
@@ -47,7 +47,7 @@ def cosine_similarity(
     if foreign:
         raise refused("cosine_similarity", foreign)
     x1, x2 = meet("cosine_similarity", (in_full(x1), in_full(x2)), "floating")
-    sizes = [maximum(vector_norm(x, 2, axis), eps) for x in (x1, x2)]
+    sizes = [maximum(vector_norm(x, axis=axis), eps) for x in (x1, x2)]
     return sum(x1 * x2, axis=axis) / (sizes[0] * sizes[1])
 
 
@@ -78,7 +78,7 @@ def pairwise_distance(
     if foreign:
         raise refused("pairwise_distance", foreign)
     x1, x2 = meet("pairwise_distance", (in_full(x1), in_full(x2)), "floating")
-    return vector_norm(x1 - x2 + eps, p, -1, keepdims=keepdims)
+    return vector_norm(x1 - x2 + eps, axis=-1, keepdims=keepdims, ord=p)
 
 
 def triplet_margin_loss(

@@ -15,11 +15,11 @@ from dualflow.core.registry import refused
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 from dualflow.ops.choice import maximum
-from dualflow.ops.elementwise import abs, astype
+from dualflow.ops.elementwise import astype
 from dualflow.ops.neural import check_extents, scaled_and_moved, standardize, widened
+from dualflow.ops.norms import vector_norm
 from dualflow.ops.pool import pool
 from dualflow.ops.power import pow, sqrt, square
-from dualflow.ops.reduce import max, sum
 from dualflow.ops.shape import moveaxis, reshape
 from dualflow.ops.statistics import mean, var
 from jit.errors import ShapeError
@@ -274,17 +274,6 @@ def local_response_norm(
     return x / pow(moveaxis(total, -1, 1) * (alpha / size) + k, beta)
 
 
-def vector_norm(x: Any, p: float, axis: Any, *, keepdims: bool = False) -> Tensor:
-    """The p-norm of vectors along an axis, or several."""
-    if p == float("inf"):
-        return max(abs(x), axis=axis, keepdims=keepdims)
-    if p == 2:
-        return sqrt(sum(square(x), axis=axis, keepdims=keepdims))
-    if p == 1:
-        return sum(abs(x), axis=axis, keepdims=keepdims)
-    return pow(sum(pow(abs(x), p), axis=axis, keepdims=keepdims), 1.0 / p)
-
-
 def normalize(
     x: Any, p: float = 2.0, axis: Any = 1, eps: float = 1e-12, **foreign: Never
 ) -> Tensor:
@@ -310,7 +299,7 @@ def normalize(
     if foreign:
         raise refused("normalize", foreign)
     (x,) = meet("normalize", (in_full(x),), "floating")
-    return x / maximum(vector_norm(x, p, axis, keepdims=True), eps)
+    return x / maximum(vector_norm(x, axis=axis, keepdims=True, ord=p), eps)
 
 
 __all__ = [
