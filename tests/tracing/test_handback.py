@@ -84,6 +84,16 @@ def a_global_that_appears(x, bag):
     return late
 
 
+def a_global_by_a_computed_name(x, bag):
+    globals()["la" + "te"] = [x, bag]
+    return x
+
+
+def a_global_that_text_sets(x, bag):
+    exec("global late; late = (x, bag)", globals(), {"x": x, "bag": bag})
+    return x
+
+
 def something_that_is_returned_too(x, bag):
     kept.last = part = [x, {"bag": bag}]
     return part, part
@@ -135,6 +145,8 @@ CASES = [
     a_dict_and_its_item,
     an_attribute_that_appears,
     a_global_that_appears,
+    a_global_by_a_computed_name,
+    a_global_that_text_sets,
     something_that_is_returned_too,
     in_objects,
     in_a_function,

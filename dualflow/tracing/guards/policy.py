@@ -69,6 +69,7 @@ REFLECTING = frozenset(
     "attrgetter methodcaller pickle marshal "
     "asdict astuple deepcopy copy __getstate__ __reduce_ex__".split()
 )
+SCOPES = frozenset("globals eval exec".split())  # what may change globals by any name
 FRAMES = frozenset(("f_back", "f_builtins", "f_globals", "f_locals"))
 TELLING = frozenset(("inspect", "traceback"))  # modules that tell what the stack is
 NAMING = frozenset(("getattr", "hasattr", "setattr", "delattr"))  # are given a name

@@ -80,6 +80,7 @@ class Reach:
         self._imports: dict[str, types.CodeType] = {}  # modules that may not be there yet
         self._seen: set[tuple[str, str]] = set()  # scopes and names in them
         self._absent: list[Item] = []  # globals that may be there afterwards
+        self._open: dict[int, dict[str, Any]] = {}  # scopes that code may change by any name
 
     def watch(self, python: Any, arguments: dict[str, Any]) -> Watch:
         """Watches a call of `python`, in a `with` block.
@@ -167,6 +168,8 @@ class Reach:
         if not library:
             follower.users.add(code)
         self._globals(code, names.globals, scope, library=library)
+        if not library and not names.globals.isdisjoint(policy.SCOPES):
+            self._open[id(scope)] = scope
         package = scope.get("__package__") or ""
         for name, dots in names.imports:
             full = f"{package.rsplit('.', dots - 1)[0]}.{name}".rstrip(".") if dots else name
@@ -317,7 +320,7 @@ class Reach:
     def writable(self) -> Iterator[Place | Contents]:
         """Where code that ran can have put something: places, and whole lists, dicts and sets."""
         follower = self._follower
-        yield from map(Contents, follower.containers)
+        yield from map(Contents, [*follower.containers, *self._open.values()])
         for guard in follower.guards:
             where = guard.where
             if not isinstance(where, Contents | None) and not self._is_as_found(where, guard):
