@@ -65,7 +65,7 @@ def test_many_programs_are_alike_in_both_modes(number):
 
 def test_every_rule_is_used():
     used: Counter[str] = Counter()
-    for number in range(300):
+    for number in range(600):
         writer = Writer(Random(number))
         writer.program()
         used += writer.used

@@ -30,10 +30,13 @@ RARE = dict.fromkeys(
 SELDOM = dict.fromkeys(
     """config mode tuples dynamic property slots derived cached local methods holder ints bools take
     ragged numpy slopes draws learn comprehension arguments library ladder contexts errors loops
-    cells generators dicts slices names shelf gate uslice""".split(),
+    cells generators dicts slices names shelf gate uslice shared unpack operators made dispatch
+    iterators inplace finals patterns coroutines""".split(),
     0.09,
 )
-EFFECTS = dict.fromkeys(["objects out", *"print log table count box closure kept".split()], 0.4)
+EFFECTS = dict.fromkeys(
+    ["objects out", "kept out", *"print log table count box closure kept".split()], 0.4
+)
 ESCAPES = dict.fromkeys("escape impure arraywrite".split(), 0.3)
 
 # The functions that a program may have beside `f`; they call none of each other.
