@@ -60,8 +60,8 @@ def from_data(x: Any, dtype: Any = None) -> Tensor:
     target = None if dtype is None else as_dtype(dtype)
     if type(x) in KINDS and context.trace is not None:
         number: Any = x
-        if number.owner.live:
-            value = number.value
+        if number.number_owner.live:
+            value = number.number_value
             return context.trace.number(x, held(value, target or weak_dtype(value, None)))
     if isinstance(x, SCALARS) and not isinstance(x, np.generic):
         return Tensor(place(held(x, target or weak_dtype(x, None))))

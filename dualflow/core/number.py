@@ -79,75 +79,79 @@ class Owner(Protocol):
 class Number:
     """A number that may be another one in later calls.
 
+    Its own attributes have names that no other has: code asks whether something has a `value`.
+
     Attributes:
-        value: What it is in this call.
-        owner: The recording that it belongs to; when that is over it is like its value.
-        name: What the owner calls it.
-        dim: The extent that it is, for numbers made of extents that vary.
+        number_value: What it is in this call.
+        number_owner: The recording that it belongs to; when that is over it is like its value.
+        number_name: What the owner calls it.
+        number_dim: The extent that it is, for numbers made of extents that vary.
     """
 
-    __slots__ = ("dim", "name", "owner", "value")
+    __slots__ = ("number_dim", "number_name", "number_owner", "number_value")
 
     def __new__(cls, value: Any, *rest: Any, **options: Any) -> Number:
         """One of the two classes below."""
+        if not rest:  # code takes the type of a number for one that makes numbers
+            raise TypeError(f"{cls.__name__} of a recording is no type that others are made by")
         return object.__new__(Integer if isinstance(value, int) else Real)
 
     def __init__(self, value: Any, owner: Owner, name: str, dim: Dim | None = None) -> None:
-        self.value = value
-        self.owner = owner
-        self.name = name
-        self.dim = dim
+        self.number_value = value
+        self.number_owner = owner
+        self.number_name = name
+        self.number_dim = dim
 
     @property
     def __class__(self) -> type:  # so that `isinstance(k, int)` tells what it tells of the value
-        return type(self.value)
+        return type(self.number_value)
 
     @__class__.setter
     def __class__(self, value: Any) -> None:
         raise TypeError("the class of a number cannot be changed")
 
-    def fixed(self) -> Any:
+    def number_fixed(self) -> Any:
         """The value, for Python to use as it likes."""
-        return self.owner.fix(self) if self.owner.live else self.value
+        return self.number_owner.fix(self) if self.number_owner.live else self.number_value
 
     # ----- conversions, which Python wants as plain objects -----
 
     def __int__(self) -> int:
-        return int(self.fixed())
+        return int(self.number_fixed())
 
     def __float__(self) -> float:
-        return float(self.fixed())
+        return float(self.number_fixed())
 
     def __complex__(self) -> complex:
-        return complex(self.fixed())
+        return complex(self.number_fixed())
 
     def __bool__(self) -> bool:
         return _compare("ne", self, 0)
 
     def __hash__(self) -> int:
-        return hash(self.fixed())
+        return hash(self.number_fixed())
 
     def __repr__(self) -> str:
-        return repr(self.fixed())
+        return repr(self.number_fixed())
 
     def __str__(self) -> str:
-        return str(self.fixed())
+        return str(self.number_fixed())
 
     def __format__(self, spec: str) -> str:
-        if self.owner.live:
-            text = format(self.value, spec)
-            if self.owner.formats(self, spec, text):
+        if self.number_owner.live:
+            text = format(self.number_value, spec)
+            if self.number_owner.formats(self, spec, text):
                 return text
-        return format(self.fixed(), spec)
+        return format(self.number_fixed(), spec)
 
     def __round__(self, digits: Any = None) -> Any:
-        return round(self.fixed(), plain(digits))
+        return round(self.number_fixed(), plain(digits))
 
     def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
+        return _divided(self, other)
 
     def __rdivmod__(self, other: Any) -> Any:
-        return other // self, other % self
+        return _divided(other, self)
 
     def __copy__(self) -> Number:
         return self
@@ -156,22 +160,22 @@ class Number:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        value = self.fixed()
+        value = self.number_fixed()
         return type(value), (value,)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return self.__reduce__()
 
     def __getattr__(self, name: str) -> Any:  # `k.bit_length()`, `k.real`
-        found = getattr(self.value, name)
-        self.fixed()
+        found = getattr(self.number_value, name)
+        self.number_fixed()
         return found
 
     # ----- NumPy, which wants plain objects too -----
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         del copy  # there is nothing to share
-        return np.array(self.fixed(), dtype)
+        return np.array(self.number_fixed(), dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(is_tensor(x) for x in inputs):
@@ -185,7 +189,7 @@ class Integer(Number):
     __slots__ = ()
 
     def __index__(self) -> int:
-        return operator.index(self.fixed())
+        return operator.index(self.number_fixed())
 
 
 class Real(Number):
@@ -203,10 +207,10 @@ NESTED = KINDS | {tuple, list}
 def plain(x: Any) -> Any:
     """The value of a Number, fixed; all else as it is, lists and tuples by their items."""
     if type(x) in KINDS:
-        return x.fixed()
+        return x.number_fixed()
     if type(x) in (tuple, list) and any(type(item) in NESTED for item in x):
         return type(x)(map(plain, x))
-    if type(x) is slice:
+    if type(x) is slice and not KINDS.isdisjoint(map(type, (x.start, x.stop, x.step))):
         return slice(plain(x.start), plain(x.stop), plain(x.step))
     return x
 
@@ -218,13 +222,13 @@ def is_tensor(x: Any) -> bool:
 
 def value_of(x: Any) -> Any:
     """The value of a Number, for who keeps it a variable; all else as it is."""
-    return x.value if type(x) in KINDS else x
+    return x.number_value if type(x) in KINDS else x
 
 
 def extent_of(x: Any) -> int | Dim:
     """An extent that a user gave: an int, or the Dim that a Number is."""
-    if type(x) in KINDS and x.dim is not None and x.owner.live:
-        return x.dim
+    if type(x) in KINDS and x.number_dim is not None and x.number_owner.live:
+        return x.number_dim
     return operator.index(x)
 
 
@@ -233,24 +237,31 @@ def _compute(operation: tuple[str, Callable[..., Any]], left: Any, right: Any) -
     number, other = (left, right) if type(left) in KINDS else (right, left)
     if is_tensor(other):
         return NotImplemented
-    if not number.owner.live:
+    if not number.number_owner.live:
         return operation[1](value_of(left), value_of(right))
     if type(other) in KINDS or type(other) in PLAIN:
-        return number.owner.compute(operation, left, right)
-    if type(other) is Dim and number.dim is not None:
-        return operation[1](*(x.dim if type(x) in KINDS else x for x in (left, right)))
+        return number.number_owner.compute(operation, left, right)
+    if type(other) is Dim and number.number_dim is not None:
+        return operation[1](*(x.number_dim if type(x) in KINDS else x for x in (left, right)))
     return operation[1](plain(left), plain(right))
+
+
+def _divided(left: Any, right: Any) -> Any:
+    if is_tensor(left) or is_tensor(right):
+        return NotImplemented
+    divmod(value_of(left), value_of(right))  # fails in the words that Python has for it
+    return left // right, left % right
 
 
 def _compare(name: str, left: Number, right: Any) -> Any:
     operation = COMPARISONS[name]
     if is_tensor(right):
         return NotImplemented
-    if not left.owner.live:
-        return operation[1](left.value, value_of(right))
+    if not left.number_owner.live:
+        return operation[1](left.number_value, value_of(right))
     if type(right) not in KINDS and type(right) not in PLAIN:
-        return operation[1](left.fixed(), right)
-    return left.owner.decide(operation, left, right)
+        return operation[1](left.number_fixed(), right)
+    return left.number_owner.decide(operation, left, right)
 
 
 def _of_two(name: str) -> tuple[Any, Any]:
@@ -269,7 +280,11 @@ def _of_one(name: str) -> Any:
     operation = UNARY[name]
 
     def method(self: Number) -> Any:
-        return self.owner.compute(operation, self) if self.owner.live else operation[1](self.value)
+        return (
+            self.number_owner.compute(operation, self)
+            if self.number_owner.live
+            else operation[1](self.number_value)
+        )
 
     return method
 

@@ -14,7 +14,7 @@ from jit.dims import Dim, hint
 def settled(attr: Any) -> Any:
     """An attr without Numbers: those that are extents stay symbolic, others are fixed."""
     if type(attr) in KINDS:
-        return attr.fixed() if attr.dim is None else attr.dim
+        return attr.number_fixed() if attr.number_dim is None else attr.number_dim
     if type(attr) is tuple and attr:
         return tuple(map(settled, attr))
     return plain(attr)

@@ -15,9 +15,11 @@ from functools import partial
 from operator import is_
 from typing import Any
 
+from dualflow.core.number import plain
 from dualflow.tracing.guards import places, policy
 from dualflow.tracing.guards.objects import attributes_in, slots_of
 from dualflow.tracing.guards.places import MISSING, Closure, Contents, Place, Slot
+from dualflow.tracing.leftover import items_of, refill
 
 SIMPLE = frozenset((int, float, complex, bool, str, bytes, type(None)))
 FIXED = (tuple, frozenset, types.MethodType)
@@ -63,6 +65,8 @@ class Handback:
     def _of(self, x: Any) -> Any:
         if x.__class__ in SIMPLE or x is MISSING:
             return x
+        if type(x) is slice:
+            return plain(x)
         if (own := self._own(x)) is not x:
             return own
         if (known := self._seen.get(id(x))) is not None:
@@ -102,8 +106,8 @@ class Handback:
             items = [*x]
             found = [*map(self._of, items)]
             if not all(map(is_, items, found)):
-                x.clear()
-                x.update(found)
+                set.clear(x)
+                set.update(x, found)
         if type(x) not in FILLED:
             self._in_object(x)
 
@@ -122,16 +126,14 @@ class Handback:
             self._at(Slot(slot, x))
 
     def _in_dict(self, x: dict[Any, Any]) -> None:
-        names = [*x]
-        found = [*map(self._of, names)]
-        for name, item in [*x.items()]:
+        items = items_of(x)
+        for name, item in items:
             if (own := self._of(item)) is not item:
                 dict.__setitem__(x, name, own)
+        names = [name for name, _ in items]
+        found = [*map(self._of, names)]
         if not all(map(is_, names, found)):
-            items = [*x.values()]
-            x.clear()
-            for name, item in zip(found, items, strict=True):
-                x[name] = item
+            refill(x, [(own, item) for own, (_, item) in zip(found, items_of(x), strict=True)])
 
 
 def is_looked_into(x: Any) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dualflow.core import tree
-from dualflow.core.number import KINDS, value_of
+from dualflow.core.number import KINDS, plain, value_of
 from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -206,8 +206,9 @@ def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> Leaf:
     if is_computed(trace, x):
         return outputs.index(trace, x)
     if type(x) in KINDS:
-        return Computed(trace.scalars.result(x)) if x.owner is trace.scalars else Constant(x.value)
-    return Constant(x.thing if isinstance(x, Standing) else x)
+        ours = x.number_owner is trace.scalars
+        return Computed(trace.scalars.result(x)) if ours else Constant(x.number_value)
+    return Constant(x.thing if isinstance(x, Standing) else plain(x))
 
 
 def standing(x: Any, existed: Callable[[Any], bool]) -> Any:

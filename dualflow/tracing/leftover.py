@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from types import CellType, FrameType
 from typing import Any
@@ -13,6 +13,7 @@ from dualflow.core.number import Number
 from dualflow.tracing.guards.objects import attributes_in, slots_of
 
 OURS = 3  # references to a number that nobody has kept: the list, the loop, the question
+CONTAINERS = (OrderedDict, dict, list, deque)
 DEPTH = 4  # tuples within tuples
 
 
@@ -36,7 +37,7 @@ def make_plain(numbers: list[Number], before: dict[int, int]) -> None:
         if sys.getrefcount(x) > before.get(id(x), OURS):
             kept.append(x)
     if kept:
-        replace(kept, [x.value for x in kept], {id(numbers), id(kept)}, DEPTH)
+        replace(kept, [x.number_value for x in kept], {id(numbers), id(kept)}, DEPTH)
     numbers.clear()
 
 
@@ -60,13 +61,13 @@ def replace(olds: list[Any], values: list[Any], but: set[int], depth: int) -> No
             tuples.append(holder)
         elif isinstance(holder, list | deque):
             for k, x in enumerate(in_items(holder, new)):
-                holder[k] = x
+                builtin(holder).__setitem__(holder, k, x)
         elif isinstance(holder, dict):
             in_dict(holder, new)
         elif isinstance(holder, set):
             for old in [x for x in holder if id(x) in new]:
-                holder.remove(old)
-                holder.add(new[id(old)])
+                set.remove(holder, old)
+                set.add(holder, new[id(old)])
         elif isinstance(holder, CellType):
             holder.cell_contents = new[id(holder.cell_contents)]
         else:
@@ -82,12 +83,28 @@ def in_items(holder: Iterable[Any], new: dict[int, Any]) -> list[Any]:
 
 def in_dict(holder: dict[Any, Any], new: dict[int, Any]) -> None:
     """The same in a dict, which keeps its order."""
-    if any(id(key) in new for key in holder):
-        items = [(new.get(id(key), key), x) for key, x in holder.items()]
-        holder.clear()
-        holder.update(items)
-    for key in [key for key, x in holder.items() if id(x) in new]:
-        holder[key] = new[id(holder[key])]
+    if any(id(key) in new for key, _ in items_of(holder)):
+        refill(holder, [(new.get(id(key), key), x) for key, x in items_of(holder)])
+    for key, x in [(key, x) for key, x in items_of(holder) if id(x) in new]:
+        builtin(holder).__setitem__(holder, key, new[id(x)])
+
+
+def items_of(holder: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """The items of a dict in its order, whatever its class has in the place of `items`."""
+    return [*builtin(holder).items(holder)]
+
+
+def refill(holder: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
+    """Gives a dict other items. A class of the user's may have other methods, for its own use."""
+    kind = builtin(holder)
+    kind.clear(holder)
+    for key, x in items:
+        kind.__setitem__(holder, key, x)
+
+
+def builtin(holder: Any) -> Any:
+    """The class of Python's own that a container is of, or inherits from."""
+    return next(kind for kind in CONTAINERS if isinstance(holder, kind))
 
 
 def in_object(holder: Any, new: dict[int, Any]) -> None:

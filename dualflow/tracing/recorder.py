@@ -10,6 +10,7 @@ from typing import Any
 
 from dualflow.core import tree
 from dualflow.core.context import using
+from dualflow.core.number import plain
 from dualflow.tracing import breakpoints, outlets
 from dualflow.tracing.arrivals import Arrivals
 from dualflow.tracing.cells import StateCell
@@ -107,6 +108,9 @@ class Recording:
         with outlets.noted, trace.watch(self._python, names):
             self._foresee()
             result = self._python(*args, **kwargs)
+            for x in tree.flatten(result)[0]:
+                if type(x) is slice:  # a leaf: later calls return it as it is
+                    plain(x)
         trace.states.lift()  # where numbers had stand-ins lies again what the caller has there
         if self.passed.is_known(trace.existed) or self._is_kept():
             if not trace.did_something(args, kwargs, result):

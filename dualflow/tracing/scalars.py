@@ -180,9 +180,9 @@ class Scalars:
 
     def fix(self, number: Number) -> Any:
         """The value, which later calls must have too."""
-        if number.dim is not None:
+        if number.number_dim is not None:
             return self._of_dims(("{}", int), (number,))
-        value, name = number.value, number.name
+        value, name = number.number_value, number.number_name
         text = f"{name} == {self._constant(value)}"
         if type(value) is float and (value == 0.0 or value != value):  # 0.0 is not -0.0
             text = f"repr({name}) == {self._constant(repr(value))}"
@@ -198,7 +198,7 @@ class Scalars:
         exact = operation in EXACT or operation[1] is int
         if not exact or not any(type(x) in KINDS for x in operands):
             return None
-        dims = [x.dim if type(x) in KINDS else x for x in operands]
+        dims = [x.number_dim if type(x) in KINDS else x for x in operands]
         if not all(isinstance(d, Dim) or type(d) is int for d in dims):
             return None
         if operation[0].startswith(("trunc", "floor", "ceil", "+")) and len(dims) == 1:
@@ -219,11 +219,11 @@ class Scalars:
         """A number as people read it."""
         if type(x) not in KINDS:
             return repr(x)
-        name: str = x.name
+        name: str = x.number_name
         return self._labels.get(name, name)
 
     def _spelled(self, x: Any) -> str:
-        return x.name if type(x) in KINDS else self._constant(x)
+        return x.number_name if type(x) in KINDS else self._constant(x)
 
     def _constant(self, value: Any) -> str:
         name = f"c{len(self._scope)}"
@@ -234,11 +234,11 @@ class Scalars:
 
     def input(self, number: Number, dtype: Any) -> int:
         """Which of the prologue's arrays is this number in a dtype."""
-        return self._inputs.setdefault((number.name, dtype), len(self._inputs))
+        return self._inputs.setdefault((number.number_name, dtype), len(self._inputs))
 
     def result(self, number: Number) -> int:
         """Which of the prologue's results is this number."""
-        self._results.append(number.name)
+        self._results.append(number.number_name)
         return len(self._results) - 1
 
     def finish(self) -> Prologue | None:

@@ -167,11 +167,11 @@ class Trace(Postponing):
     def _note(self, args: tuple[Any, ...], inputs: list[Value], dtype: Any) -> None:
         """Keeps tensors, and numbers as tensors, with their values."""
         assert self.noted is not None
-        for x, value in zip(args, inputs, strict=True):
+        for x, v in zip(args, inputs, strict=True):
             if isinstance(x, Tensor):
-                self.noted.append((value, x))
+                self.noted.append((v, x))
             elif type(x) in KINDS:
-                self.noted.append((value, self.number(x, context.run(np.array, x.value, dtype))))
+                self.noted.append((v, self.number(x, context.run(np.array, x.number_value, dtype))))
 
     def _evaluate(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> list[Tensor]:
         """Runs an op. If it raises because of values and Python goes on, that is no path."""
@@ -232,8 +232,8 @@ class Trace(Postponing):
 
     def value_of(self, x: Any, dtype: Any = None) -> Value:
         """The Value of an op's argument: recorded before, captured now, or a constant."""
-        if type(x) in KINDS and x.owner is self.scalars:
-            return self._number(x, context.run(np.array, x.value, dtype))
+        if type(x) in KINDS and x.number_owner is self.scalars:
+            return self._number(x, context.run(np.array, x.number_value, dtype))
         if not isinstance(x, Tensor):
             return self._constant(plain(x), dtype)
         if self.owns(x):
@@ -263,7 +263,7 @@ class Trace(Postponing):
 
     def _number(self, x: Number, array: Any) -> Value:
         """The graph's input for a number that has become an array."""
-        key, tensor = (x.name, array.dtype), Tensor(array)
+        key, tensor = (x.number_name, array.dtype), Tensor(array)
         if key not in self._numbers:
             cell = NumberCell(self.scalars.input(x, array.dtype), tensor)
             self._numbers[key] = self.input(tensor, None, cell)
@@ -271,8 +271,8 @@ class Trace(Postponing):
 
     def number(self, x: Number, array: Any) -> Tensor:
         """A number as a tensor; `array` is what it is now, in the dtype wanted."""
-        if x.owner is not self.scalars:
-            return Tensor(np.array(x.fixed(), array.dtype))
+        if x.number_owner is not self.scalars:
+            return Tensor(np.array(x.number_fixed(), array.dtype))
         return Tensor(array, self.symbol(self._number(x, array)))
 
     def input(self, tensor: Tensor, name: str | None, cell: Cell) -> Value:
@@ -332,7 +332,7 @@ class Trace(Postponing):
             self.refuse(f"the .grad of {variable.label()} is made another Variable", "copy it")
         for x, line in self.ledger.texts.lost():
             if type(x) in KINDS:
-                x.fixed()
+                x.number_fixed()
             else:
                 self.refuse(f"a value leaves for Python through an f-string at {line}", TEXTS)
         if not self._arrays.same():
@@ -369,7 +369,7 @@ class Trace(Postponing):
 
     def runs_here(self, x: Any) -> bool:
         """Whether a tensor or a number belongs to this recording."""
-        return x.owner is self.scalars if type(x) in KINDS else self.owns(x)
+        return x.number_owner is self.scalars if type(x) in KINDS else self.owns(x)
 
     def refuse(self, reason: str, remedy: str, kind: str = "escape") -> None:
         """The call did what no graph can replay; it goes on, and segments take over."""

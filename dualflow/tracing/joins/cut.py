@@ -126,7 +126,8 @@ class Cut:
                 if is_computed(trace, x):
                     kind = trace.value_of(x)
                 elif type(x) in KINDS:
-                    kind = x.name if x.owner is trace.scalars else Constant(x.value)
+                    ours = x.number_owner is trace.scalars
+                    kind = x.number_name if ours else Constant(x.number_value)
                 self._kinds[id(x)] = kind, effect.keeps and flows_from(trace, x)
 
     def _effects_of_stretches(self) -> list[list[Effect]]:

@@ -167,12 +167,12 @@ class State:
         return *ways, chosen, tuple(slots)
 
     def _number(self, x: Number) -> Hashable:
-        if x.owner is not self._owner or not self._owner.live:
-            return self.part(x.value)
-        if x.dim is not None:
-            return "extent", str(x.dim)
-        self.numbers.setdefault(x.name, x)
-        return "number", list(self.numbers).index(x.name), type(x.value).__name__
+        if x.number_owner is not self._owner or not self._owner.live:
+            return self.part(x.number_value)
+        if x.number_dim is not None:
+            return "extent", str(x.number_dim)
+        self.numbers.setdefault(x.number_name, x)
+        return "number", list(self.numbers).index(x.number_name), type(x.number_value).__name__
 
     def _inside(self, x: Any, kind: type) -> Hashable:
         """What a thing holds that the call has made."""
