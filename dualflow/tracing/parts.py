@@ -56,6 +56,8 @@ class Identity:
 
     def __repr__(self) -> str:
         thing = self._ref()
+        if isinstance(thing, type):
+            return f"class {thing.__name__}"
         return f"{type(thing).__name__} object" if thing is not None else "object that is gone"
 
 

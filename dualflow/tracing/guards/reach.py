@@ -34,7 +34,8 @@ from dualflow.tracing.guards.moved import Moved
 from dualflow.tracing.guards.objects import Attributes, attributes_in
 from dualflow.tracing.guards.places import Contents, Item, Place, restore
 
-UNFOLLOWED = (*PLAIN, Tensor, np.ndarray, list, tuple, dict, set, frozenset, type, types.ModuleType)
+UNFOLLOWED = (*PLAIN, Tensor, np.ndarray, list, tuple, dict, set, frozenset)
+DEFINED = (types.FunctionType, type, types.ModuleType)  # have attributes that outlive a call
 CALL = (lambda: None).__code__  # stands for the code of what is written in C
 MAKING = ("__init__", "__new__", "__post_init__", "__setstate__")
 
@@ -220,10 +221,10 @@ class Reach:
             value = local.get(name)
             if isinstance(value, UNFOLLOWED) or id(value) in follower.objects:
                 continue
-            if code.co_name in MAKING and name == code.co_varnames[0]:
-                self._mark_made(value)
-            elif isinstance(value, types.FunctionType):
+            if isinstance(value, DEFINED):
                 follower.inside(value, name, Origin(code, name))
+            elif code.co_name in MAKING and name == code.co_varnames[0]:
+                self._mark_made(value)
             elif not self._is_made(value) and self._can_pass(value):
                 self._passing.add(id(value))
                 follower.objects[id(value)] = Attributes(follower, value, name, passing=True)
