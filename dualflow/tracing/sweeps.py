@@ -92,11 +92,12 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
     code = form.compiled or form.assembled
     if code is None:
         return paid_for(form, outline, assembly, sweep, cotangents, wanted)
-    again = Again(code, outline, walk, form) if walk is not None and key is not None else None
-    if again is None:
-        return code.run(outline)
-    remember(key, again)
-    return again.run(walk, cotangents)
+    if walk is not None and key is not None:
+        remember(key, Again(code, outline, walk, form))
+    started = time.perf_counter()
+    found = code.run(outline)
+    form.spent += time.perf_counter() - started
+    return found
 
 
 def put_together(form: Form, outline: Outline, sweep: Sweep) -> Assembly | None:
