@@ -18,6 +18,7 @@ from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor, read
 from dualflow.core.devices import beside
 from dualflow.core.kernels import computed, computer_of_one, is_plain, of_numpy
+from dualflow.core.large import LARGE, computed_at_large, one_at_large
 from dualflow.core.op import Op, bind
 from dualflow.core.record import NO_ATTRS
 from dualflow.core.registry import functions
@@ -64,19 +65,23 @@ def unary_door(op: Op, ufunc: Callable[..., Any], accepts: str) -> Callable[[Any
     def door(x: Any, /) -> Tensor:
         if x.__class__ is Tensor and context.trace is None:
             a = x.raw
-            if a.__class__ is not ndarray:
-                if a is not None and a.dtype in fast:
-                    return bind(op, (x,))
-            elif (dtype := a.dtype) in fast:
-                alike = numpy_does.get(dtype)
-                if alike is None:
-                    alike = is_plain(op, dtype, 1)
-                data = None if alike else compute(a)
-                if data is None:
-                    data = context.run(ufunc, a)
-                if data.__class__ is not ndarray:
-                    data = asarray(data)
-                return results.result(op, (x,), NO_ATTRS, data)
+            if a.__class__ is ndarray:
+                alike = numpy_does.get(a.dtype)  # which knows dtypes of `fast` only
+                if alike is None and a.dtype in fast:
+                    alike = is_plain(op, a.dtype, 1)
+                if alike is not None:
+                    data = None
+                    if not alike:
+                        data = compute(a)
+                    elif a.size >= LARGE:
+                        data = one_at_large(op, a)
+                    if data is None:
+                        data = context.run(ufunc, a)
+                    if data.__class__ is not ndarray:
+                        data = asarray(data)
+                    return results.result(op, (x,), NO_ATTRS, data)
+            elif a is not None and a.dtype in fast:
+                return bind(op, (x,))
         if isinstance(x, Variable):
             return door(read(x))
         (met,) = meet(op.name, (x,), accepts)
@@ -106,28 +111,33 @@ def binary_door(
                 x1, left = read(x1), Tensor
             if right is not Tensor and isinstance(x2, Variable):
                 x2, right = read(x2), Tensor
+            a = b = dtype = alike = None
             plain = False
-            a = b = dtype = None
-            if left is Tensor:
-                a = x1.raw
-                if right is Tensor:
-                    b = x2.raw
-                    if a.__class__ is b.__class__ is ndarray:
-                        dtype = a.dtype
-                        plain = dtype is b.dtype and dtype in fast
-                elif a.__class__ is ndarray and (dtype := a.dtype) in weak.get(right, NOTHING):
-                    b = x2
+            if left is right is Tensor:
+                a, b = x1.raw, x2.raw
+                if a.__class__ is b.__class__ is ndarray:
+                    dtype = a.dtype
+                    if dtype is b.dtype:
+                        alike = numpy_does.get(dtype)  # which knows dtypes of `fast` only
+                        plain = alike is not None or dtype in fast
+            elif left is Tensor:
+                a, b = x1.raw, x2
+                if a.__class__ is ndarray and (dtype := a.dtype) in weak.get(right, NOTHING):
                     plain = right is not int or LOWEST <= b <= HIGHEST
+                    alike = numpy_does.get(dtype)
             elif right is Tensor:
-                b = x2.raw
+                a, b = x1, x2.raw
                 if b.__class__ is ndarray and (dtype := b.dtype) in weak.get(left, NOTHING):
-                    a = x1
                     plain = left is not int or LOWEST <= a <= HIGHEST
+                    alike = numpy_does.get(dtype)
             if plain:
-                alike = numpy_does.get(dtype)
                 if alike is None:
                     alike = is_plain(op, dtype, 2)  # pyright: ignore[reportArgumentType] - `plain`
-                found = None if alike else computed(op, (a, b), NO_ATTRS)
+                found = None
+                if not alike:
+                    found = computed(op, (a, b), NO_ATTRS)
+                elif (a if left is Tensor else b).size >= LARGE:  # pyright: ignore[reportOptionalMemberAccess]
+                    found = computed_at_large(op, (a, b))
                 try:
                     data = context.run(ufunc, a, b) if found is None else found[0]
                 except (ValueError, OverflowError):  # `meet` and `infer` tell what is wrong
