@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,18 @@ from jit.target import Target
 X86_WIDTHS = (("avx512f", 64, 32), ("avx2", 32, 16))
 
 
-@cache
 def binding() -> Any:
     """Llvmlite's binding with the native target ready."""
+    with _loading:  # an option may be set once only
+        return loaded_binding()
+
+
+_loading = threading.Lock()
+
+
+@cache
+def loaded_binding() -> Any:
+    """The same, for one thread at a time."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -65,10 +76,22 @@ def asked_host() -> Host:
     return Host(target, f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}")
 
 
+@contextmanager
+def machine(target: Target, effort: int = 1) -> Iterator[Any]:
+    """A code generator for `target` that no other thread has meanwhile."""
+    idle = idle_machines(target, effort)
+    try:
+        made = idle.pop()
+    except IndexError:
+        made = new_machine(target, effort)
+    yield made
+    idle.append(made)
+
+
 @cache
-def machine(target: Target, effort: int = 1) -> Any:
-    """The process's code generator for `target`."""
-    return new_machine(target, effort)
+def idle_machines(target: Target, effort: int) -> list[Any]:
+    """Code generators that nobody has."""
+    return []
 
 
 def new_machine(target: Target, effort: int = 1) -> Any:
@@ -87,16 +110,17 @@ def new_machine(target: Target, effort: int = 1) -> Any:
     )
 
 
-def emitted(made: Any, module: Any) -> bytes:
-    """The assembly of a module, which shares nothing with others: threads do it side by side.
+def emitted(made: Any, module: Any, *, is_object: bool = False) -> bytes:
+    """The assembly or object file of a module, which shares nothing with others.
 
-    llvmlite would hold its one lock meanwhile, as modules of one context share types.
+    So threads do it side by side: llvmlite would hold its one lock meanwhile, as modules of one
+    context share types.
     """
     from llvmlite.binding import ffi
 
     emit = ffi.lib.LLVMPY_TargetMachineEmitToMemory
     with ffi.OutputString() as said:
-        buffer = getattr(emit, "_cfn", emit)(made, module, 0, said)
+        buffer = getattr(emit, "_cfn", emit)(made, module, int(is_object), said)
         if not buffer:
             raise RuntimeError(str(said))
     try:
@@ -106,27 +130,40 @@ def emitted(made: Any, module: Any) -> bytes:
         ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
-def parsed(text: str, target: Target) -> Any:
-    """`text` as a verified module, memory slots turned into registers."""
+def parsed(text: str, made: Any, context: Any = None) -> Any:
+    """`text` as a verified module, memory slots turned into registers.
+
+    Args:
+        text: LLVM IR.
+        made: The code generator that it is for.
+        context: Of the module's own; None: it shares one.
+    """
     llvm = binding()
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(text, context)
     module.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=0)
     passes = llvm.create_new_module_pass_manager()
     passes.add_sroa_pass()
-    passes.run(module, llvm.create_pass_builder(machine(target), options))
+    passes.run(module, llvm.create_pass_builder(made, options))
     return module
 
 
 def assemble(text: str, target: Target, effort: int = 1) -> bytes:
     """LLVM IR text as an object file; `effort` 0 is for what a launch runs only once."""
-    return machine(target, effort).emit_object(parsed(text, target))
+    llvm = binding()
+    with (
+        machine(target, effort) as made,
+        llvm.create_context() as context,
+        parsed(text, made, context) as module,
+    ):
+        return emitted(made, module, is_object=True)
 
 
 def assemble_together(texts: Sequence[str], target: Target) -> bytes:
     """Modules as one object file, for a linker of the system's: each may call the others."""
     llvm = binding()
-    whole, *others = (parsed(text, target) for text in texts)
+    with machine(target) as first:
+        whole, *others = (parsed(text, first) for text in texts)
     for other in others:
         whole.link_in(other)
     made = llvm.Target.from_triple(target.triple).create_target_machine(
@@ -137,13 +174,14 @@ def assemble_together(texts: Sequence[str], target: Target) -> bytes:
 
 def assembly(text: str, target: Target, effort: int = 1) -> str:
     """LLVM IR text as assembly, to look at."""
-    return machine(target, effort).emit_assembly(parsed(text, target))
+    with machine(target, effort) as made:
+        return made.emit_assembly(parsed(text, made))
 
 
 @cache
 def linker() -> Any:
     """The one LLJIT of the process."""
-    return binding().create_lljit_compiler(machine(host_target()))
+    return binding().create_lljit_compiler(new_machine(host_target()))
 
 
 _numbers = itertools.count()

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -32,6 +32,7 @@ from jit.runtime.cache import disk_cache
 from jit.runtime.facts import digest_of, facts_of, note, reason
 from jit.target import Target
 
+COMPILERS = 2  # threads that LLVM works in
 TOLD_OF = 4096  # kernels of which is known why they were compiled
 RECENT = 512  # kernels that stay loaded though nothing uses them now
 TOLD = {"compiled": 1, "from disk": 2}  # from which level of JIT_DEBUG on
@@ -236,47 +237,49 @@ class Library:
         stored: list[str] = []
         # Asked with the lock held: another thread may have been faster.
         found = {key: code for key in kernels if (code := self._codes.get(key)) is not None}
-        lacking = [key for key in kernels if key not in found]
-        with Beside() as beside:  # LLVM works while Python writes what it works on next
-            for key in each("compiling kernels", lacking):
-                start = time.perf_counter()
-                code = codes[key] = (disk.get(key) if disk else None) or b""
-                if code:
-                    stored.append(key)
-                    self._count("from disk", kernels[key].name, start)
-                else:
-                    beside.do(self._compiling(key, kernels[key], target, codes))
+        lacking = {key: kernel for key, kernel in kernels.items() if key not in found}
+        for key in [*lacking]:
+            start = time.perf_counter()
+            code = disk.get(key) if disk else None
+            if code:
+                codes[key] = code
+                stored.append(key)
+                self._count("from disk", lacking.pop(key).name, start)
+        codes |= self._made(lacking, target)
         try:
             return found | self._link(codes) if codes else found
         except RuntimeError:
             if not stored:
                 raise
             # What was on the disk is no object file that links: as good as nothing.
-            for key in stored:
-                self._compiling(key, kernels[key], target, codes)()
+            codes |= self._made({key: kernels[key] for key in stored}, target)
             return found | self._link(codes)
 
-    def _compiling(
-        self, key: str, kernel: Kernel, target: Target, codes: dict[str, bytes]
-    ) -> Callable[[], None]:
-        """Writes the text of a kernel; gives what makes code of it and adds it to `codes`."""
-        start, disk = time.perf_counter(), disk_cache()
-        facts = facts_of(kernel, target, toolchain())
-        if len(self.reasons) >= TOLD_OF:
-            self.reasons.clear()
-        self.reasons[key] = reason(disk, kernel, facts)
-        text, level = self._text(key, kernel, target), effort(kernel, target)
-        spent = time.perf_counter() - start
+    def _made(self, kernels: Mapping[str, Kernel], target: Target) -> dict[str, bytes]:
+        """Makes the code of kernels by their keys."""
+        codes, spent, disk = dict.fromkeys(kernels, b""), dict[str, float](), disk_cache()
+        facts = {key: facts_of(kernel, target, toolchain()) for key, kernel in kernels.items()}
 
-        def compile() -> None:
+        def compile(key: str, text: str, level: int) -> None:
             start = time.perf_counter()
-            code = codes[key] = cpu.assemble(text, target, level)
+            codes[key] = cpu.assemble(text, target, level)
             if disk:
-                disk.put(key, code)
-            note(disk, kernel, facts)
-            self._count("compiled", kernel.name, start - spent)
+                disk.put(key, codes[key])
+            spent[key] += time.perf_counter() - start
 
-        return compile
+        with Beside(COMPILERS) as beside:  # LLVM works while Python writes what it works on next
+            for key in each("compiling kernels", [*kernels]):
+                start, kernel = time.perf_counter(), kernels[key]
+                if len(self.reasons) >= TOLD_OF:
+                    self.reasons.clear()
+                self.reasons[key] = reason(disk, kernel, facts[key])
+                text = self._text(key, kernel, target)
+                spent[key] = time.perf_counter() - start
+                beside.do(partial(compile, key, text, effort(kernel, target)))
+        for key, kernel in kernels.items():
+            note(disk, kernel, facts[key])
+            self._count("compiled", kernel.name, time.perf_counter() - spent[key])
+        return codes
 
     def _text(self, key: str, kernel: Kernel, target: Target) -> str:
         """LLVM IR text whose function has the name that it is linked by."""

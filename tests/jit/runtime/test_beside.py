@@ -23,6 +23,26 @@ def test_all_is_done_in_order_by_another_thread_which_ends():
     assert threading.active_count() == before
 
 
+def test_several_threads_are_at_work_at_a_time():
+    both, before = threading.Barrier(2), threading.active_count()
+    with Beside(2) as beside:
+        for _ in range(4):
+            beside.do(lambda: both.wait(60))
+    assert threading.active_count() == before
+
+
+def test_one_of_several_errors_comes_out_and_all_threads_end():
+    before = threading.active_count()
+
+    def fail():
+        raise ValueError("one of them")
+
+    with pytest.raises(ValueError, match="one of them"), Beside(2) as beside:  # noqa: PT012
+        for _ in range(4):
+            beside.do(fail)
+    assert threading.active_count() == before
+
+
 def test_a_block_without_work_starts_no_thread(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", pytest.fail)
     with Beside():
