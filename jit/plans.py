@@ -202,8 +202,8 @@ def told(graph: Graph) -> Told | None:
     inner = {id(body): told(body) for body in bodies_of(graph)}
     known = [each for each in inner.values() if each is not None]
     about = None
-    if len(known) == len(inner) and all(map(is_told, graph.nodes)):
-        packages = {node.op.package for node in graph.nodes if node.op.package is not None}
+    packages = {op.package for op in {node.op for node in graph.nodes}}
+    if len(known) == len(inner) and None not in packages and all(map(is_small, graph.nodes)):
         digests = {key: each.digest for key, each in inner.items() if each is not None}
         try:
             text = format_graph(graph, inner=lambda body: digests[id(body)])
@@ -211,7 +211,8 @@ def told(graph: Graph) -> Told | None:
             text = None
         if text is not None:
             digest = hashlib.sha256(text.encode()).hexdigest()
-            about = Told(digest, frozenset(packages).union(*(each.packages for each in known)))
+            told_by = [package for package in packages if package is not None]
+            about = Told(digest, frozenset(told_by).union(*(each.packages for each in known)))
     if isinstance(graph, Body):
         _bodies[graph] = about
     return about
@@ -222,14 +223,16 @@ _bodies: WeakKeyDictionary[Body, Told | None] = WeakKeyDictionary()
 
 def bodies_of(graph: Graph) -> Iterator[Graph]:
     """Each graph that nodes of a graph hold, once."""
-    found = [attr for node in graph.nodes for attr in node.attrs.values() if is_graph(attr)]
+    attrs = [node.attrs for node in graph.nodes if node.attrs]
+    found = [attr for each in attrs for attr in each.values() if is_graph(attr)]
     yield from {id(body): body for body in found}.values()
 
 
-def is_told(node: Node) -> bool:
-    """Whether sources tell what the op of a node does, and it holds no large array."""
-    arrays = [attr for attr in node.attrs.values() if isinstance(attr, np.ndarray)]
-    return node.op.package is not None and all(x.nbytes <= LARGEST for x in arrays)
+def is_small(node: Node) -> bool:
+    """Whether a node holds no large array."""
+    return not node.attrs or not any(
+        isinstance(attr, np.ndarray) and attr.nbytes > LARGEST for attr in node.attrs.values()
+    )
 
 
 @cache

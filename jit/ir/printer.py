@@ -7,6 +7,7 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -71,23 +72,24 @@ def format_node(
 ) -> str:
     """One line of graph text; without `names`, values are shown by their types alone."""
     if names is None:
-        left = ", ".join(str(value.type) for value in node.outputs)
-        inputs = ", ".join(str(value.type) for value in node.inputs)
+        left = ", ".join([str(value.type) for value in node.outputs])
+        inputs = ", ".join([str(value.type) for value in node.inputs])
     else:
-        left = ", ".join(f"{names.get(value, UNKNOWN)}: {value.type}" for value in node.outputs)
-        inputs = ", ".join(names.get(value, UNKNOWN) for value in node.inputs)
-    bodies = [value for value in node.attrs.values() if is_graph(value)]
-    attrs = ", ".join(
-        f"{name}={format_static(value)}"
-        for name, value in node.attrs.items()
-        if not is_graph(value)
-    )
+        left = ", ".join([f"{names.get(value, UNKNOWN)}: {value.type}" for value in node.outputs])
+        inputs = ", ".join([names.get(value, UNKNOWN) for value in node.inputs])
     text = f"{node.op.name}({inputs})"
     if left:
         text = f"{left} = {text}"
-    if attrs:
-        text += f" {{{attrs}}}"
-    text += " of" * len(bodies)
+    bodies: list[Graph] = []
+    if node.attrs:  # most nodes have none
+        bodies = [value for value in node.attrs.values() if is_graph(value)]
+        attrs = [
+            f"{name}={format_static(value)}"
+            for name, value in node.attrs.items()
+            if not is_graph(value)
+        ]
+        text += f" {{{', '.join(attrs)}}}" if attrs else ""
+        text += " of" * len(bodies)
     if source and node.source:
         text += f"  # {' '.join(node.source.split())}"
     for body in bodies:
@@ -125,9 +127,15 @@ def format_static(value: Any) -> str:
 
 def is_graph(value: Any) -> TypeGuard[Graph]:
     """Whether an attr is a graph: the body of a loop or a call."""
+    return isinstance(value, graph_class())
+
+
+@cache
+def graph_class() -> type[Graph]:
+    """The class of graphs, whose module imports this one."""
     from jit.ir.graph import Graph
 
-    return isinstance(value, Graph)
+    return Graph
 
 
 def static_dims(graph: Graph) -> list[Dim]:
@@ -136,8 +144,8 @@ def static_dims(graph: Graph) -> list[Dim]:
     for node in graph.nodes:
         for value in node.outputs:
             found.extend(value.type.shape)
-        for attr in node.attrs.values():
-            found.extend(attr_leaves(attr))
+        for attr in node.attrs.values() if node.attrs else ():
+            found.extend(attr_leaves(attr) if type(attr) is tuple else (attr,))
     return [item for item in found if isinstance(item, Dim)]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+BYTECODE = "__pycache__"
 
 
 @cache
@@ -20,12 +21,15 @@ def sources_of(package: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def modules(folder: str) -> Iterator[tuple[str, int, int]]:
+def modules(folder: str) -> list[tuple[str, int, int]]:
     """The modules below a folder: path, size, time of the last change."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(".py"):
-                status = entry.stat()
-                yield entry.path, status.st_size, status.st_mtime_ns
-            elif entry.is_dir():
-                yield from modules(entry.path)
+    found, folders = list[tuple[str, int, int]](), [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    status = entry.stat()
+                    found.append((entry.path, status.st_size, status.st_mtime_ns))
+                elif entry.name != BYTECODE and entry.is_dir():
+                    folders.append(entry.path)
+    return found
