@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from jit.runtime.program import USED, Launch, Program, Slot, Step
 
@@ -37,7 +36,7 @@ class Calls:
             assert isinstance(step, Launch)
             buffers = tuple([slot_of[x] for x in step.buffers])
             in_place = tuple([(slot_of[a], slot_of[b]) for a, b in step.in_place])
-            steps.append(replace(step, buffers=buffers, in_place=in_place))
+            steps.append(step.on(buffers, in_place))
         return steps
 
     def _own(self, body: Program, number: int, slot: Slot) -> int:

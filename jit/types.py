@@ -9,7 +9,7 @@ they meet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, reduce
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -160,7 +160,10 @@ class TensorType:
 
 def product(dims: Sequence[int | Dim]) -> int | Dim:
     """The number of elements of a shape."""
-    return reduce(lambda a, b: a * b, dims, 1)
+    size: int | Dim = 1
+    for extent in dims:
+        size = size * extent
+    return size
 
 
 def same_shape(a: tuple[int | Dim, ...], b: tuple[int | Dim, ...]) -> bool:

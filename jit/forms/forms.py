@@ -69,10 +69,10 @@ from jit.dims import Dim, Extent
 from jit.errors import AxisError, DTypeError, ShapeError
 from jit.forms import nodes
 from jit.forms.combine import combiners
-from jit.forms.index import Condition, IndexMap, Load, same_all
+from jit.forms.index import Condition, IndexMap, Load, row_major, same_all
 from jit.forms.nodes import Form, FormValue
 from jit.forms.scalar import result_dtype, scalar
-from jit.types import TensorType, broadcast_shapes, exact_reciprocal, format_shape, kind, product
+from jit.types import TensorType, broadcast_shapes, exact_reciprocal, format_shape, kind
 
 SCATTERS = {"set": None, "add": "sum", "max": "max", "min": "min"}
 
@@ -340,20 +340,8 @@ class FormBuilder:
         """The elements of `x` in row-major order, in another shape of as many elements."""
         if same_all(x.shape, shape):
             return x
-        strides = [product(shape[k + 1 :]) for k in range(len(shape))]
-
-        def unravel(*loops: Extent) -> list[Extent]:
-            linear = sum((i * stride for i, stride in zip(loops, strides)), 0)
-            at: list[Extent] = []
-            for k, extent in enumerate(x.shape):
-                stride = product(x.shape[k + 1 :])
-                if isinstance(stride, int) and stride == 0:
-                    return [0] * x.ndim  # there are no elements, and nothing to divide by
-                inner = linear // stride
-                at.append(inner % extent if k else inner)
-            return at
-
-        return self.view(x, shape, unravel)
+        map = row_major(x.shape, tuple(shape))
+        return self.emit(nodes.View((x,), (x.type.with_shape(map.shape),), map, None))[0]
 
     def _with_axes(
         self, x: FormValue, shape: tuple[Extent, ...], axes: tuple[int, ...]

@@ -8,7 +8,7 @@ tables. Dims do the simplification; a composition is a substitution.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,8 +17,9 @@ from jit.dataclass import dataclass
 from jit.dims import Atom, Dim, Extent, Symbol, decide, rewrite, same
 from jit.dims.algebra import Range
 from jit.errors import IndexError
-from jit.types import TensorType, kind
+from jit.types import TensorType, kind, product
 
+KEPT = 1024  # maps that are remembered
 Condition = tuple[Extent, Extent]  # (x, n): 0 <= x < n
 
 
@@ -181,6 +182,34 @@ class IndexMap:
     def __str__(self) -> str:
         text = f"[{', '.join(map(str, self.at))}]"
         return text + "".join(f" where 0 <= {x} < {n}" for x, n in self.where)
+
+
+def row_major(source: tuple[Extent, ...], shape: tuple[Extent, ...]) -> IndexMap:
+    """The map of a shape to one of as many elements in the same order."""
+    if all(isinstance(extent, int) for extent in (*source, *shape)):
+        return known_row_major(source, shape)
+    return made_row_major(source, shape)
+
+
+def made_row_major(source: tuple[Extent, ...], shape: tuple[Extent, ...]) -> IndexMap:
+    """The same, made anew."""
+    strides = [product(shape[k + 1 :]) for k in range(len(shape))]
+
+    def unravel(*loops: Extent) -> list[Extent]:
+        linear = sum((i * stride for i, stride in zip(loops, strides)), 0)
+        at: list[Extent] = []
+        for k, extent in enumerate(source):
+            stride = product(source[k + 1 :])
+            if isinstance(stride, int) and stride == 0:
+                return [0] * len(source)  # there are no elements, and nothing to divide by
+            inner = linear // stride
+            at.append(inner % extent if k else inner)
+        return at
+
+    return IndexMap.of(shape, unravel)
+
+
+known_row_major = lru_cache(KEPT)(made_row_major)  # of numbers: others are no keys
 
 
 def same_all(a: Sequence[Extent], b: Sequence[Extent]) -> bool:

@@ -175,7 +175,8 @@ def is_larger(a: Sequence[Extent], b: Sequence[Extent]) -> bool:
 
 def size_hint(shape: Sequence[Extent], unknown: int = 64) -> int:
     """About how many elements a shape has; a size without a hint counts as `unknown`."""
-    return extent_hint(product(shape), unknown)
+    size = product(shape)
+    return size if isinstance(size, int) else extent_hint(size, unknown)
 
 
 def extent_hint(extent: Extent, unknown: int = 64) -> int:

@@ -110,6 +110,12 @@ class Launch:
         """Whether a library computes it, as far as the plan tells: its sizes do not vary."""
         return self.matrices is not None and all(isinstance(x, int) for x in self.matrices.sizes)
 
+    def on(self, buffers: tuple[int, ...], in_place: tuple[tuple[int, int], ...]) -> Launch:
+        """The same on other slots; a body that is called often has many of them."""
+        made = object.__new__(Launch)
+        made.__dict__.update(self.__dict__, buffers=buffers, in_place=in_place)
+        return made
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"nodes": ()}
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jit.dims import Dim, same, symbol
+from jit.dims import Dim, evaluate, same, symbol
 from jit.forms.forms import FormBuilder
-from jit.forms.index import IndexMap, Load, is_inside, loop
+from jit.forms.index import IndexMap, Load, is_inside, loop, row_major
 from jit.forms.reference import Reference
 from jit.types import TensorType, dtypes, product
 
@@ -207,3 +207,15 @@ def test_composition_still_checks_loads(bad):
     assert not inside.any()
     assert 0 <= at[0] < 5
     assert map.unproven(x.shape)
+
+
+def test_row_major_maps_of_numbers_are_remembered_and_others_made_anew():
+    known = row_major((2, 3, 4), (6, 4))
+    assert known is row_major((2, 3, 4), (6, 4))
+    source, found = np.arange(24).reshape(2, 3, 4), np.empty((6, 4), int)
+    for i, j in np.ndindex(6, 4):
+        at = [evaluate(x, {"i0": i, "i1": j}) for x in known.at]
+        found[i, j] = source[tuple(at)]
+    assert (found == source.reshape(6, 4)).all()
+    n = symbol("n")
+    assert row_major((n, 4), (4 * n,)) is not row_major((n, 4), (4 * n,))
