@@ -22,7 +22,7 @@ from jit.ir.graph import Graph, Node, Value
 from jit.ir.loop import COUNTER
 from jit.passes import stretches
 from jit.passes.loop_body import LoopBody, Own, Rows, Table
-from jit.passes.stretches import Row, Stretch
+from jit.passes.stretches import Stretch
 from jit.types import TensorType, kind
 
 Root = object  # where what arrives at a value is collected
@@ -158,6 +158,8 @@ class Folded:
                 at += 1
                 continue
             stretch = self._nodes.stretch(at)
+            if stretch is not None and not stretch.pays:
+                stretch = None
             end = at + 1 if stretch is None else stretch.end
             if stretch is None or at in self._left or not self._fold(stretch):
                 for node in nodes[at:end]:
@@ -316,8 +318,8 @@ class Folded:
                 (self._new_of[value],) = self.graph.add(node.op, [old, result], {})
         for x, result in zip(every, results[2 * size :], strict=True):
             self._reads[result] = Reads(stretch.start, [], last.get(x))
-            for k, node in enumerate(made.iterations(x.number)):
-                self._nodes.rows[node.outputs[x.output]] = Row(result, k)
+            values = [node.outputs[x.output] for node in made.iterations(x.number)]
+            self._nodes.stack(result, values)
 
     def _init(self, value: Value, variable: Value | None) -> Value:
         """What a carry is before the first step; what a Variable was assigned has no gradient."""

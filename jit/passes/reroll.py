@@ -40,18 +40,44 @@ class Reroll(GraphPass):
         shapes = [extent for value in graph.inputs for extent in value.type.shape]
         if len(graph.nodes) < stretches.SPARED or COUNTER in map(str, free_symbols(shapes)):
             return graph
-        return Rerolled(graph, self).graph
+        wanted = set[int]()
+        while True:
+            try:
+                return Rerolled(graph, self, wanted).graph
+            except Wanted as more:
+                wanted |= more.starts
+
+
+class Wanted(Exception):  # noqa: N818 - ends an attempt
+    """Stretches that spare few nodes would let another one be a loop.
+
+    Args:
+        starts: The numbers of their first nodes.
+    """
+
+    def __init__(self, starts: set[int]) -> None:
+        super().__init__(starts)
+        self.starts = starts
 
 
 class Rerolled:
     """A graph in which loops take the place of stretches.
 
+    Args:
+        given: Stays as it is.
+        options: Of the pass.
+        wanted: The first nodes of stretches that spare few nodes and become loops all the same.
+
     Attributes:
         graph: What has come of it.
+
+    Raises:
+        Wanted: There are more of these.
     """
 
-    def __init__(self, given: Graph, options: Reroll) -> None:
-        self._options = options
+    def __init__(self, given: Graph, options: Reroll, wanted: set[int]) -> None:
+        self._options, self._wanted = options, wanted
+        self._small: dict[Value, int] = {}  # what such stretches might stack, and where they begin
         self._nodes = Sequence(given)
         self.graph = Graph(given.name)
         self._stood_up: dict[Value, Node] = {}  # rows with an axis of one in front, as stacks have
@@ -68,6 +94,9 @@ class Rerolled:
         nodes, at, rolled = self._nodes.nodes, 0, False
         while at < len(nodes):
             stretch = self._nodes.stretch(at)
+            if stretch is not None and not stretch.pays and at not in self._wanted:
+                self._note(stretch)
+                stretch = None
             end = at + 1 if stretch is None else stretch.end
             if stretch is not None and self._roll(stretch):
                 rolled = True
@@ -77,10 +106,21 @@ class Rerolled:
             at = end
         return rolled
 
+    def _note(self, stretch: Stretch) -> None:
+        """Notes the rows that a stretch would give, in the place of which its nodes are kept."""
+        start, period = stretch.start, stretch.period
+        for at, first in enumerate(self._nodes.nodes[start : start + period], start):
+            nodes = self._nodes.nodes[at : stretch.end : period]
+            for index, value in enumerate(first.outputs):
+                type_ = value.type.with_shape((stretch.count, *value.type.shape))
+                of = Value(type_, None, 0, None)
+                self._small[of] = start
+                self._nodes.stack(of, [node.outputs[index] for node in nodes])
+
     def _keep(self, node: Node) -> None:
         if node.op.splits:
             of = self._new(node.inputs[0])
-            self._nodes.rows.update((value, Row(of, k)) for k, value in enumerate(node.outputs))
+            self._nodes.stack(of, node.outputs)
             return
         if node.op.joins and node.attrs["axis"] == 0:
             self._join(node)
@@ -94,7 +134,7 @@ class Rerolled:
 
     def _stands_up(self, node: Node) -> bool:
         """Whether a node gives a row an axis of one in front."""
-        if not node.op.reshapes or node.inputs[0] not in self._nodes.rows:
+        if not node.op.reshapes or self._found(node.inputs[0]) is None:
             return False
         shape = node.inputs[0].type.shape
         return bool(shape) and node.outputs[0].type.shape == (1, *shape)
@@ -102,7 +142,12 @@ class Rerolled:
     def _row(self, value: Value) -> Row | None:
         """Which row a value is, if need be with an axis in front."""
         node = self._stood_up.get(value)
-        return self._nodes.rows.get(value if node is None else node.inputs[0])
+        return self._found(value if node is None else node.inputs[0])
+
+    def _found(self, value: Value) -> Row | None:
+        """Which row a value is of what there is."""
+        found = self._nodes.rows.get(value)
+        return None if found is None or found.of in self._small else found
 
     def _join(self, node: Node) -> None:
         """Appends a node that joins arrays: rows that follow each other are one already."""
@@ -153,6 +198,8 @@ class Rerolled:
             made = LoopBody(self._nodes, stretch)
         except (DualflowError, TypeError, ValueError):  # an op does not take a number that varies
             return False
+        if starts := {self._small[x.of] for x in made.reads if x.of in self._small}:
+            raise Wanted(starts)
         body = made.graph
         for each in self._options.passes:
             body = each.run(body)
@@ -192,7 +239,7 @@ class Rerolled:
         for (x, stacked), result in zip(kept.items(), results, strict=True):
             values = [node.outputs[x.output] for node in made.iterations(x.number)]
             if stacked:
-                self._nodes.rows.update((v, Row(result, k)) for k, v in enumerate(values))
+                self._nodes.stack(result, values)
             else:
                 self._new_of[values[-1]] = result
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from collections.abc import Sequence as Values
 from dataclasses import field
 from functools import cached_property
 from heapq import merge
@@ -89,7 +90,7 @@ class Sequence:
         nodes: In program order.
         place: The number of the node that assigns a value.
         last_use: The number of the last node that reads a value; infinite for outputs of the graph.
-        rows: For values of earlier loops which row of what they are; filled by the caller.
+        rows: For values of earlier loops which row of what they are, as the caller has told.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -115,28 +116,69 @@ class Sequence:
         self._next = self._spans.next_alike(WINDOW)
         self._attrs: dict[int, tuple[tuple[str, ...], tuple[int, ...]]] = {}
         self._passed: dict[int, int] = {}  # up to where a period was tried
+        self._stacks: dict[Value, list[Value]] = {}  # rows, by what they are of
 
     def stretch(self, start: int) -> Stretch | None:
-        """What repeats from node `start` on, with the shortest period that pays."""
+        """What repeats from node `start` on, with the shortest period that pays.
+
+        If none does, one that has enough iterations, but spares few nodes.
+        """
+        small = None
         for period in self._periods(start):
-            if start > self._passed.get(period, -1) and self._may_pay(start, period):
+            if start > self._passed.get(period, -1) and self._may_repeat(start, period):
                 made = self.matched(start, period)
                 if made.pays:
                     return made
-        return None
+                if made.count >= FEWEST and small is None:
+                    small = made
+        return small
 
-    def _may_pay(self, start: int, period: int) -> bool:
+    def _may_repeat(self, start: int, period: int) -> bool:
         """Whether there are enough iterations as far as words tell, which says at once."""
-        spared = max((FEWEST - 1) * period, -(-SPARED // period) * period)
-        return self._spans.same(start, start + period, spared)
+        return self._spans.same(start, start + period, (FEWEST - 1) * period)
+
+    def stack(self, of: Value, values: Values[Value]) -> None:
+        """Tells that values are the rows of one, in the new graph."""
+        self._stacks[of] = [*values]
+        self.rows.update((value, Row(of, k)) for k, value in enumerate(values))
 
     def _periods(self, start: int) -> Iterator[int]:
+        """Periods that may be one, the shorter ones first: of what looks alike, and of rows."""
         at = start
         for _ in range(TRIES):
             at = self._next[at]
             if at < 0:
-                return
+                break
             yield at - start
+        if self._stacks:
+            yield from self._periods_of_rows(start)
+
+    def _periods_of_rows(self, start: int) -> Iterator[int]:
+        """How much later the row beside one is read that is read here.
+
+        A loop in a loop looks alike after each of its own iterations, but the iterations of the
+        outer one read each their own rows.
+        """
+        for at in range(start, min(start + WINDOW, len(self.nodes))):
+            for value in self.nodes[at].inputs:
+                found = self.rows.get(value)
+                if found is None or self.place[value] >= start:
+                    continue
+                stack = self._stacks.get(found.of, ())
+                beside = [k for k in (found.at - 1, found.at + 1) if 0 <= k < len(stack)]
+                later = [x for k in beside for x in self._readers.get(stack[k], ()) if x > at]
+                if later:
+                    yield min(later) - at
+                    return
+
+    @cached_property
+    def _readers(self) -> dict[Value, list[int]]:
+        """For each value the numbers of the nodes that read it."""
+        found: dict[Value, list[int]] = {}
+        for number, node in enumerate(self.nodes):
+            for value in node.inputs:
+                found.setdefault(value, []).append(number)
+        return found
 
     def matched(self, start: int, period: int) -> Stretch:
         """As many iterations of `period` nodes as there are."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import numpy as np
 import pytest
 
@@ -234,6 +236,9 @@ LEFT = [
 ]
 
 
+name_of = attrgetter("__name__")
+
+
 def variables():
     return [df.Variable(x, name=name) for name, x in (("w", W), ("u", U), ("v", V))]
 
@@ -265,14 +270,14 @@ def sizes(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("program", [*FOLDED, *LEFT, in_a_loop], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("program", [*FOLDED, *LEFT, in_a_loop], ids=name_of)
 def test_gradients_of_loops_have_the_bits_of_eager(program):
     eager = gradients(program, STEPS, lambda f: f)
     assert gradients(program, STEPS, df.function) == eager
 
 
 @graphs_only
-@pytest.mark.parametrize("program", FOLDED, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("program", FOLDED, ids=name_of)
 def test_what_is_differentiated_does_not_grow_with_the_number_of_steps(program, sizes):
     gradients(program, STEPS, df.function, calls=2)
     gradients(program, LONGER, df.function, calls=2)
@@ -297,3 +302,37 @@ def test_what_a_weight_does_not_reach_is_not_tracked():
             with df.GradientTape() as tape:
                 total = run(w, df.asarray(X), STEPS)[1].sum()
             assert tape.gradient(total, w, unconnected_gradients="none") is None
+
+
+def size_of_graph(program, steps):
+    """How many nodes the graph of a step of training has, with its tape inside."""
+
+    @df.function
+    def step(*given):
+        with df.GradientTape() as tape:
+            loss = program(*given)
+            whole = loss + (given[0] * given[1] * given[2]).sum()
+        return loss, *tape.gradient(whole, given[:3])
+
+    step(*variables(), df.asarray(X), df.asarray(START), df.asarray(ROWS), steps)
+    return len(step.graphs[0].nodes)
+
+
+@graphs_only
+@pytest.mark.parametrize(
+    "program", [*[f for f in FOLDED if f is not trained_and_summed], *LEFT[3:]], ids=name_of
+)
+def test_the_graph_with_gradients_does_not_grow_with_the_number_of_steps(program):
+    assert size_of_graph(program, STEPS) == size_of_graph(program, LONGER) < 150
+
+
+@graphs_only
+def test_a_loop_in_a_loop_is_one_backwards_too():
+    """Each of its own steps looks alike, but it reads what another place of the outer one left."""
+    assert size_of_graph(in_a_loop, 100) == size_of_graph(in_a_loop, 150) < 150
+
+
+@graphs_only
+def test_loops_that_spare_little_are_made_where_another_needs_them():
+    """A stack's gradient is taken apart row by row, which the loop backwards then reads."""
+    assert size_of_graph(stacked, 20) == size_of_graph(stacked, 30) < 60
