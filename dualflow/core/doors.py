@@ -162,17 +162,19 @@ def the_slow_way(
     door: Callable[[Any, Any], Tensor], op: Op, x1: Any, x2: Any, accepts: str
 ) -> Tensor:
     """The slow way of a binary door: converts, and tries the door again."""
+    if context.trace is not None:
+        return bind(op, meet(op.name, (x1, x2), accepts))
     if takes(x1, x2, accepts):
         return bind(op, (x1, x2))
     met = meet(op.name, (x1, x2), accepts)
-    if (met[0] is x1 and met[1] is x2) or context.trace is not None:
+    if met[0] is x1 and met[1] is x2:
         return bind(op, met)
     return door(*met)  # what was converted may be plain now
 
 
 def takes(x: Any, other: Any, accepts: str) -> bool:
     """Whether a tensor elsewhere than on the processor meets another, or a scalar, as they are."""
-    if x.__class__ is not Tensor or context.trace is not None or (array := x.raw) is None:
+    if x.__class__ is not Tensor or (array := x.raw) is None:
         return False
     dtype = array.dtype
     if array.__class__ is ndarray or dtype not in DTYPES_OF[accepts]:
@@ -193,14 +195,11 @@ def meet(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Any, ...]:
     Raises:
         DTypeError: The op does not take such values, or they have no common dtype.
     """
-    first = args[0]
-    if first.__class__ is Tensor and (known := first.dtype) in DTYPES_OF[accepts]:
-        for x in args:
-            if x.__class__ is not Tensor or x.dtype is not known:
-                break
-        else:
-            return args
-    args = tuple(plain_scalar(x) if isinstance(x, SCALARS) else as_tensor(x) for x in args)
+    if have_met(args, accepts):
+        return args
+    args = tuple([plain_scalar(x) if isinstance(x, SCALARS) else as_tensor(x) for x in args])
+    if have_met(args, accepts):  # Variables are read
+        return args
     tensor_dtypes = [x.dtype for x in args if x.__class__ is Tensor]
     dtype = None
     try:
@@ -227,6 +226,22 @@ def meet(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Any, ...]:
     if float64 in tensor_dtypes and float32 in tensor_dtypes:
         tell_widening(name)
     return in_dtype(name, args, dtype)
+
+
+def have_met(args: tuple[Any, ...], accepts: str) -> bool:
+    """Whether arguments are of one dtype, or numbers beside floats, so that `meet` has no work."""
+    dtype, weak = None, False
+    for x in args:
+        if x.__class__ is Tensor:
+            if dtype is None:
+                dtype = x.dtype
+            elif x.dtype is not dtype:
+                return False
+        elif x.__class__ is float or (x.__class__ is int and LOWEST <= x <= HIGHEST):
+            weak = True
+        else:
+            return False
+    return dtype in DTYPES_OF[accepts] and (not weak or dtype in DTYPES_OF["inexact"])
 
 
 def meet_as_tensors(name: str, args: tuple[Any, ...], accepts: str) -> tuple[Tensor, ...]:

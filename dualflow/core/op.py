@@ -165,8 +165,16 @@ def argument_types(args: tuple[Any, ...]) -> tuple[TensorType, ...]:
 
     The tensors have one dtype; only `where` has a condition of another in front.
     """
-    dtype = next((x.dtype for x in reversed(args) if x.__class__ is Tensor), None)
-    return tuple(x.type if x.__class__ is Tensor else TensorType((), dtype) for x in args)  # type: ignore[arg-type]
+    dtype = dtype_of(args)
+    return tuple([x.type if x.__class__ is Tensor else TensorType((), dtype) for x in args])  # type: ignore[arg-type]
+
+
+def dtype_of(args: tuple[Any, ...]) -> Any:
+    """That of the last tensor among the arguments, or None."""
+    for x in reversed(args):
+        if x.__class__ is Tensor:
+            return x.dtype
+    return None
 
 
 def array_types(arrays: list[Any]) -> tuple[TensorType, ...]:

@@ -20,6 +20,7 @@ CALL_BACK = frozenset(("contextlib", "functools", "numpy", "optree"))  # into us
 PROGRAMS = "dualflow.bench.programs."  # written as users write theirs
 BENCH = ("dualflow.bench.", "dualflow.__main__")  # what runs them; of who runs that nobody asks
 _paths: dict[str, str] = {}  # of lines that were named
+_lines: dict[tuple[str, int], str] = {}  # their names, as ops of loops come from few
 _passed_over = set[str]()  # modules whose frames are neither the user's nor the bench's
 
 DEBUG = os.environ.get("DUALFLOW_DEBUG", "0") not in ("", "0")
@@ -108,9 +109,13 @@ def at_one_line() -> Iterator[None]:
 
 def line_of(frame: FrameType) -> str:
     """File and line that a frame is at; in a notebook the cell, as in `In[3]:2`."""
-    path = frame.f_code.co_filename
-    line = line_in(path, frame.f_lineno)
-    _paths[line] = path
+    path, number = frame.f_code.co_filename, frame.f_lineno
+    line = _lines.get((path, number))
+    if line is None:
+        line = line_in(path, number)
+        _paths[line] = path
+        if "ipykernel_" not in path:  # a cell's path is what its number tells, not the other way
+            _lines[path, number] = line
     return line
 
 

@@ -157,11 +157,13 @@ class Postponement:
             if type(x) is Postponed and not self._owns(x):
                 x.raw  # noqa: B018 - another recording computes it, which has a lock of its own
         with self._lock:
-            types = types_of(parts_of(args))
+            parts = parts_of(args)
+            types = types_of(parts)
             kind = None if types is None else kind_of(op, types, attrs)
             if types is None or kind is None or not self._passes(kind, args, types):
                 return None
-            parts = parts_of(args)  # some may have been computed for the trial
+            if not kind.waits:
+                parts = parts_of(args)  # some may have been computed for the trial
             inputs = [self._number(x, type_) for x, type_ in zip(parts, types, strict=True)]
             self._steps.append(Step(kind, inputs, self._count))
             self._count += len(kind.results)

@@ -17,7 +17,7 @@ import numpy as np
 from dualflow.core.backend import to_device
 from dualflow.core.context import checks_ops, context
 from dualflow.core.number import KINDS, Number, plain, value_of
-from dualflow.core.op import Op, Symbol, argument_types, array_types, registry, values
+from dualflow.core.op import Op, Symbol, argument_types, array_types, dtype_of, registry, values
 from dualflow.core.record import clock, hang
 from dualflow.core.source import user_frame, user_line
 from dualflow.core.tensor import Tensor
@@ -128,14 +128,13 @@ class Trace(Postponing):
             return self._bound(op, args, attrs)
 
     def _bound(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-        dtype = next((x.dtype for x in reversed(args) if isinstance(x, Tensor)), None)
+        dtype = dtype_of(args)
         inputs = [self.value_of(x, dtype) for x in args]
         if self.noted is not None:
             self._note(args, inputs, dtype)
         attrs, elsewhere = {name: settled(attr) for name, attr in attrs.items()}, None
-        if any(isinstance(x, Tensor) and x.is_symbolic for x in args) or any(
-            not self.varies and has_dim(attr) for attr in attrs.values()
-        ):
+        open_ = not self.varies and bool(attrs) and any(map(has_dim, attrs.values()))
+        if open_ or any(isinstance(x, Tensor) and x.is_symbolic for x in args):
             types = op.infer_all(argument_types(args), attrs)
             outputs = [Tensor(None, Symbol(type_, self)) for type_ in types]
         else:
@@ -145,7 +144,7 @@ class Trace(Postponing):
             late = None if self.varies else self.postponed(op, args, attrs)
             outputs = late or self._evaluate(op, args, attrs)
             elsewhere = self.saw(op, attrs, outputs)
-            found = tuple(y.type for y in outputs)
+            found = tuple([y.type for y in outputs])
             types = found if types is None else agreed(self, op, types, found)
         made = self.append(op, inputs, attrs, types)
         if elsewhere is not None and not any(isinstance(x, Tensor) for x in args):

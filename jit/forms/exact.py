@@ -50,9 +50,14 @@ def checked_forms(
     try:
         with recording_guesses([]):
             op.infer_all(tuple(types), attrs)
-            return forms_of(op, types, attrs)
+            return forms_of(op, telling(op, types), attrs)
     except DualflowError:
         return None
+
+
+def telling(op: OpDef, types: Sequence[TensorType]) -> Sequence[TensorType]:
+    """The arguments that tell which forms an op has: of arrays that are joined, two tell of all."""
+    return types[:2] if op.joins else types
 
 
 def is_elementwise(forms: Sequence[Form]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jit.errors import IndexError
 from jit.forms import nodes
+from jit.forms.exact import telling
 from jit.forms.forms import FormBuilder
 from jit.forms.native import has_code
 from jit.forms.nodes import Form, FormValue
@@ -60,7 +61,7 @@ class Trial:
 def trial_of(op: OpDef, types: Sequence[TensorType], attrs: dict[str, Any]) -> Trial | None:
     """What tells whether an op fails for arguments of these types; None: only computing it does."""
     form = FormBuilder()
-    sources = [form.source(type_) for type_ in types]
+    sources = [form.source(type_) for type_ in telling(op, types)]
     op.lower(form, *sources, **attrs)
     if not all(map(has_code, form.forms)):
         return None
