@@ -23,7 +23,8 @@ from dualflow.ops.elementwise import logical_not
 from dualflow.ops.gather import nonzero, scatter, take
 from dualflow.ops.scan import running_sum
 from dualflow.ops.shape import reshape
-from dualflow.ops.sort import COUNTED, argsorted, comparable, place_among, sort
+from dualflow.ops.sort import COUNTED, argsorted, place_among, sort
+from dualflow.ops.stable import comparable
 from jit.errors import DTypeError
 from jit.types import TensorType, bool_, int64, kind, product
 
@@ -69,7 +70,7 @@ class Groups:
         x = as_tensor(x)
         self.shape = x.shape
         self._flat = reshape(x, (-1,))
-        places = places or kind(x.dtype) != "integer"  # equal integers cannot be told apart
+        places = places or kind(x.dtype) == "complex"
         self.ordered = take(self._flat, self.order) if places else sort(self._flat)
         changes = self.ordered[1:] != self.ordered[:-1]
         self.first = concat([full_like(self.ordered[:1], fill_value=True, dtype=bool_), changes])

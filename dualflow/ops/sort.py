@@ -17,70 +17,47 @@ from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import flip
-from dualflow.ops.gather import take_along_axis
+from dualflow.ops.create import zeros_like
+from dualflow.ops.gather import along_axis, scatter, take_along_axis
+from dualflow.ops.stable import comparable, in_stable_order, stable_order
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, bfloat16, dtypes, float32, format_shape, int64, kind
-
-PACKED = 512  # elements along the axis from which on packing them with their places pays
-
-
-def _order(xp: Any, x: Any, *, axis: int) -> Any:
-    """A stable order."""
-    if xp is np and x.dtype.itemsize <= 4 and PACKED <= x.shape[axis] < 2**32:
-        return _packed_order(x, axis)
-    return xp.argsort(comparable(x), axis, kind="stable")
-
-
-def _packed_order(x: Any, axis: int) -> Any:
-    """The same by sorting words, a key above a place: all differ, so that any sort is stable."""
-    words = _keys(x).astype(np.uint64)
-    words <<= 32
-    shape = [x.shape[axis] if k == axis else 1 for k in range(x.ndim)]
-    words |= np.arange(x.shape[axis], dtype=np.uint64).reshape(shape)
-    words.sort(axis=axis)
-    words &= 2**32 - 1
-    return words.view(np.int64)
-
-
-def _keys(x: Any) -> Any:
-    """uint32 numbers in the order of `x`; equal for what is equal, the largest for NaN."""
-    if kind(x.dtype) in ("bool", "integer"):
-        if x.dtype.kind != "i":
-            return x.astype(np.uint32)
-        return x.astype(np.int32).view(np.uint32) ^ np.uint32(2**31)
-    with np.errstate(all="ignore"):
-        wide = x.astype(np.float32) + np.float32(0)  # -0.0 becomes 0.0
-    bits = wide.view(np.int32)
-    turned = (bits >> 31) | np.int32(-(2**31))  # of negative ones all bits, else the sign
-    keys = (bits ^ turned).view(np.uint32)
-    keys[np.isnan(wide)] = 2**32 - 1
-    return keys
-
-
-def comparable(x: Any) -> Any:
-    """`x` as NumPy orders it: the comparison of bfloat16 knows no place for NaN."""
-    return x.astype(float32) if x.dtype == bfloat16 else x
+from jit.types import TensorType, dtypes, format_shape, int64, kind
 
 
 def _argsort_lower(form: Any, x: Any, *, axis: int) -> Any:
     type_ = TensorType(tuple(x.shape), int64)
-    return form.extern("argsort", (x,), type_, partial(_order, np, axis=axis))
+    return form.extern("argsort", (x,), type_, partial(stable_order, np, axis=axis))
 
 
 _argsort = Op(
     name="argsort",
-    evaluate=_order,
+    evaluate=stable_order,
     infer=lambda x, *, axis: x.with_dtype(int64),
     lower=_argsort_lower,
     batch=along_axes,
 )
 
 
-_sorted = Op(
-    name="sort_integers",
-    evaluate=lambda xp, x, *, axis: xp.sort(x, axis),
+def _sort_lower(form: Any, x: Any, *, axis: int) -> Any:
+    return form.extern("sort", (x,), x.type, partial(in_stable_order, np, axis=axis))
+
+
+def _sort_vjp(g: Any, y: Any, x: Any, *, axis: int) -> Any:
+    places, axes = along_axis("sort", x, argsorted(x, axis), axis)
+    return scatter("add", zeros_like(g), g, places, axes)
+
+
+def _sort_jvp(tangents: Any, y: Any, x: Any, *, axis: int) -> Any:
+    return take_along_axis(tangents[0], argsorted(x, axis), axis)
+
+
+_sort = Op(
+    name="sort",
+    evaluate=in_stable_order,
     infer=lambda x, *, axis: x,
-    lower=lambda form, x, *, axis: form.extern("sort", (x,), x.type, partial(np.sort, axis=axis)),
+    lower=_sort_lower,
+    vjps=(_sort_vjp,),
+    jvp=_sort_jvp,
     batch=along_axes,
 )
 
@@ -161,11 +138,11 @@ def sort(
         raise refused("sort", foreign)
     x = as_tensor(x)
     axis = canonical_axis("sort", axis, x.ndim)
-    axis = canonical_axis("sort", axis, x.ndim)
-    if kind(x.dtype) == "integer":  # equal ones cannot be told apart
-        found = bind(_sorted, (x,), {"axis": axis})
-        return flip(found, axis) if descending else found
-    return take_along_axis(x, argsort(x, axis, descending=descending, stable=stable), axis)
+    if kind(x.dtype) == "complex":
+        raise without_order("sort")
+    if descending:
+        return flip(bind(_sort, (flip(x, axis),), {"axis": axis}), axis)
+    return bind(_sort, (x,), {"axis": axis})
 
 
 # ----- the first ones of an order -----
