@@ -106,10 +106,17 @@ def var(
     if x.dtype.itemsize == 2:
         wide = var(astype(x, float32), axis, correction=correction, keepdims=keepdims)
         return astype(wide, x.dtype)
-    rest = x - mean(x, axis, keepdims=True)
+    axes = canonical_axes("var", axis, x.ndim)
+    freedom = _freedom(_count(x, axes, "var"), correction)
+    return squared_distances(x, axes=axes, keepdims=keepdims) / freedom
+
+
+@composite(accepts=None, public=False)
+def squared_distances(x: Tensor, *, axes: Any, keepdims: bool) -> Tensor:
+    """The sum of the squares of distances from the mean."""
+    rest = x - mean(x, axes, keepdims=True)
     squares = real(rest * conjugated(rest)) if kind(x.dtype) == "complex" else square(rest)
-    freedom = _freedom(_count(x, axis, "var"), correction)
-    return sum(squares, axis=axis, keepdims=keepdims) / freedom
+    return sum(squares, axis=axes, keepdims=keepdims)
 
 
 def _freedom(n: Any, correction: float) -> Any:

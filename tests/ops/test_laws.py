@@ -402,6 +402,7 @@ UNMET = {
     "extent": "a Dim as a tensor: tests/tracing/test_concrete.py",
     "joined_words": "random words of 64 bits: tests/ops/test_random.py",
     "within_range": "random integers: tests/ops/test_random.py",
+    "squared_distances": "what variances are made of: var",
     "unit64": "random numbers of float64: tests/ops/test_random.py",
     "normals": "random numbers: tests/ops/test_random.py",
     "places_in": "a random order: tests/ops/test_random.py",
