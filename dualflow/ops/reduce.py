@@ -128,8 +128,8 @@ INEXACT = DTYPES_OF["inexact"]
 TAKEN = {
     "sum": DTYPES_OF["numeric"],
     "prod": DTYPES_OF["numeric"],
-    "max": DTYPES_OF["real"],
-    "min": DTYPES_OF["real"],
+    "max": DTYPES_OF["real"] | DTYPES_OF["bool"],
+    "min": DTYPES_OF["real"] | DTYPES_OF["bool"],
     "any": DTYPES_OF["bool"],
     "all": DTYPES_OF["bool"],
 }
@@ -201,10 +201,19 @@ def prod(
 
 def _extreme_type(name: str) -> Any:
     def infer(x: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
-        check_ordered(name, x, axes)
+        check_ordered(name, as_bytes(x), axes)
         return x.reduced(axes, keepdims)
 
     return infer
+
+
+def as_bytes(x: TensorType) -> TensorType:
+    """The type in which bools are ordered, True above False; other types as they are."""
+    return x.with_dtype(dtypes["uint8"]) if x.dtype == bool_ else x
+
+
+def _in_bytes(form: Any, x: Any) -> Any:
+    return form.pointwise("astype", x, dtype=dtypes["uint8"]) if x.dtype == bool_ else x
 
 
 def check_ordered(name: str, x: TensorType, axes: tuple[int, ...]) -> None:
@@ -240,13 +249,17 @@ def _extreme_jvp(tangents: Any, y: Any, x: Any, *, axes: tuple[int, ...], keepdi
 
 
 def _extreme(name: str) -> Op:
+    def lower(form: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+        y = form.reduce(name, _in_bytes(form, x), axes, keepdims)
+        return y if y.dtype == x.dtype else form.pointwise("astype", y, dtype=x.dtype)
+
     return Op(
         name=name,
         evaluate=lambda xp, x, *, axes, keepdims: getattr(xp, name)(
             x, axis=axes, keepdims=keepdims
         ),
         infer=_extreme_type(name),
-        lower=lambda form, x, *, axes, keepdims: form.reduce(name, x, axes, keepdims),
+        lower=lower,
         vjps=(_extreme_vjp,),
         jvp=_extreme_jvp,
         batch=along_axes,
@@ -254,14 +267,6 @@ def _extreme(name: str) -> Op:
 
 
 _max, _min = _extreme("max"), _extreme("min")
-
-
-def _extreme_of(op: Op, ufunc: Any, x: Any, axis: Axis, *, keepdims: bool) -> Tensor:
-    """An extreme; of bools, True is larger than False."""
-    x = as_tensor(x)
-    if x.dtype != bool_:
-        return fold(op, ufunc, x, axis, keepdims=keepdims)
-    return astype(fold(op, ufunc, astype(x, dtypes["uint8"]), axis, keepdims=keepdims), bool_)
 
 
 @api
@@ -287,7 +292,7 @@ def max(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Neve
     """
     if foreign:
         raise refused("max", foreign)
-    return _extreme_of(_max, np.maximum, x, axis, keepdims=keepdims)
+    return fold(_max, np.maximum, as_tensor(x), axis, keepdims=keepdims)
 
 
 @api
@@ -313,7 +318,7 @@ def min(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Neve
     """
     if foreign:
         raise refused("min", foreign)
-    return _extreme_of(_min, np.minimum, x, axis, keepdims=keepdims)
+    return fold(_min, np.minimum, as_tensor(x), axis, keepdims=keepdims)
 
 
 # ----- places of extremes -----
@@ -321,12 +326,12 @@ def min(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Neve
 
 def _place(name: str) -> Op:
     def infer(x: TensorType, *, axis: int, keepdims: bool) -> TensorType:
-        check_ordered(name, x, (axis,))
+        check_ordered(name, as_bytes(x), (axis,))
         return x.reduced((axis,), keepdims).with_dtype(int64)
 
     def lower(form: Any, x: Any, *, axis: int, keepdims: bool) -> Any:
         places = form.index(x.shape, lambda *loop: loop[axis], int64)
-        return form.reduce(name, (x, places), (axis,), keepdims)[1]
+        return form.reduce(name, (_in_bytes(form, x), places), (axis,), keepdims)[1]
 
     return Op(
         name=name,
@@ -344,7 +349,6 @@ _argmax, _argmin = _place("argmax"), _place("argmin")
 
 def _find(op: Op, x: Any, axis: int | None, *, keepdims: bool) -> Tensor:
     x = as_tensor(x)
-    x = astype(x, dtypes["uint8"]) if x.dtype == bool_ else x
     if axis is not None:
         return bind(op, (x,), {"axis": canonical_axis(op.name, axis, x.ndim), "keepdims": keepdims})
     place = bind(op, (reshape(x, (x.size,)),), {"axis": 0, "keepdims": False})
