@@ -35,10 +35,20 @@ def in_stable_order(xp: Any, x: Any, *, axis: int) -> Any:
         return xp.take_along_axis(x, stable_order(xp, x, axis=axis), axis)
     rows = np.moveaxis(x, axis, -1)
     found = np.sort(comparable(rows), axis=-1).astype(x.dtype, copy=False)
-    for given, sorted_ in ((rows == 0, found == 0), (rows != rows, found != found)):
-        if given.any():
-            found[sorted_] = rows[given]
+    last = found[..., -1:]
+    if (last != last).any():
+        found[found != found] = rows[rows != rows]
+    if _has_zeros(found):
+        found[found == 0] = rows[rows == 0]
     return np.ascontiguousarray(np.moveaxis(found, -1, axis))
+
+
+def _has_zeros(found: Any) -> bool:
+    """Whether there is a zero among sorted numbers."""
+    if found.ndim > 1 or found.dtype == bfloat16:
+        return bool((found == 0).any())
+    first = int(np.searchsorted(found, found.dtype.type(0)))
+    return first < found.size and found[first] == 0
 
 
 def comparable(x: Any) -> Any:
