@@ -149,9 +149,9 @@ class Methods:
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape; one extent may be -1."""
-        return functions["reshape"](
-            self, shape[0] if len(shape) == 1 and not _is_int(shape[0]) else shape
-        )
+        first = shape[0] if len(shape) == 1 else 0
+        whole = first is None or isinstance(first, tuple | list)
+        return functions["reshape"](self, first if whole else shape)
 
     def flatten(self) -> Tensor:
         """All elements in one dimension."""

@@ -6,6 +6,7 @@ from typing import Any, Never
 
 import numpy as np
 
+from dualflow.core import results
 from dualflow.core.axes import canonical_axes, canonical_axis, canonical_shape, fill_in
 from dualflow.core.backend import CUDA
 from dualflow.core.batching import front_aligned, of_shapes, one_later
@@ -65,13 +66,11 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
     x = as_tensor(x)
     if context.trace is None and shape.__class__ is tuple and is_in_order(x.raw):
         try:
-            y = Tensor(x.raw.reshape(shape))
+            array = x.raw.reshape(shape)
         except (ValueError, TypeError):
             pass  # the checks below say what is wrong
         else:
-            if x.record is not None:
-                y.record = new_record(_reshape, (x,), {"shape": y.shape})
-            return y
+            return results.result(_reshape, (x,), {"shape": array.shape}, array)
     return bind(_reshape, (x,), {"shape": fill_in("reshape", x.shape, shape)})
 
 
