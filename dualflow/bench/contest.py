@@ -155,6 +155,7 @@ class Result:
         first: Seconds of the first step, and of what led to it.
         bytes: By which memory grew; None where the system does not tell.
         rounds: For each round the seconds of its steps.
+        process: Bytes of the whole process at that peak, with all that it has loaded.
     """
 
     framework: str
@@ -165,6 +166,7 @@ class Result:
     first: float = 0.0
     bytes: int | None = None
     rounds: list[list[float]] = field(default_factory=list)
+    process: int | None = None
 
     @property
     def timing(self) -> Timing:
@@ -305,7 +307,8 @@ def entered(
     except ContestantError as error:
         result.wrong, result.note = True, str(error)
     else:
-        result.first, result.bytes = answer["first"], answer["bytes"]
+        result.first = answer["first"]
+        result.bytes, result.process = answer["bytes"], answer["process"]
         result.error = deviation(answer["digests"], expected)
         result.wrong = not result.error <= workload.bound  # NaN is wrong
         result.note = "other results than NumPy's" if result.wrong else ""

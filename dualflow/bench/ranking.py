@@ -19,8 +19,8 @@ from dualflow.comparison.report import duration, figures, scientific, size, spre
 from dualflow.comparison.timing import Timing
 
 OURS = "dualflow"
-HEAD = ("", "median (quartiles)", "speed", "share", "first step", "memory")
-WIDTHS = (20, 22, 15, 6, 11, 0)
+HEAD = ("", "median (quartiles)", "speed", "share", "first step", "memory", "process")
+WIDTHS = (20, 22, 15, 6, 11, 0)  # of a terminal, which has no room for the last one
 
 
 def record(workload: Workload, results: Sequence[Result]) -> dict[str, Any]:
@@ -51,6 +51,7 @@ def row(result: Result) -> dict[str, Any]:
         **vars(result.timing),
         "first": result.first,
         "bytes": result.bytes,
+        "process": result.process,
         "rounds": [float(np.median(seconds)) for seconds in result.rounds],
     }
 
@@ -90,9 +91,9 @@ def who(row: dict[str, Any]) -> str:
 def cells(record: dict[str, Any], row: dict[str, Any], limits: dict[str, float]) -> list[str]:
     """The cells of a row of the table."""
     timing = Timing(row["median"], row["lower"], row["upper"], row["calls"])
-    grown = "" if row["bytes"] is None else size(row["bytes"])
+    memory = ["" if row.get(x) is None else size(row[x]) for x in ("bytes", "process")]
     speed, share = roofline(record, row["median"], limits)
-    return [who(row), spread(timing), speed, share, duration(row["first"]), grown]
+    return [who(row), spread(timing), speed, share, duration(row["first"]), *memory]
 
 
 def roofline(record: dict[str, Any], seconds: float, limits: dict[str, float]) -> tuple[str, str]:
@@ -153,7 +154,9 @@ def told(document: dict[str, Any]) -> list[str]:
 def rows_of(record: dict[str, Any], limits: dict[str, float]) -> list[list[str]]:
     """The rows of a workload, refusals too."""
     return [
-        [who(row), refusal(row), "", "", "", ""] if row["wrong"] else cells(record, row, limits)
+        [who(row), refusal(row), *[""] * len(HEAD[2:])]
+        if row["wrong"]
+        else cells(record, row, limits)
         for row in record["contestants"]
     ]
 

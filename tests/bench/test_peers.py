@@ -7,6 +7,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from dualflow.__main__ import main
 from dualflow.bench import contest, dots, peers, ranking
 from dualflow.bench.contest import Contestant, ContestantError, Framework, Result, deviation
 from dualflow.bench.contestants import of_dualflow, of_numpy, workloads
-from dualflow.bench.contestants.serve import digest
+from dualflow.bench.contestants.serve import Server, digest
 from dualflow.bench.contestants.workloads import BY_NAME
 
 LIMITS = {"flops": 1e11, "bytes": 1e10}
@@ -142,6 +143,13 @@ def test_an_answer_may_not_take_for_ever(cheats, monkeypatch):
         contestant.ask("about")
 
 
+def test_checking_results_counts_as_nobodys_memory():
+    result = np.ones(4 << 20, np.float32)  # double, twice: 64 MB
+    server = Server(SimpleNamespace(build=lambda *_: lambda: result + 1))
+    answer = server.build("W1", "eager", 2)
+    assert answer["bytes"] is None or answer["bytes"] < 40 << 20
+
+
 # ----- the command -----
 
 
@@ -164,6 +172,8 @@ def test_a_contest_from_start_to_end(cheats, tmp_path, capsys, monkeypatch):
     assert rows["cheats raising"]["note"] == "ValueError: no such thing here"
     assert rows["cheats dying"]["wrong"]
     assert all(len(row["rounds"]) == 2 for row in rows.values() if not row["wrong"])
+    memory = [(row["bytes"], row["process"]) for row in rows.values() if not row["wrong"]]
+    assert all(grown is None or 0 < grown < process for grown, process in memory)
     assert set(record["ratios"]) == {"eager", "compiled"}
     assert "torch missing" in out
     page, text = path.with_suffix(".html").read_text(), path.with_suffix(".md").read_text()

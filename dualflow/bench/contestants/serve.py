@@ -53,21 +53,24 @@ class Server:
 
         Returns:
             Digests of what the steps gave, the seconds of the first one with what it took to make
-            it, and by how many bytes memory grew.
+            it, by how many bytes memory grew, and how many the process had then.
         """
         data = workloads.BY_NAME[workload].data()
         before, start = resident(), time.perf_counter()
         self.step = self.module.build(workload, mode, data)
-        digests, taken = [], []
+        digests, taken, peaks = [], [], []
         for _ in range(steps):
             given = self.step()
             taken.append(time.perf_counter() - start)
-            digests.append(digest(given))
+            peaks.append(resident("VmHWM"))
+            digests.append(digest(given))  # in memory of its own: the next peak begins behind it
+            resident()
             start = time.perf_counter()
         least = min(taken)
         self.batch = max(1, int(SHORT / least)) if least < SHORT / 2 else 1
-        grown = None if before is None else resident("VmHWM") - before
-        return {"digests": digests, "first": taken[0], "bytes": grown}
+        peak = None if before is None else max(peaks)
+        grown = None if peak is None else peak - before
+        return {"digests": digests, "first": taken[0], "bytes": grown, "process": peak}
 
     def run(self, seconds: float) -> dict[str, Any]:
         """Seconds of each step in a slice that is as long as told."""
