@@ -1,19 +1,20 @@
 """Staging: operands of a contraction that are copied before, so that its loops can read them.
 
-Three copies pay. *Padding*: an operand that reads a fill outside of its source is copied with the
-fill around it; then all its places are affine. *Order*: the smaller operand, if its inner letters
-do not follow each other in memory, is copied in the order in which the loops take them; of windows
-that overlap a copy would be larger than what they are read from, and the other operand is copied if
-it is read often. *Turning*: where neither operand has columns that lie beside each other, as in the
-product with a transposed weight, one that is the same in each run of a loop is copied so that it
-does, once, before the loop. And if no operand is read at affine places, the smaller one is copied
-as it is: rows have to be.
+Four copies pay. *Padding*: an operand that reads a fill outside of its source is copied with the
+fill around it; then all its places are affine. *Rows*: an operand that is read often, and in rows
+across the axes of its memory, is copied with these in the order of the rows. *Order*: the smaller
+operand, if its inner letters do not follow each other in memory, is copied in the order in which
+the loops take them; of windows that overlap a copy would be larger than what they are read from,
+and the other operand is copied if it is read often. *Turning*: where neither operand has columns
+that lie beside each other, as in the product with a transposed weight, one that is the same in each
+run of a loop is copied so that it does, once, before the loop. And if no operand is read at affine
+places, the smaller one is copied as it is: rows have to be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, Symbol, same
@@ -28,6 +29,8 @@ from jit.forms.placement import extent_hint
 from jit.types import TensorType, product
 
 SAVING = 8  # a copy must be so many times smaller than the products it serves
+OFTEN = 64  # and this where memory has axes in another order than letters
+MOST_AXES = 6  # of such memory
 SAVING_MORE = 256  # and this where it is the larger operand: loops read it a few times as it lies
 FEW_ROWS = 128  # up to which it costs more to copy columns in each run than to multiply them
 
@@ -65,6 +68,10 @@ def staging(c: Contraction, lasting: Collection[FormValue] = ()) -> Iterator[Cop
         copy, c.elements[smaller] = as_it_is(c, smaller)
         yield copy
     for operand in (0, 1):
+        if (gathered := in_rows(c, operand)) is not None:
+            copy, c.elements[operand] = gathered
+            yield copy
+    for operand in (0, 1):
         if lasts(c, operand, lasting) and all(lies_across(c, k) for k in (0, 1)):
             letters = [*c.batch, *c.inner, *c.free(operand)]
             copy, c.elements[operand] = ordered(c, operand, letters)
@@ -85,6 +92,35 @@ def as_it_is(c: Contraction, operand: int) -> tuple[Copy, Expression]:
     at = tuple([c.letters[letter].at for letter in c.terms[operand]])
     copy = Copy(value, domain, c.extractor.element(x, domain.indices))
     return copy, Access(value, at, ())
+
+
+def in_rows(c: Contraction, operand: int) -> tuple[Copy, Expression] | None:
+    """A copy of an operand of which memory has the axes in another order than the letters.
+
+    So lie heads of attention that stand side by side in a row. Loops read neither along such memory
+    nor in tiles of its rows; in the copy each letter has its axes behind each other.
+
+    Returns:
+        The copy and an element of it; None where the operand is affine, or read too seldom.
+    """
+    x = c.elements[operand]
+    if not isinstance(x, Access) or x.guard or plain(x) is not None:
+        return None
+    axes = [k for k, place in enumerate(x.at) if isinstance(place, Dim)]
+    shape, elements = x.value.shape, size_of(letters_of(c, operand))
+    often = extent_hint(size_of(list(c.letters.values()))) >= OFTEN * extent_hint(elements)
+    if not often or len(axes) > MOST_AXES or not same(product([shape[k] for k in axes]), elements):
+        return None
+    *others, last = axes  # which stays: the copy goes along what it reads
+    for order in permutations(others):
+        order = (*order, last)
+        value = memory_of(x.value.type.with_shape([shape[k] for k in order]))
+        element = Access(value, tuple([x.at[k] for k in order]), ())
+        if plain(element) is not None:
+            domain = Domain.of(value.shape)
+            at = dict(enumerate(x.at)) | dict(zip(order, domain.indices))
+            return Copy(value, domain, Access(x.value, tuple(at.values()), ())), element
+    return None
 
 
 def letters_of(c: Contraction, operand: int) -> list[Letter]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from jit.dims import symbol
 from jit.forms.contraction import Contraction, Letter, blocks, plain, step_of
-from jit.forms.expression import Domain, Extractor
+from jit.forms.expression import Domain, Extractor, linear
 from jit.forms.order import CONTRACT_BLOCK
-from jit.forms.staging import FEW_ROWS, staging, undivided
+from jit.forms.staging import FEW_ROWS, OFTEN, staging, undivided
 from tests.jit.forms.small import expression, program, tensor
 
 n = symbol("n", hint=100)
@@ -136,6 +138,43 @@ def test_the_smaller_operand_is_copied_in_the_order_of_the_loops():
     assert copies(product(spec, tensor(2, 8, 9, 9), tensor(16, 8))) == []
     c = product("mkl,nlk->mn", tensor(64, 9, 9), tensor(32, 9, 9))
     assert copies(c) == [((32, 9, 9), "%1[i0, i2, i1]")]
+
+
+def beside_each_other(spec, *others, axes=(0, 2, 1, 3), heads=(4, 8, 6, 5), rows=24):
+    """The product of heads, laid beside each other in rows, with a matrix."""
+
+    def build(form, x, *others):
+        shape = [heads[k] for k in axes]
+        place = [axes.index(k) for k in range(len(heads))]
+        moved = form.view(x, shape, lambda *at: tuple([at[k] for k in place]))
+        return form.contract(spec, form.reshape(moved, (rows, math.prod(heads) // rows)), *others)
+
+    return contraction(build, tensor(*heads), *[tensor(*shape) for shape in others])
+
+
+def test_heads_are_copied_in_rows_where_these_are_read_often():
+    c = beside_each_other("mk,kn->mn", (40, OFTEN))
+    assert plain(c.elements[0]) is None
+    assert copies(c) == [((4, 6, 8, 5), "%0[i0, i2, i1, i3]")]
+    assert step_of(linear(c.elements[0].value.shape, c.elements[0].at), c.free(0)[0]) == 40
+    assert step_of(linear(c.elements[0].value.shape, c.elements[0].at), c.inner[0]) == 1
+    # columns that are summed over: memory goes along what stays
+    c = beside_each_other("km,kn->mn", (24, OFTEN))
+    assert copies(c) == [((4, 6, 8, 5), "%0[i0, i2, i1, i3]")]
+    assert plain(c.elements[0]) is not None
+    # three kinds of heads in front
+    c = beside_each_other("mk,kn->mn", (120, OFTEN), axes=(1, 3, 0, 2, 4), heads=(3, 4, 8, 6, 5))
+    assert copies(c) == [((4, 6, 3, 8, 5), "%0[i2, i0, i3, i1, i4]")]
+
+
+def test_heads_stay_where_they_are_read_seldom_or_only_in_part():
+    assert copies(beside_each_other("mk,kn->mn", (40, OFTEN - 1))) == []
+
+    def part(form, x, y):
+        moved = form.view(x, (4, 6, 8, 4), lambda a, b, c, d: (a, c, b, d))
+        return form.contract("mk,kn->mn", form.reshape(moved, (24, 32)), y)
+
+    assert copies(contraction(part, tensor(4, 8, 6, 5), tensor(32, OFTEN))) == []
 
 
 def across(lasting, build=None, rows=40):
