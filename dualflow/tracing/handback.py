@@ -11,6 +11,7 @@ from __future__ import annotations
 import types
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import Context, copy_context
 from functools import partial
 from operator import is_
 from typing import Any
@@ -19,12 +20,16 @@ from dualflow.core.number import plain
 from dualflow.tracing.guards import places, policy
 from dualflow.tracing.guards.objects import attributes_in, slots_of
 from dualflow.tracing.guards.places import MISSING, Closure, Contents, Place, Slot
+from dualflow.tracing.joins import frames
+from dualflow.tracing.joins.iterators import OVER_SEQUENCES
 from dualflow.tracing.leftover import items_of, refill
 
 SIMPLE = frozenset((int, float, complex, bool, str, bytes, type(None)))
 FIXED = (tuple, frozenset, types.MethodType)
 FILLED = (list, deque, dict, set)
-HOLDING = (*FILLED, types.FunctionType, partial, BaseException)
+GENERATORS = (types.GeneratorType, types.CoroutineType)
+HOLDING = (*FILLED, *GENERATORS, types.FunctionType, partial, BaseException)
+PASSING = (*OVER_SEQUENCES, enumerate, zip, map, filter)  # iterators that can be made anew
 
 
 class Handback:
@@ -57,6 +62,16 @@ class Handback:
                 self._at(place)
         self.of(None)
 
+    def variables(self, before: Context) -> None:
+        """Puts right the variables of the context that the call has set.
+
+        Args:
+            before: The context as it was then.
+        """
+        for variable, now in copy_context().items():
+            if before.get(variable, MISSING) is not now and (own := self.of(now)) is not now:
+                variable.set(own)
+
     def _at(self, place: Place) -> None:
         now = places.now(place)
         if (own := self._of(now)) is not now:
@@ -74,6 +89,8 @@ class Handback:
         found = x
         if isinstance(x, FIXED):
             found = self._of_fixed(x)
+        elif type(x) in PASSING:
+            found = self._of_iterator(x)
         elif not is_looked_into(x) or self._existed(x):
             return x
         else:
@@ -92,6 +109,17 @@ class Handback:
             return types.MethodType(*found)
         kind: Any = tuple if isinstance(x, tuple) else frozenset
         return kind.__new__(type(x), found)
+
+    def _of_iterator(self, x: Any) -> Any:
+        """An iterator that goes on at the same place through what is the caller's."""
+        make, parts, *state = x.__reduce__()
+        found = [*map(self._of, parts)]
+        if all(map(is_, parts, found)):
+            return x
+        made = make(*found)
+        if state:
+            made.__setstate__(*state)
+        return made
 
     def _inside(self, x: Any) -> None:
         """Puts right what a thing holds."""
@@ -113,7 +141,9 @@ class Handback:
 
     def _in_object(self, x: Any) -> None:
         """The same for its attributes, and what its kind has besides."""
-        if isinstance(x, types.FunctionType):
+        if isinstance(x, GENERATORS):
+            self._in_generator(x)
+        elif isinstance(x, types.FunctionType):
             for cell in x.__closure__ or ():
                 self._at(Closure(cell))
         elif isinstance(x, BaseException):
@@ -124,6 +154,18 @@ class Handback:
         self._in_dict(attributes_in(x) or {})
         for _, slot in slots_of(type(x)):
             self._at(Slot(slot, x))
+
+    def _in_generator(self, x: Any) -> None:
+        """The same for the variables of one that waits."""
+        if isinstance(x, types.GeneratorType):
+            frame, runs = x.gi_frame, x.gi_running
+        else:
+            frame, runs = x.cr_frame, x.cr_running
+        if frame is None or runs:  # it is over, or somebody else's
+            return
+        now = [(name, item, self._of(item)) for name, item in frame.f_locals.items()]
+        if new := {name: own for name, item, own in now if own is not item}:
+            frames.plant(frame, new)
 
     def _in_dict(self, x: dict[Any, Any]) -> None:
         items = items_of(x)

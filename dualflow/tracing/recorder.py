@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from dualflow.core import tree
@@ -89,6 +90,7 @@ class Recording:
         self.passed = Passed(call.given, call.arguments(self._tensors, numbers), call.leaves)
         self._arguments = self.passed.working
         self._leaves = tree.flatten(self._arguments)[0]
+        self._context = copy_context()
         trace.passed = self.passed
 
     @contextmanager
@@ -193,6 +195,7 @@ class Recording:
         self.trace.states.lift()
         handed = Handback(lambda x: passed.own_of(original(x)), self.trace.existed)
         handed.all(self.trace.writable())
+        handed.variables(self._context)
         passed.write(handed.of)
         return passed.returned(handed.of(result), original)
 

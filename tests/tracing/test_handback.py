@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from types import MethodType
@@ -41,6 +42,8 @@ class Kept:
 
 NAMES = ("last", "log", "table", "recent", "names")
 kept: Any = Kept()
+current: ContextVar[Any] = ContextVar("current", default=None)
+later: ContextVar[Any] = ContextVar("later")
 late: Any = None
 
 
@@ -50,6 +53,8 @@ def begin():
     kept.last, kept.log, kept.table = None, [], {}
     kept.recent, kept.names = deque(maxlen=3), set()
     globals().pop("late", None)
+    current.set(None)
+    later.set(None)
 
 
 def an_item(x, bag):
@@ -131,6 +136,34 @@ def in_what_is_called_later(x, bag):
     return x
 
 
+def iterators(x, bag):
+    def pair(y):
+        return [y, x]
+
+    kept.last = [iter([x]), iter((bag, x)), enumerate((x,)), reversed([bag, x]), zip((x,), [x])]
+    kept.last += [map(pair, (x,)), filter(lambda y: y is not None, [None, x])]
+    next(kept.last[1])
+    return x
+
+
+def generators(x, bag):
+    def walk(y):
+        held = [y, bag]
+        yield held[0]
+        yield y, held, x
+
+    kept.last = [(y for y in (x, bag)), walk(x), walk(x)]
+    next(kept.last[2])
+    return x
+
+
+def a_variable_of_the_context(x, bag):
+    current.set([x, bag])
+    later.set(x)
+    kept.last = (current.get(), later.get())
+    return x
+
+
 def before_an_error(x, bag):
     kept.log.append((x, [bag]))
     if x.sum() > 0.0:
@@ -154,6 +187,9 @@ CASES = [
     a_deque,
     in_an_argument_too,
     in_what_is_called_later,
+    iterators,
+    generators,
+    a_variable_of_the_context,
     before_an_error,
 ]
 
@@ -182,6 +218,8 @@ class Objects:
             return self((x.args, x.keywords))
         if isinstance(x, MethodType):
             return self(x.__self__)
+        if hasattr(x, "__next__"):
+            return [*map(self, x)]
         if callable(x):
             return [self(cell.cell_contents) for cell in x.__closure__ or ()]
         if isinstance(x, list | deque | set):
@@ -199,7 +237,8 @@ def found(f: Any) -> list[Any]:
             result = f(x, bag)
         except ValueError as error:
             result = error.args
-        told.append(Objects()([x, bag, result, vars(kept), globals().get("late")]))
+        more = [globals().get("late"), current.get(), later.get()]
+        told.append(Objects()([x, bag, result, vars(kept), *more]))
     return told
 
 
