@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import weakref
 from collections.abc import Hashable
+from enum import Enum
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
@@ -20,6 +21,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
 
 VALUES = (bool, int, float, complex, str, bytes, type(None), np.dtype)
+ATOMS = (int, float, complex, str, bytes, tuple, frozenset)
 DEEPEST = 4  # what is nested further, or contains itself, is compared by identity
 
 
@@ -69,8 +71,8 @@ def part_of(x: Any, depth: int = 0) -> Hashable:
         return (type(x), x)
     if isinstance(x, np.generic):
         return (type(x), x.tobytes())
-    if isinstance(x, Tensor | Variable) or depth > DEEPEST:
-        return Identity(x)  # their `==` is an op
+    if isinstance(x, Tensor | Variable) or depth > DEEPEST or is_more_than_its_value(x):
+        return Identity(x)  # `==` of tensors is an op
     if (inner := held_by(x)) is not None:
         return (type(x), *[part_of(item, depth + 1) for item in inner])
     if isinstance(x, set | frozenset):
@@ -80,9 +82,19 @@ def part_of(x: Any, depth: int = 0) -> Hashable:
             hash(x)
             if isinstance(x == x, bool):  # not an answer for each of its elements
                 return (type(x), x)
-    except TypeError:
+    except (TypeError, ValueError):  # so says a memoryview
         pass
     return Identity(x)
+
+
+def is_more_than_its_value(x: Any) -> bool:
+    """Whether a number, a string or a tuple has attributes, by a class of the user's."""
+    return (
+        isinstance(x, ATOMS)
+        and type(x).__module__ != "builtins"
+        and not isinstance(x, Enum)
+        and bool(getattr(x, "__dict__", None))
+    )
 
 
 def held_by(x: Any) -> list[Any] | None:

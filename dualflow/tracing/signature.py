@@ -90,7 +90,7 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     arrays = False
     recording = context.recording
     for k, x in enumerate(leaves):
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray) and not x.dtype.hasobject:
             x = leaves[k] = from_data(x)
             arrays = True
         if x.__class__ is Tensor:

@@ -8,7 +8,6 @@ import gc
 import random
 import sys
 import threading
-import types
 import weakref
 from contextlib import nullcontext, suppress
 
@@ -208,53 +207,6 @@ class Settings:
     k: float
     inner: Inner
     hidden: float = dataclasses.field(default=1.0, compare=False)
-
-
-class Kept:
-    """A class with an attribute that changes."""
-
-    k = 1.0
-
-    @classmethod
-    @df.function
-    def of_class(cls, x):
-        return x * cls.k
-
-    @df.function
-    @classmethod
-    def of_function(cls, x):
-        return x * cls.k
-
-
-class Inherits(Kept):
-    pass
-
-
-MODULE = types.ModuleType("settings_of_a_user")
-PASSED = {
-    "a class": (df.function(lambda x, c: x * c.k), lambda f, x: f(x, Kept)),
-    "a class that inherits": (df.function(lambda x, c: x * c.k), lambda f, x: f(x, Inherits)),
-    "a class that is called": (df.function(lambda x, c: x * c().k), lambda f, x: f(x, Kept)),
-    "a class in a dict": (df.function(lambda x, d: x * d["c"].k), lambda f, x: f(x, {"c": Kept})),
-    "a class passed on": (
-        df.function(lambda x, c: (lambda of: x * of.k)(c)),
-        lambda f, x: f(x, Kept),
-    ),
-    "a class method": (Kept, lambda c, x: c.of_class(x)),
-    "a class method of an object": (Kept(), lambda c, x: c.of_class(x)),
-    "a class method that inherits": (Inherits, lambda c, x: c.of_class(x)),
-    "a decorated class method": (Kept, lambda c, x: c.of_function(x)),
-    "a module": (df.function(lambda x, m: x * m.k), lambda f, x: f(x, MODULE)),
-}
-
-
-@pytest.mark.parametrize("name", PASSED)
-def test_r9_attributes_of_classes_and_modules_that_are_passed(name, monkeypatch):
-    f, call = PASSED[name]
-    for k in (2.0, 2.0, 3.0, 3.0, 5.0, 2.0, 2.0):
-        monkeypatch.setattr(Kept, "k", k)
-        monkeypatch.setattr(MODULE, "k", k, raising=False)
-        assert call(f, vector(1)).item() == k
 
 
 @graphs_only

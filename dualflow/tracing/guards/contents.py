@@ -111,5 +111,6 @@ def _dict(follower: Follower, value: Any, place: str, origin: Origin) -> None:
     )
     for key, x in value.items():
         follower.key(key)
+        follower.item(key, f"a key of {place}", origin)
         where_ = f"{place}[{key!r}]" if isinstance(key, str | int) else place
         follower.item(x, where_, origin, (id(value), key))

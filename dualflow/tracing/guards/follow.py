@@ -237,7 +237,7 @@ class Follower:
         """Guards what can be reached through a value, soon; `way` is how code comes to a list."""
         if isinstance(value, list | dict | set):
             self.ways.setdefault(id(value), set()).add(way)
-        if isinstance(value, STATELESS) or id(value) in self._inside:
+        if id(value) in self._inside or is_stateless(value):
             return
         self._inside.add(id(value))
         self._waiting.append((value, place, origin))
@@ -308,7 +308,7 @@ class Follower:
             where = self._settings.place(module, name)
             if self.differs(f"{k}[{name!r}]", x, f"{place}.{name}", origin, where):
                 varying.add(name)
-            elif not isinstance(x, STATELESS):
+            else:
                 self.inside(x, f"{place}.{name}", origin, name)
         self._settings.saw_module(module, varying)
         self.classes.follow(type(module), type(module).__name__, origin)
@@ -382,6 +382,8 @@ class Follower:
         cls = type(value)
         package = policy.package(cls.__module__)
         own = attributes_in(value)
+        if isinstance(value, BaseException):
+            self.visit(f"{self.constant(value)}.args", value.args, f"{place}.args", origin)
         if own is not None and "__wrapped__" in own:
             self.inside(own["__wrapped__"], place, origin)
         if hasattr(cls, "bit_generator") or (cls.__name__ == "RandomState" and package == "numpy"):
@@ -431,3 +433,10 @@ def is_constant(value: Any) -> bool:
     cls = type(value)
     compared = cls.__eq__ is not object.__eq__ and cls.__hash__ not in (None, object.__hash__)
     return compared or policy.package(cls.__module__) in VISIBLE or cls in CONSTANT
+
+
+def is_stateless(x: Any) -> bool:
+    """Whether nothing can be reached through a value; a class of the user's may add attributes."""
+    if not isinstance(x, STATELESS):
+        return False
+    return type(x).__module__ == "builtins" or not isinstance(x, PLAIN) or attributes_in(x) is None

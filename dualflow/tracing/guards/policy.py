@@ -108,6 +108,11 @@ def is_users(module: str | None) -> bool:
     return True
 
 
+def is_ours(module: str | None) -> bool:
+    """Whether classes of a module are Python's, NumPy's or dualflow's own."""
+    return package(module) in ("builtins", "numpy", "dualflow")
+
+
 def is_library(module: str | None) -> bool:
     """Whether a module is of the standard library, so that nobody replaces its functions."""
     return package(module) in LIBRARY

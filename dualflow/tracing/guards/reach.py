@@ -34,7 +34,7 @@ from dualflow.tracing.guards.moved import Moved
 from dualflow.tracing.guards.objects import Attributes, attributes_in
 from dualflow.tracing.guards.places import Contents, Item, Place, restore
 
-UNFOLLOWED = (*PLAIN, Tensor, np.ndarray, list, tuple, dict, set, frozenset)
+UNFOLLOWED = (*PLAIN, Tensor, list, tuple, dict, set, frozenset)
 DEFINED = (types.FunctionType, type, types.ModuleType)  # have attributes that outlive a call
 CALL = (lambda: None).__code__  # stands for the code of what is written in C
 MAKING = ("__init__", "__new__", "__post_init__", "__setstate__")
@@ -101,7 +101,10 @@ class Reach:
         code = getattr(getattr(python, "__func__", python), "__code__", None) or CALL
         self._follower.first_code = code
         for name, x in arguments.items():
-            if not isinstance(x, UNFOLLOWED):
+            if type(x) in (set, frozenset):  # counts by what is in it
+                for item in x:
+                    self._follower.item(item, f"an item of {name}", Origin(code, name))
+            elif not isinstance(x, UNFOLLOWED) or not policy.is_ours(type(x).__module__):
                 self._follower.hold_weakly(x)
                 if isinstance(x, types.MethodType):
                     self._follower.hold_weakly(x.__self__)
@@ -219,7 +222,7 @@ class Reach:
         follower = self._follower
         for name in code.co_varnames[:count]:
             value = local.get(name)
-            if isinstance(value, UNFOLLOWED) or id(value) in follower.objects:
+            if isinstance(value, (*UNFOLLOWED, np.ndarray)) or id(value) in follower.objects:
                 continue
             if isinstance(value, DEFINED):
                 follower.inside(value, name, Origin(code, name))

@@ -1,0 +1,139 @@
+"""What is passed to a function is looked into as far as its code can see."""
+
+from __future__ import annotations
+
+import types
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from tests.tracing.both import vector
+
+
+class Kept:
+    """A class with an attribute that changes."""
+
+    k = 1.0
+
+    @classmethod
+    @df.function
+    def of_class(cls, x):
+        return x * cls.k
+
+    @df.function
+    @classmethod
+    def of_function(cls, x):
+        return x * cls.k
+
+
+class Inherits(Kept):
+    pass
+
+
+MODULE = types.ModuleType("settings_of_a_user")
+PASSED = {
+    "a class": (df.function(lambda x, c: x * c.k), lambda f, x: f(x, Kept)),
+    "a class that inherits": (df.function(lambda x, c: x * c.k), lambda f, x: f(x, Inherits)),
+    "a class that is called": (df.function(lambda x, c: x * c().k), lambda f, x: f(x, Kept)),
+    "a class in a dict": (df.function(lambda x, d: x * d["c"].k), lambda f, x: f(x, {"c": Kept})),
+    "a class passed on": (
+        df.function(lambda x, c: (lambda of: x * of.k)(c)),
+        lambda f, x: f(x, Kept),
+    ),
+    "a class method": (Kept, lambda c, x: c.of_class(x)),
+    "a class method of an object": (Kept(), lambda c, x: c.of_class(x)),
+    "a class method that inherits": (Inherits, lambda c, x: c.of_class(x)),
+    "a decorated class method": (Kept, lambda c, x: c.of_function(x)),
+    "a module": (df.function(lambda x, m: x * m.k), lambda f, x: f(x, MODULE)),
+}
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_r9_attributes_of_classes_and_modules_that_are_passed(name, monkeypatch):
+    f, call = PASSED[name]
+    for k in (2.0, 2.0, 3.0, 3.0, 5.0, 2.0, 2.0):
+        monkeypatch.setattr(Kept, "k", k)
+        monkeypatch.setattr(MODULE, "k", k, raising=False)
+        assert call(f, vector(1)).item() == k
+
+
+class Items(list):
+    k = 1.0
+
+
+class Table(dict):
+    k = 1.0
+
+
+class Word(str):
+    k = 1.0
+
+
+class Amount(float):
+    k = 1.0
+
+
+class Pair(tuple):
+    k = 1.0
+
+
+def change(thing, k):
+    thing.k = k
+
+
+# What is passed, what is read of it, and how that changes.
+LOOKED_INTO = {
+    "item of a list of a class": (Items([1.0]), lambda a: a[0], lambda a, k: a.__setitem__(0, k)),
+    "attribute of such a list": (Items(), lambda a: a.k, change),
+    "item of a dict of a class": (Table(k=1), lambda a: a["k"], lambda a, k: a.update(k=k)),
+    "attribute of such a dict": (Table(), lambda a: a.k, change),
+    "a counter": (Counter(k=1), lambda a: a["k"], lambda a, k: a.update({"k": k - a["k"]})),
+    "attribute of a string": (Word("a"), lambda a: len(a) * a.k, change),
+    "attribute of a number": (Amount(1.0), lambda a: float(a) * a.k, change),
+    "attribute of a tuple": (Pair((1.0,)), lambda a: a[0] * a.k, change),
+    "an object in a set": (
+        {Kept()},
+        lambda a: next(iter(a)).k,
+        lambda a, k: change(next(iter(a)), k),
+    ),
+    "an object in a frozenset": (
+        frozenset([Kept()]),
+        lambda a: next(iter(a)).k,
+        lambda a, k: change(next(iter(a)), k),
+    ),
+    "arguments of an exception": (
+        ValueError(1.0),
+        lambda a: a.args[0],
+        lambda a, k: setattr(a, "args", (k,)),
+    ),
+    "a view of bytes": (
+        memoryview(bytearray(1)),
+        lambda a: a[0],
+        lambda a, k: a.__setitem__(0, int(k)),
+    ),
+    "an object in an array": (
+        np.array([Kept()], dtype=object),
+        lambda a: a[0].k,
+        lambda a, k: change(a[0], k),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*runs in segments")
+@pytest.mark.parametrize("holder", [lambda a: a, lambda a: (a,), lambda a: SimpleNamespace(a=a)])
+@pytest.mark.parametrize("name", LOOKED_INTO)
+def test_r9_r7_what_is_passed_is_looked_into(name, holder):
+    thing, read, write = LOOKED_INTO[name]
+
+    def python(x, held):
+        held = held.a if isinstance(held, SimpleNamespace) else held
+        inner = held[0] if type(held) is tuple else held
+        return x * read(inner)
+
+    f, given = df.function(python), holder(thing)
+    for k in (2.0, 2.0, 2.0, 3.0, 3.0, 5.0, 2.0):
+        write(thing, k)
+        assert f(vector(1.0), given).tolist() == python(vector(1.0), given).tolist() == [k]
