@@ -90,7 +90,7 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     arrays = False
     recording = context.recording
     for k, x in enumerate(leaves):
-        if isinstance(x, np.ndarray) and not x.dtype.hasobject:
+        if x.__class__ is not Tensor and is_array(x):
             x = leaves[k] = from_data(x)
             arrays = True
         if x.__class__ is Tensor:
@@ -108,6 +108,11 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     tapes, low = bool(context.tapes), context.autocast
     mode = (recording, tapes, low, context.device, precision, *places)
     return Call((structure, tuple(parts), mode), tensors, leaves, (args, kwargs), arrays)
+
+
+def is_array(x: Any) -> bool:
+    """Whether this arrives as a tensor: an array, but of objects."""
+    return isinstance(x, np.ndarray) and not x.dtype.hasobject
 
 
 def mark_repeated(leaves: list[Any], parts: list[Any]) -> None:
