@@ -45,8 +45,11 @@ def window_counts(
     """How many places a window has in each dimension of an input dilated by `base`, then padded.
 
     Raises:
-        ShapeError: The window does not fit.
+        ShapeError: The window does not fit, or a step is not positive.
     """
+    for what, steps in (("stride", stride), ("dilation", dilation)):
+        if min(steps, default=1) < 1:
+            raise ShapeError(f"{name}: {what} {format_shape(steps)}", "steps from 1 up", "")
     counts = []
     for n, k, s, (low, high), d, b in zip(extents, window, stride, padding, dilation, base):
         room = spread(n, b) + low + high - spread(k, d)
@@ -199,7 +202,7 @@ def conv_lower(form: Any, x: Any, w: Any, **attrs: Any) -> Any:
         TensorType(tuple(x.shape), x.dtype), TensorType(tuple(w.shape), w.dtype), **attrs
     )
     (n, o, *counts), (_, c, *window) = type_.shape, w.shape
-    rank, per_group = len(counts), o // groups
+    rank, per_group = len(counts), max(o // groups, 1)  # of no channel, too
     index_map, where = windows_map(
         rank, attrs["stride"], attrs["padding"], attrs["rhs_dilation"], attrs["lhs_dilation"]
     )

@@ -170,3 +170,30 @@ def test_vectors_of_length_0_have_gradients(p, mode):
         assert length(x).tolist()[0] == [0.0, 0.0]
     alike = in_mode(mode, df.grad(lambda x: F.cosine_similarity(x, x[::-1]).sum()))
     assert np.isfinite(alike(x).numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: F.conv2d(x, df.ones((3, 2, 2, 2)), stride=0), r"conv: stride \(0, 0\)"),
+        (lambda x: F.conv2d(x, df.ones((3, 2, 2, 2)), dilation=0), r"conv: dilation \(0, 0\)"),
+        (lambda x: F.avg_pool2d(x, 2, stride=0), r"pool: stride \(0, 0\)"),
+        (
+            lambda x: F.adaptive_avg_pool2d(x, 0),
+            r"adaptive_avg_pool2d: a result of extents \(0, 0\)",
+        ),
+        (lambda x: F.interpolate(x, size=(0, 3)), r"interpolate: a result of extents \(0, 3\)"),
+        (
+            lambda x: F.interpolate(x, scale_factor=0.1),
+            r"interpolate: a result of extents \(0, 0\)",
+        ),
+    ],
+)
+def test_steps_and_extents_are_positive(call, words, mode):
+    with pytest.raises(df.errors.ShapeError, match=words):
+        in_mode(mode, call)(image())
+
+
+def test_a_convolution_to_no_channel(mode):
+    f = in_mode(mode, lambda x: F.conv2d(x, df.ones((0, 2, 2, 2))))
+    assert [f(image()).shape for _ in range(2)] == [(1, 0, 4, 3)] * 2

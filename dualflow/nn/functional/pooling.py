@@ -65,7 +65,18 @@ def _sizes(name: str, rank: int, x: Tensor, output_size: Any) -> tuple[int, ...]
     several = isinstance(output_size, tuple | list)
     wanted = tuple(output_size) if several else (output_size,) * rank
     kept = zip(wanted, x.shape[x.ndim - rank :])
-    return each(name, tuple(n if size is None else size for size, n in kept), rank)
+    return positive(name, each(name, tuple(n if size is None else size for size, n in kept), rank))
+
+
+def positive(name: str, extents: Any) -> Any:
+    """The extents of a result, which holds something.
+
+    Raises:
+        ShapeError: It does not.
+    """
+    if any(extent < 1 for extent in extents):
+        raise ShapeError(f"{name}: a result of extents {format_shape(extents)}", "1 or more", "")
+    return extents
 
 
 ADAPTIVE_DOC = """The {word} of as many stretches as wanted, in {rank} spatial dimensions.

@@ -10,7 +10,7 @@ import numpy as np
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import placed
 from dualflow.core.tensor import Tensor
-from dualflow.nn.functional.pooling import adaptive_mean
+from dualflow.nn.functional.pooling import adaptive_mean, positive
 from dualflow.ops.choice import clip
 from dualflow.ops.create import arange
 from dualflow.ops.elementwise import abs, astype, floor
@@ -224,6 +224,7 @@ def interpolate(
         Tensor with other spatial extents.
 
     Raises:
+        ShapeError: An extent would not be positive.
         ValueError: Both or none of `size` and `scale_factor`, or a mode that does not suit.
 
     Example:
@@ -243,6 +244,7 @@ def interpolate(
         extents = tuple(int(n * f) for n, f in zip(x.shape[2:], factors))
     else:
         factors, extents = (None,) * rank, each("interpolate", size, rank)
+    positive("interpolate", extents)
     if mode == "area":
         return adaptive_mean(x, extents)
     smooth = _cubic if mode == "bicubic" else _linear
