@@ -33,6 +33,13 @@ def spread(extent: Any, dilation: int) -> Any:
     return extent if isinstance(extent, int) and extent == 0 else (extent - 1) * dilation + 1
 
 
+def check_steps(name: str, **given: Extents) -> None:
+    """Raises ShapeError unless steps are positive."""
+    for what, steps in given.items():
+        if min(steps, default=1) < 1:
+            raise ShapeError(f"{name}: {what} {format_shape(steps)}", "steps from 1 up", "")
+
+
 def window_counts(
     name: str,
     extents: Extents,
@@ -47,9 +54,7 @@ def window_counts(
     Raises:
         ShapeError: The window does not fit, or a step is not positive.
     """
-    for what, steps in (("stride", stride), ("dilation", dilation)):
-        if min(steps, default=1) < 1:
-            raise ShapeError(f"{name}: {what} {format_shape(steps)}", "steps from 1 up", "")
+    check_steps(name, stride=stride, dilation=dilation)
     counts = []
     for n, k, s, (low, high), d, b in zip(extents, window, stride, padding, dilation, base):
         room = spread(n, b) + low + high - spread(k, d)

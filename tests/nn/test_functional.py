@@ -177,6 +177,13 @@ def test_vectors_of_length_0_have_gradients(p, mode):
     [
         (lambda x: F.conv2d(x, df.ones((3, 2, 2, 2)), stride=0), r"conv: stride \(0, 0\)"),
         (lambda x: F.conv2d(x, df.ones((3, 2, 2, 2)), dilation=0), r"conv: dilation \(0, 0\)"),
+        (
+            lambda x: F.conv_transpose2d(x, df.ones((2, 3, 2, 2)), stride=0),
+            r"conv_transpose2d: stride \(0, 0\)",
+        ),
+        (lambda x: F.fold(df.ones((1, 8, 9)), (4, 4), 2, stride=0), r"fold: stride \(0, 0\)"),
+        (lambda x: F.group_norm(x, 0), r"group_norm: x of shape \(1, 2, 5, 4\) in 0 groups"),
+        (lambda x: F.pixel_shuffle(x, 0), r"pixel_shuffle: shape \(1, 2, 5, 4\) with factor 0"),
         (lambda x: F.avg_pool2d(x, 2, stride=0), r"pool: stride \(0, 0\)"),
         (
             lambda x: F.adaptive_avg_pool2d(x, 0),

@@ -10,7 +10,7 @@ from dualflow.core.doors import meet
 from dualflow.core.precision import in_dtype_of
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import flip
-from dualflow.ops.conv import conv, grouped
+from dualflow.ops.conv import check_steps, conv, grouped
 from dualflow.ops.neural import check_extents, each
 from dualflow.ops.pool import fold as add_windows
 from dualflow.ops.pool import windows
@@ -32,6 +32,7 @@ def _convolved(
     dilation: Any,
 ) -> Tensor:
     """A convolution of the input, spread by the stride, with the turned window."""
+    check_steps(name, stride=each(name, stride, rank), dilation=each(name, dilation, rank))
     x, weight = meet(name, (as_tensor(x), as_tensor(weight)), "numeric")
     if weight.ndim != rank + 2 or x.ndim not in (rank + 1, rank + 2):
         raise ShapeError(
@@ -208,6 +209,7 @@ def window_settings(
     name: str, kernel_size: Any, dilation: Any, padding: Any, stride: Any
 ) -> dict[str, Any]:
     """The settings of windows over two dimensions, one entry for each."""
+    check_steps(name, stride=each(name, stride, 2), dilation=each(name, dilation, 2))
     return {
         "window": each(name, kernel_size, 2),
         "stride": each(name, stride, 2),

@@ -185,7 +185,7 @@ def group_norm(
         [[-1.0, 1.0, -1.0, 1.0]]
     """
     (x,) = meet("group_norm", (as_tensor(x),), "floating")
-    if x.ndim < 2 or x.shape[1] % num_groups:
+    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
         raise ShapeError(
             f"group_norm: x of shape {format_shape(x.shape)} in {num_groups} groups",
             f"(N, C, ...) with C divisible by {num_groups}",

@@ -118,7 +118,7 @@ def pixel_shuffle(x: Any, upscale_factor: int) -> Tensor:
         (1, 2, 4, 6)
     """
     x, r = as_tensor(x), upscale_factor
-    if x.ndim < 3 or x.shape[-3] % (r * r):
+    if x.ndim < 3 or r < 1 or x.shape[-3] % (r * r):
         raise ShapeError(
             f"pixel_shuffle: shape {format_shape(x.shape)} with factor {r}",
             f"(..., C, H, W) with C divisible by {r * r}",
@@ -150,7 +150,7 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Tensor:
         (1, 8, 2, 3)
     """
     x, r = as_tensor(x), downscale_factor
-    if x.ndim < 3 or x.shape[-1] % r or x.shape[-2] % r:
+    if x.ndim < 3 or r < 1 or x.shape[-1] % r or x.shape[-2] % r:
         raise ShapeError(
             f"pixel_unshuffle: shape {format_shape(x.shape)} with factor {r}",
             f"(..., C, H, W) with H and W divisible by {r}",
@@ -183,7 +183,7 @@ def channel_shuffle(x: Any, groups: int) -> Tensor:
         [0, 2, 1, 3]
     """
     x = as_tensor(x)
-    if x.ndim < 3 or x.shape[1] % groups:
+    if x.ndim < 3 or groups < 1 or x.shape[1] % groups:
         raise ShapeError(
             f"channel_shuffle: shape {format_shape(x.shape)} in {groups} groups",
             f"(N, C, ...) with C divisible by {groups}",
