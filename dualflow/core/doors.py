@@ -111,29 +111,26 @@ def binary_door(
                 x1, left = read(x1), Tensor
             if right is not Tensor and isinstance(x2, Variable):
                 x2, right = read(x2), Tensor
-            a = b = dtype = alike = None
-            plain = False
+            a = b = alike = found = None  # `numpy_does` knows dtypes of `fast` only
             if left is right is Tensor:
                 a, b = x1.raw, x2.raw
-                if a.__class__ is b.__class__ is ndarray:
-                    dtype = a.dtype
-                    if dtype is b.dtype:
-                        alike = numpy_does.get(dtype)  # which knows dtypes of `fast` only
-                        plain = alike is not None or dtype in fast
+                if a.__class__ is b.__class__ is ndarray and (dtype := a.dtype) is b.dtype:
+                    alike = numpy_does.get(dtype)
+                    if alike is None and dtype in fast:
+                        alike = is_plain(op, dtype, 2)
             elif left is Tensor:
                 a, b = x1.raw, x2
                 if a.__class__ is ndarray and (dtype := a.dtype) in weak.get(right, NOTHING):
-                    plain = right is not int or LOWEST <= b <= HIGHEST
-                    alike = numpy_does.get(dtype)
+                    fits_in = right is not int or LOWEST <= b <= HIGHEST
+                    if fits_in and (alike := numpy_does.get(dtype)) is None:
+                        alike = is_plain(op, dtype, 2)
             elif right is Tensor:
                 a, b = x1, x2.raw
                 if b.__class__ is ndarray and (dtype := b.dtype) in weak.get(left, NOTHING):
-                    plain = left is not int or LOWEST <= a <= HIGHEST
-                    alike = numpy_does.get(dtype)
-            if plain:
-                if alike is None:
-                    alike = is_plain(op, dtype, 2)  # pyright: ignore[reportArgumentType] - `plain`
-                found = None
+                    fits_in = left is not int or LOWEST <= a <= HIGHEST
+                    if fits_in and (alike := numpy_does.get(dtype)) is None:
+                        alike = is_plain(op, dtype, 2)
+            if alike is not None:
                 if not alike:
                     found = computed(op, (a, b), NO_ATTRS)
                 elif (a if left is Tensor else b).size >= LARGE:  # pyright: ignore[reportOptionalMemberAccess]
