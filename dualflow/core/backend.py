@@ -158,12 +158,13 @@ def exported(
 ) -> Any:
     """A DLPack capsule of the values of a tensor, which nobody may change through it.
 
-    Version 1 of the protocol can say so, and shares memory; before it, values are copied.
+    Version 1 of the protocol can say so, and shares memory; before it, values are copied. Of a
+    tensor without elements there is nothing to share, nor to change.
     """
     if not isinstance(array, np.ndarray):
         return array.__dlpack__(stream=stream, max_version=version, dl_device=device, copy=copy)
     if version is None or version[0] < 1:
-        array = array if copy is False else array.copy()
+        array = array if copy is False and array.size else array.copy()
     elif not copy:
         array = array.view()
         array.flags.writeable = False

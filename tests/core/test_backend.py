@@ -67,3 +67,10 @@ def test_import_is_light():
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )
     assert (ran.returncode, ran.stdout.strip()) == (0, ""), ran.stderr
+
+
+def test_a_tensor_without_elements_is_exported_without_a_copy():
+    """A graph may hold it as a constant, which nobody may write into."""
+    f = df.function(lambda: df.zeros((0, 2), dtype=df.complex64))
+    for _ in range(3):
+        assert f().__dlpack__(copy=False) is not None
