@@ -234,8 +234,8 @@ def have_met(args: tuple[Any, ...], accepts: str) -> bool:
                 dtype = x.dtype
             elif x.dtype is not dtype:
                 return False
-        elif x.__class__ is float or (x.__class__ is int and LOWEST <= x <= HIGHEST):
-            weak = True
+        elif type(x) is float or (type(x) is int and LOWEST <= x <= HIGHEST):
+            weak = True  # not the numbers that vary, whose comparisons are noted
         else:
             return False
     return dtype in DTYPES_OF[accepts] and (not weak or dtype in DTYPES_OF["inexact"])

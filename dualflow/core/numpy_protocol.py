@@ -166,7 +166,7 @@ def missing(name: str, kwargs: Iterable[str]) -> TypeError:
 
 
 WITHOUT = {
-    "out": "what it returns; tensors are not written into",
+    "out": "take what it returns; tensors are not written into",
     "where": "df.where(condition, ..., ...) of the results",
     "dtype": "df.astype(x, dtype) before it",
     "casting": "df.astype(x, dtype) before it",

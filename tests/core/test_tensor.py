@@ -344,7 +344,7 @@ def test_numpys_functions_give_tensors():
         np.intersect1d(x[0], x[0])
     with pytest.raises(TypeError, match=r"no counterpart of np\.divide\.reduce"):
         np.divide.reduce(x)
-    with pytest.raises(TypeError, match=r"no counterpart of np\.add with out=: call it on"):
+    with pytest.raises(TypeError, match=r"no counterpart of np\.add with out=: take what"):
         np.add(x, 1, out=M.copy())
 
 

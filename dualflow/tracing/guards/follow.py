@@ -304,11 +304,11 @@ class Follower:
     def _counted(self, module: Any, place: str, origin: Origin) -> None:
         k, varying = self.constant(vars(module)), set[str]()
         for name, x in list(vars(module).items()):
-            self._note(x)
             where = self._settings.place(module, name)
             if self.differs(f"{k}[{name!r}]", x, f"{place}.{name}", origin, where):
                 varying.add(name)
             else:
+                self._note(x)
                 self.inside(x, f"{place}.{name}", origin, name)
         self._settings.saw_module(module, varying)
         self.classes.follow(type(module), type(module).__name__, origin)
