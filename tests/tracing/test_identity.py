@@ -191,3 +191,22 @@ def test_state_that_differs_from_call_to_call_may_be_one_thing_in_two_places(pyt
         return told
 
     assert found(df.function) == found(lambda f: f)
+
+
+POINT: Any = Kept()
+
+
+@pytest.mark.filterwarnings("ignore::dualflow.errors.FunctionWarning")
+def test_a_call_that_is_undone_leaves_a_global_that_it_was_passed():
+    """A guard holds an argument weakly."""
+    box: Any = Kept()
+    box.last = box.other = X
+
+    def python(x, point):
+        return x * 2.0 if box.last is box.other and point is POINT else x * 3.0
+
+    f: Any = df.function(lambda x, point: python(x, point))
+    for k in range(6):
+        box.last = box.other = df.asarray([2.0 + k])
+        assert f(X, POINT).tolist() == [2.0]
+        assert isinstance(POINT, Kept)

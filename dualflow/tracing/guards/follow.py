@@ -250,6 +250,12 @@ class Follower:
                 self.constant(value)  # keeps its id
             self._follow(value, place, origin)
 
+    def held(self, name: str) -> Any:
+        """What a constant stands for, which may be held weakly."""
+        value = self.constants[name]
+        weak = isinstance(value, weakref.ref) and id(value()) in self._weak
+        return value() if weak else value
+
     def reached(self, value: Any) -> bool:
         """Whether the code that ran can name it."""
         return self.has(id(value))

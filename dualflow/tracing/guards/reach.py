@@ -418,7 +418,7 @@ class Reach:
         """Puts back all that the call has changed and that it could read."""
         for guard in self._follower.guards:
             if guard.expected and not guard.read.startswith("kind("):
-                restore(guard.where, self._follower.constants[guard.expected])
+                restore(guard.where, self._follower.held(guard.expected))
 
     def told(self, guard: Guard) -> str:
         """What the call has changed that it could read, in words."""
