@@ -24,6 +24,7 @@ from jit.ir.op import OpDef
 from jit.ir.printer import is_graph
 from jit.progress import compilation
 from jit.report import Cost, Part, Watched, counted
+from jit.runtime.forks import compiling
 
 if TYPE_CHECKING:
     from jit.divided import Divided, Placed
@@ -197,7 +198,7 @@ def compile(
     native = "interpreter" not in (target, config().target) and xp is np
     passes = rules if isinstance(target, tuple) else pipeline
     passed = Passed(graph, lambda: passes(ops, native=native, fast=fast))
-    with collector_paused(), compilation(graph.name):
+    with compiling, collector_paused(), compilation(graph.name):
         if isinstance(target, tuple):
             from jit.divided import Divided
 

@@ -20,6 +20,7 @@ from dualflow.tracing.joins.joined import Joined
 from dualflow.tracing.path import Path
 from jit.collector import collector_paused
 from jit.progress import telling
+from jit.runtime.forks import compiling
 
 
 class Abandoned(BaseException):
@@ -130,7 +131,8 @@ def done(make: Callable[[], Path | Joined]) -> Outcome:
     """What comes of `make`."""
     started = time.perf_counter()
     try:
-        made: Path | Joined | Exception = make()
+        with compiling:
+            made: Path | Joined | Exception = make()
     except Exception as error:
         made = error
     return Outcome(made, time.perf_counter() - started)

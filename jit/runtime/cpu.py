@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jit.runtime.forks import loading
 from jit.runtime.host import Host, known_host
 from jit.runtime.objects import NONE, Unloadable, loaded
 from jit.target import Target
@@ -25,11 +25,8 @@ X86_WIDTHS = (("avx512f", 64, 32), ("avx2", 32, 16))
 
 def binding() -> Any:
     """Llvmlite's binding with the native target ready."""
-    with _loading:  # an option may be set once only
+    with loading:  # an option may be set once only
         return loaded_binding()
-
-
-_loading = threading.Lock()
 
 
 @cache
@@ -178,9 +175,15 @@ def assembly(text: str, target: Target, effort: int = 1) -> str:
         return made.emit_assembly(parsed(text, made))
 
 
-@cache
 def linker() -> Any:
     """The one LLJIT of the process."""
+    with loading:  # a second one would take its code along when it goes
+        return made_linker()
+
+
+@cache
+def made_linker() -> Any:
+    """The same, for one thread at a time."""
     return binding().create_lljit_compiler(new_machine(host_target()))
 
 

@@ -7,13 +7,13 @@ class, and code for it shares large launches with its threads only. The first, "
 from __future__ import annotations
 
 from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jit.errors import DeviceError
 from jit.runtime.cuda import cupy
+from jit.runtime.forks import pools
 
 if TYPE_CHECKING:
     from jit.runtime.threads import Pool
@@ -102,7 +102,6 @@ def refuse(arrays: Any) -> None:
 
 
 _pools: dict[int, Pool] = {}
-_making = Lock()
 
 
 def pool_of(number: int) -> Pool:
@@ -111,7 +110,7 @@ def pool_of(number: int) -> Pool:
 
     if number == 0:
         return pool()
-    with _making:
+    with pools:
         if number not in _pools:
             _pools[number] = Pool(num_threads())
         return _pools[number]

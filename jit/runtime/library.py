@@ -10,9 +10,7 @@ only if its code has to be made.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +28,7 @@ from jit.runtime import cpu
 from jit.runtime.beside import Beside
 from jit.runtime.cache import disk_cache
 from jit.runtime.facts import digest_of, facts_of, note, reason
+from jit.runtime.forks import linking
 from jit.target import Target
 
 COMPILERS = 2  # threads that LLVM works in
@@ -160,7 +159,7 @@ class Library:
         """`compiler` makes LLVM IR text with a function `entry` out of a kernel."""
         self.tallies = {way: Tally() for way in ("in memory", "from disk", "compiled", "linked")}
         self.reasons: dict[str, str] = {}
-        self.lock = threading.RLock()
+        self.lock = linking
         self._compiler = compiler
         self._codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
         self._recent: OrderedDict[str, Code] = OrderedDict()
@@ -333,11 +332,4 @@ def dump_folder(dump: Path, key: str, kernel: Kernel) -> Path:
 @cache
 def library() -> Library:
     """The library of the process."""
-    made = Library()
-    if hasattr(os, "register_at_fork"):  # a child never finds the lock held, nor LLVM at work
-        os.register_at_fork(
-            before=made.lock.acquire,
-            after_in_parent=made.lock.release,
-            after_in_child=made.lock.release,
-        )
-    return made
+    return Library()

@@ -6,20 +6,19 @@ Its lock is not the library's: kernels are compiled beside it.
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jit.runtime import cpu
 from jit.runtime.cache import disk_cache
+from jit.runtime.forks import making
 from jit.runtime.sources import sources_of
 
 
 def linked(text: str, symbols: Sequence[str], imports: Mapping[str, int]) -> dict[str, int]:
     """The address of each of `symbols` in LLVM IR; `imports` has those that it lacks."""
-    with _lock:  # no process is forked meanwhile
+    with making:
         target = cpu.host_target()
         parts = text, target.key, cpu.host().tools, sources_of(Path(cpu.__file__).parent)
         key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -34,9 +33,4 @@ def linked(text: str, symbols: Sequence[str], imports: Mapping[str, int]) -> dic
         return addresses
 
 
-_lock = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-    )
 _libraries: list[Any] = []  # code lives as long as the process: a thread may be inside

@@ -29,6 +29,7 @@ from pathlib import Path
 from threading import Lock
 
 from jit.runtime import openblas
+from jit.runtime.forks import pools
 from jit.runtime.own_code import linked
 from jit.runtime.threads_code import BUSY, DONE, PARKED, THREADS, code, supported
 
@@ -92,8 +93,7 @@ class Pool:
 
     def _reset(self) -> None:
         """The child of a fork has none of the threads; the launch of another caller is not its."""
-        global _making
-        self._lock, _making = Lock(), Lock()
+        self._lock = Lock()
         self._started = 0
         self.ready = self.count == 1
         ctypes.c_int32.from_address(self.block).value = 0  # no chunks left
@@ -101,12 +101,9 @@ class Pool:
             ctypes.c_int32.from_address(self.block + word).value = 0
 
 
-_making = Lock()
-
-
 def pool() -> Pool:
     """The pool of this process; its threads start with the first launch that is worth it."""
-    with _making:
+    with pools:
         return _pool()
 
 

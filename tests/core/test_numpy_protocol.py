@@ -154,7 +154,10 @@ def test_r26_variables_and_arrays_mixed():
         (lambda x: np.add(x, 1, out=M.copy()), r"np\.add with out=: take what it returns"),
         (lambda x: np.add(x, 1, where=x > 0), r"np\.add with where=: df\.where\(condition"),
         (lambda x: np.add(x, 1, dtype="float64"), r"np\.add with dtype=: df\.astype\(x, dtype\)"),
-        (lambda x: np.add.accumulate(x, out=M.copy()), r"np\.add\.accumulate with out=: take what it"),
+        (
+            lambda x: np.add.accumulate(x, out=M.copy()),
+            r"np\.add\.accumulate with out=: take what it",
+        ),
         (lambda x: np.ravel(x, order="F"), r"np\.ravel with order=: call it on"),
         (np.emath.sqrt, r"np\.lib\.scimath\.sqrt: call it on"),
         (lambda x: np.random.permutation(x[0]), r"np\.may_share_memory: .*df\.random\.permutation"),
