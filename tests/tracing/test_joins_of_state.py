@@ -15,7 +15,7 @@ from tests.tracing.both import agree, vector
 from tests.tracing.joining import vectors
 from tests.tracing.test_joins import joined, needs_operands
 
-pytestmark = graphs_only  # of calls from graphs
+pytestmark = [graphs_only, pytest.mark.usefixtures("own_holders")]  # of calls from graphs
 BRANCHES = 5
 
 

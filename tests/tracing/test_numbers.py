@@ -12,6 +12,7 @@ import dualflow as df
 from tests.modes import bits, graphs_only
 from tests.tracing.both import vector
 
+pytestmark = pytest.mark.usefixtures("own_holders")
 EXPRESSIONS = """
 x / k, x // k, x ** k, k - x, k / x, x % (k + 0.5)
 1 // k

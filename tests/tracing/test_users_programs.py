@@ -16,6 +16,7 @@ TEXT = "\n".join(
 )
 PROGRAMS = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE))
 # What needs Python at each call: a result, a setting or a change that no graph has.
+pytestmark = pytest.mark.usefixtures("own_holders")
 SEGMENTS = {
     "a configuration that is replaced",
     "a functional state that is passed through",

@@ -250,7 +250,9 @@ class Classes:
     def _more(self, base: type, names: set[str]) -> None:
         space = base.__dict__
         _, place, done = self._known[id(base)]
-        here = {n for n in space if plain(n)} if self._follower.whole else names & space.keys()
+        here = names & space.keys()
+        if self._follower.whole:
+            here |= {*filter(plain, space)}
         for name in sorted(names & CLASS - done):
             done.add(name)
             read, origin = (
