@@ -18,7 +18,7 @@ from dualflow.tracing.cells import StateCell
 from dualflow.tracing.control.nested import Nested
 from dualflow.tracing.decorated import named
 from dualflow.tracing.entries import Entry
-from dualflow.tracing.guards.kept import compares
+from dualflow.tracing.guards.kept import asking
 from dualflow.tracing.handback import Handback
 from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.crossings import Crossings
@@ -127,11 +127,11 @@ class Recording:
 
     def _foresee(self) -> None:
         """Ends the recording before it begins, where code asks for what copies do not show."""
-        code = getattr(getattr(self._python, "__func__", self._python), "__code__", None)
-        if self._passed_things and code is not None and compares(code):
-            self.trace.foresee(self._python)
-            if self._is_kept():
-                raise Known
+        asks = asking(self._python)
+        for function in asks:
+            self.trace.foresee(function)
+        if asks and self._is_kept():
+            raise Known
 
     @property
     def _passed_things(self) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -210,3 +211,32 @@ def test_a_call_that_is_undone_leaves_a_global_that_it_was_passed():
         box.last = box.other = df.asarray([2.0 + k])
         assert f(X, POINT).tolist() == [2.0]
         assert isinstance(POINT, Kept)
+
+
+REMEMBERED: Any = [df.asarray([0.5]), None]
+
+
+def is_remembered(x):
+    return 2.0 if REMEMBERED[0] is x else 3.0
+
+
+class Asking:
+    def asks(self, x):
+        return is_remembered(x)
+
+
+@pytest.mark.filterwarnings("ignore::dualflow.errors.FunctionWarning")
+@pytest.mark.parametrize("asks", [is_remembered, Asking().asks, df.function(is_remembered)])
+def test_functions_that_are_called_may_ask_too_and_the_call_have_done_something(asks):
+    """Such a call is not made again, so that what is asked has to be known before."""
+    done = []
+
+    def python(x):
+        done.append(len(done))
+        power = functools.cache(lambda k: 2.0**k)
+        return x * power(1) * asks(x)
+
+    f: Any = df.function(python)
+    for _ in range(4):
+        assert f(REMEMBERED[0]).tolist() == [2.0]
+        assert f(df.asarray([0.5])).tolist() == [3.0]
