@@ -20,7 +20,7 @@ from dualflow.core import tree
 from dualflow.core.backend import to_device
 from dualflow.core.context import context, using
 from dualflow.core.op import Op, bind
-from dualflow.core.record import INEXACT, clock
+from dualflow.core.record import INEXACT, Pick, Record, clock
 from dualflow.core.source import user_line
 from dualflow.core.tensor import Tensor
 from dualflow.core.ulp import FARTHEST, ulp_distance
@@ -199,12 +199,16 @@ class Audit(Unrecorded):
         if max(outcome.tracked) >= len(leaves):  # what was appended somewhere is not at hand
             return
         records = {x.record for x in sources.values()}
+        pairs = [(x, leaves[k]) for k, x in outcome.tracked.items()]
+        # Nobody may differentiate what a tape inside has released, as the graph was yet to do.
+        pairs = [(x, y) for x, y in pairs if not is_released(y)]
+        if not pairs:
+            return
         with using(trace=None, recording=False, checker=None):
-            gs = [pattern(x) for x in outcome.tracked.values()]
-            targets = [leaves[k] for k in outcome.tracked]
+            gs = [pattern(x) for x, _ in pairs]
             found, wanted = (
-                Sweep(ys, lambda record: record.tick > start).run(gs, records)
-                for ys in ([*outcome.tracked.values()], targets)
+                Sweep([*ys], lambda record: record.tick > start).run(gs, records)
+                for ys in zip(*pairs, strict=True)
             )
         for name, x in sources.items():
             a, b = found.get(x.record), wanted.get(x.record)
@@ -363,6 +367,12 @@ def near(a: Tensor | None, b: Tensor | None) -> bool:
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return False
     return bool(abs(x - y).max() <= NEAR * np.finfo(x.dtype).eps * abs(y).max())
+
+
+def is_released(x: Tensor) -> bool:
+    """Whether a gradient call has let go of what a tensor was computed of."""
+    record = x.record.bundle if x.record.__class__ is Pick else x.record
+    return record.__class__ is Record and record.inputs is None
 
 
 def pattern(x: Tensor) -> Tensor:

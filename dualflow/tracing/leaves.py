@@ -25,10 +25,15 @@ Spent = tuple[int, Record, bool]
 
 
 class Constant:
-    """A leaf that is no tensor of the recording: the same object at each call."""
+    """A leaf that is no tensor of the recording: the same object at each call.
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    Args:
+        value: It.
+        made: Whether it is a tensor that was not there before the call, which Python makes anew.
+    """
+
+    def __init__(self, value: Any, *, made: bool = False) -> None:
+        self.value, self.made = value, made
 
 
 class Computed:
@@ -208,7 +213,8 @@ def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> Leaf:
     if type(x) in KINDS:
         ours = x.number_owner is trace.scalars
         return Computed(trace.scalars.result(x)) if ours else Constant(x.number_value)
-    return Constant(x.thing if isinstance(x, Standing) else plain(x))
+    value = x.thing if isinstance(x, Standing) else plain(x)
+    return Constant(value, made=value.__class__ is Tensor and not trace.existed(value))
 
 
 def standing(x: Any, existed: Callable[[Any], bool]) -> Any:

@@ -353,6 +353,8 @@ class Path:
                 leaves.append(Output(known[x].raw, None))
                 if known[x].record is not None:
                     tracked[len(leaves) - 1] = known[x]
+            elif isinstance(x, Constant) and x.made:
+                leaves.append(Output(x.value.raw, None))
             elif isinstance(x, Grad):
                 grad = x.owner._grad
                 leaves.append(replaced[x.owner] if x.owner in replaced else written.get(grad, grad))  # type: ignore[arg-type]
