@@ -138,6 +138,7 @@ def test_r1_an_object_that_is_gone_is_named_too():
     assert re.search("thing: (object that is gone|Thing object) -> Thing object", said)
 
 
+@graphs_only
 def test_r1_a_tensor_inside_of_an_argument_is_named_and_the_proposed_line_ends_it():
     @dataclasses.dataclass
     class Carry:
