@@ -41,9 +41,14 @@ def name_of(x: Any) -> str | None:
 def other_operand(x: Any, wrong: Any, fits: Callable[[Tensor], bool]) -> str | None:
     """`w1 (w1: (1000, 100))`: a tensor that would have been right in place of `wrong`."""
     for name, value in visible_tensors():
-        if value is not wrong and value is not x and fits(value):
+        if not is_same(value, wrong) and not is_same(value, x) and fits(value):
             return f"{name} ({name}: {format_shape(value.shape)})"
     return None
+
+
+def is_same(x: Tensor, y: Any) -> bool:
+    """Whether two are one tensor for the user: in a recording an argument has a stand-in."""
+    return x is y or (x.raw is not None and x.raw is getattr(y, "raw", None))
 
 
 def rebound(x: Tensor, attribute: str) -> str:

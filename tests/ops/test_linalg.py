@@ -58,6 +58,19 @@ def test_the_hint_is_the_same_in_a_recording():
         f(df.ones((2, 3)), df.ones((4, 3)))
 
 
+KEPT = df.ones(2)
+
+
+def test_an_argument_is_not_proposed_by_another_name():
+    def f(x, w):
+        return x @ w
+
+    for g in (f, df.function(f)):
+        with pytest.raises(errors.ShapeError) as caught:
+            g(KEPT, df.ones(4))
+        assert "Did you mean" not in str(caught.value)
+
+
 @st.composite
 def notations(draw):
     """Terms over few letters with extents, and a result or none."""

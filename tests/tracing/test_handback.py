@@ -42,6 +42,8 @@ class Kept:
 
 NAMES = ("last", "log", "table", "recent", "names")
 kept: Any = Kept()
+unset: Any = Slotted.__new__(Slotted)
+WORD = "late"
 current: ContextVar[Any] = ContextVar("current", default=None)
 later: ContextVar[Any] = ContextVar("later")
 late: Any = None
@@ -53,6 +55,8 @@ def begin():
     kept.last, kept.log, kept.table = None, [], {}
     kept.recent, kept.names = deque(maxlen=3), set()
     globals().pop("late", None)
+    if hasattr(unset, "v"):
+        del unset.v
     current.set(None)
     later.set(None)
 
@@ -81,6 +85,16 @@ def a_dict_and_its_item(x, bag):
 def an_attribute_that_appears(x, bag):
     kept.late = [x, x * 2.0]
     return kept.late
+
+
+def an_attribute_by_a_computed_name(x, bag):
+    setattr(kept, WORD, x)
+    return (lambda: bag["v"].sum())()  # more code, which names more
+
+
+def a_slot_that_was_empty(x, bag):
+    unset.v = kept.last = x
+    return x * 2.0
 
 
 def a_global_that_appears(x, bag):
@@ -177,6 +191,8 @@ CASES = [
     a_list_of_the_caller,
     a_dict_and_its_item,
     an_attribute_that_appears,
+    an_attribute_by_a_computed_name,
+    a_slot_that_was_empty,
     a_global_that_appears,
     a_global_by_a_computed_name,
     a_global_that_text_sets,
@@ -237,7 +253,7 @@ def found(f: Any) -> list[Any]:
             result = f(x, bag)
         except ValueError as error:
             result = error.args
-        more = [globals().get("late"), current.get(), later.get()]
+        more = [globals().get("late"), current.get(), later.get(), getattr(unset, "v", None)]
         told.append(Objects()([x, bag, result, vars(kept), *more]))
     return told
 

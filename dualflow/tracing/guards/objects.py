@@ -69,6 +69,7 @@ class Attributes:
         self.before = frozenset(self._dict)
         self.done: set[str] = set()
         self.read: dict[str, Any] = {}
+        self._unset: list[Slot] = []
         # What is read in a module or class that is not looked into is not known: all of it, then.
         package = policy.package(self._class.__module__)
         self._whole = package in policy.SKIPPED and not isinstance(thing, types.FunctionType)
@@ -139,13 +140,14 @@ class Attributes:
                 self.done.add(name)
                 get, k = self._follower.constant(slot.__get__), self._follower.constant(thing)
                 place, origin = f"{self.place}.{name}", self._origin(name)
+                where = Slot(slot, thing)
                 try:
                     value = slot.__get__(thing)
                 except AttributeError:
+                    self._unset.append(where)
                     self._follower.test(f"not is_unset({get}, {k})", place, origin, owner=self._id)
                 else:
                     self.read[name] = value
-                    where = Slot(slot, thing)
                     self._follower.visit(f"{get}({k})", value, place, origin, self._id, where)
 
     def appeared(self) -> Iterator[tuple[Key, Any]]:
@@ -159,9 +161,9 @@ class Attributes:
                 yield self._place(name).key, self._dict[name]
 
     def stored(self) -> list[Place]:
-        """The attributes that code may have set, but for those that are guarded."""
-        known = self.before - self._follower.stored
-        return [self._place(name) for name in self._dict.keys() - known - self.done]
+        """The attributes that code may have set, but for those whose guards know that."""
+        known = self.before & (self.done | (self.before - self._follower.stored))
+        return [*map(self._place, self._dict.keys() - known), *self._unset]
 
     def finish(self) -> None:
         """Guards that no attribute appears which would be found first, or was looked for."""
