@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import numpy as np
+
+from dualflow.comparison.timing import interleaved
 from jit.dataclass import dataclass
 
 AGAIN = 2  # times that a goal may be missed by a slow spell of the machine
+BLOCK = 1e-3  # seconds
 HEADER = f"{'':<10}{'case':<18}{'goal':>8}{'value':>11}   {'quartiles':<18}pass"
 
 
@@ -55,3 +62,32 @@ def best(measure: Callable[[], Measured]) -> Measured:
             break
         found = min(found, measure(), key=lambda measured: measured.value)
     return found
+
+
+def ratio(
+    what: str, case: str, goal: float, calls: tuple[Callable[[], Any], ...], repeats: int
+) -> Measured:
+    """How many times as long the second of two calls takes: the best blocks of both, in turns.
+
+    Args:
+        what: As for `Measured`.
+        case: The same.
+        goal: The same.
+        calls: The two.
+        repeats: Blocks of each.
+    """
+    for call in calls * 3:  # recorded, compiled, warm
+        call()
+    start = time.perf_counter()
+    calls[0]()
+    number = max(1, int(BLOCK / (time.perf_counter() - start)))
+
+    def block(call: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        for _ in range(number):
+            call()
+        return time.perf_counter() - start
+
+    first, second = map(np.array, interleaved([partial(block, call) for call in calls], repeats))
+    lower, upper = (float(q) for q in np.quantile(second / first, (0.25, 0.75)))
+    return Measured(what, case, "x", goal, float(second.min() / first.min()), lower, upper)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import dualflow as df
-from dualflow.bench import calls, varying
+from dualflow.bench import calls, folded, varying
 from dualflow.bench.fresh import as_installed
 from dualflow.bench.measured import HEADER, Measured, best
 from dualflow.comparison.timing import interleaved
@@ -65,6 +65,7 @@ def run(*, repeats: int = 60, number: int = 1000) -> Iterator[Measured]:
                 yield best(measure)
     yield from calls.run(repeats=repeats)
     yield from varying.run(repeats=repeats)
+    yield from folded.run(repeats=repeats)
 
 
 def arguments(case: str) -> dict[str, Any]:

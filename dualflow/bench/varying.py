@@ -6,19 +6,14 @@ that vary, and meets this one as one of many. Sizes leave remainders of vectors,
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 import dualflow as df
-from dualflow.bench.measured import Measured, best
-from dualflow.comparison.timing import interleaved
+from dualflow.bench.measured import Measured, best, ratio
 
 SLOWER = 1.2  # times the time of specialised code, at most
-BLOCK = 1e-3  # seconds
 WIDTH = 256
 F = df.nn.functional
 
@@ -124,21 +119,5 @@ def both(case: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 
 def beside(case: str, repeats: int) -> Measured:
-    """The ratio of the best blocks of both, which take turns."""
-    calls = both(case)
-    for call in calls * 3:  # recorded, compiled, warm
-        call()
-    start = time.perf_counter()
-    calls[0]()
-    number = max(1, int(BLOCK / (time.perf_counter() - start)))
-
-    def block(call: Callable[[], Any]) -> float:
-        start = time.perf_counter()
-        for _ in range(number):
-            call()
-        return time.perf_counter() - start
-
-    special, general = map(np.array, interleaved([partial(block, call) for call in calls], repeats))
-    lower, upper = (float(q) for q in np.quantile(general / special, (0.25, 0.75)))
-    ratio = float(general.min() / special.min())
-    return Measured("varying", case, "x", SLOWER, ratio, lower, upper)
+    """The times of both, which take turns."""
+    return ratio("varying", case, SLOWER, both(case), repeats)

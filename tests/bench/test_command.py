@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 
+import optree
 import pytest
 
 from dualflow.__main__ import main
-from dualflow.bench import auto, calls, closing, micro, varying
+from dualflow.bench import auto, calls, closing, folded, micro, varying
 from dualflow.bench.measured import HEADER, Measured
 from tests.comparison.pages import WIDTH, browser, drawn
 from tests.modes import graphs_only
@@ -117,10 +118,11 @@ def test_micro_exits_with_1_under_check_when_a_goal_is_missed(figures, check, st
 def test_micro_measures_every_op_in_every_case(monkeypatch):
     monkeypatch.setattr(micro, "importing", lambda: HEAVY)
     monkeypatch.setattr(calls, "run", lambda repeats: iter([MET]))
-    monkeypatch.setattr(varying, "run", lambda repeats: iter([MET]))
+    for module in (varying, folded):
+        monkeypatch.setattr(module, "run", lambda repeats: iter([MET]))
     found = list(micro.run(repeats=2, number=2))
-    assert len(found) == 1 + len(micro.OPS) * len(micro.CASES) + 2
-    for measured in found[1:-2]:
+    assert len(found) == 1 + len(micro.OPS) * len(micro.CASES) + 3
+    for measured in found[1:-3]:
         assert measured.lower <= measured.upper
         assert measured.goal == micro.CASES[measured.case]
 
@@ -155,6 +157,27 @@ def test_micro_says_how_much_slower_code_is_where_sizes_vary(monkeypatch):
     assert (measured.what, measured.case, measured.goal) == ("varying", case, 1.2)
     assert 0 < measured.lower <= measured.upper
     assert len(str(measured)) <= 80
+
+
+@graphs_only
+@pytest.mark.parametrize("case", folded.CASES)
+def test_r24_a_loop_written_out_gives_what_the_folded_one_does(case, monkeypatch):
+    written_out, loop = folded.both(case)
+    wanted = [x.tolist() for x in optree.tree_leaves(written_out())]
+    for _ in range(3):
+        assert [x.tolist() for x in optree.tree_leaves(loop())] == wanted
+    monkeypatch.setattr(folded, "CASES", {case: folded.CASES[case]})
+    (measured,) = folded.run(repeats=2)
+    assert (measured.what, measured.case, measured.goal) == ("folded", case, 1.2)
+    assert len(str(measured)) <= 80
+
+
+@graphs_only
+def test_r24_what_is_compared_is_a_graph_with_a_loop_and_one_without():
+    python, arguments = folded.CASES["mean"]
+    written_out, loop = folded.recordings(python, arguments())
+    sizes = [len(f.graphs[0].nodes) for f in (written_out, loop)]
+    assert sizes[0] > 3 * folded.STEPS > 3 * sizes[1]
 
 
 def test_a_first_call_in_a_fresh_process_fills_the_disk_cache(tmp_path):
