@@ -92,6 +92,21 @@ class Module(Counted):
     training: bool = True
     _hooks: tuple[Hook, ...] = ()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; a tensor for a buffer is assigned to it, so that it stays one.
+
+        Raises:
+            TypeError: A tensor would take a parameter's place, which then were no parameter.
+        """
+        if isinstance(value, Tensor) and not isinstance(value, Variable):
+            variable = self.__dict__.get(name)
+            if isinstance(variable, Variable):
+                if is_parameter(variable):
+                    raise no_parameter(self, name)
+                variable.assign(value)
+                return
+        super().__setattr__(name, value)
+
     # ----- calling -----
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -235,7 +250,11 @@ class Module(Counted):
         return (variable for _, variable in self.named_buffers())
 
     def register_buffer(self, name: str, value: Any) -> None:
-        """Sets the attribute `name` to a Variable that no gradient changes."""
+        """Sets the attribute `name` to a Variable that no gradient changes.
+
+        Tensors that are set later, as in `self.mean = 0.9 * self.mean + 0.1 * x.mean(0)`, are
+        assigned to it.
+        """
         setattr(self, name, Variable(value, trainable=False))
 
     @property
@@ -448,6 +467,15 @@ def unique(named: list[tuple[str, Variable]]) -> Iterator[tuple[str, Variable]]:
 def is_parameter(variable: Variable) -> bool:
     """Whether modules list it among their parameters."""
     return variable.trainable or isinstance(variable, Parameter)
+
+
+def no_parameter(module: Module, name: str) -> TypeError:
+    """The error of a tensor in the place of a parameter."""
+    owner = type(module).__name__
+    return TypeError(
+        f"{owner}.{name} is a parameter, the value a plain Tensor: it would be no parameter any "
+        f"more; use {name}.assign(value), or del {name} first"
+    )
 
 
 def fits(value: Tensor, variable: Variable) -> bool:

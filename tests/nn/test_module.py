@@ -11,6 +11,7 @@ import pytest
 
 import dualflow as df
 from dualflow import nn
+from dualflow.errors import ShapeError
 from tests.modes import in_mode
 
 
@@ -84,6 +85,45 @@ def test_buffers():
     assert next(module.buffers()) is module.mean
     assert list(module.parameters()) == []
     assert list(module.state_dict()) == ["mean", "sum"]
+
+
+class Centred(nn.Module):
+    """Keeps a running mean, as code for PyTorch does."""
+
+    def __init__(self):
+        self.scale = nn.Parameter([2.0])
+        self.register_buffer("mean", df.zeros(2))
+
+    def forward(self, x):
+        self.mean = 0.5 * self.mean + 0.5 * x.mean(axis=0)
+        return (x - self.mean) * self.scale
+
+
+@pytest.mark.parametrize("decorate", [lambda f: f, df.function])
+def test_a_tensor_that_is_set_as_a_buffer_is_assigned_to_it(decorate):
+    net, x = Centred(), df.asarray([[1.0, 2.0], [3.0, 6.0]])
+    mean, call = net.mean, decorate(net)
+    found = [call(x).tolist() for _ in range(4)]
+    assert net.mean is mean
+    assert net.state_dict()["mean"].tolist() == [1.875, 3.75]
+    assert found[0] == [[0.0, 0.0], [4.0, 8.0]]
+    with pytest.raises(ShapeError, match="assign: Variable 'mean' has shape"):
+        net.mean = df.zeros(3)
+
+
+@pytest.mark.parametrize("decorate", [lambda f: f, df.function])
+def test_a_tensor_takes_no_parameters_place(decorate):
+    net = Centred()
+
+    def decay():
+        net.scale = net.scale * 0.5
+
+    with pytest.raises(TypeError, match=r"Centred.scale is a parameter.*use scale.assign\(value\)"):
+        decorate(decay)()
+    assert [name for name, _ in net.named_parameters()] == ["scale"]
+    del net.scale
+    net.scale = df.ones(1)
+    assert list(net.parameters()) == []
 
 
 def test_training_flags():
