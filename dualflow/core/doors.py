@@ -19,6 +19,7 @@ from dualflow.core.convert import SCALARS, as_tensor, read
 from dualflow.core.devices import beside
 from dualflow.core.kernels import computed, computer_of_one, is_plain, of_numpy
 from dualflow.core.large import LARGE, computed_at_large, one_at_large
+from dualflow.core.number import KINDS
 from dualflow.core.op import Op, bind
 from dualflow.core.record import NO_ATTRS
 from dualflow.core.registry import functions
@@ -52,6 +53,7 @@ WEAK: dict[type, frozenset[np.dtype[Any]]] = {
     float: DTYPES_OF["inexact"],
     complex: DTYPES_OF["complex"],
 }
+EXACT = KINDS | WEAK.keys()
 BOUNDS = {d: (int(np.iinfo(d).min), int(np.iinfo(d).max)) for d in DTYPES_OF["integer"]}
 NOTHING: frozenset[np.dtype[Any]] = frozenset()
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
@@ -269,8 +271,17 @@ def in_dtype(name: str, args: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[An
 
 
 def plain_scalar(x: Any) -> Any:
-    """A Python number; NumPy's float64 and complex128 scalars are such too, and as weak."""
-    return x.item() if isinstance(x, np.generic) else x
+    """A Python number; NumPy's float64 and complex128 scalars are such too, and as weak.
+
+    So are those of classes that inherit from Python's, such as members of an `IntEnum`, which NumPy
+    takes for arrays.
+    """
+    if isinstance(x, np.generic):
+        return x.item()
+    if type(x) in EXACT:
+        return x
+    kinds: tuple[Any, ...] = (int, float, complex)
+    return next(kind.__pos__(x) for kind in kinds if isinstance(x, kind))
 
 
 def fits(x: int, dtype: np.dtype[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import warnings
 
@@ -112,6 +113,26 @@ def test_python_scalars_are_weak(name, scalar, mode):
         for result in f(one(name)):
             assert result.dtype.name == wanted
             assert result.tolist() == [1 + value] * 2
+
+
+class Power(enum.IntEnum):
+    SQUARE = 2
+
+
+class Rate(float):
+    pass
+
+
+@pytest.mark.parametrize("value", [Power.SQUARE, Rate(0.5)], ids=["IntEnum", "float"])
+@pytest.mark.parametrize("name", ["int32", "float16", "float32", "float64"])
+def test_scalars_of_classes_that_inherit_from_python_s_are_as_weak(name, value, mode):
+    def all_of(x, k):
+        return x + k, k * x, x / k, df.maximum(x, k), df.where(x > k, x, k), x**k, x == k
+
+    f = all_of if mode == "eager" else df.function(all_of)
+    for _ in range(2):
+        for found, wanted in zip(f(one(name), value), all_of(one(name), +value), strict=True):
+            assert (found.dtype, found.tolist()) == (wanted.dtype, wanted.tolist())
 
 
 def test_scalars_alone():
