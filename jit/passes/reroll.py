@@ -5,7 +5,7 @@ See `jit.passes.stretches` for what counts as repeated, `jit.ir.loop` for what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 from jit.dataclass import dataclass
 from jit.dims import free_symbols
@@ -16,7 +16,8 @@ from jit.passes import stretches
 from jit.passes.base import GraphPass
 from jit.passes.hoist import hoisted, settled
 from jit.passes.loop_body import LoopBody, Own, Rows, Table
-from jit.passes.stretches import Row, Sequence, Stretch
+from jit.passes.stretches import Row, Sequence, Stretch, word
+from jit.passes.views import beside_readers
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,16 @@ class Reroll(GraphPass):
         shapes = [extent for value in graph.inputs for extent in value.type.shape]
         if len(graph.nodes) < stretches.SPARED or COUNTER in map(str, free_symbols(shapes)):
             return graph
-        wanted = set[int]()
+        given, wanted, views = graph, set[int](), set[Hashable]()
         while True:
             try:
-                return Rerolled(graph, self, wanted).graph
+                made = Rerolled(given, self, wanted, views).graph
+                return graph if made is given else made
             except Wanted as more:
                 wanted |= more.starts
+            except Views as more:
+                views |= more.words
+                given, wanted = beside_readers(graph, views), set[int]()
 
 
 class Wanted(Exception):  # noqa: N818 - ends an attempt
@@ -60,6 +65,18 @@ class Wanted(Exception):  # noqa: N818 - ends an attempt
         self.starts = starts
 
 
+class Views(Exception):  # noqa: N818 - ends an attempt
+    """Of each iteration others read what lies in the memory of something else.
+
+    Args:
+        words: Of the nodes that look at it.
+    """
+
+    def __init__(self, words: set[Hashable]) -> None:
+        super().__init__(words)
+        self.words = words
+
+
 class Rerolled:
     """A graph in which loops take the place of stretches.
 
@@ -67,16 +84,20 @@ class Rerolled:
         given: Stays as it is.
         options: Of the pass.
         wanted: The first nodes of stretches that spare few nodes and become loops all the same.
+        views: The words of nodes that each reader has to itself.
 
     Attributes:
         graph: What has come of it.
 
     Raises:
         Wanted: There are more of these.
+        Views: There are more of those.
     """
 
-    def __init__(self, given: Graph, options: Reroll, wanted: set[int]) -> None:
-        self._options, self._wanted = options, wanted
+    def __init__(
+        self, given: Graph, options: Reroll, wanted: set[int], views: set[Hashable]
+    ) -> None:
+        self._options, self._wanted, self._views = options, wanted, views
         self._small: dict[Value, int] = {}  # what such stretches might stack, and where they begin
         self._nodes = Sequence(given)
         self.graph = Graph(given.name)
@@ -212,6 +233,7 @@ class Rerolled:
         body.outputs = [value for k, value in enumerate(body.outputs) if k not in fixed]
         left, before, shared = hoisted(body, len(made.handed), self._options.costs)
         if not kept or not self._options.fits(left):
+            self._look_for_views(made, changing)
             return False
         inits = [self._new(x.init) for x in made.handed]
         given = [self._given(made, x) for x in made.given]
@@ -233,6 +255,14 @@ class Rerolled:
         for k, value in fixed.items():
             self._show_one(made, outputs[k], new_of[value])
         return True
+
+    def _look_for_views(self, made: LoopBody, changing: set[tuple[int, int]]) -> None:
+        """Asks for views beside their readers, where a loop cannot give those of each iteration."""
+        asked = [x.number for x, every in made.outputs.items() if every and x not in changing]
+        nodes = [next(made.iterations(number)) for number in asked]
+        single = [x for x in nodes if len(x.outputs) == 1 and x.op.pure]
+        if words := {word(x) for x in single if not self._options.costs(x)} - self._views:
+            raise Views(words)
 
     def _show(self, made: LoopBody, kept: dict[Own, bool], results: Iterable[Value]) -> None:
         """What the values of a stretch are now: rows of a result, or the last one is all of it."""

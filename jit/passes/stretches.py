@@ -111,7 +111,7 @@ class Sequence:
             for value in node.outputs:
                 self.place[value] = number
         self.last_use.update(dict.fromkeys(graph.outputs, math.inf))
-        self._words = _numbered([_word(node) for node in self.nodes])
+        self._words = _numbered([word(node) for node in self.nodes])
         self._spans = Spans(self._words)
         self._next = self._spans.next_alike(WINDOW)
         self._attrs: dict[int, tuple[tuple[str, ...], tuple[int, ...]]] = {}
@@ -282,7 +282,8 @@ def _type_word(value: Value) -> Any:
     return value.type.shape, value.type.dtype
 
 
-def _word(node: Node) -> Any:
+def word(node: Node) -> Any:
+    """What nodes have in common that may repeat each other."""
     if len(node.outputs) == 1:
         type_ = node.outputs[0].type
         return node.op, len(node.inputs), type_.shape, type_.dtype

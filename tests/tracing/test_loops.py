@@ -42,6 +42,18 @@ def with_gradients(x, *weights):
     return loss, *tape.gradient(loss, weights)
 
 
+def with_views(x, w, u, b):
+    """A tape looks in other shapes at what each step has read, and at parts of what it made."""
+    with df.GradientTape() as tape:
+        tape.watch((w, u))
+        h = x[0, 0]
+        for t in range(len(x)):
+            both = df.concat([h @ u, x[t, 0] @ w]) + 1.0
+            h = df.tanh(both[:5] * both[5:] + b)
+        loss = (h * h).sum()
+    return loss, *tape.gradient(loss, (w, u))
+
+
 def training(x, w, u, b):
     """Gradient descent with a rate of its own in each step, all in one function."""
     for t in range(len(x)):
@@ -64,7 +76,7 @@ def same(a, b):
         assert x.numpy().tobytes() == y.numpy().tobytes()
 
 
-@pytest.mark.parametrize("work", [last_state, with_gradients, training])
+@pytest.mark.parametrize("work", [last_state, with_gradients, with_views, training])
 def test_r23_how_often_a_loop_runs_changes_what_is_compiled_in_nothing(work):
     sizes = set()
     for count in (FEW, MANY):

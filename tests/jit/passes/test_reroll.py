@@ -191,6 +191,35 @@ def test_what_is_the_same_each_time_is_computed_before_the_loop(golden):
     golden("jit_reroll_same", f"{after}")
 
 
+def test_views_that_later_ones_read_of_each_run_are_taken_by_these():
+    graph, size = Graph("viewed"), 3
+    y, x = graph.input(VECTOR, "y"), graph.input(TensorType((size * COUNT,), float32), "x")
+    seen = []
+    for t in range(COUNT):
+        part = apply(graph, "window", x, start=size * t, size=size)
+        column = apply(graph, "reshape", y, shape=(size, 1))
+        seen.append((apply(graph, "reshape", part, shape=(size, 1)), column))
+        y = apply(graph, "reshape", apply(graph, "tanh", column), shape=(size,))
+        y = apply(graph, "add", y, part)
+    total = apply(graph, "reshape", y, shape=(size, 1))
+    for part, column in reversed(seen):
+        total = apply(graph, "add", total, apply(graph, "multiply", part, column))
+    graph.outputs = [total, seen[-1][1]]
+
+    def costs(node):
+        return node.op.name not in ("window", "reshape", "constant")
+
+    def fits(body):
+        return all(value.node is not None and costs(value.node) for value in body.outputs)
+
+    after = Reroll(costs=costs, fits=fits).run(graph)
+    verify(after)
+    assert len(loops(after)) == 2
+    arrays = [np.linspace(-1.0, 1.0, x.type.size, dtype="float32") for x in graph.inputs]
+    assert same_bits(Program(graph)(arrays), Program(after)(arrays))
+    assert Reroll(costs=costs, fits=lambda body: False).run(graph) is graph
+
+
 def layers(count=COUNT):
     """Blocks that are alike but for what they read."""
     graph = Graph("layers")
