@@ -35,7 +35,7 @@ from jit.forms.tasks import (
 from jit.ir.graph import Node
 from jit.loops.abreast import AbreastNest, TotalsNest
 from jit.loops.chains import ChainNest
-from jit.loops.folds import BlockNest, ColumnNest, RowNest
+from jit.loops.folds import ColumnNest, RowNest
 from jit.loops.gapped import GappedNest, gapped
 from jit.loops.gpu_chains import GpuChainsNest
 from jit.loops.gpu_products import GpuProductNest
@@ -43,7 +43,7 @@ from jit.loops.gpu_rows import GpuRowNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.packed import PackedNest, packs
 from jit.loops.panels import Panels
-from jit.loops.parts import PartsNest
+from jit.loops.parts import BlockNest, PartsNest
 from jit.loops.patches import PatchNest
 from jit.loops.plain_products import PlainProductNest
 from jit.loops.products import ProductNest

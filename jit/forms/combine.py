@@ -33,6 +33,8 @@ class Combiner:
         exact: For which kinds of dtype elements may meet in any order, every bit being the same.
         later: Of pairs (value, place): `(apply, x, y)`: whether `y` wins, which comes after `x`.
         grouped: For which kinds of dtype neighbours may meet first, if order is kept.
+        final: Of elements between two numbers, which one no later element changes; in pairs
+            (value, place) the value.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Combiner:
     exact: tuple[str, ...] = ("bool", "integer")
     later: Callable[..., Any] | None = None
     grouped: tuple[str, ...] = ("bool", "integer")
+    final: Callable[[Any, Any], Any] | None = None
 
     def check(self, dtypes: tuple[DType, ...]) -> None:
         """Refuse tuples of other lengths or dtypes.
@@ -87,6 +90,7 @@ def _single(
     instruction: str,
     identity: Callable[[DType], Any],
     grouped: tuple[str, ...] = ("bool", "integer"),
+    final: Callable[[Any, Any], Any] | None = None,
 ) -> Combiner:
     return Combiner(
         name,
@@ -94,6 +98,7 @@ def _single(
         lambda dtype: (identity(dtype),),
         lambda apply, a, b: (apply(instruction, a[0], b[0]),),
         grouped=grouped,
+        final=final,
     )
 
 
@@ -123,6 +128,7 @@ def _place(name: str, compare: str, identity: Callable[[DType], Any]) -> Combine
         2,
         ANY,
         _later({"greater": "less_equal", "less": "greater_equal"}[compare]),
+        final={"greater": max, "less": min}[compare],
     )
 
 
@@ -169,10 +175,10 @@ combiners = {
     for c in (
         _single("sum", "add", lambda dtype: 0),
         _single("prod", "multiply", lambda dtype: 1),
-        _single("max", "maximum", lowest, ANY),  # the last of equal ones, but the first NaN
-        _single("min", "minimum", highest, ANY),
-        _single("any", "logical_or", lambda dtype: False),
-        _single("all", "logical_and", lambda dtype: True),
+        _single("max", "maximum", lowest, ANY, max),  # the last of equal ones, but the first NaN
+        _single("min", "minimum", highest, ANY, min),
+        _single("any", "logical_or", lambda dtype: False, final=max),
+        _single("all", "logical_and", lambda dtype: True, final=min),
         _place("argmax", "greater", lowest),
         _place("argmin", "less", highest),
         Combiner("logsumexp", "logaddexp", lambda *_: (float("-inf"), 0), _logsumexp, 2),

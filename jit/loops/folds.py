@@ -17,6 +17,7 @@ from jit.loops.elements import decoded
 from jit.loops.ir import Buffer, Lit, Operand, VType, index
 from jit.loops.nests import ITEM, Naive, Nest
 from jit.loops.races import Race, is_race
+from jit.loops.searches import Search
 from jit.loops.side_by_side import fold_segments, is_cut, lane_count
 from jit.types import product
 
@@ -237,8 +238,10 @@ class RowNest(FoldNest):
         """Every block of a row; their results go around the lanes, and meet by halving."""
         w = self.w
         lanes = {task: self.room(task, LANES, "blocks", "stack") for task in folds}
-        with w.loop(index(0), w.at(self.length), BLOCK, hint="block") as start:
+        search = Search.among(self, folds, maps)
+        with w.loop(index(0), w.at(self.length), BLOCK, hint="block") as start, search.going_on():
             found = self._block(folds, maps, start, self._end(start))
+            search.look(found)
             number = w.let("quotient", start, index(BLOCK))
             for task in folds:
                 self._add(task, lanes[task], w.let("rest", number, index(LANES)), found[task])
@@ -253,7 +256,11 @@ class RowNest(FoldNest):
         return w.when(w.let("less", index(BLOCK), w.at(self.length)))
 
     def _add(
-        self, task: FoldTask, rooms: Sequence[Buffer], at: Operand, found: Sequence[Buffer]
+        self,
+        task: FoldTask | BlockTask,
+        rooms: Sequence[Buffer],
+        at: Operand,
+        found: Sequence[Buffer],
     ) -> None:
         """Folds what lies at the start of the buffers `found` into `rooms`."""
         self.meet(task, rooms, at, [self.w.load(room, index(0)) for room in found])
@@ -333,31 +340,6 @@ class RowNest(FoldNest):
             with self.lanes_of(count) as t:
                 other = w.let("add", t, index(count))
                 self.meet(task, rooms, t, [w.load(room, other) for room in rooms])
-
-
-class BlockNest(RowNest):
-    """Blocks of long rows, an item or several of the grid each, and maps over the same loops."""
-
-    def build(self, name: str) -> Naive:
-        """The kernel."""
-        w, order = self.w, self.group.order
-        self.kept, self.inner = self.members(order.kept), self.members(order.inner)
-        self.length = product([self.group.extents[k] for k in order.inner])
-        self.inner_at = [self.domain.indices[k] for k in order.inner]
-        count = -(-self.length // BLOCK)
-        extents = [loop.extent for loop in self.kept]
-        self.grid = product([*extents, count])
-        *row, number = decoded(w, self.item, [*extents, count])
-        start = w.let("multiply", number, index(BLOCK))
-        stop = self._end(start)
-        parts = [task for task in self.group.tasks if isinstance(task, BlockTask)]
-        maps = [task for task in self.group.tasks if task not in parts]
-        with self.at(self.kept, row):
-            found = self._block(parts, maps, start, stop)
-            for task in parts:
-                for value, room in zip(task.outputs, found[task]):
-                    w.store(w.buffer(value, "out"), self.item, w.load(room, index(0)))
-        return self.finish(name)
 
 
 class ColumnNest(FoldNest):
