@@ -11,6 +11,7 @@ import threading
 import weakref
 from contextlib import nullcontext, suppress
 
+import numpy as np
 import pytest
 
 import dualflow as df
@@ -370,27 +371,39 @@ def test_compiling_is_not_watched_and_watching_goes_on():
     assert f(df.ones((3, 3))).tolist() == [[2 * x for x in row] for row in first]
 
 
+GENERATOR = np.random.default_rng(1)
+DRAWN = {
+    "random": (random.random, random.getstate),
+    "np.random": (lambda: np.random.rand(), lambda: np.random.get_state()[2]),
+    "a generator": (lambda: GENERATOR.random(), lambda: GENERATOR.bit_generator.state),
+}
+
+
 @pytest.mark.filterwarnings("ignore::dualflow.errors.FunctionWarning")
-def test_a_call_that_draws_random_numbers_and_fails_draws_them_once():
+@pytest.mark.parametrize("origin", DRAWN)
+def test_a_call_that_draws_random_numbers_and_fails_draws_them_once(origin):
     """Its error may come of a number of the state that has a stand-in; then it would run again."""
+    draw, state = DRAWN[origin]
 
     class State:
         count = 0
 
     def python(x, k):
         State.count += 1
-        drawn = random.random()
+        drawn = draw()
         if isinstance(k, int):
             return State.count + ""
         return x * drawn * float(State.count)
 
     def draws(f):
         random.seed(1)
+        np.random.seed(1)
+        GENERATOR.bit_generator.state = np.random.default_rng(1).bit_generator.state
         State.count, found = 0, []
         for k in (0.5, 3, 3, 3, 3, 0.5, 3, 0.5):
             with suppress(TypeError):
                 f(df.asarray([1.0]), k)
-            found.append((State.count, random.getstate()))
+            found.append((State.count, state()))
         return found
 
     assert draws(df.function(python)) == draws(python)
