@@ -51,6 +51,10 @@ COMPARISONS: dict[str, tuple[str, Callable[..., Any]]] = {
 PLAIN = (int, float, bool)
 
 
+class PlainWanted(TypeError):  # noqa: N818 - ends a recording, whose call runs in Python instead
+    """A Number has come to where only a plain one serves, though no C code has refused it."""
+
+
 class Owner(Protocol):
     """Who records what becomes of Numbers."""
 
@@ -213,6 +217,16 @@ def plain(x: Any) -> Any:
     if type(x) is slice and not KINDS.isdisjoint(map(type, (x.start, x.stop, x.step))):
         return slice(plain(x.start), plain(x.stop), plain(x.step))
     return x
+
+
+def refuses(error: Exception) -> bool:
+    """Whether an error may be that of code which takes no Numbers; ours are more special."""
+    return type(error) in (TypeError, PlainWanted)
+
+
+def is_number(x: Any) -> bool:
+    """Whether `x` is a Number, or a tuple or list with one in it."""
+    return type(x) in KINDS or (type(x) in (tuple, list) and any(map(is_number, x)))
 
 
 def is_tensor(x: Any) -> bool:

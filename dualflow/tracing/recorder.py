@@ -115,7 +115,7 @@ class Recording:
                     plain(x)
         trace.states.lift()  # where numbers had stand-ins lies again what the caller has there
         if self.passed.is_known(trace.existed) or self._is_kept():
-            if not trace.did_something(args, kwargs, result):
+            if trace.can_be_undone():
                 raise Known
             trace.refuse(*KNOWS_ARGUMENTS)
         if self.passed.grows:
@@ -154,7 +154,7 @@ class Recording:
 
         A call that did something which lasts is not made again.
         """
-        trace, passing = self.trace, self._arguments
+        trace = self.trace
         if isinstance(error, Known):
             return "arguments"
         cause = trace.states.may_cause(error)
@@ -163,9 +163,9 @@ class Recording:
         if any(x.kind in ("impure", "random") for x in trace.refusals):  # nobody can undo that
             return None
         if cause is None and (other := self._entry.pattern.may_cause(error)) is not None:
-            cause = None if trace.did_something(*passing) else other
+            cause = other if trace.can_be_undone() else None
         planted = trace.crossings is not None and trace.crossings.may_cause(error)
-        if cause is None and planted and not trace.did_something(*passing):
+        if cause is None and planted and trace.can_be_undone():
             cause = "state"
         return cause
 

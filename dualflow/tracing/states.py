@@ -16,7 +16,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from dualflow.core import tree
-from dualflow.core.number import KINDS
+from dualflow.core.number import KINDS, refuses
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import StateCell
 from dualflow.tracing.guards import places
@@ -177,7 +177,7 @@ class States:
     def may_cause(self, error: Exception) -> str | None:
         """Whether an error may be there because a number of the state is no plain one."""
         numbers = any(type(planted.stand_in) in KINDS for planted in self._planted.values())
-        if not numbers or type(error) is not TypeError:
+        if not numbers or not refuses(error):
             return None
         self._volatile.numbers = False
         return "state"

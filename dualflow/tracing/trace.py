@@ -97,14 +97,17 @@ class Trace(Postponing):
         self.equals = Equals((), {})
         self.scalars = Scalars(user_line, self.formats)
         self.states = States(known or Volatile(), self)
-        self._reach = reach = Reach(self.refuse, self.settings, self.states.plant, self.entered)
+        reach = Reach(
+            self.refuse, self.settings, self.states.plant, self.entered, self.can_be_undone
+        )
         self.ledger = Ledger()
         self.fixed: str | None = None
         self.crossings: Crossings | None = None
         self.extents: dict[str, tuple[Tensor, int]] = {}
-        self.existed, self.reached = reach.existed, reach.containers
+        self._reach, self.existed, self.reached = reach, reach.existed, reach.containers
         self.kept, self.fixed_tensors, self.mixes = reach.kept, reach.fixed, reach.mixes
         self.foresee, self.writable = reach.foresee, reach.writable
+        self.growth = reach.effects.growth
         self.varies = self.fast = False
         self.nested: Any = None
         self.passed: Passed | None = None
@@ -303,10 +306,10 @@ class Trace(Postponing):
         switched = self.variables.switched
         return news or (f"switches {switched[0].label()}" if switched else None)
 
-    def did_something(self, *passing: Any) -> bool:
-        """Whether a call with these arguments, run again, would do twice what outlives it."""
-        self.watched(*passing)
-        return bool(self.refusals) or self.news() is not None
+    def can_be_undone(self) -> bool:
+        """Whether `restore` puts back all that the call has done, so that it may be run again."""
+        lasting = self.refusals or self.variables.switched
+        return not lasting and self._reach.moved.can_be_undone()
 
     def relies_on(self, owner: Any, attribute: str) -> None:
         """What is recorded holds while `owner.attribute` equals what it is now."""
@@ -423,12 +426,10 @@ class Trace(Postponing):
         """
         return self._reach.moved.found(read)
 
-    def growth(self) -> dict[int, int]:
-        """How many items lists have got so far, by id."""
-        return self._reach.effects.growth()
-
     def watched(self, *passing: Any) -> None:
         """The call is over; `passing` are trees of arguments and results."""
+        if self._reach.ended is not None:  # code has caught it
+            raise self._reach.ended
         self.states.lift()
         self.settings.forget_temporaries()
         self.check = self._reach.finish(passing, self._arrays.arrays())

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dualflow.core.number import refuses
 from dualflow.core.source import is_users
 from jit.dataclass import dataclass
 
@@ -39,13 +40,13 @@ class Pattern:
 
         C code that takes an int may refuse what is like an int; our own errors tell extents.
         """
-        if self.numbers and type(error) is TypeError:
+        if self.numbers and refuses(error):
             return "numbers"
         step = error.__traceback__
         while step is not None and step.tb_next is not None:
             step = step.tb_next
         ours = step is not None and not is_users(step.tb_frame)
-        return "extents" if self.shapes and (ours or type(error) is TypeError) else None
+        return "extents" if self.shapes and (ours or refuses(error)) else None
 
 
 CONSTANT = Pattern((), {})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import collections
+import datetime
+import functools
+import types
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 
 import dualflow as df
 from tests.modes import bits, graphs_only
-from tests.tracing.both import vector
+from tests.tracing.both import agree, vector
 
 pytestmark = pytest.mark.usefixtures("own_holders")
 EXPRESSIONS = """
@@ -109,3 +112,65 @@ def test_r9_r12_a_global_that_varies_is_a_number(expression):
     for k in INTS:
         scope["k"] = k
         assert outcome(f, X) == outcome(python, X), k
+
+
+# ----- what takes plain numbers only -----
+
+
+def learns(x, k, learned):
+    return x * learned(k)
+
+
+def learns_in_vain(x, k, learned):
+    try:
+        return x * learned(k)
+    except Exception:  # sees nothing of what ends a recording
+        return x - 1.0
+
+
+def learns_by_name(x, k, learned):
+    return x * learned(**{"k": k}) + learned((k, 1)[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*runs in segments", "ignore:.*recorded again")
+@pytest.mark.parametrize("python", [learns, learns_in_vain, learns_by_name])
+@pytest.mark.parametrize("source", ["argument", "extent", "state"])
+def test_a_function_that_remembers_learns_each_value_once(python, source):
+    """Python looks a plain int up by itself, and by a tuple what is like one."""
+
+    def program():
+        asked, state = [], {"k": 0}
+
+        @functools.lru_cache(maxsize=8)
+        def learned(k):
+            asked.append(k)
+            return {"twice": k * 2.0}["twice"]
+
+        def f(x, k):
+            if source == "state":
+                state["k"] = k = (state["k"] + 1) % 3
+            return python(x, x.shape[0] if source == "extent" else k, learned)
+
+        return f, [asked, state]
+
+    ks = [2, 3, 4, 3, 2, 4, 3, 5, 5, 2]
+    f = agree(program, [(df.ones(k), k) for k in ks], strict=False)
+    assert f.from_graph >= 1 or source == "state"
+
+
+@pytest.mark.filterwarnings("ignore:.*runs in segments", "ignore:.*recorded again")
+def test_a_call_that_wants_plain_numbers_late_is_run_again_from_its_state():
+    """C code refuses the number when the call has changed something that lasts already."""
+
+    def program():
+        state = types.SimpleNamespace(seen=collections.OrderedDict(), names=[], last=None)
+
+        def f(x, k):
+            state.seen[k] = len(state.seen)
+            state.names.append(f"{len(state.names)}")
+            state.last = x
+            return x * datetime.timedelta(days=k).days
+
+        return f, [state.__dict__]
+
+    agree(program, [(vector(1.0), k) for k in (1, 2, 3, 2, 5)], strict=False)

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dualflow.core.number import is_number
+
 if TYPE_CHECKING:
+    from types import FrameType
+
     from dualflow.tracing.guards.check import Origin
     from dualflow.tracing.guards.follow import Follower
 
@@ -78,6 +82,7 @@ class Memories:
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
         self._found: list[tuple[Any, str, Origin, int]] = []
+        self._codes: set[int] = set()  # ids of that which they call to learn a result
 
     def follow(self, cached: Any, place: str, origin: Origin) -> None:
         """Guards that a function forgets nothing; it may learn more from others."""
@@ -85,6 +90,16 @@ class Memories:
         k, then, now = map(follower.constant, (cached, known, known_by))
         follower.test(f"not {then}.keys() <= {now}({k}).keys()", f"what {place} remembers", origin)
         self._found.append((cached, place, origin, cached.cache_info().misses))
+        self._codes.add(id(getattr(cached.__wrapped__, "__code__", None)))
+
+    def learns(self, frame: FrameType) -> bool:
+        """Whether a function that begins to run is to be remembered for a number of the recording.
+
+        Nobody would find that again: `functools` has keys of its own for plain ints.
+        """
+        if id(frame.f_code) not in self._codes:
+            return False
+        return is_number([[*x.values()] if type(x) is dict else x for x in frame.f_locals.values()])
 
     def finish(self) -> None:
         """The call is over: one from which a function has learned is not like the next one."""

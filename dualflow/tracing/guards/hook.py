@@ -11,6 +11,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 
 from dualflow.core.context import context
+from dualflow.core.number import PlainWanted
 from dualflow.tracing.guards import policy
 
 REMEMBERED = 20_000
@@ -101,6 +102,8 @@ class Watch:
                     called(frame, arg)
                 elif event == "c_return" and arg.__name__ == "extend":
                     extended(arg)
+            except PlainWanted:  # which ends the call where it is
+                raise
             except Exception as error:
                 failed(error)
 

@@ -6,7 +6,7 @@ it can name was taken down before it ran: so it is enough to look at the guards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dualflow.tracing.guards import places
@@ -64,9 +64,22 @@ class Moved:
                     changes[key] = value
         for attributes in self._follower.objects.values():
             changes.update(attributes.appeared())
-        if any(x.tobytes() != was for x, _, _, was in self._arrays()):
+        if self._arrays_differ():
             raise Untold
         return sorted(changes.items(), key=lambda change: tuple(map(str, change[0])))
+
+    def can_be_undone(self) -> bool:
+        """Whether all that is not as it was lies in places that can be written again."""
+        self._look_at_new_guards()
+        try:
+            changed = any(True for _ in self._settings.moved())
+        except Untold:
+            return False
+        appeared = any(True for x in self._follower.objects.values() for _ in x.appeared())
+        if changed or appeared or self._arrays_differ():
+            return False
+        checks = [check for check in self._checks if check.missed() >= 0]
+        return all(guard.where is not None for check in checks for guard, _ in check.missing())
 
     def _look_at_new_guards(self) -> None:
         new = self._follower.guards[self._known :]
@@ -96,5 +109,7 @@ class Moved:
             return key, GROWN
         return key, tuple(holder)
 
-    def _arrays(self) -> Iterator[tuple[Any, ...]]:
-        return (kept for kept in self._follower.arrays.values() if kept[3] is not None)
+    def _arrays_differ(self) -> bool:
+        """Whether the items of an array that is small enough to compare are others."""
+        known = self._follower.arrays.values()
+        return any(x.tobytes() != was for x, _, _, was in known if was is not None)

@@ -15,7 +15,7 @@ import numpy as np
 
 from dualflow.core import tree
 from dualflow.core.context import Counted
-from dualflow.core.number import KINDS
+from dualflow.core.number import KINDS, PlainWanted
 from dualflow.core.source import line_of
 from dualflow.core.tensor import Tensor
 from dualflow.tracing import breakpoints
@@ -48,8 +48,10 @@ class Reach:
         settings: Is told of objects that count their changes.
         plant: Is offered places with plain values; the kind of them if they may differ.
         entered: Is told of code that begins to run for the first time.
+        can_be_undone: Says whether the call may be run again.
 
     Attributes:
+        ended: What ended the call, after which nothing is seen of it; None as long as it goes on.
         effects: What the code may have changed.
         given: Which arrays were given to ops.
         moved: What it has changed so far.
@@ -62,9 +64,10 @@ class Reach:
         settings: Counting,
         plant: Plant,
         entered: Callable[[types.CodeType], None],
+        can_be_undone: Callable[[], bool],
     ) -> None:
-        self._refuse = refuse
-        self._entered = entered
+        self._refuse, self._entered, self._can_be_undone = refuse, entered, can_be_undone
+        self.ended: PlainWanted | None = None
         self._follower = Follower(refuse, settings, plant)
         self.effects = Effects()
         self._codes: dict[int, types.CodeType] = {}
@@ -125,6 +128,9 @@ class Reach:
         if code.co_argcount and frame.f_back is not None:
             self._follow_arguments(code, frame)
         self._follower.drain()
+        if self._follower.memories.learns(frame) and self._can_be_undone():
+            self.ended = PlainWanted("a function that remembers results takes plain numbers")
+            raise self.ended
 
     def _new_code(self, code: types.CodeType, frame: types.FrameType) -> None:
         self._codes[id(code)] = code

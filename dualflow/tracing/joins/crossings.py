@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dualflow.autodiff.sweep import Sweep
 from dualflow.autodiff.tape import GradientTape
 from dualflow.core.context import checks_ops, context
+from dualflow.core.number import refuses
 from dualflow.core.record import Leaf, clock
 from dualflow.core.source import is_users, line_of
 from dualflow.core.tensor import Tensor
@@ -222,7 +223,7 @@ class Crossings:
 
     def may_cause(self, error: Exception) -> bool:
         """Whether an error may be there because a number was planted; none are from now on."""
-        if not self._planted or type(error) is not TypeError:
+        if not self._planted or not refuses(error):
             return False
         self._sites.plants = False
         self._sites.varying.clear()
