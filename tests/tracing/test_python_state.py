@@ -194,6 +194,61 @@ def test_guards_keep_no_argument_alive():
     assert Scaled().go(vector(1)).tolist() == [2.0]
 
 
+class Listener:
+    """What others know of weakly only."""
+
+    def __init__(self, k: float) -> None:
+        self.k = k
+
+    def on(self, x):
+        return x * self.k
+
+
+# How others come to it: made of the objects, and what it gives.
+WEAKLY = {
+    "references": (
+        lambda *things: [*map(weakref.ref, things)],
+        lambda refs: [x.k for ref in refs if (x := ref()) is not None],
+    ),
+    "a set": (lambda *things: weakref.WeakSet(things), lambda known: sorted(x.k for x in known)),
+    "values": (
+        lambda *things: weakref.WeakValueDictionary(enumerate(things)),
+        lambda known: [x.k for x in known.values()],
+    ),
+    "keys": (
+        lambda *things: weakref.WeakKeyDictionary({x: x.k for x in things}),
+        lambda known: [*known.values()],
+    ),
+    "methods": (
+        lambda *things: [weakref.WeakMethod(x.on) for x in things],
+        lambda refs: [m(1.0) for ref in refs if (m := ref()) is not None],
+    ),
+}
+
+
+@graphs_only
+@pytest.mark.parametrize("kind", WEAKLY)
+def test_r9_what_is_referred_to_weakly_goes_as_without_the_decorator(kind):
+    make, numbers = WEAKLY[kind]
+    things = [Listener(2.0), Listener(3.0)]
+    known = make(*things)
+    f = df.function(lambda x: x * sum(numbers(known)), strict=True)
+
+    def found():
+        return [f(vector(1.0)).item() for _ in range(3)]
+
+    assert found() == [5.0] * 3
+    assert f.from_graph == 2
+    things[0].k = 4.0
+    assert found() == [5.0 if kind == "keys" else 7.0] * 3
+    gone = weakref.ref(things.pop())
+    assert gone() is None
+    assert found() == [2.0 if kind == "keys" else 4.0] * 3
+    assert f.from_graph >= 6
+    things.clear()
+    assert found() == [0.0] * 3
+
+
 @dataclasses.dataclass(frozen=True)
 class Inner:
     """A value in a value."""

@@ -155,13 +155,25 @@ class Follower:
 
     def hold_weakly(self, thing: Any) -> None:
         """Lets guards name an object without keeping it alive, where that is possible."""
+        me, key = weakref.ref(self), id(thing)
+
+        def forget(_: Any) -> None:  # the next object with that id is another one
+            if (follower := me()) is not None:
+                follower._weak.pop(key, None)
+                follower._inside.discard(key)
+                follower.objects.pop(key, None)
+
         try:
-            reference = weakref.ref(thing)
+            reference = weakref.ref(thing, forget)
         except TypeError:
             return
         name = f"k{len(self.constants)}"
         self.constants[name] = reference
         self._weak[id(thing)] = f"{name}()"
+
+    def holds_weakly(self, thing: Any) -> bool:
+        """Whether guards name an object without keeping it alive."""
+        return id(thing) in self._weak
 
     def test(
         self,
@@ -295,6 +307,8 @@ class Follower:
             self._partial(value, origin)
             if isinstance(value, holders.CACHED):
                 self.memories.follow(value, place, origin)
+            elif isinstance(value, weakref.ref):
+                self._weakly(value, place, origin)
             for part in parts:
                 self.inside(part, place, origin)
         else:
@@ -306,6 +320,15 @@ class Follower:
         in_c = isinstance(function, types.BuiltinFunctionType | types.MethodWrapperType)
         if in_c and (why := policy.impure(function)) is not None:
             self.refuse(f"it {why.what} at {origin.line}", policy.REMEDIES[why.kind], why.kind)
+
+    def _weakly(self, reference: Any, place: str, origin: Origin) -> None:
+        """A weak reference: guards that what it refers to is there, and lets go of that with it."""
+        thing = weakref.ref.__call__(reference)
+        if thing is None or isinstance(thing, Counted):
+            return
+        if id(thing) not in self._shared:
+            self.hold_weakly(thing)
+        self.test(f"{self.constant(thing)} is None", f"what {place} refers to", origin)
 
     def _counted(self, module: Any, place: str, origin: Origin) -> None:
         k, varying = self.constant(vars(module)), set[str]()

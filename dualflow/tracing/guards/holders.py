@@ -36,7 +36,8 @@ def parts_of(value: Any) -> tuple[Any, ...] | None:
     if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):
         return (value.__self__,)
     if isinstance(value, weakref.ref):
-        return (value(),)
+        function = value._func_ref() if isinstance(value, weakref.WeakMethod) else None
+        return (weakref.ref.__call__(value), function)
     if isinstance(value, VIEWS):
         return (value.mapping,)
     return (value.__wrapped__, *remembered_by(value)) if isinstance(value, CACHED) else None

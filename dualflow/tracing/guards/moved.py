@@ -62,7 +62,7 @@ class Moved:
                 for guard, before in check.missing():
                     key, value = self._change(guard, before, read)
                     changes[key] = value
-        for attributes in self._follower.objects.values():
+        for attributes in [*self._follower.objects.values()]:
             changes.update(attributes.appeared())
         if self._arrays_differ():
             raise Untold
@@ -75,7 +75,7 @@ class Moved:
             changed = any(True for _ in self._settings.moved())
         except Untold:
             return False
-        appeared = any(True for x in self._follower.objects.values() for _ in x.appeared())
+        appeared = any(True for x in [*self._follower.objects.values()] for _ in x.appeared())
         if changed or appeared or self._arrays_differ():
             return False
         checks = [check for check in self._checks if check.missed() >= 0]

@@ -54,8 +54,9 @@ class Attributes:
         self._follower = follower
         self.place = place
         self.passing = passing
-        self._thing = None if passing else thing
-        self._weak = weakref.ref(thing) if passing else None
+        weak = passing or follower.holds_weakly(thing)
+        self._thing = None if weak else thing
+        self._weak = weakref.ref(thing) if weak else None
         self._id = id(thing)
         self._class = type(thing)
         found = attributes_in(thing)
@@ -116,25 +117,29 @@ class Attributes:
 
     def _of_function(self, names: set[str]) -> None:
         """The same for what Python keeps of a function, and code may ask for."""
-        k = self._follower.constant(self._thing)
+        k = self._follower.constant(thing := self._now())
         for name in sorted(names & FUNCTION - self.done):
             self.done.add(name)
             place, origin = f"{self.place}.{name}", self._origin(name)
-            self._follower.visit(f"{k}.{name}", getattr(self._thing, name), place, origin, self._id)
+            self._follower.visit(f"{k}.{name}", getattr(thing, name), place, origin, self._id)
 
     def _counts(self, name: str) -> bool:
         """Whether anybody may change an attribute that it has."""
         return True
 
     def _place(self, name: str) -> Place:
-        return Local(self._thing, name) if self._of_thread else Item(self._dict, name)
+        return Local(self._now(), name) if self._of_thread else Item(self._dict, name)
+
+    def _now(self) -> Any:
+        """The object, which may be gone where nothing keeps it."""
+        return self._thing if self._weak is None else self._weak()
 
     def _slots(self, names: set[str], *, everything: bool) -> None:
         """The same for attributes in slots."""
         slots = self._follower.classes.slots(self._class)
         if not slots:
             return
-        thing = self._thing if self._weak is None else self._weak()
+        thing = self._now()
         for name, slot in slots.items():
             if (name in names or everything) and name not in self.done and not self.passing:
                 self.done.add(name)
