@@ -198,21 +198,21 @@ def regroup(
 
     if op == "subtract" and type(y) is Lit:
         return plus(x, -int(y.value))
-    x, more = _apart(x, made) if type(x) is Var else (x, 0)
+    x, more = apart(x, made)
     if op == "multiply":
         return _scaled(x, y, more, made, build) if type(y) is Lit else None
     if op == "add" and type(y) is Lit:
         return plus(x, more + int(y.value)) if more else None
-    y, less = _apart(y, made) if type(y) is Var else (y, 0)
+    y, less = apart(y, made)
     more += less if op == "add" else -less
     if args[0] is x and args[1] is y:
         return None
     return plus(build(op, (x, y), INDEX), more)
 
 
-def _apart(x: Var, made: Definitions) -> tuple[Operand, int]:
+def apart(x: Operand, made: Definitions) -> tuple[Operand, int]:
     """`x` as another operand plus a constant."""
-    let = made.get(x)
+    let = made.get(x) if type(x) is Var else None
     if let is not None and let.op == "add" and type(let.args[1]) is Lit:
         return let.args[0], int(let.args[1].value)
     return x, 0

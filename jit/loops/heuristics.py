@@ -5,17 +5,34 @@ from __future__ import annotations
 import math
 
 from jit.loops.direct import is_direct
-from jit.loops.ir import LANE, ROW, TILE, TURN, UPDATE, For, Kernel, Let, Lit, Load, Store, walk
+from jit.loops.fold import DIVISIONS
+from jit.loops.ir import (
+    INDEX,
+    LANE,
+    ROW,
+    TILE,
+    TURN,
+    UPDATE,
+    For,
+    Kernel,
+    Let,
+    Lit,
+    Load,
+    Store,
+    walk,
+)
 from jit.loops.parted import parted
 from jit.loops.schedule import written_out
 from jit.loops.schedule_turn import turn
 from jit.loops.schedule_vectorize import vectorize_each
+from jit.loops.schedule_zip import zip_rows
 from jit.loops.simplify import hoist, simplify
 from jit.target import Target
-from jit.types import kind
+from jit.types import bool_, kind
 
 SHORT = 4  # turns of a loop that are written out
 UPDATES = 16  # of a scatter that are written out: those of a window
+NARROW = 8  # elements of a row up to which vectors go across rows
 
 
 def scheduled(kernel: Kernel, target: Target) -> Kernel:
@@ -30,6 +47,10 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
     if blocks := loops(kernel, TURN):
         kernel = turn(kernel, *[s.var.hint for s in blocks])
     most = target.lanes(itemsize(kernel))
+    if narrow := [s for s in loops(kernel, ROW) if is_narrow(s, most)]:
+        inner = {s.var.hint for row in narrow for s in row.body if isinstance(s, For)}
+        kernel = written_out(kernel, *inner)
+        kernel = zip_rows(kernel, {s.var.hint: wide(s, most) for s in narrow})
     kernel = parted(kernel, may_be_parted, 2 * most)
     lanes = {s.var.hint: wide(s, most) for s in loops(kernel, LANE)}
     kernel = vectorize_each(kernel, lanes)
@@ -46,6 +67,27 @@ def may_be_parted(loop: For) -> bool:
     """
     buffers = [s.buffer for s in walk(loop.body) if isinstance(s, Load | Store)]
     return loop.var.hint.startswith((LANE, ROW)) and all(b.scope != "register" for b in buffers)
+
+
+def is_narrow(loop: For, most: int) -> bool:
+    """Whether rows are computed side by side: they are short, and elements ask where they are.
+
+    Vectors along such a row would be nearly empty, and do for all elements what one of them needs.
+    """
+    count, elements = trips(loop), [s for s in loop.body if isinstance(s, For)]
+    others = [s for s in loop.body if not isinstance(s, Let | For)]
+    if len(elements) != 1 or others or (count is not None and count < 2 * most):
+        return False
+    (inner,) = elements
+    width, statements = trips(inner), [*walk(loop.body)]
+    simple = all(isinstance(s, Let | Load | Store) for s in inner.body)
+    if width is None or not 1 < width <= min(NARROW, most // 2) or not simple:
+        return False
+    lets = [s for s in statements if isinstance(s, Let)]
+    if any(s.op in DIVISIONS and s.args[0].type.dtype.kind in "iu" for s in lets):
+        return False
+    asks = [s for s in lets if s.var.type.dtype == bool_ and s.args[0].type == INDEX]
+    return bool(asks) or any(map(is_function, lets))
 
 
 def wide(loop: For, most: int) -> int:

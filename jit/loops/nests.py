@@ -37,6 +37,7 @@ from jit.target import Target
 from jit.types import product
 
 ITEM = 16384  # elements of an item of the grid: enough work to hand to another thread
+ROWS = 64  # what the rows of an item are a multiple of if they are many: as many as go abreast
 
 
 @dataclass
@@ -199,7 +200,8 @@ class MapNest(Nest):
         elif not outer or extent_hint(last[0].extent) > grain:
             self.blocks(outer, last[0], grain)
         else:
-            with self.items(outer, max(1, grain // extent_hint(last[0].extent))):
+            rows = max(1, grain // extent_hint(last[0].extent))
+            with self.items(outer, max(rows - rows % ROWS, min(rows, ROWS))):
                 with self.w.loop(index(0), self.w.at(last[0].extent), hint="lane") as i:
                     with self.at(last, [i]):
                         self._body()

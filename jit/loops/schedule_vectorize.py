@@ -32,6 +32,7 @@ from jit.types import bool_, int64
 
 NAME = "vectorize"
 WIDE = 32  # bytes of a vector from which on two loads and a choice take less than single elements
+NEAR = 4  # places from an element to the next up to which this is so of as many loads
 
 
 def vectorize(kernel: Kernel, loop: str, lanes: int, tail: str = "mask") -> Kernel:
@@ -310,8 +311,8 @@ class Vectorize(Rewrite):
         lanes = self._lanes_of(s, buffer, mask)
         if other is not None:
             other = self.wide(other)
-        if lanes is None and self._is_every_other(at, buffer):
-            self.env[s.var] = self._every_other(buffer, at)
+        if lanes is None and self._is_near(at, buffer):
+            self.env[s.var] = self._spaced(buffer, at)
             return
         if lanes is None and self._is_repeated(at, buffer):
             self.env[s.var] = self._each_again(buffer, at)
@@ -319,22 +320,32 @@ class Vectorize(Rewrite):
         type_ = self.type(buffer.dtype)
         self.env[s.var] = self.fetch(buffer, self._address(at), type_, lanes, other, s.var.hint)
 
-    def _is_every_other(self, at: Laned, buffer: Buffer) -> TypeGuard[Row]:
-        """Whether wide vectors hold every other element, and nothing else belongs to a lane."""
-        if not isinstance(at, Row) or at.stride != index(2) or at.each > 1:
+    def _is_near(self, at: Laned, buffer: Buffer) -> TypeGuard[Row]:
+        """Whether wide vectors hold elements with few between them, and none is a lane's own."""
+        if not isinstance(at, Row) or type(at.stride) is not Lit or at.each > 1:
             return False
-        return self.lanes * buffer.dtype.itemsize >= WIDE and self.is_shared(buffer)
+        near = 2 <= at.stride.value <= NEAR
+        return near and self.lanes * buffer.dtype.itemsize >= WIDE and self.is_shared(buffer)
 
-    def _every_other(self, buffer: Buffer, at: Row) -> Operand:
-        """Every other one of the elements from the first lane's to the last's: two vectors of them.
+    def _spaced(self, buffer: Buffer, at: Row) -> Operand:
+        """Elements with few between them: vectors from the first lane's element to the last's.
 
         A gather would fetch them one by one.
         """
-        lanes, type_ = self.lanes, self.type(buffer.dtype)
-        low = self.fetch(buffer, at.base, type_)
-        high = self.fetch(buffer, self.index("add", at.base, lanes - 1), type_)
-        chosen = tuple([2 * k + (2 * k >= lanes) for k in range(lanes)])  # high begins one early
-        return self.value("shuffle", (low, high), type_, chosen)
+        assert type(at.stride) is Lit
+        lanes, step, type_ = self.lanes, int(at.stride.value), self.type(buffer.dtype)
+        end = (lanes - 1) * step - (lanes - 1)  # the last vector begins early: nothing lies behind
+        starts = [*range(0, (step - 1) * lanes, lanes), end]
+        found = self.fetch(buffer, at.base, type_)
+        for part, start in enumerate(starts[1:], 1):
+            more = self.fetch(buffer, self.index("add", at.base, start), type_)
+            places = [lane * step for lane in range(lanes)]
+            behind = [x // lanes >= part for x in places]
+            inside = [x - start if x // lanes == part else x % lanes for x in places]
+            kept = range(lanes) if part > 1 else [x % lanes for x in places]
+            chosen = [lanes + i if b else k for b, i, k in zip(behind, inside, kept)]
+            found = self.value("shuffle", (found, more), type_, tuple(chosen))
+        return found
 
     def _is_repeated(self, at: Laned, buffer: Buffer) -> TypeGuard[Row]:
         """Whether neighbours read the same element of those in a row."""

@@ -1,0 +1,98 @@
+"""`zip`: rows of a few elements are computed side by side, and put together as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jit.loops.fold import apart
+from jit.loops.ir import Buffer, For, Kernel, Lit, Load, Operand, Store, VType, walk
+from jit.loops.rewrite import rewrite_loops
+from jit.loops.schedule_vectorize import Row, Vectorize
+
+NAME = "zip"
+
+
+def zip_rows(kernel: Kernel, loops: Mapping[str, int]) -> Kernel:
+    """`vectorize` of loops whose turns store a few elements beside each other.
+
+        for i in 0 .. n step 1 {         for i in 0 .. full step 8 {
+          x = load X[i]                    x: float32x8 = load X[i]
+          y = load Y[i]                    y: float32x8 = load Y[i]
+          store Z[2 * i] = x        ->     z: float32x16 = shuffle(x, y)
+          store Z[2 * i + 1] = y           store Z[2 * i] = z
+        }                                }
+                                         ...
+
+    Args:
+        kernel: Where the loops are.
+        loops: The hints of their variables, and how many turns of each run together.
+
+    Raises:
+        ScheduleError: As `vectorize` does.
+    """
+    rewrite = _Zip(kernel, loops, "mask")
+    return rewrite_loops(kernel, loops, NAME, rewrite, rewrite.spread)
+
+
+class _Zip(Vectorize):
+    """Keeps what lies beside each other until all of it is there."""
+
+    directive = NAME
+
+    def spread(self, s: For) -> None:
+        """Writes all of a loop in lanes."""
+        self.loaded = {x.buffer for x in walk(s.body) if isinstance(x, Load)}
+        self.kept: dict[tuple[Buffer, Operand | None, int], dict[int, tuple[Row, Operand]]] = {}
+        super().spread(s)
+
+    def store(self, s: Store) -> None:
+        """Stores what is complete; nobody reads what has to wait."""
+        buffer, at = self._place(s.buffer, s.index)
+        whole = self.running is None and s.mask is None and s.buffer not in self.loaded
+        if not whole or not isinstance(at, Row) or type(at.stride) is not Lit or at.each > 1:
+            return super().store(s)
+        count, (first, offset) = int(at.stride.value), apart(at.base, self.made)
+        beside = self.kept.setdefault((buffer, first, count), {})
+        beside[offset] = at, self.wide(self.operand(s.value))
+        least = min(beside)
+        if count > 1 and sorted(beside) == [*range(least, least + count)]:
+            values = [value for _, (_, value) in sorted(beside.items())]
+            self.body.append(Store(buffer, beside[least][0].base, self._together(values)))
+            beside.clear()
+        return None
+
+    def _turn(self, s: For, base: Operand) -> None:
+        super()._turn(s, base)
+        for (buffer, _, _), beside in self.kept.items():
+            for at, value in beside.values():
+                self.body.append(Store(buffer, self._address(at), value))
+        self.kept.clear()
+
+    def _together(self, values: Sequence[Operand]) -> Operand:
+        """The first lane of each, then the second of each, and so on."""
+        count, lanes = len(values), values[0].type.lanes
+        if count == 1:
+            return values[0]
+        if count % 2 == 0:
+            pair = self._together(values[::2]), self._together(values[1::2])
+            half = count // 2 * lanes
+            return self._chosen(pair, [k // 2 + k % 2 * half for k in range(count * lanes)])
+        *others, last = values
+        total = self._chosen((others[0], others[1]), range(2 * lanes))
+        for k, value in enumerate(others[2:], 2):
+            total = self._joined(total, value, k)
+        order = [k % count * lanes + k // count for k in range(count * lanes)]
+        return self._chosen((total, self._stretched(last, total.type.lanes)), order)
+
+    def _joined(self, total: Operand, value: Operand, count: int) -> Operand:
+        """One more vector behind `count` of them."""
+        lanes = (count + 1) * value.type.lanes
+        return self._chosen((total, self._stretched(value, total.type.lanes)), range(lanes))
+
+    def _stretched(self, x: Operand, lanes: int) -> Operand:
+        """`x`, and any lanes behind it."""
+        return self._chosen((x, x), [k % x.type.lanes for k in range(lanes)])
+
+    def _chosen(self, pair: tuple[Operand, Operand], order: Sequence[int]) -> Operand:
+        type_ = VType(pair[0].type.dtype, len(order))
+        return self.value("shuffle", pair, type_, tuple(order))
