@@ -158,10 +158,8 @@ class Recording:
         if isinstance(error, Known):
             return "arguments"
         cause = trace.states.may_cause(error)
-        if cause is not None:
-            trace.watched(*passing)  # which tells whether random numbers were drawn
-        if any(x.kind in ("impure", "random") for x in trace.refusals):  # nobody can undo that
-            return None
+        if trace.drawn() or any(x.kind in ("impure", "random") for x in trace.refusals):
+            return None  # nobody can undo that
         if cause is None and (other := self._entry.pattern.may_cause(error)) is not None:
             cause = other if trace.can_be_undone() else None
         planted = trace.crossings is not None and trace.crossings.may_cause(error)

@@ -107,7 +107,7 @@ class Trace(Postponing):
         self._reach, self.existed, self.reached = reach, reach.existed, reach.containers
         self.kept, self.fixed_tensors, self.mixes = reach.kept, reach.fixed, reach.mixes
         self.foresee, self.writable = reach.foresee, reach.writable
-        self.growth = reach.effects.growth
+        self.growth, self.drawn = reach.effects.growth, reach.drawn
         self.varies = self.fast = False
         self.nested: Any = None
         self.passed: Passed | None = None
@@ -308,7 +308,7 @@ class Trace(Postponing):
 
     def can_be_undone(self) -> bool:
         """Whether `restore` puts back all that the call has done, so that it may be run again."""
-        lasting = self.refusals or self.variables.switched
+        lasting = self.refusals or self.variables.switched or self.drawn()
         return not lasting and self._reach.moved.can_be_undone()
 
     def relies_on(self, owner: Any, attribute: str) -> None:

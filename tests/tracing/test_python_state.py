@@ -440,6 +440,10 @@ def test_a_call_that_draws_random_numbers_and_fails_draws_them_once(origin):
     """Its error may come of a number of the state that has a stand-in; then it would run again."""
     draw, state = DRAWN[origin]
 
+    def refused(x, k):
+        drawn = draw()
+        return x * drawn * float(len(range(k)))
+
     class State:
         count = 0
 
@@ -461,4 +465,5 @@ def test_a_call_that_draws_random_numbers_and_fails_draws_them_once(origin):
             found.append((State.count, state()))
         return found
 
-    assert draws(df.function(python)) == draws(python)
+    for f in (python, refused):
+        assert draws(df.function(f)) == draws(f)

@@ -446,7 +446,8 @@ class Reach:
             del objects[k]
         return gone
 
-    def _random(self) -> None:
+    def drawn(self) -> list[str]:
+        """NumPy's generators that the call has drawn from, in words."""
         drawn = [
             place
             for value, state, place in self._follower.generators.values()
@@ -455,7 +456,10 @@ class Reach:
         named = "random" in self._follower.names or self._follower.reached(np.random)
         if named and random_state(np.random.mtrand._rand) != self._numpy:
             drawn.append("np.random")
-        for place in drawn[:1]:
+        return drawn
+
+    def _random(self) -> None:
+        for place in self.drawn()[:1]:
             name = place.rpartition(".")[2].split()[-1]
             line = self.effects.naming(name)
             what = f"it draws random numbers from {place}" + (f" at {line}" if line else "")
