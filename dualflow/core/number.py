@@ -136,10 +136,13 @@ class Number:
         return hash(self.number_fixed())
 
     def __repr__(self) -> str:
+        if self.number_owner.live:
+            text = repr(self.number_value)
+            if self.number_owner.formats(self, "!r", text):
+                return text
         return repr(self.number_fixed())
 
-    def __str__(self) -> str:
-        return str(self.number_fixed())
+    __str__ = __repr__
 
     def __format__(self, spec: str) -> str:
         if self.number_owner.live:

@@ -264,6 +264,10 @@ class Tensor(Methods, NumPyProtocols):
     def __repr__(self) -> str:
         if self.raw is None and not (context.trace is not None and context.trace.runs):
             return f"Tensor(symbolic, shape={self.shape}, dtype={self.dtype})"
+        if context.trace is not None and self.raw is not None:
+            text = self._written(self.raw)
+            if context.trace.formats(self, "!r", text):
+                return text
         return self._written(self.concrete("repr()"))
 
     def _written(self, array: Any) -> str:

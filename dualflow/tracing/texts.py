@@ -7,7 +7,6 @@ or a method of a logger, is called there. Text that went elsewhere is a value th
 
 from __future__ import annotations
 
-import dis
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,8 @@ from dualflow.tracing.guards.bytecode import listing
 from dualflow.tracing.guards.stack import use_of
 from jit.dataclass import dataclass
 
-PLAIN_FORMAT = (0, 4)  # no conversion by `!r`; without and with a format
+SHOWN = "!r"  # instead of a format: `{x!r}`, `{x!s}` and `{x=}` show a value as it is
+FORMATTED, CONVERTED = (0, 4), (1, 2)  # without and with a format; by `!s` and `!r`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,11 +79,13 @@ class Texts:
         Args:
             frame: Of the user's code that runs.
             x: The tensor or number.
-            spec: The format.
+            spec: The format, or SHOWN.
             text: The text.
         """
-        found = None if frame is None else destination(frame)
+        kinds = CONVERTED if spec == SHOWN else FORMATTED
+        found = None if frame is None else destination(frame, kinds)
         if frame is not None and found is not None:
+            spec = "" if spec == SHOWN else spec
             self._pending.append(Pending(frame, *found, x, spec, text, line_of(frame)))
         return found is not None
 
@@ -116,15 +118,21 @@ class Texts:
         self._pending.clear()
 
 
-def destination(frame: FrameType) -> tuple[int, int, int, int] | None:
+def destination(
+    frame: FrameType, kinds: tuple[int, ...] = FORMATTED
+) -> tuple[int, int, int, int] | None:
     """Where the text goes that a frame is making; None: nobody knows.
+
+    Args:
+        frame: The frame.
+        kinds: How it may make text of a value.
 
     Returns:
         The numbers of the instructions that make it, that make the f-string of it, and that call
         what is given this; and as which argument.
     """
     code, number = listing(frame.f_code), running(frame)
-    if not is_format(code[number]):
+    if code[number].opname != "FORMAT_VALUE" or code[number].arg not in kinds:
         return None
     whole, use = number, use_of(code, number)
     if use is not None and use.instruction.opname == "BUILD_STRING":
@@ -139,11 +147,6 @@ def running(frame: FrameType) -> int:
     """The number of the instruction that a frame is at, whose caches may follow it."""
     code = listing(frame.f_code)
     return bisect_right(code, frame.f_lasti, key=lambda x: x.offset) - 1
-
-
-def is_format(instruction: dis.Instruction) -> bool:
-    """Whether an instruction makes text of a value, as `{x}` or `{x:.3f}` does."""
-    return instruction.opname == "FORMAT_VALUE" and instruction.arg in PLAIN_FORMAT
 
 
 def form_of(frame: FrameType, pending: Sequence[Pending], text: Any) -> Form | None:

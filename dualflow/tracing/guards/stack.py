@@ -56,10 +56,8 @@ def use_of(code: Sequence[dis.Instruction], number: int) -> Use | None:
             return None
         if taken > len(above):
             return Use(k, instruction, above)
-        effect = dis.stack_effect(instruction.opcode, argument(instruction), jump=False)
-        left = effect + taken
         del above[len(above) - taken :]
-        above += [instruction] * left
+        above += [instruction] * leaves(instruction, taken)
     return None
 
 
@@ -71,6 +69,13 @@ def takes(instruction: dis.Instruction) -> int | None:
     if name in COUNTED:
         return COUNTED[name] + (instruction.arg or 0)
     return TAKES.get(name)
+
+
+def leaves(instruction: dis.Instruction, taken: int) -> int:
+    """How many values an instruction pushes; of a call, CPython 3.11 tells that by halves."""
+    if instruction.opname in ("PRECALL", "CALL"):
+        return int(instruction.opname == "CALL")
+    return taken + dis.stack_effect(instruction.opcode, argument(instruction), jump=False)
 
 
 def argument(instruction: dis.Instruction) -> int | None:
