@@ -26,7 +26,23 @@ def walked(targets: Sequence[Tensor], span: tuple[int, int]) -> Walk | None:
     if scoped.get().target != "cpu":
         return None
     walk = walker()
-    return None if walk is None else walk(targets, *span)
+    if walk is None:
+        return None
+    found = walk(targets, *span)
+    if found is not None and (apart := tensors_in(found)):
+        for x in apart:
+            x.raw  # noqa: B018 - it waits for somebody, and is a tensor like any other then
+        found = walk(targets, *span)
+    return None if found is None or tensors_in(found) else found
+
+
+def tensors_in(walk: Walk) -> list[Tensor]:
+    """The tensors that native code did not know for tensors, as they are of a class of their own.
+
+    Such are those that a recording has put off, and those that a running call of another thread
+    writes.
+    """
+    return [x for x in walk.others if x.__class__ is Tensor]
 
 
 @cache

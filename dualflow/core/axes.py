@@ -64,6 +64,8 @@ def fill_in(name: str, old: tuple[int | Dim, ...], new: Any) -> tuple[int | Dim,
     given: Sequence[Any] = new if isinstance(new, tuple | list) else (new,)
     extents = list(map(_extent, given))
     size = product(old)
+    if {*map(type, extents)} == {int} and min(extents) >= 0 and product(extents) == size:
+        return tuple(extents)
     unknown = [k for k, d in enumerate(extents) if isinstance(d, int) and d == -1]
     known = product([d for k, d in enumerate(extents) if k not in unknown])
     if len(unknown) == 1 and not (isinstance(known, int) and known == 0) and size % known == 0:

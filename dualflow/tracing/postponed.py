@@ -5,6 +5,9 @@ nobody asks meanwhile, the compiled graph computes what the call returns and ass
 own kernels are not made for one call. Whoever reads `raw` of a tensor that is put off gets its
 array: it is computed then, op by op, with the bits that it has in any case, and so are the indices
 of an op that looks something up, which fails at its line or waits like the others.
+
+What only records hold when the recording is over goes on waiting: a backward pass may ask for it,
+and who never asks for gradients of the first call does not compute it at all.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping
 from opcode import cmp_op, opmap
 from operator import attrgetter
+from sys import getrefcount
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +36,7 @@ from dualflow.tracing.placed import Placed
 from dualflow.tracing.segments import Kind, Step, kind_of, run_op_by_op, scalar_type, type_of
 from jit.config import scoped
 from jit.ir.graph import Graph, Value
+from jit.runtime.forks import compiling
 from jit.types import TensorType
 
 if TYPE_CHECKING:
@@ -136,6 +142,7 @@ class Postponement:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._over = False
         self._begin()
 
     def _begin(self) -> None:
@@ -217,19 +224,42 @@ class Postponement:
             self.compute({promise.number for _, promise in self._waiting()})
             self._begin()
 
+    def leave(self, since: int) -> None:
+        """Computes what somebody holds, but for tensors that only records hold.
+
+        Whoever asks for one of those later has all of them computed at once.
+
+        Args:
+            since: The tick at which the recording began.
+        """
+        with self._lock:
+            alive = [x for ref in self._tensors if (x := ref()) is not None]
+            known = held_by_records(alive, since)
+            held = zip(alive, references(alive), strict=True)
+            asked = [x for x, count in held if count > ALONE + known[id(x)] and is_waiting(x)]
+            if asked:
+                self.compute({_raw.__get__(x).number for x in asked})
+            self._over = True
+            self._steps = self._needed({promise.number for _, promise in self._waiting()})
+            used = {k for step in self._steps for k in step.inputs}
+            self._give([(k, x) for k, x in self._given if k in used])
+
     def compute(self, wanted: set[int]) -> None:
         """Computes values, and keeps what others need of them."""
-        with self._lock:
+        with compiling, self._lock:  # no fork meanwhile: its child would find the lock held
+            waiting = self._waiting()
+            if self._over:
+                wanted = {promise.number for _, promise in waiting}
             needed = self._needed(wanted)
             made = {k for step in needed for k in step.outputs}
             done = {step.first for step in needed}
             self._steps = [step for step in self._steps if step.first not in done]
             used = {k for step in self._steps for k in step.inputs}
-            kept = [*(made & (used | {promise.number for _, promise in self._waiting()}))]
-            with using(once=True):
+            kept = [*(made & (used | {promise.number for _, promise in waiting}))]
+            with using(once=True, trace=None):
                 arrays = run_op_by_op(needed, self._given, self._count, kept)
             found = dict(zip(kept, arrays, strict=True))
-            self._fill(found)
+            fill(waiting, found)
             self._give([(k, x) for k, x in [*self._given, *found.items()] if k in used])
 
     def _give(self, given: list[tuple[int, Array]]) -> None:
@@ -245,36 +275,68 @@ class Postponement:
             arrays: By the values of the recording's graph.
         """
         with self._lock:
-            self._fill(
-                {
-                    promise.number: arrays[x.symbol.value]
-                    for x, promise in self._waiting()
-                    if x.symbol is not None and x.symbol.value in arrays
-                }
-            )
+            waiting = self._waiting()
+            found = {
+                promise.number: arrays[x.symbol.value]
+                for x, promise in waiting
+                if x.symbol is not None and x.symbol.value in arrays
+            }
+            fill(waiting, found)
 
     def waits(self) -> bool:
         """Whether somebody holds a tensor that is put off."""
-        return bool(self._waiting())
+        return any(is_waiting(ref()) for ref in self._tensors)
 
     def _waiting(self) -> list[tuple[Tensor, Promise]]:
-        alive = [x for ref in self._tensors if (x := ref()) is not None and is_waiting(x)]
-        return [(x, _raw.__get__(x)) for x in alive]
-
-    def _fill(self, arrays: Mapping[int, Array]) -> None:
-        for x, promise in self._waiting():
-            if promise.number in arrays:
-                _raw.__set__(x, arrays[promise.number])
-                _class.__set__(x, Tensor)
+        alive = [x for ref in self._tensors if (x := ref()) is not None]
+        found = zip(alive, map(_raw.__get__, alive), strict=True)
+        return [(x, promise) for x, promise in found if promise.__class__ is Promise]
 
     def _needed(self, wanted: set[int]) -> list[Step]:
         """The steps behind some values."""
         needed, found = {*wanted}, []
         for step in reversed(self._steps):
-            if not needed.isdisjoint(step.outputs):
+            several = len(step.kind.results) > 1
+            if step.first in needed or (several and not needed.isdisjoint(step.outputs)):
                 needed.update(step.inputs)
                 found.append(step)
         return found[::-1]
+
+
+def fill(waiting: list[tuple[Tensor, Promise]], arrays: Mapping[int, Array]) -> None:
+    """Gives tensors their arrays, by the numbers of these; they are as any others then."""
+    for x, promise in waiting:
+        if promise.number in arrays:
+            _raw.__set__(x, arrays[promise.number])
+            _class.__set__(x, Tensor)
+
+
+def held_by_records(tensors: list[Tensor], since: int) -> Counter[int]:
+    """How often records refer to tensors, by the ids of these.
+
+    Args:
+        tensors: The records behind these are asked.
+        since: And those before them, up to this tick.
+    """
+    found, seen, stack = Counter[int](), set[int](), [x.record for x in tensors]
+    while stack:
+        record = stack.pop()
+        record = getattr(record, "bundle", record)
+        if record is None or record.tick < since or id(record) in seen:
+            continue
+        seen.add(id(record))
+        inputs = [x for x in getattr(record, "inputs", None) or () if is_tensor(x)]
+        found.update(map(id, inputs))
+        stack += [x.record for x in inputs]
+    return found
+
+
+def references(tensors: list[Tensor]) -> list[int]:
+    """What CPython counts for each tensor of a list, which is one of those who refer to it."""
+    return [getrefcount(x) for x in tensors]
+
+
+(ALONE,) = references([new_tensor(Tensor)])
 
 
 def is_tensor(x: Any) -> bool:
@@ -353,6 +415,11 @@ class Postponing(Placed):
         """Computes what somebody holds."""
         if self._postponement is not None:
             self._postponement.settle()
+
+    def leave(self, since: int) -> None:
+        """Computes what somebody holds who is no record, see `Postponement.leave`."""
+        if self._postponement is not None:
+            self._postponement.leave(since)
 
     def fill(self, executable: Executable) -> None:
         """Has the compiled graph compute what waits.

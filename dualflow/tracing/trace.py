@@ -497,4 +497,4 @@ class Trace(Postponing):
             kept.clear()
         self.variables.release()
         self.states.close()
-        self.settle()  # what is still held is the user's
+        self.leave(self.start)  # what is still held is the user's, or waits for gradients
