@@ -136,7 +136,7 @@ def binary_door(
                 if not alike:
                     found = computed(op, (a, b), NO_ATTRS)
                 elif (a if left is Tensor else b).size >= LARGE:  # pyright: ignore[reportOptionalMemberAccess]
-                    found = computed_at_large(op, (a, b))
+                    found = computed_at_large(op, (a, b), NO_ATTRS)
                 try:
                     data = context.run(ufunc, a, b) if found is None else found[0]
                 except (ValueError, OverflowError):  # `meet` and `infer` tell what is wrong

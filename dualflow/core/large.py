@@ -2,7 +2,8 @@
 
 A kernel is called in less time than NumPy's function, but it takes time to find: for large arrays
 that does not matter. It takes vectors of this machine's width, all threads, memory that was in use
-before, and one pass where NumPy broadcasts in two.
+before, and one pass where NumPy broadcasts in two. Products of whole numbers go in tiles, and what
+NumPy does element by element, in vectors: choices, running sums, updates at indices.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from numpy import ndarray
 
 from dualflow.core.context import context
 from dualflow.core.kernels import (
+    MANY,
+    WORDS,
     Array,
+    Attrs,
     as_arrays,
     calls,
     is_general,
     is_without_code,
     remembered,
+    spelled,
     types_of,
 )
 from jit.config import scoped
@@ -29,16 +34,19 @@ if TYPE_CHECKING:
     from jit.ir.op import OpDef
 
 LARGE = 1 << 16  # elements from which on an array is large
+SMALL = 8  # numbers that axes are within
 
-pointwise: dict[Hashable, bool] = {}  # whether kernels are for an op, by dtypes
+pointwise: dict[Hashable, bool] = {}  # whether kernels are for an op, by dtypes and attrs
+variants: dict[OpDef, int] = {}  # of attrs for which that was asked
 
 
-def computed_at_large(op: OpDef, arrays: Sequence[Any]) -> list[Array] | None:
+def computed_at_large(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> list[Array] | None:
     """What the kernel of an op gives that NumPy computes alike.
 
     Args:
-        op: It has no attrs.
+        op: Any op.
         arrays: NumPy arrays, and Python numbers, which have the dtype of the last array.
+        attrs: Static arguments.
 
     Returns:
         The results, or None where NumPy is to be asked: its arrays are small or have gaps, kernels
@@ -51,45 +59,61 @@ def computed_at_large(op: OpDef, arrays: Sequence[Any]) -> list[Array] | None:
             arrays = as_arrays(arrays)
             break
     key = tuple([part for x in arrays for part in (x.dtype, x.shape)])
+    if attrs:
+        key += spelled(attrs)
     call = calls.get(op, {}).get(key)
-    if call is None and is_for_kernels(op, arrays):
-        call = remembered(key, op, arrays, {})
+    if call is None and is_for_kernels(op, arrays, attrs):
+        call = remembered(key, op, arrays, attrs)
     return None if call is None else call(*arrays)
 
 
 def one_at_large(op: OpDef, x: Array) -> Array | None:
-    """The same for an op of one argument and one result."""
-    found = computed_at_large(op, (x,))
+    """The same for an op of one argument and one result, without attrs."""
+    found = computed_at_large(op, (x,), {})
     return None if found is None else found[0]
 
 
-def is_for_kernels(op: OpDef, arrays: Sequence[Array]) -> bool:
+def is_for_kernels(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
     """Whether an array is large, all are in order, and the op computes numbers."""
     return (
         max([x.size for x in arrays], default=0) >= LARGE
         and all(x.flags.c_contiguous for x in arrays)
-        and is_pointwise(op, arrays)
+        and is_computing(op, arrays, attrs)
     )
 
 
-def is_pointwise(op: OpDef, arrays: Sequence[Array]) -> bool:
-    """Whether an op computes each element of its result, in code, of one of each argument."""
-    key = (op, *[x.dtype for x in arrays])
+def is_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
+    """Whether an op computes in code, or looks for what it moves.
+
+    Attrs that may be any numbers would make a kernel for each: they are words, axes, and few.
+    """
+    words = [x for attr in attrs.values() for x in (attr if attr.__class__ is tuple else (attr,))]
+    if not all(x.__class__ in WORDS or (x.__class__ is int and -SMALL <= x < SMALL) for x in words):
+        return False
+    key = (op, *[x.dtype for x in arrays], *attrs.values())
     if key not in pointwise:
-        in_code = not is_without_code(op, arrays, {})
-        pointwise[key] = in_code and ends_in_computing(op, arrays)
+        variants[op] = variants.get(op, 0) + 1
+        in_code = variants[op] <= MANY and not is_without_code(op, arrays, attrs)
+        pointwise[key] = in_code and ends_in_computing(op, arrays, attrs)
     return pointwise[key]
 
 
-def ends_in_computing(op: OpDef, arrays: Sequence[Array]) -> bool:
-    """Whether the last of an op's forms computes, and those before stretch its arguments."""
+def ends_in_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
+    """Whether the last of an op's forms computes, or is read from where a tensor says.
+
+    NumPy is as good at folds of whole numbers, and at moves to places that are known.
+    """
     from jit.forms import nodes  # loaded when something is computed
     from jit.forms.exact import forms_of
+    from jit.forms.expression import loads_of
 
     try:
         with context.aside():
-            forms = forms_of(op, types_of(arrays), {})
+            forms = forms_of(op, types_of(arrays), attrs)
     except DualflowError:  # `evaluate` tells
         return False
-    plain = nodes.Pointwise | nodes.Source | nodes.Constant | nodes.View
-    return all(isinstance(form, plain) for form in forms) and isinstance(forms[-1], nodes.Pointwise)
+    computes = nodes.Pointwise | nodes.Scan | nodes.Contract | nodes.Scatter
+    plain = computes | nodes.Source | nodes.Constant | nodes.View | nodes.Index
+    last = forms[-1]
+    looks = isinstance(last, nodes.View) and bool(loads_of(*last.map.at))
+    return all(isinstance(form, plain) for form in forms) and (looks or isinstance(last, computes))

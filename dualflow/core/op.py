@@ -21,6 +21,7 @@ from dualflow.core.context import context, using
 from dualflow.core.gpu_kernels import at_once, computed_on, evaluated_on
 from dualflow.core.kernels import computed, is_without_code, timed
 from dualflow.core.known import at_hand, remember_step
+from dualflow.core.large import computed_at_large
 from dualflow.core.leaks import leaked
 from dualflow.core.precision import in_precision, regions
 from dualflow.core.record import INEXACT, NO_ATTRS, hang
@@ -205,6 +206,8 @@ def values(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Tensor]:
     if place != "cpu":  # "cpu:0" where something lies nowhere
         return values_on(place, op, arrays, attrs)
     outs = computed(op, arrays, attrs)
+    if outs is None:
+        outs = computed_at_large(op, arrays, attrs)
     if outs is None:
         outs = evaluated(op, arrays, attrs, np)
         if op.quiet and op.definition is None:

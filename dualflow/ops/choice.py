@@ -14,6 +14,7 @@ from dualflow.core.define import broadcast, elementwise
 from dualflow.core.devices import beside
 from dualflow.core.doors import DTYPES_OF, WEAK, fits, in_dtype, meet
 from dualflow.core.kernels import computed
+from dualflow.core.large import LARGE, computed_at_large
 from dualflow.core.op import Op, bind, wrap
 from dualflow.core.record import NO_ATTRS, new_record
 from dualflow.core.registry import api
@@ -81,8 +82,9 @@ def where(condition: Any, x1: Any, x2: Any, /) -> Tensor:
     mask: Any = condition.raw if context.trace is None else None
     if mask.__class__ is np.ndarray and mask.dtype is bool_ and _plain(x1, x2):
         a, b = (x.raw if x.__class__ is Tensor else x for x in (x1, x2))
+        found = computed_at_large(_where, (mask, a, b), NO_ATTRS) if mask.size >= LARGE else None
         try:
-            y = wrap(context.run(np.where, mask, a, b))
+            y = wrap(context.run(np.where, mask, a, b) if found is None else found[0])
             y.record = new_record(_where, (condition, x1, x2), NO_ATTRS)
             return y
         except (ValueError, OverflowError):  # shapes that do not broadcast, too large numbers

@@ -7,8 +7,9 @@ import pytest
 
 import dualflow as df
 from dualflow import errors
-from dualflow.core import doors, kernels, large
+from dualflow.core import doors, kernels, large, op
 from dualflow.core.context import using
+from dualflow.ops import choice
 from jit.config import configure
 
 F = df.nn.functional
@@ -20,6 +21,9 @@ def _soon(monkeypatch):
     """Arrays of a few elements are large."""
     monkeypatch.setattr(large, "LARGE", SIZE)
     monkeypatch.setattr(doors, "LARGE", SIZE)
+    monkeypatch.setattr(choice, "LARGE", SIZE)
+    monkeypatch.setattr(large, "pointwise", {})
+    monkeypatch.setattr(large, "variants", {})
     with configure(target="cpu"):
         yield
 
@@ -28,14 +32,14 @@ def by_kernels(monkeypatch, function):
     """What a function gives, and which ops kernels computed in it that NumPy computes alike."""
     seen, ask = [], large.computed_at_large
 
-    def watched(op, arrays):
-        found = ask(op, arrays)
+    def watched(op, arrays, attrs):
+        found = ask(op, arrays, attrs)
         if found is not None:
             seen.append(op.name)
         return found
 
     with monkeypatch.context() as patch:
-        for module in (doors, large):
+        for module in (doors, large, op, choice):
             patch.setattr(module, "computed_at_large", watched)
         return function(), seen
 
@@ -88,6 +92,48 @@ def test_bits_are_those_of_numpy(monkeypatch, dtype):
         assert (one.dtype, one.shape) == (other.dtype, other.shape), name
         same = (one == other) & (np.signbit(one) == np.signbit(other))
         assert (same | (np.isnan(one) & np.isnan(other))).all(), name
+
+
+OTHERS = {
+    "where": lambda x, i: df.where(x > 0, x, 7),
+    "scan": lambda x, i: df.cumulative_sum(x),
+    "scatter": lambda x, i: x.at[i].add(x),
+    "put": lambda x, i: x.at[2 * SIZE - 1 - df.arange(2 * SIZE)].set(x),
+    "gather": lambda x, i: x[i],
+    "take": lambda x, i: df.take(x.reshape((2, SIZE)), i % SIZE, axis=1),
+    "product": lambda x, i: x.reshape((2, SIZE)) @ x.reshape((SIZE, 2)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_so_are_those_of_what_looks_for_its_elements_and_of_running_folds(monkeypatch, name):
+    x = df.asarray(numbers("int32"))
+    at = df.asarray(np.random.default_rng(3).integers(-2 * SIZE, 2 * SIZE, 2 * SIZE))
+    ours, seen = by_kernels(monkeypatch, lambda: OTHERS[name](x, at))
+    assert seen
+    for module in (doors, large, choice):
+        monkeypatch.setattr(module, "LARGE", 1 << 40)
+    kernels.forget()
+    theirs, seen = by_kernels(monkeypatch, lambda: OTHERS[name](x, at))
+    assert not seen
+    assert (ours.dtype, ours.tolist()) == (theirs.dtype, theirs.tolist())
+
+
+@pytest.mark.parametrize("outside", [2 * SIZE, -2 * SIZE - 1])
+def test_places_outside_are_refused_as_ever(outside):
+    x = df.asarray(numbers("int32"))
+    at = df.asarray(np.where(np.arange(2 * SIZE) == 5, outside, 0))
+    for _ in range(2):
+        with pytest.raises(errors.IndexError, match=f"index {outside} is out of bounds"):
+            x[at]
+        with pytest.raises(errors.IndexError, match=f"index {outside} is out of bounds"):
+            x.at[at].add(x)
+
+
+def test_attrs_that_may_be_any_number_make_no_kernels(monkeypatch):
+    x = df.asarray(numbers("int32"))
+    _, seen = by_kernels(monkeypatch, lambda: [df.one_hot(x, 2 * SIZE + k) for k in range(3)])
+    assert "one_hot" not in seen
 
 
 def test_what_has_gaps_or_is_small_or_only_moves_is_left_to_numpy(monkeypatch):
