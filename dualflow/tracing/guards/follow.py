@@ -123,7 +123,7 @@ class Follower:
         self.containers: list[Any] = []  # that can be written to
         self.ways: dict[int, set[Way]] = {}  # to arrays, containers by id; None: unknown
         self.long: dict[int, tuple[str, Origin]] = {}  # lists with too many items to compare
-        self.generators: dict[int, tuple[Any, str, str]] = {}
+        self.generators = holders.Generators(self)
         self.objects: dict[int, Attributes] = {}
         self.functions: dict[int, list[types.FunctionType]] = {}  # by id of their code
         self.ran: set[int] = set()  # ids of code
@@ -416,7 +416,7 @@ class Follower:
         if own is not None and "__wrapped__" in own:
             self.inside(own["__wrapped__"], place, origin)
         if hasattr(cls, "bit_generator") or (cls.__name__ == "RandomState" and package == "numpy"):
-            self.generators[id(value)] = (value, holders.random_state(value), place)
+            self.generators.follow(value, place)
         elif package in OURS:
             return
         elif isinstance(value, LOCKS) and origin.code in self.users and enters(origin.code):

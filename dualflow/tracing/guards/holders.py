@@ -73,6 +73,36 @@ def known_by(cached: Any) -> dict[int, Any]:
     return {id(x): x for x in parts}
 
 
+class Generators:
+    """NumPy's random generators: no graph draws from them.
+
+    Args:
+        follower: Knows which names code has.
+    """
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._shared = ""
+        self._known: dict[int, tuple[Any, str, str]] = {}
+
+    def begin(self) -> None:
+        """Notes the state of the one behind `np.random`: a call begins."""
+        self._shared = random_state(np.random.mtrand._rand)
+
+    def follow(self, generator: Any, place: str) -> None:
+        """Notes the state of one that code can come to."""
+        self._known[id(generator)] = (generator, random_state(generator), place)
+
+    def drawn(self) -> list[str]:
+        """Those that the call has drawn from, in words."""
+        known = self._known.values()
+        drawn = [place for generator, state, place in known if random_state(generator) != state]
+        named = "random" in self._follower.names or self._follower.reached(np.random)
+        if named and random_state(np.random.mtrand._rand) != self._shared:
+            drawn.append("np.random")
+        return drawn
+
+
 class Memories:
     """Functions that remember results: a call holds as long as they still know what it found.
 

@@ -27,7 +27,6 @@ from dualflow.tracing.guards.effects import Effects
 from dualflow.tracing.guards.equals import Equals, by_value
 from dualflow.tracing.guards.follow import LOCKS, Counting, Follower, Plant
 from dualflow.tracing.guards.grown import METHODS, Grown
-from dualflow.tracing.guards.holders import random_state
 from dualflow.tracing.guards.hook import Watch
 from dualflow.tracing.guards.kept import compares
 from dualflow.tracing.guards.moved import Moved
@@ -52,6 +51,7 @@ class Reach:
 
     Attributes:
         ended: What ended the call, after which nothing is seen of it; None as long as it goes on.
+        drawn: Says which of NumPy's random generators the call has drawn from.
         effects: What the code may have changed.
         given: Which arrays were given to ops.
         moved: What it has changed so far.
@@ -69,6 +69,7 @@ class Reach:
         self._refuse, self._entered, self._can_be_undone = refuse, entered, can_be_undone
         self.ended: PlainWanted | None = None
         self._follower = Follower(refuse, settings, plant)
+        self.drawn = self._follower.generators.drawn
         self.effects = Effects()
         self._codes: dict[int, types.CodeType] = {}
         self.given = Given(self._codes)
@@ -76,7 +77,6 @@ class Reach:
         self._made: dict[int, Any] = {}
         self._refused: set[str] = set()
         self._by_operator: set[int] = set()
-        self._numpy = ""
         self._passing: set[int] = set()
         self._nodes: set[int] = set()  # ids of what is in arguments and results
         self.grown: list[tuple[Guard, list[Any]]] = []
@@ -94,7 +94,7 @@ class Reach:
             arguments: The leaves of its arguments by name; not those that dualflow has made.
         """
         watch = Watch(self)
-        self._numpy = random_state(np.random.mtrand._rand)
+        self._follower.generators.begin()
         if not watch.possible:
             what = "a profiler is active that cannot be told of other code"
             self._refuse(what, "profile with DUALFLOW_MODE=eager, or stop the profiler", "access")
@@ -445,18 +445,6 @@ class Reach:
         for k in gone:
             del objects[k]
         return gone
-
-    def drawn(self) -> list[str]:
-        """NumPy's generators that the call has drawn from, in words."""
-        drawn = [
-            place
-            for value, state, place in self._follower.generators.values()
-            if random_state(value) != state
-        ]
-        named = "random" in self._follower.names or self._follower.reached(np.random)
-        if named and random_state(np.random.mtrand._rand) != self._numpy:
-            drawn.append("np.random")
-        return drawn
 
     def _random(self) -> None:
         for place in self.drawn()[:1]:
