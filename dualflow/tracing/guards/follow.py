@@ -33,7 +33,6 @@ from dualflow.tracing.guards.places import Closure, Contents, Key, Place
 
 MOST_BYTES = 1 << 16  # of an array that is compared at each call
 MOST_GUARDS = 5000
-BYTES = (bytearray, memoryview)
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 STATELESS = (
     *PLAIN,
@@ -295,9 +294,8 @@ class Follower:
             contents.follow(self, value, place, origin)
             if attributes_in(value) is not None:
                 self.attributes(value, place, origin)
-        elif isinstance(value, BYTES) or (cls.__name__ == "array" and cls.__module__ == "array"):
-            k, seen = self.constant(value), self.constant(bytes(value))
-            self.test(f"bytes({k}) != {seen}", place, origin)
+        elif holders.is_memory(value):
+            self._memory(value, place, origin)
         elif isinstance(value, types.CellType):
             self._cell(value, place, origin)
         elif isinstance(value, holders.GETTERS):
@@ -383,6 +381,14 @@ class Follower:
                 self.visit(f"{k}.{attribute}", values, f"the defaults of {place}", origin)
         self._cells(function, place, origin)
 
+    def _memory(self, value: Any, place: str, origin: Origin) -> None:
+        if holders.inherits(type(value), holders.POINTERS):
+            self.refuse_value(f"{place} is a pointer, behind which nobody can see", origin)
+        k, seen = self.constant(value), self.constant(bytes(value))
+        self.test(f"bytes({k}) != {seen}", place, origin)
+        if attributes_in(value) is not None:
+            self.attributes(value, place, origin)
+
     def _cells(self, function: types.FunctionType, place: str, origin: Origin) -> None:
         names = function.__code__.co_freevars
         for name, cell in zip(names, function.__closure__ or (), strict=False):
@@ -466,6 +472,6 @@ def is_constant(value: Any) -> bool:
 
 def is_stateless(x: Any) -> bool:
     """Whether nothing can be reached through a value; a class of the user's may add attributes."""
-    if not isinstance(x, STATELESS):
+    if not isinstance(x, STATELESS) or isinstance(x, np.void):
         return False
     return type(x).__module__ == "builtins" or not isinstance(x, PLAIN) or attributes_in(x) is None

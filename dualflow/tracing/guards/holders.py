@@ -8,6 +8,7 @@ import operator
 import types
 import weakref
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,9 @@ CACHED = (type(functools.lru_cache(lambda: None)),)
 VIEWS = tuple(
     type(view) for d in ({}, OrderedDict[Any, Any]()) for view in (d.keys(), d.values(), d.items())
 )
+MEMORY = (bytearray, memoryview, np.void)
+OF_MEMORY = (("array", "array"), ("_ctypes", "_CData"))  # module and name of further classes
+POINTERS = (("_ctypes", "_Pointer"),)
 GETTERS = tuple(type(made) for made in (operator.attrgetter("a"), operator.methodcaller("a")))
 
 
@@ -41,6 +45,16 @@ def parts_of(value: Any) -> tuple[Any, ...] | None:
     if isinstance(value, VIEWS):
         return (value.mapping,)
     return (value.__wrapped__, *remembered_by(value)) if isinstance(value, CACHED) else None
+
+
+def is_memory(value: Any) -> bool:
+    """Whether an object is bytes that may be changed."""
+    return isinstance(value, MEMORY) or inherits(type(value), OF_MEMORY)
+
+
+def inherits(cls: type, names: Collection[tuple[str, str]]) -> bool:
+    """Whether a class has a base of this module and name, which may not be imported."""
+    return any((base.__module__, base.__name__) in names for base in cls.__mro__)
 
 
 def random_state(generator: Any) -> str:

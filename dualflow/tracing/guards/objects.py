@@ -272,6 +272,8 @@ class Classes:
             value = space[name]
             if isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType):
                 continue
+            if type(value).__module__ == "_ctypes":  # a field of a structure, which counts by bytes
+                continue
             code = self._follower.origins.get(name) or self._follower.first_code
             read = f"{self._follower.constant(space)}[{name!r}]"
             where, origin = ClassAttribute(base, name), Origin(code, name)

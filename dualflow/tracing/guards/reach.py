@@ -459,6 +459,10 @@ class Reach:
         follower = self._follower
         for array, place, origin, content in follower.arrays.values():
             names: Any = follower.ways[id(array)]
+            if id(array) not in inputs or self.given.looked_into(array, names):
+                kind = follower.constant((array.shape, array.dtype))
+                test, k = "({0}.shape, {0}.dtype) != {1}", follower.constant(array)
+                follower.test(test.format(k, kind), f"the shape of {place}", origin)
             if not self.given.looked_into(array, names):
                 continue
             if content is None and id(array) in inputs:
@@ -469,10 +473,6 @@ class Reach:
                 continue
             k, seen = self._follower.constant(array), self._follower.constant(content)
             self._follower.test(f"{k}.tobytes() != {seen}", f"the values of {place}", origin)
-            kind = self._follower.constant((array.shape, array.dtype))
-            self._follower.test(
-                f"({k}.shape, {k}.dtype) != {kind}", f"the shape of {place}", origin
-            )
 
 
 def users_line(frame: types.FrameType) -> str:
