@@ -14,6 +14,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,7 +29,7 @@ from jit.runtime import cpu
 from jit.runtime.beside import Beside
 from jit.runtime.cache import disk_cache
 from jit.runtime.facts import digest_of, facts_of, note, reason
-from jit.runtime.forks import linking
+from jit.runtime.forks import compiling, linking
 from jit.target import Target
 
 COMPILERS = 2  # threads that LLVM works in
@@ -163,6 +164,7 @@ class Library:
         self._compiler = compiler
         self._codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
         self._recent: OrderedDict[str, Code] = OrderedDict()
+        self._making: dict[str, Future[bytes]] = {}  # what a thread is at; empty if it gave up
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -192,9 +194,10 @@ class Library:
         if config().debug >= LOOPS or config().dump:
             for key, kernel in wanted.items():
                 self._show(key, kernel, target)
-        with self.lock:
-            if len(found) < len(wanted):
+        if len(found) < len(wanted):
+            with compiling:
                 found = self._bring(wanted, target)
+        with self.lock:
             self._use(found)
         return [Address(found[key]) for key in keys]
 
@@ -231,11 +234,14 @@ class Library:
             self._recent.popitem(last=False)
 
     def _bring(self, kernels: Mapping[str, Kernel], target: Target) -> dict[str, Code]:
-        """Finds or makes the code of kernels by their keys, and links it."""
+        """Finds or makes the code of kernels by their keys, and links it.
+
+        Code is made without the lock: other threads get theirs meanwhile.
+        """
         disk, codes = disk_cache(), dict[str, bytes]()
         stored: list[str] = []
-        # Asked with the lock held: another thread may have been faster.
-        found = {key: code for key in kernels if (code := self._codes.get(key)) is not None}
+        with self.lock:  # another thread may have been faster
+            found = {key: code for key in kernels if (code := self._codes.get(key)) is not None}
         lacking = {key: kernel for key, kernel in kernels.items() if key not in found}
         for key in [*lacking]:
             start = time.perf_counter()
@@ -244,15 +250,34 @@ class Library:
                 codes[key] = code
                 stored.append(key)
                 self._count("from disk", lacking.pop(key).name, start)
-        codes |= self._made(lacking, target)
+        codes |= self._together(lacking, target)
         try:
             return found | self._link(codes) if codes else found
         except RuntimeError:
             if not stored:
                 raise
             # What was on the disk is no object file that links: as good as nothing.
-            codes |= self._made({key: kernels[key] for key in stored}, target)
+            codes |= self._together({key: kernels[key] for key in stored}, target)
             return found | self._link(codes)
+
+    def _together(self, kernels: Mapping[str, Kernel], target: Target) -> dict[str, bytes]:
+        """The code of kernels by their keys: what another thread is at is not made here, too."""
+        codes = dict[str, bytes]()
+        while lacking := {key: kernel for key, kernel in kernels.items() if key not in codes}:
+            with self.lock:
+                theirs = {key: self._making[key] for key in lacking if key in self._making}
+                mine = {key: Future[bytes]() for key in lacking if key not in theirs}
+                self._making |= mine
+            try:
+                if mine:
+                    codes |= self._made({key: kernels[key] for key in mine}, target)
+            finally:
+                with self.lock:
+                    for key, promise in mine.items():
+                        promise.set_result(codes.get(key, b""))
+                        del self._making[key]
+            codes |= {key: code for key, promise in theirs.items() if (code := promise.result())}
+        return codes
 
     def _made(self, kernels: Mapping[str, Kernel], target: Target) -> dict[str, bytes]:
         """Makes the code of kernels by their keys."""
@@ -286,19 +311,24 @@ class Library:
 
     def _link(self, codes: Mapping[str, bytes]) -> dict[str, Code]:
         """Makes objects callable, as one library: that takes a third of the time of many."""
-        start = time.perf_counter()
-        addresses, tracker = cpu.link([*codes.values()], [symbol_of(key) for key in codes])
-        made = {
-            key: Code(key, addresses[symbol_of(key)], len(code), tracker)
-            for key, code in codes.items()
-        }
-        self._codes.update(made)
-        self.tallies["linked"].add(len(codes), start)
-        return made
+        with self.lock:
+            start = time.perf_counter()
+            made = {key: code for key in codes if (code := self._codes.get(key)) is not None}
+            new = {key: code for key, code in codes.items() if key not in made}
+            symbols = {key: symbol_of(key) for key in new}
+            if not new:
+                return made
+            addresses, tracker = cpu.link([*new.values()], [*symbols.values()])
+            for key, code in new.items():
+                made[key] = Code(key, addresses[symbols[key]], len(code), tracker)
+            self._codes.update(made)
+            self.tallies["linked"].add(len(new), start)
+            return made
 
     def _count(self, way: str, name: str, since: float) -> None:
         """Counts, and tells: levels 1 and 2 of JIT_DEBUG."""
-        self.tallies[way].add(1, since)
+        with self.lock:
+            self.tallies[way].add(1, since)
         if config().debug >= TOLD[way]:
             spent = 1e3 * (time.perf_counter() - since)
             sys.stderr.write(f"# kernel {name}: {way}, {spent:.1f} ms\n")

@@ -213,6 +213,69 @@ def test_threads_that_want_the_same_code_make_it_once(books):
     assert books.tallies["linked"].count == 3
 
 
+class Slow:
+    """A compiler that waits at a kernel until it may go on; then it fails, or does not."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.begun, self.go_on, self.fails = threading.Event(), threading.Event(), fails
+
+    def __call__(self, kernel, target):
+        if kernel.name == "slow" and not self.begun.is_set():
+            self.begun.set()
+            assert self.go_on.wait(20)
+            if self.fails:
+                raise KeyError(kernel.name)
+        return emit(kernel, target)
+
+
+def asking(books, kernels, found):
+    """A thread that asks for code, and finds it or an error."""
+
+    def ask():
+        with configure(cache="off"):
+            try:
+                found.append(books.addresses(kernels, host()))
+            except KeyError as error:
+                found.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
+def test_a_thread_gets_its_code_while_another_is_at_something_long():
+    slow, found = Slow(), []
+    books = Library(slow)
+    thread = asking(books, [plus(1, name="slow"), plus(2)], found)
+    assert slow.begun.wait(20)
+    with configure(cache="off"):
+        assert run(books.address(plus(3), host()), [1]) == [4]
+    assert found == []  # the other one goes on only now
+    slow.go_on.set()
+    thread.join()
+    assert [run(at, [1]) for at in found[0]] == [[2], [3]]
+    assert counts(books)["compiled"] == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_waits_for_the_code_of_another_makes_it_where_that_one_gave_up(fails):
+    slow, found = Slow(fails=fails), []
+    books = Library(slow)
+    first = asking(books, [plus(1, name="slow")], found)
+    assert slow.begun.wait(20)
+    second = asking(books, [plus(1), plus(2)], found)
+    with configure(cache="off"):
+        while not books.tallies["compiled"].count:  # plus(2), which nobody else is at
+            threading.Event().wait(0.001)
+    slow.go_on.set()
+    first.join()
+    second.join()
+    addresses = [x for x in found if not isinstance(x, KeyError)]
+    assert len(addresses) == (1 if fails else 2)
+    assert all(run(at[0], [1]) == [2] for at in addresses)
+    assert counts(books)["compiled"] == 2
+
+
 def test_a_fork_waits_for_the_code_that_is_being_made(monkeypatch):
     script = """
 import os, threading, time
