@@ -30,6 +30,10 @@ from dualflow.tracing.spec import TensorSpec, check_signature
 from jit.errors import AuditError, GuardMiss
 
 NOTHING = object()  # instead of a result
+UNKNOWN_KEYS = (
+    "it is passed a dict whose keys do not say which of them are equal, as tensors do not",
+    "use strings or numbers as keys",
+)
 
 
 class Function(Decorated):
@@ -134,6 +138,8 @@ class Function(Decorated):
             told = describe(call, names)
             with self._limits.lock:
                 entry = self.entries.serving(call) or self._limits.admit(call, names, told)
+                if not call.known:
+                    self._limits.give_up(entry, *UNKNOWN_KEYS)
         return entry
 
     def _check_signature(self, call: Call) -> None:
@@ -218,7 +224,7 @@ class Function(Decorated):
         while path is not None:
             tried.add(path)
             try:
-                path.admit(call.leaves)
+                path.admit(call.looked_at)
                 follow = path.call if checker is None else partial(checker.follow, path)
                 result = follow(call.tensors, numbers)
             except GuardMiss as miss:

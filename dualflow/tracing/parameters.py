@@ -15,7 +15,7 @@ from dualflow.tracing.decorated import named
 from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.signature import Call
 
-LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)")  # of (args, kwargs)
+LEAF_PATH = re.compile(r"\[([01])\]\[('[^']*'|\d+)\](.*)", re.DOTALL)  # of (args, kwargs)
 DEPTH = 4  # of functions that functions name
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

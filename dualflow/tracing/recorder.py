@@ -106,7 +106,7 @@ class Recording:
         trace, entry, (args, kwargs) = self.trace, self._entry, self._arguments
         trace.scalars.open()
         trace.crossings = Crossings(entry.sites, sys._getframe(), self._python)
-        names = dict(zip(entry.names, self._leaves, strict=False))
+        names = dict(zip(entry.names, self._leaves, strict=False)) | self._call.labelled
         with outlets.noted, trace.watch(self._python, names):
             self._foresee()
             result = self._python(*args, **kwargs)

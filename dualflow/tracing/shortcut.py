@@ -68,7 +68,8 @@ class Shortcut:
             pattern: What varies in such calls.
             first: The key of the trace that is made for one of them only.
         """
-        if call.given[1] or call.arrays or any(type(part) is tuple for part in call.key[0]):
+        unlike = call.given[1] or call.arrays or call.labels
+        if unlike or any(type(part) is tuple for part in call.key[0]):
             return None
         others: list[tuple[int, Callable[[], Any]]] = []
         for k, (x, part) in enumerate(zip(call.leaves, call.key[1], strict=True)):

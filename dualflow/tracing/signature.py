@@ -6,7 +6,7 @@ be compared by identity, and the tree by its structure.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from dualflow.core.context import context
 from dualflow.core.convert import from_data
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
+from dualflow.tracing.labels import compares, labels_in
 from dualflow.tracing.parts import Identity, part_of
 from jit.config import scoped
 from jit.dataclass import dataclass
 
 LEAVES = frozenset({Tensor, Variable, np.ndarray, bool, int, float, str, type(None)})
+UNKNOWN = "keys of dicts that cannot be compared"
 NOTHING_ELSE: Mapping[int, Any] = {}
 
 
@@ -35,6 +37,8 @@ class Call:
         leaves: All arguments as leaves; NumPy arrays have become tensors.
         given: The arguments as the caller gave them.
         arrays: Whether there are NumPy arrays among them.
+        labels: What the keys of dicts among them are that are no plain values.
+        known: Whether calls with such keys can be told apart; else none is recorded.
     """
 
     key: tuple[Any, ...]
@@ -42,6 +46,8 @@ class Call:
     leaves: list[Any]
     given: tuple[tuple[Any, ...], dict[str, Any]]
     arrays: bool
+    labels: Sequence[Any] = ()
+    known: bool = True
     _spec: tree.TreeSpec | None = None
 
     @property
@@ -50,6 +56,16 @@ class Call:
         if self._spec is None:
             self._spec = tree.flatten(self.given)[1]
         return self._spec
+
+    @property
+    def looked_at(self) -> Sequence[Any]:
+        """What code may look into: the leaves, and behind them what keys of dicts are."""
+        return [*self.leaves, *self.labels] if self.labels else self.leaves
+
+    @property
+    def labelled(self) -> dict[str, Any]:
+        """What keys of dicts are, by what people may call them."""
+        return {f"key {k} of what is passed": x for k, x in enumerate(self.labels, 1)}
 
     @property
     def working(self) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -83,7 +99,7 @@ class Call:
 
 def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     """The signature of a call in the context of this thread."""
-    leaves, structure = leaves_of(args, kwargs)
+    leaves, structure, labels = leaves_of(args, kwargs)
     tensors: list[Tensor] = []
     parts: list[Any] = []
     places: list[tuple[int, str]] = []  # of tensors that are not on the CPU
@@ -107,7 +123,11 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     precision = scoped.get().precision
     tapes, low = bool(context.tapes), context.autocast
     mode = (recording, tapes, low, context.device, precision, *places)
-    return Call((structure, tuple(parts), mode), tensors, leaves, (args, kwargs), arrays)
+    known, key = True, (structure, tuple(parts), mode)
+    if labels:
+        known = all(map(compares, labels))
+        key = ((*structure, *map(part_of, labels)), *key[1:]) if known else ((UNKNOWN,), (), mode)
+    return Call(key, tensors, leaves, (args, kwargs), arrays, labels, known)
 
 
 def is_array(x: Any) -> bool:
@@ -123,8 +143,10 @@ def mark_repeated(leaves: list[Any], parts: list[Any]) -> None:
             parts[k] = (*parts[k][:3], k - first.setdefault(id(x), k))
 
 
-def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Hashable]:
-    """The leaves of a call's arguments, and what tells their structure from others.
+def leaves_of(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[Any], tuple[Any, ...], list[Any]]:
+    """The leaves of a call's arguments, what tells their structure from others, and labels.
 
     optree takes microseconds, even for a tuple of tensors; most arguments are leaves themselves.
     """
@@ -146,7 +168,7 @@ def leaves_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any],
             again = place < len(structure) and type(x) is not tuple
             structure.append(None if spec.is_leaf() else (spec, place) if again else spec)
     # Leaves come in the order of names, sorted ones; a function may ask for the caller's order.
-    return leaves, (*structure, *orders, *kwargs)
+    return leaves, (*structure, *orders, *kwargs), labels_in(orders) if orders else []
 
 
 def watched(x: Tensor) -> str:
