@@ -113,7 +113,7 @@ def ends_in_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
     except DualflowError:  # `evaluate` tells
         return False
     computes = nodes.Pointwise | nodes.Scan | nodes.Contract | nodes.Scatter
-    plain = computes | nodes.Source | nodes.Constant | nodes.View | nodes.Index
+    plain = computes | nodes.Reduce | nodes.Source | nodes.Constant | nodes.View | nodes.Index
     last = forms[-1]
     looks = isinstance(last, nodes.View) and bool(loads_of(*last.map.at))
     return all(isinstance(form, plain) for form in forms) and (looks or isinstance(last, computes))

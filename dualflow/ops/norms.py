@@ -130,6 +130,14 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Tenso
     return expand_dims(norm, (-2, -1)) if keepdims else norm
 
 
+@composite(tensors=2, accepts=None, public=False, name="cross")
+def _turned(x1: Any, x2: Any, axes: tuple[int, int]) -> Tensor:
+    one, other = (
+        [roll(x, -shift, k) for shift in (1, 2)] for x, k in zip((x1, x2), axes, strict=True)
+    )
+    return one[0] * other[1] - one[1] * other[0]
+
+
 @api
 def cross(x1: Any, x2: Any, /, *, axis: int = -1, **foreign: Never) -> Tensor:
     """The vectors that stand upright on pairs of vectors of three elements.
@@ -161,7 +169,4 @@ def cross(x1: Any, x2: Any, /, *, axis: int = -1, **foreign: Never) -> Tensor:
             "three elements along the axis",
             "check axis=",
         )
-    one, other = (
-        [roll(x, -shift, k) for shift in (1, 2)] for x, k in zip((x1, x2), axes, strict=True)
-    )
-    return one[0] * other[1] - one[1] * other[0]
+    return _turned(x1, x2, (axes[0], axes[1]))

@@ -15,6 +15,7 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
 from dualflow.core.doors import DTYPES_OF
 from dualflow.core.kernels import computed, spell, spellings
+from dualflow.core.large import LARGE, computed_at_large
 from dualflow.core.op import Op, bind, wrap
 from dualflow.core.precision import in_full, regions
 from dualflow.core.record import new_record
@@ -107,9 +108,11 @@ def fold(op: Op, ufunc: Any, x: Tensor, axis: Axis, *, keepdims: bool) -> Tensor
         axes = tuple(range(data.ndim)) if axis is None else canonical_axes(op.name, axis, data.ndim)
         attrs = {"axes": axes, "keepdims": keepdims}
         found = computed(op, (data,), attrs)
+        if found is None and data.size >= LARGE:
+            found = computed_at_large(op, (data,), attrs)
         try:
             y = wrap(
-                context.run(ufunc.reduce, data, axes, data.dtype, None, keepdims)
+                context.run(ufunc.reduce, data, axes, RESULT.get(ufunc, data.dtype), None, keepdims)
                 if found is None
                 else found[0]
             )
@@ -123,6 +126,7 @@ def fold(op: Op, ufunc: Any, x: Tensor, axis: Axis, *, keepdims: bool) -> Tensor
     return bind(op, (x,), {"axes": canonical_axes(op.name, axis, x.ndim), "keepdims": keepdims})
 
 
+RESULT = {np.logical_or: bool_, np.logical_and: bool_}  # of others that of the elements
 # Dtypes that NumPy folds as the op does, so that nothing needs to be asked.
 INEXACT = DTYPES_OF["inexact"]
 TAKEN = {
@@ -130,8 +134,8 @@ TAKEN = {
     "prod": DTYPES_OF["numeric"],
     "max": DTYPES_OF["real"] | DTYPES_OF["bool"],
     "min": DTYPES_OF["real"] | DTYPES_OF["bool"],
-    "any": DTYPES_OF["bool"],
-    "all": DTYPES_OF["bool"],
+    "any": DTYPES_OF["any"],
+    "all": DTYPES_OF["any"],
 }
 
 
@@ -418,32 +422,24 @@ def _truth(name: str, combine: str) -> Op:
     """An extreme of bytes: a fold of bools would have to make them bytes again after each step."""
 
     def lower(form: Any, x: Any, *, axes: tuple[int, ...], keepdims: bool) -> Any:
+        if x.dtype != bool_:
+            x = form.pointwise("not_equal", x, form.constant(0, x.dtype, x.shape))
         as_bytes = form.pointwise("astype", x, dtype=dtypes["uint8"])
         found = form.reduce(combine, as_bytes, axes, keepdims)
         return form.pointwise("astype", found, dtype=bool_)
-
-    def infer(x: TensorType, *, axes: tuple[int, ...], keepdims: bool) -> TensorType:
-        if x.dtype != bool_:
-            raise DTypeError(f"{name}: does not take {x.dtype}", "bools", "x != 0")
-        return x.reduced(axes, keepdims)
 
     return Op(
         name=name,
         evaluate=lambda xp, x, *, axes, keepdims: getattr(xp, name)(
             x, axis=axes, keepdims=keepdims
         ),
-        infer=infer,
+        infer=lambda x, *, axes, keepdims: x.reduced(axes, keepdims).with_dtype(bool_),
         lower=lower,
         batch=along_axes,
     )
 
 
 _any, _all = _truth("any", "max"), _truth("all", "min")
-
-
-def _is_true(x: Any) -> Tensor:
-    x = as_tensor(x)
-    return x if x.dtype == bool_ else x != 0
 
 
 @api
@@ -468,7 +464,7 @@ def any(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Neve
     """
     if foreign:
         raise refused("any", foreign)
-    return fold(_any, np.logical_or, _is_true(x), axis, keepdims=keepdims)
+    return fold(_any, np.logical_or, as_tensor(x), axis, keepdims=keepdims)
 
 
 @api
@@ -493,4 +489,4 @@ def all(x: Any, /, axis: Axis = None, *, keepdims: bool = False, **foreign: Neve
     """
     if foreign:
         raise refused("all", foreign)
-    return fold(_all, np.logical_and, _is_true(x), axis, keepdims=keepdims)
+    return fold(_all, np.logical_and, as_tensor(x), axis, keepdims=keepdims)

@@ -185,3 +185,25 @@ def fold_in_order(rows, identity):
 
     blocks = [[in_lanes(row[k : k + BLOCK]) for k in range(0, row.size, BLOCK)] for row in rows]
     return [in_lanes(found) if len(found) > 1 else found[0] for found in blocks]
+
+
+OF_TRUTH = ["float32", "float64", "float16", "bfloat16", "int32", "uint8", "bool", "complex64"]
+
+
+@pytest.mark.parametrize("dtype", OF_TRUTH)
+@pytest.mark.parametrize("length", [3, 1 << 16])  # the longer one is large: kernels fold it
+def test_what_is_not_zero_is_true(mode, dtype, length):
+    """NaN is, -0.0 is not; of complex numbers either part counts."""
+    kind = np.dtype(getattr(df, dtype, dtype)).kind
+    few = {"f": [np.nan, 0.0, -0.0], "V": [np.nan, 0.0, -0.0], "c": [1j, 0, -0.0]}
+    rows = np.zeros((3, length), "c8" if kind == "c" else "f4")
+    rows[1, 1] = rows[2] = few.get(kind, [1, 0, 0])[0]
+    rows[0, 2] = few.get(kind, [1, 0, 0])[2]
+    x = df.astype(df.asarray(rows), getattr(df, dtype))
+    some, every, total = in_mode(
+        mode, lambda x: (df.any(x, axis=1), df.all(x, axis=1, keepdims=True), df.any(x))
+    )(x)
+    assert (some.dtype, every.dtype) == (df.bool, df.bool)
+    assert some.tolist() == [False, True, True]
+    assert every.tolist() == [[False], [False], [True]]
+    assert total.item() is True
