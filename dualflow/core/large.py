@@ -16,6 +16,7 @@ from numpy import ndarray
 from dualflow.core.context import context
 from dualflow.core.kernels import (
     MANY,
+    SMALL,
     WORDS,
     Array,
     Attrs,
@@ -23,9 +24,10 @@ from dualflow.core.kernels import (
     calls,
     is_general,
     is_without_code,
+    pattern_of,
     remembered,
     spelled,
-    types_of,
+    symbolic,
 )
 from jit.config import scoped
 from jit.errors import DualflowError
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from jit.ir.op import OpDef
 
 LARGE = 1 << 16  # elements from which on an array is large
-SMALL = 8  # numbers that axes are within
+FEW = 64  # the size of numbers among attrs
 
 pointwise: dict[Hashable, bool] = {}  # whether kernels are for an op, by dtypes and attrs
 variants: dict[OpDef, int] = {}  # of attrs for which that was asked
@@ -85,10 +87,10 @@ def is_for_kernels(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
 def is_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
     """Whether an op computes in code, or looks for what it moves.
 
-    Attrs that may be any numbers would make a kernel for each: they are words, axes, and few.
+    Attrs that may be any numbers would make a kernel for each: they are words, small, and few.
     """
     words = [x for attr in attrs.values() for x in (attr if attr.__class__ is tuple else (attr,))]
-    if not all(x.__class__ in WORDS or (x.__class__ is int and -SMALL <= x < SMALL) for x in words):
+    if not all(x.__class__ in WORDS or (x.__class__ is int and -FEW <= x <= FEW) for x in words):
         return False
     key = (op, *[x.dtype for x in arrays], *attrs.values())
     if key not in pointwise:
@@ -101,15 +103,18 @@ def is_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
 def ends_in_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
     """Whether the last of an op's forms computes, or is read from where a tensor says.
 
-    NumPy is as good at folds of whole numbers, and at moves to places that are known.
+    NumPy is as good at folds of whole numbers, and at moves to places that are known. What is a
+    fold only where sizes vary, as a search among sorted numbers, it does in fewer steps.
     """
-    from jit.forms import nodes  # loaded when something is computed
+    from jit.dims import recording_guesses  # loaded when something is computed
+    from jit.forms import nodes
     from jit.forms.exact import forms_of
     from jit.forms.expression import loads_of
 
+    types = symbolic(arrays, pattern_of(arrays, SMALL), SMALL + 1)  # as kernels are made
     try:
-        with context.aside():
-            forms = forms_of(op, types_of(arrays), attrs)
+        with context.aside(), recording_guesses([]):
+            forms = forms_of(op, types, attrs)
     except DualflowError:  # `evaluate` tells
         return False
     computes = nodes.Pointwise | nodes.Scan | nodes.Contract | nodes.Scatter

@@ -18,12 +18,13 @@ from dualflow.core.op import Op, bind
 from dualflow.core.registry import api
 from dualflow.core.tensor import Tensor
 from dualflow.ops.arrange import concat
+from dualflow.ops.choice import minimum
 from dualflow.ops.create import full_like, zeros_like
 from dualflow.ops.elementwise import logical_not
 from dualflow.ops.gather import nonzero, scatter, take
 from dualflow.ops.scan import running_sum
 from dualflow.ops.shape import reshape
-from dualflow.ops.sort import COUNTED, argsorted, place_among, sort
+from dualflow.ops.sort import COUNTED, argsorted, place_among, searchsorted, sort
 from dualflow.ops.stable import comparable
 from jit.errors import DTypeError
 from jit.types import TensorType, bool_, int64, kind, product
@@ -226,7 +227,7 @@ def _isin_type(x: TensorType, among: TensorType) -> TensorType:
 
 
 def _isin_lower(form: Any, x: Any, among: Any) -> Any:
-    """Few elements are compared with each; more are put in order, to look where each belongs."""
+    """Few elements are compared with each; more integers may have a table."""
     (count,), shape = among.shape, tuple(x.shape)
     if not isinstance(count, int) or kind(x.dtype) == "complex":
         type_ = TensorType(shape, bool_)
@@ -281,5 +282,17 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Tensor:
         [True, False, True]
     """
     x1, x2 = meet_as_tensors("isin", (x1, x2), "any")
-    found = bind(_isin, (x1, reshape(x2, (-1,))), {})
+    among = reshape(x2, (-1,))
+    found = _searched(x1, among) if _is_for_search(among) else bind(_isin, (x1, among), {})
     return logical_not(found) if invert else found
+
+
+def _is_for_search(among: Tensor) -> bool:
+    """Whether there are so many floats that each element looks where it belongs among them."""
+    (count,) = among.shape
+    return kind(among.dtype) == "floating" and (not isinstance(count, int) or count > COUNTED)
+
+
+def _searched(x: Tensor, among: Tensor) -> Tensor:
+    keys = sort(among)
+    return take(keys, minimum(searchsorted(keys, x), among.shape[0] - 1)) == x

@@ -268,7 +268,8 @@ def top_k(
 # ----- searchsorted -----
 
 
-def _searchsorted_type(x1: TensorType, x2: TensorType, *, side: str) -> TensorType:
+def _searchsorted_type(x1: TensorType, x2: TensorType, *, side: str, bits: int) -> TensorType:
+    del bits  # a bound of the extent, for code that serves many
     if x1.dtype != x2.dtype or kind(x1.dtype) == "complex":
         raise DTypeError(
             f"searchsorted: does not take {x1.dtype} and {x2.dtype}", "real numbers, all alike", ""
@@ -282,15 +283,12 @@ def _searchsorted_type(x1: TensorType, x2: TensorType, *, side: str) -> TensorTy
     return TensorType(x2.shape, int64)
 
 
-def _searchsorted_lower(form: Any, x1: Any, x2: Any, *, side: str) -> Any:
+def _searchsorted_lower(form: Any, x1: Any, x2: Any, *, side: str, bits: int) -> Any:
     """The sorted values that come before each value."""
+    before = partial(_before, form, side=side)
     if isinstance(x1.shape[0], int):
-        return place_among(form, x1, x2, partial(_before, form, side=side))
-    shape = (*x2.shape, x1.shape[0])
-    keys = form.view(x1, shape, lambda *at: (at[-1],))
-    values = form.view(x2, shape, lambda *at: at[:-1])
-    before = form.pointwise("astype", _before(form, keys, values, side), dtype=int64)
-    return form.reduce("sum", before, (len(shape) - 1,))
+        return place_among(form, x1, x2, before)
+    return place_among_any(form, x1, x2, before, bits)
 
 
 def place_among(form: Any, keys: Any, values: Any, before: Any) -> Any:
@@ -326,6 +324,28 @@ def place_among(form: Any, keys: Any, values: Any, before: Any) -> Any:
     return place
 
 
+def place_among_any(form: Any, keys: Any, values: Any, before: Any, bits: int) -> Any:
+    """The same for any number of keys: stretches that reach beyond the last one are left out.
+
+    Args:
+        form: The builder.
+        keys: Of one dimension.
+        values: Of any shape.
+        before: As for `place_among`.
+        bits: Of the number of keys.
+    """
+    (count,), shape = keys.shape, tuple(values.shape)
+    end = form.index(shape, lambda *at: count, int64)
+    place = form.constant(0, int64, shape)
+    for stretch in [1 << k for k in reversed(range(bits))]:
+        key = form.view(keys, shape, _key_at(form, place, stretch - 1), fill=0)
+        further = form.pointwise("add", place, form.constant(stretch, int64))
+        inside = form.pointwise("less_equal", further, end)
+        ahead = form.pointwise("logical_and", inside, before(key, values))
+        place = form.pointwise("where", ahead, further, place)
+    return place
+
+
 def _key_at(form: Any, place: Any, ahead: int) -> Any:
     return lambda *at: (form.load(place, *at) + ahead,)
 
@@ -342,11 +362,14 @@ def _before(form: Any, keys: Any, values: Any, side: str) -> Any:
     return form.pointwise("logical_or", before, over)
 
 
+BITS = 36  # of the number of keys, where that varies: no memory holds more
 COUNTED = 32  # keys that are counted sooner than a stretch of them is halved
 _int32 = dtypes["int32"]
 _searchsorted = Op(
     name="searchsorted",
-    evaluate=lambda xp, x1, x2, *, side: xp.searchsorted(comparable(x1), comparable(x2), side),
+    evaluate=lambda xp, x1, x2, *, side, bits: xp.searchsorted(
+        comparable(x1), comparable(x2), side
+    ),
     infer=_searchsorted_type,
     lower=_searchsorted_lower,
     batch=lambda op, args, batched, attrs: (
@@ -381,4 +404,6 @@ def searchsorted(x1: Any, x2: Any, /, side: str = "left", *, sorter: Any = None)
     x1, x2 = meet_as_tensors("searchsorted", (x1, x2), "any")
     if sorter is not None:
         x1 = take_along_axis(x1, sorter)
-    return bind(_searchsorted, (x1, x2), {"side": side})
+    (count,) = x1.shape if x1.ndim == 1 else (0,)
+    bits = count.bit_length() if isinstance(count, int) else BITS
+    return bind(_searchsorted, (x1, x2), {"side": side, "bits": bits})

@@ -101,6 +101,7 @@ OTHERS = {
     "put": lambda x, i: x.at[2 * SIZE - 1 - df.arange(2 * SIZE)].set(x),
     "gather": lambda x, i: x[i],
     "take": lambda x, i: df.take(x.reshape((2, SIZE)), i % SIZE, axis=1),
+    "search": lambda x, i: df.searchsorted(df.sort(x[:13]), x, side="right"),
     "product": lambda x, i: x.reshape((2, SIZE)) @ x.reshape((SIZE, 2)),
 }
 
@@ -132,13 +133,13 @@ def test_places_outside_are_refused_as_ever(outside):
 
 def test_attrs_that_may_be_any_number_make_no_kernels(monkeypatch):
     x = df.asarray(numbers("int32"))
-    _, seen = by_kernels(monkeypatch, lambda: [df.one_hot(x, 2 * SIZE + k) for k in range(3)])
+    _, seen = by_kernels(monkeypatch, lambda: [df.one_hot(x, 2 * large.FEW + k) for k in range(3)])
     assert "one_hot" not in seen
 
 
 def test_what_has_gaps_or_is_small_or_only_moves_is_left_to_numpy(monkeypatch):
     x = df.asarray(numbers("float32"))
-    small = df.ones(SIZE - 1)
+    small, whole = df.ones(SIZE - 1), df.asarray(numbers("int32"))
 
     def run():
         return (
@@ -147,6 +148,7 @@ def test_what_has_gaps_or_is_small_or_only_moves_is_left_to_numpy(monkeypatch):
             x.reshape((2, SIZE)).T + 1.0,
             df.broadcast_to(x, (2, 2 * SIZE)),
             df.flip(x),
+            df.argmax(whole),
         )
 
     _, seen = by_kernels(monkeypatch, run)
