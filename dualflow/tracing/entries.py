@@ -91,6 +91,8 @@ class Entry:
             joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
         known = sum(isinstance(path, Path) for path in self.paths)
         crossings = trace.crossings
+        if trace.ledger.shares(result):
+            return None
         if joined is None:
             if crossings is None or not any(x.action is None for x in crossings.found):
                 return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from dualflow.core.context import context
 from dualflow.core.number import value_of
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.parts import VALUES
+from dualflow.tracing.passed import is_repeated, nodes_of, shared
 from dualflow.tracing.texts import Texts
 from jit.dataclass import dataclass
 
@@ -47,6 +49,7 @@ class Effect:
         told: What it does, in words, with the line.
         keeps: Whether the value outlives the call, so that gradients may flow through it.
         crossing: How many crossings came before.
+        value: What it was given while recording.
     """
 
     act: Callable[[Any], None]
@@ -55,6 +58,7 @@ class Effect:
     told: str
     keeps: bool
     crossing: int
+    value: Any
 
 
 class Ledger:
@@ -95,27 +99,62 @@ class Ledger:
         """
         leaves, spec = tree.flatten(value)
         crossing = self.crossing if crossing is None else crossing
-        self.effects.append(Effect(act, spec, leaves, told, keeps, crossing))
+        self.effects.append(Effect(act, spec, leaves, told, keeps, crossing, value))
         return tree.unflatten(spec, map(without_symbol, leaves))
 
     def leaves(self) -> list[tuple[Any, bool]]:
         """What the entries are given, each with whether it is kept."""
         return [(x, effect.keeps) for effect in self.effects for x in effect.leaves]
 
-    def after(self, build: Callable[[list[Any]], Any], count: int) -> Callable[[list[Any]], Any]:
+    def after(
+        self, build: Callable[[list[Any]], Any], count: int, result: Any
+    ) -> Callable[[list[Any]], Any]:
         """What does the entries, and then makes the result.
 
         Args:
             build: Makes the result of its leaves.
             count: How many these are; those of the entries come after them.
+            result: Of the recording call.
         """
         if not self.effects:
             return build
+        if self.shares(result):
+            return self._together(build, count, result)
         do = doing(self.effects)
 
         def finish(leaves: list[Any]) -> Any:
             do(leaves[count:])
             return build(leaves[:count])
+
+        return finish
+
+    def shares(self, result: Any) -> bool:
+        """Whether a list, tuple or dict is kept in several places, or is in the result, too."""
+        kept = [effect.value for effect in self.effects if effect.keeps]
+        return bool(kept) and is_repeated(nodes_of([result, *kept]))
+
+    def _together(
+        self, build: Callable[[list[Any]], Any], count: int, result: Any
+    ) -> Callable[[list[Any]], Any]:
+        """The same where it does: all is made first, with one thing in the places of one."""
+        acts, specs = zip(*[(effect.act, effect.spec) for effect in self.effects], strict=True)
+
+        def make(leaves: list[Any]) -> list[Any]:
+            rest = iter(leaves[count:])
+            parts = [tree.unflatten(spec, islice(rest, spec.num_leaves)) for spec in specs]
+            return [build(leaves[:count]), *parts]
+
+        own = [result, *[effect.value for effect in self.effects]]
+        form = shared(make([None] * (count + len(self.leaves()))), own, {})
+
+        def finish(leaves: list[Any]) -> Any:
+            made, *values = shared(make(leaves), form, {})
+            try:
+                for act, value in zip(acts, values, strict=True):
+                    act(value)
+            except Exception as error:
+                raise EffectError(error) from error
+            return made
 
         return finish
 

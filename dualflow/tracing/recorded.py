@@ -99,7 +99,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         graph=trace.graph,
         cells=trace.cells,  # all of them: an output may have been one more input
         leaves=leaves.found,
-        build=trace.ledger.after(bare, count),
+        build=trace.ledger.after(bare, count, result),
         bare=lambda leaves: bare(leaves[:count]),
         effects=[*[effect.told for effect in trace.ledger.effects], *left_by(result)],
         tracked=leaves.tracked,

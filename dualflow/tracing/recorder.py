@@ -24,7 +24,7 @@ from dualflow.tracing.history import is_tracked
 from dualflow.tracing.joins.crossings import Crossings
 from dualflow.tracing.leaves import standing
 from dualflow.tracing.limits import Limits
-from dualflow.tracing.passed import Left, Passed, passing
+from dualflow.tracing.passed import Left, Passed, nodes_of, passing
 from dualflow.tracing.path import instead_of, opaque
 from dualflow.tracing.refusal import leading
 from dualflow.tracing.signature import Call
@@ -289,6 +289,7 @@ class Recorder:
         if trace.stopped is not None:  # the next call shall stop there too
             return
         refuse_result(trace, result, arguments)
+        trace.anew.update(map(id, nodes_of(result)))
         news = trace.news()
         if (refusal := leading(trace.refusals)) is not None:
             self._limits.give_up(entry, refusal.reason, refusal.remedy)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
+from functools import partial
 from operator import is_
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -267,13 +268,16 @@ class States:
 
     def _grow(self, reach: Reach) -> str | None:
         """Notes what was appended to lists; what cannot be appended again, in words."""
+        crossings = self._trace.crossings
+        alone = crossings is not None and bool(crossings.found)  # stretches share no containers
+        fresh = partial(reach.fresh, alone=alone)
         for guard, before in reach.grown:
             holder = guard.where.holder  # type: ignore[union-attr]
             items = holder[len(before) :] if type(holder) is list else [*holder.difference(before)]
             if not items:
                 continue
             known = reach.grew(holder, len(items)) and not reach.equals()
-            if not known or not replayable(items) or not all(map(reach.fresh, items)):
+            if not known or not replayable(items) or not all(map(fresh, items)):
                 return reach.told(guard)
             if type(holder) is set:
                 told = f"adds to {guard.place}"

@@ -106,7 +106,7 @@ class Trace(Postponing):
         self.extents: dict[str, tuple[Tensor, int]] = {}
         self._reach, self.existed, self.reached = reach, reach.existed, reach.containers
         self.kept, self.fixed_tensors, self.mixes = reach.kept, reach.fixed, reach.mixes
-        self.foresee, self.writable = reach.foresee, reach.writable
+        self.foresee, self.writable, self.anew = reach.foresee, reach.writable, reach.made_anew
         self.growth, self.drawn = reach.effects.growth, reach.drawn
         self.varies = self.fast = False
         self.nested: Any = None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import dualflow as df
+from tests.modes import if_graphs
 from tests.tracing.test_returned import Kept, begin, inputs
 
 
@@ -55,6 +56,14 @@ def a_tuple_that_is_kept_and_returned(x, t, bag):
     return pair
 
 
+def tuples_that_are_kept_in_many_places(x, t, bag):
+    pair = Pair(x * 2.0, [x])
+    Kept.log += [pair, {"in": [pair, pair.second]}]
+    Kept.log.append((pair, t))
+    bag["pair"] = pair
+    return pair.second, (pair, pair)
+
+
 def gone_through(x: Any, find: Callable[[Any], int]) -> Any:
     """Which object each part of a nest is, by number."""
     inner = x.values() if isinstance(x, dict) else x if isinstance(x, list | tuple) else ()
@@ -74,6 +83,7 @@ def gone_through(x: Any, find: Callable[[Any], int]) -> Any:
         a_tuple_left_and_returned,
         a_tuple_that_is_kept,
         a_tuple_that_is_kept_and_returned,
+        tuples_that_are_kept_in_many_places,
     ],
     ids=lambda f: f.__name__,
 )
@@ -93,6 +103,28 @@ def test_tuples_are_those_that_python_has(python, kind):
         return told
 
     assert found(df.function(python)) == found(python)
+
+
+@pytest.mark.parametrize("make", [lambda *of: of, Pair, lambda *of: [*of], lambda a, b: {a: b}])
+def test_what_is_kept_and_returned_is_one_thing_that_the_graph_gives(make):
+    log: list[Any] = []
+    lists = {"one": [], "other": []}
+
+    @df.function(strict=True)
+    def logged(x):
+        made = make("y", x * 2.0)
+        log.append(made)
+        for each in ("one", "other"):
+            lists[each].append([made])
+        return made
+
+    for k in range(4):
+        made = logged(df.asarray([float(k)]))
+        assert made is log[-1]
+        assert lists["one"][-1][0] is lists["other"][-1][0] is made
+        assert df.tree.flatten(made)[0][-1].tolist() == [2.0 * k]
+    assert len(log) == len(lists["one"]) == 4
+    assert logged.from_graph == if_graphs(3)
 
 
 def test_numbers_in_a_tuple_that_is_given_twice_may_be_others():

@@ -79,6 +79,7 @@ class Reach:
         self._by_operator: set[int] = set()
         self._passing: set[int] = set()
         self._nodes: set[int] = set()  # ids of what is in arguments and results
+        self.made_anew: set[int] = set()  # of these, of what later calls make for results and lists
         self.grown: list[tuple[Guard, list[Any]]] = []
         self._equals: list[tuple[int, Any]] = []
         self._imports: dict[str, types.CodeType] = {}  # modules that may not be there yet
@@ -403,16 +404,21 @@ class Reach:
         """Ids of the lists that code only appends to."""
         return {id(guard.where.holder) for guard, _ in self.grown}  # type: ignore[union-attr]
 
-    def fresh(self, value: Any) -> bool:
-        """Whether nobody else has what holds something in a value, which the call has made."""
+    def fresh(self, value: Any, *, alone: bool = True) -> bool:
+        """Whether nobody else has what holds something in a value, which the call has made.
+
+        Others that later calls make anew may have it, unless it has to be `alone`.
+        """
         nodes: list[Any] = []
         leaves, _ = tree.flatten(value, lambda x: nodes.append(x) is not None)
         inner = [x for x in nodes if not any(x is leaf for leaf in leaves)]
         ids = [id(x) for x in inner if not is_constant(x)]
-        known = any(k in self._nodes or self._follower.has(k) for k in ids)
+        free = () if alone else self.made_anew
+        known = any((k in self._nodes and k not in free) or self._follower.has(k) for k in ids)
         self._nodes.update(ids)
+        self.made_anew.update(ids)
         plain = all(isinstance(x, tuple | list | dict | deque) for x in inner)
-        return plain and not known and len({*ids}) == len(ids)
+        return plain and not known and not (alone and len({*ids}) < len(ids))
 
     def equals(self) -> Equals:
         """The arguments that may come as other objects, and what was read of them."""
