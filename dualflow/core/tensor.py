@@ -319,10 +319,12 @@ class Tensor(Methods, NumPyProtocols):
     # ----- interchange -----
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:  # noqa: FBT001
-        array = self.concrete("__array__()")
-        return np.array(
-            backend.to_device(array, "cpu"), dtype=dtype, copy=True if copy is None else copy
-        )
+        array = backend.to_device(self.concrete("__array__()"), "cpu")
+        if copy is not False:
+            return np.array(array, dtype=dtype)
+        view = np.asarray(array, dtype=dtype, copy=False).view()  # others may have this memory
+        view.flags.writeable = False
+        return view
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return functions["namespace"](api_version)

@@ -169,7 +169,10 @@ def asarray(obj: Any, /, *, dtype: Any = None, copy: bool | None = None) -> Tens
         return Tensor(own)
     if isinstance(obj, Tensor | np.ndarray):
         return as_tensor(obj, dtype)
-    return from_data(obj, dtype)
+    made = from_data(obj, dtype)
+    if context.trace is not None:
+        context.trace.made(made)
+    return made
 
 
 @api

@@ -25,15 +25,20 @@ Spent = tuple[int, Record, bool]
 
 
 class Constant:
-    """A leaf that is no tensor of the recording: the same object at each call.
+    """A leaf that is no tensor of the recording, and has the same value at each call.
 
     Args:
         value: It.
         made: Whether it is a tensor that was not there before the call, which Python makes anew.
+        anew: Whether each call gives one of its own, with the same array.
     """
 
-    def __init__(self, value: Any, *, made: bool = False) -> None:
-        self.value, self.made = value, made
+    def __init__(self, value: Any, *, made: bool = False, anew: bool = False) -> None:
+        self.value, self.made, self.anew = value, made, anew
+
+    def found(self) -> Any:
+        """What a call gives."""
+        return self.value.alias(None, self.value.record) if self.anew else self.value
 
 
 class Computed:
@@ -114,10 +119,19 @@ EARLY = (Given, Handed, Read)  # what is looked up before a call writes anything
 
 
 class StandIns:
-    """The tensors of one recording that stand for others, which Python has without it."""
+    """The tensors of one recording that stand for others, and those that it made of numbers."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Tensor, Tensor, Given | Read]] = {}
+        self._made: dict[int, Tensor] = {}
+
+    def made(self, tensor: Tensor) -> None:
+        """A tensor was made of numbers, which the recording does not show."""
+        self._made[id(tensor)] = tensor
+
+    def is_made(self, x: Any) -> bool:
+        """Whether it is such a tensor."""
+        return id(x) in self._made
 
     def add(self, stand_in: Tensor, original: Tensor, leaf: Given | Read) -> None:
         """One more.
@@ -142,6 +156,7 @@ class StandIns:
     def clear(self) -> None:
         """Forgets them all: the recording is over, and what they stood for is the program's."""
         self._known.clear()
+        self._made.clear()
 
 
 class Outputs:
@@ -198,7 +213,7 @@ class Leaves:
 
     def _leaf(self, k: int, x: Any) -> Leaf:
         leaf = leaf_of(self._trace, self._outputs, x)
-        if not isinstance(leaf, int):
+        if not isinstance(leaf, int) and not (isinstance(leaf, Constant) and leaf.anew):
             return leaf
         first = self._first.setdefault(id(x), k)
         return leaf if first == k else Again(first)
@@ -214,7 +229,8 @@ def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> Leaf:
         ours = x.number_owner is trace.scalars
         return Computed(trace.scalars.result(x)) if ours else Constant(x.number_value)
     value = x.thing if isinstance(x, Standing) else plain(x)
-    return Constant(value, made=value.__class__ is Tensor and not trace.existed(value))
+    made = value.__class__ is Tensor and not trace.existed(value)
+    return Constant(value, made=made, anew=made and trace.stand_ins.is_made(value))
 
 
 def standing(x: Any, existed: Callable[[Any], bool]) -> Any:

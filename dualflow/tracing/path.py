@@ -475,7 +475,7 @@ class Path:
     def _found(x: Any, results: list[Any], computed: Sequence[Any], known: Any) -> Any:
         """A leaf that the graph does not compute; all before it are among the results."""
         if isinstance(x, Constant):
-            return x.value
+            return x.found()
         if isinstance(x, Computed):
             return computed[x.index]
         if isinstance(x, Again):

@@ -391,6 +391,7 @@ class Postponing(Placed):
         super().__init__()
         self.given: dict[Value, Tensor] = {}
         self.stand_ins = StandIns()
+        self.made = self.stand_ins.made
         self._postponement: Postponement | None = None
 
     def postpone(self) -> None:

@@ -36,5 +36,5 @@ class Unrecorded:
     def _nothing(self, *args: Any) -> None:
         """Python runs at every call: nothing has to be noted."""
 
-    created = asked_trainable = changed = touched_grad = relies_on = saw_module = _nothing
+    created = made = asked_trainable = changed = touched_grad = relies_on = saw_module = _nothing
     formats = used_tape = swept = sweeps = refuse = ask = escape = publish = wrote = _nothing

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dualflow as df
 from dualflow.errors import FunctionWarning
-from tests.modes import graphs_only
+from tests.modes import graphs_only, if_graphs
 from tests.tracing.both import agree, outcome
 
 X = df.asarray([1.0])
@@ -240,3 +242,86 @@ def test_functions_that_are_called_may_ask_too_and_the_call_have_done_something(
     for _ in range(4):
         assert f(REMEMBERED[0]).tolist() == [2.0]
         assert f(df.asarray([0.5])).tolist() == [3.0]
+
+
+# ----- tensors that a call makes of numbers -----
+
+
+def test_each_call_makes_its_own_tensors_of_numbers():
+    log = []
+
+    @df.function(strict=True)
+    def made(x, k=1.0):
+        one = df.asarray([1.0, 2.0])
+        log.append(one)
+        return one, [one, df.asarray([1.0, 2.0])], df.asarray(3.0), df.asarray([k, 2.0]), x
+
+    results = [made(df.ones(2)) for _ in range(4)]
+    for (one, (again, other), number, numbers, _), kept in zip(results, log, strict=True):
+        assert one is again is kept
+        assert one is not other
+        assert (one.tolist(), other.tolist(), number.item()) == ([1.0, 2.0], [1.0, 2.0], 3.0)
+        assert numbers.tolist() == [1.0, 2.0]
+    assert len({id(x) for result in results for x in df.tree.flatten(result[:4])[0]}) == 4 * 4
+    assert made.from_graph == if_graphs(3)
+
+
+def test_to_watch_a_tensor_that_a_call_has_made_watches_no_others():
+    made = df.function(lambda x: (df.asarray([1.0, 2.0]), x))
+    results = [made(df.ones(2))[0] for _ in range(4)]
+    with df.GradientTape(persistent=True) as tape:
+        tape.watch(results[-1])
+        y, z = results[-1] * 2.0, results[-2] * 3.0
+    assert [x.requires_grad for x in results] == [False, False, False, True]
+    assert (y.requires_grad, z.requires_grad) == (True, False)
+    assert tape.gradient(y, results[-1]).tolist() == [2.0, 2.0]
+
+
+def test_tensors_that_were_made_before_the_call_stay_the_same():
+    lazy = {}
+
+    @functools.cache
+    def table():
+        return df.asarray([1.0, 2.0])
+
+    @df.function
+    def known(x):
+        if "one" not in lazy:
+            lazy["one"] = df.asarray([3.0])
+        return table(), lazy["one"], x
+
+    results = [known(df.ones(2)) for _ in range(5)]
+    assert all(x is table() and y is lazy["one"] for x, y, _ in results)
+
+
+def test_ways_that_join_give_one_tensor_wherever_python_has_one():
+    log = []
+
+    def halved(x, keep):
+        one, two = df.asarray([1.0]), df.asarray([2.0])
+        keep(two)
+        for _ in range(3):
+            x = x * 0.5 if x.sum() > 2.0 else x + 1.0
+        return one, x, one, two
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for keep in (log.append, lambda x: None):
+            f = df.function(lambda x, keep=keep: halved(x, keep))
+            results = [f(df.asarray([float(k)])) for k in range(12)]
+            assert all(one is again for one, _, again, _ in results)
+            assert len({id(one) for one, *_ in results}) == 12
+    assert len(log) == 12
+
+
+def test_arrays_that_share_the_memory_of_a_tensor_are_not_written():
+    zeros = df.function(lambda x: (df.zeros(2), x))
+    for x in (*[zeros(df.ones(2))[0] for _ in range(3)], df.Variable([0.0, 0.0])):
+        with pytest.raises(ValueError, match="read-only"):
+            np.asarray(x, copy=False)[0] = 7.0
+        copied = np.asarray(x)
+        copied[0] = 7.0
+        assert x.tolist() == [0.0, 0.0]
+    assert zeros(df.ones(2))[0].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(df.zeros(2), dtype="float64", copy=False)

@@ -100,6 +100,7 @@ class Cut:
         things, spec = tree.flatten(result)
         leaves = Leaves(trace, outputs, things, [True] * len(things))
         self._results: list[str] = []
+        self._logged = {id(x) for x, _ in trace.ledger.leaves()}
         self._leaves = [self._leaf(x) for x in leaves.found]
         self._build, self._told = builder(result, spec), left_by(result)
         self._tracked, self._spent = leaves.tracked, leaves.spent
@@ -111,6 +112,8 @@ class Cut:
 
     def _leaf(self, leaf: Leaf) -> Leaf:
         """A leaf of the result; a number is one of the last stretch's, not of the whole call's."""
+        if isinstance(leaf, Constant) and id(leaf.value) in self._logged:
+            return Constant(leaf.value, made=leaf.made)  # entries of any stretch are given it
         if not isinstance(leaf, Computed):
             return leaf
         self._results.append(self._trace.scalars.result_at(leaf.index))
