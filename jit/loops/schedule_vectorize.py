@@ -324,22 +324,26 @@ class Vectorize(Rewrite):
         """Whether wide vectors hold elements with few between them, and none is a lane's own."""
         if not isinstance(at, Row) or type(at.stride) is not Lit or at.each > 1:
             return False
-        near = 2 <= at.stride.value <= NEAR
+        near = at.stride.value != 1 and 1 <= abs(at.stride.value) <= NEAR
         return near and self.lanes * buffer.dtype.itemsize >= WIDE and self.is_shared(buffer)
 
     def _spaced(self, buffer: Buffer, at: Row) -> Operand:
-        """Elements with few between them: vectors from the first lane's element to the last's.
+        """Elements with few between them: vectors from the first of them in memory to the last.
 
         A gather would fetch them one by one.
         """
         assert type(at.stride) is Lit
-        lanes, step, type_ = self.lanes, int(at.stride.value), self.type(buffer.dtype)
-        end = (lanes - 1) * step - (lanes - 1)  # the last vector begins early: nothing lies behind
-        starts = [*range(0, (step - 1) * lanes, lanes), end]
-        found = self.fetch(buffer, at.base, type_)
+        lanes, stride, type_ = self.lanes, int(at.stride.value), self.type(buffer.dtype)
+        step, least = abs(stride), min(0, stride * (lanes - 1))
+        places = [lane * stride - least for lane in range(lanes)]
+        # The last vector begins early: nothing lies behind.
+        starts = [*range(0, (step - 1) * lanes, lanes), (lanes - 1) * (step - 1)]
+        first = self.index("add", at.base, least)
+        found = self.fetch(buffer, first, type_)
+        if step == 1:
+            return self.value("shuffle", (found, found), type_, tuple(places))
         for part, start in enumerate(starts[1:], 1):
-            more = self.fetch(buffer, self.index("add", at.base, start), type_)
-            places = [lane * step for lane in range(lanes)]
+            more = self.fetch(buffer, self.index("add", first, start), type_)
             behind = [x // lanes >= part for x in places]
             inside = [x - start if x // lanes == part else x % lanes for x in places]
             kept = range(lanes) if part > 1 else [x % lanes for x in places]

@@ -445,16 +445,17 @@ def test_wide_strides_and_turned_rows():
 
 @pytest.mark.parametrize("lanes", [8, 12, 16])
 @pytest.mark.parametrize("turns", [1, 2])
-@pytest.mark.parametrize("step", [2, 3, 4])
+@pytest.mark.parametrize("step", [2, 3, 4, -1, -2, -3])
 def test_elements_that_are_near_are_chosen_from_vectors_that_end_with_the_last(lanes, turns, step):
     w, x, y = Writer(), given("X"), result("Y")
     with w.loop(index(0), index(turns * lanes), hint="i") as i:
-        w.store(y, i, w.load(x, w.let("add", w.let("multiply", i, index(step)), index(1))))
+        first = index(max(0, -step * (turns * lanes - 1)))
+        w.store(y, i, w.load(x, w.let("add", w.let("multiply", i, index(step)), first)))
     before = kernel_of(w, [x, y])
     after = vectorize(before, "i", lanes)
     loads = [s for s in after.statements() if isinstance(s, Load)]
-    assert [s.index.type.lanes for s in loads] == [1] * step  # none is a gather
-    last = step * (turns * lanes - 1) + 2  # elements: the last one is read
+    assert [s.index.type.lanes for s in loads] == [1] * abs(step)  # none is a gather
+    last = abs(step) * (turns * lanes - 1) + 1  # elements: the last one is read
     same_bits(before, after, [floats(last), nothing(turns * lanes)])
 
 
