@@ -135,9 +135,13 @@ def log2(w: Notation, x: Value) -> Value:
     """The logarithm to base 2; powers of two have an exact one."""
     if x.dtype == float32:
         return _log32(w, x, (1.0, 0.0), LOG2_E)
-    k, part = _log_of(w, x)
-    high, low = product(w, part, LOG2_E)
-    high, rest = fast_two_sum(k, high)
+    normal, shift = _normal(w, x)
+    m, k, _ = split(w, normal)
+    f = m - 1.0
+    half, found = _log_mantissa(w, f)
+    high, low = fast_two_sum(f, -half)
+    high, low = product(w, (high, low + found), LOG2_E)
+    high, rest = fast_two_sum(k + shift, high)
     return _ends(w, x, high + (rest + low))
 
 
@@ -170,15 +174,17 @@ def log1p(w: Notation, x: Value) -> Value:
 
 
 def _log_sum(w: Notation, x: Pair) -> Value:
-    """The logarithm of a pair whose sum is a normal number."""
-    if x[0].dtype == float64:
-        high, low = log_sum(w, x)
-        return high + low
+    """The logarithm of a pair whose sum is a normal number: the second part is small."""
     m, k, inverse = split(w, x[0])
     f, rest = m - 1.0, x[1] * (inverse * 0.5)
+    rest = w.fma(-rest, f, rest)  # of log(1 + f + rest), to first order
+    if x[0].dtype == float64:
+        half, found = _log_mantissa(w, f)
+        high, low = LN2_SHORT
+        return w.fma(k, high, f - (half - (w.fma(k, low, found) + rest)))
     high, low = LN2[float32]
     square = f * f
-    tail = w.fma(k, low, w.fma(-rest, f, rest))
+    tail = w.fma(k, low, rest)
     tail = w.fma(square, -0.5, w.fma(square * f, w.paired(f, square, LOG32), tail))
     return w.fma(k, high, tail + f)
 
@@ -199,7 +205,8 @@ def logaddexp(w: Notation, a: Value, b: Value) -> Value:
     x, y = a.astype(float64), b.astype(float64)
     greater = w.where(x > y, x, y)
     gap = w.where(x.eq(y), 0.0, -abs(x - y))
-    found = greater + log1p(w, exp(w, gap))
+    high, low = log_sum(w, two_sum(exp(w, gap), 1.0))
+    found = greater + (high + low)
     return w.where(a.ne(a) | b.ne(b), a + b, found.astype(a.dtype))
 
 
