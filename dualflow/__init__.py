@@ -38,7 +38,6 @@ from dualflow.ops.create import (
     empty_like,
     eye,
     full_like,
-    linspace,
     meshgrid,
     ones,
     ones_like,
@@ -93,6 +92,7 @@ from dualflow.ops.gamma import digamma, gammaln, polygamma
 from dualflow.ops.gather import nonzero, take, take_along_axis
 from dualflow.ops.hot import one_hot
 from dualflow.ops.linalg import matmul, vecdot
+from dualflow.ops.lines import linspace
 from dualflow.ops.power import pow, reciprocal, sqrt, square
 from dualflow.ops.random import randn
 from dualflow.ops.reduce import all, any, argmax, argmin, max, min, prod, sum

@@ -18,7 +18,6 @@ from dualflow.ops.basic import full
 from dualflow.ops.choice import where
 from dualflow.ops.elementwise import astype, equal
 from dualflow.ops.shape import broadcast_arrays, reshape
-from jit.dims import Dim
 from jit.errors import ShapeError
 from jit.types import (
     TensorType,
@@ -28,8 +27,6 @@ from jit.types import (
     float64,
     format_shape,
     int64,
-    kind,
-    weak_dtype,
 )
 
 # ----- constants -----
@@ -234,7 +231,7 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None)
         [2, 5]
     """
     first, last = (0, start) if stop is None else (start, stop)
-    first, last, step = map(_number, (first, last, step))
+    first, last, step = map(plain_number, (first, last, step))
     if isinstance(step, int | float) and step == 0:
         raise ShapeError(
             "arange: step 0 never arrives", "a step that is not 0", "df.full(shape, start)"
@@ -250,65 +247,9 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None)
     return bind(_arange, (), {"start": first, "step": step, "extent": extent, "dtype": target})
 
 
-def _number(x: Any) -> Any:
+def plain_number(x: Any) -> Any:
+    """A Python number for one that is a tensor or NumPy's."""
     return x.item() if isinstance(x, Tensor | np.generic | np.ndarray) else x
-
-
-def _end(what: str, x: Any) -> Any:
-    """An end of what `linspace` makes: a Python number, or a tensor in double precision."""
-    if not isinstance(x, Tensor):
-        return _number(x)
-    if x.ndim:
-        raise ShapeError(
-            f"linspace: {what} of shape {format_shape(x.shape)}",
-            "a number, or a tensor without dimensions",
-            "start + (stop - start) * df.linspace(0, 1, num)[:, None]",
-        )
-    return astype(x, dtypes["complex128"] if kind(x.dtype) == "complex" else float64)
-
-
-@api
-@creation
-def linspace(
-    start: Any, stop: Any, /, num: int, *, dtype: Any = None, endpoint: bool = True
-) -> Tensor:
-    """`num` evenly spaced numbers from `start` to `stop`, computed in float64.
-
-    Args:
-        start: The first number; gradients flow to a tensor.
-        stop: The last one, exactly; likewise.
-        num: How many.
-        dtype: float32 when None, complex64 if an end is complex; that of tensors, if ends are such.
-        endpoint: False: `stop` would be the next after the last.
-
-    Returns:
-        Tensor of shape (num,).
-
-    Raises:
-        ShapeError: An end is a tensor with dimensions.
-
-    Example:
-        >>> import dualflow as df
-        >>> df.linspace(0, 1, 5).tolist()
-        [0.0, 0.25, 0.5, 0.75, 1.0]
-    """
-    (extent,) = canonical_shape("linspace", num)
-    first, last = _end("start", start), _end("stop", stop)
-    if dtype is not None:
-        target = as_dtype(dtype)
-    elif isinstance(first, Tensor) or isinstance(last, Tensor):
-        target = (start + stop + 0.0).dtype
-    else:
-        target = weak_dtype(first + last + 0.0, None)
-    steps = extent - 1 if endpoint else extent
-    index = arange(extent, dtype=float64)
-    if isinstance(steps, int) and steps <= 0:
-        return astype(index * 0 + first, target)
-    count = astype(as_tensor(steps), float64) if isinstance(steps, Dim) else steps
-    values = index * ((last - first) / count) + first
-    if endpoint:
-        values = where(index == steps, last, values)
-    return astype(values, target)
 
 
 # ----- matrices -----
