@@ -9,6 +9,7 @@ import numpy as np
 
 from dualflow.core.backend import by_host
 from dualflow.core.batching import leading
+from dualflow.core.define import composite
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
 from dualflow.core.precision import in_full
@@ -104,7 +105,8 @@ def diagonal_matrix(x: Tensor) -> Tensor:
     return where(eye(x.shape[-1], dtype=bool_), expand_dims(x, -1), 0)
 
 
-def hermitian(x: Tensor) -> Tensor:
+@composite(accepts=None, public=False)
+def hermitian(x: Any) -> Tensor:
     """The half of a matrix that equals its conjugate transpose."""
     return x * 0.5 + adjoint(x) * 0.5
 
