@@ -229,7 +229,7 @@ def refuses(error: Exception) -> bool:
 
 def is_number(x: Any) -> bool:
     """Whether `x` is a Number, or a tuple or list with one in it."""
-    return type(x) in KINDS or (type(x) in (tuple, list) and any(map(is_number, x)))
+    return type(x) in KINDS or (isinstance(x, tuple | list) and any(map(is_number, x)))
 
 
 def is_tensor(x: Any) -> bool:

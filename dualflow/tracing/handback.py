@@ -16,7 +16,7 @@ from functools import partial
 from operator import is_
 from typing import Any
 
-from dualflow.core.number import plain
+from dualflow.core.number import KINDS, plain
 from dualflow.tracing.guards import places, policy
 from dualflow.tracing.guards.objects import attributes_in, slots_of
 from dualflow.tracing.guards.places import MISSING, Closure, Contents, Place, Slot
@@ -78,6 +78,8 @@ class Handback:
             place.write(own)
 
     def _of(self, x: Any) -> Any:
+        if type(x) in KINDS:
+            return self._own(x)
         if x.__class__ in SIMPLE or x is MISSING:
             return x
         if type(x) is slice:

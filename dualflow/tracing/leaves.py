@@ -119,10 +119,13 @@ EARLY = (Given, Handed, Read)  # what is looked up before a call writes anything
 
 
 class StandIns:
-    """The tensors of one recording that stand for others, and those that it made of numbers."""
+    """Tensors of one recording, and tuples of them, that stand for what Python has without it.
+
+    It knows those that were made of numbers, too.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Tensor, Tensor, Given | Read]] = {}
+        self._known: dict[int, tuple[Any, Any, Given | Read]] = {}
         self._made: dict[int, Tensor] = {}
 
     def made(self, tensor: Tensor) -> None:
@@ -133,7 +136,7 @@ class StandIns:
         """Whether it is such a tensor."""
         return id(x) in self._made
 
-    def add(self, stand_in: Tensor, original: Tensor, leaf: Given | Read) -> None:
+    def add(self, stand_in: Any, original: Any, leaf: Given | Read) -> None:
         """One more.
 
         Args:
@@ -219,8 +222,10 @@ class Leaves:
         return leaf if first == k else Again(first)
 
 
-def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> Leaf:
+def leaf_of(trace: Trace, outputs: Outputs, leaf: Any) -> Leaf:
     """Where a leaf comes from that is nothing but itself."""
+    stands = isinstance(leaf, Standing)
+    x: Any = leaf.thing if stands else leaf
     if (known := known_leaf(trace, x)) is not None:
         return known
     if is_computed(trace, x):
@@ -228,7 +233,7 @@ def leaf_of(trace: Trace, outputs: Outputs, x: Any) -> Leaf:
     if type(x) in KINDS:
         ours = x.number_owner is trace.scalars
         return Computed(trace.scalars.result(x)) if ours else Constant(x.number_value)
-    value = x.thing if isinstance(x, Standing) else plain(x)
+    value = x if stands else plain(x)
     made = value.__class__ is Tensor and not trace.existed(value)
     return Constant(value, made=made, anew=made and trace.stand_ins.is_made(value))
 
@@ -254,7 +259,7 @@ def standing(x: Any, existed: Callable[[Any], bool]) -> Any:
 
 def known_leaf(trace: Trace, x: Any) -> Given | Read | Grad | None:
     """Where an object is found that is there without the call, or is the gradient of a Variable."""
-    if x.__class__ is Tensor:
+    if x.__class__ is Tensor or isinstance(x, tuple):
         return trace.stand_ins.leaf(x)
     if not isinstance(x, Variable):
         return None

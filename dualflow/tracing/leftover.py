@@ -11,6 +11,7 @@ from typing import Any
 
 from dualflow.core.number import Number
 from dualflow.tracing.guards.objects import attributes_in, slots_of
+from dualflow.tracing.guards.places import is_row, row_like
 
 OURS = 3  # references to a number that nobody has kept: the list, the loop, the question
 CONTAINERS = (OrderedDict, dict, list, deque)
@@ -57,7 +58,7 @@ def replace(olds: list[Any], values: list[Any], but: set[int], depth: int) -> No
     for holder in found:
         if isinstance(holder, FrameType) or id(holder) in but:
             continue
-        if type(holder) is tuple:
+        if is_row(holder):
             tuples.append(holder)
         elif isinstance(holder, list | deque):
             for k, x in enumerate(in_items(holder, new)):
@@ -73,7 +74,8 @@ def replace(olds: list[Any], values: list[Any], but: set[int], depth: int) -> No
         else:
             in_object(holder, new)
     if tuples and depth:
-        replace(tuples, [tuple(in_items(x, new)) for x in tuples], but | {id(tuples)}, depth - 1)
+        values = [row_like(x, in_items(x, new)) for x in tuples]
+        replace(tuples, values, but | {id(tuples)}, depth - 1)
 
 
 def in_items(holder: Iterable[Any], new: dict[int, Any]) -> list[Any]:

@@ -17,7 +17,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from dualflow.core import tree
-from dualflow.core.number import KINDS, refuses
+from dualflow.core.number import KINDS, is_number, refuses
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.cells import StateCell
 from dualflow.tracing.guards import places
@@ -117,20 +117,45 @@ class States:
             return None
         if (known := self._planted.get(key)) is not None:
             return places.kind(known.value)
-        if type(value) in NUMBERS and volatile.numbers:
-            stand_in = self._trace.scalars.state(value, place.read, label)
-        elif value.__class__ is Tensor and value.raw is not None:
-            stand_in = self._tensor(place, value)
-        else:
+        if value is None or not self._varies(value):
             return None
+        stand_in = self._stand_in(place, value, label)
         place.write(stand_in)
         self._planted[key] = Planted(place, label, value, stand_in)
         return places.kind(value)
 
+    def _varies(self, value: Any) -> bool:
+        """Whether there are stand-ins for a value, and for all that is in it."""
+        if type(value) in NUMBERS:
+            return self._volatile.numbers
+        if value.__class__ is Tensor:
+            return value.raw is not None
+        return value is None or (places.is_row(value) and all(map(self._varies, value)))
+
+    def _stand_in(self, place: Place, value: Any, label: str) -> Any:
+        """What stands for a value: for a tuple one of what stands for its items."""
+        if value is None:
+            return None
+        if type(value) in NUMBERS:
+            return self._trace.scalars.state(value, place.read, label)
+        if value.__class__ is Tensor:
+            return self._tensor(place, value)
+        items = [
+            self._stand_in(places.Part(place, k), x, f"{label}[{k}]") for k, x in enumerate(value)
+        ]
+        stand_in = places.row_like(value, items)
+        self._trace.stand_ins.add(stand_in, value, Read(place.read))
+        return stand_in
+
     def now(self) -> list[tuple[Key, bool, Any]]:
         """The places: whether the stand-in is still there, and what is there now."""
-        found = [(p.place.key, p.stand_in, places.now(p.place)) for p in self._planted.values()]
-        return [(key, now is stand_in, now) for key, stand_in, now in found]
+        found = []
+        for planted in self._planted.values():
+            now = places.now(planted.place)
+            same = now is planted.stand_in
+            items = [*now] if same and places.is_row(now) else now  # it is another one in each call
+            found.append((planted.place.key, same, items))
+        return found
 
     def _tensor(self, place: Place, tensor: Tensor) -> Tensor:
         """What stands for a tensor: an input of the graph."""
@@ -150,10 +175,12 @@ class States:
             planted.left = places.now(planted.place)
             if planted.left is planted.stand_in:
                 planted.place.write(planted.value)
-                if isinstance(planted.value, Tensor):  # a tape may have been told to watch it
-                    planted.value.record = planted.value.record or planted.stand_in.record
-            elif planted.left is not places.MISSING:
-                planted.place.write(self._plain(planted.left))
+                both = zip(places.inside(planted.value), places.inside(planted.left), strict=True)
+                for own, stand_in in both:
+                    if isinstance(own, Tensor):  # a tape may have been told to watch it
+                        own.record = own.record or stand_in.record
+            elif planted.left is not places.MISSING and not places.is_row(planted.left):
+                planted.place.write(self._plain(planted.left))  # tuples others may have: Handback
 
     def restore(self) -> None:
         """Puts back what was there before the call."""
@@ -177,7 +204,7 @@ class States:
 
     def may_cause(self, error: Exception) -> str | None:
         """Whether an error may be there because a number of the state is no plain one."""
-        numbers = any(type(planted.stand_in) in KINDS for planted in self._planted.values())
+        numbers = any(is_number(planted.stand_in) for planted in self._planted.values())
         if not numbers or not refuses(error):
             return None
         self._volatile.numbers = False
@@ -248,7 +275,8 @@ class States:
         """Notes what was left in the places; what cannot be written again, in words."""
         written = [p for p in self._planted.values() if p.left is not p.stand_in]
         for planted in written:
-            if not lasting(planted.left) or reach.equals():  # the next call may be about another
+            new = lasting(planted.left) or is_new(planted.left, reach)
+            if not new or reach.equals():  # the next call may be about another
                 return f"changes {planted.label}"
             if not self._is_sure(planted):
                 return f"changes {planted.label}"
@@ -260,7 +288,8 @@ class States:
     def _is_sure(self, planted: Planted) -> bool:
         """Whether what was left is the call's; a constant may come from another thread, once."""
         left, key = planted.left, planted.place.key
-        if type(left) in KINDS or isinstance(left, Tensor) or threading.active_count() == 1:
+        varies = any(type(x) in KINDS or isinstance(x, Tensor) for x in places.inside(left))
+        if varies or threading.active_count() == 1:
             return True
         seen = self._volatile.constants.get(key, places.MISSING)
         self._volatile.constants[key] = left
@@ -304,3 +333,9 @@ class States:
 def lasting(value: Any) -> bool:
     """Whether a later call can make a value anew: it is no container that others may hold."""
     return value is not places.MISSING and tree.flatten(value)[1].is_leaf() and replayable(value)
+
+
+def is_new(value: Any, reach: Reach) -> bool:
+    """Whether a later call can make a tuple anew, as nobody else has it or one that is in it."""
+    rows = [x for x in places.inside(value) if not tree.is_leaf(x)]
+    return all(map(places.is_row, rows)) and replayable(value) and reach.fresh(value)

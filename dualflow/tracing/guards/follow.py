@@ -29,7 +29,7 @@ from dualflow.tracing.guards.bytecode import enters
 from dualflow.tracing.guards.check import LENIENT, PLAIN, Guard, Origin
 from dualflow.tracing.guards.grown import Way
 from dualflow.tracing.guards.objects import Attributes, Classes, Data, attributes_in
-from dualflow.tracing.guards.places import Closure, Contents, Key, Place
+from dualflow.tracing.guards.places import Closure, Contents, Key, Place, inside, is_row, now
 
 MOST_BYTES = 1 << 16  # of an array that is compared at each call
 MOST_GUARDS = 5000
@@ -230,11 +230,14 @@ class Follower:
     ) -> bool:
         """Whether the value differs from call to call, so that its kind is guarded."""
         kind = None if where is None else self.plant(where, value, place)
-        if kind is None:
+        if kind is None or where is None:
             return False
-        self.varying += [value] if value.__class__ is Tensor else []
-        k, now = self.constant(kind), f"kind({read})"
-        self.test(f"{now} != {k}", place, origin, now, k, where=where)
+        self.varying += [x for x in inside(value) if x.__class__ is Tensor]
+        self._inside.update([id(x) for x in inside(now(where)) if is_row(x)])
+        for cls in {type(x) for x in inside(value) if is_row(x)} - {tuple}:
+            self.classes.follow(cls, cls.__name__, origin)
+        k, asks = self.constant(kind), f"kind({read})"
+        self.test(f"{asks} != {k}", place, origin, asks, k, where=where)
         return True
 
     def item(self, value: Any, place: str, origin: Origin, way: Way = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -171,6 +171,35 @@ class ClassAttribute:
         type.__setattr__(self.cls, self.name, value)
 
 
+class Part:
+    """An item of a tuple that lies in a place.
+
+    Args:
+        place: Where the tuple is.
+        index: Of the item.
+    """
+
+    __slots__ = ("place", "index")
+
+    def __init__(self, place: Place, index: int) -> None:
+        self.place = place
+        self.index = index
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other places."""
+        return (*self.place.key, self.index)
+
+    def read(self) -> Any:
+        """What is there now."""
+        return self.place.read()[self.index]
+
+    def write(self, value: Any) -> None:
+        """Puts another tuple there, with this value."""
+        now = self.place.read()
+        self.place.write(row_like(now, [*now[: self.index], value, *now[self.index + 1 :]]))
+
+
 class Contents:
     """All items of a list, dict or set, which one guard is about.
 
@@ -234,4 +263,28 @@ def kind(value: Any) -> Any:
     """What stays the same of a value that differs from call to call: its type."""
     if value.__class__ is Tensor and value.raw is not None:
         return value.type
-    return type(value)
+    return (type(value), *map(kind, value)) if is_row(value) else type(value)
+
+
+# ----- tuples, whose items are places, too -----
+
+
+def is_row(value: Any) -> bool:
+    """Whether a value is a tuple, or a named one, of some items and nothing else."""
+    if type(value) is tuple:
+        return bool(value)
+    named = isinstance(value, tuple) and hasattr(type(value), "_fields")
+    return named and bool(value) and not hasattr(value, "__dict__")
+
+
+def row_like(row: Any, items: Iterable[Any]) -> Any:
+    """A tuple of the same class with other items."""
+    return tuple.__new__(type(row), items)
+
+
+def inside(value: Any) -> Iterator[Any]:
+    """A value and, if it is a row, what is in it."""
+    yield value
+    if is_row(value):
+        for x in value:
+            yield from inside(x)
