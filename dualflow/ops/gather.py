@@ -112,6 +112,9 @@ def stretched(shape: Any, at: tuple[Any, ...]) -> tuple[Any, ...]:
 def from_start(form: Any, index: Any, extent: Any) -> Any:
     """Indices with the negative ones counted from the start."""
     wide = form.pointwise("astype", index, dtype=int64)
+    least, _ = wide.limits
+    if least is not None and least >= 0:
+        return wide
     below = form.pointwise("less", wide, form.constant(0, int64))
     shifted = form.pointwise("add", wide, form.index((), lambda: extent, int64))
     return form.pointwise("where", below, shifted, wide)

@@ -17,7 +17,7 @@ from jit.dataclass import dataclass
 from jit.dims import Atom, Dim, Extent, Symbol, decide, rewrite, same
 from jit.dims.algebra import Range
 from jit.errors import IndexError
-from jit.types import TensorType, kind, product
+from jit.types import TensorType, product
 
 KEPT = 1024  # maps that are remembered
 Condition = tuple[Extent, Extent]  # (x, n): 0 <= x < n
@@ -28,6 +28,9 @@ class Table(Protocol):
 
     @property
     def type(self) -> TensorType: ...
+
+    @property
+    def limits(self) -> tuple[int | None, int | None]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +48,7 @@ class Load(Atom):
         return Load, (self.table, self.at)
 
     def range(self) -> Range:
-        unsigned = self.table.type.dtype.kind == "u" or kind(self.table.type.dtype) == "bool"
-        return (0 if unsigned else None), None
+        return self.table.limits
 
     def rebuild(self, recurse: Callable[[Extent], Any]) -> Any:
         return Load(self.table, tuple([recurse(x) for x in self.at])).as_dim()

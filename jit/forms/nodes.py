@@ -26,13 +26,23 @@ class FormValue:
         name: As printed, such as "%3"; given by the builder.
     """
 
-    __slots__ = ("form", "index", "name", "type")
+    __slots__ = ("_limits", "form", "index", "name", "type")
 
     def __init__(self, type: TensorType, form: Form, index: int) -> None:
         self.type = type
         self.form = form
         self.index = index
         self.name = "%?"
+        self._limits: tuple[int | None, int | None] | None = None
+
+    @property
+    def limits(self) -> tuple[int | None, int | None]:
+        """The least and the greatest number that an element may be, as far as forms tell."""
+        if self._limits is None:
+            from jit.forms.limits import limits_of  # which needs what stands below
+
+            self._limits = limits_of(self)
+        return self._limits
 
     @property
     def shape(self) -> tuple[Extent, ...]:
