@@ -35,7 +35,9 @@ SEGMENTS = {
     "dynamic memory with attention",
     "evolution strategies with a population of tensors",
     "memory of an agent in a dataclass",
+    "plain values that are alike",
     "quantisation-aware training with a straight-through estimator",
+    "settings on an exit stack",
     "text that is built from shapes and numbers",
     "warnings that are told",
 }

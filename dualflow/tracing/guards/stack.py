@@ -27,6 +27,7 @@ COUNTED = {
     "BUILD_LIST": 0,
     "BUILD_SET": 0,
     "BUILD_SLICE": 0,
+    "BUILD_CONST_KEY_MAP": 1,
     "CALL": 2,
 }
 
@@ -66,6 +67,8 @@ def takes(instruction: dis.Instruction) -> int | None:
     name = instruction.opname
     if name == "FORMAT_VALUE":  # the format lies above the value
         return 1 + ((instruction.arg or 0) & 4 == 4)
+    if name == "BUILD_MAP":  # keys and values
+        return 2 * (instruction.arg or 0)
     if name in COUNTED:
         return COUNTED[name] + (instruction.arg or 0)
     return TAKES.get(name)
