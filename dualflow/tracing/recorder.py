@@ -45,6 +45,11 @@ FILLS_ARGUMENTS = (
     "put only what is new there",
     "effect",
 )
+CHANGES_SETS = (
+    "it changes a set that was passed to it, which counts by what is in it",
+    "return another set",
+    "effect",
+)
 KNOWS_ARGUMENTS = (
     "it is passed a list, dict or tensor that it reaches in other ways too, or keeps a tensor in "
     "several places, and changes or compares it",
@@ -91,6 +96,7 @@ class Recording:
         self._arguments = self.passed.working
         self._leaves = tree.flatten(self._arguments)[0]
         self._context = copy_context()
+        self._sets = [(x, frozenset(x)) for x in call.leaves if type(x) is set]
         trace.passed = self.passed
 
     @contextmanager
@@ -122,6 +128,8 @@ class Recording:
             trace.refuse(*GROWS_ARGUMENTS)
         elif self.passed.changed and not self.passed.is_fresh(result, trace.existed):
             trace.refuse(*FILLS_ARGUMENTS)
+        if any(x != before for x, before in self._sets):
+            trace.refuse(*CHANGES_SETS)
         trace.watched(args, kwargs, result)
         return result
 
@@ -180,6 +188,10 @@ class Recording:
         call = self._call
         if not undone:
             result = self._hand_back(result)
+        else:
+            for x, before in self._sets:
+                x.intersection_update(before)
+                x.update(before)
         if self.trace.refusals:  # a tape from outside may have been told to watch an argument
             for x, alias in zip(call.tensors, self._tensors, strict=True):
                 x.record = x.record or alias.record

@@ -137,3 +137,31 @@ def test_r9_r7_what_is_passed_is_looked_into(name, holder):
     for k in (2.0, 2.0, 2.0, 3.0, 3.0, 5.0, 2.0):
         write(thing, k)
         assert f(vector(1.0), given).tolist() == python(vector(1.0), given).tolist() == [k]
+
+
+@pytest.mark.filterwarnings("ignore::dualflow.errors.FunctionWarning")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.add(3),
+        lambda s: s.discard(1),
+        lambda s: s.__ior__({5, 6}),
+        lambda s: s.clear(),
+        lambda s: s.symmetric_difference_update({1, 2}),
+    ],
+)
+def test_r9_a_set_that_is_passed_is_changed_as_without_the_decorator(change):
+    """Others that hold the same come to the same recording."""
+
+    def python(x, held):
+        for each in held:
+            change(each)
+        return x * sum(map(len, held))
+
+    f = df.function(python)
+    for items in ([1], [1], [1], [1, 2], [3], [1], [], [3]):
+        ours, theirs = ({*items}, {*items, 7}), ({*items}, {*items, 7})
+        assert f(vector(1.0), ours).tolist() == python(vector(1.0), theirs).tolist()
+        assert ours == theirs
+    kept = {1, 2}
+    assert [f(vector(1.0), [kept]).item() for _ in range(4)][-1] == len(kept)
