@@ -21,7 +21,7 @@ from dualflow.tracing.settings import Settings
 from dualflow.tracing.trace import Trace
 from jit.dataclass import dataclass
 from jit.dims import Guess
-from jit.ir.graph import Graph, Node
+from jit.ir.graph import Graph, Node, Value
 
 if TYPE_CHECKING:
     from jit.compiler import Device
@@ -95,6 +95,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
     leaves = Leaves(trace, outputs, things, lasting)
     written, replaced = written_by(trace, outputs), replaced_by(trace, outputs)
     trace.graph.outputs = outputs.values
+    trace.graph.outputs = [*outputs.values, *looked_up(trace.graph)]
     return Recorded(
         graph=trace.graph,
         cells=trace.cells,  # all of them: an output may have been one more input
@@ -118,6 +119,13 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         equals=trace.equals,
         unrecorded=trace.unrecorded,
     )
+
+
+def looked_up(graph: Graph) -> list[Value]:
+    """Further outputs of a graph, so that it fails by values wherever Python does."""
+    from jit.forms.unread import unread  # loaded when something was recorded
+
+    return unread(graph)
 
 
 def entry_check(trace: Trace) -> Check:

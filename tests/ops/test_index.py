@@ -196,6 +196,55 @@ def test_r17_an_index_that_leaves_its_axis_in_a_later_call_is_eagers_error():
     assert read(x, df.asarray([1, 1])).tolist() == [4.0, 4.0]
 
 
+LOOKUPS = {
+    "rows": lambda x, i: x[i],
+    "a row": lambda x, i: x[i[1]],
+    "columns": lambda x, i: x.T[1, i],
+    "take": lambda x, i: df.take(x, i, axis=0),
+    "along": lambda x, i: df.take_along_axis(x, df.broadcast_to(i[:, None], (2, 4)), axis=0),
+    "set": lambda x, i: x.at[i].set(1.0),
+    "add": lambda x, i: x.at[i].add(1.0)[0],
+    "embedding": lambda x, i: df.nn.functional.embedding(i, x),
+    "labels": lambda x, i: df.nn.functional.cross_entropy(x[:2, :3], i, reduction="none")[0],
+    "scan": lambda x, i: df.scan(lambda c, k: (c + x[k], c), df.zeros(4), i)[0],
+    "vmap": lambda x, i: df.vmap(lambda k: x[k])(i),
+    "a part": lambda x, i: df.tanh(x[i] * 2.0)[0],
+    "a part of a part": lambda x, i: df.flip(x[i], axis=0)[1:][0] + 1.0,
+    "rows of rows": lambda x, i: x[i][df.asarray([0, 0])],
+    "none": lambda x, i: x[i][:0].sum(),
+    "their number": lambda x, i: x * float(x[i].shape[0]),
+    "dropped": lambda x, i: (x[i], x)[1],
+    "hidden": lambda x, i: df.where(x[:2] > 100.0, x[i], 0.0),
+    "for nothing": lambda x, i: x[i].sum() * 0.0,
+    "of a kind of way": lambda x, i: (x[i] if x.sum() > 0.0 else x)[0],
+}
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("name", LOOKUPS)
+def test_r17_what_is_looked_up_out_of_bounds_is_an_error_whatever_becomes_of_it(name, watched):
+    def looked_up(x, i):
+        if not watched:
+            return LOOKUPS[name](x, i)
+        with df.GradientTape() as tape:
+            tape.watch(x)
+            y = LOOKUPS[name](x, i)
+        return y, tape.gradient(y, x, unconnected_gradients="zero")
+
+    x, f = df.asarray(np.arange(12.0, dtype="float32").reshape(3, 4)), df.function(looked_up)
+    for indices in ([0, 2], [-1, 1], [0, 3], [1, 0], [-4, 1 << 40], [2, -3]):
+        texts = []
+        for call in (looked_up, f, df.function(looked_up)):
+            try:
+                texts.append(repr(df.tree.tree_map(df.Tensor.tolist, call(x, df.asarray(indices)))))
+            except errors.IndexError as error:
+                texts.append(str(error).splitlines()[0])
+        assert texts[0] == texts[1] == texts[2]
+        wrong = indices[1] > 2 or (name == "labels" and min(indices) < 0)
+        assert ("out of bounds" in texts[0]) == wrong
+    assert f.from_graph >= if_graphs(1)
+
+
 def test_slice_bounds_may_be_tensors():
     x = df.arange(5)
     assert x[df.asarray(1) : df.asarray(4)].tolist() == [1, 2, 3]

@@ -33,7 +33,7 @@ from dualflow.tracing.leaves import (
 )
 from dualflow.tracing.ledger import Effect
 from dualflow.tracing.passed import left_by
-from dualflow.tracing.recorded import Recorded, builder, replaced_by, written_by
+from dualflow.tracing.recorded import Recorded, builder, looked_up, replaced_by, written_by
 from dualflow.tracing.trace import Trace
 from jit.dataclass import dataclass
 from jit.ir import builtin
@@ -400,6 +400,7 @@ class Cut:
             if node in self._trace.unrecorded:
                 unrecorded.add(graph.nodes[-1])
         graph.outputs = [self._new(x, graph, new_of) for x in self._wanted(stretch)]
+        graph.outputs += looked_up(graph)
         return graph, cells, unrecorded
 
     def _copy(self, node: Node, graph: Graph, new_of: dict[Value, Value]) -> None:
