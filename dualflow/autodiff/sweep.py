@@ -323,6 +323,9 @@ class Watch:
     def saw(self, variable: Any) -> None:
         """Nothing: only real tapes list the variables they met."""
 
+    def saw_call(self, variables: Any, cuts: Any) -> None:
+        """Nothing, likewise."""
+
     def note_cut(self, how: str) -> None:
         """Nothing: explanations are the outer tapes' business."""
 

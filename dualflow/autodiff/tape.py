@@ -7,7 +7,7 @@ and what it was told to watch. `gradient` sweeps back over records that fall int
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -186,8 +186,22 @@ class GradientTape:
 
     def note_cut(self, how: str) -> None:
         """A watched value went where no gradient follows: to Python, or through an op."""
-        if how not in self.cuts and len(self.cuts) < MAX_CUTS:
-            self.cuts[how] = user_line()
+        for cuts in (self.cuts, getattr(context.trace, "cuts", self.cuts)):
+            if how not in cuts and len(cuts) < MAX_CUTS:
+                cuts[how] = user_line()
+
+    def saw_call(self, variables: Sequence[Variable], cuts: Mapping[str, str | None]) -> None:
+        """A call ran from its graph.
+
+        Args:
+            variables: It has read them.
+            cuts: Where gradients ended when it was recorded.
+        """
+        for variable in variables:
+            self.saw(variable)
+        for how, line in cuts.items():
+            if len(self.cuts) < MAX_CUTS:
+                self.cuts.setdefault(how, line)
 
     def watched_variables(self) -> tuple[Variable, ...]:
         """The Variables that are watched, in the order of their first use."""

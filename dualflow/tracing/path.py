@@ -173,7 +173,7 @@ class Path:
         self._gifts = Gifts(given, arguments, self._written, self._collected)
         self._held = held_by(self._holders, self._gifts.numbers)
         self._prologue = recorded.finish()
-        self._states, self._settings = recorded.states, recorded.settings
+        self._states, self._settings, self._cuts = recorded.states, recorded.settings, recorded.cuts
         self._run = self.executable.run
         self._varies = any(free_symbols(x.type.shape) for x in recorded.graph.inputs)
         self._direct: dict[Any, Callable[..., Any] | None] = {}  # by shapes, where these vary
@@ -444,8 +444,7 @@ class Path:
     ) -> list[Any]:
         """Writes the state of a run that is over; the leaves of the result."""
         for tape in context.tapes:
-            for variable in self.variables:
-                tape.saw(variable)
+            tape.saw_call(self.variables, self._cuts)
         written = self._written
         if written and unshared and self._gifts.put(made):
             written = self._gifts.rest

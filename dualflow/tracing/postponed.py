@@ -383,6 +383,7 @@ class Postponing(Placed):
         graph: What is recorded.
         given: What the graph's inputs are in this call.
         stand_ins: The tensors that stand for others.
+        cuts: Where gradients ended that a tape follows, each with its line.
     """
 
     graph: Graph
@@ -392,6 +393,7 @@ class Postponing(Placed):
         self.given: dict[Value, Tensor] = {}
         self.stand_ins = StandIns()
         self.made = self.stand_ins.made
+        self.cuts: dict[str, str | None] = {}
         self._postponement: Postponement | None = None
 
     def postpone(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from operator import itemgetter
@@ -54,6 +54,7 @@ class Recorded:
         settings: What it relies on in dualflow's own objects.
         target: What the graph is compiled for: where its tensors lie; None is the default.
         fast: Whether it may be rounded elsewhere than in Python.
+        cuts: Where gradients end, for tapes that ask why there is none.
     """
 
     graph: Graph
@@ -77,6 +78,7 @@ class Recorded:
     bare: Callable[[list[Any]], Any] | None = None
     target: Device | None = None
     fast: bool = False
+    cuts: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def recorded(trace: Trace, result: Any) -> Recorded:
@@ -118,6 +120,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         check=check,
         equals=trace.equals,
         unrecorded=trace.unrecorded,
+        cuts=trace.cuts,
     )
 
 

@@ -47,6 +47,35 @@ def test_r44_the_reason_is_the_same_inside_of_a_function(how):
     assert f"gradients end at {how} (test_debugging.py:" in text
 
 
+@pytest.mark.parametrize("how", CUTS)
+@pytest.mark.parametrize("asks", [False, True])
+def test_r44_a_tape_outside_is_told_the_reason_at_each_call(how, asks):
+    w = df.Variable([1.0, 2.0], name="w")
+
+    def f(x):
+        for k in range(4):
+            if asks and x.sum() > float(k):  # these ways join
+                x = x * 2.0
+        return CUTS[how](x)
+
+    def told(g, k):
+        w.assign([1.0, 0.5 * k])
+        with df.GradientTape() as tape:
+            y = g(w)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            assert tape.gradient(y, w) is None
+        return [str(w.message) for w in found if w.category is UnconnectedWarning]
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*runs in segments")
+        recorded = df.function(f)
+        for k in (0, 1, 4, 0, 1, 4, 2):
+            (text,) = told(f, k)
+            assert f" {how} (test_debugging.py:" in text
+            assert told(recorded, k) == [text]
+
+
 def test_r44_integers_and_what_nobody_watches():
     n, x = df.asarray([1, 2]), vector(1, 2)
 

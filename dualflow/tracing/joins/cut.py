@@ -323,6 +323,7 @@ class Cut:
             unrecorded=unrecorded,
             target=self._trace.target,
             fast=self._trace.fast,
+            cuts=self._trace.cuts if end else {},
         )
 
     def result(self, leaves: list[Any]) -> Any:
