@@ -38,6 +38,23 @@ def name_of(x: Any) -> str | None:
     return next((name for name, value in visible_tensors() if value is x), None)
 
 
+def place_of(x: Any) -> str | None:
+    """Where the user keeps `x`, if that is in a list, a dict or an object that has a name."""
+    frame = user_frame()
+    if frame is None:
+        return None
+    for name, holder in [*frame.f_locals.items(), *frame.f_globals.items()]:
+        if isinstance(holder, dict | list | tuple):
+            pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
+            places = [f"{name}[{key!r}]" for key, value in pairs if value is x]
+        else:
+            held = getattr(holder, "__dict__", {})
+            places = [f"{name}.{key}" for key, value in list(held.items()) if value is x]
+        if places and name.strip("_"):
+            return places[0]
+    return None
+
+
 def other_operand(x: Any, wrong: Any, fits: Callable[[Tensor], bool]) -> str | None:
     """`w1 (w1: (1000, 100))`: a tensor that would have been right in place of `wrong`."""
     for name, value in visible_tensors():
@@ -53,7 +70,7 @@ def is_same(x: Tensor, y: Any) -> bool:
 
 def rebound(x: Tensor, attribute: str) -> str:
     """The message for `x.assign`, where `x` is what an expression has made of a Variable."""
-    name, variable = name_of(x), root_of(x)
+    name, variable = name_of(x) or place_of(x), root_of(x)
     if name is None or variable is None:
         return missing_attribute(type(x), attribute)
     place = f" created at {line_in(*variable.born)}" if variable.born else ""

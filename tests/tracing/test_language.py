@@ -121,6 +121,31 @@ def test_r27_a_name_that_is_no_variable_any_more():
     )
 
 
+class Holder:
+    """Anything with an attribute."""
+
+
+@pytest.mark.parametrize("place", ["weights[1]", "weights['w']", "weights.w"])
+def test_r27_what_is_kept_somewhere_and_is_no_variable_any_more(place):
+    v = df.Variable([1.0, 2.0])
+    scope = {}
+    exec(
+        f"def updated(x, weights):\n    {place} = {place} * 2.0 + x\n    {place}.assign_add(x)\n",
+        scope,
+    )
+
+    def f(x):
+        kept = [x, v] if "1" in place else {"w": v}
+        if "." in place:
+            kept = Holder()
+            vars(kept)["w"] = v
+        scope["updated"](x, kept)
+
+    text = rebound(f)
+    assert text.startswith(f"a Tensor has no assign_add: {place} is now a Tensor, not the Variable")
+    assert text.endswith(f"use {place}.assign({place} + x) or {place} += x")
+
+
 def rebound_line() -> int:
     """The caller's line."""
     frame = inspect.currentframe()
