@@ -29,7 +29,7 @@ from dualflow.ops.reduce import sum
 from dualflow.ops.shape import expand_dims, matrix_transpose, moveaxis, reshape
 from jit.config import scoped
 from jit.errors import AxisError, DTypeError, ShapeError
-from jit.types import TensorType, float32, format_shape
+from jit.types import TensorType, float32, format_shape, kind
 
 
 def matmul_type(a: TensorType, b: TensorType) -> TensorType:
@@ -68,14 +68,23 @@ def did_you_mean(x1: Any, x2: Any) -> str:
 
 
 def matmul_lower(form: Any, a: Any, b: Any) -> Any:
-    """A contraction over the inner extent; batch extents of 1 are read where the other's vary."""
+    """A contraction over the inner extent; batch extents of 1 are read where the other's vary.
+
+    Of whole numbers a product of vectors is a sum, whose terms may be added in any order.
+    """
     batch = broadcast("matmul", tuple(a.shape[:-2]), tuple(b.shape[:-2]))
     letters = "abcdefghij"[: len(batch)]
-    return form.contract(
-        f"{letters}mk,{letters}kn->{letters}mn",
-        stretched(form, a, batch),
-        stretched(form, b, batch),
-    )
+    a, b = stretched(form, a, batch), stretched(form, b, batch)
+    if kind(a.dtype) == "integer" and is_one(a.shape[-2]) and is_one(b.shape[-1]):
+        row = form.view(b, (*batch, 1, b.shape[-2]), lambda *at: (*at[:-2], at[-1], 0))
+        terms = form.pointwise("multiply", a, row)
+        return form.reduce("sum", terms, (len(batch) + 1,), keepdims=True)
+    return form.contract(f"{letters}mk,{letters}kn->{letters}mn", a, b)
+
+
+def is_one(extent: Any) -> bool:
+    """Whether an extent is known to be 1."""
+    return isinstance(extent, int) and extent == 1
 
 
 def stretched(form: Any, x: Any, batch: tuple[Any, ...]) -> Any:

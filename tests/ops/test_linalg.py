@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import dualflow as df
 from dualflow import errors
-from tests.modes import bits
+from tests.modes import bits, in_mode
 
 
 def test_matmul_names_the_tensor_that_fits():
@@ -142,3 +142,17 @@ def test_rows_by_rows_are_summed_in_float32_and_rounded_once(spec, dtype):
     for _ in range(2):
         assert recorded(x, y).tolist() == df.einsum(spec, x, y).tolist()
     assert df.einsum(spec, x, y).tolist() == df.astype(wide, dtype).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((9,), (9,)), ((0,), (0,)), ((3, 1, 7), (3, 7, 1)), ((1, 7), (2, 7, 1)), ((9000,), (9000,))],
+)
+def test_products_of_vectors_of_whole_numbers_wrap_around(mode, dtype, left, right):
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 127, shape).astype(dtype) for shape in (left, right))
+    found = in_mode(mode, df.matmul)(df.asarray(a), df.asarray(b))
+    wanted = np.matmul(a, b)
+    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+    assert found.tolist() == wanted.tolist()
