@@ -8,6 +8,7 @@ NumPy does element by element, in vectors: choices, running sums, updates at ind
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
 LARGE = 1 << 16  # elements from which on an array is large
 FEW = 64  # the size of numbers among attrs
+ROW = 512  # elements of a row that kernels fold, which are made for long ones
 
-pointwise: dict[Hashable, bool] = {}  # whether kernels are for an op, by dtypes and attrs
+rows: dict[Hashable, float] = {}  # from which length on kernels are for an op, by dtypes and attrs
 variants: dict[OpDef, int] = {}  # of attrs for which that was asked
 
 
@@ -80,31 +82,30 @@ def is_for_kernels(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
     return (
         max([x.size for x in arrays], default=0) >= LARGE
         and all(x.flags.c_contiguous for x in arrays)
-        and is_computing(op, arrays, attrs)
+        and min([x.shape[-1] for x in arrays if x.ndim]) >= least_row(op, arrays, attrs)
     )
 
 
-def is_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
-    """Whether an op computes in code, or looks for what it moves.
+def least_row(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> float:
+    """From which length of rows on kernels are for an op; infinity: NumPy is for it.
 
     Attrs that may be any numbers would make a kernel for each: they are words, small, and few.
     """
     words = [x for attr in attrs.values() for x in (attr if attr.__class__ is tuple else (attr,))]
     if not all(x.__class__ in WORDS or (x.__class__ is int and -FEW <= x <= FEW) for x in words):
-        return False
+        return math.inf
     key = (op, *[x.dtype for x in arrays], *attrs.values())
-    if key not in pointwise:
+    if key not in rows:
         variants[op] = variants.get(op, 0) + 1
         in_code = variants[op] <= MANY and not is_without_code(op, arrays, attrs)
-        pointwise[key] = in_code and ends_in_computing(op, arrays, attrs)
-    return pointwise[key]
+        rows[key] = by_forms(op, arrays, attrs) if in_code else math.inf
+    return rows[key]
 
 
-def ends_in_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
-    """Whether the last of an op's forms computes, or is read from where a tensor says.
+def by_forms(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> float:
+    """The same as its forms tell: the last one computes, or reads from where a tensor says.
 
-    NumPy is as good at folds of whole numbers, and at moves to places that are known. What is a
-    fold only where sizes vary, as a search among sorted numbers, it does in fewer steps.
+    NumPy is as good at folds of whole numbers, and at moves to places that are known.
     """
     from jit.dims import recording_guesses  # loaded when something is computed
     from jit.forms import nodes
@@ -116,9 +117,13 @@ def ends_in_computing(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
         with context.aside(), recording_guesses([]):
             forms = forms_of(op, types, attrs)
     except DualflowError:  # `evaluate` tells
-        return False
+        return math.inf
     computes = nodes.Pointwise | nodes.Scan | nodes.Contract | nodes.Scatter
     plain = computes | nodes.Reduce | nodes.Source | nodes.Constant | nodes.View | nodes.Index
     last = forms[-1]
     looks = isinstance(last, nodes.View) and bool(loads_of(*last.map.at))
-    return all(isinstance(form, plain) for form in forms) and (looks or isinstance(last, computes))
+    if not all(isinstance(form, plain) for form in forms) or not (
+        looks or isinstance(last, computes)
+    ):
+        return math.inf
+    return ROW if any(isinstance(form, nodes.Reduce) for form in forms) else 0

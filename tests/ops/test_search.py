@@ -43,7 +43,7 @@ def test_graphs_search_among_any_number_of_keys(mode, dtype, side):
 @pytest.mark.parametrize("count", COUNTS)
 def test_so_do_kernels_of_large_arrays(monkeypatch, count):
     monkeypatch.setattr(large, "LARGE", 1)
-    monkeypatch.setattr(large, "pointwise", {})
+    monkeypatch.setattr(large, "rows", {})
     keys, values = keys_and_values(count, "float32")
     found = df.searchsorted(df.asarray(keys), df.asarray(values))
     assert found.tolist() == np.searchsorted(keys, values).tolist()
