@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jit.loops.folds import RowNest
 
 SEGMENTS = 4
-VECTORS, TURNS = 8, 16  # side by side, where the order is free; turns that they are worth then
+VECTORS, TURNS = 8, 12  # side by side, where the order is free; turns that they are worth then
 
 
 def lane_count(nest: RowNest, folds: Sequence[Any], *, cheap: bool) -> int:
