@@ -179,12 +179,23 @@ def empty_like(x: Any, /, *, dtype: Any = None) -> Tensor:
 
 
 def _arange_evaluate(xp: Any, *, start: Any, step: Any, extent: Any, dtype: Any) -> Any:
+    if not isinstance(step, float) and _holds(dtype, start, start + step * extent, step * extent):
+        return xp.arange(start, start + step * extent, step, dtype)
     numbers = xp.arange(extent, dtype=np.float64 if isinstance(step, float) else np.int64)
     if step != 1:
         numbers *= step
     if start != 0:
         numbers += start
     return numbers.astype(dtype, copy=False)
+
+
+def _holds(dtype: Any, *numbers: int) -> bool:
+    """Whether all whole numbers up to these are numbers of a dtype."""
+    low, high = builtins.min(numbers), builtins.max(numbers)
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max
+    most = 2 ** (np.finfo(dtype).nmant + 1) if dtype.kind == "f" else -1
+    return -most <= low and high <= most
 
 
 def _arange_lower(form: Any, *, start: Any, step: Any, extent: Any, dtype: Any) -> Any:

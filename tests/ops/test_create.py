@@ -75,6 +75,21 @@ def test_a_number_line_of_symbolic_length():
         assert call(df.ones(n)).tolist() == line(df.ones(n)).tolist()
 
 
+RANGES = [(5,), (0,), (0, -4), (3, 100, 7), (100, 3, -7), (127, 130), (-130, -120), (2000, 2100, 3)]
+RANGES += [(2**24 - 2, 2**24 + 5), (2**31 - 3, 2**31 + 2), (2**63 - 5, 2**63 - 1)]
+
+
+@pytest.mark.parametrize("dtype", "int8 uint8 int32 int64 float16 float32 float64 bfloat16".split())
+def test_ranges_of_whole_numbers_are_those_of_int64_converted(mode, dtype):
+    dtype = getattr(df, dtype)
+    for ends in RANGES:
+        found = in_mode(mode, lambda ends=ends: df.arange(*ends, dtype=dtype))()
+        with np.errstate(over="ignore"):
+            wanted = np.array(range(*ends), np.int64).astype(dtype)
+        assert found.shape == wanted.shape
+        assert found.numpy().tobytes() == wanted.tobytes(), ends
+
+
 @pytest.mark.parametrize(
     ("start", "step", "dtype"),
     [(0, 1, "int64"), (3, -2, "int32"), (0.5, 0.1, "float32"), (1, 3, "float64")],
