@@ -14,14 +14,24 @@ TABLES, ROWS = frozenset((dict, OrderedDict, defaultdict)), frozenset((list, deq
 _registered: dict[type, Callable[[Any], Any]] = {}
 
 
+class CircularError(RecursionError):
+    """A tree has no end: a node is in itself, by way of others."""
+
+
 def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], TreeSpec]:
     """The leaves of `tree` from left to right, and its structure. None is a leaf.
 
     Args:
         tree: What to take apart.
         is_leaf: Is asked of every node whether to stop there.
+
+    Raises:
+        CircularError: A list, dict or other node is in itself.
     """
-    leaves, spec = optree.tree_flatten(tree, is_leaf, none_is_leaf=True, namespace=NAMESPACE)
+    try:
+        leaves, spec = optree.tree_flatten(tree, is_leaf, none_is_leaf=True, namespace=NAMESPACE)
+    except RecursionError as error:
+        raise CircularError(*error.args) from None
     return leaves, spec
 
 

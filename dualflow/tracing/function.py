@@ -30,10 +30,6 @@ from dualflow.tracing.spec import TensorSpec, check_signature
 from jit.errors import AuditError, GuardMiss
 
 NOTHING = object()  # instead of a result
-UNKNOWN_KEYS = (
-    "it is passed a dict whose keys do not say which of them are equal, as tensors do not",
-    "use strings or numbers as keys",
-)
 
 
 class Function(Decorated):
@@ -138,8 +134,8 @@ class Function(Decorated):
             told = describe(call, names)
             with self._limits.lock:
                 entry = self.entries.serving(call) or self._limits.admit(call, names, told)
-                if not call.known:
-                    self._limits.give_up(entry, *UNKNOWN_KEYS)
+                if call.unknown is not None:
+                    self._limits.give_up(entry, *call.unknown)
         return entry
 
     def _check_signature(self, call: Call) -> None:

@@ -27,7 +27,7 @@ from dualflow.tracing.limits import Limits
 from dualflow.tracing.passed import Left, Passed, nodes_of, passing
 from dualflow.tracing.path import instead_of, opaque
 from dualflow.tracing.refusal import leading
-from dualflow.tracing.signature import Call
+from dualflow.tracing.signature import CIRCULAR, Call
 from dualflow.tracing.states import Volatile
 from dualflow.tracing.trace import Trace
 from jit.collector import collector_paused
@@ -55,6 +55,7 @@ KNOWS_ARGUMENTS = (
     "several places, and changes or compares it",
     "return what is new, and pass what nobody else has",
 )
+GIVEN_UP = {"arguments": KNOWS_ARGUMENTS, "circle": CIRCULAR}
 
 
 class Known(Exception):  # noqa: N818 - ends a recording, whose call runs in Python instead
@@ -165,6 +166,8 @@ class Recording:
         trace = self.trace
         if isinstance(error, Known):
             return "arguments"
+        if isinstance(error, tree.CircularError) and trace.can_be_undone():
+            return "circle"
         cause = trace.states.may_cause(error)
         if trace.drawn() or any(x.kind in ("impure", "random") for x in trace.refusals):
             return None  # nobody can undo that
@@ -281,8 +284,8 @@ class Recorder:
         if again is not None:
             with outlets.said(trace.ledger.said):
                 result = run(self._python, call)  # raises eager's own error, if it is the program's
-            if again == "arguments":
-                self._limits.give_up(entry, *KNOWS_ARGUMENTS)
+            if again in GIVEN_UP:
+                self._limits.give_up(entry, *GIVEN_UP[again])
             elif again != "state":  # else numbers of the state have no stand-ins any more
                 why = "Python code does not take them"
                 self._limits.part(entry, numbers=again == "numbers", why=why)

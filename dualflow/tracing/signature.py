@@ -23,8 +23,17 @@ from jit.config import scoped
 from jit.dataclass import dataclass
 
 LEAVES = frozenset({Tensor, Variable, np.ndarray, bool, int, float, str, type(None)})
-UNKNOWN = "keys of dicts that cannot be compared"
+UNKNOWN_KEYS = (
+    "it is passed a dict whose keys do not say which of them are equal, as tensors do not",
+    "use strings or numbers as keys",
+)
+CIRCULAR = (
+    "it is passed, or returns, a list or dict that is in itself, such as a tree of nodes that know "
+    "their parents",
+    "make the nodes objects of a class",
+)
 NOTHING_ELSE: Mapping[int, Any] = {}
+EMPTY = tree.flatten(())[1]
 
 
 @dataclass(slots=True)
@@ -38,7 +47,8 @@ class Call:
         given: The arguments as the caller gave them.
         arrays: Whether there are NumPy arrays among them.
         labels: What the keys of dicts among them are that are no plain values.
-        known: Whether calls with such keys can be told apart; else none is recorded.
+        unknown: Why calls like this one cannot be told apart, so that none is recorded, and what
+            to do; None if they can be.
     """
 
     key: tuple[Any, ...]
@@ -47,7 +57,7 @@ class Call:
     given: tuple[tuple[Any, ...], dict[str, Any]]
     arrays: bool
     labels: Sequence[Any] = ()
-    known: bool = True
+    unknown: tuple[str, str] | None = None
     _spec: tree.TreeSpec | None = None
 
     @property
@@ -99,7 +109,12 @@ class Call:
 
 def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     """The signature of a call in the context of this thread."""
-    leaves, structure, labels = leaves_of(args, kwargs)
+    try:
+        leaves, structure, labels = leaves_of(args, kwargs)
+        unknown = None if all(map(compares, labels)) else UNKNOWN_KEYS
+    except tree.CircularError:
+        key, given = (CIRCULAR, (), ()), (args, kwargs)
+        return Call(key, [], [], given, arrays=False, unknown=CIRCULAR, _spec=EMPTY)
     tensors: list[Tensor] = []
     parts: list[Any] = []
     places: list[tuple[int, str]] = []  # of tensors that are not on the CPU
@@ -123,11 +138,11 @@ def take_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     precision = scoped.get().precision
     tapes, low = bool(context.tapes), context.autocast
     mode = (recording, tapes, low, context.device, precision, *places)
-    known, key = True, (structure, tuple(parts), mode)
+    key = structure, tuple(parts), mode
     if labels:
-        known = all(map(compares, labels))
-        key = ((*structure, *map(part_of, labels)), *key[1:]) if known else ((UNKNOWN,), (), mode)
-    return Call(key, tensors, leaves, (args, kwargs), arrays, labels, known)
+        known = (*structure, *map(part_of, labels)), *key[1:]
+        key = known if unknown is None else ((unknown,), (), mode)
+    return Call(key, tensors, leaves, (args, kwargs), arrays, labels, unknown)
 
 
 def is_array(x: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections import Counter
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from dualflow.errors import FunctionWarning
+from tests.modes import graphs_only
 from tests.tracing.both import vector
 
 
@@ -165,3 +168,46 @@ def test_r9_a_set_that_is_passed_is_changed_as_without_the_decorator(change):
         assert ours == theirs
     kept = {1, 2}
     assert [f(vector(1.0), [kept]).item() for _ in range(4)][-1] == len(kept)
+
+
+def of_a_tree(x, node):
+    total = node["v"] * x
+    for kid in node["kids"]:
+        total = total + kid["v"] * kid["parent"]["v"]
+    return total
+
+
+def made_circular(x, node):
+    print("called")
+    node["self"] = node
+    return x * len(node)
+
+
+def returned_circular(x, node):
+    made = [x * node["v"]]
+    made.append(made)
+    return made
+
+
+@graphs_only
+@pytest.mark.parametrize("python", [of_a_tree, made_circular, returned_circular])
+def test_r9_what_is_in_itself_is_passed_and_returned_as_without_the_decorator(python, capsys):
+    def tree():
+        root = {"v": 2.0, "kids": []}
+        if python is of_a_tree:
+            root["kids"] += [{"v": k + 1.0, "parent": root, "kids": []} for k in range(2)]
+        return root
+
+    f, told = df.function(python), pytest.warns(FunctionWarning, match="is in itself")
+    for k in range(4):
+        given, other = tree(), tree()
+        with contextlib.nullcontext() if k else told:
+            found = f(vector(k), given)
+        wanted = python(vector(k), other)
+        if isinstance(found, list):
+            assert found[1] is found
+            found, wanted = found[0], wanted[0]
+        assert found.tolist() == wanted.tolist()
+        assert ("self" in given) == ("self" in other)
+        assert given.get("self", given) is given
+    assert capsys.readouterr().out == "called\n" * (8 if python is made_circular else 0)
