@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from enum import Enum
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -110,16 +110,23 @@ def held_by(x: Any) -> list[Any] | None:
     if "__func__" in getattr(x, "__dict__", ()):  # a method that is decorated itself
         return [Same(x.__func__), Same(x.__self__)]
     if isinstance(x, functools.partial):
-        return [x.func, *x.args, *[item for pair in sorted(x.keywords.items()) for item in pair]]
+        return [x.func, len(x.args), *x.args, *in_pairs(sorted(x.keywords.items())), vars(x)]
     if isinstance(x, slice):
         return [x.start, x.stop, x.step]
     if type(x) in (list, tuple):
         return list(x)
     if type(x) is dict:
-        return [item for pair in x.items() for item in pair]
+        return in_pairs(x.items())
     if dataclasses.is_dataclass(x) and not isinstance(x, type) and has_own_equality(type(x)):
-        return [getattr(x, field.name, None) for field in dataclasses.fields(x)]
+        fields = {field.name: getattr(x, field.name, None) for field in dataclasses.fields(x)}
+        others = {k: v for k, v in getattr(x, "__dict__", fields).items() if k not in fields}
+        return [*fields.values(), *in_pairs(others.items())]
     return None
+
+
+def in_pairs(items: Iterable[tuple[Any, Any]]) -> list[Any]:
+    """Keys and values in one list."""
+    return [x for pair in items for x in pair]
 
 
 def held_by_function(x: FunctionType) -> list[Any] | None:
@@ -128,7 +135,9 @@ def held_by_function(x: FunctionType) -> list[Any] | None:
         return None
     words = sorted((x.__kwdefaults__ or {}).items())
     cells = [content(cell) for cell in x.__closure__ or ()]
-    return [x.__code__, Same(x.__globals__), *(x.__defaults__ or ()), len(words), words, *cells]
+    names = x.__name__, x.__qualname__, x.__doc__
+    defaults = x.__defaults__ or ()
+    return [x.__code__, Same(x.__globals__), *names, *defaults, len(words), words, *cells]
 
 
 def content(cell: CellType) -> Any:

@@ -141,7 +141,11 @@ def change_of_fields(path: str, a: tuple[Any, ...], b: tuple[Any, ...]) -> Chang
     """How two dataclasses of one type differ: in the first field that is another one."""
     cls = b[0]
     names = [field.name for field in fields(cls)]
-    name, old, new = next(x for x in zip(names, a[1:], b[1:], strict=True) if x[1] != x[2])
+    pairs = zip(names, a[1:], b[1:], strict=False)  # behind the fields come other attributes
+    differing = next((x for x in pairs if x[1] != x[2]), None)
+    if differing is None:
+        return Change(kind_of(b), path, f"{path} has other attributes beside its fields")
+    name, old, new = differing
     where = f"{path}.{name}"
     if part_type(old) is part_type(new) and is_dataclass(part_type(new)):
         return change_of_fields(where, old, new)

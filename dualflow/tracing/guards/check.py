@@ -309,6 +309,7 @@ TOOLS = {
     "map": map,
     "len": len,
     "type": type,
+    "getattr": getattr,
     "kind": kind,
     "__builtins__": {"Exception": Exception},
 }

@@ -174,6 +174,20 @@ class Follower:
         """Whether guards name an object without keeping it alive."""
         return id(thing) in self._weak
 
+    def about(self, thing: Any, differs: str) -> str:
+        """A test of an object itself: nothing differs of one that guards hold weakly and is gone.
+
+        Another one that is passed instead is known to be alike by the key of the call.
+        """
+        k = self.constant(thing)
+        return f"{k} is not None and ({differs})" if self.holds_weakly(thing) else differs
+
+    def attribute(self, thing: Any, name: str, value: Any) -> str:
+        """The expression of an attribute that each object of its class has."""
+        k = self.constant(thing)
+        weak = f"getattr({k}, {name!r}, {self.constant(value)})"
+        return weak if self.holds_weakly(thing) else f"{k}.{name}"
+
     def test(
         self,
         differs: str,
@@ -378,10 +392,12 @@ class Follower:
         place, origin = function.__name__, Origin(function.__code__, function.__name__)
         k = self.constant(function)
         code = self.constant(function.__code__)
-        self.test(f"{k}.__code__ is not {code}", f"the code of {place}", origin)
-        for attribute in ("__defaults__", "__kwdefaults__"):
-            if (values := getattr(function, attribute)) is not None:
-                self.visit(f"{k}.{attribute}", values, f"the defaults of {place}", origin)
+        other = self.about(function, f"{k}.__code__ is not {code}")
+        self.test(other, f"the code of {place}", origin)
+        for name in ("__defaults__", "__kwdefaults__"):
+            if (values := getattr(function, name)) is not None:
+                read = self.attribute(function, name, values)
+                self.visit(read, values, f"the defaults of {place}", origin)
         self._cells(function, place, origin)
 
     def _memory(self, value: Any, place: str, origin: Origin) -> None:

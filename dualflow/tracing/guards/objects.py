@@ -88,8 +88,9 @@ class Attributes:
         if self._weak is not None:  # an argument that counts by value may be gone
             test = f"{k} is not None and ({test})"
         self._follower.test(
-            test, f"the class of {self.place}", self._origin("__class__"), owner=self._id
-        )
+            self._follower.about(thing, test), f"the class of {self.place}",
+            self._origin("__class__"), owner=self._id,
+        )  # fmt: skip
 
     def _origin(self, name: str) -> Origin:
         code = self._follower.origins.get(name) or self._follower.first_code
@@ -119,11 +120,13 @@ class Attributes:
 
     def _of_function(self, names: set[str]) -> None:
         """The same for what Python keeps of a function, and code may ask for."""
-        k = self._follower.constant(thing := self._now())
+        thing = self._now()
         for name in sorted(names & FUNCTION - self.done):
             self.done.add(name)
             place, origin = f"{self.place}.{name}", self._origin(name)
-            self._follower.visit(f"{k}.{name}", getattr(thing, name), place, origin, self._id)
+            value = getattr(thing, name)
+            read = self._follower.attribute(thing, name, value)
+            self._follower.visit(read, value, place, origin, self._id)
 
     def _counts(self, name: str) -> bool:
         """Whether anybody may change an attribute that it has."""
