@@ -14,7 +14,7 @@ import pytest
 import dualflow as df
 from dualflow.errors import DTypeError, FunctionWarning, TraceError
 from dualflow.tracing.modes import mode
-from tests.modes import bits, graphs_only
+from tests.modes import bits, graphs_only, if_graphs
 from tests.tracing.both import agree, vector
 
 Point = namedtuple("Point", "x y")
@@ -306,6 +306,27 @@ def test_r18_outputs_never_change_after_later_calls():
         kept.append((results, [r.tolist() for r in results]))
     for results, values in kept:
         assert [r.tolist() for r in results] == values
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+def test_r18_arrays_of_outputs_never_change_whose_tensors_are_gone(size):
+    v = df.Variable(np.zeros(size, np.float32))
+
+    def f(x, k):
+        v.assign_add(x * k)
+        y = df.tanh(x) + v
+        return v.read_value(), y, y[1:], y.reshape(1, -1), {"again": x}
+
+    g = df.function(f, strict=True)
+    x, kept = df.asarray(np.linspace(-1.0, 1.0, size, dtype="float32")), []
+    for k in range(60):
+        leaves = df.tree.flatten(g(x, float(k % 5)))[0]
+        arrays = [y.numpy()[..., k % 2 :] for y in leaves[k % 3 :]]  # some, or parts of some
+        kept += [(array, array.tobytes()) for array in arrays]
+        x = leaves[1] * 0.5 if k % 2 else leaves[0]
+        del leaves, arrays
+    assert all(array.tobytes() == values for array, values in kept)
+    assert g.from_graph >= if_graphs(50)
 
 
 def test_r18_feeding_outputs_back():
