@@ -78,10 +78,11 @@ def one_at_large(op: OpDef, x: Array) -> Array | None:
 
 
 def is_for_kernels(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> bool:
-    """Whether an array is large, all are in order, and the op computes numbers."""
+    """Whether an array is large, all are in order, and the op does more than move or join them."""
     return (
         max([x.size for x in arrays], default=0) >= LARGE
         and all(x.flags.c_contiguous for x in arrays)
+        and not op.joins
         and min([x.shape[-1] for x in arrays if x.ndim]) >= least_row(op, arrays, attrs)
     )
 

@@ -148,6 +148,7 @@ def test_what_has_gaps_or_is_small_or_only_moves_is_left_to_numpy(monkeypatch):
             x.reshape((2, SIZE)).T + 1.0,
             df.broadcast_to(x, (2, 2 * SIZE)),
             df.flip(x),
+            df.concat([x, x]),
             df.argmax(whole),
             df.any(whole),  # its rows are short
         )
