@@ -132,6 +132,7 @@ def learns_by_name(x, k, learned):
     return x * learned(**{"k": k}) + learned((k, 1)[0])
 
 
+@graphs_only
 @pytest.mark.filterwarnings("ignore:.*runs in segments", "ignore:.*recorded again")
 @pytest.mark.parametrize("python", [learns, learns_in_vain, learns_by_name])
 @pytest.mark.parametrize("source", ["argument", "extent", "state"])
