@@ -85,8 +85,6 @@ class Attributes:
         test = f"{k}.__class__ is not {cls}"
         if not self._of_thread:
             test = f"{k}.__dict__ is not {self._k} or {test}"
-        if self._weak is not None:  # an argument that counts by value may be gone
-            test = f"{k} is not None and ({test})"
         self._follower.test(
             self._follower.about(thing, test), f"the class of {self.place}",
             self._origin("__class__"), owner=self._id,
