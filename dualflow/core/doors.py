@@ -281,7 +281,7 @@ def plain_scalar(x: Any) -> Any:
     if type(x) in EXACT:
         return x
     kinds: tuple[Any, ...] = (int, float, complex)
-    return next(kind.__pos__(x) for kind in kinds if isinstance(x, kind))
+    return next((kind.__pos__(x) for kind in kinds if isinstance(x, kind)), x)
 
 
 def fits(x: int, dtype: np.dtype[Any]) -> bool:

@@ -18,6 +18,7 @@ from dualflow.core.axes import canonical_pairs
 from dualflow.core.batching import of_shapes
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
+from dualflow.core.devices import beside
 from dualflow.core.doors import plain_scalar
 from dualflow.core.op import Op, bind
 from dualflow.core.registry import api, functions
@@ -263,7 +264,8 @@ def _repeated(x: Tensor, widths: Any, mode: str) -> Tensor:
                 "elements, or width 0",
                 'mode="constant"',
             )
-        at = functions["arange"](-low, extent + high)
+        with beside(x):
+            at = functions["arange"](-low, extent + high)
         x = functions["take"](x, _source(at, extent, mode), axis=axis)
     return x
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from dualflow.autodiff import sweep
 from dualflow.core import doors, gpu_kernels
 from jit import native
 from jit.codegen.ptx_verify import verify
@@ -31,7 +32,10 @@ needs_linker = pytest.mark.skipif(
 
 @pytest.fixture
 def compiling(machine, monkeypatch):
-    """Ops have their kernels made, which are kept in the list given, and are computed without."""
+    """Ops have their kernels made, which are kept in the list given, and are computed without.
+
+    So are gradients, op by op: code of several ops together would be launched.
+    """
     made, new_way = [], gpu_kernels.new_way
 
     def compiled(kernel, target):
@@ -46,6 +50,7 @@ def compiling(machine, monkeypatch):
     monkeypatch.setattr(gpu_code, "gpu_code", compiled)
     monkeypatch.setattr(gpu_kernels, "calls", {})
     monkeypatch.setattr(gpu_kernels, "new_way", call)
+    monkeypatch.setattr(sweep, "run_eagerly", [sweep.op_by_op])
     monkeypatch.setattr(doors, "_told", {"before"})
     return made
 
