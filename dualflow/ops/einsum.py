@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
+from functools import lru_cache
 from string import ascii_letters
 from typing import Any, Never
 
@@ -168,7 +169,8 @@ def contract(spec: str, *xs: Tensor) -> Tensor:
 # ----- the user's notation -----
 
 
-def parse(subscripts: str, ranks: list[int]) -> tuple[list[str], str]:
+@lru_cache(maxsize=256)
+def parse(subscripts: str, ranks: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
     """Letters of operands and result, with letters in place of ellipses.
 
     Raises:
@@ -195,7 +197,7 @@ def parse(subscripts: str, ranks: list[int]) -> tuple[list[str], str]:
     out = out.replace("...", dots, 1)
     if len(set(out)) != len(out) or not set(out) <= set("".join(terms)):
         raise unsuited(subscripts, "a result with letters of the operands, each once")
-    return terms, out
+    return tuple(terms), out
 
 
 def unsuited(subscripts: str, expected: str) -> ShapeError:
@@ -260,7 +262,7 @@ def einsum(subscripts: str, /, *operands: Any) -> Tensor:
     if not operands:
         raise unsuited(subscripts, "one operand or more")
     xs = meet("einsum", tuple(as_tensor(x) for x in operands), "numeric")
-    terms, out = parse(subscripts, [x.ndim for x in xs])
+    terms, out = parse(subscripts, tuple([x.ndim for x in xs]))
     dots = {c for c in "".join(terms) if c not in subscripts}
     stretched = {
         letter
@@ -272,7 +274,7 @@ def einsum(subscripts: str, /, *operands: Any) -> Tensor:
     for k, (x, term) in enumerate(zip(xs, terms)):
         elsewhere = set(out).union(*terms[:k], *terms[k + 1 :])
         pairs.append(simplified(x, term, elsewhere, stretched))
-    pairs = settled(pairs, out)
+    pairs = settled(pairs, out) if stretched else pairs
     return contract(",".join(term for _, term in pairs) + "->" + out, *(x for x, _ in pairs))
 
 
@@ -334,4 +336,4 @@ def tensordot(x1: Any, x2: Any, /, axes: Any = 2, **foreign: Never) -> Tensor:
         second[b] = first[a]
     met = {first[a] for a in left}
     out = "".join(letter for letter in (*first, *second) if letter not in met)
-    return einsum(f"{first},{''.join(second)}->{out}", x1, x2)
+    return contract(f"{first},{''.join(second)}->{out}", *meet("tensordot", (x1, x2), "numeric"))
