@@ -2,7 +2,7 @@
 
 A step is timed two ways: `sync`, the median of steps that are each waited for, and `pipe`, steps
 back to back and one wait at the end. Contestants take turns; a first call finds nothing compiled.
-All compute in float32 without shortcuts, or in mixed precision where the workload says so.
+All compute in float32 without shortcuts, unless the workload says TF32 or mixed precision.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dualflow.bench.gpu_contest import Contestant, Made, Process, Server
 from dualflow.bench.gpu_data import WORKS, Work
 from dualflow.bench.gpu_workloads import MODES, step_of
 from dualflow.bench.machine import versions
+from dualflow.core.precision import set_matmul_precision
 from jit.config import configure
 from jit.runtime import cuda
 from jit.runtime.cuda import cupy
@@ -125,11 +126,12 @@ def contest(
     own = Server(made, free)
     contestants = [Contestant(f"dualflow {mode}", own.ask) for mode in MODES]
     contestants += [Contestant(who, process.ask) for who, process in others]
-    for each in contestants:
-        each.begin(work.name, quick=quick)
-    for _ in range(ROUNDS):
+    with set_matmul_precision("tf32" if work.precision == "tf32" else "float32"):
         for each in contestants:
-            each.measure(SHORT if quick else SECONDS)
+            each.begin(work.name, quick=quick)
+        for _ in range(ROUNDS):
+            for each in contestants:
+                each.measure(SHORT if quick else SECONDS)
     for each in contestants:
         each.drop()
         yield row(work, each)

@@ -29,7 +29,7 @@ class Work:
         kind: Which computation.
         sizes: Of that.
         small: The sizes of a quick run.
-        precision: "float32", or "bfloat16" for mixed precision.
+        precision: "float32"; "tf32" for products of that; "bfloat16" for mixed precision.
         large: It runs only when it is asked for.
     """
 
@@ -45,9 +45,13 @@ MINI = {"layers": 4, "width": 256, "heads": 4, "length": 256, "tokens": 512, "ba
 GPT2 = {"layers": 12, "width": 768, "heads": 12, "length": 1024, "tokens": 50304, "batch": 8}
 TINY = {"layers": 1, "width": 16, "heads": 2, "length": 8, "tokens": 16, "batch": 2}
 LSTM = {"length": 32, "batch": 32, "width": 128}
+LITTLE = {"length": 3, "batch": 2, "width": 8}
+IMAGES = {"batch": 32, "size": 224}
 WORKS = (
     Work("MLP 64x1000-100-10, Adam", "mlp", {"inputs": 1000, "hidden": 100}),
     Work("LeNet, batch 64, Adam", "lenet", {"batch": 64}, {"batch": 2}),
+    Work("MLP 64x1000-100-10, Adam, TF32", "mlp", {"inputs": 1000, "hidden": 100}, {}, "tf32"),
+    Work("LeNet, batch 64, Adam, TF32", "lenet", {"batch": 64}, {"batch": 2}, "tf32"),
     Work("elementwise 64M, value", "value", {"count": 1 << 26}, {"count": 1 << 10}),
     Work("elementwise 64M, value, gradient", "slope", {"count": 1 << 26}, {"count": 1 << 10}),
     Work(
@@ -57,8 +61,10 @@ WORKS = (
         {"rows": 4, "width": 32},
     ),
     Work("GPT-mini, AdamW", "gpt", MINI, TINY),
+    Work("GPT-mini, AdamW, TF32", "gpt", MINI, TINY, "tf32"),
     Work("GPT-mini, AdamW, bfloat16", "gpt", MINI, TINY, "bfloat16"),
-    Work("LSTM 32x32x128, Adam", "lstm", LSTM, {"length": 3, "batch": 2, "width": 8}),
+    Work("LSTM 32x32x128, Adam", "lstm", LSTM, LITTLE),
+    Work("LSTM 32x32x128, Adam, TF32", "lstm", LSTM, LITTLE, "tf32"),
     Work(
         "layer norm, loss 8192x50304",
         "norm",
@@ -67,21 +73,10 @@ WORKS = (
         large=True,
     ),
     Work("GPT-2 124M, AdamW, bfloat16", "gpt", GPT2, TINY, "bfloat16", large=True),
-    Work(
-        "VGG16 32x224x224, SGD",
-        "vgg",
-        {"batch": 32, "size": 224},
-        {"batch": 1, "size": 224},
-        large=True,
-    ),
-    Work(
-        "VGG16 32x224x224, SGD, bfloat16",
-        "vgg",
-        {"batch": 32, "size": 224},
-        {"batch": 1, "size": 224},
-        "bfloat16",
-        large=True,
-    ),
+    *[
+        Work(f"VGG16 32x224x224, SGD{said}", "vgg", IMAGES, IMAGES | {"batch": 1}, how, large=True)
+        for how, said in (("float32", ""), ("tf32", ", TF32"), ("bfloat16", ", bfloat16"))
+    ],
 )
 
 

@@ -23,7 +23,8 @@ IMAGES = ("NHWC", "HWIO", "NHWC")
 def made(work: Work, who: str, *, quick: bool) -> Made:
     """A step of a workload."""
     del who
-    jax.config.update("jax_default_matmul_precision", "highest")
+    precision = "tensorfloat32" if work.precision == "tf32" else "highest"
+    jax.config.update("jax_default_matmul_precision", precision)
     last: list[Any] = []
     device = jax.devices()[0]
     before = (device.memory_stats() or {}).get("peak_bytes_in_use", 0)

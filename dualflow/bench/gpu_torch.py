@@ -20,7 +20,8 @@ Step = Callable[[], Any]
 
 def made(work: Work, who: str, *, quick: bool) -> Made:
     """A step of a workload; `who` ends in eager, compile or graph."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = work.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = work.precision == "tf32"
     torch.backends.cudnn.benchmark = True
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()

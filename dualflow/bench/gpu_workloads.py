@@ -50,7 +50,7 @@ def training(work: Work, mode: str, *, quick: bool) -> Step:
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        with df.autocast(work.precision) if work.precision != "float32" else nullcontext():
+        with df.autocast(work.precision) if work.precision == "bfloat16" else nullcontext():
             loss = loss_of(net, x, y)
         loss.backward()
         optimizer.step()
