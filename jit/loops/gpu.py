@@ -10,6 +10,7 @@ from typing import Any
 from jit.dims import Extent
 from jit.errors import ScheduleError
 from jit.loops.affine import Forms
+from jit.loops.early_loads import early_loads
 from jit.loops.elements import Elements
 from jit.loops.heuristics import is_function, loops, trips
 from jit.loops.ir import (
@@ -42,7 +43,7 @@ BLOCK = 128  # threads that are launched together, where items ask for fewer
 AHEAD = (32, 16, 8, 6, 4, 3, 2)  # turns at once
 TWICE = 8  # of loops that are written in two ways
 UNKNOWN = (16, 8, 4, 2)  # of loops whose number of turns is not known
-FUNCTION, MOST = 20, 320  # statements that an elementary function counts for; of all turns at once
+FUNCTION, MOST = 20, 384  # statements that an elementary function counts for; of all turns at once
 SHARED = 48 << 10  # bytes of a block that need not be asked for
 LARGE = {  # and those that may be, by generation
     **dict.fromkeys((80, 87), 163 << 10),
@@ -76,7 +77,7 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
     kernel = quotients(unrolled(hoist(kernel), ahead, divides_by_one))
     count = min(block // kernel.threads, SHARED // max(1, shared_bytes(kernel)))
     alone = kernel.threads > WARP  # a team waits for a whole block
-    return tidied(packed(kernel, 1 if alone else 1 << count.bit_length() - 1))
+    return early_loads(tidied(packed(kernel, 1 if alone else 1 << count.bit_length() - 1)))
 
 
 def team(kernel: Kernel, lanes: Sequence[For]) -> int:
