@@ -218,8 +218,11 @@ class _Spread(Rewrite):
         if is_of_team(s) and self.threads > WARP:
             return self._turns_of_warps(s)
         if not s.var.hint.startswith(LANE):
-            before = set(self.stored), set(self.loaded)
-            self._touch(s.body)  # by the turn before
+            if self.alone:
+                self._touch(s.body)
+            else:  # once, for what came before, and not in each turn
+                self._wait(s.body)
+            before = set(self.stored), set(self.loaded)  # by the turn before, too
             super().loop(s)
             return self._may_have_run(*before)
         self._check_independent(s)

@@ -8,7 +8,19 @@ import pytest
 from jit.errors import KernelError, ScheduleError
 from jit.loops.gpu import packed
 from jit.loops.interpret import interpret
-from jit.loops.ir import INDEX, WARP, Buffer, Exchange, Kernel, Sync, Var, VType, index
+from jit.loops.ir import (
+    INDEX,
+    WARP,
+    Buffer,
+    Exchange,
+    For,
+    Kernel,
+    Sync,
+    Var,
+    VType,
+    index,
+    walk,
+)
 from jit.loops.schedule import unrolled
 from jit.loops.spread import spread
 from jit.loops.verify import verify
@@ -151,6 +163,31 @@ def test_warps_compute_what_loops_say(build, count):
     verify(after)
     assert after.threads == count * WARP
     assert run(after, 128) == run(before, 128)
+
+
+def test_warps_wait_once_before_a_loop_over_what_was_stored():
+    """Not in each turn, of which there may be hundreds."""
+
+    def build(w, item):
+        room, total = w.alloc("room", float32, 512, "stack"), w.alloc("total", float32, WARP)
+        with w.loop(index(0), index(512), hint="lane") as t:
+            w.store(room, t, w.load(X, t))
+        with w.loop(index(0), index(WARP), hint="lane1") as t:
+            w.store(total, t, w.number(0, VType(float32)))
+        chunks = w.loop(index(0), index(512), WARP, hint="chunk")
+        with chunks as first, w.loop(index(0), index(WARP), hint="lane2") as t:
+            x = w.load(room, w.let("add", first, t))
+            w.store(total, t, w.let("add", w.load(total, t), x))
+        with w.loop(index(0), index(WARP), hint="lane3") as t:
+            w.store(Y, t, w.load(total, t))
+
+    before = naive(build)
+    after = spread(before, 4 * WARP)
+    verify(after)
+    loops = [s for s in after.statements() if isinstance(s, For)]
+    assert not any(isinstance(s, Sync) for loop in loops for s in walk(loop.body))
+    assert sum(isinstance(s, Sync) for s in after.statements()) == 1
+    assert run(after, 512) == run(before, 512)
 
 
 @pytest.mark.parametrize("count", [2, 128])
