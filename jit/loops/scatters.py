@@ -46,6 +46,7 @@ from jit.target import Target
 from jit.types import TensorType, int64, product
 
 PARTS = 8  # of a region
+THREADS, MOST_PARTS = 1 << 16, 256  # that a GPU has at work at once; of a region, for these
 WIDE = 64  # elements that an update of a part has at least: asking whose it is costs little
 Base = Callable[[FormValue], FormValue]
 
@@ -195,11 +196,21 @@ class ScatterNest(Nest):
             return None
         return rest[0]
 
+    @cached_property
+    def parts(self) -> int:
+        """How many parts the loop is cut into: on a GPU as many as give all threads work."""
+        if not self.target.is_gpu:
+            return PARTS
+        assert self.split is not None
+        assert self.lane is not None
+        most = min(MOST_PARTS, extent_hint(self.split.extent))
+        return max(PARTS, min(most, THREADS // max(1, extent_hint(self.lane.extent))))
+
     def _split_at(self, part: Operand) -> tuple[Operand, Operand]:
         """The first index of a part, and the first behind it."""
         assert self.split is not None
         w, extent = self.w, self.split.extent
-        size = w.at(-(-extent // PARTS))
+        size = w.at(-(-extent // self.parts))
         start = w.let("multiply", part, size)
         return start, w.least_of(w.let("add", start, size), w.at(extent))
 
@@ -258,11 +269,13 @@ class ScatterNest(Nest):
         w = self.w
         width = self.lane.extent if self.lane else 1
         tile = tile_of(width, self.target)
-        blocks = [Loop(("block",), (-(-width // tile),)), Loop(("part",), (PARTS,))]
+        blocks = [Loop(("block",), (-(-width // tile),))]
+        if self.split is not None:  # threads of a GPU that lie side by side do the same
+            blocks.insert(0 if self.target.is_gpu else 1, Loop(("part",), (self.parts,)))
         size = tile * extent_hint(product([loop.extent for loop in self.turns]))
         whole = self.regions is not None
         each = 1 if whole else max(1, self.share(ITEM) // (max(1, self.cost) * max(1, size)))
-        with self.items([*self.outer, *blocks[: 1 + (self.split is not None)]], each):
+        with self.items([*self.outer, *blocks], each):
             if self.split is not None:
                 self.part = self._split_at(w.loops["part"])
             start, turns = tile_bounds(w, w.loops["block"], tile, width)

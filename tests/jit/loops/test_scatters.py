@@ -11,8 +11,10 @@ from jit.dims import symbol
 from jit.errors import IndexError, LaunchFailed
 from jit.loops import scatters
 from jit.runtime.program import Launch
+from jit.target import gpu
 from jit.types import TensorType, dtypes, float32, int64
-from tests.jit.loops.whole import bits, compiled, interpreted, numbers, reference, type_of
+from tests.jit.loops.whole import bits, compiled, graph_of, interpreted, numbers, reference, type_of
+from tests.jit.stages import Stages
 
 DTYPES = ["float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8"]
 WAYS = ["add", "set", "max", "min"]
@@ -131,6 +133,20 @@ def test_long_regions_are_cut_into_parts(monkeypatch, rows_of_it):
     steps = compiled(build, [type_of(x) for x in arrays]).plan.program.steps
     grids = [step.kernel.grid for step in steps if isinstance(step, Launch)]
     assert grids == [scatters.PARTS]
+
+
+def test_on_a_gpu_there_are_as_many_parts_as_keep_it_busy(monkeypatch):
+    monkeypatch.setattr(scatters, "ITEM", 4)
+    monkeypatch.setattr(scatters, "THREADS", 70 * 20)
+    rng = np.random.default_rng(5)
+    into, updates = (rng.normal(size=(n, 70)).astype(np.float32) for n in (33, 30))
+    arrays = [into, updates, rng.integers(-1, 34, 30)]
+    build = rows(dropped=True)
+    stages = Stages(graph_of(build, [type_of(x) for x in arrays]), gpu("sm_90"))
+    (step,) = stages.plan.program.steps
+    assert step.kernel.grid == 70 * 20
+    (found,) = stages.run("scheduled", arrays)
+    assert bits(found) == bits(reference(build, arrays)[0])
 
 
 def test_sums_of_halves_are_rounded_once():
