@@ -32,6 +32,7 @@ from jit.forms.tasks import (
     TotalsTask,
     WholeTask,
 )
+from jit.ir.builtin import constant
 from jit.ir.graph import Node
 from jit.loops.abreast import AbreastNest, TotalsNest
 from jit.loops.chains import ChainNest
@@ -374,7 +375,8 @@ class Planner:
             found.update(inner)
         origins = self.forms.origins
         known = sorted(found & origins.keys(), key=self._numbers.__getitem__)
-        moved = [form for form in known if not isinstance(form, nodes.Constant)]
+        given = [x for x in known if isinstance(x, nodes.Constant) or origins[x].op is constant]
+        moved = [form for form in known if form not in given]
         computed = [form for form in moved if not isinstance(form, nodes.View)]
         return computed or moved
 

@@ -61,15 +61,19 @@ Index maps are Python functions of loop indices. They may use + - *, // and % by
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from operator import mul
 from typing import Any
 
 import numpy as np
 
 from jit.dims import Dim, Extent
+from jit.dims.algebra import Atom
 from jit.errors import AxisError, DTypeError, ShapeError
 from jit.forms import nodes
 from jit.forms.combine import combiners
-from jit.forms.index import Condition, IndexMap, Load, row_major, same_all
+from jit.forms.expression import moved
+from jit.forms.index import Condition, IndexMap, Load, is_inside, row_major, same_all
 from jit.forms.nodes import Form, FormValue
 from jit.forms.scalar import result_dtype, scalar
 from jit.types import TensorType, broadcast_shapes, exact_reciprocal, format_shape, kind
@@ -108,6 +112,9 @@ class FormBuilder:
                 f"a constant of shape {array.shape} is no value of shape {format_shape(shape)}",
                 "a number, or an array of that very shape",
             )
+        if (steps := steps_of(array)) is not None:  # then nobody has to read it from memory
+            first = int(array.flat[0])
+            return self.index(shape, lambda *i: sum(map(mul, i, steps), first), dtype)
         return self.emit(nodes.Constant((), (TensorType(tuple(shape), dtype),), array))[0]
 
     def index(
@@ -179,8 +186,7 @@ class FormBuilder:
         Raises:
             ShapeError: The map gives another number of indices than `x` has axes.
         """
-        map = IndexMap.of(shape, index_map, where)
-        self._check_map(map, x, "view")
+        map = self._map(IndexMap.of(shape, index_map, where), x, "view")
         if map.where and fill is None:
             raise ShapeError("a view with conditions and no fill", "fill=, what is read elsewhere")
         inputs = (x, *map.tables)
@@ -296,8 +302,7 @@ class FormBuilder:
             combiners[SCATTERS[combine]].check((into.dtype,))
         if into.dtype != updates.dtype:
             raise DTypeError(f"scatter of {updates.dtype} into {into.dtype}", "one dtype")
-        map = IndexMap.of(updates.shape, index_map, where)
-        self._check_map(map, into, "scatter")
+        map = self._map(IndexMap.of(updates.shape, index_map, where), into, "scatter")
         inputs = (into, updates, *map.tables)
         return self.emit(nodes.Scatter(inputs, (into.type,), combine, map, dropped))[0]
 
@@ -363,9 +368,42 @@ class FormBuilder:
             raise AxisError(f"axis {axis} of shape {format_shape(shape)}", "an axis that exists")
         return axis % len(shape)
 
-    def _check_map(self, map: IndexMap, x: FormValue, what: str) -> None:
+    def _map(self, map: IndexMap, x: FormValue, what: str) -> IndexMap:
+        """A map into `x`, with as few loads as may be."""
         if len(map.at) != x.ndim:
             raise ShapeError(
                 f"{what}: an index map gives {len(map.at)} indices for a value {x.type}",
                 f"{x.ndim} indices, one per axis",
             )
+        return with_indices(map, x.shape) if map.tables else map
+
+
+def steps_of(array: np.ndarray[Any, Any]) -> list[int] | None:
+    """For each axis how much integers grow along it, if that is all they do; None if it is not."""
+    if kind(array.dtype) != "integer" or array.size < 2:
+        return None
+    start = int(array.flat[0])
+    second = [array[(0,) * k + (min(n, 2) - 1,)] for k, n in enumerate(array.shape)]
+    steps = [int(x.flat[0]) - start for x in second]
+    wanted = start
+    for step, places in zip(steps, np.ogrid[tuple(map(slice, array.shape))]):
+        wanted = wanted + step * places
+    return steps if np.array_equal(array, wanted) else None
+
+
+def with_indices(map: IndexMap, shape: Sequence[Extent]) -> IndexMap:
+    """A map that computes what it would load, where that is an expression of indices.
+
+    What is loaded is checked, and what is computed is not: so that must be inside for sure.
+    """
+
+    def computed(atom: Atom) -> Extent | None:
+        if not isinstance(atom, Load) or not isinstance(atom.table, FormValue):
+            return None
+        form = atom.table.form
+        return moved(form.map.at[0], atom.at) if isinstance(form, nodes.Index) else None
+
+    made = map.rewritten(computed)
+    pairs = zip(map.at, made.at, shape)
+    at = [new if is_inside(new, n) is True else old for old, new, n in pairs]
+    return replace(made, at=tuple(at))

@@ -66,7 +66,10 @@ def program():
     x, t = graph.input(tensor(n, m), "x"), graph.input(tensor(4, dtype=int64), "t")
     (rows,) = graph.add(take, (x, t), {})
     (y,) = graph.add(softmax, (rows,), {})
-    graph.outputs = [*graph.add(reshape, (y,), {"shape": (4 * m,)}), graph.constant(np.arange(2))]
+    graph.outputs = [
+        *graph.add(reshape, (y,), {"shape": (4 * m,)}),
+        graph.constant(np.array([3, 1, 4])),
+    ]
     return graph
 
 
@@ -85,9 +88,41 @@ def test_text_of_a_program():
         "%10: float32[4,m] = view(%9) map=[i0, 0] fill=None",
         "%11: float32[4,m] = pointwise(%7, %10) scalar=divide",
         "%12: float32[4*m] = view(%11) map=[i0//m, i0%m] fill=None",
-        "%13: int64[2] = constant() value=array",
+        "%13: int64[3] = constant() value=array",
         "return %12, %13",
     ]
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.arange(5), "index() map=[i0]"),
+        (np.arange(12).reshape(3, 4)[:, ::2] - 7, "index() map=[4*i0 + 2*i1 - 7]"),
+        (np.arange(6, 0, -2, np.uint8), "index() map=[-2*i0 + 6]"),
+        (np.full((2, 3), 4), "index() map=[4]"),
+        (np.array([0, 1, 3]), "constant() value=array"),
+        (np.array([0.0, 1.0]), "constant() value=array"),
+        (np.array([5]), "constant() value=array"),
+    ],
+)
+def test_whole_numbers_that_grow_by_steps_are_an_index(array, said):
+    graph = Graph("constants")
+    graph.outputs = [graph.constant(array)]
+    assert said in str(lower_graph(graph))
+    (found,) = evaluate_program(lower_graph(graph), [])
+    assert found.dtype == array.dtype
+    assert found.tolist() == array.tolist()
+
+
+def test_places_that_are_known_are_not_loaded_where_they_are_inside():
+    form = FormBuilder()
+    x = form.source(tensor(8, m))
+    for start, loaded in ((3, False), (6, True)):  # 6 + 3 is outside: that must be found out
+        at = form.constant(np.arange(start, start + 4), int64, (4,))
+        rows = form.view(x, (4, m), lambda i, j, at=at: (form.load(at, i), j))
+        assert bool(rows.form.map.tables) == loaded
+        added = form.scatter("add", x, rows, lambda i, j, at=at: (form.load(at, i), j))
+        assert bool(added.form.map.tables) == loaded
 
 
 @pytest.mark.parametrize(
@@ -126,7 +161,7 @@ def test_symbolic_graph_runs_at_any_size(shape):
     for outputs in (evaluate_lowered(graph, [x, t]), evaluate_program(lower_graph(graph), [x, t])):
         np.testing.assert_allclose(outputs[0], expected, rtol=1e-5)
         assert outputs[0].dtype == np.float32
-        assert outputs[1].tolist() == [0, 1]
+        assert outputs[1].tolist() == [3, 1, 4]
 
 
 def test_graph_that_does_not_fit_its_arrays():
