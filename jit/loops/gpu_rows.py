@@ -28,7 +28,7 @@ from jit.loops.ir import TEAM, WARP, Buffer, Operand, index
 from jit.types import product
 
 OTHERS = 4 << 10  # bytes beside a row's rooms
-SHORT, BUSY = 1024, 7 << 10  # elements of rows that keep all threads busy; bytes of their rooms
+SHORT, BUSY = 1024, 8 << 10  # elements of rows that keep all threads busy; bytes of their rooms
 Key = tuple[FormValue, tuple[Extent, ...]]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from jit.dataclass import dataclass
 from jit.runtime.cuda import bind, cupy
 
-BUSY = 100_000  # cycles of the device, 50 to 80 microseconds
+BUSY = 400_000  # cycles of the device, 0.2 to 0.3 milliseconds: what loads a library takes long
 SPIN = b"""\
 .version 7.0
 .target sm_75
