@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -291,3 +293,95 @@ def test_interchange_with_torch():
     torch.cuda.synchronize()
     assert ours.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert torch.from_dlpack(ours).data_ptr() == theirs.data_ptr()
+
+
+def test_interchange_with_jax(monkeypatch):
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    jax = pytest.importorskip("jax", exc_type=ImportError)
+    theirs = jax.device_put(np.arange(4, dtype=np.float32), jax.devices()[0]).block_until_ready()
+    ours = df.asarray(theirs, copy=False)
+    assert (ours.device, ours.tolist()) == (DEVICE, [0.0, 1.0, 2.0, 3.0])
+    assert ours.raw.data.ptr == theirs.unsafe_buffer_pointer()
+    made = df.tanh(ours) + 1.0
+    back = jax.dlpack.from_dlpack(made)
+    assert back.unsafe_buffer_pointer() == made.raw.data.ptr
+    np.testing.assert_array_equal(np.asarray(back), made.numpy())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_brings_batches_while_a_model_computes(workers):
+    x = np.arange(4096 * 64, dtype=np.float32).reshape(4096, 64)
+    data = df.data.TensorDataset(df.asarray(x), df.arange(4096))
+    loader = df.data.DataLoader(data, 256, num_workers=workers, device="gpu")
+    step = df.function(lambda x: (df.tanh(x * 1e-3) @ x.mT).sum() * 0.0 + x.sum())
+    for _ in range(3):
+        sums, places = [], []
+        for rows, numbers in loader:
+            sums.append(step(rows))
+            places.append(numbers)
+        assert [p.device for p in places] == [DEVICE] * 16
+        assert np.concatenate([p.numpy() for p in places]).tolist() == [*range(4096)]
+        wanted = [x[k : k + 256].sum(dtype=np.float64) for k in range(0, 4096, 256)]
+        np.testing.assert_allclose([s.item() for s in sums], wanted, rtol=1e-5)
+
+
+# ----- what spoils a process, in processes of their own -----
+
+
+def said_by(script, folder, **environment):
+    """What a script writes; its first line is here."""
+    path = folder / "script.py"
+    path.write_text("import os, cupy, numpy as np, dualflow as df\n" + script)
+    ran = subprocess.run(
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+    return ran.stdout + ran.stderr
+
+
+def test_a_forked_process_is_told(tmp_path):
+    out = said_by(
+        "df.ones(3, device='gpu').sum().item()\n"
+        "if os.fork() == 0:\n"
+        "    try:\n"
+        "        df.ones(3, device='gpu')\n"
+        "    except df.errors.DeviceError as error:\n"
+        "        print(error, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "print(df.ones(3, device='gpu').sum().item())\n",
+        tmp_path,
+    )
+    assert "was forked from one that uses the GPU" in out
+    assert "spawn" in out
+    assert out.rstrip().endswith("3.0")
+
+
+BROKEN = """
+memory = cupy.cuda.UnownedMemory(1 << 44, 4096, None, 0)
+nowhere = cupy.ndarray((1024,), "f", cupy.cuda.MemoryPointer(memory, 0))
+x = df.asarray(nowhere, copy=False)
+
+def f(x):
+    y = df.ones((4, 1024), device="gpu") * 2.0
+    return (df.tanh(x * y)).sum()
+
+try:
+    WAY(f)(x).item()
+except df.errors.DeviceError as error:
+    print("told:", error, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("way", ["", "df.function"])
+def test_an_error_of_the_gpu_is_told_at_its_line(way, tmp_path):
+    blocking = {"JIT_DEBUG": "2", "CUDA_LAUNCH_BLOCKING": "1"}
+    out = said_by(BROKEN.replace("WAY", way), tmp_path, **blocking)
+    assert "told:" in out, out
+    assert "illegal" in out.lower() or "IllegalAddress" in out, out
+    assert "script.py:9" in out, out
