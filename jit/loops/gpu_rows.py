@@ -23,11 +23,13 @@ from jit.forms.order import BLOCK, LANES
 from jit.forms.placement import extent_hint
 from jit.forms.tasks import FoldTask, MapTask, Task
 from jit.loops import gpu
+from jit.loops.again import computed_again
 from jit.loops.folds import Folding, RowNest
 from jit.loops.ir import TEAM, WARP, Buffer, Operand, index
 from jit.types import product
 
 OTHERS = 4 << 10  # bytes beside a row's rooms
+NUMBER = 4  # bytes of most
 SHORT, BUSY = 1024, 8 << 10  # elements of rows that keep all threads busy; bytes of their rooms
 Key = tuple[FormValue, tuple[Extent, ...]]
 
@@ -52,6 +54,8 @@ class GpuRowNest(RowNest):
         if level == 0:
             self._rooms: list[Room] = []
             self._computed: dict[Expression, Buffer] = {}
+            if self._is_long():
+                self.elements = computed_again(self)
         self._read_first, self._ready = self._held(level), False
         for task in self.at_level(level)[2]:
             self._stage(task, level)
@@ -209,6 +213,10 @@ class GpuRowNest(RowNest):
         if self.length > BLOCK:
             return gpu.most_shared(self.target) - OTHERS
         return BUSY if self.length <= SHORT else gpu.SHARED
+
+    def _is_long(self) -> bool:
+        """Whether there is no room for two numbers of each element."""
+        return isinstance(self.length, int) and 2 * NUMBER * self.length > self._most()
 
     def _held(self, level: int) -> list[Key]:
         """What a level reads of rooms."""
