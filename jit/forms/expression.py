@@ -51,10 +51,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Coordinate:
-    """An integer expression over the loops, as a number of `dtype`."""
+    """An integer expression over the loops, as a number of `dtype`; `guard` as `Inside` has it."""
 
     at: Extent
     dtype: DType
+    guard: Guard = ()
 
     @property
     def children(self) -> tuple[Expression, ...]:
@@ -80,9 +81,13 @@ class Access:
 
 @dataclass(frozen=True)
 class Inside:
-    """Whether all conditions hold."""
+    """Whether all conditions hold; only where `guard` holds do they load from tables.
+
+    A guard that keeps no load back is left out, so that the same question is asked once.
+    """
 
     conditions: Guard
+    guard: Guard = ()
     dtype: DType = bool_
 
     @property
@@ -226,7 +231,8 @@ class Extractor:
             case nodes.Constant():
                 return Number(form.value[()], value.dtype)
             case nodes.Index():
-                return Coordinate(moved(form.map.at[0], at), value.dtype)
+                place = moved(form.map.at[0], at)
+                return Coordinate(place, value.dtype, for_loads(guard, place))
             case nodes.Pointwise():
                 args = tuple([self.element(x, at, guard) for x in form.inputs])
                 return Apply(form.scalar.name, args, value.dtype)
@@ -249,7 +255,8 @@ class Extractor:
         if not wanted:
             return inner
         fill = Number(np.asarray(form.fill, source.dtype)[()], source.dtype)
-        return Apply("where", (Inside(wanted), inner, fill), source.dtype)
+        inside = Inside(wanted, for_loads(guard, *[x for x, _ in wanted]))
+        return Apply("where", (inside, inner, fill), source.dtype)
 
 
 def has_no_element(x: FormValue | Domain) -> bool:
@@ -260,6 +267,11 @@ def has_no_element(x: FormValue | Domain) -> bool:
 def unique(guard: Guard) -> Guard:
     """Each condition once."""
     return tuple(dict.fromkeys(guard))
+
+
+def for_loads(guard: Guard, *extents: Extent) -> Guard:
+    """The guard, if index arithmetic loads from tables; none else: then it may run anywhere."""
+    return guard if guard and loads_of(*extents) else ()
 
 
 def moved(x: Extent, at: Sequence[Extent]) -> Extent:
@@ -309,11 +321,11 @@ def extents_of(expression: Expression) -> list[Extent]:
     match expression:
         case Access(at=at, guard=guard):
             return [*at, *(x for x, _ in guard)]
-        case Coordinate(at=at):
-            return [at]
-        case Inside(conditions=conditions):
-            return [x for x, _ in conditions]
-        case Checked(conditions=conditions, guard=guard):
+        case Coordinate(at=at, guard=guard):
+            return [at, *(x for x, _ in guard)]
+        case (
+            Inside(conditions=conditions, guard=guard) | Checked(conditions=conditions, guard=guard)
+        ):
             return [x for x, _ in (*conditions, *guard)]
         case _:
             return []

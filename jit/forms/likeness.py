@@ -114,7 +114,7 @@ class Likeness:
                 offset, place = parted(linear(value.shape, at))
                 moved = self.offsets.setdefault(offset, len(self.offsets)) if offset else None
                 return "element", number, moved, place, guard
-            case Inside(conditions=conditions):
+            case Inside(conditions=conditions):  # without loads they have no guard
                 return "inside", conditions
             case Coordinate(at=at, dtype=dtype):
                 return "coordinate", at, dtype

@@ -122,10 +122,10 @@ class Elements(Writer):
                 return self.let(name, *[self.emit(arg) for arg in args])
             case Access():
                 return self._access(x)
-            case Coordinate(at=at, dtype=dtype):
-                return self.cast(self.at(at), dtype)
-            case Inside(conditions=conditions):
-                return self.holds(conditions) or TRUE
+            case Coordinate(at=at, dtype=dtype, guard=guard):
+                return self.cast(self.at(at, guard), dtype)
+            case Inside(conditions=conditions, guard=guard):
+                return self.holds(conditions, guard) or TRUE
             case Checked(inner=inner, conditions=conditions, guard=guard):
                 condition = self.holds(conditions, guard)
                 if condition is not None:

@@ -264,9 +264,9 @@ class Shift:
             case Access():
                 return Access(x.value, tuple([moved(i, at) for i in x.at]), self._all(x.guard))
             case Coordinate():
-                return Coordinate(moved(x.at, at), x.dtype)
+                return Coordinate(moved(x.at, at), x.dtype, self._all(x.guard))
             case Inside():
-                return Inside(self._all(x.conditions))
+                return Inside(self._all(x.conditions), self._all(x.guard))
             case Checked():
                 inner = self._known[x.inner]
                 return Checked(inner, self._all(x.conditions), self._all(x.guard))

@@ -9,10 +9,8 @@ from jit.dims import Dim, Extent, Symbol, same
 from jit.dims.algebra import Atom
 from jit.forms.expression import (
     Access,
-    Checked,
-    Coordinate,
     Expression,
-    Inside,
+    extents_of,
     linear,
     loads_of,
     walk,
@@ -63,20 +61,12 @@ def positions_of(elements: Iterable[Expression]) -> set[Extent]:
     """Every integer that the expressions compute from loop indices."""
     found: set[Extent] = set()
     for x in walk(*elements):
-        raw: list[Extent] = []
-        match x:
-            case Access(value=value, at=at, guard=guard):
-                found.add(linear(value.shape, at))
-                found.update(i for i, _ in guard)
-                raw = [*at, *(i for i, _ in guard)]
-            case Coordinate(at=at):
-                found.add(at)
-                raw = [at]
-            case Inside(conditions=conditions) | Checked(conditions=conditions):
-                found.update(i for i, _ in conditions)
-                raw = [i for i, _ in conditions]
-            case _:
-                pass
+        raw = extents_of(x)
+        if isinstance(x, Access):
+            found.add(linear(x.value.shape, x.at))
+            found.update(i for i, _ in x.guard)
+        else:
+            found.update(raw)
         for load in loads_of(*raw):
             table = load.table
             found.add(linear(table.shape, load.at))  # pyright: ignore[reportAttributeAccessIssue]

@@ -84,3 +84,22 @@ def test_who_reads_few_elements_computes_them_again_or_finds_them(program):
     for stage in ("naive", "native"):
         (found,) = made.run(stage, call.inputs)
         assert bits(found) == bits(program(x).numpy())
+
+
+def lookups_in_padding(x, at):
+    return df.concat([x, df.take(df.pad(x, [(1, 1), (0, 0)]), at, axis=0)])
+
+
+def lookups_in_one_of_two_arrays(x, at):
+    return df.concat([x, df.take(df.concat([x, x + 1.0]), at, axis=0)])
+
+
+@pytest.mark.parametrize("program", [lookups_in_padding, lookups_in_one_of_two_arrays])
+def test_nothing_is_looked_up_where_something_else_stands(program):
+    """The lookups of a part of an array happen in that part: elsewhere a table has no places."""
+    x = df.asarray(np.random.default_rng(0).standard_normal((5, 4)).astype("f"))
+    call = laws.recorded(program, [x, df.asarray([4, 0, 3])])
+    made = Stages(call.graph)
+    for stage in ("naive", "scheduled", "native"):  # whose checks hold
+        (found,) = made.run(stage, call.inputs)
+        assert bits(found) == bits(program(x, df.asarray([4, 0, 3])).numpy())

@@ -95,13 +95,13 @@ def expression(x: Expression) -> str:
     match x:
         case Number(value=value):
             return str(np.asarray(value).item())
-        case Coordinate(at=at):
-            return str(at)
+        case Coordinate(at=at, guard=guard):
+            return f"{at} if {conditions(guard)}" if guard else str(at)
         case Access(value=value, at=at, guard=guard):
             place = f"{value}[{', '.join(map(str, at))}]"
             return f"{place} if {conditions(guard)}" if guard else place
-        case Inside(conditions=some):
-            return conditions(some)
+        case Inside(conditions=some, guard=guard):
+            return f"{conditions(some)} if {conditions(guard)}" if guard else conditions(some)
         case Checked(inner=inner, conditions=some):
             return f"checked({conditions(some)}, {expression(inner)})"
         case Apply(name=name, args=args):

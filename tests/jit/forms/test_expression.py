@@ -72,6 +72,21 @@ ELEMENTS = [
         "checked(0 <= %1[i0] < 5, %0[%1[i0]] if 0 <= %1[i0] < 5)",
     ),
     (lambda form, x: form.view(x, (n,), lambda i: (n - 1 - i,)), (tensor(n),), "%0[-i0 + n - 1]"),
+    (  # a fill around lookups, which ask a table whether they are inside: not where the fill is
+        lambda form, x, t: form.view(
+            form.view(x, (6,), lambda i: (form.load(t, i),), fill=0), (7,), lambda i: (i - 1,), 0
+        ),
+        (tensor(5), tensor(6, dtype="int64")),
+        "where(0 <= i0 - 1 < 6, where(0 <= %1[i0 - 1] < 5 if 0 <= i0 - 1 < 6, "
+        "%0[%1[i0 - 1]] if 0 <= i0 - 1 < 6 and 0 <= %1[i0 - 1] < 5, 0.0), 0.0)",
+    ),
+    (  # a number that is looked up is none where the fill is, either
+        lambda form, t: form.view(
+            form.index((6,), lambda i: form.load(t, i), INT), (7,), lambda i: (i - 1,), 0
+        ),
+        (tensor(6, dtype="int64"),),
+        "where(0 <= i0 - 1 < 6, %0[i0 - 1] if 0 <= i0 - 1 < 6, 0)",
+    ),
 ]
 
 
