@@ -19,7 +19,7 @@ INSTRUCTIONS = frozenset(
 )
 INTRINSICS = frozenset(
     "sqrt fabs floor ceil trunc roundeven copysign fma masked.load masked.store masked.gather "
-    "masked.scatter vector.reduce.or prefetch".split()
+    "masked.scatter vector.reduce.or prefetch arithmetic.fence".split()
 )
 # Those of the machine, by how their names begin: the oldest machine that has them.
 FAMILIES = {

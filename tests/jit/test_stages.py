@@ -86,6 +86,21 @@ def test_who_reads_few_elements_computes_them_again_or_finds_them(program):
         assert bits(found) == bits(program(x).numpy())
 
 
+def test_a_half_has_the_sign_of_what_was_a_double():
+    """LLVM looks for the sign of a scalar before all conversions of it."""
+
+    def program(x, y):
+        sign = df.astype(df.astype(df.astype(y, df.float32), df.float16), df.float32)
+        return df.astype(df.copysign(x, sign), df.float16)
+
+    x, y = df.asarray(np.array([1.5], "f")), df.asarray(np.array([-2.5]))
+    call = laws.recorded(program, [x, y])
+    made = Stages(call.graph)
+    for stage in ("naive", "native"):
+        (found,) = made.run(stage, call.inputs)
+        assert found.tolist() == program(x, y).tolist() == [-1.5]
+
+
 def lookups_in_padding(x, at):
     return df.concat([x, df.take(df.pad(x, [(1, 1), (0, 0)]), at, axis=0)])
 
