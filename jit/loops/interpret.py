@@ -80,6 +80,7 @@ class Run:
 
     Attributes:
         holds: Whether all checks have held so far.
+        in_turn: Loops, and whether their rounds have to be taken one after the other.
     """
 
     def __init__(self, kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> None:
@@ -89,6 +90,8 @@ class Run:
         self.memory = dict(zip(kernel.buffers, arrays, strict=True))
         self.written: dict[Buffer, Array] = {}
         self.chosen: dict[Buffer, Buffer] = {}
+        self.literals: dict[int, Array] = {}  # by identity: 0.0 and -0.0 are equal
+        self.in_turn: dict[For, bool] = {}
         self.rules: dict[type, Callable[..., None]] = {
             Let: self._let,
             Load: self._load,
@@ -125,7 +128,10 @@ class Run:
     def value(self, x: Operand) -> Array:
         """An operand's lanes."""
         if isinstance(x, Lit):
-            return np.full(x.type.lanes, x.value, x.type.dtype)
+            known = self.literals.get(id(x))
+            if known is None:
+                known = self.literals[id(x)] = np.full(x.type.lanes, x.value, x.type.dtype)
+            return known
         return self.values[x]
 
     def number_of(self, x: Operand) -> int:
@@ -147,7 +153,7 @@ class Run:
             if let.op in DEMANDS:
                 DEMANDS[let.op](*args)
             result = apply(let.op, args, type_, let.immediates)
-        assert (result.dtype, result.shape) == (type_.dtype, (type_.lanes,)), let.op
+        assert (result.dtype, result.shape[-1]) == (type_.dtype, type_.lanes), let.op
         self.values[let.var] = result
 
     def _load(self, load: Load) -> None:
@@ -183,7 +189,10 @@ class Run:
         return at, mask
 
     def _for(self, loop: For) -> None:
-        for k in range(self.number_of(loop.start), self.number_of(loop.stop), loop.step):
+        from jit.loops.interpret_rounds import taken_at_once  # which builds on this module
+
+        rounds = range(self.number_of(loop.start), self.number_of(loop.stop), loop.step)
+        for k in rounds[taken_at_once(self, loop, rounds) :]:
             self.values[loop.var] = np.array([k], int64)
             self._body(loop.body)
 
@@ -205,6 +214,10 @@ class Run:
         self.chosen[s.buffer] = s.among[number]
         self.memory[s.buffer] = self.memory[s.among[number]]
 
+    def owner(self, buffer: Buffer) -> Buffer:
+        """The buffer itself, or the parameter that it is a name of."""
+        return self.chosen.get(buffer, buffer)
+
     def _check(self, check: Check) -> None:
         holds = self.value(check.condition)
         mask = self._lanes(check.mask, check.condition.type, default=True)
@@ -215,13 +228,15 @@ class Refused(Exception):  # noqa: N818 - becomes a KernelError where the statem
     """What is wrong with a statement."""
 
 
-# ----- instructions that move lanes -----
+# ----- instructions that move lanes, which are the last axis -----
 
 MOVES: dict[str, Callable[[list[Array], int, tuple[int, ...]], Array]] = {
-    "splat": lambda args, lanes, immediates: np.repeat(args[0], lanes),
+    "splat": lambda args, lanes, immediates: np.repeat(args[0], lanes, axis=-1),
     "iota": lambda args, lanes, immediates: np.arange(lanes, dtype=int64),
-    "extract": lambda args, lanes, immediates: args[0][list(immediates)],
-    "shuffle": lambda args, lanes, immediates: np.concatenate(args)[list(immediates)],
+    "extract": lambda args, lanes, immediates: args[0][..., list(immediates)],
+    "shuffle": lambda args, lanes, immediates: np.concatenate(np.broadcast_arrays(*args), axis=-1)[
+        ..., list(immediates)
+    ],
 }
 
 

@@ -149,7 +149,7 @@ class _Thread(Run):
     def place(self, access: Load | Store, type_: Any) -> tuple[Array, Array]:
         """An index and a mask; who touches what is noted."""
         at, mask = super().place(access, type_)
-        buffer = self.chosen.get(access.buffer, access.buffer)
+        buffer = self.owner(access.buffer)
         if buffer.scope in ("param", "shared") and buffer.access != "in":
             self.all.touch(buffer, at[mask], self.number, stores=isinstance(access, Store))
         return at, mask

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jit.errors import KernelError
+from jit.loops import interpret_rounds
 from jit.loops.interpret import interpret
 from jit.loops.ir import INDEX, Buffer, Kernel, Lit, Var, VType, index
 from jit.loops.writer import Writer
@@ -159,3 +160,101 @@ def test_masked_lanes_may_point_anywhere():
     y, holds = run(build)
     assert set(y) == {-1.0}
     assert holds
+
+
+# ----- rounds at once -----
+
+
+def each_for_itself(w, k):
+    """A round reads what it writes, with a mask, and nothing of others."""
+    mask = w.let("less", w.let("rest", k, index(3)), index(2))
+    old = w.load(Y, k, mask=mask)
+    w.store(Y, k, w.let("add", old, w.load(X, w.let("subtract", index(7), k))), mask=mask)
+
+
+def lanes_of_each(w, k):
+    """Lanes are moved within a round; some of what they hold is the same in all rounds."""
+    place = w.let("multiply", k, index(2))
+    pair = w.load(X, place, 2)
+    both = w.let("shuffle", pair, w.splat(w.load(X, index(3)), 2), immediates=[1, 2])
+    w.store(Y, place, both, mask=w.let("less", w.splat(place, 2), Lit(8, VType(int64, 2))))
+
+
+def what_the_last_one_stored(w, k):
+    w.store(Y, k, w.let("add", w.load(Y, w.load(AT, k)), w.load(X, k)))
+
+
+def what_all_store_to(w, k):
+    w.store(Y, index(2), w.let("add", w.load(Y, index(2)), w.load(X, k)))
+
+
+def stored_and_loaded(w, k):
+    w.store(Y, k, w.load(X, k))
+    w.store(Y, w.load(AT, k), w.let("add", w.load(Y, k), w.load(X, k)))
+
+
+def checked(w, k):
+    w.check(w.let("less", k, index(3)), w.let("greater", w.load(AT, k), index(4)))
+
+
+ROUNDS = [
+    (each_for_itself, range(8), True),
+    (lanes_of_each, range(4), True),
+    (checked, range(8), True),
+    (what_the_last_one_stored, [0, 0, 1, 2, 3, 4, 5, 6], False),
+    (what_the_last_one_stored, range(8), True),  # nothing of others, as it turns out
+    (what_all_store_to, range(8), False),
+    (stored_and_loaded, range(8), False),
+]
+
+
+@pytest.mark.parametrize(("body", "at", "taken"), ROUNDS)
+def test_rounds_at_once_give_what_they_give_in_turn(body, at, taken, monkeypatch):
+    def build(w, item):
+        with w.loop(index(0), index(4 if body is lanes_of_each else 8)) as k:
+            body(w, k)
+
+    done = []
+    take = interpret_rounds.taken_at_once
+    monkeypatch.setattr(
+        interpret_rounds, "taken_at_once", lambda *x: done.append(take(*x)) or done[-1]
+    )
+    found = run(build, at=at)
+    monkeypatch.setattr(interpret_rounds, "taken_at_once", lambda *x: 0)
+    assert found == run(build, at=at)
+    assert (done[0] > 0) is taken
+
+
+def test_rounds_that_are_refused_are_told_of_as_in_turn():
+    def build(w, item):
+        with w.loop(index(0), index(8)) as k:
+            w.store(Y, w.load(AT, k), w.load(X, k))
+
+    with pytest.raises(KernelError, match="reaches element 9 of 8"):
+        run(build, at=[1, 9, 2, 8, 0, 0, 0, 0])
+
+
+def test_rounds_find_what_was_never_written():
+    def build(w, item):
+        room = w.alloc("room", float32, 8)
+        with w.loop(index(0), index(5)) as k:
+            w.store(room, k, w.load(X, k))
+        with w.loop(index(0), index(6)) as k:
+            w.store(Y, k, w.load(room, k))
+
+    with pytest.raises(KernelError, match="never written"):
+        run(build)
+
+
+def test_many_rounds_are_taken_part_by_part(monkeypatch):
+    """What one part stores, the next one may load."""
+
+    def build(w, item):
+        with w.loop(index(0), index(6)) as k:
+            at = w.let("add", k, index(2))
+            w.store(Y, at, w.let("add", w.load(Y, k), w.load(X, k)))
+
+    wanted = run(build)
+    monkeypatch.setattr(interpret_rounds, "MOST", 2)
+    assert run(build) == wanted
+    assert wanted[0] == [-1.0, -1.0, -1.0, 0.0, 1.0, 3.0, 5.0, 8.0]
