@@ -56,6 +56,7 @@ class Rounds(Run):
 
     def __init__(self, outer: Run, loop: For, rounds: range) -> None:
         self.outer, self.count = outer, len(rounds)
+        self.numbers = np.arange(self.count)[:, None]
         self.kernel, self.holds, self.literals = outer.kernel, True, outer.literals
         self.memory, self.written = outer.memory, outer.written
         self.values = {**outer.values, loop.var: np.array(rounds, int64)[:, None]}
@@ -92,8 +93,8 @@ class Rounds(Run):
         mask = self._lanes(access.mask, VType(bool_, type_.lanes), default=True)
         if (mask & ((at < 0) | (at >= len(self.memory[access.buffer])))).any():
             raise Refused("reaches an element that is not there")
-        at, mask = np.broadcast_arrays(at, mask)
-        return at, mask
+        shape = at.shape if at.ndim > mask.ndim else mask.shape
+        return stretched(at, shape), stretched(mask, shape)
 
     def _load(self, load: Load) -> None:
         at, mask = self.place(load, load.var.type)
@@ -112,11 +113,11 @@ class Rounds(Run):
     def _store(self, store: Store) -> None:
         at, mask = self.place(store, store.value.type)
         shape = self.count, at.shape[-1]
-        found = store, np.broadcast_to(at, shape), np.broadcast_to(mask, shape)
+        found = store, stretched(at, shape), stretched(mask, shape)
         self.stores.setdefault(self.outer.owner(store.buffer), []).append(found)
 
     def _write(self, store: Store, at: Array, mask: Array) -> None:
-        value = np.broadcast_to(self.value(store.value), at.shape)
+        value = stretched(self.value(store.value), at.shape)
         self.memory[store.buffer][at[mask]] = value[mask]
         if store.buffer in self.written:
             self.written[store.buffer][at[mask]] = True
@@ -141,12 +142,19 @@ class Rounds(Run):
         """Which elements are touched, and in which rounds."""
         for at, mask in places:
             shape = self.count, at.shape[-1]
-            rounds = np.broadcast_to(np.arange(self.count)[:, None], shape)
-            mask = np.broadcast_to(mask, shape)
-            yield np.broadcast_to(at, shape)[mask], rounds[mask]
+            mask = stretched(mask, shape)
+            yield stretched(at, shape)[mask], stretched(self.numbers, shape)[mask]
 
 
 def joined(touched: Iterator[Touched]) -> Touched:
     """Several of them as one."""
-    at, rounds = zip(*touched)
+    first, *others = touched
+    if not others:
+        return first
+    at, rounds = zip(first, *others)
     return np.concatenate(at), np.concatenate(rounds)
+
+
+def stretched(x: Array, shape: tuple[int, ...]) -> Array:
+    """`x` in a shape that it broadcasts to."""
+    return x if x.shape == shape else np.broadcast_to(x, shape)

@@ -110,7 +110,8 @@ def apply(
         w = Arrays()
         found = formula(op, source, type.dtype)(w, *(Value(w, x, x.dtype) for x in args))
     assert found.dtype == type.dtype, (op, found.dtype, type.dtype)
-    return np.broadcast_to(found.x, np.broadcast_shapes(*(x.shape for x in args)))
+    shape = args[0].shape if len(args) == 1 else np.broadcast_shapes(*(x.shape for x in args))
+    return found.x if found.x.shape == shape else np.broadcast_to(found.x, shape)
 
 
 def _splat(args: Sequence[Array], type: VType, _: tuple[int, ...]) -> Array:
