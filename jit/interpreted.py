@@ -12,7 +12,7 @@ import numpy as np
 
 from jit.ir.builtin import constant
 from jit.ir.graph import Graph, Value
-from jit.ir.interpret import Program
+from jit.ir.interpret import Evaluate, Program, evaluate_of
 from jit.report import Cost, Part
 
 
@@ -22,6 +22,7 @@ class Interpreted:
     Args:
         graph: What to run.
         xp: The array module.
+        evaluate: What computes a node, called as the `evaluate` of its op is.
 
     Attributes:
         kernels: None: Python does everything.
@@ -32,8 +33,8 @@ class Interpreted:
     kernels: Sequence[Part] = ()
     foreign_calls = 0
 
-    def __init__(self, graph: Graph, xp: ModuleType = np) -> None:
-        self.program = Program(graph, xp)
+    def __init__(self, graph: Graph, xp: ModuleType = np, evaluate: Evaluate = evaluate_of) -> None:
+        self.program = Program(graph, xp, evaluate)
         nodes = [node for node in graph.nodes if node.op is not constant]
         self.host_steps = [Part(node.op.name, node.source) for node in nodes]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jit.dims import Extent, Guess, evaluate, free_symbols, solve
-from jit.errors import LaunchFailed
-from jit.ir.graph import Graph
+from jit.errors import LaunchFailed, NoNativeCode
+from jit.ir.graph import Graph, Node
 from jit.plans import Plan, keep, recall
 from jit.report import Cost, Part
 from jit.runtime.beside import Beside
@@ -182,11 +182,25 @@ class NativeCode:
             GuardMiss: A guard saw another answer than the one it expects.
             DualflowError: From an op, at the user's line.
         """
+        results = self.attempt(arrays, donate)
+        return self.node_by_node(arrays) if results is None else results
+
+    def attempt(self, arrays: list[Any], donate: Pairs = ()) -> list[Any] | None:
+        """The same, or None where a check fails."""
         try:
             results = self._run(arrays, donate)
         except LaunchFailed:
-            return self.interpreted(arrays)  # which stops at the op, with its own words
+            return None
         return self._shaped(results, arrays) if self._reshaped else results
+
+    def node_by_node(self, arrays: list[Any]) -> list[Any]:
+        """The outputs where a check has failed, as eager execution has them.
+
+        Raises:
+            DualflowError: From the op that is to blame, at the user's line, with its own words.
+        """
+        results = self.interpreted(arrays)
+        return results if self._target.is_gpu else self.by_nodes(arrays)
 
     def timed(self, arrays: list[Any]) -> tuple[list[Any], list[Cost]]:
         """The outputs, and what each part of the call cost.
@@ -198,7 +212,7 @@ class NativeCode:
         try:
             results, timings = self._timed(arrays)
         except LaunchFailed:
-            return self.interpreted(arrays), []
+            return self.node_by_node(arrays), []
         sizes = self._sizes(arrays)
         costs = []
         for timing in timings:
@@ -246,6 +260,38 @@ class NativeCode:
         from jit.interpreted import Interpreted
 
         return Interpreted(self.graph, cupy() if self._target.is_gpu else np)
+
+    @cached_property
+    def by_nodes(self) -> Interpreted:
+        """The same graph, each node by code of its own: NumPy has last bits of its own."""
+        from jit.interpreted import Interpreted
+
+        return Interpreted(self.graph, evaluate=by_own_code)
+
+
+def by_own_code(node: Node) -> Callable[..., Any]:
+    """What computes a node as eager execution does; it is called as `evaluate` is."""
+    from jit.passes.base import Stages
+
+    graph = Graph(node.op.name)
+    inputs = [graph.input(value.type) for value in node.inputs]
+    types = tuple([value.type for value in node.outputs])
+    graph.outputs = list(graph.add(node.op, inputs, node.attrs, types))
+    sizes = {s for value in graph.inputs for s in free_symbols(value.type.shape)}
+    if not types or not sizes.issuperset(s for type_ in types for s in free_symbols(type_.shape)):
+        return node.op.evaluate
+    try:
+        code = NativeCode.made(graph, (), Stages(graph.name))
+    except NoNativeCode:
+        return node.op.evaluate
+
+    def evaluate(xp: ModuleType, *arrays: Any, **attrs: Any) -> Any:
+        results = code.attempt(list(arrays))
+        if results is None:
+            return node.op.evaluate(xp, *arrays, **attrs)
+        return tuple(results) if len(types) > 1 else results[0]
+
+    return evaluate
 
 
 def processor(*, hurry: bool) -> Target:

@@ -21,8 +21,14 @@ from jit.ir.printer import attr_leaves, static_dims
 Step: TypeAlias = (
     "tuple[int, Callable[..., Any], dict[str, Any], tuple[int, ...], Any, tuple[int, ...], Node]"
 )
+Evaluate: TypeAlias = "Callable[[Node], Callable[..., Any]]"
 UNARY, BINARY, UNARY_ATTRS, GENERAL, SEVERAL = range(5)
 KEPT_BINDINGS = 64
+
+
+def evaluate_of(node: Node) -> Callable[..., Any]:
+    """The op's own `evaluate`."""
+    return node.op.evaluate
 
 
 class Program:
@@ -31,12 +37,13 @@ class Program:
     Args:
         graph: What to run; nothing may be added to it afterwards.
         xp: The array module, NumPy or CuPy.
+        evaluate: What computes a node, called as the `evaluate` of its op is.
     """
 
-    def __init__(self, graph: Graph, xp: ModuleType = np) -> None:
+    def __init__(self, graph: Graph, xp: ModuleType = np, evaluate: Evaluate = evaluate_of) -> None:
         self.graph = graph
         self.xp = xp
-        self.steps, self.resident, self.results = _plan(graph, xp)
+        self.steps, self.resident, self.results = _plan(graph, xp, evaluate)
         self._symbolic = bool(static_dims(graph))
         self._bound: dict[tuple[int, ...], list[Step]] = {}
 
@@ -103,7 +110,9 @@ class Program:
         return steps
 
 
-def _plan(graph: Graph, xp: ModuleType) -> tuple[list[Step], list[Any], list[int]]:
+def _plan(
+    graph: Graph, xp: ModuleType, evaluate: Evaluate
+) -> tuple[list[Step], list[Any], list[int]]:
     """The steps, what the slots after the inputs hold at the start, and the slots of results."""
     slot = {value: i for i, value in enumerate(graph.inputs)}
     constants = [node for node in graph.nodes if node.op is constant]
@@ -129,18 +138,22 @@ def _plan(graph: Graph, xp: ModuleType) -> tuple[list[Step], list[Any], list[int
         unread = [slot[value] for value in node.outputs if last_use[value] is node]
         free += unread
         out = tuple([slot[value] for value in node.outputs])
-        steps.append(_step(node, node.attrs, ins, out, (*sorted(dying), *unread)))
+        steps.append(_step(node, evaluate(node), ins, out, (*sorted(dying), *unread)))
     return steps, resident, [slot[value] for value in graph.outputs]
 
 
 def _step(
-    node: Node, attrs: dict[str, Any], ins: tuple[int, ...], out: tuple[int, ...], released: Any
+    node: Node,
+    evaluate: Callable[..., Any],
+    ins: tuple[int, ...],
+    out: tuple[int, ...],
+    released: Any,
 ) -> Step:
     if len(out) != 1:
-        return SEVERAL, node.op.evaluate, attrs, ins, out, released, node
+        return SEVERAL, evaluate, node.attrs, ins, out, released, node
     kinds = {(1, False): UNARY, (2, False): BINARY, (1, True): UNARY_ATTRS}
-    kind = kinds.get((len(ins), bool(attrs)), GENERAL)
-    return kind, node.op.evaluate, attrs, ins, out[0], released, node
+    kind = kinds.get((len(ins), bool(node.attrs)), GENERAL)
+    return kind, evaluate, node.attrs, ins, out[0], released, node
 
 
 def _bind(step: Step, binding: Mapping[str, int]) -> Step:
