@@ -1,27 +1,30 @@
 """Loops whose rounds need nothing of each other, interpreted with all rounds at once.
 
 Each value has a row for each round, so that NumPy is called once where it would be called for every
-round. Nothing is changed before it is known that one round after the other gives the same: no two
-rounds store to one element, and none loads what another one stores. Where that does not hold, or a
-round does what is refused, the rounds are left to the interpreter, which takes them in turn.
+round; a loop inside of such a loop has rows for the rounds of both. Nothing is changed before it is
+known that one round after the other gives the same: no two rounds store to one element, and none
+loads what another one stores. Where that does not hold, or a round does what is refused, the rounds
+are left to the interpreter, which takes them in turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Any
 
 import numpy as np
 
+from jit.dataclass import dataclass
 from jit.loops.interpret import Refused, Run
-from jit.loops.ir import Buffer, Check, For, Let, Load, Prefetch, Store, VType
+from jit.loops.ir import Buffer, Check, For, Let, Lit, Load, Operand, Prefetch, Store, VType
 from jit.types import bool_, int64
 
 Array = np.ndarray[Any, Any]
-Touched: TypeAlias = "tuple[Array, Array]"  # elements, and the rounds that they are touched in
 
 STATEMENTS = (Let, Load, Store, Check, Prefetch)
 FEWEST, MOST = 4, 4096  # rounds that are taken at once
+ROWS = 1 << 16  # rows of a loop inside of another
 
 
 def taken_at_once(run: Run, loop: For, rounds: range) -> int:
@@ -41,31 +44,71 @@ def taken_at_once(run: Run, loop: For, rounds: range) -> int:
 def can_be_taken(run: Run, loop: For) -> bool:
     """Whether a loop has statements for all rounds at once, and was not refused before."""
     if loop not in run.in_turn:
-        run.in_turn[loop] = not all(isinstance(s, STATEMENTS) for s in loop.body)
+        run.in_turn[loop] = not is_plain(loop)
     return not run.in_turn[loop]
 
 
+def is_plain(loop: For) -> bool:
+    """Whether a loop, and those inside of it, have no memory of their own and no conditions."""
+    return all(is_plain(s) if isinstance(s, For) else isinstance(s, STATEMENTS) for s in loop.body)
+
+
+@dataclass(eq=False)
+class Touched:
+    """What the rounds of a loop, and of those inside of it, touch.
+
+    Attributes:
+        stores: By buffer.
+        loads: Likewise.
+        rows: How many rows there have been so far: each has a number.
+    """
+
+    stores: dict[Buffer, list[Place]] = field(default_factory=dict)
+    loads: dict[Buffer, list[Place]] = field(default_factory=dict)
+    rows: int = 0
+
+
+@dataclass(eq=False)
+class Place:
+    """What a statement touches in all rounds."""
+
+    run: Rounds
+    access: Load | Store
+    at: Array
+    mask: Array
+
+    def elements(self) -> tuple[Array, Array]:
+        """Elements, and the number of the row that touches each."""
+        shape = self.run.count, self.at.shape[-1]
+        mask = stretched(self.mask, shape)
+        return stretched(self.at, shape)[mask], stretched(self.run.numbers, shape)[mask]
+
+
 class Rounds(Run):
-    """Some rounds of a loop: arrays of (rounds, lanes), or of (lanes,) where all are alike.
+    """Some rounds of a loop: arrays of (rows, lanes), or of (lanes,) where all are alike.
 
     Args:
-        outer: What runs the loop.
+        outer: What runs the loop; itself `Rounds`, if the loop is inside of another.
         loop: The loop.
-        rounds: The values of its variable.
+        rounds: The values of its variable, for each row outside.
     """
 
     def __init__(self, outer: Run, loop: For, rounds: range) -> None:
-        self.outer, self.count = outer, len(rounds)
-        self.numbers = np.arange(self.count)[:, None]
+        inside = isinstance(outer, Rounds)
+        self.outer, self.often = outer, len(rounds)
+        self.count = self.often * (outer.count if inside else 1)
         self.kernel, self.holds, self.literals = outer.kernel, True, outer.literals
         self.memory, self.written = outer.memory, outer.written
-        self.values = {**outer.values, loop.var: np.array(rounds, int64)[:, None]}
-        self.stores: dict[Buffer, list[tuple[Store, Array, Array]]] = {}
-        self.loads: dict[Buffer, list[tuple[Array, Array]]] = {}
+        numbers = np.tile(np.array(rounds, int64), self.count // self.often)
+        self.values = {loop.var: numbers[:, None]}
+        self.touched = outer.touched if inside else Touched()
+        self.numbers = self.touched.rows + np.arange(self.count)[:, None]
+        self.touched.rows += self.count
         self.rules = {
             Let: self._let,
             Load: self._load,
             Store: self._store,
+            For: self._for,
             Check: self._check,
             Prefetch: lambda _: None,
         }
@@ -76,14 +119,33 @@ class Rounds(Run):
         Raises:
             Refused: They have to be taken in turn; nothing was changed.
         """
+        self._each(loop)
+        for buffer, stores in self.touched.stores.items():
+            require_apart(stores, self.touched.loads.get(buffer, []))
+        for stores in self.touched.stores.values():
+            for place in stores:
+                place.run.write(place)
+        self.outer.holds &= self.holds
+
+    def _each(self, loop: For) -> None:
         for statement in loop.body:
             self.rules[type(statement)](statement)
-        for buffer, stores in self.stores.items():
-            self._require_apart(stores, self.loads.get(buffer, []))
-        for stores in self.stores.values():
-            for store, at, mask in stores:
-                self._write(store, at, mask)
-        self.outer.holds &= self.holds
+
+    def value(self, x: Operand) -> Array:
+        """An operand's lanes, in each row."""
+        if isinstance(x, Lit):
+            return super().value(x)
+        found = self.values.get(x)
+        if found is None:
+            found = self.outer.value(x)
+            if found.ndim > 1:
+                found = np.repeat(found, self.often, axis=0)
+            self.values[x] = found
+        return found
+
+    def owner(self, buffer: Buffer) -> Buffer:
+        """As outside."""
+        return self.outer.owner(buffer)
 
     def place(self, access: Load | Store, type_: VType) -> tuple[Array, Array]:
         """The index and the mask of each lane, of one shape."""
@@ -98,8 +160,8 @@ class Rounds(Run):
 
     def _load(self, load: Load) -> None:
         at, mask = self.place(load, load.var.type)
-        owner = self.outer.owner(load.buffer)
-        if owner in self.stores:
+        owner = self.owner(load.buffer)
+        if owner in self.touched.stores:
             raise Refused("loads what may have been stored")
         written = self.written.get(load.buffer)
         if written is not None and not written[at[mask]].all():
@@ -108,51 +170,56 @@ class Rounds(Run):
         result[...] = self._lanes(load.other, load.var.type, 0)
         result[mask] = self.memory[load.buffer][at[mask]]
         self.values[load.var] = result
-        self.loads.setdefault(owner, []).append((at, mask))
+        self.touched.loads.setdefault(owner, []).append(Place(self, load, at, mask))
 
     def _store(self, store: Store) -> None:
         at, mask = self.place(store, store.value.type)
         shape = self.count, at.shape[-1]
-        found = store, stretched(at, shape), stretched(mask, shape)
-        self.stores.setdefault(self.outer.owner(store.buffer), []).append(found)
+        place = Place(self, store, stretched(at, shape), stretched(mask, shape))
+        self.touched.stores.setdefault(self.owner(store.buffer), []).append(place)
 
-    def _write(self, store: Store, at: Array, mask: Array) -> None:
+    def write(self, place: Place) -> None:
+        """Stores what was put off."""
+        store, at, mask = place.access, place.at, place.mask
+        assert isinstance(store, Store)
         value = stretched(self.value(store.value), at.shape)
         self.memory[store.buffer][at[mask]] = value[mask]
         if store.buffer in self.written:
             self.written[store.buffer][at[mask]] = True
 
-    def _require_apart(
-        self, stores: list[tuple[Store, Array, Array]], loads: list[tuple[Array, Array]]
-    ) -> None:
-        """Demands that rounds may be taken in any order, as far as one buffer goes."""
-        at, rounds = joined(self._touched([(at, mask) for _, at, mask in stores]))
-        order = np.argsort(at)
-        at, rounds = at[order], rounds[order]
-        if (at[1:] == at[:-1]).any():
-            raise Refused("stores twice to one element")
-        if not len(at):
-            return
-        for loaded, taken in self._touched(loads):
-            place = np.minimum(np.searchsorted(at, loaded), len(at) - 1)
-            if ((at[place] == loaded) & (rounds[place] != taken)).any():
-                raise Refused("loads what another round stores")
-
-    def _touched(self, places: list[tuple[Array, Array]]) -> Iterator[Touched]:
-        """Which elements are touched, and in which rounds."""
-        for at, mask in places:
-            shape = self.count, at.shape[-1]
-            mask = stretched(mask, shape)
-            yield stretched(at, shape)[mask], stretched(self.numbers, shape)[mask]
+    def _for(self, loop: For) -> None:
+        bounds = self.value(loop.start), self.value(loop.stop)
+        if any(bound.ndim > 1 for bound in bounds):
+            raise Refused("has another number of rounds each time")
+        start, stop = (int(bound[0]) for bound in bounds)
+        rounds = range(start, stop, loop.step)
+        if len(rounds) * self.count > ROWS:
+            raise Refused("has too many rounds")
+        if rounds:
+            inner = Rounds(self, loop, rounds)
+            inner._each(loop)
+            self.holds &= inner.holds
 
 
-def joined(touched: Iterator[Touched]) -> Touched:
-    """Several of them as one."""
-    first, *others = touched
-    if not others:
-        return first
-    at, rounds = zip(first, *others)
-    return np.concatenate(at), np.concatenate(rounds)
+def require_apart(stores: Sequence[Place], loads: Sequence[Place]) -> None:
+    """Demands that rounds may be taken in any order, as far as one buffer goes.
+
+    Raises:
+        Refused: They may not.
+    """
+    touched = [place.elements() for place in stores]
+    at, rows = touched[0] if len(touched) == 1 else map(np.concatenate, zip(*touched))
+    order = np.argsort(at)
+    at, rows = at[order], rows[order]
+    if (at[1:] == at[:-1]).any():
+        raise Refused("stores twice to one element")
+    if not len(at):
+        return
+    for load in loads:
+        loaded, row = load.elements()
+        place = np.minimum(np.searchsorted(at, loaded), len(at) - 1)
+        if ((at[place] == loaded) & (rows[place] != row)).any():
+            raise Refused("loads what another round stores")
 
 
 def stretched(x: Array, shape: tuple[int, ...]) -> Array:

@@ -258,3 +258,52 @@ def test_many_rounds_are_taken_part_by_part(monkeypatch):
     monkeypatch.setattr(interpret_rounds, "MOST", 2)
     assert run(build) == wanted
     assert wanted[0] == [-1.0, -1.0, -1.0, 0.0, 1.0, 3.0, 5.0, 8.0]
+
+
+def rows_of_a_table(w, k):
+    """What a round has loaded is the same in each round of the loop inside."""
+    x = w.load(X, w.let("add", k, k))
+    with w.loop(index(0), index(2)) as j:
+        at = w.let("add", w.let("multiply", k, index(2)), j)
+        w.store(Y, at, w.let("add", w.load(Y, at), w.let("add", x, w.load(X, at))))
+
+
+def rows_that_overlap(w, k):
+    with w.loop(index(0), index(2)) as j:
+        w.store(Y, w.let("add", k, j), w.load(X, k))
+
+
+def rows_of_the_round_before(w, k):
+    x = w.load(Y, k)
+    with w.loop(index(0), index(2)) as j:
+        w.store(Y, w.let("add", w.let("multiply", k, index(2)), j), w.let("add", x, w.load(X, j)))
+
+
+def triangle(w, k):
+    with w.loop(index(0), k) as j:
+        w.store(Y, w.let("add", w.let("multiply", k, index(2)), j), w.load(X, j))
+
+
+NESTS = [
+    (rows_of_a_table, [4]),
+    (rows_that_overlap, [0, 0, 0, 0, 0]),
+    (rows_of_the_round_before, [0, 0, 0, 0, 0]),
+    (triangle, [0, 0, 0, 0, 0]),
+]
+
+
+@pytest.mark.parametrize(("body", "taken"), NESTS)
+def test_loops_inside_of_others_are_taken_at_once_with_them(body, taken, monkeypatch):
+    def build(w, item):
+        with w.loop(index(0), index(4)) as k:
+            body(w, k)
+
+    done = []
+    take = interpret_rounds.taken_at_once
+    monkeypatch.setattr(
+        interpret_rounds, "taken_at_once", lambda *x: done.append(take(*x)) or done[-1]
+    )
+    found = run(build, size=9)
+    monkeypatch.setattr(interpret_rounds, "taken_at_once", lambda *x: 0)
+    assert found == run(build, size=9)
+    assert done == taken
