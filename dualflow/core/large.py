@@ -31,7 +31,6 @@ from dualflow.core.kernels import (
     symbolic,
 )
 from jit.config import scoped
-from jit.errors import DualflowError
 
 if TYPE_CHECKING:
     from jit.ir.op import OpDef
@@ -97,28 +96,30 @@ def least_row(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> float:
         return math.inf
     key = (op, *[x.dtype for x in arrays], *attrs.values())
     if key not in rows:
-        variants[op] = variants.get(op, 0) + 1
-        in_code = variants[op] <= MANY and not is_without_code(op, arrays, attrs)
-        rows[key] = by_forms(op, arrays, attrs) if in_code else math.inf
+        asked = variants.get(op, 0) + 1
+        in_code = asked <= MANY and not is_without_code(op, arrays, attrs)
+        found = by_forms(op, arrays, attrs) if in_code else math.inf
+        if found is None:  # `evaluate` tells, and other arrays may be right
+            return math.inf
+        rows[key], variants[op] = found, asked
     return rows[key]
 
 
-def by_forms(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> float:
+def by_forms(op: OpDef, arrays: Sequence[Array], attrs: Attrs) -> float | None:
     """The same as its forms tell: the last one computes, or reads from where a tensor says.
 
-    NumPy is as good at folds of whole numbers, and at moves to places that are known.
+    NumPy is as good at folds of whole numbers, and at moves to places that are known. None: the op
+    does not take such arrays.
     """
-    from jit.dims import recording_guesses  # loaded when something is computed
-    from jit.forms import nodes
-    from jit.forms.exact import forms_of
+    from jit.forms import nodes  # loaded when something is computed
+    from jit.forms.exact import checked_forms
     from jit.forms.expression import loads_of
 
     types = symbolic(arrays, pattern_of(arrays, SMALL), SMALL + 1)  # as kernels are made
-    try:
-        with context.aside(), recording_guesses([]):
-            forms = forms_of(op, types, attrs)
-    except DualflowError:  # `evaluate` tells
-        return math.inf
+    with context.aside():
+        forms = checked_forms(op, types, attrs)
+    if forms is None:
+        return None
     computes = nodes.Pointwise | nodes.Scan | nodes.Contract | nodes.Scatter
     plain = computes | nodes.Reduce | nodes.Source | nodes.Constant | nodes.View | nodes.Index
     last = forms[-1]

@@ -173,6 +173,10 @@ def test_shapes_that_do_not_meet_are_refused():
     for _ in range(2):
         with pytest.raises(errors.ShapeError, match="add"):
             df.ones(SIZE) + df.ones(SIZE + 1)
+        with pytest.raises(
+            errors.ShapeError, match=r"broadcast_to: \(4, 6\) does not stretch to \(6"
+        ):
+            df.broadcast_to(df.ones((4, 6)), (6,))
 
 
 def test_nothing_is_compiled_for_what_runs_once(monkeypatch):
