@@ -196,9 +196,9 @@ def timed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def as_arrays(arrays: Sequence[Any]) -> Sequence[Array]:
     """Python numbers as arrays of no dimensions, in the dtype of the last array."""
-    given = [x.dtype for x in arrays if x.__class__ is ndarray]
+    given = [x.dtype for x in arrays if hasattr(x, "dtype")]
     dtype = given[-1] if given else None
-    return [x if x.__class__ is ndarray else number(x, dtype, x or repr(x)) for x in arrays]
+    return [x if hasattr(x, "dtype") else number(x, dtype, x or repr(x)) for x in arrays]
 
 
 @lru_cache(maxsize=1024)

@@ -241,8 +241,9 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0, **foreign: Never) -> 
     if foreign:
         raise refused("split", foreign)
     x = as_tensor(x)
-    array, number = x.raw, indices_or_sections.__class__ is axis.__class__ is int
-    if number and context.trace is None and array.__class__ is np.ndarray:
+    number = indices_or_sections.__class__ is axis.__class__ is int
+    array: Any = x.raw if number and context.trace is None else None
+    if array.__class__ is np.ndarray:
         return taken(x, equal_cuts(array.shape, indices_or_sections, axis))
     axis = canonical_axis("split", axis, x.ndim)
     return pieces(x, axis, positions(x.shape[axis], indices_or_sections))

@@ -116,8 +116,8 @@ def cuts(shape: tuple[int, ...], axis: int, ends: tuple[int, ...]) -> list[Cut |
 
 def pieces(x: Tensor, axis: int, ends: tuple[Extent, ...]) -> tuple[Tensor, ...]:
     """The parts of `x` between `ends` along an axis."""
-    array = x.raw
-    if context.trace is not None or array.__class__ is not np.ndarray:
+    array: Any = x.raw if context.trace is None else None
+    if array.__class__ is not np.ndarray:
         return tuple(part(x, axis, low, high - low) for low, high in pairwise(ends))
     return taken(x, cuts(array.shape, axis, ends))
 

@@ -4,7 +4,8 @@ A recording needs the types of tensors, not their values. Ops that do not fail a
 nobody asks meanwhile, the compiled graph computes what the call returns and assigns, and eager's
 own kernels are not made for one call. Whoever reads `raw` of a tensor that is put off gets its
 array: it is computed then, op by op, with the bits that it has in any case, and so are the indices
-of an op that looks something up, which fails at its line or waits like the others.
+of an op that looks something up, which fails at its line or waits like the others. Ops of a GPU
+wait, too; of those the processor works out indices, which takes no kernel and no launch.
 
 What only records hold when the recording is over goes on waiting: a backward pass may ask for it,
 and who never asks for gradients of the first call does not compute it at all.
@@ -16,7 +17,7 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from opcode import cmp_op, opmap
 from operator import attrgetter
 from sys import getrefcount
@@ -25,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dualflow.core.backend import device_of, on_gpu, to_device
 from dualflow.core.context import checks_ops, using
 from dualflow.core.kernels import number
 from dualflow.core.number import value_of
-from dualflow.core.op import Op, new_tensor
+from dualflow.core.op import Op, evaluated, new_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.leaves import StandIns
@@ -52,16 +54,17 @@ class Promise:
         owner: Computes it.
         number: Among the values of the owner.
         type: Of the array.
+        place: The device that it will lie on.
         shape: Of the array.
         dtype: Of the array.
     """
 
-    __slots__ = ("owner", "number", "type", "shape", "dtype")
+    __slots__ = ("owner", "number", "type", "place", "shape", "dtype")
 
-    def __init__(self, owner: Postponement, number: int, type_: TensorType) -> None:
+    def __init__(self, owner: Postponement, number: int, type_: TensorType, place: str) -> None:
         self.owner = owner
         self.number = number
-        self.type = type_
+        self.type, self.place = type_, place
         self.shape, self.dtype = type_.shape, type_.dtype
 
 
@@ -96,8 +99,9 @@ class Postponed(Tensor):
 
     @property
     def device(self) -> str:
-        """Only what the CPU computes is put off."""
-        return "cpu"
+        """Where it lies, or will lie."""
+        found = _raw.__get__(self)
+        return found.place if found.__class__ is Promise else device_of(found)
 
     def alias(self, symbol: Any, record: Any = None) -> Tensor:
         """Another tensor of the same array."""
@@ -165,39 +169,61 @@ class Postponement:
                 x.raw  # noqa: B018 - another recording computes it, which has a lock of its own
         with self._lock:
             parts = parts_of(args)
-            types = types_of(parts)
-            kind = None if types is None else kind_of(op, types, attrs)
-            if types is None or kind is None or not self._passes(kind, args, types):
+            if (found := met(parts)) is None:
+                return None
+            place, types = found
+            kind = kind_of(op, types, attrs)
+            if kind is None or not self._passes(kind, args):
                 return None
             if not kind.waits:
                 parts = parts_of(args)  # some may have been computed for the trial
-            inputs = [self._number(x, type_) for x, type_ in zip(parts, types, strict=True)]
-            self._steps.append(Step(kind, inputs, self._count))
+            if place == "cpu":
+                parts = [as_array(x, type_) for x, type_ in zip(parts, kind.types, strict=True)]
+            self._steps.append(Step(kind, list(map(self._number, parts)), self._count))
             self._count += len(kind.results)
-            first = self._steps[-1].first
-            promises = [Promise(self, k, type_) for k, type_ in enumerate(kind.results, first)]
-            return list(map(self._tensor, promises))
+            numbered = enumerate(kind.results, self._steps[-1].first)
+            return [self._tensor(Promise(self, k, type_, place)) for k, type_ in numbered]
 
-    def _passes(self, kind: Kind, args: tuple[Any, ...], types: list[TensorType]) -> bool:
+    def _passes(self, kind: Kind, args: tuple[Any, ...]) -> bool:
         """Whether an op does not fail; what decides that has to be known now."""
         if kind.trial is None or not kind.trial.asked:
             return kind.trial is not None
         asked = [args[k] for k in kind.trial.asked]
-        parts = [x.raw if is_tensor(x) else value_of(x) for x in asked]
-        known = [types[k] for k in kind.trial.asked]
+        parts = [self._on_host(x) if is_tensor(x) else value_of(x) for x in asked]
+        known = [kind.types[k] for k in kind.trial.asked]
         arrays = [as_array(x, type_) for x, type_ in zip(parts, known, strict=True)]
         return kind.trial.passes(arrays)
 
-    def _number(self, x: Any, type_: TensorType) -> int:
-        """The number of an op's argument."""
+    def _on_host(self, x: Tensor) -> Array:
+        """The value of a tensor on the processor.
+
+        Indices that a GPU is to compute are computed here once more: there they go on waiting.
+        """
+        promise = _raw.__get__(x)
+        if promise.__class__ is not Promise or promise.place == "cpu":
+            return to_device(x.raw, "cpu")
+        steps = self._needed({promise.number})
+        if not all(map(is_whole, steps)):
+            return to_device(x.raw, "cpu")
+        used = {k for step in steps for k in step.inputs}
+        given = [
+            (k, to_device(x, "cpu") if x.__class__ in on_gpu else x)
+            for k, x in self._given
+            if k in used
+        ]
+        wanted = [promise.number]
+        with using(once=True, trace=None, device="cpu"):
+            return run_op_by_op(steps, given, self._count, wanted, evaluated_here)[0]
+
+    def _number(self, x: Any) -> int:
+        """The number of an op's argument; Python's numbers stay what they are on a GPU."""
         if x.__class__ is Promise:
             return x.number
-        array = as_array(x, type_)
-        known = self._numbers.get(id(array))
+        known = self._numbers.get(id(x))
         if known is None:
-            known = self._numbers[id(array)] = self._count
+            known = self._numbers[id(x)] = self._count
             self._count += 1
-            self._given.append((known, array))  # alive, so that its id is no other's
+            self._given.append((known, x))  # alive, so that its id is no other's
         return known
 
     def _owns(self, x: Tensor) -> bool:
@@ -349,31 +375,51 @@ def is_waiting(x: Tensor | None) -> bool:
     return x is not None and _raw.__get__(x).__class__ is Promise
 
 
+def is_whole(step: Step) -> bool:
+    """Whether all numbers of an op are whole, or truths: who computes it gives the same."""
+    kind = step.kind
+    return all(type_.dtype.kind in "iub" for type_ in (*kind.types, *kind.results))
+
+
+def evaluated_here(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> tuple[Array, ...]:
+    """What NumPy gives for an op."""
+    return tuple(map(np.asarray, evaluated(op, arrays, attrs, np)))
+
+
 def parts_of(args: tuple[Any, ...]) -> list[Any]:
     """The arrays of tensors, or what stands in their place, and numbers."""
     return [_raw.__get__(x) if is_tensor(x) else value_of(x) for x in args]
 
 
 def as_array(x: Any, type_: TensorType) -> Array:
-    """An op's argument as an array."""
-    return x if x.__class__ is np.ndarray else number(x, type_.dtype, x or repr(x))
+    """An op's argument as an array of the processor's, or the promise of one."""
+    return x if x.__class__ in (np.ndarray, Promise) else number(x, type_.dtype, x or repr(x))
 
 
-def types_of(parts: list[Any]) -> list[TensorType] | None:
-    """The types of an op's arguments; None if they are not NumPy's arrays, or none is there."""
-    types: list[Any] = []
-    last = None
+def met(parts: list[Any]) -> tuple[str, list[TensorType]] | None:
+    """Where an op of these arguments computes, and their types; None if it is not to wait.
+
+    That is a device whose graphs are compiled as a whole: the processor, or a GPU.
+    """
+    types: list[TensorType | None] = []
+    place = last = None
     for x in parts:
-        if x.__class__ is Promise:
-            last = x.type
-        elif x.__class__ is np.ndarray:
-            last = type_of(x)
+        kind, here = x.__class__, None
+        if kind is Promise:
+            here, last = x.place, x.type
+        elif kind is np.ndarray:
+            here, last = "cpu", type_of(x)
+        elif kind in on_gpu:
+            here, last = device_of(x), type_of(x)
         elif hasattr(x, "dtype") or x is None:
             return None
-        types.append(last if x.__class__ in (Promise, np.ndarray) else None)
-    if last is None or scoped.get().target != "cpu":
+        if here is not None and place not in (None, here):
+            return None  # they lie apart
+        place = here or place
+        types.append(None if here is None else last)
+    if place is None or last is None or scoped.get().target != "cpu":
         return None
-    return [scalar_type(last.dtype) if type_ is None else type_ for type_ in types]
+    return place, [scalar_type(last.dtype) if type_ is None else type_ for type_ in types]
 
 
 class Postponing(Placed):
@@ -424,13 +470,17 @@ class Postponing(Placed):
         if self._postponement is not None:
             self._postponement.leave(since)
 
-    def fill(self, executable: Executable) -> None:
+    def fill(self, executable: Executable, donated: Sequence[tuple[int, int]]) -> None:
         """Has the compiled graph compute what waits.
 
         Args:
             executable: Of the graph, with the outputs that it has now.
+            donated: What later calls will offer. This one does not: who still has the state of
+                before is not known yet. But it runs in the memory that they run in.
         """
         if self._postponement is not None and self._postponement.waits():
             inputs = [self.as_given(x, self.given[x].raw) for x in self.graph.inputs]
-            made = executable(inputs)
+            held = [*inputs]  # so that nothing is written over
+            made = executable.run(inputs, donated)
+            del held
             self._postponement.fill(dict(zip(self.graph.outputs, made, strict=True)))

@@ -320,7 +320,7 @@ class Recorder:
                     entry.leaves, entry.reached = True, entry.reached | trace.reached()
                 path = self._arrivals.add(entry, call, trace, result)
                 if path is not None:
-                    trace.fill(path.executable)
+                    trace.fill(path.executable, path.donated)
 
 
 def refuse_result(trace: Trace, result: Any, arguments: set[int]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import _thread
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,16 @@ import numpy as np
 import jit
 from dualflow.core.context import using
 from dualflow.core.kernels import computed, number, spelled
-from dualflow.core.op import Op, Symbol, bind, evaluated, new_tensor, registry
+from dualflow.core.op import (
+    Op,
+    Symbol,
+    bind,
+    evaluated,
+    new_tensor,
+    place_of,
+    registry,
+    values,
+)
 from dualflow.core.record import hang
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.unrecorded import Unrecorded
@@ -313,25 +322,36 @@ def run(
 
 
 def run_op_by_op(
-    steps: list[Step], given: list[tuple[int, Array]], count: int, wanted: list[int]
+    steps: list[Step],
+    given: list[tuple[int, Array]],
+    count: int,
+    wanted: list[int],
+    run: Callable[[Op, list[Any], dict[str, Any]], Sequence[Array]] | None = None,
 ) -> list[Array]:
-    """The same without compiling."""
+    """The same without compiling; `run` gives what an op gives, by default where its inputs lie."""
     values: list[Any] = [None] * count
     for place, array in given:
         values[place] = array
     last = {k: step for step in steps for k in step.inputs}
-    kept = set(wanted)
+    kept, run = set(wanted), run or run_op
     for step in steps:
-        op, attrs, arrays = step.kind.op, step.kind.attrs, [values[k] for k in step.inputs]
-        made = computed(op, arrays, attrs)
-        if made is None:
-            made = evaluated(op, arrays, attrs, np)
+        made = run(step.kind.op, [values[k] for k in step.inputs], step.kind.attrs)
         for k, array in enumerate(made, step.first):
-            values[k] = np.asarray(array)
+            values[k] = array
         for k in step.inputs:
             if last[k] is step and k not in kept:
                 values[k] = None
     return [values[k] for k in wanted]
+
+
+def run_op(op: Op, arrays: list[Any], attrs: dict[str, Any]) -> list[Array]:
+    """What an op gives where its arguments lie; numbers have the dtype of the last array."""
+    if place_of(op, arrays) != "cpu":
+        return [y.raw for y in values(op, arrays, attrs)]
+    made = computed(op, arrays, attrs)
+    if made is None:
+        made = evaluated(op, arrays, attrs, np)
+    return list(map(np.asarray, made))
 
 
 def compiled(

@@ -73,6 +73,17 @@ def test_what_a_step_of_the_host_takes_is_computed_and_no_more(computed):
     assert computed == ["multiply", "sin", "sin", "sin"]
 
 
+def test_cutting_a_tensor_asks_for_no_values(computed):
+    def python(x):
+        a, b = df.split(df.tanh(x), 2)
+        (c, d), (e, f) = df.split(a, 2, axis=1), df.unstack(b * 2.0)
+        return df.concat([c, d], axis=0).sum() + e + f
+
+    f, x = df.function(python), df.asarray(np.arange(8.0).reshape(4, 2))
+    assert f(x).tolist() == python(x).tolist()
+    assert computed == []
+
+
 def test_questions_compute_what_is_held(computed):
     @df.function
     def f(x):

@@ -1,0 +1,136 @@
+"""First calls on a GPU: the graph computes them, and no op has a kernel of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dualflow as df
+from dualflow import nn
+from dualflow.core import gpu_kernels
+from dualflow.errors import DeviceError, IndexError
+from dualflow.tracing import postponed
+from tests.modes import bits, graphs_only
+
+pytestmark = graphs_only
+
+X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+LABELS = np.array([0, 2, 1, 1, 0, 2])
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The ops that recordings have a GPU compute by themselves, by name."""
+    names: list[str] = []
+
+    def run(steps, given, *rest):
+        if any(x.__class__ is not np.ndarray and hasattr(x, "data") for _, x in given):
+            names.extend(step.kind.op.name for step in steps)
+        return plain(steps, given, *rest)
+
+    plain = postponed.run_op_by_op
+    monkeypatch.setattr(postponed, "run_op_by_op", run)
+    return names
+
+
+def training(place):
+    """A step of training, and all of its state."""
+    df.random.seed(3)
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).to(place)
+    optimizer = df.optim.Adam(model.parameters(), 1e-2)
+
+    def step(ids, labels):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(ids) * 0.5, df.reshape(labels, (-1,)))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    ids, labels = (df.asarray(x, device=place) for x in (LABELS + 1, LABELS.reshape(2, 3)))
+    state = [*model.parameters()]
+    return step, (ids, labels), lambda: [bits(p.numpy()) for p in state]
+
+
+def test_the_first_step_of_training_is_computed_by_its_graph_alone(machine, computed):
+    step, given, state = training("gpu")
+    python, same, wanted = training("gpu")
+    f = df.function(step, strict=True)
+    before = {op: len(ways) for op, ways in gpu_kernels.calls.items()}
+    for k in range(4):
+        loss = f(*given)
+        if k == 0:
+            assert {op: len(ways) for op, ways in gpu_kernels.calls.items()} == before
+        assert loss.device == "gpu:0"
+        assert bits(loss.numpy()) == bits(python(*same).numpy())
+        assert state() == wanted()
+    assert computed == []
+
+
+def test_later_calls_run_in_the_memory_of_the_first(machine):
+    """One arena, although the first call must not write over the state of before."""
+    step, given, _ = training("gpu")
+    f = df.function(step, strict=True)
+    for _ in range(3):
+        f(*given)
+    (code,) = {x.code for entry in f.entries.values() for x in [entry.parts[0].executable]}
+    assert len(code._run._bound) == 1
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [0, -4]])
+def test_wrong_indices_are_told_at_their_line(machine, labels):
+    done = []
+
+    @df.function
+    def f(x, labels):
+        y = df.tanh(x)
+        done.append("before")
+        z = df.take(y, labels + 0, axis=1)
+        done.append("after")
+        return z
+
+    with pytest.raises(IndexError, match=r"test_first_calls\.py"):
+        f(df.ones((2, 3), device="gpu"), df.asarray(labels, device="gpu"))
+    assert done == ["before"]
+
+
+def test_indices_that_are_made_of_numbers_with_fractions_are_computed_there(machine, computed):
+    def python(x):
+        order = df.astype(df.abs(x[:, 0]) * 1.5, df.int64)
+        return df.take(x, order, axis=0) + 1.0
+
+    x = df.asarray(X, device="gpu")
+    assert bits(df.function(python)(x).numpy()) == bits(python(x).numpy())
+    assert computed == ["slice", "reshape", "abs", "multiply", "astype"]
+
+
+def test_questions_compute_what_is_held(machine, computed):
+    def python(x):
+        y = x * -0.0 + 2
+        z = y + True
+        if y.sum() > 0:
+            z = z * 3.0
+        return z, y.device
+
+    x = df.asarray(X, device="gpu")
+    (found, place), (wanted, _) = df.function(python)(x), python(x)
+    assert bits(found.numpy()) == bits(wanted.numpy())
+    assert place == "gpu:0"
+    assert computed == ["multiply", "add", "sum", "greater", "add"]
+
+
+def test_what_waits_on_one_device_does_not_meet_what_lies_on_another(machine):
+    @df.function
+    def f(x, y):
+        return df.tanh(x) + df.exp(y)
+
+    with pytest.raises(DeviceError, match=r"gpu:0.*cpu"):
+        f(df.asarray(X, device="gpu"), df.asarray(X))
+
+
+def test_ops_on_several_devices_wait_side_by_side(machine, computed):
+    def python(x, y):
+        return (df.tanh(x) * 2.0).to("cpu") + df.exp(y)
+
+    given = df.asarray(X, device="gpu"), df.asarray(X)
+    assert bits(df.function(python)(*given).numpy()) == bits(python(*given).numpy())
+    assert computed == ["tanh", "multiply"]  # as what moves is computed at once
