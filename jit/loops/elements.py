@@ -229,7 +229,7 @@ class Elements(Writer):
             if any(self._is_zero(atom) for atom, _ in monomial):
                 continue
             part: Operand = index(factor)
-            for atom, power in sorted(monomial, key=lambda pair: self._depth_of(pair[0])):
+            for atom, power in sorted(monomial, key=self._rank):
                 for _ in range(power):
                     value = self._atom(atom, guard)
                     one = isinstance(part, Lit) and part.value == 1
@@ -246,6 +246,10 @@ class Elements(Writer):
 
     def _depth(self, monomial: Any) -> int:
         return max((self._depth_of(atom) for atom, _ in monomial), default=-1)
+
+    def _rank(self, factor: tuple[Atom, int]) -> tuple[int, str]:
+        """Factors of outer loops first, others by name: a set has another order each time."""
+        return self._depth_of(factor[0]), str(factor[0])
 
     def _depth_of(self, atom: Atom) -> int:
         if isinstance(atom, Symbol):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 import dualflow as df
+from dualflow.core.op import registry
+from jit import planner
 from jit.codegen.llvm import emit
+from jit.dims import Symbol, symbol
+from jit.ir.graph import Graph
 from jit.loops.expand import expand
 from jit.loops.heuristics import scheduled
-from jit.target import LEVELS, Target
+from jit.loops.text import format_kernel
+from jit.target import LEVELS, Target, gpu
+from jit.types import TensorType, float32
 from tests.jit.examples import example
 from tests.jit.stages import Stages
 from tests.ops import laws
@@ -43,3 +51,21 @@ def test_a_kernel_down_to_llvm(golden):
 def test_what_only_moves_is_named_after_the_op(move, op):
     (kernel,) = Stages(laws.recorded(move, [df.ones((3, 4))]).graph, AVX2).kernels
     assert kernel.name == op
+
+
+def test_kernels_have_one_text_in_all_processes(monkeypatch):
+    """Python hashes strings otherwise in each, and what is on the disk is found by the text."""
+    found = set()
+    for salt in "abcdefghijklmnop":
+        hashes = property(lambda self, salt=salt: zlib.crc32(f"{self.name} {salt}".encode()))
+        monkeypatch.setattr(Symbol, "_hash", hashes)
+        planner.forget()
+        graph = Graph("scaled")
+        type_ = TensorType((symbol(f"first_{salt}"), symbol(f"second_{salt}")), float32)
+        x, factor = map(graph.input, (type_, TensorType((), float32)))
+        graph.outputs = list(graph.add(registry["multiply"], [x, factor], {}, (type_,)))
+        (kernel,) = Stages(graph, gpu("sm_90")).kernels
+        sizes = [x.hint for x in kernel.sizes]
+        text = f"{kernel.grid} {sizes} {format_kernel(kernel, named=False)}"
+        found.add(text.replace(f"_{salt}", ""))
+    assert len(found) == 1
