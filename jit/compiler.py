@@ -284,21 +284,21 @@ def native_code(
         gpu: The number of the GPU; None: it is for the processor.
         host: The number of the processor's device.
     """
-    from jit.native import NativeCode, processor  # loaded when something is compiled
+    from jit import native  # loaded when something is compiled
     from jit.plans import graph_key
 
-    key, guesses = None, list[Guess]()
-    if gpu is None:
-        key = graph_key(passed.source, ops, donate, processor(hurry=hurry), fast=fast)
+    code, guesses = native.NativeCode, list[Guess]()
+    place = {"hurry": hurry, "gpu": gpu, "host": host}
+    target = native.processor(hurry=hurry) if gpu is None else native.gpu_target(gpu)
+    key = graph_key(passed.source, ops, donate, target, fast=fast)
     if key is not None:
-        options = {"hurry": hurry, "host": host}
-        known = NativeCode.known(passed.source, lambda: passed.graph, key, donate, **options)
+        known = code.known(passed.source, lambda: passed.graph, key, donate, **place)
         if known is not None:
             return known
     try:
         with recording_guesses(guesses) if guessing() else nullcontext():
-            place = {"gpu": gpu, "host": host, "key": key, "guesses": guesses}
-            return NativeCode.made(passed.graph, donate, passed.stages, hurry=hurry, **place)
+            place |= {"key": key, "guesses": guesses}
+            return code.made(passed.graph, donate, passed.stages, **place)
     except NoNativeCode as reason:
         if config().debug >= COMPILATIONS:
             sys.stderr.write(f"# {passed.source.name}: interpreted, because of {reason}\n")

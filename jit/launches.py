@@ -15,13 +15,13 @@ from jit.merging import merged
 from jit.ordering import ordered
 from jit.passes.base import Stages
 from jit.planner import plan
-from jit.plans import Plan, keep, kernels_of, recall
+from jit.plans import Plan, addresses_of, keep, kernels_of, keys_of, recall
 from jit.runtime.binding import Pairs
 from jit.runtime.library import Address, library
 from jit.target import Target
 
 if TYPE_CHECKING:
-    from jit.runtime.gpu import GpuExecutable
+    from jit.runtime.gpu_code import GpuCode
 
 LOOPS = 4  # the level of JIT_DEBUG from which forms and launches are shown
 
@@ -40,35 +40,44 @@ def for_host(
         search: Whether the disk may have a plan of these forms.
     """
     key = plan_key(forms, donate, target) if search else None
-    known = recall(key, target) if key else None
+    known = recall(key, addresses_of) if key else None
     if known is None:
         made = planned(name, forms, donate, target)
         stages.show("launches", made.program, LOOPS)
         kernels = kernels_of(made.program)
         known = made, dict(zip(kernels, library().addresses(kernels, target), strict=True))
         if key:
-            keep(key, *known)
+            keep(key, made, keys_of(known[1]))
     return known
 
 
 def for_gpu(
-    name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages, gpu: int
-) -> tuple[Plan, GpuExecutable, dict[str, int]]:
-    """A program for a GPU, and how many kernels it has."""
-    from jit.runtime import gpu_code
-    from jit.runtime.gpu import GpuExecutable  # loaded where there is a GPU
+    name: str, forms: FormProgram, donate: Pairs, target: Target, stages: Stages
+) -> tuple[Plan, dict[Kernel, GpuCode], dict[Kernel, str]]:
+    """A program for a GPU, with code and its keys of kernels that no library may take the place of.
+
+    Raises:
+        NoNativeCode: Only the interpreter can run it.
+    """
+    from jit.runtime import gpu_code  # loaded where there is a GPU
 
     loops = [form for form in forms.forms if isinstance(form, nodes.Loop)]
     if any(form.going is not None or not isinstance(form.count, int) for form in loops):
         raise NoNativeCode("a loop of which only its values, or its sizes, tell how long it is")
-    made = planned(name, forms, donate, target)
-    made.program.steps = list(merged(made.program, donate, target))
+    made = planned_for_gpu(name, forms, donate, target)
     stages.show("launches", made.program, LOOPS)
     needed = [launch.kernel for launch in made.program.launches() if not launch.is_for_library]
-    kernels, codes = [*dict.fromkeys(needed)], gpu_code.Codes(target)
+    kernels = [*dict.fromkeys(needed)]
     gpu_code.prepare(kernels, target)
-    codes.update({kernel: gpu_code.gpu_code(kernel, target) for kernel in kernels})
-    return made, GpuExecutable(made.program, codes, gpu), {"for the GPU": len({*codes.values()})}
+    keys = {kernel: gpu_code.content_key(kernel, target) for kernel in kernels}
+    return made, {kernel: gpu_code.gpu_code(kernel, target) for kernel in kernels}, keys
+
+
+def planned_for_gpu(name: str, forms: FormProgram, donate: Pairs, target: Target) -> Plan:
+    """The launches that compute forms on a GPU: those that need nothing of each other are one."""
+    made = planned(name, forms, donate, target)
+    made.program.steps = list(merged(made.program, donate, target))
+    return made
 
 
 def planned(name: str, forms: FormProgram, donate: Pairs, target: Target) -> Plan:

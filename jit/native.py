@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +13,8 @@ import numpy as np
 from jit.dims import Extent, Guess, evaluate, free_symbols, solve
 from jit.errors import LaunchFailed, NoNativeCode
 from jit.ir.graph import Graph, Node
-from jit.plans import Plan, keep, recall
+from jit.loops.ir import Kernel
+from jit.plans import Plan, addresses_of, keep, kernels_of, keys_of, recall
 from jit.report import Cost, Part
 from jit.runtime.beside import Beside
 from jit.runtime.binding import Pairs, Shapes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from jit.interpreted import Interpreted
     from jit.passes.base import Stages
     from jit.runtime.gpu import GpuExecutable
+    from jit.runtime.gpu_code import GpuCode
     from jit.runtime.timing import Timing
     from jit.target import Target
 
@@ -120,12 +122,14 @@ class NativeCode:
                 if not is_ready():
                     beside.do(native)
                 plan, addresses = launches.for_host(*given, search=key is None)
-            if key is not None:
-                keep(key, replace(plan, guesses=[*guesses]), addresses)
+            keys = keys_of(addresses)
             run, found = Executable(plan.program, addresses, pool_of(host)), counts(before)
         else:
             target = gpu_target(gpu)
-            plan, run, found = launches.for_gpu(graph.name, forms, donate, target, stages, gpu)
+            plan, codes, keys = launches.for_gpu(graph.name, forms, donate, target, stages)
+            run, found = on_gpu(plan, codes, target, gpu)
+        if key is not None:
+            keep(key, replace(plan, guesses=[*guesses]), keys)
         return cls(graph, lambda: graph, plan, run, found, donate, target)
 
     @classmethod
@@ -137,6 +141,7 @@ class NativeCode:
         donate: Pairs,
         *,
         hurry: bool = False,
+        gpu: int | None = None,
         host: int = 0,
     ) -> NativeCode | None:
         """What was compiled before, if it is on the disk.
@@ -147,15 +152,42 @@ class NativeCode:
             key: What it was kept by.
             donate: As it was.
             hurry: As it was.
+            gpu: As `made` takes it.
             host: As `made` takes it.
         """
+        if gpu is not None:
+            return cls._known_on_gpu(graph, optimised, key, donate, gpu)
         before, target = counts(), processor(hurry=hurry)
-        found = recall(key, target)
+        found = recall(key, addresses_of)
         if found is None:
             return None
         plan, addresses = found
         run = Executable(plan.program, addresses, pool_of(host))
         return cls(graph, optimised, plan, run, counts(before), donate, target)
+
+    @classmethod
+    def _known_on_gpu(
+        cls, graph: Graph, optimised: Callable[[], Graph], key: str, donate: Pairs, gpu: int
+    ) -> NativeCode | None:
+        """The same for a GPU; kernels are planned again where a library refuses after all."""
+        from jit.runtime import gpu_code  # loaded where there is a GPU
+
+        target, found = gpu_target(gpu), recall(key, gpu_code.known)
+        if found is None:
+            return None
+        plan, codes = found
+
+        @cache
+        def whole() -> dict[Kernel, Kernel]:
+            from jit import launches
+            from jit.forms.native import lower_for_code
+
+            forms = lower_for_code(optimised())
+            again = launches.planned_for_gpu(graph.name, forms, donate, target)
+            return dict(zip(kernels_of(plan.program), kernels_of(again.program), strict=True))
+
+        run, count = on_gpu(plan, codes, target, gpu, whole)
+        return cls(graph, optimised, plan, run, count, donate, target)
 
     @cached_property
     def graph(self) -> Graph:
@@ -292,6 +324,21 @@ def by_own_code(node: Node) -> Callable[..., Any]:
         return tuple(results) if len(types) > 1 else results[0]
 
     return evaluate
+
+
+def on_gpu(
+    plan: Plan,
+    codes: Mapping[Kernel, GpuCode],
+    target: Target,
+    number: int,
+    whole: Callable[[], Mapping[Kernel, Kernel]] | None = None,
+) -> tuple[GpuExecutable, dict[str, int]]:
+    """A plan with its code, ready to run on a GPU, and how many kernels it has."""
+    from jit.runtime.gpu import GpuExecutable  # loaded where there is a GPU
+    from jit.runtime.gpu_code import Codes
+
+    run = GpuExecutable(plan.program, Codes(target, codes, whole), number)
+    return run, {"for the GPU": len({*codes.values()})}
 
 
 def processor(*, hurry: bool) -> Target:

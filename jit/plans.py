@@ -13,11 +13,11 @@ import hashlib
 import io
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -38,6 +38,8 @@ from jit.runtime.program import HostStep, Program
 from jit.runtime.sources import sources_of
 from jit.target import Target
 from jit.types import TensorType, dtypes
+
+T = TypeVar("T")
 
 MOST = 2_000  # nodes or forms: the text of more takes long, and they seldom come again
 PASSES = 2  # the level of JIT_DEBUG from which passes are shown
@@ -65,35 +67,57 @@ class Plan:
     guesses: list[Guess]
 
 
-def recall(key: str, target: Target) -> tuple[Plan, dict[Kernel, Address]] | None:
-    """A plan of before with the addresses of its kernels, if it is there with all of their code."""
+def recall(
+    key: str, code_of: Callable[[Mapping[Kernel, str]], dict[Kernel, T] | None]
+) -> tuple[Plan, dict[Kernel, T]] | None:
+    """A plan of before with the code of its kernels, if it is there with all of it.
+
+    Args:
+        key: What it was kept by.
+        code_of: Gives code of before by the keys that it was kept with; None if some is not there.
+    """
     disk = disk_cache()
     entry = disk.get(key) if disk else None
     if entry is None:
         return None
     plan, keys = Reader(io.BytesIO(entry)).load()
-    key_of = dict(zip(kernels_of(plan.program), keys, strict=True))  # two may have one code
-    found = library().known({each: kernel.name for kernel, each in key_of.items()})
+    pairs = zip(kernels_of(plan.program), keys, strict=True)  # two may have one code
+    found = code_of({kernel: each for kernel, each in pairs if each is not None})
     if found is None:
         return None
     for guess in plan.guesses:
         note(guess)
-    return plan, {kernel: found[each] for kernel, each in key_of.items()}
+    return plan, found
 
 
-def keep(key: str, plan: Plan, addresses: Mapping[Kernel, Address]) -> None:
-    """Keeps a plan, whose kernels have code at these addresses, unless it holds what is not kept.
+def addresses_of(keys: Mapping[Kernel, str]) -> dict[Kernel, Address] | None:
+    """The addresses of code of before for this computer's processor."""
+    found = library().known({key: kernel.name for kernel, key in keys.items()})
+    return None if found is None else {kernel: found[key] for kernel, key in keys.items()}
 
-    That is what only Python can do, and large arrays.
+
+def keys_of(addresses: Mapping[Kernel, Address]) -> dict[Kernel, str]:
+    """The keys of code for this computer's processor."""
+    return {kernel: address.code.key for kernel, address in addresses.items()}
+
+
+def keep(key: str, plan: Plan, keys: Mapping[Kernel, str]) -> None:
+    """Keeps a plan, unless it holds what is not kept: what only Python can do, and large arrays.
+
+    Args:
+        key: What it is to be found by.
+        plan: Is not changed.
+        keys: Of the code of its kernels; there need not be code of those that a library computes.
     """
     program = plan.program
     if any(isinstance(step, HostStep) for step in program.steps):
         return
     if any(slot.value is not None and slot.value.nbytes > LARGEST for slot in program.slots):
         return
-    bare = {id(kernel): without_loops(kernel) for kernel in addresses}
+    kernels = kernels_of(program)
+    bare = {id(kernel): without_loops(kernel) for kernel in kernels}
     file = io.BytesIO()
-    Writer(file, bare).dump((plan, [address.code.key for address in addresses.values()]))
+    Writer(file, bare).dump((plan, list(map(keys.get, kernels))))
     if disk := disk_cache():
         disk.put(key, file.getvalue())
 

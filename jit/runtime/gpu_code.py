@@ -16,7 +16,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -69,14 +69,26 @@ class GpuCode:
 
 
 class Codes(dict[Kernel, GpuCode]):
-    """The code of kernels for a target; of those that are not there it is made when asked for."""
+    """The code of kernels for a target; what is not there is made when it is asked for.
 
-    def __init__(self, target: Target) -> None:
-        super().__init__()
-        self._target = target
+    Args:
+        target: What it is for.
+        known: What there is.
+        whole: The kernels themselves, in the place of those that are asked for; None: they are.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        known: Mapping[Kernel, GpuCode],
+        whole: Callable[[], Mapping[Kernel, Kernel]] | None = None,
+    ) -> None:
+        super().__init__(known)
+        self._target, self._whole = target, whole
 
     def __missing__(self, kernel: Kernel) -> GpuCode:
-        made = self[kernel] = gpu_code(kernel, self._target)
+        whole = self._whole()[kernel] if self._whole else kernel
+        made = self[kernel] = gpu_code(whole, self._target)
         return made
 
 
@@ -96,6 +108,27 @@ def gpu_code(kernel: Kernel, target: Target) -> GpuCode:
         target: From `jit.target.gpu`.
     """
     return begun(kernel, target).result()
+
+
+def known(keys: Mapping[Kernel, str]) -> dict[Kernel, GpuCode] | None:
+    """Code of before by its keys, in memory or from the disk; None if some is not there.
+
+    Args:
+        keys: By kernels of which nothing but sizes and grid counts.
+    """
+    disk, found = disk_cache(), dict[Kernel, GpuCode]()
+    for kernel, key in keys.items():
+        with _lock:
+            code = _codes.get(key)
+        if code is None:
+            entry = disk.get(key) if disk else None
+            if entry is None:
+                return None
+            code = described(key, kernel, entry)
+            with _lock:
+                remember(key, code)
+        found[kernel] = code
+    return found
 
 
 def prepare(kernels: Sequence[Kernel], target: Target) -> None:
@@ -167,11 +200,16 @@ def finish(
 def keep(key: str, code: GpuCode) -> None:
     """From now on the code is known."""
     with _lock:
-        _codes[key] = code
-        while len(_codes) > KEPT:
-            _codes.popitem(last=False)
+        remember(key, code)
         promise = _making.pop(key)
     promise.set_result(code)
+
+
+def remember(key: str, code: GpuCode) -> None:
+    """Keeps code in memory; the caller has the lock."""
+    _codes[key] = code
+    while len(_codes) > KEPT:
+        _codes.popitem(last=False)
 
 
 def content_key(kernel: Kernel, target: Target) -> str:

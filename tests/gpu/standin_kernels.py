@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from jit.target import Target
 from tests.gpu.standin_driver import launch_behind, state
 
 THREADS = 4
+_made: dict[str, GpuCode] = {}  # by the keys that plans are kept with
 Native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -37,7 +38,15 @@ def code(kernel: Kernel, target: Target) -> GpuCode:
         state.functions[symbol] = partial(run, kernel)
         state.parameters[symbol] = len(kernel.buffers) + len(kernel.sizes) + 1
     sizes = tuple([size.hint for size in kernel.sizes])
-    return GpuCode(symbol, symbol.encode(), (THREADS, 1, 1), -(-kernel.grid // THREADS), sizes)
+    made = GpuCode(symbol, symbol.encode(), (THREADS, 1, 1), -(-kernel.grid // THREADS), sizes)
+    _made[gpu_code.content_key(kernel, target)] = made
+    return made
+
+
+def known(keys: Mapping[Kernel, str]) -> dict[Kernel, GpuCode] | None:
+    """Code that this process has made."""
+    found = {kernel: _made[key] for kernel, key in keys.items() if key in _made}
+    return found if len(found) == len(keys) else None
 
 
 def run(kernel: Kernel, words: list[int]) -> None:
@@ -58,6 +67,7 @@ def run(kernel: Kernel, words: list[int]) -> None:
 def installed() -> Iterator[Any]:
     """A block in which kernels for a GPU are those of the stand-in."""
     before = gpu_code.gpu_code, gpu_code.prepare, native.gpu_target, gpu_frame.launcher
+    plain, gpu_code.known = gpu_code.known, known
     gpu_code.gpu_code, gpu_code.prepare = code, lambda kernels, target: None
     native.gpu_target, gpu_frame.launcher = (
         lambda number: host_target(),
@@ -67,6 +77,7 @@ def installed() -> Iterator[Any]:
         yield
     finally:
         gpu_code.gpu_code, gpu_code.prepare, native.gpu_target, gpu_frame.launcher = before
+        gpu_code.known = plain
 
 
 __name__ = "cupy"  # to a recording: whose code it skips

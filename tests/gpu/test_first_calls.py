@@ -10,6 +10,11 @@ from dualflow import nn
 from dualflow.core import gpu_kernels
 from dualflow.errors import DeviceError, IndexError
 from dualflow.tracing import postponed
+from jit import launches
+from jit.config import configure
+from jit.forms import matrices
+from jit.runtime import cublas_choice
+from tests.gpu import standin_cublas
 from tests.modes import bits, graphs_only
 
 pytestmark = graphs_only
@@ -134,3 +139,59 @@ def test_ops_on_several_devices_wait_side_by_side(machine, computed):
     given = df.asarray(X, device="gpu"), df.asarray(X)
     assert bits(df.function(python)(*given).numpy()) == bits(python(*given).numpy())
     assert computed == ["tanh", "multiply"]  # as what moves is computed at once
+
+
+@pytest.fixture
+def planned(monkeypatch, tmp_path):
+    """The graphs that are planned from now on, by name; nothing is on the disk before."""
+    names: list[str] = []
+
+    def noted(name, *rest):
+        names.append(name)
+        return plan(name, *rest)
+
+    plan = launches.plan
+    monkeypatch.setattr(launches, "plan", noted)
+    with configure(cache=tmp_path, check=False):
+        yield names
+
+
+def test_what_is_recorded_again_is_planned_once(machine, planned):
+    """The second recording is of another state, gradients that are there, but the same graph."""
+    step, given, state = training("gpu")
+    python, same, wanted = training("gpu")
+    f = df.function(step, strict=True)
+    planned.clear()
+    for _ in range(4):
+        found = bits(f(*given).numpy())
+        assert planned == ["step"]
+        with configure(cache="off"):
+            assert found == bits(python(*same).numpy())
+        planned[:] = ["step"]
+    assert state() == wanted()
+    (entry,) = f.entries.values()
+    assert len(entry.parts) == 2
+
+
+def test_kernels_that_a_library_refuses_after_all_are_planned_again(machine, planned, monkeypatch):
+    """Their code was not needed when the plan was kept."""
+    for name, value in (("LARGE", 1), ("MANY", 1), ("NARROW", 2)):
+        monkeypatch.setattr(matrices, name, value)
+    given = [df.asarray(x, device="gpu") for x in (X, X.T.copy())]
+
+    def run():
+        def product(x, y):
+            return df.tanh(x) @ y
+
+        f = df.function(product, strict=True)
+        return f(*given).numpy()
+
+    with standin_cublas.installed() as library:
+        run()
+        used = len(library.calls)
+        library.proposed = 0
+        cublas_choice.forget()
+        found = run()
+    assert planned == ["product", "product"]  # compiled; its code asked for
+    assert len(library.calls) == used > 0
+    np.testing.assert_allclose(found, np.tanh(X) @ X.T, rtol=1e-5)

@@ -9,6 +9,7 @@ import pytest
 
 from jit.config import configure
 from jit.errors import KernelError
+from jit.plans import without_loops
 from jit.progress import telling
 from jit.runtime import cubin, gpu_code
 from jit.target import gpu
@@ -52,6 +53,21 @@ def test_nothing_is_made_that_is_on_the_disk(kernels, tmp_path, monkeypatch):
         monkeypatch.setattr(cubin, "ptx", lambda *args: pytest.fail("it is on the disk"))
         gpu_code.prepare(kernels, SM90)
         assert of(kernels) == known
+
+
+def test_code_is_known_by_its_key_alone(kernels, tmp_path, monkeypatch):
+    """Of a kernel in a plan that was kept, little is left."""
+    keys = {without_loops(kernel): gpu_code.content_key(kernel, SM90) for kernel in kernels}
+    with configure(cache=tmp_path):
+        assert gpu_code.known(keys) is None
+        codes = of(kernels)
+        monkeypatch.setattr(cubin, "ptx", lambda *args: pytest.fail("it is there"))
+        assert list((gpu_code.known(keys) or {}).values()) == codes
+        gpu_code._codes.clear()
+        assert list((gpu_code.known(keys) or {}).values()) == codes
+        gpu_code._codes.clear()
+        (tmp_path / [*keys.values()][-1]).unlink()
+        assert gpu_code.known(keys) is None
 
 
 def test_an_error_is_told_and_nothing_stays(kernels, monkeypatch):
