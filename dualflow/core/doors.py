@@ -14,13 +14,16 @@ import numpy as np
 from numpy import asarray, ndarray
 
 from dualflow.core import results
+from dualflow.core.backend import on_gpu
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor, read
 from dualflow.core.devices import beside
+from dualflow.core.gpu_kernels import launched, quick
 from dualflow.core.kernels import computed, computer_of_one, is_plain, of_numpy
 from dualflow.core.large import LARGE, computed_at_large, one_at_large
 from dualflow.core.number import KINDS
 from dualflow.core.op import Op, bind
+from dualflow.core.precision import regions
 from dualflow.core.record import NO_ATTRS
 from dualflow.core.registry import functions
 from dualflow.core.source import warn_user
@@ -83,6 +86,8 @@ def unary_door(op: Op, ufunc: Callable[..., Any], accepts: str) -> Callable[[Any
                         data = asarray(data)
                     return results.result(op, (x,), NO_ATTRS, data)
             elif a is not None and a.dtype in fast:
+                if not regions and (made := launched(op, [a])):
+                    return results.result(op, (x,), NO_ATTRS, made[0])
                 return bind(op, (x,))
         if isinstance(x, Variable):
             return door(read(x))
@@ -144,9 +149,21 @@ def binary_door(
                 if data.__class__ is not ndarray:
                     data = asarray(data)
                 return results.result(op, (x1, x2), NO_ATTRS, data)
+            if quick and not regions and meet_there(a, b, weak) and (made := launched(op, [a, b])):
+                return results.result(op, (x1, x2), NO_ATTRS, made[0])
         return the_slow_way(door, op, x1, x2, accepts)
 
     return door
+
+
+def meet_there(a: Any, b: Any, weak: dict[type, frozenset[np.dtype[Any]]]) -> bool:
+    """Whether two arrays on a GPU, or one and a number, have one dtype as they are."""
+    kind_ = a.__class__
+    if kind_ in on_gpu:
+        if b.__class__ is kind_:
+            return a.dtype is b.dtype
+        return a.dtype in weak.get(b.__class__, NOTHING)
+    return b.__class__ in on_gpu and b.dtype in weak.get(kind_, NOTHING)
 
 
 def weak_partners(accepts: str, *, compares: bool) -> dict[type, frozenset[np.dtype[Any]]]:

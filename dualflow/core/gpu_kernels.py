@@ -22,11 +22,16 @@ from jit.runtime.cublas import ALIGNED
 
 if TYPE_CHECKING:
     from jit.ir.op import OpDef
+    from jit.runtime.gpu_direct import Direct
+    from jit.runtime.gpu_launches import Launches
 
 Form = tuple[Hashable, ...]
 
 NUMBERS = frozenset({bool, int, float, complex})
+NOTHING: Form = ()
+MANY = 4096  # ops with their attrs that native code knows
 calls: dict[OpDef, dict[Form, Way]] = {}  # how ops are computed, by what they are given
+quick: dict[Form, Launches] = {}  # the same by native code, by op, settings and attrs
 wanted: dict[Hashable, bool] = {}  # whether an op has a kernel, by dtypes and words among attrs
 
 
@@ -36,18 +41,21 @@ class Way:
     Attributes:
         place: The GPU.
         call: Gives the results for arrays while the GPU is active, and None where it cannot.
-        at: Gives them for the arrays' addresses; None where arrays are needed.
+        job: Gives them for the arrays' addresses; None where arrays are needed.
     """
 
-    __slots__ = ("place", "call", "at")
+    __slots__ = ("place", "call", "job")
 
     def __init__(
-        self, place: str, call: Callable[[Sequence[Any]], Sequence[Any] | None], at: Any = None
+        self,
+        place: str,
+        call: Callable[[Sequence[Any]], Sequence[Any] | None],
+        job: Direct | None = None,
     ) -> None:
-        self.place, self.call, self.at = place, call, at
+        self.place, self.call, self.job = place, call, job
 
 
-def at_once(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> Sequence[Any] | None:
+def at_once(op: OpDef, arrays: list[Any], attrs: Attrs) -> Sequence[Any] | None:
     """What an op gives, if it was computed before for arrays of this form on a GPU.
 
     Args:
@@ -59,21 +67,57 @@ def at_once(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> Sequence[Any] | N
         The results, or None where there is more to see to.
     """
     known = calls.get(op)
-    if known is None or (found := form_of(arrays, attrs)) is None:
+    if known is None:
         return None
-    way = known.get(found[0])
-    if way is None or scoped.get().target != "cpu":
+    words = spelled(attrs) if attrs else NOTHING
+    if (made := launched(op, arrays, words)) is not None:
+        return made
+    if scoped.get().target != "cpu" or (found := form_of(arrays, words)) is None:
+        return None
+    if (way := known.get(found[0])) is None:
         return None
     try:
-        if way.at is not None:
-            return way.at(found[1])
+        if way.job is not None:
+            learn(op, arrays, words, way.place, way.job)
+            return way.job.at(found[1])
         with active(way.place):
             return way.call(arrays)
     except MemoryError:  # it is tried again, and who holds the memory is told
         return None
 
 
-def form_of(arrays: Sequence[Any], attrs: Attrs) -> tuple[Form, list[int]] | None:
+def launched(op: OpDef, arrays: list[Any], words: Form = NOTHING) -> list[Any] | None:
+    """What native code gives, if it was told what to do for arrays of this form.
+
+    Args:
+        op: Any op.
+        arrays: Arrays, and numbers.
+        words: Its attrs, spelled.
+    """
+    settings = scoped.get()
+    launches = quick.get((op, settings.target, settings.precision, words))
+    try:
+        return None if launches is None else launches.run(arrays)
+    except MemoryError:
+        return None
+
+
+def learn(op: OpDef, arrays: list[Any], words: Form, place: str, job: Direct) -> None:
+    """Lets native code do what is done for arrays of this form from now on, if it can."""
+    from jit.runtime.gpu_launches import launches  # loaded when a GPU is used
+
+    settings = scoped.get()
+    key = op, settings.target, settings.precision, words
+    if key not in quick:
+        if (made := launches()) is None:
+            return
+        if len(quick) >= MANY:
+            quick.clear()
+        quick[key] = made
+    quick[key].learn(arrays, as_arrays(place, arrays), job)
+
+
+def form_of(arrays: Sequence[Any], words: Form) -> tuple[Form, list[int]] | None:
     """All that a way depends on, and addresses; None where some array is on no GPU."""
     form, addresses = list[Any]([scoped.get().precision]), list[int]()
     weak, dtype, device, together = False, None, 0, 0
@@ -98,8 +142,7 @@ def form_of(arrays: Sequence[Any], attrs: Attrs) -> tuple[Form, list[int]] | Non
             if x.__class__ in NUMBERS:
                 addresses[k] = number_on(f"gpu:{device}", x, dtype, x or repr(x)).data.ptr
     form.append(together % ALIGNED)
-    if attrs:
-        form += spelled(attrs)
+    form += words
     return tuple(form), addresses
 
 
@@ -152,7 +195,7 @@ def evaluated_on(place: str, op: Any, arrays: Sequence[Any], attrs: Attrs, xp: A
 
 def remember(op: OpDef, arrays: Sequence[Any], attrs: Attrs, way: Way) -> None:
     """Lets `at_once` know a way."""
-    found = form_of(arrays, attrs)
+    found = form_of(arrays, spelled(attrs))
     if found is None:
         return
     known = calls.setdefault(op, {})
@@ -201,8 +244,8 @@ def new_way(place: str, op: OpDef, given: Sequence[Any], attrs: Attrs) -> Way | 
     if call is None:
         return None
     as_they_are = all(x.data.ptr == y.data.ptr for x, y in zip(arrays, first))
-    at = getattr(call, "at", None) if as_they_are else None
-    return Way(place, lambda arrays: call(*laid(arrays)), at)
+    job: Any = call if as_they_are and hasattr(call, "at") else None
+    return Way(place, lambda arrays: call(*laid(arrays)), job)
 
 
 def stretches(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:

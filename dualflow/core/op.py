@@ -193,7 +193,7 @@ def evaluate(op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     outs = at_hand(op, arrays, attrs)
     if outs is None:
         outs = at_once(op, arrays, attrs)
-    elif len(outs) == 1 and outs[0].dtype in SLOPED:
+    if outs is not None and len(outs) == 1 and outs[0].dtype in SLOPED:
         return results.result(op, args, attrs, outs[0])
     tensors = values(op, arrays, attrs) if outs is None else list(map(Tensor, outs))
     hang(op, args, attrs, tensors)

@@ -9,12 +9,14 @@ from numpy import ndarray
 
 from dualflow.core import results
 from dualflow.core.axes import canonical_axis
+from dualflow.core.backend import on_gpu
 from dualflow.core.batching import aligned
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor, read
 from dualflow.core.define import attach, broadcast, composite, conjugated
 from dualflow.core.devices import placed
 from dualflow.core.doors import DTYPES_OF, meet
+from dualflow.core.gpu_kernels import launched, quick
 from dualflow.core.hints import name_of, other_operand
 from dualflow.core.kernels import calls, computed, view
 from dualflow.core.op import Op, bind
@@ -191,7 +193,7 @@ def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     """The product of concrete tensors, by a kernel that was called with arrays like theirs."""
     a, b = x1.raw, x2.raw
     if not (a.__class__ is b.__class__ is ndarray):
-        return None
+        return product_there(x1, x2) if quick else None
     call = known_products.get((a.dtype, a.shape, b.dtype, b.shape))
     if call is None or scoped.get().target != "cpu":
         return None
@@ -202,6 +204,15 @@ def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     if found is None:
         return None
     return results.result(op or _matmul, (x1, x2), NO_ATTRS, found[0])
+
+
+def product_there(x1: Tensor, x2: Tensor) -> Tensor | None:
+    """The same on a GPU, of tensors that need not be turned into matrices."""
+    a, b = x1.raw, x2.raw
+    if not (a.__class__ is b.__class__ in on_gpu and a.ndim > 1 and b.ndim > 1):
+        return None
+    found = launched(_matmul, [a, b])
+    return None if found is None else results.result(_matmul, (x1, x2), NO_ATTRS, found[0])
 
 
 def quick_product(x1: Tensor, x2: Tensor) -> Tensor | None:

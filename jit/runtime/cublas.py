@@ -234,3 +234,11 @@ class Multiply:
         )
         if status:
             raise RuntimeError(f"cublasLtMatmul: cuBLAS status {status}")
+
+    def words(self) -> list[int]:
+        """The library's function and what it is given, but for addresses and the algorithm."""
+        function = ctypes.cast(self._run, c_void_p).value or 0
+        one, zero = map(ctypes.addressof, (self._one, self._zero))
+        known = self._handle, self._operation, self._right, self._left, self._result
+        handle, operation, right, left, result = [x.value or 0 for x in known]
+        return [function, handle, operation, one, right, left, zero, result]

@@ -58,6 +58,14 @@ class Choice:
         left, right, result, workspace = Words.from_address(first)
         self.multiply(self.algorithm, left, right, result, workspace, stream)
 
+    def words(self, held: list[Any]) -> list[int]:
+        """What native code calls, see `Multiply.words`; what it needs joins what is held."""
+        held.append(self)
+        words = self.algorithm.words
+        algorithm = (ctypes.c_uint64 * (len(words) // 8)).from_buffer_copy(words)
+        held.append(algorithm)
+        return [*self.multiply.words(), ctypes.addressof(algorithm), self.workspace]
+
 
 _choices: dict[tuple[Product, int, bool], Choice | None] = {}
 _lock = threading.Lock()

@@ -98,15 +98,11 @@ if hasattr(os, "register_at_fork"):
 
 @cache
 def array_maker(module: Any) -> Callable[..., Any]:
-    """What `ndarray(shape, dtype, memory)` is, in half of the time.
-
-    CuPy's class has a part in Python around one that does all of it, which is used here.
-    """
-    outer = module.ndarray
-    inner = outer.__mro__[1]
-    if not hasattr(inner, "_init"):  # in other versions
+    """What `ndarray(shape, dtype, memory)` is, in half of the time."""
+    outer, parts = module.ndarray, array_parts(module)
+    if parts is None:
         return outer
-    new, fill = inner.__new__, inner._init
+    new, fill = parts
 
     def make(shape: tuple[int, ...], dtype: Any, memory: Any) -> Any:
         array = new(outer)
@@ -114,6 +110,15 @@ def array_maker(module: Any) -> Callable[..., Any]:
         return array
 
     return make
+
+
+def array_parts(module: Any) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
+    """`new(ndarray)`, and `fill(array, shape, dtype, memory)`; None in other versions.
+
+    CuPy's class has a part in Python around one that does all of it, whose functions these are.
+    """
+    inner = module.ndarray.__mro__[1]
+    return (inner.__new__, inner._init) if hasattr(inner, "_init") else None
 
 
 class _Thread(threading.local):

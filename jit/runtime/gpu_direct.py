@@ -1,4 +1,4 @@
-"""Direct: the quickest way to call one or two launches on a GPU, for ops that are applied alone.
+"""Direct: the quickest way to call a few launches on a GPU, for ops that are applied alone.
 
 Everything is laid out before; a call sets addresses in a block of parameters and hands it to the
 driver. Memory is that of eager code: CuPy's current allocator.
@@ -54,50 +54,57 @@ def direct(
 
 
 class Direct:
-    """One or two launches."""
+    """A few launches.
+
+    Attributes:
+        device: The number of the GPU.
+        inputs: Shape and dtype of each.
+        outputs: Shape and dtype of each result, and its bytes.
+        arena: How many bytes temporaries need.
+        words: Of each parameter the number of its base, and what is added: bases are 0, the
+            addresses of inputs and of results, and that of the arena.
+        launches: What is launched, and its first word.
+    """
 
     def __init__(self, table: Table, device: int, inputs: Shapes, outputs: Shapes) -> None:
         program = table.program
         self.name, self.device = program.name, device
         types = [program.slots[slot].type for slot in (*program.inputs, *program.outputs)]
         count = len(program.inputs)
-        self._inputs = [(tuple(s), t.dtype) for s, t in zip(inputs, types[:count])]
-        self._outputs = [
+        self.inputs = [(tuple(s), t.dtype) for s, t in zip(inputs, types[:count])]
+        self.outputs = [
             (tuple(shape), t.dtype, math.prod(shape) * t.dtype.itemsize or 1)
             for shape, t in zip(outputs, types[count:])
         ]
-        self._arena = table.arena if table.offsets or table.arena > table.workspace else 0
-        self._words = (ctypes.c_int64 * max(len(table.index), 1))(*table.offset.tolist())
-        first = ctypes.addressof(self._words)
-        count = len(self._words)
-        self._pointers = (ctypes.c_void_p * count)(*[first + 8 * k for k in range(count)])
-        at = ctypes.addressof(self._pointers)
-        self._launches = [(prepared(row, device), at + 8 * row.start) for row in table.rows]
-        self._make = array_maker(cupy())
-        self._alone = cupy().cuda.runtime.getDeviceCount() == 1
-        self._set_places(table)
-        self._lock = threading.Lock()
-
-    def _set_places(self, table: Table) -> None:
-        """Which words are the address of which array; for the arena, with offsets."""
-        program = table.program
-        index, offset = table.index.tolist(), table.offset.tolist()
-        bases = [table.base_of[slot] for slot in (*program.inputs, *program.outputs)]
-        numbers = {base: number for number, base in enumerate(bases)}
-        words = list(enumerate(zip(index, offset)))
-        self._places = [(k, numbers[base], by) for k, (base, by) in words if base in numbers]
-        status = [k for k, x in enumerate(index) if x == ARENA and offset[k] == table.ledger]
-        inside = [k for k, x in enumerate(index) if x == ARENA and offset[k] != table.ledger]
-        self._inside = [(k, offset[k]) for k in inside]
+        self.arena = table.arena if table.offsets or table.arena > table.workspace else 0
         # No launch reports failure, so all may have one word for that.
         self._status = allocate(LEDGER, "a status word", Allocator)
-        for k in status:
-            self._words[k] = self._status.ptr
+        self.words = self._words_of(table)
+        self.launches = [(prepared(row, device), row.start) for row in table.rows]
+        count = max(len(self.words), 1)
+        self._parameters = (ctypes.c_int64 * count)()
+        first = ctypes.addressof(self._parameters)
+        self._pointers = (ctypes.c_void_p * count)(*[first + 8 * k for k in range(count)])
+        self._make = array_maker(cupy())
+        self._alone = cupy().cuda.runtime.getDeviceCount() == 1
+        self._lock = threading.Lock()
+
+    def _words_of(self, table: Table) -> list[tuple[int, int]]:
+        program = table.program
+        slots = (*program.inputs, *program.outputs)
+        bases = {table.base_of[slot]: number for number, slot in enumerate(slots, 1)}
+        bases[ARENA] = 1 + len(slots)
+        return [
+            (0, self._status.ptr)
+            if (base, offset) == (ARENA, table.ledger)
+            else (bases.get(base, 0), offset)
+            for base, offset in zip(table.index.tolist(), table.offset.tolist())
+        ]
 
     def __call__(self, *arrays: Any) -> list[Any] | None:
         """The results."""
         ndarray, addresses = cupy().ndarray, []
-        for array, (shape, dtype) in zip(arrays, self._inputs, strict=True):
+        for array, (shape, dtype) in zip(arrays, self.inputs, strict=True):
             if array.__class__ is not ndarray or array.shape != shape or array.dtype != dtype:
                 return None
             data = array.data
@@ -107,7 +114,7 @@ class Direct:
         return self.at(addresses)
 
     def at(self, addresses: list[int]) -> list[Any]:
-        """The results, for the addresses of arrays that fit; the list is used up."""
+        """The results, for the addresses of arrays that fit."""
         module = cupy()
         bind()
         if self._alone or module.cuda.runtime.getDevice() == self.device:
@@ -116,37 +123,35 @@ class Direct:
             return self._launched(addresses, module)
 
     def _launched(self, addresses: list[int], module: Any) -> list[Any]:
-        make, alloc, words = self._make, module.cuda.alloc, self._words
-        results, arena, count = [], None, len(addresses)
+        make, alloc, words = self._make, module.cuda.alloc, self._parameters
+        results, arena, bases = [], None, [0, *addresses]
         try:
-            for shape, dtype, size in self._outputs:
+            for shape, dtype, size in self.outputs:
                 memory = alloc(size)
-                addresses.append(memory.ptr)
+                bases.append(memory.ptr)
                 results.append(make(shape, dtype, memory))
-            if self._arena:
-                arena = alloc(self._arena)
+            if self.arena:
+                arena = alloc(self.arena)
+                bases.append(arena.ptr)
         except MemoryError:
-            return self._with_more_memory(addresses[:count], module)
+            return self._with_more_memory(addresses, module)
         stream = module.cuda.get_current_stream(self.device).ptr
+        at = ctypes.addressof(self._pointers)
         with self._lock:
-            for k, number, offset in self._places:
-                words[k] = addresses[number] + offset
-            if arena is not None:
-                for k, offset in self._inside:
-                    words[k] = arena.ptr + offset
-            for launch, at in self._launches:
+            words[: len(self.words)] = [bases[base] + offset for base, offset in self.words]
+            for launch, start in self.launches:
                 try:
                     if isinstance(launch, Choice):
-                        launch.launch(stream, at)
+                        launch.launch(stream, at + 8 * start)
                     else:
-                        module.cuda.driver.launchKernel(*launch, stream, at, 0)
+                        module.cuda.driver.launchKernel(*launch, stream, at + 8 * start, 0)
                 except RuntimeError as error:
                     raise failed(error, self.name, None) from error
         return results
 
     def _with_more_memory(self, addresses: list[int], module: Any) -> list[Any]:
         """Tries again when pools have given back what they do not use, or says who holds it."""
-        needed = sum(size for *_, size in self._outputs) + self._arena
+        needed = sum(size for *_, size in self.outputs) + self.arena
         room = allocate(needed, self.name, Allocator)
         del room  # the pool keeps it for what follows
         return self._launched(addresses, module)

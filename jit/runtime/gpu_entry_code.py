@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-STRUCTURES = """
-%list = type { i64, ptr, i64, ptr }                             ; ..., length, items
-%vector = type { ptr, ptr, ptr }                                ; C++'s: begin, end, end of storage
-%array = type { i64, ptr, ptr, ptr, i64, %vector, %vector, i32, i32, i32, ptr, ptr, ptr }
+ARRAY = "{ i64, ptr, ptr, ptr, i64, %vector, %vector, i32, i32, i32, ptr, ptr, ptr }"
+POINTER = "{ i64, ptr, ptr, i64, i32, ptr }"
+LAYOUTS = f"""
+%list = type {{ i64, ptr, i64, ptr }}                           ; ..., length, items
+%vector = type {{ ptr, ptr, ptr }}                              ; C++'s: begin, end, end of storage
+%array = type {ARRAY}
 ; references, type, methods, weak references, size, dims, strides,
 ; c-contiguous, f-contiguous, index of 32 bits, dtype, data, base
-%pointer = type { i64, ptr, ptr, i64, i32, ptr }                ; ..., address, device, memory
-%plan = type { ptr, i64, ptr, ptr, i32 }
+%pointer = type {POINTER}                  ; ..., address, device, memory
+
+@_Py_NoneStruct = external global i8
+declare ptr @PyLong_AsVoidPtr(ptr)
+"""
+
+STRUCTURES = f"""{LAYOUTS}
+%plan = type {{ ptr, i64, ptr, ptr, i32 }}
 ; class of arrays, their number and rows, where addresses go, device
-%row = type { i64, i64, ptr, i64, ptr, i64 }
+%row = type {{ i64, i64, ptr, i64, ptr, i64 }}
 ; how (0 as it lies, 1 copied, 2 not here), where its address goes, dtype, rank, dims, most
 ; references (0: any)
 
-@_Py_NoneStruct = external global i8
 @PyList_Type = external global i8
-declare ptr @PyLong_AsVoidPtr(ptr)
 declare ptr @PyLong_FromLongLong(i64)
 """
 
