@@ -9,6 +9,7 @@ from dualflow.core.record import Leaf, Pick, Record
 from dualflow.core.results import use_native_code
 from dualflow.core.tensor import Tensor
 from jit.config import scoped
+from jit.runtime.cupy_abi import array_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,12 +21,12 @@ def walked(targets: Sequence[Tensor], span: tuple[int, int]) -> Walk | None:
     """What lies behind tensors, of records between two ticks.
 
     Returns:
-        None where native code cannot say it, as of tensors that are symbolic or on other devices,
-        and of records that were released; and where nothing is compiled.
+        None where native code cannot say it, as of tensors that are symbolic, and of records that
+        were released; and where nothing is compiled.
     """
     if scoped.get().target != "cpu":
         return None
-    walk = walker()
+    walk = walker(array_class())
     if walk is None:
         return None
     found = walk(targets, *span)
@@ -46,8 +47,8 @@ def tensors_in(walk: Walk) -> list[Tensor]:
 
 
 @cache
-def walker() -> Callable[[Sequence[Any], int, int], Walk | None] | None:
-    """What walks over tensors and records."""
+def walker(there: type[Any] | None) -> Callable[[Sequence[Any], int, int], Walk | None] | None:
+    """What walks over tensors and records; `there` is the class of arrays on a GPU."""
     from jit.runtime.walks import Slots, walker  # loaded when a gradient is asked for
 
     use_native_code()
@@ -56,4 +57,5 @@ def walker() -> Callable[[Sequence[Any], int, int], Walk | None] | None:
         records=Slots(Record, ("op", "inputs", "attrs", "tick", "types")),
         parts=Slots(Pick, ("bundle", "index")),
         ends=Slots(Leaf, ("rooted",)),
+        there=there,
     )

@@ -17,9 +17,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dualflow.autodiff.sweep import Sweep, op_by_op
+from dualflow.core.backend import place_of_all
 from dualflow.core.context import context, using
 from dualflow.core.op import wrap
 from dualflow.core.record import Leaf
@@ -262,11 +261,13 @@ def key_of(walk: Walk, cotangents: list[Tensor], wanted: set[Any]) -> Any:
         x.__class__ not in NUMBERS for x in walk.others
     ):
         return None
-    if any(g.raw.__class__ is not np.ndarray for g in cotangents):
+    place = place_of_all([walk.boxes[0].raw, *[g.raw for g in cotangents]])
+    if place is None:
         return None
     asked = tuple([k for k, end in enumerate(walk.ends) if end in wanted])
     others = tuple([(x.__class__, repr(x)) for x in walk.others])
-    key = scoped.get().precision, walk.words, tuple(map(words_of, walk.marked)), others, asked
+    marked = tuple(map(words_of, walk.marked))
+    key = scoped.get().precision, walk.words, marked, others, asked, place
     try:
         hash(key)
     except TypeError:  # attrs that are no keys

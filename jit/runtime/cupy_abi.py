@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from jit.runtime.cuda import in_use
+
 WORD = ctypes.sizeof(ctypes.c_void_p)
 
 
@@ -48,6 +50,14 @@ class PointerStruct(ctypes.Structure):
         ("device", ctypes.c_int),
         ("memory", ctypes.c_void_p),
     )
+
+
+def array_class() -> type[Any] | None:
+    """CuPy's class of arrays, if it is in use and they are laid out as expected."""
+    module = sys.modules.get("cupy")
+    if module is None or not in_use():
+        return None
+    return module.ndarray if as_expected(module) else None
 
 
 @cache

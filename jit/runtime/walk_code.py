@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from jit.runtime.gpu_walk_code import THERE
+
 STRUCTURES = """
 %tuple = type { i64, ptr, i64, [0 x ptr] }                      ; ..., length, items
 %number = type { i64, ptr, double }                             ; ..., the value of a float
 %known = type { ptr, i64, i64 }                                 ; object, its number, which walk
 %walk = type { ptr, i64, i64, ptr, i64, i64, i64, i64, i64, ptr, i64, i64, ptr, i64,
-  ptr, ptr, ptr, ptr, i64, ptr, i64, i64, i64, i64, i64, i64, i64, ptr, ptr, ptr, ptr, ptr }
+  ptr, ptr, ptr, ptr, i64, ptr, i64, i64, i64, i64, i64, i64, i64, ptr, ptr, ptr, ptr, ptr, ptr }
 ;  0 class of boxes, and numbers of their words: array, record
 ;  3 class of records, and of their words: op, inputs, attrs, tick, types
 ;  9 class of parts: record, number; 12 class of ends: mark
@@ -15,6 +17,7 @@ STRUCTURES = """
 ; 17 words and how many there are, table and how many rows it has less one
 ; 21 how many are written, numbered; which walk it is; the ticks between which it stays, the first
 ; 27 lists of records, boxes, ends, records with attrs, other inputs
+; 32 class of arrays on a GPU
 """
 
 # number: of an object; negative, -1 - number, if it is new.
@@ -154,7 +157,15 @@ kind:
   %wanted.at = getelementptr %walk, ptr %walk, i32 0, i32 14
   %wanted = load ptr, ptr %wanted.at
   %right = icmp eq ptr %class, %wanted
-  br i1 %right, label %tell, label %no
+  br i1 %right, label %tell, label %elsewhere
+elsewhere:
+  %there.at = getelementptr %walk, ptr %walk, i32 0, i32 32
+  %there = load ptr, ptr %there.at
+  %is.there = icmp eq ptr %class, %there
+  br i1 %is.there, label %tell.there, label %no
+tell.there:
+  call void @describe.there(ptr %walk, ptr %array)
+  ret i1 true
 tell:
   %descr.at = getelementptr %array, ptr %array, i32 0, i32 7
   %descr = load ptr, ptr %descr.at
@@ -476,4 +487,4 @@ no:
 }
 """
 
-WALKS = "".join((STRUCTURES, NUMBER, BOX, ORIGIN, INPUTS, WALK))
+WALKS = "".join((STRUCTURES, NUMBER, THERE, BOX, ORIGIN, INPUTS, WALK))

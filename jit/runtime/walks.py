@@ -52,18 +52,19 @@ class Walk:
 
 
 def walker(
-    boxes: Slots, records: Slots, parts: Slots, ends: Slots
+    boxes: Slots, records: Slots, parts: Slots, ends: Slots, there: type[Any] | None = None
 ) -> Callable[[Sequence[Any], int, int], Walk | None] | None:
     """`walk(boxes, first, last)`: what lies behind boxes, of records between two ticks.
 
-    It is None where a box has another thing than an array of NumPy, where inputs are no tuple, and
-    where there is too much of all that.
+    It is None where a box has another thing than an array of NumPy or CuPy, where inputs are no
+    tuple, and where there is too much of all that.
 
     Args:
         boxes: Their array and their record.
         records: What was done, inputs, attrs, tick, and types of results: None where there is one.
         parts: Of several results one: the record and which one.
         ends: Stand for records, behind which there is nothing; and something that marks them.
+        there: The class of arrays on a GPU, if they are laid out as `cupy_abi` says.
 
     Returns:
         None where objects are laid out in another way.
@@ -77,9 +78,10 @@ def walker(
     words, rows = (ctypes.c_int32 * WORDS)(), (ctypes.c_int64 * (3 * ROWS))()
     flat = [x for (kind, _), found in zip(asked, places) for x in (id(kind), *(found or ()))]
     room = ctypes.addressof(words), WORDS, ctypes.addressof(rows), ROWS - 1
-    numbers = *flat, id(np.ndarray), id(tuple), id(float), *room, *[0] * (STATE + LISTS)
+    states = *[0] * (STATE + LISTS), 0 if there is None else id(there)
+    numbers = *flat, id(np.ndarray), id(tuple), id(float), *room, *states
     plan = (ctypes.c_int64 * len(numbers))(*numbers)
-    run = made(ctypes.addressof(plan), (plan, words, rows, asked))
+    run = made(ctypes.addressof(plan), (plan, words, rows, asked, there))
 
     def walk(boxes: Sequence[Any], first: int, last: int) -> Walk | None:
         lists = [], [], [], [], []

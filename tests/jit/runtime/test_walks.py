@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from jit.runtime.walks import WORDS, Slots, walker
+from tests.gpu import test_entry
 
 
 class Box:
@@ -183,3 +187,60 @@ def test_nothing_is_held_afterwards(walk):
     after = sys.getrefcount(box), sys.getrefcount(box.origin), sys.getrefcount(None)
     assert after[:2] == count[:2]
     assert abs(after[2] - count[2]) < 50
+
+
+# ----- arrays on a GPU -----
+
+
+@pytest.fixture
+def there():
+    """What walks over boxes of arrays that are laid out as CuPy's."""
+    pytest.importorskip("llvmlite")
+    found = walker(
+        Slots(Box, ("array", "origin")),
+        Slots(Record, ("op", "inputs", "attrs", "tick", "types")),
+        Slots(Part, ("whole", "number")),
+        Slots(End, ("mark",)),
+        test_entry.Kind,
+    )
+    assert found is not None
+    gc.disable()  # it would look into what is no object of Python's
+    yield lambda array: found([Box(array.seen, End())], *EVER)
+    gc.enable()
+
+
+def laid(shape=(3, 4), dtype=test_entry.F4):
+    """An array as CuPy has it."""
+    made = test_entry.array(shape, dtype, 4096)
+    made.seen = ctypes.cast(ctypes.addressof(made), ctypes.py_object).value
+    return made
+
+
+def gaps(x, *strides):
+    x.c_contiguous, x.more = 0, (ctypes.c_int64 * len(strides))(*strides)
+    x.strides[0] = ctypes.addressof(x.more)
+
+
+UNLIKE = {
+    "dtype": lambda x: setattr(x, "dtype", id(test_entry.I8)),
+    "extent": lambda x: x.alive[0].__setitem__(1, 5),
+    "rank": lambda x: x.dims.__setitem__(1, x.dims[1] - 8),
+    "device": lambda x: setattr(x.alive[1], "device", 0),
+    "gaps": lambda x: gaps(x, 32, 4),
+    "turned": lambda x: gaps(x, 4, 12),
+}
+
+
+def test_words_of_arrays_on_a_gpu_say_what_these_are(there, walk):
+    arrays = [laid() for _ in range(2 + len(UNLIKE))]
+    for x, change in zip(arrays[2:], UNLIKE.values(), strict=True):
+        change(x)
+    found = [there(x).words for x in arrays]
+    moved = laid()
+    moved.alive[1].address += 64
+    assert there(moved).words == found[0] == found[1]
+    assert len(set(found)) == 1 + len(UNLIKE)
+    assert walk(Box(arrays[0].seen, End())) is None  # which was not told of such a class
+    here = there(SimpleNamespace(seen=np.zeros((3, 4), np.float32)))
+    assert here is not None
+    assert here.words not in found
