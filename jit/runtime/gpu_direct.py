@@ -15,9 +15,10 @@ from typing import Any
 from jit.runtime.cublas import ALIGNED
 from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, array_maker, bind, cupy, failed
-from jit.runtime.gpu_frame import SHORTEST, prepared
+from jit.runtime.gpu_frame import prepared
 from jit.runtime.gpu_table import ARENA, LEDGER, Table
 
+MOST = 4  # launches that take the host no longer than one of a graph, and what it needs around it
 Shapes = Sequence[tuple[int, ...]]
 
 
@@ -45,7 +46,7 @@ def direct(
         None if a call needs more: host steps, checks, constants, results that are arguments.
     """
     program = table.program
-    simple = len(table.stretches) == 1 and len(table.rows) < SHORTEST
+    simple = len(table.stretches) == 1 and len(table.rows) <= MOST
     roles = {program.slots[slot].role for slot in program.outputs}
     whole = len({*program.outputs}) == len(program.outputs) and roles <= {"temporary"}
     if not (simple and whole) or any(slot.role == "constant" for slot in program.slots):
