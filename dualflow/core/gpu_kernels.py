@@ -41,18 +41,20 @@ class Way:
     Attributes:
         place: The GPU.
         call: Gives the results for arrays while the GPU is active, and None where it cannot.
-        job: Gives them for the arrays' addresses; None where arrays are needed.
+        at: Gives them for the arrays' addresses; None where arrays are needed.
+        job: What native code can do in its place; None where there is more to do.
     """
 
-    __slots__ = ("place", "call", "job")
+    __slots__ = ("place", "call", "at", "job")
 
     def __init__(
         self,
         place: str,
         call: Callable[[Sequence[Any]], Sequence[Any] | None],
+        at: Callable[[list[int]], Sequence[Any]] | None = None,
         job: Direct | None = None,
     ) -> None:
-        self.place, self.call, self.job = place, call, job
+        self.place, self.call, self.at, self.job = place, call, at, job
 
 
 def at_once(op: OpDef, arrays: list[Any], attrs: Attrs) -> Sequence[Any] | None:
@@ -79,7 +81,8 @@ def at_once(op: OpDef, arrays: list[Any], attrs: Attrs) -> Sequence[Any] | None:
     try:
         if way.job is not None:
             learn(op, arrays, words, way.place, way.job)
-            return way.job.at(found[1])
+        if way.at is not None:
+            return way.at(found[1])
         with active(way.place):
             return way.call(arrays)
     except MemoryError:  # it is tried again, and who holds the memory is told
@@ -244,8 +247,9 @@ def new_way(place: str, op: OpDef, given: Sequence[Any], attrs: Attrs) -> Way | 
     if call is None:
         return None
     as_they_are = all(x.data.ptr == y.data.ptr for x, y in zip(arrays, first))
-    job: Any = call if as_they_are and hasattr(call, "at") else None
-    return Way(place, lambda arrays: call(*laid(arrays)), job)
+    at = getattr(call, "at", None) if as_they_are else None
+    job: Any = call if at is not None and not isinstance(call, laying.Turned) else None
+    return Way(place, lambda arrays: call(*laid(arrays)), at, job)
 
 
 def stretches(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:

@@ -46,7 +46,7 @@ from jit.target import Target
 from jit.types import TensorType, int64, product
 
 PARTS = 8  # of a region
-THREADS, MOST_PARTS = 1 << 16, 256  # that a GPU has at work at once; of a region, for these
+THREADS, MOST_PARTS = 1 << 14, 256  # of a GPU, each of which asks of all updates; of a region, then
 WIDE = 64  # elements that an update of a part has at least: asking whose it is costs little
 Base = Callable[[FormValue], FormValue]
 
