@@ -316,7 +316,7 @@ class Planner:
     def _loop(self, form: nodes.Loop) -> None:
         """Launches of the body, again and again; what is the same each time runs once, before."""
         given, results = [[self.slot(x) for x in xs] for xs in (form.inputs, form.outputs)]
-        places = Places(form, self.slots, given, results)
+        places = Places(form, self.slots, given, results, self.target.alignment)
         inner = Planner(self.program.name, form.program, self.target, places)
         before, repeat = places.repeated(inner.program)
         self.program.steps += [*before, repeat]

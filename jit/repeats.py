@@ -3,15 +3,18 @@
 What is the same in each run lies where it lies anyway. Other inputs and outputs have slots that
 move: after each run, an output that is stacked moves to its next row; one that is handed on changes
 places with a second buffer, so that a run can read what the run before has written. Where nobody
-knows which run is the last one, the last carries are copied to where results lie.
+knows which run is the last one, the last carries are copied to where results lie; so are rows that
+would begin in the middle of what a machine's threads write at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jit.dims import Extent, symbol
 from jit.forms import nodes
 from jit.ir.loop import COUNTER
+from jit.loops.stacking import into_row
 from jit.runtime.program import MOVING, Copy, Launch, Move, Program, Repeat, Slot
 from jit.types import TensorType, int64, product
 
@@ -26,6 +29,7 @@ class Places:
         slots: All slots; those of the body are appended.
         given: The slots of the loop's inputs.
         results: The slots of its outputs.
+        alignment: Bytes that all rows begin at multiples of.
 
     Attributes:
         inputs: The slots of the body's inputs.
@@ -34,9 +38,15 @@ class Places:
     """
 
     def __init__(
-        self, form: nodes.Loop, slots: list[Slot], given: Sequence[int], results: Sequence[int]
+        self,
+        form: nodes.Loop,
+        slots: list[Slot],
+        given: Sequence[int],
+        results: Sequence[int],
+        alignment: int = 1,
     ) -> None:
-        self.slots, self._form = slots, form
+        self.slots, self._form, self._alignment = slots, form, alignment
+        self._copies: list[Launch] = []
         self._before: list[Move] = []
         self._between: list[Move] = []
         self._after: list[Copy] = []
@@ -67,7 +77,7 @@ class Places:
                 steps.append(step)
             else:
                 same.append(step)
-        return same, self._step(steps, body)
+        return same, self._step(steps + self._copies, body)
 
     def _step(self, steps: list[Launch], body: Program) -> Repeat:
         writes = self._written.union(*map(body.writes, steps))
@@ -98,15 +108,32 @@ class Places:
         readers = [x for x, source in zip(self._handed, self._form.carried) if source == k]
         if not (readers or self._form.stacked[k]):
             return result
+        row = product(type_.shape) * type_.dtype.itemsize
+        copied = self._form.stacked[k] and not self._is_aligned(row)
+        if copied and not readers:
+            return self._copied(self._new(type_), result)
         slot = self._new(type_, MOVING)
         self._written.add(result)
         self._between += [Move(reader, slot) for reader in readers]
+        if copied:
+            self._take_turns(slot, readers[0], self._new(type_), self._new(type_))
+            return self._copied(slot, result)
         if self._form.stacked[k]:
             self._before.append(Move(slot, result))
-            row = product(type_.shape) * type_.dtype.itemsize
             self._between.append(Move(slot, slot, row))
         else:
             self._take_turns(slot, readers[0], result, self._new(type_))
+        return slot
+
+    def _is_aligned(self, row: Extent) -> bool:
+        return self._alignment == 1 or (isinstance(row, int) and row % self._alignment == 0)
+
+    def _copied(self, slot: int, result: int) -> int:
+        """The slot, whose value is put into its row of a result at the end of each run."""
+        type_ = self.slots[slot].type
+        kernel = into_row(type_.dtype, product(type_.shape), symbol(COUNTER))
+        sizes = tuple([symbol(size.hint) for size in kernel.sizes])
+        self._copies.append(Launch(kernel, (slot, result), sizes, label="stack"))
         return slot
 
     def _take_turns(self, slot: int, reader: int, result: int, spare: int) -> None:

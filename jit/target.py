@@ -17,6 +17,7 @@ class Target:
         registers: How many vector registers there are.
         hurry: Code is made in half of the time, and is slower: it will run a few times only.
         products: In which precision a library multiplies matrices of float32; "": there is none.
+        alignment: What the address of each buffer is a multiple of, in bytes.
     """
 
     triple: str
@@ -26,6 +27,7 @@ class Target:
     registers: int
     hurry: bool = False
     products: str = ""
+    alignment: int = 1
 
     @property
     def is_gpu(self) -> bool:
@@ -53,7 +55,7 @@ def gpu(architecture: str) -> Target:
     """An NVIDIA GPU, such as "sm_90"; a vector is what a thread loads or stores at once."""
     generation = int("".join(filter(str.isdigit, architecture)))
     features = PTX if generation <= 90 else PTX_OF_BLACKWELL
-    return Target(NVIDIA, architecture, features, 16, 64)
+    return Target(NVIDIA, architecture, features, 16, 64, alignment=16)
 
 
 # Forced targets for tests and for comparing: the features that each name switches on.

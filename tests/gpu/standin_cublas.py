@@ -21,6 +21,7 @@ from jit import native
 from jit.config import config
 from jit.runtime import cublas, cublas_choice
 from jit.runtime.cpu import host_target
+from jit.runtime.cublas import ALIGNED
 from tests.gpu.standin_driver import names, numbers, state, streams
 
 DTYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: ml_dtypes.bfloat16}
@@ -139,7 +140,9 @@ def installed() -> Iterator[StandIn]:
     cublas.handle.cache_clear()
     cublas_choice.forget()
     cublas.library = cublas_choice.library = lambda: library  # type: ignore[assignment]
-    native.gpu_target = lambda number: replace(host_target(), products=config().precision)
+    native.gpu_target = lambda number: replace(
+        host_target(), products=config().precision, alignment=ALIGNED
+    )
     try:
         yield library
     finally:

@@ -10,6 +10,7 @@ import ctypes
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from jit.dims import evaluate
 from jit.loops.ir import Kernel
 from jit.runtime import gpu_code, gpu_frame
 from jit.runtime.cpu import host_target
+from jit.runtime.cublas import ALIGNED
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.library import content_key, library
 from jit.target import Target
@@ -70,7 +72,7 @@ def installed() -> Iterator[Any]:
     plain, gpu_code.known = gpu_code.known, known
     gpu_code.gpu_code, gpu_code.prepare = code, lambda kernels, target: None
     native.gpu_target, gpu_frame.launcher = (
-        lambda number: host_target(),
+        lambda number: replace(host_target(), alignment=ALIGNED),
         lambda device: launch_behind,
     )
     try:
