@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from jit.config import config
@@ -19,7 +20,7 @@ from jit.loops.heuristics import scheduled
 from jit.loops.ir import Kernel
 from jit.loops.together import Part, together
 from jit.ordering import needs
-from jit.runtime.program import Launch, Program, Step
+from jit.runtime.program import Launch, Program, Repeat, Step
 from jit.runtime.tables import ends_early
 from jit.target import Target
 from jit.types import product
@@ -45,10 +46,18 @@ def merged(program: Program, donate: Iterable[tuple[int, int]], target: Target) 
             reads that.
         target: The machine.
     """
-    launches = sum(isinstance(step, Launch) for step in program.steps)
-    if launches < FEWEST or NAME in config().passes_off:
+    if NAME in config().passes_off:
         return program.steps
-    return Merging(program, donate, target).steps
+    if any(isinstance(step, Repeat) for step in program.steps):
+        inside = [
+            replace(step, steps=[*merged(replace(program, steps=[*step.steps]), (), target)])
+            if isinstance(step, Repeat)
+            else step
+            for step in program.steps
+        ]
+        program = replace(program, steps=inside)
+    launches = sum(isinstance(step, Launch) for step in program.steps)
+    return program.steps if launches < FEWEST else Merging(program, donate, target).steps
 
 
 @dataclass(frozen=True, eq=False)

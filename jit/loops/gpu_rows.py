@@ -30,7 +30,7 @@ from jit.types import product
 
 OTHERS = 4 << 10  # bytes beside a row's rooms
 NUMBER = 4  # bytes of most
-SHORT, BUSY = 1024, 8 << 10  # elements of rows that keep all threads busy; bytes of their rooms
+SHORT, BUSY = 1024, 7 << 10  # elements of rows that keep all threads busy; bytes of their rooms
 Key = tuple[FormValue, tuple[Extent, ...]]
 
 

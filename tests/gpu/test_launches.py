@@ -9,7 +9,7 @@ from dualflow import nn
 from dualflow.bench.gpu_workloads import lenet
 from jit import launches
 from jit.merging import merged
-from jit.runtime.program import Launch
+from jit.runtime.program import Launch, Repeat
 from jit.target import gpu
 from tests.modes import graphs_only
 
@@ -71,3 +71,28 @@ def test_launches_of_a_step(machine, monkeypatch, build, shape, most):
         pair = program.inputs[old], program.outputs[new]
         was = any(pair in x.in_place for x in program.launches())
         assert pair in in_place or not was, pair
+
+
+def test_launches_of_a_loop_that_need_nothing_of_each_other_are_one(machine):
+    """They are handed over in each turn, so that it pays many times."""
+
+    def body(carry, row):
+        a, b, c = carry
+        return (a * row + 1.0, df.tanh(b) + row.sum(), c @ c), a.sum()
+
+    def f(x, c):
+        return df.scan(body, (x[0], x[1], c), x)
+
+    x, c = df.sin(df.arange(24.0)).reshape(6, 4), df.cos(df.arange(9.0)).reshape(3, 3)
+    compiled = df.function(f)
+    given = x.to("gpu"), c.to("gpu")
+    (carry, sums), (left, totals) = f(*given), compiled(*given)
+    for _ in range(2):
+        left, totals = compiled(*given)
+    for a, b in zip((*carry, sums), (*left, totals), strict=True):
+        assert a.numpy().tobytes() == b.numpy().tobytes()
+    (path,) = next(iter(compiled.entries.values())).parts
+    (repeat,) = [x for x in path.executable.code.plan.program.steps if isinstance(x, Repeat)]
+    steps = merged(path.executable.code.plan.program, (), SM90)
+    (inside,) = [x for x in steps if isinstance(x, Repeat)]
+    assert len(inside.steps) < len(repeat.steps)
