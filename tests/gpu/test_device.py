@@ -325,6 +325,21 @@ def test_a_loader_brings_batches_while_a_model_computes(workers):
         np.testing.assert_allclose([s.item() for s in sums], wanted, rtol=1e-5)
 
 
+@pytest.mark.parametrize("width", [1, 3, 5, 8])
+def test_rows_of_a_stack_begin_anywhere(width):
+    def body(carry, row):
+        carry = df.tanh(carry + row)
+        return carry, (carry * 2.0, row.sum())
+
+    x = df.sin(df.arange(7.0 * width)).reshape(7, width)
+    f = df.function(lambda x: df.scan(body, x[0], x))
+    for _ in range(3):
+        carry, (rows, sums) = f(x.to(DEVICE))
+    wanted, (others, totals) = df.scan(body, x.to(DEVICE)[0], x.to(DEVICE))
+    for a, b in ((carry, wanted), (rows, others), (sums, totals)):
+        assert a.numpy().tobytes() == b.numpy().tobytes()
+
+
 # ----- what spoils a process, in processes of their own -----
 
 
