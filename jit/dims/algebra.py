@@ -223,10 +223,12 @@ class Dim:
         """The polynomial with `value(atom)` for each atom."""
         total: Any = 0
         for m, c in self.terms.items():
-            part = c
+            part: Any = c
             for atom, power in m:
-                part = part * value(atom) ** power
-            total = total + part
+                found = value(atom) if power == 1 else value(atom) ** power
+                one = part.__class__ is int and part == 1 and found.__class__ is Dim
+                part = found if one else part * found
+            total = part if total.__class__ is int and total == 0 else total + part
         return total
 
     def split(self, atom: Atom) -> tuple[Extent, Extent]:
@@ -275,6 +277,8 @@ class Dim:
         return self
 
     def __mul__(self, other: object) -> Any:
+        if other.__class__ is int and other:  # the usual: nothing new can be joined
+            return Dim({m: c * other for m, c in self.terms.items()})  # type: ignore[operator]
         return _lifted(other, lambda y: _build(product(self.terms, _terms(y))))
 
     __rmul__ = __mul__

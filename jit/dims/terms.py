@@ -17,15 +17,20 @@ def plus(a: Terms, b: Terms, sign: int = 1) -> Terms:
     """The sum; with sign -1 the difference."""
     total = dict(a)
     for m, c in b.items():
-        total[m] = total.get(m, 0) + sign * c
-    return {m: c for m, c in total.items() if c}
+        new = total.get(m, 0) + sign * c
+        if new:
+            total[m] = new
+        else:
+            del total[m]
+    return total
 
 
 def product(a: Terms, b: Terms) -> Terms:
     """The product of two polynomials."""
     total: Terms = {}
     for m, c in a.items():
-        total = plus(total, {times(m, n): c * d for n, d in b.items()})
+        more = {times(m, n): c * d for n, d in b.items()}
+        total = plus(total, more) if total else more
     return total
 
 
