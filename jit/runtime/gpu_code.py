@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -38,7 +39,7 @@ from jit.target import Target
 
 KEPT = 4096  # kernels that are remembered
 WORKERS = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
-AHEAD = 2 * WORKERS  # kernels that are begun before the first of them has to be there
+AHEAD = 2 * WORKERS  # kernels that are begun and not finished, at most
 
 
 @dataclass(frozen=True)
@@ -134,16 +135,22 @@ def known(keys: Mapping[Kernel, str]) -> dict[Kernel, GpuCode] | None:
 def prepare(kernels: Sequence[Kernel], target: Target) -> None:
     """Makes the code of kernels, which `gpu_code` then knows: side by side.
 
-    Python writes the text of a kernel while LLVM and nvJitLink are at others.
+    Python writes the text of a kernel while LLVM and nvJitLink are at others. The longest come
+    first, so that in the end nobody waits for one of them alone.
     """
     if len(kernels) < 2:
         return
+    left, finished = sorted(kernels, key=length), SimpleQueue[Future[GpuCode]]()
     with ThreadPoolExecutor(WORKERS) as pool:
-        promised: list[Future[GpuCode]] = []
         for k, _ in enumerate(each("compiling kernels", kernels)):
-            ahead = kernels[len(promised) : k + AHEAD]
-            promised += [begun(kernel, target, pool.submit) for kernel in ahead]
-            promised[k].result()
+            while left and len(kernels) - len(left) < k + AHEAD:
+                begun(left.pop(), target, pool.submit).add_done_callback(finished.put)
+            finished.get().result()
+
+
+def length(kernel: Kernel) -> int:
+    """How long a kernel is; how long it takes to make code of it goes by that."""
+    return sum(1 for _ in kernel.statements())
 
 
 def at_once(task: Callable[..., Any], *args: Any) -> None:

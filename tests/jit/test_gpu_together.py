@@ -45,6 +45,30 @@ def test_the_same_code_side_by_side(kernels, tmp_path):
     assert len([*tmp_path.iterdir()]) == len({code.symbol for code in alone})
 
 
+def test_the_longest_come_first_and_few_at_a_time(kernels, monkeypatch):
+    lengths, left, most = [], [], []
+    written, described = gpu_code.written, gpu_code.described
+
+    def begins(key, kernel, target):
+        lengths.append(gpu_code.length(kernel))
+        most.append(len(lengths) - len(left))
+        return written(key, kernel, target)
+
+    def ends(*given):
+        left.append(given)
+        return described(*given)
+
+    monkeypatch.setattr(gpu_code, "written", begins)
+    monkeypatch.setattr(gpu_code, "described", ends)
+    monkeypatch.setattr(gpu_code, "AHEAD", 2)
+    with configure(cache="off"):
+        gpu_code.prepare(kernels, SM90)
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(set(lengths)) > 2
+    assert len(left) == len(lengths) == len({*kernels})
+    assert max(most) <= 2
+
+
 def test_nothing_is_made_that_is_on_the_disk(kernels, tmp_path, monkeypatch):
     with configure(cache=tmp_path):
         gpu_code.prepare(kernels, SM90)
