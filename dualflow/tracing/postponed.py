@@ -36,7 +36,7 @@ from dualflow.tracing.guards.bytecode import names_of
 from dualflow.tracing.leaves import StandIns
 from dualflow.tracing.placed import Placed
 from dualflow.tracing.segments import Kind, Step, kind_of, run_op_by_op, scalar_type, type_of
-from jit.config import scoped
+from jit.config import configure, scoped
 from jit.ir.graph import Graph, Value
 from jit.runtime.forks import compiling
 from jit.types import TensorType
@@ -147,6 +147,7 @@ class Postponement:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._over = False
+        self._precision = scoped.get().precision
         self._begin()
 
     def _begin(self) -> None:
@@ -282,7 +283,7 @@ class Postponement:
             self._steps = [step for step in self._steps if step.first not in done]
             used = {k for step in self._steps for k in step.inputs}
             kept = [*(made & (used | {promise.number for _, promise in waiting}))]
-            with using(once=True, trace=None):
+            with using(once=True, trace=None), configure(precision=self._precision):
                 arrays = run_op_by_op(needed, self._given, self._count, kept)
             found = dict(zip(kept, arrays, strict=True))
             fill(waiting, found)

@@ -195,3 +195,19 @@ def test_kernels_that_a_library_refuses_after_all_are_planned_again(machine, pla
     assert planned == ["product", "product"]  # compiled; its code asked for
     assert len(library.calls) == used > 0
     np.testing.assert_allclose(found, np.tanh(X) @ X.T, rtol=1e-5)
+
+
+def test_what_is_computed_later_has_the_precision_of_its_call(machine, computed, monkeypatch):
+    """Backward passes outside ask for what only records hold."""
+    for name, value in (("LARGE", 1), ("MANY", 1), ("NARROW", 2)):
+        monkeypatch.setattr(matrices, name, value)
+    x, w = df.asarray(X, device="gpu"), df.Variable(df.asarray(X.T.copy(), device="gpu"))
+    f = df.function(lambda x: df.tanh(df.tanh(x @ w) * x[:, :1]).sum(), strict=True)
+    with standin_cublas.installed() as library:
+        with df.set_matmul_precision("tf32"):
+            loss = f(x)
+        del library.calls[:]
+        loss.backward()
+        forward = [call for call in library.calls if call["layouts"][2]["rows"] == len(X)]
+    assert "matmul" in computed
+    assert [call["told"]["sums"] for call in forward] == [77]
