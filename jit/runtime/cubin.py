@@ -13,7 +13,7 @@ from typing import Any
 
 from jit.codegen.ptx_verify import verify
 from jit.errors import KernelError
-from jit.runtime.cpu import binding, emitted, new_machine
+from jit.runtime.cpu import binding, emitted, machine
 from jit.runtime.wheels import libraries
 from jit.target import Target
 
@@ -33,9 +33,12 @@ def ptx(text: str, target: Target) -> bytes:
         KernelError: LLVM is not known to manage it, and it ends the process over what it cannot.
     """
     verify(text, target)
-    made = new_machine(target, EFFORT)
     llvm = binding()
-    with llvm.create_context() as context, llvm.parse_assembly(text, context) as module:
+    with (
+        machine(target, EFFORT) as made,
+        llvm.create_context() as context,
+        llvm.parse_assembly(text, context) as module,
+    ):
         module.data_layout = str(made.target_data)
         module.verify()
         code = emitted(made, module)
