@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from numpy import ndarray, ones
 
 from dualflow.autodiff.walks import walked
-from dualflow.core.backend import CUDA, device_of
+from dualflow.core.backend import CUDA, device_of, on_gpu
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import beside
@@ -349,14 +349,16 @@ def twin(x: Tensor) -> Tensor:
 
 
 def is_alike(g: Tensor, x: Any) -> bool:
-    """Whether two tensors of the processor have one shape and dtype, so that nothing is to fit.
+    """Whether two tensors that have values have one shape and dtype, so that nothing is to fit.
 
     In a recording extents may be alike by chance.
     """
     if g.symbol is not None or x.symbol is not None:
         return False
     a, b = g.raw, x.raw
-    return a.__class__ is b.__class__ is ndarray and a.dtype is b.dtype and a.shape == b.shape
+    kind_ = a.__class__
+    known = kind_ is b.__class__ and (kind_ is ndarray or kind_ in on_gpu)
+    return known and a.dtype is b.dtype and a.shape == b.shape
 
 
 def fitted(g: Tensor, x: Tensor) -> Tensor:

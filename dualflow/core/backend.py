@@ -25,6 +25,11 @@ def array_module(array: Any) -> Any:
     return np if isinstance(array, np.ndarray | np.generic) else cupy()
 
 
+def gives_views(array: Any) -> bool:
+    """Whether parts of an array, and its axes in another order, are views: NumPy's and CuPy's."""
+    return array.__class__ is np.ndarray or hasattr(array.__class__, CUDA)
+
+
 def canonical_device(device: str | None) -> str:
     """`"gpu"` as `"gpu:0"`, after checking that the device exists.
 
@@ -91,9 +96,14 @@ def module_for(device: str) -> Any:
 
 def active(device: str) -> Any:
     """A `with` block in which CuPy works on a device; other GPUs are not touched by accident."""
-    if is_host(device) or count_of_devices(cupy()) == 1:
+    if is_host(device) or has_one_gpu():
         return ON_CPU
     return cupy().cuda.Device(number_of(device))
+
+
+def has_one_gpu() -> bool:
+    """Whether any GPU is the only one."""
+    return count_of_devices(cupy()) == 1
 
 
 @cache

@@ -346,6 +346,8 @@ def static(value: Any, name: str = "", word: str = "") -> Any:
 
 def as_tensors(operands: tuple[Any, ...]) -> tuple[Tensor, ...]:
     """Each operand as a tensor of its own dtype; a Python number has its kind's first tensor's."""
+    if all(x.__class__ is Tensor for x in operands):
+        return operands
     met: dict[str, Any] = {}
     for x in operands:
         if isinstance(x, Tensor):

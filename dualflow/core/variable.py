@@ -135,11 +135,12 @@ class Variable(Tensor):
             ShapeError: The shape differs.
             DTypeError: The dtype differs; nothing is narrowed silently.
         """
-        place = self.device
-        with no_grad() if place == context.device else using(recording=False, device=place):
-            tensor = as_tensor(
-                value, None if isinstance(value, Tensor | np.ndarray) else self.dtype
-            )
+        place, tensor = self.device, value
+        if value.__class__ is not Tensor:
+            with no_grad() if place == context.device else using(recording=False, device=place):
+                tensor = as_tensor(
+                    value, None if isinstance(value, Tensor | np.ndarray) else self.dtype
+                )
         if tensor.device != place:
             raise DeviceError(
                 f"assign: {self.label()} lies on {place}, the value on {tensor.device}",

@@ -8,9 +8,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Never
 
-import numpy as np
-
 from dualflow.core.axes import canonical_axes, canonical_axis, canonical_shape
+from dualflow.core.backend import gives_views
 from dualflow.core.batching import along_axes
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
@@ -243,7 +242,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0, **foreign: Never) -> 
     x = as_tensor(x)
     number = indices_or_sections.__class__ is axis.__class__ is int
     array: Any = x.raw if number and context.trace is None else None
-    if array.__class__ is np.ndarray:
+    if gives_views(array):
         return taken(x, equal_cuts(array.shape, indices_or_sections, axis))
     axis = canonical_axis("split", axis, x.ndim)
     return pieces(x, axis, positions(x.shape[axis], indices_or_sections))

@@ -9,12 +9,14 @@ import numpy as np
 
 from dualflow.core import results
 from dualflow.core.axes import canonical_axes, canonical_axis
+from dualflow.core.backend import on_gpu
 from dualflow.core.batching import along_axes
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
 from dualflow.core.doors import DTYPES_OF
-from dualflow.core.kernels import computed, spell, spellings
+from dualflow.core.gpu_kernels import launched, quick
+from dualflow.core.kernels import computed, spell, spelled, spellings
 from dualflow.core.large import LARGE, computed_at_large
 from dualflow.core.op import Op, bind, wrap
 from dualflow.core.precision import in_full, regions
@@ -123,7 +125,10 @@ def fold(op: Op, ufunc: Any, x: Tensor, axis: Axis, *, keepdims: bool) -> Tensor
         if found is not None and written is not None:
             spell(written, op, (data,), attrs)
         return y
-    return bind(op, (x,), {"axes": canonical_axes(op.name, axis, x.ndim), "keepdims": keepdims})
+    attrs = {"axes": canonical_axes(op.name, axis, x.ndim), "keepdims": keepdims}
+    if quick and data.__class__ in on_gpu and (made := launched(op, [data], spelled(attrs))):
+        return results.result(op, (x,), attrs, made[0])
+    return bind(op, (x,), attrs)
 
 
 RESULT = {np.logical_or: bool_, np.logical_and: bool_}  # of others that of the elements

@@ -8,13 +8,12 @@ import numpy as np
 
 from dualflow.core import results
 from dualflow.core.axes import canonical_axes, canonical_axis, canonical_shape, fill_in
-from dualflow.core.backend import CUDA
+from dualflow.core.backend import CUDA, has_one_gpu
 from dualflow.core.batching import front_aligned, of_shapes, one_later
 from dualflow.core.context import context
 from dualflow.core.convert import as_tensor
 from dualflow.core.define import broadcast
 from dualflow.core.op import Op, bind
-from dualflow.core.record import new_record
 from dualflow.core.registry import api, functions, refused
 from dualflow.core.tensor import Tensor
 from jit.dims import Dim
@@ -36,11 +35,11 @@ _reshape = Op(
 )
 
 
-def is_in_order(array: Any) -> bool:
-    """Whether a plain array is NumPy's, or is on a GPU and in another shape without a copy."""
+def is_at_hand(array: Any) -> bool:
+    """Whether a plain array takes another shape by itself; a copy belongs on the active GPU."""
     if array.__class__ is np.ndarray:
         return True
-    return hasattr(array.__class__, CUDA) and array.flags.c_contiguous
+    return hasattr(array.__class__, CUDA) and (array.flags.c_contiguous or has_one_gpu())
 
 
 @api
@@ -64,11 +63,11 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Tensor:
         (2, 3)
     """
     x = as_tensor(x)
-    if context.trace is None and shape.__class__ is tuple and is_in_order(x.raw):
+    if context.trace is None and shape.__class__ is tuple and is_at_hand(x.raw):
         try:
             array = x.raw.reshape(shape)
-        except (ValueError, TypeError):
-            pass  # the checks below say what is wrong
+        except (ValueError, TypeError, MemoryError):
+            pass  # what follows says what is wrong
         else:
             return results.result(_reshape, (x,), {"shape": array.shape}, array)
     return bind(_reshape, (x,), {"shape": fill_in("reshape", x.shape, shape)})
@@ -274,12 +273,15 @@ def permute_dims(x: Any, /, axes: Any, **foreign: Never) -> Tensor:
             f"each of 0 to {ndim - 1} once",
             "x.mT swaps the last two",
         )
+    return permuted(x, order)
+
+
+def permuted(x: Tensor, order: tuple[int, ...]) -> Tensor:
+    """`permute_dims` of a tensor and axes that are right."""
+    attrs = {"axes": order}
     if context.trace is None and hasattr(x.raw.__class__, CUDA):
-        y = Tensor(x.raw.transpose(order))
-        if x.record is not None:
-            y.record = new_record(_permute_dims, (x,), {"axes": order})
-        return y
-    return bind(_permute_dims, (x,), {"axes": order})
+        return results.result(_permute_dims, (x,), attrs, x.raw.transpose(order))
+    return bind(_permute_dims, (x,), attrs)
 
 
 @api
@@ -352,7 +354,7 @@ def matrix_transpose(x: Any, /) -> Tensor:
             "two dimensions or more",
             "",
         )
-    return permute_dims(x, (*range(ndim - 2), ndim - 1, ndim - 2))
+    return permuted(x, (*range(ndim - 2), ndim - 1, ndim - 2))
 
 
 def matrix_t(x: Any) -> Tensor:
@@ -363,7 +365,7 @@ def matrix_t(x: Any) -> Tensor:
             "a matrix",
             "x.mT, or df.permute_dims(x, axes)",
         )
-    return permute_dims(x, (1, 0))
+    return permuted(as_tensor(x), (1, 0))
 
 
 functions["matrix_T"] = matrix_t

@@ -15,6 +15,7 @@ import numpy as np
 
 from dualflow.core import results
 from dualflow.core.axes import canonical_pairs
+from dualflow.core.backend import gives_views
 from dualflow.core.batching import of_shapes
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
@@ -117,7 +118,7 @@ def cuts(shape: tuple[int, ...], axis: int, ends: tuple[int, ...]) -> list[Cut |
 def pieces(x: Tensor, axis: int, ends: tuple[Extent, ...]) -> tuple[Tensor, ...]:
     """The parts of `x` between `ends` along an axis."""
     array: Any = x.raw if context.trace is None else None
-    if array.__class__ is not np.ndarray:
+    if not gives_views(array):
         return tuple(part(x, axis, low, high - low) for low, high in pairwise(ends))
     return taken(x, cuts(array.shape, axis, ends))
 

@@ -135,7 +135,9 @@ class ndarray:  # noqa: N801 - its name in CuPy
         return complex(self.item())
 
     def __getitem__(self, key: Any) -> ndarray:
-        return outward(np.asarray(self.host[inward(key)]), [self])
+        made = np.asarray(self.host[inward(key)])
+        device = state.device if made.size else self.data.device_id  # a view shares nothing then
+        return ndarray.of(made, device, [self])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.host[inward(key)] = inward(value)
