@@ -14,15 +14,15 @@ import numpy as np
 from numpy import asarray, ndarray
 
 from dualflow.core import results
-from dualflow.core.backend import on_gpu
+from dualflow.core.backend import device_of, on_gpu
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor, read
 from dualflow.core.devices import beside
-from dualflow.core.gpu_kernels import launched, quick
+from dualflow.core.gpu_kernels import launched, number_on, quick
 from dualflow.core.kernels import computed, computer_of_one, is_plain, of_numpy
 from dualflow.core.large import LARGE, computed_at_large, one_at_large
 from dualflow.core.number import KINDS
-from dualflow.core.op import Op, bind
+from dualflow.core.op import Op, bind, wrap
 from dualflow.core.precision import regions
 from dualflow.core.record import NO_ATTRS
 from dualflow.core.registry import functions
@@ -281,10 +281,18 @@ def in_dtype(name: str, args: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[An
                 f"{name}: {x} does not fit {dtype}", f"a number within {dtype}", "a wider dtype"
             )
         if not keep_scalars:
-            with beside(*args):
-                x = functions["full"]((), x, dtype=dtype)
+            x = number_beside(args, x, dtype)
         out.append(x)
     return tuple(out)
+
+
+def number_beside(args: tuple[Any, ...], x: Any, dtype: np.dtype[Any]) -> Tensor:
+    """A number as a tensor where those among `args` lie; on a GPU it is made once."""
+    there = [t.raw for t in args if t.__class__ is Tensor and t.raw.__class__ in on_gpu]
+    if there and context.trace is None:
+        return wrap(number_on(device_of(there[0]), x, dtype, x or repr(x)))
+    with beside(*args):
+        return functions["full"]((), x, dtype=dtype)
 
 
 def plain_scalar(x: Any) -> Any:

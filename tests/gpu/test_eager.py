@@ -15,6 +15,7 @@ from dualflow.optim import together
 from dualflow.tracing import sweeps
 from jit.runtime import cuda
 from tests.gpu import cupy_names, standin
+from tests.modes import bits
 
 
 def test_a_device_holds_for_a_block_and_for_a_function(machine):
@@ -296,3 +297,15 @@ def test_an_op_that_has_run_is_refused_what_it_would_be_refused_at_first(machine
         x + df.ones((2, 2), device="gpu")
     with pytest.raises(df.errors.ShapeError):
         x.reshape(5)
+
+
+@pytest.mark.parametrize("number", [0.5, -0.0, 3])
+def test_numbers_beside_half_precision_are_moved_to_a_gpu_once(number, machine):
+    x = df.asarray([1.5, -2.0, 0.0]).astype("bfloat16")
+    there = x.to("gpu")
+    wanted = bits((x * number).astype("float32").numpy())
+    there * number
+    machine.counts.clear()
+    found = there * number
+    assert (machine.counts["to device"], machine.counts["to host"]) == (0, 0)
+    assert bits(found.astype("float32").numpy()) == wanted
