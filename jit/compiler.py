@@ -154,7 +154,8 @@ class Executable:
         Args:
             arrays: One for each input; their shapes count.
             **shapes: `inputs=` and `outputs=`, lists of shapes in which arrays come and results
-                go, if those are not the graph's: as many elements in the same order.
+                go, if those are not the graph's: as many elements in the same order. For a GPU
+                `alone=True` of an op by itself, which may be more launches.
 
         Returns:
             `direct(*arrays)`, a builtin function that gives a list of the outputs, or None where an

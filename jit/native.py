@@ -275,13 +275,17 @@ class NativeCode:
         return results
 
     def direct(
-        self, arrays: Sequence[Any], inputs: Shapes | None = None, outputs: Shapes | None = None
+        self,
+        arrays: Sequence[Any],
+        inputs: Shapes | None = None,
+        outputs: Shapes | None = None,
+        **how: Any,
     ) -> Callable[..., list[Any] | None] | None:
         """The quickest way to call it again with arrays like these; see `Binding.direct`."""
         if outputs is None:
             sizes = self._sizes(arrays)
             outputs = [tuple([evaluate(d, sizes) for d in shape]) for shape in self._outputs]
-        return self._run.direct(arrays, inputs, outputs)
+        return self._run.direct(arrays, inputs, outputs, **how)
 
     def _sizes(self, arrays: Sequence[Any]) -> dict[str, int]:
         return solve(self._inputs, [array.shape for array in arrays])

@@ -6,6 +6,7 @@ CuPy does what moves values only, what has no code, and everything with JIT_TARG
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,11 @@ Form = tuple[Hashable, ...]
 
 NUMBERS = frozenset({bool, int, float, complex})
 NOTHING: Form = ()
+OFTEN, OWN = 8, 8  # calls for arrays with gaps before there is a kernel, and such kernels of an op
 MANY = 4096  # ops with their attrs that native code knows
 calls: dict[OpDef, dict[Form, Way]] = {}  # how ops are computed, by what they are given
 quick: dict[Form, Launches] = {}  # the same by native code, by op, settings and attrs
+gapped: Counter[OpDef] = Counter()  # how many kernels there are for arrays with gaps
 wanted: dict[Hashable, bool] = {}  # whether an op has a kernel, by dtypes and words among attrs
 
 
@@ -224,7 +227,7 @@ def new_way(place: str, op: OpDef, given: Sequence[Any], attrs: Attrs) -> Way | 
     """How the kernel of an op is called; None where it has none, or the arguments are wrong.
 
     Transposed arrays are read as they are, and stretched ones where the op stretches by itself;
-    those with gaps are copied each time.
+    those with gaps are copied, until they have come often.
     """
     arrays = as_arrays(place, given)
     if not has_kernel(op, arrays, attrs) or any(x.size == 0 for x in arrays):
@@ -249,7 +252,70 @@ def new_way(place: str, op: OpDef, given: Sequence[Any], attrs: Attrs) -> Way | 
     as_they_are = all(x.data.ptr == y.data.ptr for x, y in zip(arrays, first))
     at = getattr(call, "at", None) if as_they_are else None
     job: Any = call if at is not None and not isinstance(call, laying.Turned) else None
-    return Way(place, lambda arrays: call(*laid(arrays)), at, job)
+    way = Way(place, lambda arrays: call(*laid(arrays)), at, job)
+    if not as_they_are and any(gaps_of(x) for x in shorten(arrays)):
+        way.call = copying(place, op, attrs, way.call, shorten)
+    return way
+
+
+# ----- arrays with gaps -----
+
+
+def copying(
+    place: str, op: OpDef, attrs: Attrs, call: Callable[..., Any], shorten: Callable[..., Any]
+) -> Callable[[Sequence[Any]], Any]:
+    """A call that copies arrays with gaps, and has a kernel made that need not if it comes often.
+
+    That kernel is for these sizes alone.
+    """
+    left = OFTEN
+
+    def copied(arrays: Sequence[Any]) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0 and not context.once:
+            with context.aside():
+                way = way_with_gaps(place, op, arrays, attrs, shorten)
+            if way is not None:
+                remember(op, arrays, attrs, way)
+        return call(arrays)
+
+    return copied
+
+
+def way_with_gaps(
+    place: str, op: OpDef, given: Sequence[Any], attrs: Attrs, shorten: Callable[..., Any]
+) -> Way | None:
+    """How a kernel is called that reads arrays with gaps as they are; None where there is none."""
+    if gapped[op] >= OWN:
+        return None
+    gapped[op] += 1
+    laid, orders = list[Any](), list[laying.Layout]()
+    for x in shorten(as_arrays(place, given)):
+        order = order_of(x)
+        if order is not None:
+            x = x.transpose(order)
+        elif not is_in_one_piece(x):
+            order = gaps_of(x)
+            if order is None:
+                return None
+            x = laying.Whole(order.whole, x.dtype)
+        laid.append(x)
+        orders.append(order)
+    family = family_of(op, laid, attrs, tuple(orders), place)
+    try:
+        job: Any = None if family is None else family.call(laid)
+    except DualflowError:
+        return None
+    if not hasattr(job, "at"):  # it needs arrays
+        return None
+    at = job.at
+    return Way(place, lambda arrays: at([x.data.ptr for x in as_arrays(place, arrays)]), at, job)
+
+
+def gaps_of(x: Any) -> laying.Gaps | None:
+    """How an array lies whose rows are parts of longer ones; None of one that lies otherwise."""
+    return None if x.flags.c_contiguous or x.data.ptr % ALIGNED else laying.gaps_of(x)
 
 
 def stretches(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
@@ -283,7 +349,12 @@ def order_of(x: Any) -> laying.Order:
 
 def in_one_piece(x: Any) -> Any:
     """An array in order, at an address that kernels can read."""
-    return x if x.flags.c_contiguous and x.data.ptr % ALIGNED == 0 else x.copy(order="C")
+    return x if is_in_one_piece(x) else x.copy(order="C")
+
+
+def is_in_one_piece(x: Any) -> bool:
+    """Whether kernels can read an array as one in order."""
+    return x.flags.c_contiguous and x.data.ptr % ALIGNED == 0
 
 
 def has_kernel(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:

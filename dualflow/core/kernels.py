@@ -19,7 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from dualflow.core.context import context
-from dualflow.core.orders import Order, Turned, in_order, inverse, order_of
+from dualflow.core.orders import Gaps, Layout, Order, Turned, as_argument, in_order, order_of
 from dualflow.core.results import use_native_code
 from jit.collector import collector_paused
 from jit.config import scoped
@@ -319,13 +319,14 @@ class Family:
         op: The op.
         attrs: Its static arguments.
         orders: For each array which axes of the argument its axes are; None where they are its own.
-        target: What kernels are for; None is the default.
+        target: What kernels are for; None is the default. Those for a GPU read arrays with gaps.
     """
 
     def __init__(
-        self, op: OpDef, attrs: Attrs, orders: tuple[Order, ...], target: str | None = None
+        self, op: OpDef, attrs: Attrs, orders: tuple[Layout, ...], target: str | None = None
     ) -> None:
         self.op, self.attrs, self.orders, self.target = op, attrs, orders, target
+        self._how = {} if target is None else {"alone": True}
         self._natures: dict[Hashable, str] = {}
         self._kernels: dict[Hashable, Executable | None] = {}
 
@@ -341,8 +342,9 @@ class Family:
             nature = self._natures[pattern] = self._nature(types_of(arrays))
         if nature == "elementwise":
             return self._in_one_dimension(arrays)
-        kernel = self.product(arrays) if nature == "product" else self.kernel(arrays, SMALL)
-        call = kernel.direct(arrays) or in_python(kernel)
+        least = math.inf if nature == "gaps" else SMALL
+        kernel = self.product(arrays) if nature == "product" else self.kernel(arrays, least)
+        call = kernel.direct(arrays, **self._how) or in_python(kernel)
         return timed(call) if nature == "product" and context.once else call
 
     def product(self, arrays: Sequence[Array]) -> Executable:
@@ -351,9 +353,11 @@ class Family:
         return self.kernel(arrays, math.inf if own else SMALL)
 
     def _nature(self, types: Sequence[TensorType]) -> str:
-        """How an op is compiled: "elementwise", as a "product", or in some "other" way."""
+        """How an op is compiled: "elementwise", as a "product", for "gaps", or some "other" way."""
         from jit.forms.exact import forms_of, is_elementwise, is_product
 
+        if any(isinstance(order, Gaps) for order in self.orders):
+            return "gaps"
         wide = {(type_.shape, order) for type_, order in zip(types, self.orders) if type_.shape}
         if len(wide) == 1 and is_elementwise(forms_of(self.op, types, self.attrs)):
             return "elementwise"
@@ -371,12 +375,10 @@ class Family:
         # So does the graph of the kernel, but one that is found on disk was never optimised.
         types = self.op.infer_all(tuple(types_of(flat)), self.attrs)
         results = [shape if type_.shape else () for type_ in types]
-        call = kernel.direct(flat, inputs=[x.shape for x in arrays], outputs=results)
+        call = kernel.direct(flat, inputs=[x.shape for x in arrays], outputs=results, **self._how)
         if call is None:
             call = in_python(kernel, shape)
-        if order is None:
-            return call
-        return Turned(call, inverse(order))
+        return Turned(call, order) if isinstance(order, tuple) else call
 
     def kernel(self, arrays: Sequence[Array], least: float) -> Executable:
         """The kernel for arrays of these shapes; extents above `least` are symbols, if they can.
@@ -420,12 +422,9 @@ class Family:
         from dualflow.core.op import registry
         from jit.ir.graph import Graph
 
-        graph, permute = Graph(self.op.name), registry["permute_dims"]
-        values = list(map(graph.input, given))
-        for k, order in enumerate(self.orders):
-            if order is not None:
-                attrs = {"axes": inverse(order)}
-                (values[k],) = graph.add(permute, [values[k]], attrs, (types[k],))
+        graph = Graph(self.op.name)
+        inputs = map(graph.input, given)
+        values = [as_argument(graph, x, order, registry) for x, order in zip(inputs, self.orders)]
         results = self.op.infer_all(tuple(types), self.attrs)
         graph.outputs = list(graph.add(self.op, values, self.attrs, results))
         return graph
@@ -435,7 +434,7 @@ def family_of(
     op: OpDef,
     arrays: Sequence[Array],
     attrs: Attrs,
-    orders: tuple[Order, ...] | None = None,
+    orders: tuple[Layout, ...] | None = None,
     target: str | None = None,
 ) -> Family | None:
     """The family that has the kernel for a call.

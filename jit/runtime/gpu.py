@@ -99,14 +99,19 @@ class GpuExecutable:
             return frame(arrays, timed=True), frame.times
 
     def direct(
-        self, arrays: Sequence[Any], inputs: Shapes | None = None, outputs: Shapes | None = None
+        self,
+        arrays: Sequence[Any],
+        inputs: Shapes | None = None,
+        outputs: Shapes | None = None,
+        *,
+        alone: bool = False,
     ) -> Callable[..., list[Any] | None] | None:
         """The quickest way to call it again with arrays like these; see `gpu_direct.direct`."""
         table = self.binding(arrays).table
         given = inputs or [table.shape(slot) for slot in self.program.inputs]
         made = outputs or [table.shape(slot) for slot in self.program.outputs]
         with cupy().cuda.Device(self.device):
-            return direct(table, self.device, given, made)
+            return direct(table, self.device, given, made, alone=alone)
 
     def binding(self, arrays: Sequence[Any], donate: Pairs = ()) -> GpuBinding:
         """The program for the sizes of these arrays, kept for when they come again."""

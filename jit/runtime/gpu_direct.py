@@ -15,10 +15,10 @@ from typing import Any
 from jit.runtime.cublas import ALIGNED
 from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, array_maker, bind, cupy, failed
-from jit.runtime.gpu_frame import prepared
+from jit.runtime.gpu_frame import SHORTEST, prepared
 from jit.runtime.gpu_table import ARENA, LEDGER, Table
 
-MOST = 4  # launches that take the host no longer than one of a graph, and what it needs around it
+MOST = 16  # launches of an op that native code calls: of a graph, it would take the host longer
 Shapes = Sequence[tuple[int, ...]]
 
 
@@ -32,7 +32,7 @@ class Allocator:
 
 
 def direct(
-    table: Table, device: int, inputs: Shapes, outputs: Shapes
+    table: Table, device: int, inputs: Shapes, outputs: Shapes, *, alone: bool = False
 ) -> Callable[..., list[Any] | None] | None:
     """`direct(*arrays)`: a list of the results; None where an array does not fit.
 
@@ -41,12 +41,14 @@ def direct(
         device: The number of the GPU.
         inputs: The shapes in which arrays come: as many elements each as the program's.
         outputs: The shapes of the results, likewise.
+        alone: It is an op by itself, which native code calls: see `gpu_launches`.
 
     Returns:
         None if a call needs more: host steps, checks, constants, results that are arguments.
     """
     program = table.program
-    simple = len(table.stretches) == 1 and len(table.rows) <= MOST
+    few = MOST if alone else SHORTEST - 1
+    simple = len(table.stretches) == 1 and len(table.rows) <= few
     roles = {program.slots[slot].role for slot in program.outputs}
     whole = len({*program.outputs}) == len(program.outputs) and roles <= {"temporary"}
     if not (simple and whole) or any(slot.role == "constant" for slot in program.slots):

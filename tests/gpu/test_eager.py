@@ -9,7 +9,7 @@ import pytest
 
 import dualflow as df
 from dualflow import nn
-from dualflow.core import backend
+from dualflow.core import backend, gpu_kernels
 from dualflow.errors import DeviceError
 from dualflow.optim import together
 from dualflow.tracing import sweeps
@@ -309,3 +309,58 @@ def test_numbers_beside_half_precision_are_moved_to_a_gpu_once(number, machine):
     found = there * number
     assert (machine.counts["to device"], machine.counts["to host"]) == (0, 0)
     assert bits(found.astype("float32").numpy()) == wanted
+
+
+GAPS = {
+    "columns": (lambda x: df.exp(x[:, 8:20]), (6, 24)),
+    "with itself": (lambda x: x[:, :4] * x[:, 8:12] + x[:, 4:8], (6, 12)),
+    "turned": (lambda x: df.exp(df.permute_dims(x[:, :, 4:8], (2, 0, 1))), (3, 5, 12)),
+    "heads": (lambda x: heads(x), (2, 6, 24)),
+    "sum": (lambda x: df.sum(x[1:4, :, 4:], axis=1), (5, 3, 8)),
+    "product": (lambda x: x[:, :4] @ x[:4, 4:], (6, 12)),
+    "stretched": (lambda x: df.broadcast_to(x[:, :1, :4], (5, 3, 4)) + x[:, :, 4:], (5, 3, 8)),
+    "beside a number": (lambda x: x[:, 4:8] * 2.0 - 1.0, (6, 12)),
+}
+
+
+def heads(x):
+    """Attention of two heads, whose queries, keys and values lie side by side."""
+    parts = [df.reshape(part, (2, 6, 2, 4)) for part in df.split(x, 3, axis=-1)]
+    q, k, v = (df.permute_dims(part, (0, 2, 1, 3)) for part in parts)
+    return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_arrays_with_gaps_that_come_often_are_read_as_they_are(name, machine, monkeypatch):
+    for known in ("calls", "gapped"):
+        monkeypatch.setattr(gpu_kernels, known, type(getattr(gpu_kernels, known))())
+    copies = []
+    one_piece = gpu_kernels.in_one_piece
+    monkeypatch.setattr(gpu_kernels, "in_one_piece", lambda x: note(copies, x, one_piece(x)))
+    call, shape = GAPS[name]
+    a = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    wanted, x = bits(call(df.asarray(a)).numpy()), df.asarray(a, device="gpu:1")
+    for _ in range(gpu_kernels.OFTEN + 1):
+        assert bits(call(x).numpy()) == wanted
+    assert copies
+    copies.clear()
+    for _ in range(3):
+        assert bits(call(x).numpy()) == wanted
+    assert not copies
+    b = a[..., ::-1].copy()  # another array of this form
+    assert bits(call(df.asarray(b, device="gpu:1")).numpy()) == bits(call(df.asarray(b)).numpy())
+
+
+def note(copies, x, made):
+    if made is not x:
+        copies.append(x)
+    return made
+
+
+def test_kernels_for_arrays_with_gaps_are_few(machine, monkeypatch):
+    monkeypatch.setattr(gpu_kernels, "gapped", type(gpu_kernels.gapped)())
+    monkeypatch.setattr(gpu_kernels, "OFTEN", 1)
+    x = df.asarray(np.arange(960, dtype=np.float32).reshape(8, 120), device="gpu")
+    for width in range(4, 104, 4):
+        df.exp(x[:, :width])
+    assert [*gpu_kernels.gapped.values()] == [gpu_kernels.OWN]
