@@ -104,7 +104,7 @@ def launched(op: OpDef, arrays: list[Any], words: Form = NOTHING) -> list[Any] |
     launches = quick.get((op, settings.target, settings.precision, words))
     try:
         return None if launches is None else launches.run(arrays)
-    except MemoryError:
+    except (MemoryError, RuntimeError):  # as in a forked process: Python meets it too, and tells
         return None
 
 

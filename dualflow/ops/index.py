@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dualflow.core import results
+from dualflow.core.backend import gives_views
 from dualflow.core.context import context
 from dualflow.core.convert import SCALARS, as_tensor
 from dualflow.core.define import broadcast
@@ -314,9 +315,10 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """
     if x.__class__ is not Tensor:
         x = as_tensor(x)
-    if context.trace is None and x.raw.__class__ is np.ndarray and is_plain(index):
+    if context.trace is None and is_plain(index) and gives_views(x.raw):
         try:
-            array = np.asarray(x.raw[index])
+            array = x.raw[index]
+            array = np.asarray(array) if x.raw.__class__ is np.ndarray else array
         except builtins.IndexError:
             pass  # what follows says what is wrong
         else:

@@ -135,7 +135,10 @@ class ndarray:  # noqa: N801 - its name in CuPy
         return complex(self.item())
 
     def __getitem__(self, key: Any) -> ndarray:
-        made = np.asarray(self.host[inward(key)])
+        key = inward(key)
+        made = self.host[key]
+        if isinstance(made, np.generic):  # CuPy's are views of one element
+            made = self.host[(*key, ...) if isinstance(key, tuple) else (key, ...)]
         device = state.device if made.size else self.data.device_id  # a view shares nothing then
         return ndarray.of(made, device, [self])
 
