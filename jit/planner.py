@@ -40,7 +40,7 @@ from jit.loops.folds import ColumnNest, RowNest
 from jit.loops.gapped import GappedNest, gapped
 from jit.loops.gpu_chains import GpuChainsNest
 from jit.loops.gpu_products import GpuProductNest
-from jit.loops.gpu_rows import GpuRowNest
+from jit.loops.gpu_rows import GpuBlockNest, GpuRowNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.packed import PackedNest, packs
 from jit.loops.panels import Panels
@@ -185,7 +185,7 @@ class Planner:
         if group.is_parts:
             kind = PartsNest
         elif group.is_split:
-            kind = BlockNest
+            kind = GpuBlockNest if self.target.is_gpu else BlockNest
         elif group.folded:
             along = GpuRowNest if self.target.is_gpu else RowNest
             kind = along if group.order.inner else ColumnNest

@@ -82,12 +82,12 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
 
 def team(kernel: Kernel, lanes: Sequence[For]) -> int:
     """How many threads an item has: where there are few items with long loops, some warps."""
+    few, longest = isinstance(kernel.grid, int) and kernel.grid <= FEW, max(map(turns, lanes))
+    each = min(MOST_THREADS, 1 << (longest // EACH).bit_length() - 1) if longest >= LONG else WARP
     if blocks := [turns(s) for s in loops(kernel, TEAM)]:
-        return 2 * WARP * even(max(blocks), WARPS)  # half of them compute only what is folded
-    longest = max(map(turns, lanes))
-    if not isinstance(kernel.grid, int) or kernel.grid > FEW or longest < LONG:
-        return WARP
-    return min(MOST_THREADS, 1 << (longest // EACH).bit_length() - 1)
+        folding = 2 * WARP * even(max(blocks), WARPS)  # half of them compute only what is folded
+        return max(folding, each) if few else folding
+    return each if few else WARP
 
 
 def even(work: int, most: int) -> int:

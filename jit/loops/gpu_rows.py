@@ -11,8 +11,9 @@ warp fold that. The blocks of longer rows warps share out, and fold what they gi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from jit.dataclass import dataclass
@@ -21,11 +22,13 @@ from jit.forms.expression import Access, Expression, linear, walk
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, LANES
 from jit.forms.placement import extent_hint
-from jit.forms.tasks import FoldTask, MapTask, Task
+from jit.forms.tasks import BlockTask, FoldTask, MapTask, Task
 from jit.loops import gpu
 from jit.loops.again import computed_again
 from jit.loops.folds import Folding, RowNest
 from jit.loops.ir import TEAM, WARP, Buffer, Operand, index
+from jit.loops.parts import BlockNest
+from jit.loops.races import is_race
 from jit.types import product
 
 OTHERS = 4 << 10  # bytes beside a row's rooms
@@ -254,3 +257,45 @@ class GpuRowNest(RowNest):
                 if isinstance(x, Access):
                     found.setdefault(x, set()).add(level)
         return found
+
+
+class GpuBlockNest(BlockNest):
+    """Blocks of long rows: where there are few, a team computes what a warp folds."""
+
+    _computed: Mapping[Expression, Buffer] = MappingProxyType({})
+
+    def _part(self, parts: list[BlockTask], maps: list[Task], number: Operand, at: Operand) -> None:
+        rooms = self._rooms_of(parts)
+        if rooms is None:
+            return super()._part(parts, maps, number, at)
+        w, start = self.w, self.w.let("multiply", number, index(BLOCK))
+        size = w.let("subtract", self._end(start), start)
+        with w.loop(index(0), index(BLOCK), hint=self._lane()) as j:
+            with w.when(w.let("less", j, size)), self.at_place(w.let("add", start, j)):
+                self._maps(maps)
+                for x, room in rooms.items():
+                    w.store(room, j, w.emit(x))
+        self._computed = rooms
+        found = self._block(parts, [], index(0), size)
+        for task in parts:
+            for value, room in zip(task.outputs, found[task]):
+                w.store(w.buffer(value, "out"), at, w.load(room, index(0)))
+        return None
+
+    def _rooms_of(self, parts: Sequence[BlockTask]) -> dict[Expression, Buffer] | None:
+        """Memory for what is folded; None where there are many blocks, or much in them."""
+        every = dict.fromkeys([x for task in parts for x in self.elements[task]])
+        few = isinstance(self.grid, int) and self.grid <= gpu.FEW
+        size = BLOCK * sum(x.dtype.itemsize for x in every)
+        if not few or size > gpu.SHARED - OTHERS or any(is_race(self, task) for task in parts):
+            return None
+        return {x: self.w.alloc(f"found{self.count()}", x.dtype, BLOCK, "stack") for x in every}
+
+    def fold_into(self, task: Folding, rooms: Sequence[Buffer], at: Operand) -> None:
+        """Folds the element at the current index, which a team may have computed."""
+        if not self._computed:
+            return super().fold_into(task, rooms, at)
+        w, extents = self.w, [self.group.extents[k] for k in self.group.order.inner]
+        place = w.at(linear(extents, self.inner_at))
+        found = [w.load(self._computed[x], place) for x in self.elements[task]]
+        return self.meet(task, rooms, at, found)

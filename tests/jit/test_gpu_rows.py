@@ -215,3 +215,23 @@ def test_rows_and_maps_leave_room_for_others():
         text = emit(expand(scheduled(kernel, SM90)), SM90)
         found += [count for count in (8, 12) if f'"nvvm.minctasm"="{count}"' in text]
     assert found == [8, 12]
+
+
+def squares(form, x):
+    return form.reduce("sum", form.pointwise("exp", x), (0,)), form.reduce("max", x, (0,))
+
+
+@pytest.mark.parametrize("count", [8192, 9000])
+def test_a_team_computes_what_is_folded_of_few_blocks(count):
+    """One thread a lane would compute 128 elements, one after the other."""
+    made = made_of(squares, (count,))
+    first, *_ = made.plan.program.steps
+    kernel = scheduled(first.kernel, SM90)
+    assert (first.kernel.grid, kernel.threads) == (-(-count // 4096), gpu_schedules.MOST_THREADS)
+    assert len(rooms(kernel, "shared")) == 2
+    check(made, (count,))
+
+
+def test_many_blocks_have_a_warp_each():
+    first, *_ = made_of(squares, (4096 * (gpu_schedules.FEW + 1),)).plan.program.steps
+    assert not rooms(scheduled(first.kernel, SM90), "shared")
