@@ -91,6 +91,10 @@ class DeviceError(DualflowError, RuntimeError):
     """A device does not exist, or tensors of two devices met."""
 
 
+class LaunchError(DeviceError):
+    """A device reports that a launch went wrong; whatever follows fails there, too."""
+
+
 class OutOfMemoryError(DualflowError, MemoryError):
     """A device has not enough free memory for what was asked of it."""
 

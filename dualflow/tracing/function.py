@@ -27,7 +27,7 @@ from dualflow.tracing.retraces import Retraces
 from dualflow.tracing.segments import in_segments
 from dualflow.tracing.signature import Call, take_apart
 from dualflow.tracing.spec import TensorSpec, check_signature
-from jit.errors import AuditError, GuardMiss
+from jit.errors import AuditError, GuardMiss, LaunchError
 
 NOTHING = object()  # instead of a result
 
@@ -235,7 +235,7 @@ class Function(Decorated):
                 if changed is None and isinstance(other, StateMiss):
                     changed = other
                 path = entry.find((), tried)
-            except (NotFinite, AuditError):
+            except (NotFinite, AuditError, LaunchError):
                 raise
             except EffectError as done:
                 raise done.cause from done.cause.__cause__  # the user's own

@@ -32,7 +32,7 @@ from dualflow.tracing.states import Volatile
 from dualflow.tracing.trace import Trace
 from jit.collector import collector_paused
 from jit.dims import recording_guesses
-from jit.errors import NumericsError
+from jit.errors import LaunchError, NumericsError
 
 MAX_CREATIONS = 3  # recordings in a row that may create state before segments take over
 GROWS_ARGUMENTS = (
@@ -269,7 +269,7 @@ class Recorder:
                 if kept := recording.kept:
                     cells = [x for x in trace.cells if isinstance(x, StateCell)]
                     entry.kept.add(kept, trace.fixed_tensors(), cells)
-        except NumericsError:
+        except (NumericsError, LaunchError):
             undone = True
             trace.restore()
             raise

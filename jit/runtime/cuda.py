@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from jit.config import config
-from jit.errors import DeviceError, OutOfMemoryError
+from jit.errors import DeviceError, LaunchError, OutOfMemoryError
 from jit.runtime.cublas import library
 from jit.target import Target, gpu
 
@@ -235,9 +235,9 @@ def amount(size: int) -> str:
     return f"{size} bytes"
 
 
-def failed(error: Exception, label: str, source: str | None) -> DeviceError:
+def failed(error: Exception, label: str, source: str | None) -> LaunchError:
     """The error of a launch that the GPU did not do, at the user's line."""
-    told = DeviceError(
+    told = LaunchError(
         f"{label}: the GPU reports {error}",
         "a launch that succeeds",
         "JIT_DEBUG=2, which waits for each launch, names the one at fault",

@@ -385,6 +385,30 @@ def test_a_launch_that_fails_is_told_at_its_line(machine, monkeypatch):
         path.executable([x.raw, w.raw])
 
 
+def test_what_a_gpu_reports_is_no_reason_to_call_python_again(machine, monkeypatch):
+    """All that follows fails there, and somewhere else than what was at fault."""
+    calls = []
+
+    def f(x):
+        calls.append("f")
+        return df.tanh(x * 2.0).sum()
+
+    def fail(*args):
+        raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access")
+
+    x, launch = df.ones(3, device="gpu"), cuda.cupy().cuda.driver.launchKernel
+    first, later = df.function(f), df.function(f)
+    later(x)
+    calls.clear()
+    for compiled, counted in ((later, 0), (first, 1)):
+        monkeypatch.setattr(cuda.cupy().cuda.driver, "launchKernel", fail)
+        with pytest.raises(DeviceError, match=r"ILLEGAL_ADDRESS[\s\S]*test_compiled\.py"):
+            compiled(x)
+        assert len(calls) == counted
+        monkeypatch.setattr(cuda.cupy().cuda.driver, "launchKernel", launch)
+    assert later(x).item() == first(x).item()
+
+
 def test_a_forked_process_is_told(machine, monkeypatch):
     df.ones(2, device="gpu")
     monkeypatch.setattr(cuda, "_ready", cuda._ready)
