@@ -22,6 +22,7 @@ from jit.forms.merge import merged
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, cost_of
 from jit.forms.program import FormProgram
+from jit.forms.turns import turns_at_once
 from jit.ir.builtin import guard
 from jit.ir.call import Body, call
 from jit.ir.graph import Graph, Node
@@ -95,6 +96,10 @@ def lowered(
     if node.op.repeats and is_repeatable(node.attrs["body"]):
         attrs, types = dict(node.attrs), tuple([value.type for value in node.outputs])
         program = lower_for_code(attrs.pop("body"))
+        if not attrs["carried"] and all(attrs["stacked"]) and attrs.get("going") is None:
+            made = turns_at_once(form, program, xs, attrs["count"])
+            if made is not None:
+                return made
         return form.emit(nodes.Loop(tuple(xs), types, program, **attrs))
     if node.op is call:
         types = tuple([value.type for value in node.outputs])

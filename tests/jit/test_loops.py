@@ -11,9 +11,10 @@ import jit
 import jit.repeats as repeats_module
 from jit.config import configure
 from jit.errors import GraphError
+from jit.forms import native
 from jit.ir.graph import Graph
 from jit.ir.interpret import Program
-from jit.ir.loop import loop
+from jit.ir.loop import counter, loop, row
 from jit.ir.text import parse
 from jit.native import NativeCode
 from jit.passes import stretches
@@ -312,3 +313,52 @@ def test_how_often_a_loop_runs_may_be_an_extent_of_its_inputs():
 def test_the_end_of_a_symbol_is_told_by_symbols_that_are_declared():
     with pytest.raises(GraphError, match="no dimension"):
         parse(VARYING.replace("t<=n - 1", "t<=m - 1"), OPS)
+
+
+# ----- loops that hand nothing on -----
+
+
+def turned(body, x, b):
+    """Rows from the last one on."""
+    (y,) = body.add(row, (x,), {"at": COUNT - 1 - counter(COUNT)})
+    return y
+
+
+def scaled(body, x, b):
+    return apply(body, "tanh", apply(body, "multiply", turned(body, x, b), b))
+
+
+def twice(body, x, b):
+    return apply(body, "add", scaled(body, x, b), turned(body, x, b))
+
+
+def same_each_turn(body, x, b):
+    return apply(body, "negative", b)
+
+
+def kept_inside(body, x, b):
+    y = turned(body, x, b)
+    return apply(body, "dot", y, x)
+
+
+@pytest.mark.parametrize(
+    ("build", "flat"),
+    [(turned, True), (scaled, True), (twice, True), (same_each_turn, True), (kept_inside, False)],
+)
+def test_turns_that_need_nothing_of_each_other_are_computed_at_once(build, flat, monkeypatch):
+    body, graph = Graph("body"), Graph("turns")
+    width = COUNT if build is kept_inside else WIDTH
+    types = TensorType((COUNT, width), float32), TensorType((width,), float32)
+    made = build(body, *map(body.input, types))
+    body.outputs = [made]
+    attrs = {"body": body, "count": COUNT, "carried": (), "stacked": (True,)}
+    graph.outputs = list(graph.add(loop, [*map(graph.input, types)], attrs))
+    arrays = arrays_for(graph)
+    with configure(cache="off"):
+        compiled = jit.compile(graph, "cpu")
+        found = compiled(arrays)
+        assert bool(repeats(compiled)) != flat
+        monkeypatch.setattr(native, "turns_at_once", lambda *given: None)
+        in_turns = jit.compile(graph, "cpu")
+        assert repeats(in_turns)
+        assert same_bits(found, in_turns(arrays))
