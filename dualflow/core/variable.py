@@ -49,8 +49,11 @@ class Variable(Tensor):
         trainable: bool = True,  # noqa: FBT001, FBT002 - TensorFlow's order
         name: str | None = None,
     ) -> None:
-        with no_grad():
-            tensor = from_data(value, dtype)
+        if value.__class__ is Tensor and dtype is None:
+            tensor: Tensor = value
+        else:
+            with no_grad():
+                tensor = from_data(value, dtype)
         if trainable and kind(tensor.dtype) not in ("floating", "complex"):
             trainable = False
         self.name = name
