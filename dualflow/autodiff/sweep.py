@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from numpy import ndarray, ones
 
 from dualflow.autodiff.walks import walked
-from dualflow.core.backend import CUDA, device_of, on_gpu
+from dualflow.core.backend import CUDA, are_alike, device_of
 from dualflow.core.context import context, using
 from dualflow.core.convert import as_tensor
 from dualflow.core.devices import beside
@@ -353,12 +353,7 @@ def is_alike(g: Tensor, x: Any) -> bool:
 
     In a recording extents may be alike by chance.
     """
-    if g.symbol is not None or x.symbol is not None:
-        return False
-    a, b = g.raw, x.raw
-    kind_ = a.__class__
-    known = kind_ is b.__class__ and (kind_ is ndarray or kind_ in on_gpu)
-    return known and a.dtype is b.dtype and a.shape == b.shape
+    return g.symbol is None and x.symbol is None and are_alike(g.raw, x.raw)
 
 
 def fitted(g: Tensor, x: Tensor) -> Tensor:

@@ -30,6 +30,17 @@ def gives_views(array: Any) -> bool:
     return array.__class__ is np.ndarray or hasattr(array.__class__, CUDA)
 
 
+def are_alike(a: Any, b: Any) -> bool:
+    """Whether two arrays, NumPy's or of one GPU, have one shape and dtype; None is no array."""
+    kind = a.__class__
+    if kind is not b.__class__:
+        return False
+    if kind is np.ndarray:
+        return a.dtype is b.dtype and a.shape == b.shape
+    alike = kind in on_gpu and a.dtype is b.dtype and a.shape == b.shape
+    return alike and a.data.device_id == b.data.device_id
+
+
 def canonical_device(device: str | None) -> str:
     """`"gpu"` as `"gpu:0"`, after checking that the device exists.
 

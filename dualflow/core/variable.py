@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dualflow.core.backend import are_alike
 from dualflow.core.context import Epoch, context, no_grad, using
 from dualflow.core.convert import as_tensor, from_data, read
 from dualflow.core.record import Leaf, note_cut
@@ -138,6 +139,30 @@ class Variable(Tensor):
             ShapeError: The shape differs.
             DTypeError: The dtype differs; nothing is narrowed silently.
         """
+        tensor, old = value, self.tensor
+        trace: Any = context.trace
+        plain = trace is None and value.__class__ is Tensor and value.symbol is None
+        if not plain or old.symbol is not None or not are_alike(value.raw, old.raw):
+            tensor = self._fitting(value)
+        symbolic = tensor.is_symbolic
+        if symbolic and trace is None:
+            raise TraceError(
+                f"assign: {self.label()} was given a symbolic tensor, which has no values",
+                "values; a graph built by hand sets variables of its own",
+                "df.graph.assign(variable, value) of a df.graph.GraphVariable",
+            )
+        if symbolic:
+            trace.publish(tensor)
+        if tensor.record is not None:
+            note_cut("assign()")
+        before = self.tensor  # its record is the leaf: a tape that watches goes on watching
+        after = self.tensor = tensor.alias(tensor.symbol, before.record)
+        if trace is not None:
+            trace.wrote(self, before, after)
+        return self
+
+    def _fitting(self, value: Any) -> Tensor:
+        """What is assigned as a tensor, which fits."""
         place, tensor = self.device, value
         if value.__class__ is not Tensor:
             with no_grad() if place == context.device else using(recording=False, device=place):
@@ -163,22 +188,7 @@ class Variable(Tensor):
                 "a value of the same shape",
                 "reshape the value, or make a new Variable",
             )
-        symbolic = tensor.is_symbolic
-        if symbolic and context.trace is None:
-            raise TraceError(
-                f"assign: {self.label()} was given a symbolic tensor, which has no values",
-                "values; a graph built by hand sets variables of its own",
-                "df.graph.assign(variable, value) of a df.graph.GraphVariable",
-            )
-        if symbolic:
-            context.trace.publish(tensor)
-        if tensor.record is not None:
-            note_cut("assign()")
-        before = self.tensor  # its record is the leaf: a tape that watches goes on watching
-        after = self.tensor = tensor.alias(tensor.symbol, before.record)
-        if context.trace is not None:
-            context.trace.wrote(self, before, after)
-        return self
+        return tensor
 
     def assign_add(self, value: Any) -> Variable:
         """Adds `value` in place."""
