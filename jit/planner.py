@@ -333,7 +333,10 @@ class Planner:
         return None if same_shapes(owner.shape, value.shape) else value.shape
 
     def _in_place(self, group: Group) -> tuple[tuple[int, int], ...]:
-        """Pairs (read, written) where every element is read only to write the same one."""
+        """Pairs (read, written) where every element is read only to write the same one.
+
+        A task reads before it stores, and no later one loads what was there before.
+        """
         if group.folded:
             return ()
         maps = [task for task in group.tasks if isinstance(task, MapTask)]
@@ -344,13 +347,14 @@ class Planner:
             reads.setdefault(access.value, []).append(access)
         places: dict[FormValue, Extent | None] = {}
         pairs: list[tuple[int, int]] = []
-        for task in maps:  # what a task reads itself is read before it stores
+        last = last_loads(maps)
+        for number, task in enumerate(maps):
             (value,) = task.outputs
             if value not in self.outside:
                 continue
             own = linear(value.shape, Domain.of(value.shape).indices)
             for x in task.reads():
-                if x in apart or x.dtype != value.dtype:
+                if x in apart or x.dtype != value.dtype or last[x] > number:
                     continue
                 if x not in places:
                     places[x] = common_place(reads[x])
@@ -440,6 +444,21 @@ def forget() -> None:
 def named(computed: Iterable[Node]) -> tuple[tuple[str, str | None], ...]:
     """The name and the line of each node."""
     return tuple([(node.op.name, node.source) for node in computed])
+
+
+def last_loads(tasks: Sequence[Task]) -> dict[FormValue, int]:
+    """The number of the last task that loads elements of a value.
+
+    The same element under the same guard is at hand after it was loaded once. Index tables are
+    loaded where they are needed, under the guards that hold there.
+    """
+    last: dict[FormValue, int] = {}
+    at_hand: set[Access] = set()
+    for number, task in enumerate(tasks):
+        loaded = task.looked_up() | (task.read_directly() - at_hand)
+        last.update((access.value, number) for access in loaded)
+        at_hand |= task.read_directly()
+    return last
 
 
 def operations(tasks: Sequence[Task]) -> Extent | None:

@@ -62,6 +62,15 @@ class Task:
         """Every element that is read, those of index tables included."""
         return self._accesses
 
+    def read_directly(self) -> set[Access]:
+        """Those of them that are part of its elements, and not of index arithmetic."""
+        return {x for x in walk(*self.elements) if isinstance(x, Access)}
+
+    def looked_up(self) -> set[Access]:
+        """Those of them that make up index tables."""
+        every = walk(*self.elements)
+        return {access for x in every for access in lookups(x, self.extractor)}
+
     def reads(self) -> KeysView[FormValue]:
         """The values it reads from memory, or from a task it is fused with."""
         return self._reads.keys()
@@ -193,12 +202,17 @@ def accesses(roots: Sequence[Expression], extractor: Extractor | None) -> Iterat
     for expression in walk(*roots):
         if isinstance(expression, Access):
             yield expression
-        for load in loads_of(*extents_of(expression)):
-            table: Any = load.table
-            if extractor is None:
-                yield Access(table, load.at, ())
-            else:
-                yield from accesses([extractor.element(table, load.at)], extractor)
+        yield from lookups(expression, extractor)
+
+
+def lookups(expression: Expression, extractor: Extractor | None) -> Iterator[Access]:
+    """The elements of index tables that an expression itself reads for its index arithmetic."""
+    for load in loads_of(*extents_of(expression)):
+        table: Any = load.table
+        if extractor is None:
+            yield Access(table, load.at, ())
+        else:
+            yield from accesses([extractor.element(table, load.at)], extractor)
 
 
 class TaskMaker:

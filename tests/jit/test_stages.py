@@ -124,6 +124,26 @@ def test_nothing_is_looked_up_where_something_else_stands(program):
         assert bits(found) == bits(program(x, df.asarray([4, 0, 3])).numpy())
 
 
+def all_and_a_part(u, v):
+    """The part is loaded under a guard of its own, after the product of all was stored."""
+    x = df.cumulative_sum(u)
+    return df.sort(x * 2.0), df.pad(x[:3], [(0, 2)])
+
+
+def numbers_and_what_stands_there(u, v):
+    at = df.cumulative_sum(df.astype(u, df.int64))
+    return df.sort(at - 1), df.take(v, at, axis=0)
+
+
+@pytest.mark.parametrize("program", [all_and_a_part, numbers_and_what_stands_there])
+def test_memory_that_is_loaded_again_is_written_by_nobody_before(program):
+    u, v = df.asarray([1.0, 0.0, 2.0, 1.0, 1.0]), df.arange(10.0)
+    call = laws.recorded(program, [u, v])
+    made = Stages(call.graph)
+    for ours, theirs in zip(made.run("native", call.inputs), program(u, v), strict=True):
+        assert bits(ours) == bits(theirs.numpy())
+
+
 def waves_and_sums(x):
     low, high = df.min(x, axis=0), df.argmax(x, axis=-1)
     return df.tanh(x) @ df.exp(df.matrix_transpose(x)), df.sum(df.sin(x), axis=0) + low, high
