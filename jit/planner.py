@@ -98,7 +98,7 @@ class Planner:
         self, name: str, forms: FormProgram, target: Target, places: Places | None = None
     ) -> None:
         self.forms, self.target = forms, target
-        self.placement = Placement(forms)
+        self.placement = Placement(forms, cut=bool(target.products))
         lasting = () if places is None or target.is_gpu else places.lasting
         given = self.placement, target.products, lasting
         maker = TaskMaker(*given, serial=not target.is_gpu)

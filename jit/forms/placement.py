@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from jit.dims import Dim, Extent, substitute
+from jit.dims import Dim, Extent, same, substitute
 from jit.forms import nodes
 from jit.forms.expression import Domain, linear, loads_of, moved
-from jit.forms.index import same_all
+from jit.forms.index import loop, same_all
 from jit.forms.nodes import Form, FormValue
 from jit.forms.program import FormProgram
 from jit.types import product
@@ -37,6 +37,8 @@ class Placement:
 
     Args:
         program: Forms.
+        cut: Parts of a value that products read lie in memory for themselves, so that the whole
+            need not be written: for libraries, which have most parts copied.
 
     Attributes:
         live: The forms that an output or a step without results needs, in order.
@@ -45,8 +47,8 @@ class Placement:
         largest: How many elements the largest of these has.
     """
 
-    def __init__(self, program: FormProgram) -> None:
-        self.program = program
+    def __init__(self, program: FormProgram, *, cut: bool = False) -> None:
+        self.program, self._cut = program, cut
         self.again: set[FormValue] = set()
         self.largest = 0
         self.live = live_forms(program)
@@ -73,10 +75,16 @@ class Placement:
     def _operand(self, form: Form, x: FormValue) -> FormValue:
         """What must lie in memory for a step to read `x`; products read through any view."""
         if isinstance(form, nodes.Contract):
-            while x not in self.memory and isinstance(x.form, nodes.View):
-                x = x.form.inputs[0]
-            return x
+            source = x
+            while source not in self.memory and isinstance(source.form, nodes.View):
+                source = source.form.inputs[0]
+            return upright(x) if self._cut and self._is_part(x, source) else source
         return self.base(x)
+
+    def _is_part(self, x: FormValue, source: FormValue) -> bool:
+        """Whether a view shows less than a value which is computed element by element."""
+        computed = isinstance(source.form, nodes.Pointwise) and source not in self.memory
+        return computed and is_larger(source.shape, x.shape)
 
     def _alias(self, value: FormValue) -> FormValue | None:
         """What `value` is a view of, if the view moves nothing."""
@@ -143,6 +151,16 @@ class Placement:
             for x in form.inputs:
                 found.setdefault(x, set()).add(form)
         return found
+
+
+def upright(x: FormValue) -> FormValue:
+    """What a value shows whose last two axes are those of `x` in the other order; else `x`."""
+    if not isinstance(x.form, nodes.View) or x.ndim < 2 or x.form.map.where:
+        return x
+    *others, i, j = [loop(axis, extent) for axis, extent in enumerate(x.shape)]
+    turned, own = (*others, j, i), x.form.map.at
+    moves = len(own) == len(turned) and all(map(same, own, turned))
+    return x.form.inputs[0] if moves else x
 
 
 def cost_of(form: nodes.Pointwise) -> int:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
+
 import pytest
 
 import dualflow as df
 from dualflow import nn
 from dualflow.bench.gpu_workloads import lenet
 from jit import launches
+from jit.compiler import keeping
+from jit.forms.native import lower_for_code
+from jit.forms.placement import Placement
 from jit.merging import merged
 from jit.runtime.program import Launch, Repeat
 from jit.target import gpu
@@ -96,3 +102,24 @@ def test_launches_of_a_loop_that_need_nothing_of_each_other_are_one(machine):
     steps = merged(path.executable.code.plan.program, (), SM90)
     (inside,) = [x for x in steps if isinstance(x, Repeat)]
     assert len(inside.steps) < len(repeat.steps)
+
+
+def test_parts_of_a_product_are_written_where_the_library_reads_them(monkeypatch):
+    """Queries, keys and values of an attention: with the bias, once, and each in order."""
+
+    def f(x, w, b):
+        parts = df.split(df.reshape(x @ w + b, (2, 256, 3, 4, 64)), 3, axis=2)
+        q, k, v = (df.reshape(part, (2, 256, 4, 64)).transpose(0, 2, 1, 3) for part in parts)
+        return (q @ k.mT) @ v
+
+    x, w, b = df.ones((512, 256)), df.ones((256, 768)), df.ones(768)
+    with keeping() as kept:
+        df.function(f)(x, w, b)
+    graph = max(kept, key=lambda made: len(made.graph.nodes)).graph
+    for wholes in (1, 2):
+        target = replace(SM90, products="tf32")
+        program = launches.planned("f", lower_for_code(graph), (), target).program
+        written = [x for step in program.steps for x in program.writes(step)]
+        sizes = [prod(program.slots[x].type.shape) for x in written]
+        assert sizes.count(512 * 768) == wholes
+        monkeypatch.setattr(Placement, "_is_part", lambda *given: False)
