@@ -77,7 +77,7 @@ def run_sweep(sweep: Sweep, cotangents: list[Tensor], wanted: set[Any]) -> Found
     if walk is not None and (again := by_walk.get(key)) is not None:
         if again.allowance > 0.0:
             return again.run(walk, cotangents)
-        del by_walk[key]
+        by_walk.pop(key, None)  # other threads may do the same
     outline = Outline(sweep, cotangents, wanted)
     form = form_of(outline)
     if form is None or form.hopeless:
@@ -277,6 +277,7 @@ def key_of(walk: Walk, cotangents: list[Tensor], wanted: set[Any]) -> Any:
 
 def remember(key: Any, again: Again) -> None:
     """Keeps what runs for a key, and of all keys not too many bytes."""
-    if sum([len(words) for _, words, *_ in by_walk]) > KEPT_BYTES:
+    known = tuple(by_walk)  # other threads add to it
+    if sum([len(words) for _, words, *_ in known]) > KEPT_BYTES:
         by_walk.clear()
     by_walk[key] = again

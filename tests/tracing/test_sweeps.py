@@ -176,6 +176,22 @@ def test_many_keys_are_dropped(monkeypatch):
     assert len(sweeps.by_walk) <= 1
 
 
+def test_other_threads_remember_sweeps_meanwhile(monkeypatch):
+    known: dict = {}
+
+    class Key(tuple):
+        """While somebody looks into it, another thread adds a key."""
+
+        def __iter__(self):
+            known.setdefault(("float32", b"another"), None)
+            return super().__iter__()
+
+    monkeypatch.setattr(sweeps, "by_walk", known)
+    known[Key(("float32", b"one"))] = None
+    sweeps.remember(("float32", b"two"), None)
+    assert [words for _, words in known] == [b"one", b"another", b"two"]
+
+
 def test_a_source_in_the_middle():
     for _ in range(3):
         x = df.asarray([3.0])
