@@ -139,19 +139,17 @@ class Variable(Tensor):
             ShapeError: The shape differs.
             DTypeError: The dtype differs; nothing is narrowed silently.
         """
-        tensor, old = value, self.tensor
-        trace: Any = context.trace
+        tensor, old, trace = value, self.tensor, context.trace
         plain = trace is None and value.__class__ is Tensor and value.symbol is None
         if not plain or old.symbol is not None or not are_alike(value.raw, old.raw):
             tensor = self._fitting(value)
-        symbolic = tensor.is_symbolic
-        if symbolic and trace is None:
-            raise TraceError(
-                f"assign: {self.label()} was given a symbolic tensor, which has no values",
-                "values; a graph built by hand sets variables of its own",
-                "df.graph.assign(variable, value) of a df.graph.GraphVariable",
-            )
-        if symbolic:
+        if tensor.is_symbolic:
+            if trace is None:
+                raise TraceError(
+                    f"assign: {self.label()} was given a symbolic tensor, which has no values",
+                    "values; a graph built by hand sets variables of its own",
+                    "df.graph.assign(variable, value) of a df.graph.GraphVariable",
+                )
             trace.publish(tensor)
         if tensor.record is not None:
             note_cut("assign()")
