@@ -25,6 +25,7 @@ from jit.runtime.own_code import linked
 from jit.runtime.programmatic import driver
 
 KEPT = 1024  # forms of an op, and numbers of a form
+TUPLE = 24  # bytes of a tuple before its items
 STREAM = "get_current_stream_ptr"  # CuPy's function in C, and what it says of it
 SIGNATURE = b"intptr_t (void)"
 IMPORTS = (
@@ -172,7 +173,8 @@ def launches() -> Launches | None:
 def host(module: Any) -> Host | None:
     """What native code calls in a module: CuPy, or what stands for it."""
     library, stream, parts = driver(), current_stream(), array_parts(module)
-    if library is None or stream is None or parts is None or not cupy_abi.as_expected(module):
+    usual = tuple.__basicsize__ == TUPLE and cupy_abi.as_expected(module)
+    if library is None or stream is None or parts is None or not usual:
         return None
     launch = ctypes.cast(library.cuLaunchKernel, ctypes.c_void_p).value
     return Host(module, parts, stream, launch or 0)
