@@ -20,6 +20,7 @@ from dualflow.core.kernels import KEPT, WORDS, Attrs, family_of, spelled, types_
 from jit.config import scoped
 from jit.errors import DualflowError
 from jit.runtime.cublas import ALIGNED
+from jit.types import bfloat16
 
 if TYPE_CHECKING:
     from jit.ir.op import OpDef
@@ -30,6 +31,7 @@ Form = tuple[Hashable, ...]
 
 NUMBERS = frozenset({bool, int, float, complex})
 NOTHING: Form = ()
+WORD = np.dtype(np.uint16)  # of as many bits as bfloat16
 OFTEN, OWN = 8, 8  # calls for arrays with gaps before there is a kernel, and such kernels of an op
 MANY = 4096  # ops with their attrs that native code knows
 calls: dict[OpDef, dict[Form, Way]] = {}  # how ops are computed, by what they are given
@@ -197,6 +199,52 @@ def evaluated_on(place: str, op: Any, arrays: Sequence[Any], attrs: Attrs, xp: A
 
     if scoped.get().target == "cpu":
         remember(op, arrays, attrs, Way(place, call))
+
+
+def moved_as_words(
+    place: str, op: Any, arrays: list[Any], attrs: Attrs, xp: Any
+) -> Sequence[Any] | None:
+    """What CuPy gives for an op that moves bfloat16, as words of that size: it has code for these.
+
+    Args:
+        place: The GPU.
+        op: The op.
+        arrays: What it is given, of the right types.
+        attrs: Static arguments.
+        xp: CuPy.
+
+    Returns:
+        None where the op does more than that.
+    """
+    if not only_moves(op, arrays, attrs):
+        return None
+
+    def call(arrays: Sequence[Any]) -> Sequence[Any]:
+        out = context.run(op.evaluate, xp, *[x.view(WORD) for x in arrays], **attrs)
+        return [y.view(bfloat16) for y in (out if out.__class__ is tuple else (out,))]
+
+    remember(op, arrays, attrs, Way(place, call))
+    return call(arrays)
+
+
+def only_moves(op: OpDef, arrays: Sequence[Any], attrs: Attrs) -> bool:
+    """Whether all that an op does is to move bfloat16, or to put zeros where nothing comes to."""
+    from jit.forms.exact import checked_forms
+    from jit.forms.nodes import Source, View
+
+    composite = getattr(op, "definition", None) is not None  # ops that see the words' dtype
+    if composite or not arrays or any(getattr(x, "dtype", None) != bfloat16 for x in arrays):
+        return False
+    forms = checked_forms(op, types_of(arrays), attrs) or [None]
+    return all(
+        isinstance(form, Source) or (isinstance(form, View) and is_nothing(form.fill))
+        for form in forms
+    )
+
+
+def is_nothing(fill: Any) -> bool:
+    """Whether what a view is filled with is no bits: -0.0 has one."""
+    return fill is None or (fill.__class__ is int and fill == 0)
 
 
 def remember(op: OpDef, arrays: Sequence[Any], attrs: Attrs, way: Way) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from dualflow.core import results
 from dualflow.core.backend import CUDA, active, device_of, module_for, to_device
 from dualflow.core.context import context, using
-from dualflow.core.gpu_kernels import at_once, computed_on, evaluated_on
+from dualflow.core.gpu_kernels import at_once, computed_on, evaluated_on, moved_as_words
 from dualflow.core.kernels import computed, is_without_code, timed
 from dualflow.core.known import at_hand, remember_step
 from dualflow.core.large import computed_at_large
@@ -242,7 +242,9 @@ def computed_there(place: str, op: Op, arrays: list[Any], attrs: dict[str, Any])
     with active(place):
         outs = computed_on(place, op, arrays, attrs)
         if outs is None and is_for_host(arrays, attrs):
-            return through_cpu(place, op, arrays, attrs)
+            outs = moved_as_words(place, op, arrays, attrs, xp)
+            if outs is None:
+                return through_cpu(place, op, arrays, attrs)
         if outs is None:
             outs = evaluated(op, arrays, attrs, xp)
             if all(hasattr(y.__class__, CUDA) for y in outs):

@@ -364,3 +364,26 @@ def test_kernels_for_arrays_with_gaps_are_few(machine, monkeypatch):
     for width in range(4, 104, 4):
         df.exp(x[:, :width])
     assert [*gpu_kernels.gapped.values()] == [gpu_kernels.OWN]
+
+
+MOVES = {
+    "padded": (lambda x: df.pad(x, ((1, 2), (0, 3))), 0),
+    "padded with a number": (lambda x: df.pad(x, ((1, 2), (0, 3)), constant_values=-0.0), 1),
+    "flipped": (lambda x: df.flip(x, 1), 0),
+    "a part": (lambda x: df.flip(x, 0)[1:, ::2], 0),
+    "rolled": (lambda x: df.roll(x, 1, axis=0), 0),
+    "repeated": (lambda x: df.broadcast_to(x, (2, 4, 6)), 0),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_half_precision_is_moved_on_the_gpu(name, machine):
+    call, trips = MOVES[name]
+    x = df.asarray(np.arange(-11.5, 12.0, dtype=np.float32).reshape(4, 6)).astype("bfloat16")
+    there, wanted = x.to("gpu:1"), bits(call(x).astype("float32").numpy())
+    for _ in range(2):
+        machine.counts.clear()
+        found = call(there)
+        assert machine.counts["to host"] == trips
+        assert found.device == "gpu:1"
+        assert bits(found.astype("float32").numpy()) == wanted
