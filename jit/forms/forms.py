@@ -78,6 +78,7 @@ from jit.forms.nodes import Form, FormValue
 from jit.forms.scalar import result_dtype, scalar
 from jit.types import TensorType, broadcast_shapes, exact_reciprocal, format_shape, kind
 
+LARGE = 1 << 62
 SCATTERS = {"set": None, "add": "sum", "max": "max", "min": "min"}
 
 
@@ -385,6 +386,9 @@ def steps_of(array: np.ndarray[Any, Any]) -> list[int] | None:
     start = int(array.flat[0])
     second = [array[(0,) * k + (min(n, 2) - 1,)] for k, n in enumerate(array.shape)]
     steps = [int(x.flat[0]) - start for x in second]
+    reach = [abs(step) * (n - 1) for step, n in zip(steps, array.shape)]
+    if abs(start) + sum(reach) >= LARGE:  # indices have 64 bits
+        return None
     wanted = start
     for step, places in zip(steps, np.ogrid[tuple(map(slice, array.shape))]):
         wanted = wanted + step * places

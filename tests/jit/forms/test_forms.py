@@ -103,6 +103,9 @@ def test_text_of_a_program():
         (np.array([0, 1, 3]), "constant() value=array"),
         (np.array([0.0, 1.0]), "constant() value=array"),
         (np.array([5]), "constant() value=array"),
+        (np.array([1, 2**64 - 1], np.uint64), "constant() value=array"),
+        (np.array([2**63, 2**63 + 1], np.uint64), "constant() value=array"),
+        (np.array([-(2**63), 2**63 - 1]), "constant() value=array"),
     ],
 )
 def test_whole_numbers_that_grow_by_steps_are_an_index(array, said):
