@@ -21,7 +21,8 @@ from pathlib import Path
 
 from dualflow.bench.gpu import commit, device_name
 
-TESTS = ("tests/gpu/test_device.py", "tests/gpu/test_device_products.py")
+NAMES = ("device", "device_kernels", "device_launches", "device_products")
+TESTS = [f"tests/gpu/test_{name}.py" for name in NAMES]
 # Names of tests may hold spaces, in brackets.
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - (.*))?$", re.MULTILINE)
 OUTCOME = re.compile(r"^(\S+::.+?) (PASSED|FAILED|SKIPPED|ERROR)\b", re.MULTILINE)
