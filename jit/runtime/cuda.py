@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
 from types import ModuleType
@@ -22,6 +22,7 @@ INSTALL_HINT = "pip install dualflow[gpu], on a machine with an NVIDIA GPU"
 _ready: ModuleType | None = None  # the module that was found to work
 _forked = False  # whether a parent of this process has used it
 _pools: dict[ModuleType, Any] = {}
+ALREADY = nullcontext()
 
 
 def cupy() -> Any:
@@ -137,6 +138,16 @@ def bind() -> None:
         runtime.setDevice(runtime.getDevice())
         runtime.free(0)
         _thread.bound = True
+
+
+def active(number: int) -> Any:
+    """A `with` block in which a GPU is the active one.
+
+    Where it is so already, nothing is asked of the driver at the end, which would tell its own
+    words of what failed inside.
+    """
+    cuda = cupy().cuda
+    return ALREADY if cuda.runtime.getDevice() == number else cuda.Device(number)
 
 
 def in_use() -> bool:

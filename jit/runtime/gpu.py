@@ -20,7 +20,7 @@ from jit.loops.ir import Kernel
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cublas import ALIGNED
 from jit.runtime.cublas_choice import chosen
-from jit.runtime.cuda import allocate, bind, cupy, pool
+from jit.runtime.cuda import active, allocate, bind, cupy, pool
 from jit.runtime.gpu_answers import Answers
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_direct import direct
@@ -75,10 +75,7 @@ class GpuExecutable:
             LaunchFailed: A check did not hold; nothing outside was changed.
         """
         bind()
-        module = cupy()
-        if module.cuda.runtime.getDevice() == self.device:
-            return self._run(arrays, donate)
-        with module.cuda.Device(self.device):
+        with active(self.device):
             return self._run(arrays, donate)
 
     def _run(self, arrays: list[Any], donate: Pairs) -> list[Any]:
@@ -94,7 +91,7 @@ class GpuExecutable:
 
     def timed(self, arrays: list[Any]) -> tuple[list[Any], list[Timing]]:
         """The outputs, and what each launch took, one after the other."""
-        with cupy().cuda.Device(self.device):
+        with active(self.device):
             frame = GpuRun(self.binding(arrays), self.device)
             return frame(arrays, timed=True), frame.times
 
@@ -110,7 +107,7 @@ class GpuExecutable:
         table = self.binding(arrays).table
         given = inputs or [table.shape(slot) for slot in self.program.inputs]
         made = outputs or [table.shape(slot) for slot in self.program.outputs]
-        with cupy().cuda.Device(self.device):
+        with active(self.device):
             return direct(table, self.device, given, made, alone=alone)
 
     def binding(self, arrays: Sequence[Any], donate: Pairs = ()) -> GpuBinding:

@@ -355,7 +355,8 @@ def said_by(script, folder, **environment):
         timeout=120,
         env={**os.environ, **environment},
     )
-    return " | ".join((ran.stdout + ran.stderr).splitlines())
+    lines = (ran.stdout + ran.stderr).splitlines()
+    return " | ".join([x for x in lines if not x.startswith("#")])
 
 
 def test_a_forked_process_is_told(tmp_path):
