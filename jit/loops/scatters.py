@@ -83,7 +83,13 @@ def scatter_kernels(
     total = out
     if form.combine == "add" and accumulator(out.dtype) != out.dtype:
         total = FormValue(TensorType(out.shape, accumulator(out.dtype)), form, 1)
-    nest = ScatterNest(form, places, (into, y), total, extractor, base, target)
+    given = form, places, (into, y), total, extractor, base, target
+    nest = ScatterNest(*given)
+    if target.is_gpu:
+        from jit.loops.linked import linked_kernels  # which are nests of this module
+
+        if (kernels := linked_kernels(nest, given, name)) is not None:
+            return kernels
     if nest.regions is not None:
         return [nest.build(name)]
     kernels = [*filled(total, into), nest.build(name)]
@@ -182,7 +188,7 @@ class ScatterNest(Nest):
         expected = [
             tuple([str(own.indices[axis_of[name]]) for name in loop.names]) for loop in free
         ]
-        self._own = dict(zip(expected, free))
+        self.own = dict(zip(expected, free))
         return loops if set(expected) <= {loop.names for loop in loops} else None
 
     @cached_property
@@ -191,7 +197,7 @@ class ScatterNest(Nest):
         if self.regions is None or self.lane is None or self.outer or not self.turns:
             return None
         width = extent_hint(self.lane.extent)
-        rest = [loop for loop in self.regions if loop.names not in self._own]
+        rest = [loop for loop in self.regions if loop.names not in self.own]
         if not rest or width < WIDE or width * extent_hint(rest[0].extent) < PARTS * ITEM:
             return None
         return rest[0]
@@ -229,10 +235,10 @@ class ScatterNest(Nest):
     def _region(self, start: Operand, turns: Operand, hint: str) -> Iterator[None]:
         """Every element of the item's region."""
         w, loops = self.w, self.regions or []
-        outer = [loop for loop in loops if self._own.get(loop.names) in self.outer]
-        values = [w.loops[self._own[loop.names].names[-1]] for loop in outer]
+        outer = [loop for loop in loops if self.own.get(loop.names) in self.outer]
+        values = [w.loops[self.own[loop.names].names[-1]] for loop in outer]
         inner = [loop for loop in loops if loop not in outer]
-        lane = [loop for loop in inner if loop.names in self._own] or inner[-1:]
+        lane = [loop for loop in inner if loop.names in self.own] or inner[-1:]
         rest = [loop for loop in inner if loop not in lane]
         with ExitStack() as stack:
             stack.enter_context(self.at(outer, values))
@@ -241,9 +247,9 @@ class ScatterNest(Nest):
                 i = stack.enter_context(w.loop(*bounds, hint=f"{hint}_{loop.names[0]}"))
                 stack.enter_context(self.at([loop], [i]))
             for loop in lane:
-                count = turns if loop.names in self._own else w.at(loop.extent)
+                count = turns if loop.names in self.own else w.at(loop.extent)
                 t = stack.enter_context(w.loop(index(0), count, hint=f"lane_{hint}"))
-                at = w.let("add", start, t) if loop.names in self._own else t
+                at = w.let("add", start, t) if loop.names in self.own else t
                 stack.enter_context(self.at([loop], [at]))
             yield
 
@@ -295,7 +301,7 @@ class ScatterNest(Nest):
         places, w = self.places, self.w
         with self.along(self.turns, UPDATE), ExitStack() as stack:
             inside = self._inside()
-            if inside is not None and not self._reports:
+            if inside is not None and not self.reports:
                 stack.enter_context(w.when(inside))
             names = self.lane.names if self.lane else ()
             here = [substitute(x, dict.fromkeys(names, 0)) for x in places.at]
@@ -306,17 +312,25 @@ class ScatterNest(Nest):
                 stack.enter_context(self.at([self.lane], [lane]))
                 first = w.let("add", first, lane)
             value = w.emit(self.y)
-            if inside is not None and self._reports:
+            if inside is not None and self.reports:
                 stack.enter_context(w.when(inside))
             self._meet(first, value)
 
     @cached_property
-    def _reports(self) -> bool:
+    def reports(self) -> bool:
         """Whether updates that are dropped must be computed, since that may fail."""
         return bool(self.form.dropped or self.places.where) and may_fail(self.y)
 
     def _inside(self) -> Operand | None:
-        """Whether the current update counts; None if all do."""
+        """Whether the current update counts for this item; None if all do."""
+        found = self.counts()
+        if self.split is not None:
+            mine = self._is_in_part()
+            found = mine if found is None else self.w.let("logical_and", found, mine)
+        return found
+
+    def counts(self) -> Operand | None:
+        """Whether the current update counts; None if all do. One outside is reported."""
         places, w = self.places, self.w
         found = w.holds(places.where)
         for pair in places.unproven:
@@ -325,9 +339,6 @@ class ScatterNest(Nest):
             if not self.form.dropped:
                 w.check(inside, w.holds(places.where))
             found = inside if found is None else w.let("logical_and", found, inside)
-        if self.split is not None:
-            mine = self._is_in_part()
-            found = mine if found is None else w.let("logical_and", found, mine)
         return found
 
     def _meet(self, at: Operand, value: Operand) -> None:

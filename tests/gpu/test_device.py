@@ -325,6 +325,22 @@ def test_a_loader_brings_batches_while_a_model_computes(workers):
         np.testing.assert_allclose([s.item() for s in sums], wanted, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_of_a_table_are_summed_in_order(dtype):
+    rng = np.random.default_rng(0)
+    table = df.asarray(rng.normal(size=(700, 192)).astype(np.float32)).astype(dtype)
+    g = df.asarray(rng.normal(size=(900, 192)).astype(np.float32)).astype(dtype)
+    words = df.asarray(rng.integers(0, 700, 900) // 3)
+
+    def slope(table, words, g):
+        return df.vjp(lambda table: df.take(table, words, axis=0), table)[1](g)
+
+    wanted, f = slope(table, words, g), df.function(slope)
+    for x in (slope, f, f, f):
+        found = x(*[y.to(DEVICE) for y in (table, words, g)])
+        assert same_bits(found.numpy(), wanted.numpy())
+
+
 @pytest.mark.parametrize("width", [1, 3, 5, 8])
 def test_rows_of_a_stack_begin_anywhere(width):
     def body(carry, row):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jit.dims import symbol
 from jit.errors import IndexError, LaunchFailed
-from jit.loops import scatters
+from jit.loops import linked, scatters
 from jit.runtime.program import Launch
 from jit.target import gpu
 from jit.types import TensorType, dtypes, float32, int64
@@ -147,6 +147,35 @@ def test_on_a_gpu_there_are_as_many_parts_as_keep_it_busy(monkeypatch):
     assert step.kernel.grid == 70 * 20
     (found,) = stages.run("scheduled", arrays)
     assert bits(found) == bits(reference(build, arrays)[0])
+
+
+@pytest.mark.parametrize("combine", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64"])
+def test_on_a_gpu_rows_have_lists_of_their_updates(combine, dtype, monkeypatch):
+    monkeypatch.setattr(scatters, "ITEM", 1)
+    monkeypatch.setattr(linked, "FEWEST", 8)
+    rng = np.random.default_rng(5)
+    into, updates = (rng.normal(size=(n, 70)) * 9 for n in (11, 37))
+    arrays = [into.astype(dtypes[dtype]), updates.astype(dtypes[dtype]), rng.integers(-2, 13, 37)]
+    build = rows(combine, dropped=True)
+    stages = Stages(graph_of(build, [type_of(x) for x in arrays]), gpu("sm_90"))
+    assert len(stages.plan.program.steps) == 4
+    wanted = bits(reference(build, arrays)[0])
+    for stage in ("naive", "scheduled"):
+        (found,) = stages.run(stage, arrays)
+        assert bits(found) == wanted
+
+
+def test_lists_find_updates_that_go_outside(monkeypatch):
+    monkeypatch.setattr(scatters, "ITEM", 1)
+    monkeypatch.setattr(linked, "FEWEST", 8)
+    arrays = [np.zeros((9, 70), np.float32), np.ones((12, 70), np.float32), np.arange(12) % 9]
+    stages = Stages(graph_of(rows(), [type_of(x) for x in arrays]), gpu("sm_90"))
+    assert len(stages.plan.program.steps) == 4
+    assert stages.run("scheduled", arrays)[0].sum() == 12 * 70
+    arrays[2][7] = 9
+    with pytest.raises((AssertionError, LaunchFailed, IndexError)):
+        stages.run("scheduled", arrays)
 
 
 def test_sums_of_halves_are_rounded_once():
