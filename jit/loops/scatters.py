@@ -9,7 +9,8 @@ theirs mean other elements of the result. Items share those out, one of them as 
 other loops in order; so each element meets its updates in order, and no two items meet. If the free
 loops cut the result into regions, an item takes all three steps in its region; otherwise each step
 is a kernel. A region of long rows is cut into parts: an item asks of each update whether it is in
-its part.
+its part. On a GPU each element of such a region goes through a list of its updates instead: see
+`jit.loops.linked`.
 
 A map that is easily turned round needs none of this: each element asks for its only update, or on a
 GPU for those of the few windows around it.
