@@ -367,6 +367,7 @@ def pipeline(
     ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False, fast: bool = False
 ) -> tuple[GraphPass, ...]:
     """The passes over graphs, in the order in which `compile` runs them."""
+    from jit.passes.collect import Collect
     from jit.passes.loops import Loops
     from jit.passes.outline import Outline
     from jit.passes.reroll import Reroll
@@ -379,6 +380,7 @@ def pipeline(
     return (
         given,
         Reroll(passes, costs, can_repeat),
+        Collect(can_repeat),
         Outline(passes, is_product, costs, can_repeat),
         *passes,
     )

@@ -50,6 +50,7 @@ def elementwise(
     evaluate: Callable[..., Any] | None = None,
     operator: str | None = None,
     commutative: bool = False,
+    adds: bool = False,
     vjps: tuple[Callable[..., Any] | None, ...] | None = None,
     jvp: Callable[..., Any] | str | None = None,
     arity: int | None = None,
@@ -69,6 +70,7 @@ def elementwise(
         evaluate: `(xp, *arrays)`, where NumPy's function of that name is not the op.
         operator: Python's, such as "add" for `__add__` and `__radd__`, or "neg" for `__neg__`.
         commutative: Swapping the arguments changes no bit.
+        adds: It is the sum of both arguments.
         vjps: Reverse rules, where conj(partial) * g is not right.
         jvp: Forward rule that goes with `vjps`.
         arity: The number of arguments when there are no partials.
@@ -89,6 +91,7 @@ def elementwise(
         jvp=jvp if jvp is not None else jvp_of_partials(partials),
         batch=aligned(),
         commutative=commutative,
+        adds=adds,
     )
     if count == 1:
         door: Any = unary_door(op, call, accepts)

@@ -29,6 +29,7 @@ add = elementwise(
     1,
     operator="add",
     commutative=True,
+    adds=True,
     doc="Sum of `x1` and `x2`.",
     example="[1.0, 6.0]; [2.0, 3.0] -> [3.0, 9.0]",
 )

@@ -177,6 +177,7 @@ def _pad_type(
 
 _pad = Op(
     name="pad",
+    pads=True,
     evaluate=_pad_evaluate,
     infer=_pad_type,
     lower=_pad_lower,

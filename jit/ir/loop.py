@@ -202,6 +202,58 @@ def _stacked_lower(form: Any, *xs: Any) -> Any:
     return y
 
 
+def _lies_within(extent: Extent, start: Extent, span: Extent, move: int) -> bool:
+    """Whether places from `start` on may lie within an extent, also after they have moved."""
+    low, high = start + min(move, 0), start + span + max(move, 0)
+    return decide(low, "<", 0) is not True and decide(high, "<", extent) is not False
+
+
+def _laid_out_infer(
+    x: TensorType, *, shape: Sequence[Extent], starts: Any, steps: Any, axis: int, apart: int
+) -> TensorType:
+    fits = x.ndim - 1 == len(shape) == len(starts) == len(steps) and 0 <= axis < len(shape)
+    if fits:
+        spans = [(n - 1) * step for n, step in zip(x.shape[1:], steps, strict=True)]
+        fits = min(steps) > 0 and isinstance(x.shape[0], int) and isinstance(spans[axis], int)
+        fits = fits and spans[axis] < abs(apart)
+        moves = [(x.shape[0] - 1) * apart * (k == axis) for k in range(len(shape))]
+        fits = fits and all(map(_lies_within, shape, starts, spans, moves))
+    if not fits:
+        raise ShapeError(f"laid_out: the rows of {x} do not lie side by side in {tuple(shape)}")
+    return x.with_shape(shape)
+
+
+def _laid_out_evaluate(
+    xp: ModuleType, x: Any, *, shape: Any, starts: Any, steps: Any, axis: int, apart: int
+) -> Any:
+    y = xp.zeros(shape, x.dtype)
+    for at, each in enumerate(x):
+        first = [s + at * apart * (k == axis) for k, s in enumerate(starts)]
+        ends = [s + n * step for s, n, step in zip(first, each.shape, steps, strict=True)]
+        y[tuple(map(slice, first, ends, steps))] = each
+    return y
+
+
+def _laid_out_lower(
+    form: Any, x: Any, *, shape: Any, starts: Any, steps: Any, axis: int, apart: int
+) -> Any:
+    pitch, sign = abs(apart), 1 if apart > 0 else -1
+
+    def offsets(at: Sequence[Any]) -> list[Any]:
+        found = [i - start for i, start in zip(at, starts, strict=True)]
+        found[axis] = found[axis] % pitch
+        return found
+
+    def index(*at: Any) -> list[Any]:
+        run = sign * ((at[axis] - starts[axis]) // pitch)
+        return [run, *[x // step for x, step in zip(offsets(at), steps, strict=True)]]
+
+    def where(*at: Any) -> list[Any]:
+        return [(x % step, 1) for x, step in zip(offsets(at), steps, strict=True) if step != 1]
+
+    return form.view(x, shape, index, fill=0, where=where)
+
+
 stacked = OpDef(  # what a loop has stacked that is written out
     name="stacked",
     evaluate=lambda xp, *xs: xp.stack(xs),
@@ -210,4 +262,12 @@ stacked = OpDef(  # what a loop has stacked that is written out
     package=JIT,
 )
 
-loop_ops = {op.name: op for op in (loop, row, rows, copied, stacked)}
+laid_out = OpDef(  # rows that follow each other `apart` along an axis, and zeros around them
+    name="laid_out",
+    evaluate=_laid_out_evaluate,
+    infer=_laid_out_infer,
+    lower=_laid_out_lower,
+    package=JIT,
+)
+
+loop_ops = {op.name: op for op in (loop, row, rows, copied, stacked, laid_out)}

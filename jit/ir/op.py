@@ -27,6 +27,9 @@ class OpDef:
         lower: `(form, *xs, **attrs) -> form value(s)`; the op as forms.
         pure: Same inputs, same outputs, no effects: may be merged, folded, dropped.
         commutative: The first two inputs may be swapped without changing any bit of the result.
+        adds: The result is the sum of both inputs, element by element.
+        pads: The only input lies in an array of `shape`, from `starts` on by `steps`, with `value`
+            around it: attrs of these names.
         joins: The inputs follow each other in the result, along the dimension that `axis` says.
         splits: The results are the rows of the only input, one after the other.
         reshapes: The result has the elements of the only input, in their order, in another shape.
@@ -43,6 +46,8 @@ class OpDef:
     lower: Callable[..., Any]
     pure: bool = True
     commutative: bool = False
+    adds: bool = False
+    pads: bool = False
     joins: bool = False
     splits: bool = False
     reshapes: bool = False

@@ -42,7 +42,14 @@ def reshaped(x, *, shape):
     return x.with_shape(shape)
 
 
-for each in "add multiply maximum minimum logical_and logical_or equal".split():
+def padded(xp, x, *, shape, starts, steps, value):
+    y = xp.full(shape, value, x.dtype)
+    y[tuple(slice(s, s + n * k, k) for s, n, k in zip(starts, x.shape, steps))] = x
+    return y
+
+
+elementwise("add", commutative=True, adds=True)
+for each in "multiply maximum minimum logical_and logical_or equal".split():
     elementwise(each, commutative=True, result=bool_ if each == "equal" else None)
 for each in "subtract divide floor_divide pow negative positive abs logical_not where tanh".split():
     elementwise(each)
@@ -69,6 +76,19 @@ define(
     lambda *xs, axis: xs[0].with_shape((sum(x.shape[0] for x in xs), *xs[0].shape[1:])),
     lambda xp, *xs, axis: xp.concatenate(xs, axis),
     joins=True,
+)
+define(
+    "pad",
+    lambda x, *, shape, starts, steps, value: x.with_shape(shape),
+    padded,
+    lambda form, x, *, shape, starts, steps, value: form.view(
+        x,
+        shape,
+        lambda *at: [(i - s) // step for i, s, step in zip(at, starts, steps)],
+        fill=value,
+        where=lambda *at: [((i - s) % step, 1) for i, s, step in zip(at, starts, steps)],
+    ),
+    pads=True,
 )
 define(
     "window",
