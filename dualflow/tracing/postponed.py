@@ -37,6 +37,7 @@ from dualflow.tracing.leaves import StandIns
 from dualflow.tracing.placed import Placed
 from dualflow.tracing.segments import Kind, Step, kind_of, run_op_by_op, scalar_type, type_of
 from jit.config import configure, scoped
+from jit.errors import LaunchError
 from jit.ir.graph import Graph, Value
 from jit.runtime.forks import compiling
 from jit.types import TensorType
@@ -142,11 +143,15 @@ _class: Any = object.__dict__["__class__"]
 
 
 class Postponement:
-    """The ops of one recording that were put off. Other threads may ask for what they give."""
+    """The ops of one recording that were put off. Other threads may ask for what they give.
+
+    Attributes:
+        lost: Their device has failed, so that nothing can be computed there.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._over = False
+        self._over = self.lost = False
         self._precision = scoped.get().precision
         self._begin()
 
@@ -264,7 +269,7 @@ class Postponement:
             known = held_by_records(alive, since)
             held = zip(alive, references(alive), strict=True)
             asked = [x for x, count in held if count > ALONE + known[id(x)] and is_waiting(x)]
-            if asked:
+            if asked and not self.lost:
                 self.compute({_raw.__get__(x).number for x in asked})
             self._over = True
             self._steps = self._needed({promise.number for _, promise in self._waiting()})
@@ -482,6 +487,10 @@ class Postponing(Placed):
         if self._postponement is not None and self._postponement.waits():
             inputs = [self.as_given(x, self.given[x].raw) for x in self.graph.inputs]
             held = [*inputs]  # so that nothing is written over
-            made = executable.run(inputs, donated)
+            try:
+                made = executable.run(inputs, donated)
+            except LaunchError:
+                self._postponement.lost = True
+                raise
             del held
             self._postponement.fill(dict(zip(self.graph.outputs, made, strict=True)))

@@ -385,28 +385,33 @@ def test_a_launch_that_fails_is_told_at_its_line(machine, monkeypatch):
         path.executable([x.raw, w.raw])
 
 
-def test_what_a_gpu_reports_is_no_reason_to_call_python_again(machine, monkeypatch):
+@pytest.mark.parametrize("first", [False, True])
+def test_what_a_gpu_reports_is_no_reason_to_call_python_again(first, machine, monkeypatch):
     """All that follows fails there, and somewhere else than what was at fault."""
-    calls = []
+    calls, cuda_of = [], cuda.cupy().cuda
 
     def f(x):
         calls.append("f")
         return df.tanh(x * 2.0).sum()
 
+    def broken(*args, **kwargs):
+        raise RuntimeError("an earlier error")
+
     def fail(*args):
+        for owner, name in ((cuda_of, "alloc"), (cuda_of.runtime, "memcpyAsync")):
+            monkeypatch.setattr(owner, name, broken)
         raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access")
 
-    x, launch = df.ones(3, device="gpu"), cuda.cupy().cuda.driver.launchKernel
-    first, later = df.function(f), df.function(f)
-    later(x)
+    x, compiled = df.ones(3, device="gpu"), df.function(f)
+    if not first:
+        compiled(x)
     calls.clear()
-    for compiled, counted in ((later, 0), (first, 1)):
-        monkeypatch.setattr(cuda.cupy().cuda.driver, "launchKernel", fail)
+    with monkeypatch.context() as monkeypatch:
+        monkeypatch.setattr(cuda_of.driver, "launchKernel", fail)
         with pytest.raises(DeviceError, match=r"ILLEGAL_ADDRESS[\s\S]*test_compiled\.py"):
             compiled(x)
-        assert len(calls) == counted
-        monkeypatch.setattr(cuda.cupy().cuda.driver, "launchKernel", launch)
-    assert later(x).item() == first(x).item()
+    assert len(calls) == first
+    assert compiled(x).item() == pytest.approx(3 * np.tanh(2.0))
 
 
 def test_a_forked_process_is_told(machine, monkeypatch):
