@@ -28,12 +28,12 @@ class Counted:
     """Base of objects whose attributes are set by `=` only: `Epoch` counts every change of them."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        Epoch.number += 1
         object.__setattr__(self, name, value)
+        Epoch.number += 1  # afterwards: who has seen this number has seen the change
 
     def __delattr__(self, name: str) -> None:
-        Epoch.number += 1
         object.__delattr__(self, name)
+        Epoch.number += 1
 
 
 class Context(threading.local):

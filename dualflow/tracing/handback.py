@@ -75,7 +75,7 @@ class Handback:
     def _at(self, place: Place) -> None:
         now = places.now(place)
         if (own := self._of(now)) is not now:
-            place.write(own)
+            place.swap(now, own)  # another thread may write there meanwhile
 
     def _of(self, x: Any) -> Any:
         if type(x) in KINDS:

@@ -137,7 +137,6 @@ def entry_check(trace: Trace) -> Check:
     Of dualflow's own objects that is: gradients there or not, settings, types of arrays.
     """
     settings = trace.settings
-    settings.finish()
     assert trace.check is not None
     constants: dict[str, Any] = {"Epoch": Epoch, "settings": settings, "context": context}
     guards: list[Guard] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 from dualflow.core.context import Epoch
 from dualflow.core.variable import Variable
-from dualflow.tracing.guards.places import MISSING, Item, Key, Untold
+from dualflow.tracing.guards.places import MISSING, Item, Key, Place, Untold
 
 PLAIN = (bool, int, float, complex, str, bytes)
 
@@ -62,7 +62,7 @@ class Settings:
             self.forget_temporaries()
 
     def finish(self) -> None:
-        """The recording ends."""
+        """The recording ends. What changes from here on counts, so it is looked at afterwards."""
         self.epoch = Epoch.number
 
     def changed(self) -> str | None:
@@ -94,6 +94,17 @@ class Settings:
                 ):
                     yield module, name
 
+    def exchanged(self) -> Iterator[tuple[Place, str]]:
+        """Attributes of Modules that are equal, but other objects; and what people call them."""
+        if self._start == Epoch.number:
+            return
+        for reference, attributes in self._modules.values():
+            module: Any = reference()
+            for name, x in [] if module is None else [*vars(module).items()]:
+                before = attributes.get(name, x)
+                if x is not before and name not in self._varying[id(module)] and alike(x, before):
+                    yield self.place(module, name), f"{name} of {type(module).__name__}"
+
     def places(self) -> list[Key]:
         """Where attributes of Modules are not what they were."""
         return [(id(vars(module)), name) for module, name in self._moved() if module is not None]
@@ -119,9 +130,10 @@ class Settings:
 
     def hold(self) -> bool:
         """Whether a call may follow what was recorded, although something has changed."""
+        number = Epoch.number  # before looking: another thread may change something meanwhile
         if self.changed():
             return False
-        self.epoch = Epoch.number
+        self.epoch = number
         return True
 
 
@@ -138,6 +150,17 @@ class Setting(Item):
         """Puts a value there."""
         knows = self._settings.epoch == Epoch.number
         super().write(value)
+        self._changed(knows=knows)
+
+    def swap(self, before: Any, after: Any) -> bool:
+        """Puts a value in the place of another, if that is there still."""
+        knows = self._settings.epoch == Epoch.number
+        done = super().swap(before, after)
+        if done:
+            self._changed(knows=knows)
+        return done
+
+    def _changed(self, *, knows: bool) -> None:
         Epoch.number += 1
         if knows:
             self._settings.epoch = Epoch.number

@@ -120,7 +120,8 @@ class States:
         if value is None or not self._varies(value):
             return None
         stand_in = self._stand_in(place, value, label)
-        place.write(stand_in)
+        if not place.swap(value, stand_in):
+            return None  # another thread has put another one there: no guard on this one will hold
         self._planted[key] = Planted(place, label, value, stand_in)
         return places.kind(value)
 
@@ -172,15 +173,17 @@ class States:
             return
         self._over = True
         for planted in self._planted.values():
-            planted.left = places.now(planted.place)
-            if planted.left is planted.stand_in:
-                planted.place.write(planted.value)
-                both = zip(places.inside(planted.value), places.inside(planted.left), strict=True)
+            if planted.place.swap(planted.stand_in, planted.value):
+                both = zip(
+                    places.inside(planted.value), places.inside(planted.stand_in), strict=True
+                )
                 for own, stand_in in both:
                     if isinstance(own, Tensor):  # a tape may have been told to watch it
                         own.record = own.record or stand_in.record
-            elif planted.left is not places.MISSING and not places.is_row(planted.left):
-                planted.place.write(self._plain(planted.left))  # tuples others may have: Handback
+                continue
+            left = planted.left = places.now(planted.place)
+            if left is not places.MISSING and not places.is_row(left):
+                planted.place.swap(left, self._plain(left))  # tuples others may have: Handback
 
     def restore(self) -> None:
         """Puts back what was there before the call."""
@@ -221,11 +224,32 @@ class States:
             reach: Knows which code has changed what.
         """
         self._volatile.ran(reach.effects.codes)
+        settings.finish()
         self._learn(settings.places())
         if changed := settings.changed():
             return f"sets {changed}"
         missing = [] if check is None or check.missed() < 0 else check.missing()
-        return self._of_changes(missing, reach) or self._writes(reach) or self._grow(reach)
+        changed = self._of_changes(missing, reach) or self._of_others(settings, check, reach)
+        return changed or self._writes(reach) or self._grow(reach)
+
+    def _of_others(self, settings: Settings, check: Check | None, reach: Reach) -> str | None:
+        """Notes what other threads have changed and put right again, in words.
+
+        What the call has read in between may have been another value.
+        """
+        if check is None:
+            return None
+        own = reach.moved.may_be_own
+        for guard, keys in check.exchanged():
+            where = guard.where
+            if where is not None and not self._planted.keys() >= {*keys} and not own(where):
+                self._saw_change([(guard, keys)], reach)
+                return reach.told(guard)
+        for place, told in settings.exchanged():
+            if not own(place):
+                self._learn([place.key])
+                return f"sets {told}"
+        return None
 
     def _of_changes(self, missing: Sequence[tuple[Guard, Any]], reach: Reach) -> str | None:
         """Notes what guards found changed; what later calls cannot change as well, in words."""
@@ -278,16 +302,18 @@ class States:
             new = lasting(planted.left) or is_new(planted.left, reach)
             if not new or reach.equals():  # the next call may be about another
                 return f"changes {planted.label}"
-            if not self._is_sure(planted):
+            if not self._is_sure(planted, reach):
                 return f"changes {planted.label}"
             act, told = planted.place.write, f"sets {planted.label}"
             self.writes = True
             self._trace.ledger.note(act, planted.left, told, keeps=True)
         return None
 
-    def _is_sure(self, planted: Planted) -> bool:
+    def _is_sure(self, planted: Planted, reach: Reach) -> bool:
         """Whether what was left is the call's; a constant may come from another thread, once."""
         left, key = planted.left, planted.place.key
+        if not reach.moved.may_be_own(planted.place):
+            return False
         varies = any(type(x) in KINDS or isinstance(x, Tensor) for x in places.inside(left))
         if varies or threading.active_count() == 1:
             return True

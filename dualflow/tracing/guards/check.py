@@ -17,7 +17,7 @@ import numpy as np
 from dualflow.core.source import line_in
 from dualflow.core.tensor import Tensor
 from dualflow.tracing.guards.bytecode import line_of_name
-from dualflow.tracing.guards.places import MISSING, Contents, Key, Place, changed, kind
+from dualflow.tracing.guards.places import MISSING, Contents, Key, Place, changed, kind, now
 from jit.config import config
 from jit.dataclass import dataclass
 from jit.types import TensorType
@@ -145,6 +145,21 @@ class Check:
                 holds = False
             if not holds:
                 found.append((guard, scope.get(guard.expected, MISSING)))
+        return found
+
+    def exchanged(self) -> list[tuple[Guard, list[Key]]]:
+        """Guards that hold, but for an equal value that is another object, and where these are."""
+        found = list[tuple[Guard, list[Key]]]()
+        for guard in self.guards:
+            where, before = guard.where, self._constants.get(guard.expected, MISSING)
+            if where is None or guard.read.startswith("kind("):
+                continue
+            if isinstance(where, Contents):
+                same = where.is_same(before)
+            else:
+                same = not isinstance(before, LENIENT) or now(where) is before
+            if not same and (keys := changed(where, before)):
+                found.append((guard, keys))
         return found
 
     def places(self) -> set[Key]:

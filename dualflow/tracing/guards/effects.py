@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from types import CodeType, FrameType
 from typing import Any
 
 from dualflow.core.source import line_in, line_of
-from dualflow.tracing.guards.bytecode import line_of_item_store, line_of_name
+from dualflow.tracing.guards.bytecode import line_of_item_store, line_of_name, names_of
 from dualflow.tracing.guards.check import Guard
 
+WRITING = frozenset("setattr delattr __setattr__ __delattr__".split())  # by any name
 STORES = ("STORE_ATTR", "STORE_GLOBAL", "STORE_DEREF", "STORE_NAME", "DELETE_")
 
 
@@ -50,6 +52,23 @@ class Effects:
         """Where code names something first."""
         lines = [(code, line_of_name(code, name)) for code in self.codes]
         return next((place_of(code, line) for code, line in lines if line is not None), None)
+
+    def may_store(self, name: str, holder: Hashable, *, item: bool) -> bool:
+        """Whether code that ran can have written something.
+
+        Args:
+            name: The attribute, global or variable.
+            holder: The id of what has it.
+            item: Whether it is an item of a list or dict, which may have any name.
+        """
+        if holder in self._mutated:
+            return True
+        return any(
+            not WRITING.isdisjoint((names := names_of(code)).globals | names.attributes)
+            or names.whole
+            or (line_of_item_store(code) if item else line_of_name(code, name, STORES)) is not None
+            for code in self.codes
+        )
 
     def line(self, guard: Guard) -> str | None:
         """Where what a guard is about was changed, as far as the code tells."""

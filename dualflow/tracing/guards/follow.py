@@ -134,6 +134,7 @@ class Follower:
         self.classes = Classes(self)
         self.memories = holders.Memories(self)
         self.ambient = Ambient(self)
+        self.hidden: set[type] = set()  # classes with methods that are not looked into
         self._shared: dict[int, str] = {}
         self._weak: dict[int, str] = {}
         self._inside: set[int] = set()
@@ -346,6 +347,7 @@ class Follower:
         self.test(f"{self.constant(thing)} is None", f"what {place} refers to", origin)
 
     def _counted(self, module: Any, place: str, origin: Origin) -> None:
+        self.hidden.add(type(module))
         k, varying = self.constant(vars(module)), set[str]()
         for name, x in list(vars(module).items()):
             where = self._settings.place(module, name)

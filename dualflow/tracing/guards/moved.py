@@ -13,7 +13,8 @@ from dualflow.tracing.guards import places
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.effects import Effects
 from dualflow.tracing.guards.follow import Counting, Follower
-from dualflow.tracing.guards.places import Contents, Key, Untold
+from dualflow.tracing.guards.objects import set_unseen
+from dualflow.tracing.guards.places import Contents, Key, Place, Untold
 
 GROWN = "grown"  # instead of the items of a list that was only appended to
 
@@ -80,6 +81,18 @@ class Moved:
             return False
         checks = [check for check in self._checks if check.missed() >= 0]
         return all(guard.where is not None for check in checks for guard, _ in check.missing())
+
+    def may_be_own(self, where: Place | Contents) -> bool:
+        """Whether code of the call can have written what is there, and not only another thread."""
+        if isinstance(where, Contents):
+            return self._effects.may_store("", id(where.holder), item=True)
+        follower, holder = self._follower, where.key[0]
+        guard = next((guard for guard in follower.guards if guard.where is where), None)
+        known = "" if guard is None or guard.origin is None else guard.origin.name
+        name = getattr(where, "name", known)
+        item = holder in follower.ways or not isinstance(name, str)
+        own = self._effects.may_store(str(name), holder, item=item)
+        return own or (not item and set_unseen(follower.hidden, name))
 
     def _look_at_new_guards(self) -> None:
         new = self._follower.guards[self._known :]

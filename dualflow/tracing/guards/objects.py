@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import types
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dualflow.tracing.guards import policy
+from dualflow.tracing.guards.bytecode import line_of_name
 from dualflow.tracing.guards.check import Origin
 from dualflow.tracing.guards.places import ClassAttribute, Item, Key, Local, Place, Slot
 
@@ -74,6 +75,8 @@ class Attributes:
         # What is read in a module or class that is not looked into is not known: all of it, then.
         package = policy.package(self._class.__module__)
         self._whole = package in policy.SKIPPED and not isinstance(thing, types.FunctionType)
+        if self._whole:
+            follower.hidden.add(self._class)
         if isinstance(thing, types.ModuleType):
             self._whole = False
         elif not passing and found is not None and not isinstance(thing, types.FunctionType):
@@ -107,9 +110,9 @@ class Attributes:
         here = {*filter(self._counts, here)}
         for name in sorted(here - self.done) if len(here) > 1 else here - self.done:
             self.done.add(name)
-            self.read[name] = self._dict[name]
+            value = self.read[name] = self._dict[name]  # once: another thread may write it
             follower.visit(
-                f"{self._k}[{name!r}]", self._dict[name], f"{self.place}.{name}",
+                f"{self._k}[{name!r}]", value, f"{self.place}.{name}",
                 self._origin(name), self._id, None if self.passing else self._place(name),
             )  # fmt: skip
         self._slots(names, everything=everything)
@@ -322,3 +325,12 @@ def parts_of(descriptor: Any) -> tuple[Any, ...]:
     if isinstance(descriptor, staticmethod | classmethod):
         return (descriptor.__func__,)
     return (descriptor.func,) if hasattr(descriptor, "func") else ()
+
+
+def set_unseen(classes: Iterable[type], name: str) -> bool:
+    """Whether methods of classes, or of their bases, set an attribute though nobody sees them."""
+    bases = {base for cls in classes for base in cls.__mro__}
+    held = [x for b in bases if not policy.is_users(b.__module__) for x in vars(b).values()]
+    functions = [x for each in held for x in (each, *parts_of(each))]
+    codes = [x.__code__ for x in functions if isinstance(x, types.FunctionType)]
+    return any(line_of_name(code, name, ("STORE_ATTR", "DELETE_ATTR")) for code in codes)

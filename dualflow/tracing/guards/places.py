@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
+from operator import is_
 from typing import Any, Protocol
 
 from dualflow.core.tensor import Tensor
@@ -30,6 +31,14 @@ class Place(Protocol):
 
     def write(self, value: Any) -> None:
         """Puts a value there."""
+        ...
+
+    def swap(self, before: Any, after: Any) -> bool:
+        """Puts a value in the place of another; False, and nothing is done, if that has gone.
+
+        What another thread puts there meanwhile is not lost: Python goes on in another one where a
+        function is called or returns, so from look to write there is no call.
+        """
         ...
 
 
@@ -60,6 +69,17 @@ class Item:
         """Puts a value there."""
         self.holder[self.name] = value
 
+    def swap(self, before: Any, after: Any) -> bool:
+        """Puts a value in the place of another, if that is there still."""
+        holder, name = self.holder, self.name
+        try:
+            if holder[name] is not before:
+                return False
+        except LookupError:
+            return False
+        holder[name] = after
+        return True
+
 
 class Local:
     """An attribute of which each thread has its own.
@@ -88,6 +108,10 @@ class Local:
         """Puts a value there, for this thread."""
         self.thing.__dict__[self.name] = value
 
+    def swap(self, before: Any, after: Any) -> bool:
+        """Puts a value in the place of another, if that is there still."""
+        return Item(self.thing.__dict__, self.name).swap(before, after)
+
 
 class Closure:
     """A variable that functions close over.
@@ -113,6 +137,17 @@ class Closure:
     def write(self, value: Any) -> None:
         """Puts a value there."""
         self.cell.cell_contents = value
+
+    def swap(self, before: Any, after: Any) -> bool:
+        """Puts a value in the place of another, if that is there still."""
+        cell = self.cell
+        try:
+            if cell.cell_contents is not before:
+                return False
+        except ValueError:
+            return False
+        cell.cell_contents = after
+        return True
 
 
 class Slot:
@@ -142,6 +177,13 @@ class Slot:
         """Puts a value there."""
         self.slot.__set__(self.thing, value)
 
+    def swap(self, before: Any, after: Any) -> bool:
+        """Puts a value in the place of another, if that is there still."""
+        same = now(self) is before
+        if same:
+            self.write(after)
+        return same
+
 
 class ClassAttribute:
     """An attribute of a class.
@@ -169,6 +211,13 @@ class ClassAttribute:
     def write(self, value: Any) -> None:
         """Puts a value there."""
         type.__setattr__(self.cls, self.name, value)
+
+    def swap(self, before: Any, after: Any) -> bool:
+        """Puts a value in the place of another, if that is there still."""
+        same = now(self) is before
+        if same:
+            self.write(after)
+        return same
 
 
 class Part:
@@ -199,6 +248,13 @@ class Part:
         now = self.place.read()
         self.place.write(row_like(now, [*now[: self.index], value, *now[self.index + 1 :]]))
 
+    def swap(self, before: Any, after: Any) -> bool:
+        """Puts another tuple there, if an item of it is there still."""
+        row, k = self.place.read(), self.index
+        return row[k] is before and self.place.swap(
+            row, row_like(row, [*row[:k], after, *row[k + 1 :]])
+        )
+
 
 class Contents:
     """All items of a list, dict or set, which one guard is about.
@@ -222,6 +278,15 @@ class Contents:
         else:
             names = [k for k, x in enumerate(before) if now[k] is not x]
         return [(holder, name) for name in names]
+
+    def is_same(self, before: Any) -> bool:
+        """Whether all items are the objects that they were before; of sets that is not asked."""
+        now = self.holder
+        if isinstance(now, set):
+            return True
+        if isinstance(before, dict):
+            return all(map(is_, now.values(), before.values()))
+        return all(map(is_, now, before))
 
     def restore(self, before: Any) -> None:
         """Puts all items back, if there are others."""
