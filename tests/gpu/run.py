@@ -115,13 +115,14 @@ def main() -> int:
             outcomes = list(pool.map(one, shards))
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     near = Counter(f"{what}: {how}" for _, what, how in lines)
+    here = f"{Path.cwd()}/"  # files are told as they lie in the repository
     result = {
         "device": device,
         "date": f"{datetime.now():%Y-%m-%d %H:%M}",
         "commit": commit(),
         "tests": dict(sum([counts for counts, _ in outcomes], Counter())),
         "results beside the CPU's": dict(sorted(near.items())),
-        "failed": sorted([name, why] for _, failed in outcomes for name, why in failed),
+        "failed": sorted([name, why.replace(here, "")] for _, bad in outcomes for name, why in bad),
         "seconds": round(time.perf_counter() - started, 1),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
