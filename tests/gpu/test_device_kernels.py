@@ -1,8 +1,7 @@
-"""Kernels on a GPU give the bits of the CPU, where there is one, or nearly so (see docs/gpu.md)."""
+"""Kernels on a GPU give the bits of the CPU, where there is one."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from jit.forms.native import lower_for_code
@@ -22,10 +21,8 @@ def check(graph, arrays):
     made = Stages(graph)
     program = plan("device", lower_for_code(made.graph), device()).program
     found, wanted = OnDevice(program, arrays).run(), made.run("native", arrays)
-    for a, b in zip(found, wanted, strict=True):
-        if bits(a) != bits(b):
-            assert np.issubdtype(b.dtype, np.floating)
-            np.testing.assert_allclose(a, b, rtol=1.2e-4, atol=1e-6)  # as near as gradients of ops
+    for a, b in zip(found, wanted, strict=True):  # memory may have another shape than a result
+        assert bits(a.reshape(b.shape)) == bits(b)
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
