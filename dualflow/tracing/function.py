@@ -283,12 +283,13 @@ class Function(Decorated):
 
     def _meanwhile(self, entry: Entry, call: Call) -> Any:
         """Serves a call while another one is recorded, or a path compiled that may be for it."""
-        if context.checker is None or entry.compiling is None:
-            if isinstance(context.checker, Checker):
-                raise NotFinite  # op by op
-            return self._eager(call)
-        self.wait()  # who checks results looks into the graph
-        return self._run(entry, call)
+        if context.checker is not None and entry.compiling is not None:
+            self.wait()  # who checks results looks into the graph
+            if entry.compiling is None:  # else it was dropped, and nobody waits for it
+                return self._run(entry, call)
+        if isinstance(context.checker, Checker):
+            raise NotFinite  # op by op
+        return self._eager(call)
 
     def _served(self, entry: Entry, call: Call, path: Way) -> None:
         """Counts a call that ran from a graph, and has the next one look there first."""
