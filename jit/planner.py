@@ -39,6 +39,7 @@ from jit.loops.chains import ChainNest
 from jit.loops.folds import ColumnNest, RowNest
 from jit.loops.gapped import GappedNest, gapped
 from jit.loops.gpu_chains import GpuChainsNest
+from jit.loops.gpu_mma import GpuMmaChainsNest, GpuMmaNest
 from jit.loops.gpu_products import GpuProductNest
 from jit.loops.gpu_rows import GpuBlockNest, GpuRowNest
 from jit.loops.nests import MapNest, Naive, Nest
@@ -101,7 +102,7 @@ class Planner:
         self.placement = Placement(forms, cut=bool(target.products))
         lasting = () if places is None or target.is_gpu else places.lasting
         given = self.placement, target.products, lasting
-        maker = TaskMaker(*given, serial=not target.is_gpu)
+        maker = TaskMaker(*given, serial=not target.is_gpu, units=target.units)
         self.extractor = maker.extractor
         self.panels = Panels(self.extractor, target)
         self.slots: list[Slot] = [] if places is None else places.slots
@@ -198,8 +199,7 @@ class Planner:
         if isinstance(task, ProductTask) and task.matrices and task.matrices.is_fixed:
             return PlainProductNest(*given).build(label)
         if self.target.is_gpu:
-            chains = isinstance(group.tasks[0], ChainsTask)
-            return (GpuChainsNest if chains else GpuProductNest)(*given).build(label)
+            return self._gpu_product(group)(*given).build(label)
         if isinstance(task, ChainsTask) and is_stream(task):
             return StreamChainsNest(*given).build(label)
         if isinstance(task, ChainsTask):
@@ -218,6 +218,13 @@ class Planner:
         elif is_wide(nest):
             nest = WideNest(*given)
         return nest.build(label)
+
+    def _gpu_product(self, group: Group) -> type[GpuProductNest]:
+        task = group.tasks[0]
+        assert isinstance(task, ProductTask)
+        if task.contraction.units:
+            return GpuMmaChainsNest if isinstance(task, ChainsTask) else GpuMmaNest
+        return GpuChainsNest if isinstance(task, ChainsTask) else GpuProductNest
 
     def _launch_chain(self, chain: Chain) -> None:
         stored = {x for x in chain.values() if x in self.outside}

@@ -34,6 +34,14 @@ class Target:
         """Whether a thread is cheap, so that it takes as little as a vector."""
         return self.triple == NVIDIA
 
+    def units(self, dtype: str) -> str:
+        """In what tensor cores multiply elements of a dtype: "tf32", or that dtype; "": in none."""
+        if not self.is_gpu or generation(self.cpu) < TENSOR_CORES:
+            return ""
+        if dtype == "float32":
+            return "tf32" if self.products == "tf32" else ""
+        return dtype if dtype in ("float16", "bfloat16") else ""
+
     def lanes(self, itemsize: int) -> int:
         """How many elements of this size a vector holds."""
         return max(1, self.vector_bytes // itemsize)
@@ -51,10 +59,17 @@ NVIDIA = "nvptx64-nvidia-cuda"
 PTX, PTX_OF_BLACKWELL = "+ptx80", "+ptx88"
 
 
+TENSOR_CORES = 80  # the first generation whose tensor cores multiply all of these dtypes
+
+
+def generation(architecture: str) -> int:
+    """The number of an NVIDIA GPU's architecture, such as 90."""
+    return int("".join(filter(str.isdigit, architecture)))
+
+
 def gpu(architecture: str) -> Target:
     """An NVIDIA GPU, such as "sm_90"; a vector is what a thread loads or stores at once."""
-    generation = int("".join(filter(str.isdigit, architecture)))
-    features = PTX if generation <= 90 else PTX_OF_BLACKWELL
+    features = PTX if generation(architecture) <= 90 else PTX_OF_BLACKWELL
     return Target(NVIDIA, architecture, features, 16, 64, alignment=16)
 
 

@@ -27,6 +27,7 @@ from jit.loops.ir import (
     Let,
     Lit,
     Load,
+    Mma,
     Operand,
     Prefetch,
     Statement,
@@ -90,6 +91,7 @@ class Code:
             Prefetch: self._prefetch,
             Sync: self._sync,
             Exchange: self._exchange,
+            Mma: self._mma,
         }
         self.start(kernel)
 
@@ -300,6 +302,9 @@ class Code:
         raise TypeError(sync)
 
     def _exchange(self, s: Exchange) -> None:
+        raise TypeError(s)
+
+    def _mma(self, s: Mma) -> None:
         raise TypeError(s)
 
     # ----- control -----

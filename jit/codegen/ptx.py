@@ -27,6 +27,7 @@ from jit.loops.ir import (
     Kernel,
     Let,
     Load,
+    Mma,
     Operand,
     Statement,
     Sync,
@@ -55,6 +56,13 @@ COMPARED = {
     "equal": "icmp eq i32",
     "not_equal": "icmp ne i32",
 }
+MMA = {  # what a product of matrices is called, by what is multiplied
+    "float32": "m16n8k8.row.col.tf32",
+    "float16": "m16n8k16.row.col.f32.f32",
+    "bfloat16": "m16n8k16.row.col.bf16",
+}
+# Likewise, threads with tensor cores: they have 168 registers, or 255 for so many sums each.
+MULTIPLYING, KEPT = 384, 64
 RESIDENT = 512  # threads that a multiprocessor runs at least: each has 128 registers at most
 
 
@@ -94,7 +102,12 @@ class PtxCode(Code):
             return f' "nvvm.minctasm"="{BLOCKS}"'  # rows, which wait for memory by turns
         if self.kernel.threads == 4 * WARP and is_simple_map(self.kernel):
             return f' "nvvm.minctasm"="{MAPS}"'  # likewise; functions ask for a few registers more
-        blocks = RESIDENT // self.kernel.threads
+        most = RESIDENT
+        if any(isinstance(s, Mma) for s in every):
+            rooms = [s.buffer for s in every if isinstance(s, Alloc)]
+            kept = max([room.size for room in rooms if room.scope == "register"], default=0)
+            most = max(MULTIPLYING // (1 + (kept > KEPT)), 2 * self.kernel.threads)
+        blocks = most // self.kernel.threads
         waits = any(isinstance(s, Sync) and s.threads > WARP for s in every)
         return f' "nvvm.minctasm"="{blocks}"' if blocks > 1 and waits else ""
 
@@ -157,6 +170,8 @@ class PtxCode(Code):
 
     def _let(self, let: Let) -> None:
         self.ranges.note(let)
+        if let.op == "tf32":
+            return self._tf32(let)
         if let.op == "inverse" and let.var.type.dtype == float32:
             return self._inverses(let)
         numbers = let.args[1:] if let.op == "where" else let.args
@@ -179,6 +194,14 @@ class PtxCode(Code):
             )
             before = made
         return None
+
+    def _tf32(self, let: Let) -> None:
+        (x,) = let.args
+        name = self._define(let.var)
+        self.lines += [
+            f"{name}.i = call i32 @llvm.nvvm.f2tf32.rna(float {self._operand(x)})",
+            f"{name} = bitcast i32 {name}.i to float",
+        ]
 
     def _inverse(self, name: str, x: str) -> None:
         """1 / x, rounded, as the machine does where no exponent is extreme: a step of Newton's."""
@@ -293,6 +316,41 @@ class PtxCode(Code):
         self._shuffled(name, "i32", "i32", f"{name}.w", f"{name}.v")
         self.lines.append(f"{name} = trunc i32 {name}.v to i{bits}")
         return None
+
+    def _mma(self, s: Mma) -> None:
+        """Operands in words of 32 bits."""
+        kind = s.a.type.dtype.name
+        name, word = self._define(s.var), "<2 x half>" if kind == "float16" else "i32"
+        words = [
+            *self._words_of(f"{name}.a", s.a, 4, word),
+            *self._words_of(f"{name}.b", s.b, 2, word),
+        ]
+        self._words_of(f"{name}.c", s.c, 4, "float")
+        given = ", ".join([*words, *[f"float {name}.c{k}" for k in range(4)]])
+        four = "{ float, float, float, float }"
+        self.lines.append(f"{name}.m = call {four} @llvm.nvvm.mma.{MMA[kind]}({given})")
+        before = "poison"
+        for k in range(4):
+            made = name if k == 3 else f"{name}.v{k}"
+            self.lines += [
+                f"{name}.x{k} = extractvalue {four} {name}.m, {k}",
+                f"{made} = insertelement <4 x float> {before}, float {name}.x{k}, i64 {k}",
+            ]
+            before = made
+
+    def _words_of(self, name: str, x: Operand, count: int, word: str) -> list[str]:
+        """A vector as so many words, called `name` and a number."""
+        data = spell.VALUE[x.type.dtype.char]
+        whole = f"<{count} x {'float' if word == 'float' else 'i32'}>"
+        self.lines.append(
+            f"{name} = bitcast <{x.type.lanes} x {data}> {self._operand(x)} to {whole}"
+        )
+        for k in range(count):
+            taken = f"{name}{k}" if word != "<2 x half>" else f"{name}{k}.w"
+            self.lines.append(f"{taken} = extractelement {whole} {name}, i64 {k}")
+            if taken != f"{name}{k}":
+                self.lines.append(f"{name}{k} = bitcast i32 {taken} to {word}")
+        return [f"{word} {name}{k}" for k in range(count)]
 
     def _halves(self, name: str, value: str, type_: str) -> None:
         self.lines.append(f"{name}.p = bitcast i64 {value} to <2 x i32>")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 
 from jit.errors import KernelError
-from jit.target import Target
+from jit.target import Target, generation
 
 INSTRUCTIONS = frozenset(
     "add sub mul sdiv udiv srem urem and or xor shl ashr lshr icmp fcmp fadd fsub fmul fdiv fneg "
     "select phi br ret getelementptr load store alloca addrspacecast bitcast zext sext trunc "
-    "fpext fptrunc sitofp uitofp fptosi fptoui insertelement extractelement shufflevector "
-    "atomicrmw cmpxchg fence".split()
+    "fpext fptrunc sitofp uitofp fptosi fptoui insertelement extractelement extractvalue "
+    "shufflevector atomicrmw cmpxchg fence".split()
 )
 INTRINSICS = frozenset(
     "sqrt fabs floor ceil trunc roundeven copysign fma masked.load masked.store masked.gather "
@@ -31,6 +31,7 @@ FAMILIES = {
     "nvvm.cp.async.": 80,
     "nvvm.ldmatrix.": 75,
     "nvvm.mma.": 80,
+    "nvvm.f2tf32.rna": 80,
     "nvvm.redux.sync.": 80,
     "nvvm.rcp.approx.ftz.f": 75,
 }
@@ -51,7 +52,7 @@ def verify(text: str, target: Target) -> None:
     for type_ in WIDE:
         if type_ in text:
             raise refused(type_)
-    generation = int("".join(filter(str.isdigit, target.cpu)))
+    machine = generation(target.cpu)
     body = False
     for line in text.splitlines():
         if line.startswith("define "):
@@ -61,7 +62,7 @@ def verify(text: str, target: Target) -> None:
         elif body and not line.endswith(":"):
             statement = line.partition(" = ")[2] if line.startswith("%") else line
             word = statement.partition(" ")[0]
-            if word not in INSTRUCTIONS and not (word == "call" and _known(statement, generation)):
+            if word not in INSTRUCTIONS and not (word == "call" and _known(statement, machine)):
                 raise refused(line)
 
 
@@ -73,7 +74,7 @@ def refused(what: str) -> KernelError:
     )
 
 
-def _known(call: str, generation: int) -> bool:
+def _known(call: str, machine: int) -> bool:
     """Whether LLVM makes PTX of a call: of an intrinsic that it has code for, or of assembly."""
     if " asm " in call:
         return True
@@ -85,4 +86,4 @@ def _known(call: str, generation: int) -> bool:
         return False  # one that fills its other lanes ends the process where its mask is known
     if any(name == known or name.startswith(f"{known}.") for known in INTRINSICS):
         return True
-    return any(name.startswith(x) and generation >= least for x, least in FAMILIES.items())
+    return any(name.startswith(x) and machine >= least for x, least in FAMILIES.items())

@@ -14,7 +14,7 @@ from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, Symbol, same
 from jit.forms import nodes
 from jit.forms.expression import Access, Domain, Expression, Extractor, linear
-from jit.forms.order import CONTRACT_BLOCK
+from jit.forms.order import CONTRACT_BLOCK, UNITS_BLOCK
 from jit.forms.scalar import accumulator
 from jit.types import product
 
@@ -40,6 +40,8 @@ class Contraction:
     Args:
         form: The form.
         extractor: Elements of its operands.
+        units: In what tensor cores multiply elements, if these compute it: "tf32", or the dtype
+            of the operands.
 
     Attributes:
         letters: By letter of the spec.
@@ -47,8 +49,8 @@ class Contraction:
         elements: An element of each operand, in the letters' symbols.
     """
 
-    def __init__(self, form: nodes.Contract, extractor: Extractor) -> None:
-        self.form, self.extractor = form, extractor
+    def __init__(self, form: nodes.Contract, extractor: Extractor, units: str = "") -> None:
+        self.form, self.extractor, self.units = form, extractor, units
         left, _, right = form.spec.partition("->")
         self.terms = left.split(",")
         extents = dict(zip("".join(self.terms), [d for x in form.inputs for d in x.shape]))
@@ -87,17 +89,25 @@ class Contraction:
         names = dict.fromkeys("".join(self.terms))
         return self._listed(x for x in names if x not in self.right)
 
+    @property
+    def blocks(self) -> tuple[list[Letter], Letter | None, int, list[Letter]]:
+        """The blocks of its inner letters, see `blocks`."""
+        return blocks(self.inner, UNITS_BLOCK if self.units else CONTRACT_BLOCK)
+
     def _listed(self, names: object) -> list[Letter]:
         found = [self.letters[x] for x in names]  # type: ignore[attr-defined]
         return [letter for letter in found if isinstance(letter.at, Dim)]
 
 
-def blocks(inner: Sequence[Letter]) -> tuple[list[Letter], Letter | None, int, list[Letter]]:
+def blocks(
+    inner: Sequence[Letter], most: int = CONTRACT_BLOCK
+) -> tuple[list[Letter], Letter | None, int, list[Letter]]:
     """The canonical blocks of the inner letters.
 
     The elements of a product are summed in chains of fused multiply-adds, in row-major order of the
     inner letters, and the chains are added one after the other. A chain is as many whole turns of
-    the last letters as have at most `CONTRACT_BLOCK` elements together.
+    the last letters as have at most `most` elements together. Tensor cores have longer chains, and
+    an order of their own inside.
 
     Returns:
         Letters that stand before; the letter that is cut; how many of its indices a chain has; the
@@ -106,13 +116,13 @@ def blocks(inner: Sequence[Letter]) -> tuple[list[Letter], Letter | None, int, l
     turns: list[Letter] = []
     rest = list(inner)
     size = 1
-    while rest and isinstance(rest[-1].extent, int) and size * rest[-1].extent <= CONTRACT_BLOCK:
+    while rest and isinstance(rest[-1].extent, int) and size * rest[-1].extent <= most:
         size *= rest[-1].extent
         turns.insert(0, rest.pop())
     if not rest:
         return [], None, 0, turns
     cut = rest.pop()
-    return rest, cut, max(1, CONTRACT_BLOCK // max(1, size)), turns
+    return rest, cut, max(1, most // max(1, size)), turns
 
 
 def step_of(x: Extent, letter: Letter) -> Extent | None:

@@ -82,7 +82,8 @@ class Likeness:
         if isinstance(task, ProductTask):
             form = task.contraction.form
             assert isinstance(form, Contract)
-            self._written += (form.spec, tuple([x.type for x in form.inputs]), form.types)
+            types = tuple([x.type for x in form.inputs]), form.types
+            self._written += (form.spec, *types, task.contraction.units)
 
     def _value(self, x: FormValue) -> int:
         """The number of a value; what it is, when it is met for the first time."""

@@ -35,6 +35,7 @@ LANES = 32
 BLOCK = 4096
 COLUMN_BLOCK = 256
 CONTRACT_BLOCK = 256
+UNITS_BLOCK = 4096  # likewise, of tensor cores
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from jit.dims import Extent, same
 from jit.forms import nodes
 from jit.forms.combine import Combiner
-from jit.forms.contraction import Contraction, blocks, plain, run_along, size_of, step_of
+from jit.forms.contraction import Contraction, plain, run_along, size_of, step_of
 from jit.forms.expression import Access, Domain, linear
 from jit.forms.placement import extent_hint
 from jit.forms.tasks import ChainsTask, FoldTask, ProductTask, TotalsTask
 from jit.types import TensorType, product
 
 FEW = 1 << 18  # sums: tiles of more keep a GPU busy by themselves
+FEW_OF_UNITS = 1 << 22  # likewise, where tensor cores compute them
 CHAINS = 9  # of a sum: those of fewer are computed side by side in one block
 MOST = 1 << 27  # elements of all parts together
 ALONE = 8  # sums of a pair of matrices from which on a tile of a CPU has enough to do
@@ -31,7 +32,7 @@ ADDED = Combiner(
 
 def chain_count(c: Contraction) -> Extent:
     """How many chains each sum of a contraction is made of."""
-    before, cut, each, _ = blocks(c.inner)
+    before, cut, each, _ = c.blocks
     return 1 if cut is None else product([x.extent for x in before]) * -(-cut.extent // each)
 
 
@@ -41,6 +42,8 @@ def has_long_sums(task: ProductTask) -> bool:
     if c.dtype.kind != "f" or task.matrices is not None:
         return False
     chains, sums = extent_hint(chain_count(c)), extent_hint(product(c.result.shape))
+    if c.units:
+        return chains > 1 and chains * sums <= MOST and sums <= FEW_OF_UNITS
     return chains >= CHAINS and 1 < sums <= FEW and chains * sums <= MOST
 
 
@@ -87,7 +90,7 @@ def has_sums_alone(task: ProductTask) -> bool:
     c = task.contraction
     if c.dtype.kind != "f" or task.matrices is not None or len(c.elements) != 2:
         return False
-    if extent_hint(chain_count(c)) < ABREAST or blocks(c.inner)[0]:
+    if extent_hint(chain_count(c)) < ABREAST or c.blocks[0]:
         return False
     sums = product([size_of(c.free(0)), size_of(c.free(1))])
     return isinstance(sums, int) and sums < ALONE and all(lies_in_a_row(c, k) for k in (0, 1))

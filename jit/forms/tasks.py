@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Hashable, Iterable, Iterator, KeysView, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    KeysView,
+    Sequence,
+)
 from dataclasses import field
 from functools import cached_property, partial
 from itertools import product as every
@@ -12,7 +21,7 @@ from jit.dataclass import dataclass
 from jit.dims import Dim
 from jit.forms import nodes
 from jit.forms.combine import Combiner
-from jit.forms.contraction import Contraction
+from jit.forms.contraction import Contraction, size_of
 from jit.forms.expression import (
     Access,
     Apply,
@@ -26,14 +35,14 @@ from jit.forms.expression import (
     walk,
 )
 from jit.forms.forms import FormBuilder
-from jit.forms.matrices import Layout, Matrices, is_for_library
+from jit.forms.matrices import LARGE, NARROW, Layout, Matrices, is_for_library
 from jit.forms.nodes import Form, FormValue
 from jit.forms.order import Order, fold_few
-from jit.forms.placement import COSTS, INLINE, Placement, is_number
+from jit.forms.placement import COSTS, INLINE, Placement, extent_hint, is_number
 from jit.forms.ranks import Ranks, ranked
 from jit.forms.scalar import accumulator, result_dtype
 from jit.forms.staging import Copy, staging
-from jit.types import TensorType
+from jit.types import TensorType, float32
 
 SMALL_FOLD = 16  # windows of up to so many elements are folded within one expression
 
@@ -223,6 +232,7 @@ class TaskMaker:
         library: In which precision a library multiplies matrices of float32; "": there is none.
         lasting: Of a loop's body: the values that are the same in each run.
         serial: Whether each thread walks along many elements.
+        units: In what tensor cores multiply elements of a dtype: see `Target.units`.
     """
 
     def __init__(
@@ -232,7 +242,9 @@ class TaskMaker:
         lasting: Collection[FormValue] = (),
         *,
         serial: bool = True,
+        units: Callable[[str], str] = lambda dtype: "",
     ) -> None:
+        self._units = units
         self.placement, self._library, self._lasting = placement, library, lasting
         outputs = {*map(placement.base, placement.program.outputs)}
         self._ranked = ranked(placement.live, placement.readers, outputs) if serial else {}
@@ -309,9 +321,19 @@ class TaskMaker:
                 yield from self._matrices(form, layout)
                 return
         contraction = Contraction(form, self.extractor)
+        contraction.units = self._units_of(contraction)
         yield from self._copies(form, staging(contraction, self._lasting))
         elements = tuple(contraction.elements)
         yield ProductTask(form, form.outputs, Domain.of(()), elements, contraction=contraction)
+
+    def _units_of(self, c: Contraction) -> str:
+        """In what tensor cores multiply; "" where there are none, or too little to do."""
+        dtypes = {x.dtype.name for x in c.elements}
+        if len(c.elements) != 2 or len(dtypes) != 1 or c.dtype != float32 or not c.inner:
+            return ""
+        work = extent_hint(size_of([*c.letters.values()]))
+        fits = work >= LARGE and all(extent_hint(size_of(c.free(k))) >= NARROW for k in (0, 1))
+        return self._units(dtypes.pop()) if fits else ""
 
     def _copies(self, form: Form, copies: Iterable[Copy]) -> Iterator[Task]:
         for copy in copies:

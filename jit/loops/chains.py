@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 from jit.dims import Dim, Extent
 from jit.forms.chains import Chain, Closer, Opener
-from jit.forms.contraction import Contraction, Letter, blocks
+from jit.forms.contraction import Contraction, Letter
 from jit.forms.expression import Apply, Extractor, linear, walk
 from jit.forms.nodes import FormValue
 from jit.forms.placement import COSTS, extent_hint
@@ -171,7 +171,7 @@ class ChainNest:
         """Tiles of rows in their order, chain by chain of the canonical order."""
         w = self.w
         closers = [closer for closer in self.chain.closers if closer.sums_rows]
-        _, cut, length, _ = blocks(closers[0].c.inner)
+        _, cut, length, _ = closers[0].c.blocks
         self.sums = {closer: self._sums(closer) for closer in closers}
         if cut is None:
             self._tiles(index(0), w.at(self.rows))
@@ -396,7 +396,7 @@ class ChainNest:
     ) -> Buffer:
         """Sums over the inner letter, chain by chain: an element for each row and lane."""
         w, size, dtype = self.w, height * panel.width, c.dtype
-        _, cut, length, _ = blocks(c.inner)
+        _, cut, length, _ = c.blocks
         if cut is None:
             return self._chain(dtype, panel, base, height, (index(0), w.at(panel.inner)), element)
         totals = self.alloc("totals", dtype, size, "stack")

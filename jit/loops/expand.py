@@ -20,6 +20,7 @@ from jit.loops.ir import (
     Let,
     Lit,
     Load,
+    Mma,
     Operand,
     Prefetch,
     Statement,
@@ -190,6 +191,8 @@ class _Expansion:
                 return replace(statement, index=new(at))
             case Exchange(value=value, thread=thread):
                 return replace(statement, value=new(value), thread=new(thread))
+            case Mma(a=a, b=b, c=c):
+                return replace(statement, a=new(a), b=new(b), c=new(c))
             case _:
                 return statement
 

@@ -37,7 +37,7 @@ from jit.loops.rewrite import Rewrite
 from jit.loops.schedule import hoist, simplify, split, unrolled, written_out
 from jit.loops.schedule_vectorize import vectorize
 from jit.loops.spread import spread
-from jit.target import Target
+from jit.target import Target, generation
 
 BLOCK = 128  # threads that are launched together, where items ask for fewer
 AHEAD = (32, 16, 8, 6, 4, 3, 2)  # turns at once
@@ -97,8 +97,7 @@ def even(work: int, most: int) -> int:
 
 def most_shared(target: Target) -> int:
     """Bytes that the threads of a block may share, if they ask for them."""
-    generation = int("".join(filter(str.isdigit, target.cpu)))
-    return LARGE.get(generation, SHARED)
+    return LARGE.get(generation(target.cpu), SHARED)
 
 
 def with_registers(kernel: Kernel) -> Kernel:

@@ -16,6 +16,7 @@ from jit.forms.contraction import Letter, plain, step_of
 from jit.forms.expression import Access, Expression, linear
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import Buffer, Operand
+from jit.types import int64
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Places:
     def _of_number(self, w: Elements, number: Operand) -> Operand:
         """What to add for a number in a chain."""
         if self.table is not None:
-            return w.load(self.table, number)
+            return w.cast(w.load(self.table, number), int64)
         assert self.step is not None
         return w.let("multiply", number, w.at(self.step))
 
@@ -81,7 +82,7 @@ class Places:
         values = decoded(w, at, [x.extent for x in letters])
         with w.bound({x.name: value for x, value in zip(letters, values)}):
             names = {x.name for x in letters}
-            w.store(table, at, w.at(part_of(self.inner, names)))
+            w.store(table, at, w.cast(w.at(part_of(self.inner, names)), table.dtype))
 
 
 def part_of(x: Extent, names: set[str]) -> Extent:

@@ -25,10 +25,12 @@ from jit.forms.sums import chain_count
 from jit.loops.elements import decoded
 from jit.loops.gpu_operands import Places
 from jit.loops.gpu_threads import GpuThreads
-from jit.loops.gpu_tiles import DEPTH, chosen, depth_of, teams_of
-from jit.loops.ir import TILE, Buffer, Kernel, Operand, VType, index
+from jit.loops.gpu_tiles import DEPTH, Block, chosen, depth_of, teams_of
+from jit.loops.ir import TILE, Buffer, DType, Kernel, Operand, index
 from jit.loops.nests import Naive
 from jit.types import int64, product
+
+FEW_TURNS = 4  # of a loop that is written out
 
 
 class GpuProductNest(GpuThreads):
@@ -61,15 +63,10 @@ class GpuProductNest(GpuThreads):
         self.sizes = [size_of(x) for x in self.letters]
         outer = [*self.apart, *[x.extent for x in c.batch]]
         hints = [max(1, extent_hint(x)) for x in (*self.sizes, product(outer))]
-        self.tile = chosen(hints[0], hints[1], hints[2], c.dtype.itemsize)
+        self.tile = self._chosen(*hints)
         counts = [-(-x // y) for x, y in zip(self.sizes, self.tile.shape)]
         self.grid = product([*outer, *counts])
-        chains = 1 if self.apart else extent_hint(chain_count(c))
-        self.teams = teams_of(self.tile, extent_hint(self.grid), chains, c.dtype.itemsize)
-        self.depth = DEPTH
-        self.parts = self._whole_parts() if self.teams == 1 and not self.apart else None
-        if self.parts is None:
-            self.depth = depth_of(self.tile, c.dtype.itemsize, self.teams, self._length)
+        self._share_out(1 if self.apart else extent_hint(chain_count(c)))
         self._number_threads()
         *at, row, column = decoded(w, self.item, [*outer, *counts])
         self.first = [
@@ -84,13 +81,26 @@ class GpuProductNest(GpuThreads):
         kernel = Kernel(name, buffers, sizes, self.grid, self.item, body, threads, self.thread)
         return Naive(kernel, tuple(w.buffers), tuple(w.sizes), 0.0)
 
+    def _chosen(self, rows: int, columns: int, outer: int) -> Block:
+        """A tile for so many rows and columns."""
+        return chosen(rows, columns, outer, self.c.dtype.itemsize)
+
+    def _share_out(self, chains: int) -> None:
+        """How many teams compute chains side by side, and in which parts."""
+        size = self.c.dtype.itemsize
+        self.teams = teams_of(self.tile, extent_hint(self.grid), chains, size)
+        self.depth = DEPTH
+        self.parts = self._whole_parts() if self.teams == 1 and not self.apart else None
+        if self.parts is None:
+            self.depth = depth_of(self.tile, size, self.teams, self._length)
+
     # ----- sums -----
 
     def _rooms(self) -> Buffer:
         """Room for the parts of rows and columns, and for the thread's sums."""
         m, n = self.tile.each
         self.rooms = [
-            self.alloc(name, 2 * size * self.teams, "shared")
+            self.w.alloc(self.hint(name), self._room_dtype, 2 * size * self.teams, "shared")
             for name, size in zip(("rows", "columns"), self.half)
         ]
         acc = self.alloc("acc", m * n, "register")
@@ -156,9 +166,8 @@ class GpuProductNest(GpuThreads):
 
     def _in_one_go(self, acc: Buffer, totals: Buffer, parts: int) -> None:
         w = self.w
-        with self._split(parts, self._elements_of) as part:
-            with w.loop(index(0), index(self.depth), hint=self.hint(TILE)) as k:
-                self._accumulate(acc, k)
+        with self._split(index(parts), self._elements_of) as part:
+            self._multiply_part(acc)
             if totals is not acc:
                 position = w.let("multiply", w.let("add", part, index(1)), index(self.depth))
                 with w.when(self._ends_chain(position)):
@@ -166,7 +175,7 @@ class GpuProductNest(GpuThreads):
 
     @contextmanager
     def _split(
-        self, count: int, elements: Callable[[int, Operand], list[tuple[Operand, Operand]]]
+        self, count: Operand, elements: Callable[[int, Operand], list[tuple[Operand, Operand]]]
     ) -> Iterator[Operand]:
         """Every part in turn, in one half of the rooms. Meanwhile the next one comes to the other.
 
@@ -180,7 +189,7 @@ class GpuProductNest(GpuThreads):
             for place, value in elements(side, index(0)):
                 self._put(side, w.let("add", begin[side], place), value)
         w.body.append(self.sync)
-        with w.loop(index(0), index(count), hint=self.hint("part")) as part:
+        with w.loop(index(0), count, hint=self.hint("part")) as part:
             following = w.let("multiply", w.let("add", part, index(1)), index(self.depth))
             coming = [elements(side, following) for side in (0, 1)]
             odd = w.let("rest", part, index(2))
@@ -220,8 +229,7 @@ class GpuProductNest(GpuThreads):
                 values = decoded(w, position, extents)
             with self.bound(inner, values):
                 value = self._element_at(side, m)
-            place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
-            found.append((place, value))
+            found.append((self._spot(side, k, m), value))
         return found
 
     # ----- chain by chain, of several teams side by side -----
@@ -265,9 +273,15 @@ class GpuProductNest(GpuThreads):
         with self._first_of(values):
             for places in filter(None, self.places):
                 places.chain = w.at(places.inner)
-        with self._split(-(-length // self.depth), self._elements_of_chain):
-            with w.loop(index(0), index(self.depth), hint=self.hint(TILE)) as k:
-                self._accumulate(acc, k)
+        with self._split(self._parts_of_chain(), self._elements_of_chain):
+            self._multiply_part(acc)
+
+    def _parts_of_chain(self) -> Operand:
+        """How many parts a chain is; behind the last inner index of a shorter one there is nothing.
+
+        Teams wait for each other, so that all chains have as many.
+        """
+        return index(-(-self._length // self.depth))
 
     @contextmanager
     def _first_of(self, values: Sequence[Operand]) -> Iterator[None]:
@@ -289,25 +303,33 @@ class GpuProductNest(GpuThreads):
             Places.of(w, self.c.elements[k], self.c.inner, letters) for k in self.operands
         ]
         tables = [places for places in self.places if places is not None and places.step is None]
-        rooms = [self.w.alloc(f"places{k}", int64, size, "shared") for k in range(len(tables))]
+        rooms = [
+            self.w.alloc(f"places{k}", self._dtype_of(places), size, "shared")
+            for k, places in enumerate(tables)
+        ]
         threads = self.tile.count * self.teams
-        for first in range(0, size, threads) if tables else ():
-            at = w.let("add", self.thread, index(first))
+        hint = self.hint(TILE if size <= FEW_TURNS * threads else "table")
+        if not tables:
+            return
+        with w.loop(index(0), index(size), threads, hint=hint) as first:
+            at = w.let("add", self.thread, first)
             with ExitStack() as stack:
-                if first + threads > size:
+                if size % threads:
                     stack.enter_context(w.when(w.let("less", at, index(size))))
                 for places, room in zip(tables, rooms):
                     places.fill(w, room, at, letters)
-        if tables:
-            w.body.append(self.sync)
+        w.body.append(self.sync)
+
+    def _dtype_of(self, places: Places) -> DType:
+        """What holds every place of an operand."""
+        return int64
 
     def _elements_of_chain(self, side: int, start: Operand) -> list[tuple[Operand, Operand]]:
         """What the thread brings of a part of a chain: as in `_elements_of`.
 
         Behind the last inner index it is what adds nothing: 0 times -0.
         """
-        w, places, room = self.w, self.places[side], self.rooms[side]
-        nothing = w.number(-0.0 if side else 0.0, VType(room.dtype))
+        w, places = self.w, self.places[side]
         found: list[tuple[Operand, Operand]] = []
         for k, m in self._places(side):
             number = w.let("add", start, k)
@@ -315,11 +337,11 @@ class GpuProductNest(GpuThreads):
             number = w.least_of(number, self.last)
             with self._row(side, m):
                 if places is not None:
-                    value = w.cast(places.element(w, number), room.dtype)
+                    value = self._taken(places.element(w, number))
                 else:
                     value = self._inner_element(side, number)
-            place = w.let("add", w.let("multiply", k, index(self._stride(side))), m)
-            found.append((place, w.let("where", inside, value, nothing)))
+            nothing = w.number(-0.0 if side else 0.0, value.type)
+            found.append((self._spot(side, k, m), w.let("where", inside, value, nothing)))
         return found
 
     def _inner_element(self, side: int, number: Operand) -> Operand:
@@ -327,7 +349,7 @@ class GpuProductNest(GpuThreads):
         w, extents = self.w, [x.extent for x in self.c.inner]
         position = w.let("add", self.start, number)
         with self.bound(self.c.inner, decoded(w, position, extents)):
-            return w.cast(w.emit(self.c.elements[self.operands[side]]), self.c.dtype)
+            return self._taken(w.emit(self.c.elements[self.operands[side]]))
 
     def _gather(self, acc: Buffer, totals: Buffer, sums: Buffer, begin: Operand) -> None:
         """The first team adds the chains of all teams to its totals, in their order."""

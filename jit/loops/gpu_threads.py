@@ -14,7 +14,7 @@ from jit.forms.contraction import Letter, step_of
 from jit.forms.expression import Access, linear, walk
 from jit.loops.elements import decoded
 from jit.loops.gpu_tiles import PADDING, Block
-from jit.loops.ir import INDEX, WARP, Buffer, Operand, Sync, Var, VType, index
+from jit.loops.ir import INDEX, TILE, WARP, Buffer, DType, Operand, Sync, Var, VType, index
 from jit.loops.products import ProductNest
 
 WARP_WIDTH = 8  # threads of a warp side by side, whose columns are read from all banks at once
@@ -107,6 +107,18 @@ class GpuThreads(ProductNest):
                 stack.enter_context(w.when(first))
             w.store(self.rooms[side], place, value)
 
+    @property
+    def _room_dtype(self) -> DType:
+        return self.c.dtype
+
+    def _taken(self, value: Operand) -> Operand:
+        """An element as it lies in shared memory."""
+        return self.w.cast(value, self.c.dtype)
+
+    def _spot(self, side: int, k: Operand, m: Operand) -> Operand:
+        """Where an element of a part lies in its room."""
+        return self.w.let("add", self.w.let("multiply", k, index(self._stride(side))), m)
+
     def _fast_and_slow(self, side: int) -> tuple[int, int]:
         """How many indices of a part neighbouring threads go along, and how many others."""
         size = self.tile.shape[side]
@@ -142,7 +154,7 @@ class GpuThreads(ProductNest):
     def _element_at(self, side: int, m: Operand) -> Operand:
         """An element of a row or a column."""
         with self._row(side, m):
-            return self.w.cast(self.w.emit(self.c.elements[self.operands[side]]), self.c.dtype)
+            return self._taken(self.w.emit(self.c.elements[self.operands[side]]))
 
     @contextmanager
     def _row(self, side: int, m: Operand) -> Iterator[None]:
@@ -155,6 +167,11 @@ class GpuThreads(ProductNest):
             yield
 
     # ----- register tiles -----
+
+    def _multiply_part(self, acc: Buffer) -> None:
+        """All inner indices of the part that lies in shared memory."""
+        with self.w.loop(index(0), index(self.depth), hint=self.hint(TILE)) as k:
+            self._accumulate(acc, k)
 
     def _accumulate(self, acc: Buffer, k: Operand) -> None:
         """One inner index: a multiply-add for each element of the thread."""

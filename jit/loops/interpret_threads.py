@@ -22,14 +22,16 @@ from jit.loops.ir import (
     If,
     Kernel,
     Load,
+    Mma,
     Statement,
     Store,
     Sync,
 )
+from jit.loops.values import mma
 from jit.types import int64
 
 Array = np.ndarray[Any, Any]
-Meeting = Sync | Exchange
+Meeting = Sync | Exchange | Mma
 
 
 class ThreadsRun(Run):
@@ -82,6 +84,13 @@ class ThreadsRun(Run):
             for thread in threads:
                 thread.values[at.var] = values[thread.number_of(at.thread) % WARP]
 
+        elif isinstance(at, Mma):
+            operands = [
+                np.stack([thread.value(x) for thread in threads]) for x in (at.a, at.b, at.c)
+            ]
+            for thread, made in zip(threads, mma(*operands)):
+                thread.values[at.var] = made
+
     def touch(self, buffer: Buffer, at: Array, thread: int, *, stores: bool) -> None:
         """Notes that a thread touches elements.
 
@@ -130,7 +139,7 @@ class _Thread(Run):
                 case If():
                     if self.value(s.condition)[0]:
                         yield from self.steps(s.body)
-                case Sync() | Exchange():
+                case Sync() | Exchange() | Mma():
                     yield s
                 case _:
                     self.statement(s)

@@ -22,6 +22,7 @@ machine registers. The text of a kernel (`str(kernel)`) is this grammar, where `
               | "prefetch" place                                      soon it will be loaded
               | "sync" INT                                            threads wait for each other
               | VAR ":" type "=" "exchange" "(" operand "," operand ")"
+              | VAR ":" type "=" "mma" "(" operand "," operand "," operand ")"
     place     = NAME "[" operand "]" ("where" operand ("else" operand)?)?
     type      = DTYPE ("x" INT)?                                      lanes of a vector
     operand   = VAR | NUMBER (":" type)?                              type: if nothing else tells it
@@ -50,6 +51,7 @@ DType = np.dtype[Any]
 # Instructions beside the scalar ones: name -> what they do.
 EXTRAS = {
     "fma": "a * b + c of floats, rounded once",
+    "tf32": "a float32 rounded to 10 bits behind the first one, ties away from 0",
     "inverse": "1 / x, rounded, of a float with 2**-60 < |x| < 2**60, or NaN",
     "bitcast": "the same bits as another dtype of the same width",
     "quotient": "integer division towards zero; the divisor is not 0, nor -1 for the least integer",
@@ -240,10 +242,33 @@ class Exchange:
     thread: Operand
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Mma:
+    """var = c + a b: tensor cores multiply matrices whose elements 32 neighbours hold together.
+
+    A *word* is 4 bytes of the inner indices: an element of float32, of which 10 bits behind the
+    first one are read, or two halves. `a` is (16 rows, 8 words), `b` is (8 words, 8 columns), `c`
+    and `var` are (16 rows, 8 columns) of float32. Thread 4 g + t of the 32, which get here
+    together, holds
+
+        of a     words t, t, t + 4, t + 4 of rows g, g + 8, g, g + 8
+        of b     words t, t + 4 of column g
+        of c     columns 2 t, 2 t + 1 of row g, then of row g + 8
+
+    The products are exact; in which order they are added the machine decides.
+    """
+
+    var: Var
+    a: Operand
+    b: Operand
+    c: Operand
+
+
 Statement: TypeAlias = (
-    "Let | Load | Store | For | If | Alloc | Choose | Check | Prefetch | Sync | Exchange"
+    "Let | Load | Store | For | If | Alloc | Choose | Check | Prefetch | Sync | Exchange | Mma"
 )
 BLOCKS = (For, If)  # what has a body
+ASSIGNING = (Let, Load, Exchange, Mma)  # what has a `var`
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,5 +348,7 @@ def operands(statement: Statement) -> tuple[Operand, ...]:
             return (at,)
         case Exchange(value=value, thread=thread):
             return value, thread
+        case Mma(a=a, b=b, c=c):
+            return a, b, c
         case _:
             return ()

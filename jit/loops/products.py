@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from jit.dims import Dim, Extent, same
-from jit.forms.contraction import blocks, size_of
+from jit.forms.contraction import size_of
 from jit.forms.expression import Extractor, linear
 from jit.forms.fuse import Group
 from jit.forms.nodes import FormValue
@@ -79,7 +79,7 @@ class ProductNest(Packing):
         self.c = first.contraction
         self.tiling: Tiling = choose(self.c, target)
         self.registers = target.registers
-        self.before, self.cut, self.chain, self.turns = blocks(self.c.inner)
+        self.before, self.cut, self.chain, self.turns = self.c.blocks
 
     # ----- structure -----
 

@@ -25,6 +25,7 @@ from jit.loops.ir import (
     Let,
     Lit,
     Load,
+    Mma,
     Operand,
     Prefetch,
     Statement,
@@ -47,6 +48,7 @@ METHODS: dict[type, str] = {
     Prefetch: "prefetch",
     Sync: "sync",
     Exchange: "exchange",
+    Mma: "mma",
 }
 REGROUPED = ("add", "subtract", "multiply")
 
@@ -254,6 +256,11 @@ class Rewrite:
         """Copies an exchange."""
         var = self.env[s.var] = Var(s.var.type, s.var.hint)
         self.body.append(Exchange(var, self.operand(s.value), self.operand(s.thread)))
+
+    def mma(self, s: Mma) -> None:
+        """Copies a product of matrices."""
+        var = self.env[s.var] = Var(s.var.type, s.var.hint)
+        self.body.append(Mma(var, self.operand(s.a), self.operand(s.b), self.operand(s.c)))
 
     def _optional(self, x: Operand | None) -> Any:
         return None if x is None else self.operand(x)

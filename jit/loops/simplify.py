@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from jit.loops.fold import DIVISIONS
 from jit.loops.ir import (
+    ASSIGNING,
     Alloc,
     Buffer,
     Exchange,
@@ -18,6 +19,7 @@ from jit.loops.ir import (
     Let,
     Lit,
     Load,
+    Mma,
     Operand,
     Statement,
     Store,
@@ -54,7 +56,7 @@ def without_dead(body: tuple[Statement, ...]) -> tuple[Statement, ...]:
     used: set[Operand] = set()
 
     def live(s: Statement) -> Statement | None:
-        if isinstance(s, Let | Load | Exchange):
+        if isinstance(s, ASSIGNING):
             return s if s.var in used else None
         if isinstance(s, For | If):
             inner = block(s.body)
@@ -127,7 +129,7 @@ class _Hoist:
                 self.owners.pop()
                 self.blocks[-2].append(replace(s, body=tuple(self.blocks.pop())))
             else:
-                if isinstance(s, Exchange):
+                if isinstance(s, Exchange | Mma):
                     self.depth[s.var] = len(self.blocks) - 1
                 self.blocks[-1].append(s)
 

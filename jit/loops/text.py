@@ -22,6 +22,7 @@ from jit.loops.ir import (
     Let,
     Lit,
     Load,
+    Mma,
     Operand,
     Prefetch,
     Statement,
@@ -114,6 +115,7 @@ class _Printer:
             Prefetch: lambda s: f"prefetch {self._place(s.buffer, s.index, None)}",
             Sync: lambda sync: f"sync {sync.threads}",
             Exchange: self._exchange,
+            Mma: self._mma,
         }
         self.params = [
             f"{self.name(b, b.name, 'b')}: {NAMES[b.dtype.char]}[] {b.access}"
@@ -204,6 +206,10 @@ class _Printer:
     def _exchange(self, s: Exchange) -> str:
         value, thread = self._operand(s.value, typed=True), self._operand(s.thread, typed=False)
         return f"{self._define(s.var)} = exchange({value}, {thread})"
+
+    def _mma(self, s: Mma) -> str:
+        listed = ", ".join([self._operand(x, typed=True) for x in (s.a, s.b, s.c)])
+        return f"{self._define(s.var)} = mma({listed})"
 
     # ----- operands -----
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jit.loops.direct import COMPARISONS, is_direct
 from jit.loops.fma import fma
-from jit.loops.ir import VType
+from jit.loops.ir import WARP, VType
 from jit.loops.math.notation import Notation, State, Value
 from jit.loops.math.table import formula
 from jit.types import bool_
@@ -35,6 +35,32 @@ def _rest(a: Array, b: Array) -> Array:
     return a - _quotient(a, b) * b
 
 
+def _tf32(x: Array) -> Array:
+    """Half of the last place that stays is added; NaN stays NaN."""
+    rounded = (x.view(np.uint32) + np.uint32(1 << 12)).view(np.float32)
+    return np.where(np.isnan(x), x, _cut(rounded))
+
+
+def _cut(x: Array) -> Array:
+    """float32 without what tensor cores do not read."""
+    return (x.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def mma(a: Array, b: Array, c: Array) -> Array:
+    """What `Mma` gives for threads, 32 after the other; each operand is (threads, lanes)."""
+    groups = len(a) // WARP
+    per = a.shape[1] // 4
+    # Thread 4 g + t: axes (group, g, t, second inner half, second row half, in a word).
+    rows = np.ascontiguousarray(a).reshape(groups, 8, 4, 2, 2, per).transpose(0, 4, 1, 3, 2, 5)
+    columns = np.ascontiguousarray(b).reshape(groups, 8, 4, 2, per).transpose(0, 3, 2, 4, 1)
+    rows, columns = rows.reshape(groups, 16, 8 * per), columns.reshape(groups, 8 * per, 8)
+    if a.dtype == np.float32:
+        rows, columns = map(_cut, (rows, columns))
+    made = np.matmul(rows.astype(np.float64), columns.astype(np.float64))
+    halves = made.reshape(groups, 2, 8, 4, 2).transpose(0, 2, 3, 1, 4)
+    return np.asarray(c + halves.reshape(-1, 4), np.float32)
+
+
 def _where(condition: Array, a: Array, b: Array) -> Array:
     return np.where(condition, a, b)
 
@@ -42,6 +68,7 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
 # Instructions whose NumPy function has another name, or none.
 SPECIAL: dict[str, Callable[..., Array]] = {
     "fma": fma,
+    "tf32": _tf32,
     "inverse": np.reciprocal,
     "quotient": _quotient,
     "rest": _rest,

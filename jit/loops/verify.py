@@ -9,6 +9,7 @@ import numpy as np
 from jit.dims import free_symbols
 from jit.errors import DualflowError, KernelError
 from jit.loops.ir import (
+    ASSIGNING,
     EXTRAS,
     INDEX,
     TRUTH,
@@ -24,6 +25,7 @@ from jit.loops.ir import (
     Let,
     Lit,
     Load,
+    Mma,
     Operand,
     Prefetch,
     Statement,
@@ -35,9 +37,10 @@ from jit.loops.ir import (
 )
 from jit.loops.text import NAMES, format_statement
 from jit.loops.writer import Writer
-from jit.types import bool_, int64, kind
+from jit.types import bool_, float32, int64, kind
 
 ACCESSES = ("in", "out", "inout")
+MULTIPLIED = ("float32", "float16", "bfloat16")  # by tensor cores
 ROOMS = ("register", "stack", "shared")
 
 
@@ -89,6 +92,7 @@ class _Verifier:
             Prefetch: self._prefetch,
             Sync: self._sync,
             Exchange: self._exchange,
+            Mma: self._mma,
         }
         for buffer in kernel.buffers:
             self._assign(buffer, buffer.name)
@@ -124,7 +128,7 @@ class _Verifier:
             else:
                 _demand(x in self.scope, "{} is not assigned before, or not in a block around", x)
         self.rules[type(statement)](statement)
-        if isinstance(statement, Let | Load | Exchange):
+        if isinstance(statement, ASSIGNING):
             self._assign(statement.var, "the value")
 
     def _assign(self, what: Var | Buffer, name: str) -> None:
@@ -148,6 +152,15 @@ class _Verifier:
         _demand(self.kernel.threads % WARP == 0, "there are {} threads", self.kernel.threads)
         _demand(s.thread.type == INDEX, "a thread's number is {}, not {}", s.thread.type, INDEX)
         _demand(s.value.type == s.var.type, "it gives {}, not {}", s.value.type, s.var.type)
+
+    def _mma(self, s: Mma) -> None:
+        _demand(self.kernel.threads % WARP == 0, "there are {} threads", self.kernel.threads)
+        _demand(s.a.type.dtype.name in MULTIPLIED, "it multiplies {}", s.a.type.dtype)
+        word = 4 // s.a.type.dtype.itemsize
+        types = VType(s.a.type.dtype, 4 * word), VType(s.a.type.dtype, 2 * word), VType(float32, 4)
+        for x, type_ in zip((s.a, s.b, s.c), types):
+            _demand(x.type == type_, "an operand is {}, not {}", x.type, type_)
+        _demand(s.var.type == types[2], "it gives {}, not {}", types[2], s.var.type)
 
     # ----- statements -----
 
@@ -282,6 +295,7 @@ def _let(let: Let) -> None:
 SAME = {
     "fma": (3, "floating"),
     "inverse": (1, "floating"),
+    "tf32": (1, "floating"),
     "quotient": (2, "integer"),
     "rest": (2, "integer"),
     "shift_left": (2, "integer"),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from jit.dims import evaluate
-from jit.loops.ir import Alloc, Check, Exchange, For, If, Let, Lit, Load, Store, Sync
-from jit.loops.values import apply
+from jit.loops.ir import Alloc, Check, Exchange, For, If, Let, Lit, Load, Mma, Store, Sync
+from jit.loops.values import apply, mma
 
 
 def run_all(kernel: Any, arrays: Any, sizes: Any = ()) -> bool:
@@ -94,7 +94,8 @@ class SideBySide:
         shared = s.buffer.scope == "shared"
         count = self.grid if shared else self.count
         owner = self.item if shared else np.arange(self.count)
-        room = np.full(count * s.buffer.size, -77, s.buffer.dtype)
+        unset = 77 if s.buffer.dtype.kind == "u" else -77
+        room = np.full(count * s.buffer.size, unset, s.buffer.dtype)
         self.memory[s.buffer] = room, s.buffer.size, owner
 
     def check(self, s: Check) -> None:
@@ -112,6 +113,12 @@ class SideBySide:
         at = np.broadcast_to(self.value(s.thread), (self.count, 1))[:, 0] % 32
         numbers = np.arange(self.count) // 32 * 32 + at
         self.values[s.var] = np.broadcast_to(self.value(s.value), (self.count, 1))[numbers]
+
+    def mma(self, s: Mma) -> None:
+        on = self.on.reshape(-1, 32)
+        assert (on == on[:, :1]).all(), "a product of matrices is not reached by all threads"
+        given = [self.value(x) for x in (s.a, s.b, s.c)]
+        self.values[s.var] = mma(*[np.broadcast_to(x, (self.count, x.shape[1])) for x in given])
 
     def within(self, on: Any, body: Any) -> None:
         if on.any():
