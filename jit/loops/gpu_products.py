@@ -307,10 +307,10 @@ class GpuProductNest(GpuThreads):
             self.w.alloc(f"places{k}", self._dtype_of(places), size, "shared")
             for k, places in enumerate(tables)
         ]
-        threads = self.tile.count * self.teams
-        hint = self.hint(TILE if size <= FEW_TURNS * threads else "table")
         if not tables:
             return
+        threads = self.tile.count * self.teams
+        hint = self.hint(TILE if size <= FEW_TURNS * threads else "table")
         with w.loop(index(0), index(size), threads, hint=hint) as first:
             at = w.let("add", self.thread, first)
             with ExitStack() as stack:
