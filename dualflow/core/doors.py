@@ -288,9 +288,10 @@ def in_dtype(name: str, args: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[An
 
 def number_beside(args: tuple[Any, ...], x: Any, dtype: np.dtype[Any]) -> Tensor:
     """A number as a tensor where those among `args` lie; on a GPU it is made once."""
-    there = [t.raw for t in args if t.__class__ is Tensor and t.raw.__class__ in on_gpu]
-    if there and context.trace is None:
-        return wrap(number_on(device_of(there[0]), x, dtype, x or repr(x)))
+    if context.trace is None:  # a recording's tensors may have no arrays yet, which nobody needs
+        there = [t.raw for t in args if t.__class__ is Tensor and t.raw.__class__ in on_gpu]
+        if there:
+            return wrap(number_on(device_of(there[0]), x, dtype, x or repr(x)))
     with beside(*args):
         return functions["full"]((), x, dtype=dtype)
 
