@@ -53,7 +53,7 @@ class Snapshot:
         names = dict(zip(leaf_names(python, call), call.leaves, strict=False))
         with using(trace=trace), trace.watch(python, names):
             result = python(*args, **kwargs)
-        trace.release()
+        trace.release(restorable=True)
         return result
 
     def start(self) -> None:

@@ -481,8 +481,12 @@ class Trace(Postponing):
             self._reach.undo()
         self.variables.restore()
 
-    def release(self) -> None:
-        """Lets go of the tensors of the recording; those that live on become plain ones."""
+    def release(self, *, restorable: bool = False) -> None:
+        """Lets go of the tensors of the recording; those that live on become plain ones.
+
+        Args:
+            restorable: Variables will be put back: what they held before is kept.
+        """
         self.states.lift()
         for known in self._symbols:
             node = known.value.node
@@ -495,6 +499,6 @@ class Trace(Postponing):
         self.ledger.texts.clear()
         for kept in (self._records, self._captured, self._arrays, self.given, self.stand_ins):
             kept.clear()
-        self.variables.release()
+        self.variables.release(restorable=restorable)
         self.states.close()
         self.leave(self.start)  # what is still held is the user's, or waits for gradients

@@ -188,6 +188,9 @@ class Variables:
         for variable, grad in self.grads.items():
             variable._grad = grad
 
-    def release(self) -> None:
-        """Lets go of the tensors of the recording."""
+    def release(self, *, restorable: bool) -> None:
+        """Lets go of the tensors of the recording, and maybe of what Variables held before."""
         self._held.clear()
+        if not restorable:
+            self.before.clear()
+            self.grads.clear()

@@ -233,15 +233,23 @@ class GpuRun:
     def __call__(self, arrays: list[Any], *, timed: bool = False) -> list[Any]:
         """The outputs."""
         stream = current()
-        frame, entry = self.frame, self._entry
+        frame = self.frame
         frame.follow(stream)
+        try:
+            elsewhere = frame.enter(stream)
+            return self._call(arrays, stream, elsewhere=elsewhere, timed=timed)
+        finally:
+            frame.leave()
+
+    def _call(self, arrays: list[Any], stream: Any, *, elsewhere: bool, timed: bool) -> list[Any]:
+        frame, entry = self.frame, self._entry
         found = entry.read(arrays)
         busy: list[Made] = []
         if found < 0:
             arrays, busy = self._enter(arrays, stream)
         elif entry.copied or entry.by_python:
             arrays = self._bring_some(arrays, stream)
-        if found:
+        if found or elsewhere:
             self._moved(arrays, stream)
         turn = self._turn = self._outputs.take(busy)
         self._arrays = arrays

@@ -15,6 +15,7 @@ import numpy as np
 
 from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, capturing, cupy, failed, pool
+from jit.runtime.gpu_arenas import SHARED, Arena, give, take
 from jit.runtime.gpu_clock import Watch
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
@@ -60,17 +61,19 @@ class Frame:
     Attributes:
         bases: The address of each base; those of inputs and outputs are set by the call. Behind
             them are words that only the call uses.
-        arena: The memory of temporaries.
+        arena: The memory of temporaries, within a call.
     """
 
     def __init__(self, table: Table, device: int, more: int = 0) -> None:
         self.table, self.device = table, device
         self.bases = np.zeros(table.bases + more, np.int64)
-        self.arena = allocate(table.arena, f"the temporaries of {table.program.name}", pool())
-        self.bases[ARENA] = self.arena.ptr
-        cupy().cuda.runtime.memsetAsync(
-            self.arena.ptr + table.ledger, 0, table.ledger_bytes, current().ptr
-        )
+        self._lent: Arena | None = None
+        self.arena: Any = None
+        self._token = object()  # arenas remember it, not the frame
+        if table.arena < SHARED:
+            self.arena = allocate(table.arena, self._temporaries, pool())
+            self.bases[ARENA] = self.arena.ptr
+            self._clear(current())
         self.words = np.zeros(len(table.index), np.int64)
         first = self.words.ctypes.data
         self.pointers = np.arange(len(self.words), dtype=np.int64) * 8 + first
@@ -85,6 +88,39 @@ class Frame:
         if self._stream.ptr != stream.ptr:
             stream.wait_event(self._stream.record())
             self._stream = stream
+
+    @property
+    def _temporaries(self) -> str:
+        return f"the temporaries of {self.table.program.name}"
+
+    def _clear(self, stream: Any) -> None:
+        """Nothing has failed so far."""
+        start = self.arena.ptr + self.table.ledger
+        cupy().cuda.runtime.memsetAsync(start, 0, self.table.ledger_bytes, stream.ptr)
+
+    def enter(self, stream: Any) -> bool:
+        """Takes memory for a call; whether it lies elsewhere than before.
+
+        Raises:
+            OutOfMemoryError: There is no room.
+        """
+        if self.table.arena < SHARED:
+            return False
+        lent = self._lent = take(self.table.arena, self.device, self._temporaries, self._token)
+        self.arena = lent.memory
+        lent.follow(stream)
+        if lent.user is not self._token:
+            self._clear(stream)
+            lent.user = self._token
+        moved = self.bases[ARENA] != self.arena.ptr
+        self.bases[ARENA] = self.arena.ptr
+        return bool(moved)
+
+    def leave(self) -> None:
+        """Ends a call: what it took is free again."""
+        if self._lent is not None:
+            give(self._lent, self.device)
+            self._lent = self.arena = None
 
     def begin(self, key: Hashable | None, places: Callable[[], None]) -> None:
         """Starts a call.

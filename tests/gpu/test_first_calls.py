@@ -56,6 +56,22 @@ def training(place):
     return step, (ids, labels), lambda: [bits(p.numpy()) for p in state]
 
 
+def test_numbers_beside_halves_ask_for_no_values(machine, computed):
+    """They are tensors there, which lie where the others lie."""
+    model = nn.Sequential(nn.Linear(4, 6), nn.GELU("tanh"), nn.Linear(6, 3)).to("gpu")
+
+    @df.function(strict=True)
+    def step(x, y):
+        with df.autocast("bfloat16"):
+            loss = nn.functional.mse_loss(1.5 + 0.1 * model(x), y)
+        loss.backward()
+        return loss
+
+    x, y = (df.asarray(X[:, :n].copy(), device="gpu") for n in (4, 3))
+    step(x, y)
+    assert not computed
+
+
 def test_the_first_step_of_training_is_computed_by_its_graph_alone(machine, computed):
     step, given, state = training("gpu")
     python, same, wanted = training("gpu")

@@ -1,0 +1,73 @@
+"""Arenas: memory for the temporaries of one call at a time on a GPU, shared by all functions.
+
+A step that was recorded twice, its evaluation and its gradients by themselves need their memory one
+after the other. So a call takes an arena that is free, preferably the one that it had, and leaves
+it when all is launched: what is launched later runs later. Where no arena is large enough, those
+that are free make room for a new one. Small ones stay with whom they were made for.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from jit.dataclass import dataclass
+from jit.runtime.cuda import allocate, cupy, pool
+
+SHARED = 1 << 24  # bytes from which on
+
+_lock = threading.Lock()
+_free: dict[int, list[Arena]] = {}  # by device
+
+
+@dataclass(eq=False)
+class Arena:
+    """A block of memory.
+
+    Attributes:
+        memory: The block.
+        size: In bytes.
+        stream: Where it was used last.
+        user: A token of who used it last.
+    """
+
+    memory: Any
+    size: int
+    stream: Any
+    user: object = None
+
+    def follow(self, stream: Any) -> None:
+        """Puts what comes behind the work of before, if that is on another stream."""
+        if self.stream.ptr != stream.ptr:
+            stream.wait_event(self.stream.record())
+            self.stream = stream
+
+
+def take(size: int, device: int, what: str, user: object) -> Arena:
+    """An arena that nobody else has.
+
+    Args:
+        size: How many bytes it has at least.
+        device: The number of the GPU, which is the active one.
+        what: It is for, in messages.
+        user: A token of who asks; which one it had last is remembered.
+
+    Raises:
+        OutOfMemoryError: There is no room.
+    """
+    with _lock:
+        free = _free.setdefault(device, [])
+        fitting = [x for x in free if x.size >= size]
+        if fitting:
+            best = min(fitting, key=lambda x: (x.user is not user, x.size))
+            free.remove(best)
+            return best
+        while free:
+            free.pop().stream.synchronize()
+    return Arena(allocate(size, what, pool()), size, cupy().cuda.get_current_stream())
+
+
+def give(arena: Arena, device: int) -> None:
+    """Leaves an arena to others, who begin behind what was launched."""
+    with _lock:
+        _free.setdefault(device, []).append(arena)
