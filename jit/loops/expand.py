@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
 
 from jit.loops.direct import is_direct
 from jit.loops.ir import (
-    Buffer,
     Check,
     Choose,
     Exchange,
@@ -18,7 +14,6 @@ from jit.loops.ir import (
     If,
     Kernel,
     Let,
-    Lit,
     Load,
     Mma,
     Operand,
@@ -26,111 +21,17 @@ from jit.loops.ir import (
     Statement,
     Store,
     Var,
-    VType,
-    index,
     operands,
 )
-from jit.loops.math.notation import Notation, State, Value
 from jit.loops.math.table import formula
+from jit.loops.ordinary import FEWEST, Ordinary, ahead, pieces, readers
+from jit.loops.statements import Statements
 from jit.loops.writer import Writer
-
-__all__ = ["Statements", "expand", "expand_let", "is_direct"]
-
-DType = np.dtype[Any]
-
-
-class Statements(Notation):
-    """Formulas as statements of a kernel.
-
-    Attributes:
-        writer: Where they go.
-    """
-
-    def __init__(self, writer: Writer) -> None:
-        self.writer = writer
-        self.buffers = 0
-
-    def value(self, x: Operand) -> Value:
-        """An operand of the kernel as a value."""
-        return Value(self, x, x.type.dtype)
-
-    def instruction(self, op: str, args: Sequence[Value], dtype: DType | None) -> Value:
-        """Writes `op`."""
-        return self.value(self.writer.let(op, *(x.x for x in args), dtype=dtype))
-
-    def number(self, value: float, like: Value) -> Value:
-        """A literal, rounded to the dtype."""
-        dtype = like.dtype
-        return self.value(Lit(dtype.type(value).item(), VType(dtype, like.x.type.lanes)))
-
-    def known(self, x: Value) -> float | None:
-        """The number that `x` is for certain."""
-        return x.x.value if isinstance(x.x, Lit) else None
-
-    def rarely(
-        self, where: Value, usual: State, inputs: State, unusual: Callable[..., State]
-    ) -> State:
-        """An `if` around what is rarely needed, which goes lane by lane: that is less code."""
-        places = self._keep(usual)
-        lanes = where.x.type.lanes
-        with self.writer.when(self._any(where)):
-            if lanes == 1:
-                self._put(places, unusual(*inputs))
-            else:
-                self._put(places, self._by_lane(where, usual, inputs, unusual))
-        return self._get(places, usual)
-
-    def _by_lane(
-        self, where: Value, usual: State, inputs: State, unusual: Callable[..., State]
-    ) -> State:
-        sources = self._keep((where, *inputs), "stack")
-        results = self._keep(usual, "stack")
-        with self.writer.loop(index(0), index(where.x.type.lanes)) as lane:
-            condition, *values = (self.value(self.writer.load(x, lane)) for x in sources)
-            with self.writer.when(condition.x):
-                for place, value in zip(results, unusual(*values), strict=True):
-                    self.writer.store(place, lane, value.x)
-        return self._get(results, usual)
-
-    def repeat(self, count: int, state: State, step: Callable[..., State]) -> State:
-        """A loop."""
-        places = self._keep(state)
-        with self.writer.loop(index(0), index(count)):
-            self._put(places, step(*self._get(places, state)))
-        return self._get(places, state)
-
-    def _any(self, truth: Value) -> Operand:
-        """Whether a lane is true: halves are joined, which the machine does by one test."""
-        x: Operand = truth.x
-        lanes = width = x.type.lanes
-        while width > 1:
-            half = (width + 1) // 2
-            order = [i + half if i + half < width else i for i in range(lanes)]
-            upper = self.writer.let("shuffle", x, x, immediates=order)
-            x, width = self.writer.let("logical_or", x, upper), half
-        return x if lanes == 1 else self.writer.let("extract", x, immediates=(0,))
-
-    def _keep(self, state: State, scope: str = "register") -> list[Buffer]:
-        places = []
-        for value in state:
-            lanes = value.x.type.lanes
-            places.append(self.writer.alloc(f"state{self.buffers}", value.dtype, lanes, scope))
-            self.buffers += 1
-        self._put(places, state)
-        return places
-
-    def _put(self, places: Sequence[Buffer], state: Sequence[Value]) -> None:
-        for place, value in zip(places, state, strict=True):
-            self.writer.store(place, index(0), value.x)
-
-    def _get(self, places: Sequence[Buffer], like: State) -> State:
-        lanes = [x.x.type.lanes for x in like]
-        return tuple(self.value(self.writer.load(p, index(0), n)) for p, n in zip(places, lanes))
 
 
 def expand(kernel: Kernel) -> Kernel:
     """`kernel` in direct instructions."""
-    expansion = _Expansion()
+    expansion = _Expansion() if kernel.thread is None else _OfThreads(kernel)
     return replace(kernel, body=tuple(expansion.block(kernel.body)))
 
 
@@ -145,20 +46,23 @@ class _Expansion:
 
     def __init__(self) -> None:
         self.writer = Writer()
-        self.notation = Statements(self.writer)
+        self.notation: Statements = Statements(self.writer)
         self.renamed: dict[Var, Operand] = {}
 
     def block(self, body: Sequence[Statement]) -> list[Statement]:
         outer, self.writer.body = self.writer.body, []
-        for statement in body:
-            self.statement(statement)
+        self.lines(body)
         inner, self.writer.body = self.writer.body, outer
         return inner
+
+    def lines(self, body: Sequence[Statement]) -> None:
+        for statement in body:
+            self.statement(statement)
 
     def statement(self, statement: Statement) -> None:
         statement = self.read(statement)
         match statement:
-            case Let(var=var, args=args) if args and not _direct(statement):
+            case Let(var=var, args=args) if args and not self.is_direct(statement):
                 self.renamed[var] = expand_let(self.notation, statement)
             case For() | If():
                 block = tuple(self.block(statement.body))
@@ -166,6 +70,10 @@ class _Expansion:
                 self.writer.body.append(statement if same else replace(statement, body=block))
             case _:
                 self.writer.body.append(statement)
+
+    def is_direct(self, let: Let) -> bool:
+        """Whether an instruction stays."""
+        return is_direct(let.op, let.args[-1].type.dtype, let.var.type.dtype)
 
     def read(self, statement: Statement) -> Statement:
         """`statement` with the new names of what it reads."""
@@ -200,5 +108,69 @@ class _Expansion:
         return self.renamed.get(x, x) if isinstance(x, Var) else x
 
 
-def _direct(let: Let) -> bool:
-    return is_direct(let.op, let.args[-1].type.dtype, let.var.type.dtype)
+class _OfThreads(_Expansion):
+    """A walk over a kernel of threads, which asks once for a line whether its numbers are ordinary.
+
+    Attributes:
+        readers: How often each value is read.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__()
+        self.readers = readers(kernel.statements())
+
+    def is_direct(self, let: Let) -> bool:
+        """Whether an instruction stays; a division need not where numbers are ordinary."""
+        ordinary = isinstance(self.notation, Ordinary) and let.op == "divide"
+        return super().is_direct(let) and not ordinary
+
+    def statement(self, statement: Statement) -> None:
+        """Writes a statement, and notes what is known of a sum where numbers are ordinary."""
+        super().statement(statement)
+        match statement, self.notation:
+            case Let(op="add", var=var, args=args), Ordinary() as ordinary:
+                ordinary.added(var, [self.new(x) for x in args])
+            case _:
+                pass
+
+    def lines(self, body: Sequence[Statement]) -> None:
+        """Writes a block."""
+        for piece in pieces(body):
+            line, rest = ahead(piece)
+            super().lines(rest if self.in_two_ways(line) else piece)
+
+    def in_two_ways(self, line: Sequence[Let | Load]) -> bool:
+        """Writes a line for ordinary numbers, and again for others; False: nothing is written."""
+        start, plain, known = len(self.writer.body), self.notation, dict(self.renamed)
+        self.notation = ordinary = Ordinary(self.writer)
+        special = set[Operand]()  # what is made in two ways
+        again: list[Let] = []
+        for s in line:
+            before = ordinary.count
+            self.statement(s)
+            if ordinary.count > before or not special.isdisjoint(operands(s)):
+                special.add(s.var)
+                again += [s] if isinstance(s, Let) else []
+        self.notation = plain
+        if ordinary.count < FEWEST or len(again) < len(special):
+            del self.writer.body[start:]
+            self.renamed = known
+            return False
+        inside = readers(line)
+        results = [s.var for s in again if self.readers[s.var] > inside[s.var]]
+        self.join(ordinary.fails(), again, results)
+        return True
+
+    def join(self, fails: Operand, again: Sequence[Let], results: Sequence[Var]) -> None:
+        """Writes instructions again for where a condition holds; results are those of either."""
+        notation = self.notation
+        usual = tuple(notation.value(self.new(x)) for x in results)
+        places = notation.keep(usual)
+        with self.writer.when(fails):
+            for s in again:
+                own = replace(s, var=Var(s.var.type, s.var.hint))
+                self.statement(own)
+                self.renamed[s.var] = self.new(own.var)
+            notation.put(places, [notation.value(self.new(x)) for x in results])
+        for var, value in zip(results, notation.get(places, usual), strict=True):
+            self.renamed[var] = value.x

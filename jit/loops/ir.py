@@ -52,7 +52,7 @@ DType = np.dtype[Any]
 EXTRAS = {
     "fma": "a * b + c of floats, rounded once",
     "tf32": "a float32 rounded to 10 bits behind the first one, ties away from 0",
-    "inverse": "1 / x, rounded, of a float with 2**-60 < |x| < 2**60, or NaN",
+    "inverse": "1 / x, rounded, of a float with 2**-126 <= |x| < 2**126, or NaN",
     "bitcast": "the same bits as another dtype of the same width",
     "quotient": "integer division towards zero; the divisor is not 0, nor -1 for the least integer",
     "rest": "what `quotient` leaves; the sign is the dividend's",

@@ -7,6 +7,7 @@ import numpy as np
 from jit.loops.math.notation import BIAS, INFINITY, MANTISSA, Notation, State, Value
 from jit.types import float32
 
+INVERTED = 2.0**-126, 2.0**126  # between these `inverse` is that of `divide`
 FIRST_OF_EQUALS = not np.signbit(np.nextafter(np.float16(0.0), np.float16(-0.0)))
 
 
@@ -18,6 +19,21 @@ def positive(w: Notation, x: Value) -> Value:
 def square(w: Notation, x: Value) -> Value:
     """X * x."""
     return x * x
+
+
+def divide(w: Notation, a: Value, b: Value) -> Value:
+    """A / b; 1 / b is the machine's inverse where that does for it."""
+    if b.dtype != float32 or w.known(a) != 1.0:
+        return a / b
+    span, (low, high) = w.span(b), INVERTED
+
+    def plain() -> Value:
+        """Whether the exponent is neither of the least nor of the greatest, without the sign."""
+        least, most = (2 * int(np.float32(x).view(np.uint32)) for x in INVERTED)
+        return (b.pattern() << 1) - least < most - least
+
+    surely = span is not None and low <= span[0] and span[1] < high
+    return w.let("inverse", b) if surely or w.counts_on(plain) else a / b
 
 
 def reciprocal(w: Notation, x: Value) -> Value:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 
 from jit.loops.math.doubled import fast_two_sum, product, ratio, two_product, two_sum
-from jit.loops.math.exponential import EXP, LN2, exp, exp_pair, rounded, scaled
+from jit.loops.math.exponential import MARK, exp, exp_pair, power, raised, scaled
 from jit.loops.math.logarithm import log
-from jit.loops.math.notation import MANTISSA, Notation, Value
+from jit.loops.math.notation import Notation, Value
 from jit.types import float32, float64
 
 # erf(x) = x + x P(x**2) for x <= 0.9 or 1: relative error 2**-26.1, 2**-56.2.
@@ -67,17 +67,9 @@ def erf(w: Notation, x: Value) -> Value:
         far = 1.0 - _erfc_far(w, size)
         return w.where(size > 1.0, far.copysign(x), near)
     inside = w.at_most(size, 4.0)
-    far = 1.0 - _exp_normal(w, -(inside * w.paired(inside, inside * inside, ERF_FAR)))
+    exponent = -(inside * w.paired(inside, inside * inside, ERF_FAR))
+    far = 1.0 - raised(*power(w, exponent, MARK))  # of a normal number
     return w.where(size > 0.9, far.copysign(x), near)
-
-
-def _exp_normal(w: Notation, x: Value) -> Value:
-    """The exponential of a float32 where it is in the normal range."""
-    marked, n = rounded(w, x, 1 / math.log(2))
-    high, low = LN2[float32]
-    rest = w.fma(n, -low, w.fma(n, -high, x))
-    shift = (marked.pattern() << MANTISSA[float32]) - (254 << 23)
-    return (w.horner(rest, (1.0, 1.0, *EXP[float32])).pattern() + shift).bitcast(float32)
 
 
 def erfc(w: Notation, x: Value) -> Value:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from jit.loops.math.doubled import Pair, fast_two_sum, ratio, two_product, two_sum
-from jit.loops.math.notation import BIAS, MANTISSA, Notation, Value
+from jit.loops.math.notation import BIAS, MANTISSA, DType, Notation, Value
 from jit.types import float32, float64
 
 # ln 2 as a sum of two floats.
@@ -20,6 +20,11 @@ LN2 = {
 }
 # Adding this rounds to an integer n and leaves n + 2 * BIAS in the low bits.
 ROUNDER = {float32: 1.5 * 2**23 + 254, float64: 1.5 * 2**52 + 2046}
+# The same, and leaves n alone there: in the bits that are an exponent's when moved up.
+MARK = {float32: 1.5 * 2**23, float64: 1.5 * 2**52}
+# Within these bounds the results of exp and exp2 are normal numbers.
+PLAIN = {float32: 87.0, float64: 708.0}
+PLAIN2 = {float32: 126.0, float64: 1022.0}
 # Where exp is 0 and infinite for certain.
 RANGE = {float32: (-104.0, 89.0), float64: (-746.0, 710.0)}
 RANGE2 = {float32: (-151.0, 128.0), float64: (-1076.0, 1024.0)}
@@ -77,17 +82,16 @@ EXP_TWICE = (
 )  # fmt: skip
 # sinh(x) = x + x**3 P(x**2), x <= 1: 2**-31.6.
 SINH = (0.1666666716337204, 0.00833331048488617, 0.00019842895562760532, 2.7822131869470468e-06)
-TWICE_BIAS = (2 * BIAS[float32]) << MANTISSA[float32] & 0xFFFFFFFF
 TANH = (
     -0.3333330750465393, 0.1333223283290863, -0.053814370185136795, 0.02091321162879467,
     -0.006048455834388733,
 )  # fmt: skip
 
 
-def rounded(w: Notation, x: Value, factor: float) -> Pair:
+def rounded(w: Notation, x: Value, factor: float, by: dict[DType, float] = ROUNDER) -> Pair:
     """X * factor rounded to an integer n: as a float whose low bits hold it, and as n."""
-    marked = w.fma(x, factor, ROUNDER[x.dtype])
-    return marked, marked - ROUNDER[x.dtype]
+    marked = w.fma(x, factor, by[x.dtype])
+    return marked, marked - by[x.dtype]
 
 
 def scaled(x: Value, marked: Value) -> Value:
@@ -99,6 +103,12 @@ def scaled(x: Value, marked: Value) -> Value:
     return x
 
 
+def raised(x: Value, marked: Value) -> Value:
+    """X * 2**n if both are normal numbers; `marked` is rounded by `MARK`."""
+    exponent = marked.pattern() << MANTISSA[x.dtype]
+    return (x.pattern() + exponent).bitcast(x.dtype)
+
+
 def clamped(w: Notation, x: Value, bounds: tuple[float, float]) -> Value:
     """`x` within bounds; NaN stays."""
     return w.at_most(w.at_least(x, bounds[0]), bounds[1])
@@ -106,16 +116,25 @@ def clamped(w: Notation, x: Value, bounds: tuple[float, float]) -> Value:
 
 def exp(w: Notation, x: Value) -> Value:
     """E to the power of x."""
-    dtype = x.dtype
-    x = clamped(w, x, RANGE[dtype])
-    marked, n = rounded(w, x, 1 / math.log(2))
-    high, low = LN2[dtype]
+    if w.counts_on(lambda: abs(x) <= PLAIN[x.dtype]):
+        most = 2.0 ** (PLAIN[x.dtype] / math.log(2) + 0.01)
+        return w.lies(raised(*power(w, x, MARK)), 1 / most, most)
+    return scaled(*power(w, clamped(w, x, RANGE[x.dtype]), ROUNDER))
+
+
+def power(w: Notation, x: Value, by: dict[DType, float]) -> Pair:
+    """E to the power of x: a number next to 1, and n of the 2**n that it is to be scaled by."""
+    marked, n = rounded(w, x, 1 / math.log(2), by)
+    high, low = LN2[x.dtype]
     rest = w.fma(n, -low, w.fma(n, -high, x))
-    return scaled(w.horner(rest, (1.0, 1.0, *EXP[dtype])), marked)
+    return w.horner(rest, (1.0, 1.0, *EXP[x.dtype])), marked
 
 
 def exp2(w: Notation, x: Value) -> Value:
     """2 to the power of x."""
+    if w.counts_on(lambda: abs(x) <= PLAIN2[x.dtype]):
+        marked, n = rounded(w, x, 1.0, MARK)
+        return raised(w.horner(x - n, EXP2[x.dtype]), marked)
     x = clamped(w, x, RANGE2[x.dtype])
     marked, n = rounded(w, x, 1.0)
     return scaled(w.horner(x - n, EXP2[x.dtype]), marked)
@@ -214,10 +233,9 @@ def tanh(w: Notation, x: Value) -> Value:
         return _tanh64(w, x)
     size = abs(x)
     inside = w.at_most(size, 10.0)
-    marked, n = rounded(w, inside, 2 / math.log(2))
+    marked, n = rounded(w, inside, 2 / math.log(2), MARK)
     r = w.fma(n, -LN2[float32][0] / 2, inside)  # the rest of ln 2 does not show in the result
-    shift = marked.pattern() << MANTISSA[float32]
-    power = (w.horner(r, EXP_TWICE).pattern() + (shift - TWICE_BIAS)).bitcast(float32)
+    power = raised(w.horner(r, EXP_TWICE), marked)
     far = w.fma(w.let("inverse", power + 1.0), -2.0, 1.0)
     square = x * x
     near = w.fma(size * square, w.horner(square, TANH), size)

@@ -20,7 +20,7 @@ from jit.loops.math.doubled import (
     two_sum,
 )
 from jit.loops.math.exponential import LN2, exp
-from jit.loops.math.notation import BIAS, MANTISSA, Notation, Value
+from jit.loops.math.notation import BIAS, INFINITY, MANTISSA, Notation, Value
 from jit.types import float32, float64
 
 ROOT_HALF = {float32: 0x3F3504F3, float64: 0x3FE6A09E667F3BCD}  # the bits of sqrt(1/2)
@@ -83,18 +83,31 @@ def _ends(w: Notation, x: Value, found: Value) -> Value:
 
 def log(w: Notation, x: Value) -> Value:
     """The natural logarithm."""
+    if w.counts_on(lambda: _is_normal(w, x)):
+        m, k, _ = split(w, x)
+        return _log_of_parts(w, m, k)
     normal, shift = _normal(w, x)
     m, k, _ = split(w, normal)
-    k = k + shift
+    return _ends(w, x, _log_of_parts(w, m, k + shift))
+
+
+def _is_normal(w: Notation, x: Value) -> Value:
+    """Whether a number is above 0, normal and finite."""
+    least = 1 << MANTISSA[x.dtype]
+    return x.pattern() - least < INFINITY[x.dtype] - least
+
+
+def _log_of_parts(w: Notation, m: Value, k: Value) -> Value:
+    """The natural logarithm of m * 2**k, as `split` gives it."""
     f = m - 1.0
-    high, low = LN2[x.dtype]
-    if x.dtype == float32:
+    if m.dtype == float32:
+        high, low = LN2[float32]
         square = f * f
         tail = w.fma(square * f, w.paired(f, square, LOG32), k * low)
-        return _ends(w, x, w.fma(k, high, w.fma(square, -0.5, tail) + f))
+        return w.fma(k, high, w.fma(square, -0.5, tail) + f)
     half, found = _log_mantissa(w, f)
     high, low = LN2_SHORT
-    return _ends(w, x, w.fma(k, high, f - (half - w.fma(k, low, found))))
+    return w.fma(k, high, f - (half - w.fma(k, low, found)))
 
 
 def _log_mantissa(w: Notation, f: Value) -> Pair:

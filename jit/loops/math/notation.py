@@ -19,6 +19,7 @@ from jit.types import dtypes
 DType = np.dtype[Any]
 State: TypeAlias = "tuple[Value, ...]"
 Other: TypeAlias = "Value | float"
+Span: TypeAlias = tuple[float, float]
 
 # Integers as wide as a float, and what is known of its bits.
 _FLOATS = [dtypes[name] for name in ("float16", "bfloat16", "float32", "float64")]
@@ -173,6 +174,21 @@ class Notation(ABC):
     @abstractmethod
     def repeat(self, count: int, state: State, step: Callable[..., State]) -> State:
         """`state = step(*state)`, `count` times."""
+
+    def counts_on(self, condition: Callable[[], Value]) -> bool:
+        """Whether a formula has to do only for lanes where a condition holds.
+
+        There the bits are to be those of the formula that does for all.
+        """
+        return False
+
+    def lies(self, x: Value, low: float, high: float) -> Value:
+        """`x`, of which a formula knows between which numbers it lies."""
+        return x
+
+    def span(self, x: Value) -> Span | None:
+        """Between which numbers `x` lies, if the notation can tell."""
+        return None
 
     def known(self, x: Value) -> float | None:
         """The number that `x` is for certain, if the notation can tell."""

@@ -38,6 +38,7 @@ FLOATS: dict[str, Formula] = {
     **ANY,
     **dict.fromkeys(("positive", "conj", "real"), basics.positive),
     "square": basics.square,
+    "divide": basics.divide,
     "reciprocal": basics.reciprocal,
     "maximum": basics.maximum,
     "minimum": basics.minimum,
