@@ -56,14 +56,15 @@ COMPARED = {
     "equal": "icmp eq i32",
     "not_equal": "icmp ne i32",
 }
+MATCHED = ("equal", "not_equal")
 MMA = {  # what a product of matrices is called, by what is multiplied
     "float32": "m16n8k8.row.col.tf32",
     "float16": "m16n8k16.row.col.f32.f32",
     "bfloat16": "m16n8k16.row.col.bf16",
 }
+RESIDENT = 512  # threads that a multiprocessor runs at least: each has 128 registers at most
 # Likewise, threads with tensor cores: they have 168 registers, or 255 for so many sums each.
 MULTIPLYING, KEPT = 384, 64
-RESIDENT = 512  # threads that a multiprocessor runs at least: each has 128 registers at most
 
 
 class PtxCode(Code):
@@ -177,6 +178,10 @@ class PtxCode(Code):
         numbers = let.args[1:] if let.op == "where" else let.args
         if all(x.type == INDEX and self.ranges.is_half(x) for x in numbers):
             return self._small(let)
+        if let.op in MATCHED and let.args[0].type == INDEX:
+            halves = sorted(let.args, key=self.ranges.is_half)
+            if self.ranges.is_half(halves[1]):
+                return self._matched(let, *halves)
         return super()._let(let)
 
     def _inverses(self, let: Let) -> None:
@@ -286,6 +291,21 @@ class PtxCode(Code):
             made = f"select i1 {halves[0]}, i32 {halves[1]}, i32 {halves[2]}"
         self.lines += [f"{name}.q = {made}", f"{name} = zext i32 {name}.q to i64"]
         return None
+
+    def _matched(self, let: Let, x: Operand, half: Operand) -> None:
+        """Whether an index that is small is some number, of which only 31 bits are looked at.
+
+        The number becomes one that no such index is, if it has more: outside of loops.
+        """
+        value, other, name = self._operand(x), self._operand(half), self._define(let.var)
+        self.lines += [
+            f"{name}.h = lshr i64 {value}, 31",
+            f"{name}.z = icmp eq i64 {name}.h, 0",
+            f"{name}.l = trunc i64 {value} to i32",
+            f"{name}.m = select i1 {name}.z, i32 {name}.l, i32 -1",
+            f"{name}.o = trunc i64 {other} to i32",
+            f"{name} = {COMPARED[let.op]} {name}.m, {name}.o",
+        ]
 
     def _for(self, loop: For) -> None:
         self.ranges.loop(loop)

@@ -20,6 +20,7 @@ class Ranges:
         self._known: dict[Operand, Range] = {kernel.item: (0, max(0, grid - 1))}
         if kernel.thread is not None:
             self._known[kernel.thread] = (0, kernel.threads - 1)
+        self._less: dict[Operand, tuple[Operand, ...]] = {}  # truth -> what is less than what
 
     def of(self, x: Operand) -> Range | None:
         """The range of an operand, if it is known."""
@@ -40,6 +41,8 @@ class Ranges:
 
     def note(self, let: Let) -> None:
         """An instruction."""
+        if let.op == "less":
+            self._less[let.var] = let.args
         if let.var.type != INDEX:
             return
         found = self._made(let.op, let.args)
@@ -48,7 +51,9 @@ class Ranges:
 
     def _made(self, op: str, args: tuple[Operand, ...]) -> Range | None:
         if op == "where":
-            args = args[1:]
+            less, args = self._less.get(args[0]), args[1:]
+            if less in (args, args[::-1]):  # of the lesser one, or of the greater one
+                op = "minimum" if less == args else "maximum"
         given = [x for x in map(self.of, args) if x is not None]
         if len(given) != 2:
             return self._rest(op, args)

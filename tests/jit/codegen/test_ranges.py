@@ -13,7 +13,7 @@ from jit.loops.values import apply
 from jit.loops.writer import Writer
 from jit.runtime.cubin import ptx
 from jit.target import gpu
-from jit.types import float32, int64
+from jit.types import bool_, float32, int64
 
 OPS = ("add", "subtract", "multiply", "quotient", "rest", "minimum", "maximum")
 
@@ -36,6 +36,32 @@ def test_every_value_is_in_its_range(op):
             given = [int64.type(item - first), int64.type(number)]
             value = int(apply(op, [[x] for x in given], INDEX)[0])
             assert found is None or found[0] <= value <= found[1]
+
+
+@pytest.mark.parametrize("greater", [False, True])
+@pytest.mark.parametrize("number", [0, 4])
+def test_the_lesser_and_the_greater_of_two(number, greater):
+    """As `where` and `less` say it."""
+    w, item = Writer(), Var(INDEX, "item")
+    x, bound = w.let("subtract", item, index(2)), index(number)
+    pair = (bound, x) if greater else (x, bound)
+    made = w.let("where", w.let("less", x, bound), *pair)
+    found = Ranges(Kernel("k", (), (), 10, item, tuple(w.body)))
+    for let in w.body:
+        found.note(let)
+    assert found.of(made) == ((number, 7) if greater else (-2, number))
+
+
+def test_a_label_is_met_by_a_small_number():
+    def text(grid, op):
+        w, item = Writer(), Var(INDEX, "item")
+        label, y = Buffer("label", int64), Buffer("y", bool_, access="out")
+        w.store(y, index(0), w.let(op, w.load(label, index(0)), item))
+        return emit(Kernel("k", (label, y), (), grid, item, tuple(w.body)), gpu("sm_90"))
+
+    assert "icmp eq i32" in text(1 << 20, "equal")
+    assert "icmp ne i32" in text(1 << 20, "not_equal")
+    assert "icmp eq i64 %v" in text(1 << 40, "equal")
 
 
 def test_small_indices_are_divided_as_small_numbers():
