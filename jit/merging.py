@@ -19,6 +19,7 @@ from jit.loops import gpu
 from jit.loops.heuristics import scheduled
 from jit.loops.ir import Kernel
 from jit.loops.together import Part, together
+from jit.loops.touched import touched
 from jit.ordering import needs
 from jit.runtime.program import Launch, Program, Repeat, Step
 from jit.runtime.tables import ends_early
@@ -90,12 +91,12 @@ class Merging:
     """
 
     def __init__(self, program: Program, donate: Iterable[tuple[int, int]], target: Target) -> None:
-        self.program, self.target = program, target
+        self.program, self.target, self.donate = program, target, [*donate]
         self.block = gpu.BLOCK if target.is_gpu else 1
         self.given = program.steps
         self.steps: list[Step] = []
-        self.pieces = [self._piece(step) for step in self.given]
-        self.needs = self._needs(donate)
+        self._kernels: dict[tuple[Kernel, int], Kernel] = {}
+        self.needs = self._needs()
         self.users: list[list[int]] = [[] for _ in self.given]
         for at, needed in enumerate(self.needs):
             for x in needed:
@@ -104,6 +105,7 @@ class Merging:
         for at in reversed(range(len(self.given))):
             for x in self.needs[at]:
                 self.height[x] = max(self.height[x], self.height[at] + 1)
+        self.pieces = [self._piece(at) for at in range(len(self.given))]
         self.left = [len(needed) for needed in self.needs]
         self.ready = {at for at, count in enumerate(self.left) if count == 0}
         self.done = [False] * len(self.given)
@@ -111,7 +113,6 @@ class Merging:
         self.held = 0
         # steps that may run long before their turn: they keep little memory
         self.early = {at: None for at in range(len(self.given)) if self._is_early(at)}
-        self._kernels: dict[tuple[Kernel, int], Kernel] = {}
         self._made: dict[tuple[Part, ...], Kernel] = {}
         self._run_all()
 
@@ -121,24 +122,50 @@ class Merging:
         type_ = self.program.slots[slot].type
         return extent_hint(product(type_.shape)) * type_.dtype.itemsize
 
-    def _piece(self, step: Step) -> Piece | None:
-        """A launch that may be merged; None for other steps, and what a library may compute."""
+    def _piece(self, at: int) -> Piece | None:
+        """A launch that may be merged; None for other steps, and what a library may compute.
+
+        One that asks whether something holds may, if nothing waits for the answer.
+        """
+        step = self.given[at]
+        if ends_early(step) and (self.donate or self.height[at]):
+            return None
         if type(step) is not Launch or not isinstance(step.kernel.grid, int):
             return None
         if step.matrices is not None:
             return None
         kernel = step.kernel
-        size = sum(map(self._bytes, step.buffers))
         work = extent_hint(step.operations or 0)
-        if kernel.grid < 1 or kernel.parts or size > LARGE or work > LONG or ends_early(step):
+        if kernel.grid < 1 or kernel.parts or work > LONG:
+            return None
+        size = self._touched(step)
+        if size > LARGE:
             return None
         if getattr(step, "matrices", None) is not None:  # a library may compute it
             return None
         slots, reads = self.program.slots, dict.fromkeys(self.program.reads(step))
         held = sum(self._bytes(x) for x in reads if slots[x].role == "temporary")
-        return Piece(step, kernel.threads if kernel.threads > 1 else 0, size, held)
+        return Piece(step, self._asked(kernel), size, held)
 
-    def _needs(self, donate: Iterable[tuple[int, int]]) -> list[set[int]]:
+    def _asked(self, kernel: Kernel) -> int:
+        """Threads of a block, where others cannot do: of a product, or the team of an item."""
+        if kernel.threads > 1:
+            return kernel.threads
+        few = extent_hint(kernel.grid) <= gpu.FEW
+        found = self._scheduled(kernel, self.block).threads if few else 1
+        return found if found > self.block else 0
+
+    def _touched(self, step: Launch) -> int:
+        """Bytes that a launch reads and writes, at most."""
+        size = sum(map(self._bytes, step.buffers))
+        if size <= SMALL:
+            return size
+        own = zip(step.kernel.buffers, step.buffers, strict=True)
+        counts = touched(step.kernel)
+        parts = [(self._bytes(slot), counts[x] * x.dtype.itemsize) for x, slot in own]
+        return int(sum(map(min, parts)))
+
+    def _needs(self) -> list[set[int]]:
         """What each step waits for; who writes over an input waits for all who read it, too."""
         program = self.program
         reads = [set(program.reads(step)) for step in self.given]
@@ -152,7 +179,7 @@ class Merging:
         for at, read in enumerate(reads):
             for slot in read:
                 readers.setdefault(slot, []).append(at)
-        for old, new in donate:
+        for old, new in self.donate:
             at = writer.get(program.outputs[new])
             if at is not None:
                 before = [*readers.get(program.inputs[old], ()), *asking]

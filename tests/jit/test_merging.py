@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from jit.loops.heuristics import scheduled
 from jit.loops.interpret import interpret
 from jit.loops.ir import INDEX, Buffer, Choose, Kernel, Var, index
 from jit.loops.together import Part, together
+from jit.loops.touched import touched
 from jit.loops.verify import verify
 from jit.loops.writer import Writer
 from jit.merging import merged
@@ -27,7 +30,7 @@ from jit.runtime.program import HostStep, Launch
 from jit.target import gpu
 from jit.types import float32
 from tests.jit.random_graphs import RandomProgram
-from tests.jit.runtime.small import add, add_number, floats, plus, positive, program
+from tests.jit.runtime.small import add, add_number, floats, plus, pointwise, positive, program
 from tests.jit.stages import Stages, bits, run_program
 from tests.ops import laws
 
@@ -125,9 +128,47 @@ def test_parameters_of_a_launch_are_limited(monkeypatch):
 def test_checks_and_python_stay_in_order_and_alone():
     host = HostStep(lambda arrays: [arrays[0]], (0,), (3,))
     check = Launch(positive(), (0, 2))
-    steps = [*sums(((0,), 1)), check, host, *sums(((0,), 4), ((0, 0), 5))]
+    steps = [*sums(((0,), 1)), check, host, *sums(((0,), 4), ((2, 2), 5))]
     made = program([floats(8)] * 6, [0], steps, [1, 2, 3, 4, 5])
     assert steps_of(made) == [[2], [3], [1, 4, 5]]
+
+
+def test_a_check_that_nobody_waits_for_is_put_off():
+    steps = [Launch(positive(), (0, 2)), *sums(((0,), 1), ((1, 1), 4), ((1,), 3))]
+    made = program([floats(8)] * 5, [0], steps, [1, 2, 3, 4])
+    assert steps_of(made) == [[1, 2], [3, 4]]
+    assert [2] in steps_of(made, donate=[(0, 0)])
+    kernel = merged(made, (), SM90)[0].kernel
+    for x in (np.ones(8, np.float32), -np.ones(8, np.float32)):
+        arrays = [x if buffer.access == "in" else np.zeros_like(x) for buffer in kernel.buffers]
+        assert interpret(kernel, arrays, []) == (x[0] > 0)
+
+
+def test_a_gather_touches_few_of_many(monkeypatch):
+    """Its launch is as small as what it reads of a large table."""
+
+    def taken(count):
+        w, item = Writer(), Var(INDEX, "item")
+        at, x = Buffer("at", INDEX.dtype), Buffer("x", float32)
+        y, z = Buffer("y", float32, access="out"), Buffer("z", float32, access="out")
+        with w.loop(index(0), index(3)) as k, w.when(w.let("less", k, index(2))):
+            w.store(y, item, w.load(x, w.load(at, w.let("add", item, k)), 4))
+        with w.loop(index(0), w.load(at, item)) as k:
+            w.store(z, k, w.load(x, item))
+        return Kernel("k", (at, x, y, z), (), count, item, tuple(w.body))
+
+    kernel = taken(5)
+    found = [touched(kernel)[x] for x in kernel.buffers]
+    assert found == [5 * 3 + 5, math.inf, 5 * 3 * 4, math.inf]
+    table = program([floats(8), floats(1 << 20), floats(8), floats(8)], [0, 1], [], [2, 3])
+    table.steps = [Launch(pointwise(2, lambda w, a, b: a), (0, 1, k)) for k in (2, 3)] + [
+        Launch(add(), (2, 3, 2))
+    ]
+    monkeypatch.setattr(merging, "LARGE", 96)
+    monkeypatch.setattr(merging, "SMALL", 0)
+    assert steps_of(table)[0] == [2, 3]
+    monkeypatch.setattr(merging, "LARGE", 95)
+    assert steps_of(table)[0] == [2]
 
 
 # ----- memory -----
