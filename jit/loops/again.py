@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from jit.forms.expression import Access, Apply, Checked, Expression, walk
 from jit.forms.placement import COSTS
-from jit.forms.tasks import MapTask, Task
+from jit.forms.tasks import FoldTask, MapTask, Task
 
 if TYPE_CHECKING:
     from jit.loops.folds import RowNest
 
 MOST = 16  # additions that it may take, in all passes together
+CHEAP = 3  # and in the pass of its own
 Elements = dict[Task, tuple[Expression, ...]]
 
 
@@ -29,13 +30,16 @@ def computed_again(nest: RowNest) -> Elements:
             continue
         (value,), (element,) = task.outputs, elements[task]
         own = Access(value, nest.own_indices(value, nest.domain.indices), ())
-        later = [x for x in nest.group.tasks if levels[x] > levels[task]]
-        readers = [x for x in later if own in [*walk(*elements[x])]]
-        passes = len({levels[x] for x in readers})
-        if value not in nest.stored and passes and cost(element) * passes <= MOST:
-            for reader in readers:
-                known: dict[Expression, Expression] = {own: element}
-                elements[reader] = tuple([rewritten(x, known) for x in elements[reader]])
+        readers = [x for x in nest.group.tasks if own in [*walk(*elements[x])]]
+        later = [x for x in readers if levels[x] > levels[task]]
+        passes = len({levels[x] for x in later})
+        if value in nest.stored or cost(element) * passes > MOST:
+            later = []
+        if cost(element) <= CHEAP:  # what is folded waits for no map then
+            later += [x for x in readers if isinstance(x, FoldTask) and x not in later]
+        for reader in later:
+            known: dict[Expression, Expression] = {own: element}
+            elements[reader] = tuple([rewritten(x, known) for x in elements[reader]])
     return elements
 
 

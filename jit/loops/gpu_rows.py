@@ -142,8 +142,10 @@ class GpuRowNest(RowNest):
             if held is not None:
                 if held[0] in filled and task not in maps:
                     return False  # what was there is gone by then
-            elif isinstance(task, MapTask) and not group.is_of_rows(task):
-                return False
+            elif not isinstance(task, MapTask) or group.is_of_rows(task):
+                continue
+            elif task not in maps or x.value not in self.stored:
+                return False  # it is made where it is folded
         return True
 
     def _rooms_for(self, elements: Sequence[Expression], size: int) -> list[Buffer]:

@@ -12,7 +12,7 @@ from jit.loops import folds, gpu_rows
 from jit.loops import gpu as gpu_schedules
 from jit.loops.expand import expand
 from jit.loops.heuristics import scheduled
-from jit.loops.ir import WARP, Alloc, Load, Store
+from jit.loops.ir import TEAM, WARP, Alloc, For, Let, Load, Store, walk
 from jit.runtime.cubin import linker
 from jit.runtime.gpu_code import gpu_code
 from jit.target import gpu
@@ -186,6 +186,41 @@ def test_warps_share_out_the_blocks_of_a_row(build, width):
     assert threads_of(made) == [128]
     rng = np.random.default_rng(5)
     inputs = [rng.normal(size=(2, width)).astype("f")]
+    found, wanted = made.run("direct", inputs), made.run("naive", inputs)
+    assert list(map(bits, found)) == list(map(bits, wanted))
+
+
+def weighted(form, x, weight):
+    """What is left of a softmax of weighted rows, where its weighted sum is taken away."""
+    rows = [form.broadcast(weight, x.shape)]
+
+    def spread(combine, y):
+        return form.broadcast(form.reduce(combine, y, (1,), keepdims=True), x.shape)
+
+    scaled = form.pointwise("divide", x, spread("max", x))
+    y = form.pointwise("multiply", scaled, *rows)
+    e = form.pointwise("exp", form.pointwise("subtract", y, spread("max", y)))
+    share = form.pointwise("divide", e, spread("sum", e))
+    mean = spread("sum", form.pointwise("multiply", share, *rows))
+    left = form.pointwise("subtract", share, mean)
+    return scaled, share, form.pointwise("multiply", left, scaled)
+
+
+@pytest.mark.usefixtures("_of_short_blocks")
+def test_all_threads_fill_rooms_and_memory_where_one_room_is_all(monkeypatch):
+    """What takes long is not left to the warps that fold."""
+    width = 128
+    monkeypatch.setattr(gpu_schedules, "most_shared", lambda target: gpu_rows.OTHERS + 4 * width)
+    made = made_of(weighted, (2, width), (width,))
+    (kernel,) = made.kernels
+    assert [x.size for x in rooms(kernel, "stack")] == [width]
+    teams = [s for s in kernel.statements() if isinstance(s, For) and s.var.hint.startswith(TEAM)]
+    assert len(teams) == 4
+    inside = [s.op for team in teams for s in walk(team.body) if isinstance(s, Let)]
+    assert inside.count("exp") == 1  # which no room is left for
+    assert "divide" not in inside
+    rng = np.random.default_rng(5)
+    inputs = [rng.uniform(0.5, 2, shape).astype("f") for shape in [(2, width), (width,)]]
     found, wanted = made.run("direct", inputs), made.run("naive", inputs)
     assert list(map(bits, found)) == list(map(bits, wanted))
 
