@@ -40,7 +40,7 @@ from jit.loops.spread import spread
 from jit.target import Target, generation
 
 BLOCK = 128  # threads that are launched together, where items ask for fewer
-AHEAD = (32, 16, 8, 6, 4, 3, 2)  # turns at once
+AHEAD = (32, 20, 16, 12, 8, 6, 4, 3, 2)  # turns at once
 TWICE = 8  # of loops that are written in two ways
 UNKNOWN = (16, 8, 4, 2)  # of loops whose number of turns is not known
 FUNCTION, MOST = 20, 384  # statements that an elementary function counts for; of all turns at once
