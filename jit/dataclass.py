@@ -4,7 +4,8 @@ The standard library writes the methods of a dataclass as text and compiles it w
 made, which takes longer than importing a small module. Most classes that a process imports it never
 uses: one that finds its machine code on disk plans nothing. So a class gets its fields here, which
 are the standard library's, as `fields` and `replace` know them. A method that needs text compiles
-it at the first call, and takes its own place.
+it at the first call, and takes its own place. `__init__` does so at the twentieth: most classes of
+a process have fewer objects, whose fields are set before a compiler would have begun.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 UNSET: Any = object()  # for an argument whose value is made by each call that lacks it
+FEW = 20  # objects: to set their fields one by one takes half as long as to compile what does
 
 
 def with_methods(
@@ -48,7 +50,9 @@ def with_methods(
     plain = {"init": False, "repr": False, "eq": False, "frozen": refuses}
     made: Any = dataclasses.dataclass(**plain, slots=slots, kw_only=kw_only)(cls)
     made.__dataclass_params__.eq, made.__dataclass_params__.frozen = eq, frozen
-    methods: dict[str, Any] = {"__init__": later(made, "__init__", partial(init, frozen=frozen))}
+    methods: dict[str, Any] = {
+        "__init__": initially(made, partial(init, frozen=frozen), frozen=frozen)
+    }
     if repr:
         methods["__repr__"] = shown([x.name for x in fields(made) if x.repr])
     if eq:
@@ -85,6 +89,50 @@ def later(cls: type, name: str, write: Callable[[type], Callable[..., Any]]) -> 
         return made(self, *args, **named)
 
     return method
+
+
+def initially(cls: type, write: Callable[[type], Callable[..., None]], *, frozen: bool) -> Any:
+    """`__init__` of the first objects; it is written, by `write`, when there are more."""
+    left, more = FEW, later(cls, "__init__", write)
+    put = object.__setattr__ if frozen else setattr
+
+    def method(self: Any, *args: Any, **named: Any) -> None:
+        nonlocal left
+        left -= 1
+        values = values_of(cls, args, named) if left > 0 else None
+        if values is None:  # arguments do not fit, too: what is written tells Python's error
+            more(self, *args, **named)
+            return
+        for name, value in values.items():
+            put(self, name, value)
+        if hasattr(cls, "__post_init__"):
+            self.__post_init__()
+
+    return method
+
+
+def values_of(cls: type, args: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The values of fields that arguments of `__init__` give; None if they do not fit."""
+    places, values, known = iter(args), dict[str, Any](), 0
+    for field in fields(cls):  # pyright: ignore[reportArgumentType]
+        name, value = field.name, UNSET
+        if field.init:
+            value = UNSET if field.kw_only else next(places, UNSET)
+            if name in named:
+                if value is not UNSET:
+                    return None
+                value, known = named[name], known + 1
+            elif value is UNSET:
+                value = field.default
+        if value is UNSET or value is MISSING:
+            if field.default_factory is not MISSING:
+                value = field.default_factory()
+            elif field.init:
+                return None
+            else:
+                continue  # a default stays with the class, or `__post_init__` sets it
+        values[name] = value
+    return values if known == len(named) and next(places, UNSET) is UNSET else None
 
 
 def init(cls: type, *, frozen: bool) -> Callable[..., None]:

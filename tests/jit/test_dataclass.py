@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jit.dataclass import dataclass
+from jit.dataclass import FEW, dataclass
 
 OURS: Any = dataclass
 STANDARD: Any = dataclasses.dataclass
@@ -96,6 +96,7 @@ def behaviour(cls: type[Any]) -> list[Any]:
         outcome(lambda: cls(needed=2)),
         outcome(lambda: cls(1, "a", 0.5, (), 7, 8)),
         outcome(lambda: cls(1, unknown=2, needed=3)),
+        outcome(lambda: cls(1, first=2, needed=3)),
         replace(other, first=9).first,
         [x.name for x in fields(cls)],
         copy.copy(one).first,
@@ -109,7 +110,25 @@ def behaviour(cls: type[Any]) -> list[Any]:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_instances_behave_as_those_of_the_standard_library(options: dict[str, Any]) -> None:
     ours, standard = example(OURS, **options), example(dataclasses.dataclass, **options)
-    assert behaviour(ours) == behaviour(standard)
+    for _ in ("fields are set one by one", "methods are written"):
+        assert behaviour(ours) == behaviour(standard)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cls: cls(),
+        lambda cls: cls(1),
+        lambda cls: cls(needed=2),
+        lambda cls: cls(1, "a", 0.5, (), 7, 8),
+        lambda cls: cls(1, unknown=2, needed=3),
+        lambda cls: cls(1, first=2, needed=3),
+    ],
+)
+def test_first_objects_take_what_all_take(call: Callable[[Any], Any]) -> None:
+    found = [outcome(lambda make=make: call(example(make))) for make in (OURS, STANDARD)]
+    assert found[0] == found[1]
+    assert found[0][0] is TypeError
 
 
 @pytest.mark.parametrize("options", [{}, {"frozen": True}, {"frozen": True, "eq": False}], ids=str)
@@ -143,10 +162,13 @@ def test_frozen_instances_take_nothing_else(slots: bool) -> None:
         one.unknown = 5
 
 
-def test_methods_are_written_when_called_first() -> None:
+def test_methods_are_written_when_called_first_and_init_when_called_often() -> None:
     cls = example(OURS, frozen=True)
     before = vars(cls)["__init__"], vars(cls)["__eq__"]
     one = cls(1, needed=2)
+    assert vars(cls)["__init__"] is before[0]
+    for _ in range(FEW):
+        cls(1, needed=2)
     assert vars(cls)["__init__"] is not before[0]
     assert vars(cls)["__eq__"] is before[1]
     assert one == cls(1, needed=2)
