@@ -8,6 +8,7 @@ API. A code generator keeps its own spelling of each name; names and types here 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def scalar(name: str) -> Scalar:
     return found
 
 
+@cache
 def result_dtype(name: str, operands: tuple[DType, ...], dtype: DType | None = None) -> DType:
     """The dtype that instruction `name` gives for operands of these dtypes.
 
