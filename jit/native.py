@@ -16,7 +16,6 @@ from jit.ir.graph import Graph, Node
 from jit.loops.ir import Kernel
 from jit.plans import Plan, addresses_of, keep, kernels_of, keys_of, recall
 from jit.report import Cost, Part
-from jit.runtime.beside import Beside
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
 from jit.runtime.cuda import cupy, gpu_target
@@ -112,6 +111,7 @@ class NativeCode:
         """
         from jit import launches  # the planner, loaded when something is planned
         from jit.forms.native import lower_for_code
+        from jit.runtime.beside import Beside
 
         forms = lower_for_code(graph)
         stages.show("forms", forms, launches.LOOPS)

@@ -92,6 +92,27 @@ def test_code_is_made_once(cache, wanted):
     assert run(cache) == (bits, 0, count)
 
 
+UNUSED = """
+concurrent.futures logging queue llvmlite.binding jit.planner jit.passes.base jit.runtime.beside
+jit.runtime.facts jit.loops.text dualflow.core.ulp dualflow.tracing.audit dualflow.tracing.auto
+dualflow.tracing.gradient dualflow.tracing.pair dualflow.tracing.residuals
+dualflow.tracing.joins.joined dualflow.tracing.joins.cut dualflow.tracing.control.called
+""".split()
+
+
+def test_a_first_call_with_code_on_the_disk_loads_what_it_needs(cache):
+    call = "df.function(lambda x: df.sum(df.tanh(x)))(df.asarray(np.ones(3, np.float32)))"
+    made = "library().tallies['compiled'].count"
+    loaded = (
+        f"import sys\n{call}\nprint(*[name for name in {UNUSED} if name in sys.modules], {made})"
+    )
+    script = PROGRAM.partition("def run")[0] + loaded
+    for wanted in (None, "0\n"):
+        out, error = start(script, cache, DUALFLOW_MODE="compiled").communicate(timeout=120)
+        assert error == ""
+        assert wanted in (out, None)
+
+
 def test_two_processes_at_once(cache, wanted):
     bits, count = wanted
     for process in [start(RUN, cache) for _ in range(2)]:

@@ -15,9 +15,7 @@ from dualflow.tracing.background import Compiling
 from dualflow.tracing.cells import GradCell
 from dualflow.tracing.entries import Entries, Entry
 from dualflow.tracing.example import Example
-from dualflow.tracing.gradient import watched
 from dualflow.tracing.limits import Limits
-from dualflow.tracing.pair import unsettled
 from dualflow.tracing.path import Path
 from dualflow.tracing.recorded import Recorded, recorded
 from dualflow.tracing.signature import Call
@@ -53,6 +51,8 @@ class Arrivals:
         """
         fixed = trace.fixed
         if entry.pattern.shapes and fixed is None:
+            from dualflow.tracing.pair import unsettled  # loaded where sizes vary
+
             node = unsettled(trace.graph)
             fixed = node and f"{node.op.name} at {node.source} adds in another order then"
         if entry.pattern.shapes and fixed is None and isinstance(trace.target, tuple):
@@ -138,6 +138,8 @@ class Arrivals:
 
 def foreseen_of(call: Call, found: Recorded) -> tuple[bool, ...]:
     """For which inputs of a path the next call may want gradients: never for gradients."""
+    from dualflow.tracing.gradient import watched  # loaded where gradients may flow
+
     cells = [not isinstance(x, GradCell) and any(watched([x.holder.tensor])) for x in found.cells]
     return (*watched(call.tensors), *cells)
 

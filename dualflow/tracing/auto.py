@@ -25,6 +25,7 @@ from dualflow.core.context import context, using
 from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
 from dualflow.tracing import trials
+from dualflow.tracing.modes import EAGER
 from dualflow.tracing.path import Path
 from dualflow.tracing.signature import LEAVES, Call
 from jit.dataclass import dataclass
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from dualflow.tracing.entries import Entry
     from dualflow.tracing.function import Function
 
-EAGER, GRAPH = "eager", "graph"
+GRAPH = "graph"
 PLAIN = LEAVES - {np.ndarray}  # arguments that Python may be given as they are
 AHEAD = 1000  # calls that a function is likely to be given, at least; else as many as it was
 LIKELY, LOADING = 0.05, 0.1  # seconds that a function's first recording takes; a process' first

@@ -14,13 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dualflow.tracing.joins.joined import Joined
-from dualflow.tracing.path import Path
 from jit.collector import collector_paused
 from jit.progress import telling
 from jit.runtime.forks import compiling
+
+if TYPE_CHECKING:
+    from dualflow.tracing.joins.joined import Joined
+    from dualflow.tracing.path import Path
 
 
 class Abandoned(BaseException):

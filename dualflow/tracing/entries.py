@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dualflow.tracing.background import Compiling
 from dualflow.tracing.example import Example
 from dualflow.tracing.explain import TraceInfo
 from dualflow.tracing.guards.kept import Kept
-from dualflow.tracing.joins.joined import Joined
 from dualflow.tracing.joins.sites import Sites
 from dualflow.tracing.parts import is_gone
 from dualflow.tracing.path import Path
-from dualflow.tracing.shortcut import Shortcut
 from dualflow.tracing.signature import Call
 from dualflow.tracing.states import Volatile
 from dualflow.tracing.trace import Trace
 from dualflow.tracing.varying import CONSTANT, Family, Key, Pattern, family_key, places_of
 
-Way = Path | Joined
+if TYPE_CHECKING:
+    from dualflow.tracing.joins.joined import Joined
+    from dualflow.tracing.shortcut import Shortcut
+
+Way: TypeAlias = "Path | Joined"
 SINGLE = 8  # paths of their own, each with one foreign call, before ways join
 
 
@@ -63,6 +65,8 @@ class Entry:
     def has_shortcut(self, call: Call) -> bool:
         """Whether calls like this one, which belongs here, can be recognised without a key."""
         if not self._asked:
+            from dualflow.tracing.shortcut import Shortcut  # loaded when calls come again
+
             self.shortcut, self._asked = Shortcut.of(call, self.pattern, self.family.first), True
         return self.shortcut is not None
 
@@ -74,7 +78,7 @@ class Entry:
     def add(self, path: Way) -> None:
         """One more path, or one that has learned more; the next call tries it first."""
         self.paths = [*[x for x in self.paths if x is not path], path]
-        self.info.stretches = self.info.stretches or isinstance(path, Joined)
+        self.info.stretches = self.info.stretches or not isinstance(path, Path)
         self.last, self.info.paths = path, len(self.parts)
 
     def join(self, trace: Trace, result: Any) -> Callable[[], Joined] | None:
@@ -88,7 +92,7 @@ class Entry:
             What compiles them; None where a path of its own is to be made.
         """
         with trace.variables.as_before():  # guards are about what was there when the call began
-            joined = next((x for x in self.paths if isinstance(x, Joined) and x.holds()), None)
+            joined = next((x for x in self.paths if not isinstance(x, Path) and x.holds()), None)
         known = sum(isinstance(path, Path) for path in self.paths)
         crossings = trace.crossings
         if trace.ledger.shares(result):
@@ -98,6 +102,8 @@ class Entry:
                 return None
             if not crossings.loops and known < SINGLE:
                 return None
+        from dualflow.tracing.joins.joined import Joined  # loaded where ways join
+
         return (joined or Joined(self.sites)).add(trace, result)
 
     def find(self, prefix: tuple[bool | int, ...], tried: set[Way]) -> Way | None:
@@ -105,7 +111,7 @@ class Entry:
         found = [
             p
             for p in self.paths
-            if p not in tried and (isinstance(p, Joined) or p.answers[: len(prefix)] == prefix)
+            if p not in tried and (not isinstance(p, Path) or p.answers[: len(prefix)] == prefix)
         ]
         return max(found, key=lambda p: p.hits, default=None)
 

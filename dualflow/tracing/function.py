@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dualflow.core.context import context, using
 from dualflow.core.source import warn_user
 from dualflow.errors import FunctionWarning
-from dualflow.tracing import audit, modes, reports
+from dualflow.tracing import modes, reports
 from dualflow.tracing.arrivals import Arrivals
-from dualflow.tracing.auto import EAGER, Auto
 from dualflow.tracing.decorated import Decorated, Disguised
 from dualflow.tracing.entries import Entries, Entry, Way
 from dualflow.tracing.explain import Explanation, all_functions, counted, explain
@@ -28,6 +27,10 @@ from dualflow.tracing.segments import in_segments
 from dualflow.tracing.signature import Call, take_apart
 from dualflow.tracing.spec import TensorSpec, check_signature
 from jit.errors import AuditError, GuardMiss, LaunchError
+
+if TYPE_CHECKING:
+    from dualflow.tracing.audit import Exact
+    from dualflow.tracing.auto import Auto
 
 NOTHING = object()  # instead of a result
 
@@ -49,11 +52,11 @@ class Function(Decorated):
         self.calls = 0
         self.from_graph = self.audited = 0
         self.often = set[Hashable]()
-        self.exact = audit.Exact() if options["exact"] else None
+        self.exact = exact() if options["exact"] else None
         self._unusual = (
             options["mode"] != "compiled" or options["audit"] > 0.0 or self.exact is not None
         )
-        self._auto = Auto() if options["mode"] == "auto" else None
+        self._auto = auto() if options["mode"] == "auto" else None
         self._limits = Limits(self.name, python, options, self.entries)
         self._arrivals = Arrivals(
             self.entries,
@@ -85,8 +88,11 @@ class Function(Decorated):
         if self._unusual or modes.mode() != "compiled":
             if self._is_off():
                 return self._eager(take_apart(args, kwargs))
-            if audit.is_due(self.options):
-                return self._watched(audit.serve, args, kwargs)
+            if self.options["audit"] or modes.mode() == "audit":
+                from dualflow.tracing import audit  # loaded when something is audited
+
+                if audit.is_due(self.options):
+                    return self._watched(audit.serve, args, kwargs)
             if self.exact is not None and self.exact.is_due(self):
                 return self._watched(self.exact.serve, args, kwargs)
             if self._auto is not None:
@@ -107,7 +113,7 @@ class Function(Decorated):
     def _by_choice(self, auto: Auto, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Serves a call in the faster mode, or finds out which that is."""
         way, recent = auto.passes(args, kwargs), self.entries.recent
-        if way == EAGER:
+        if way == modes.EAGER:
             return self.python(*args)
         if way is not None and recent is not None:
             result = self._again(recent, args)
@@ -192,8 +198,13 @@ class Function(Decorated):
         """Runs Python, and its ops in native code between two looks at values."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            return in_segments(self.python, args, kwargs, audit.of_segments())
+            return in_segments(self.python, args, kwargs, look)
 
+        look = None
+        if context.checker is not None:
+            from dualflow.tracing import audit
+
+            look = audit.of_segments()
         return passing(run, call.given, call.working)
 
     def _run(
@@ -248,7 +259,10 @@ class Function(Decorated):
         result = self._otherwise(entry, call, changed, None if failure else before)
         if failure is not None:
             told = f"{self.name}: the graph failed where Python did not: {failure!r}"
-            audit.failed(told)
+            if context.checker is not None:
+                from dualflow.tracing import audit
+
+                audit.failed(told)
             warn_user(told, FunctionWarning)
         return result
 
@@ -434,6 +448,20 @@ class Function(Decorated):
     def __repr__(self) -> str:
         traces, calls = counted(len(self.entries), "trace"), counted(self.calls, "call")
         return f"<Function {self.name}: {self.mode}, {traces}, {calls}>"
+
+
+def exact() -> Exact:
+    """What has ways through a function checked."""
+    from dualflow.tracing.audit import Exact  # loaded when something is audited
+
+    return Exact()
+
+
+def auto() -> Auto:
+    """What finds out in which mode a function is faster."""
+    from dualflow.tracing.auto import Auto  # loaded for functions that leave it open
+
+    return Auto()
 
 
 def is_batch(call: Call) -> bool:

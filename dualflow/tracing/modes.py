@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-MODES = ("compiled", "eager", "audit")
+EAGER = "eager"
+MODES = ("compiled", EAGER, "audit")
 
 
 def _from_environment() -> str:

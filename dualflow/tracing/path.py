@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import field, replace
 from enum import Enum
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from dualflow.core.variable import Variable
 from dualflow.tracing.bulk import collect, held_by, tensors
 from dualflow.tracing.cells import ArrayCell, NumberCell, VariableCell
 from dualflow.tracing.gifts import Gifts, Pairs, given_away, pairs_of
-from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.guards.places import Key
 from dualflow.tracing.leaves import (
     EARLY,
@@ -47,6 +46,9 @@ from jit.dataclass import dataclass
 from jit.dims import free_symbols, recording_guesses
 from jit.errors import TraceError
 from jit.runtime.hosts import anywhere
+
+if TYPE_CHECKING:
+    from dualflow.tracing.gradient import CallGradient
 
 # Is given what a graph has computed, and what tells the outcome of the call, None in the middle of
 # one; it may raise.
@@ -193,16 +195,13 @@ class Path:
         computed = all(x.__class__ is int for x in self._leaves)
         return tensors().opened, tensors().boxed if computed else None
 
-    def _call_gradient(self, recorded: Recorded) -> CallGradient:
+    def _call_gradient(self, found: Recorded) -> CallGradient:
+        from dualflow.tracing.gradient import CallGradient  # loaded where gradients may flow
+
         slots = [self._leaves[k] for k in self._tracked]
         tracked = [slot for slot in slots if isinstance(slot, int)]
         return CallGradient(
-            recorded.graph,
-            tracked,
-            recorded.unrecorded,
-            self._run,
-            recorded.target,
-            fast=recorded.fast,
+            found.graph, tracked, found.unrecorded, self._run, found.target, fast=found.fast
         )
 
     @property

@@ -14,10 +14,9 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from jit import __version__
@@ -26,11 +25,12 @@ from jit.dataclass import dataclass
 from jit.loops.ir import For, Kernel, operands
 from jit.progress import each
 from jit.runtime import cpu
-from jit.runtime.beside import Beside
 from jit.runtime.cache import disk_cache
-from jit.runtime.facts import digest_of, facts_of, note, reason
 from jit.runtime.forks import compiling, linking
 from jit.target import Target
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 COMPILERS = 2  # threads that LLVM works in
 TOLD_OF = 4096  # kernels of which is known why they were compiled
@@ -89,6 +89,8 @@ def content_key(kernel: Kernel, target: Target) -> str:
     """The sha256 of everything that the code of `kernel` depends on."""
     known = _keys.setdefault(kernel, {})
     if target.key not in known:
+        from jit.runtime.facts import digest_of  # loaded for kernels that are planned
+
         parts = (digest_of(kernel), target.key, toolchain())
         known[target.key] = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return known[target.key]
@@ -262,6 +264,8 @@ class Library:
 
     def _together(self, kernels: Mapping[str, Kernel], target: Target) -> dict[str, bytes]:
         """The code of kernels by their keys: what another thread is at is not made here, too."""
+        from concurrent.futures import Future  # loaded when code has to be made
+
         codes = dict[str, bytes]()
         while lacking := {key: kernel for key, kernel in kernels.items() if key not in codes}:
             with self.lock:
@@ -281,6 +285,9 @@ class Library:
 
     def _made(self, kernels: Mapping[str, Kernel], target: Target) -> dict[str, bytes]:
         """Makes the code of kernels by their keys."""
+        from jit.runtime.beside import Beside
+        from jit.runtime.facts import facts_of, note, reason
+
         codes, spent, disk = dict.fromkeys(kernels, b""), dict[str, float](), disk_cache()
         facts = {key: facts_of(kernel, target, toolchain()) for key, kernel in kernels.items()}
 

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dualflow.core.context import Counted, checks_ops, context
 from dualflow.core.convert import as_tensor
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
-from dualflow.tracing.control.called import Callee, callee_of
-from dualflow.tracing.control.rolling import Deeds, Roll
 from dualflow.tracing.guards.places import Untold
 from dualflow.tracing.joins.crossings import own_state, python_state
 from dualflow.tracing.joins.frames import Opaque
@@ -27,6 +25,10 @@ from dualflow.tracing.parts import part_of
 from dualflow.tracing.signature import watched
 from dualflow.tracing.trace import Trace
 from jit.dataclass import dataclass
+
+if TYPE_CHECKING:
+    from dualflow.tracing.control.called import Callee
+    from dualflow.tracing.control.rolling import Roll
 
 OFTEN = 4  # calls of one kind in one recording, from which on they are nodes
 PLAIN = (bool, int, float, str, type(None))
@@ -181,6 +183,8 @@ class Nested:
         self, python: Any, args: Any, kwargs: Any, key: Hashable, tensors: list[Tensor]
     ) -> Any:
         """The result of the call that the others of its kind are like."""
+        from dualflow.tracing.control.rolling import Deeds, Roll  # loaded when something is nested
+
         trace = self._trace
         with context.aside():
             before, deeds = self._state(python), Deeds(trace, python)
@@ -208,6 +212,8 @@ class Nested:
         self, roll: Roll, tensors: Sequence[Tensor], state: Hashable, template: Any
     ) -> Known | None:
         """What is known from a call that was recorded; None where others may differ."""
+        from dualflow.tracing.control.called import callee_of
+
         closed = roll.closed()
         callee = None if closed is None else callee_of(closed[0])
         if closed is None or callee is None:
