@@ -10,6 +10,7 @@ from jit.loops.rewrite import rewrite_loops
 from jit.loops.schedule_vectorize import Row, Vectorize
 
 NAME = "turn"
+SEGMENT = 16  # bytes that a processor moves within as cheaply as can be
 
 
 def turn(kernel: Kernel, *loops: str) -> Kernel:
@@ -78,15 +79,36 @@ class _Turn(Vectorize):
         )
 
     def _turned(self, rows: list[Operand], width: int) -> list[Operand]:
-        """Rows to columns: those `width` apart are put side by side, then zipped with each other.
+        """Rows to columns.
 
-        Zipping stays within `width` lanes, which processors are fastest at.
+        Processors are fastest within segments. So rows of several ones exchange whole segments
+        first; those `width` apart of short ones are put side by side.
         """
-        height, half = len(rows), width // 2
+        few, height = max(1, SEGMENT // rows[0].type.dtype.itemsize), len(rows)
+        if few < width == height:
+            dealt = [self._dealt(rows[k::few], few) for k in range(few)]
+            return [x for side in zip(*dealt, strict=True) for x in self._zipped([*side], few)]
         while len(rows) > width:
             order = range(2 * rows[0].type.lanes)
             firsts = [2 * k - k % width for k in range(len(rows) // 2)]
             rows = [self._shuffle(rows[k], rows[k + width], order) for k in firsts]
+        return self._zipped(rows, width)
+
+    def _dealt(self, rows: list[Operand], few: int) -> list[Operand]:
+        """For each segment of `few` lanes, that of all rows side by side."""
+        if len(rows) == 1:
+            return rows
+        pairs = list(zip(rows[::2], rows[1::2], strict=True))
+        segments = range(2 * rows[0].type.lanes // few)
+        found = [rows[0]] * len(rows)
+        for k in range(2):
+            order = [few * x + lane for x in segments[k::2] for lane in range(few)]
+            found[k::2] = self._dealt([self._shuffle(*pair, order) for pair in pairs], few)
+        return found
+
+    def _zipped(self, rows: list[Operand], width: int) -> list[Operand]:
+        """Columns of rows that lie side by side, `width` lanes of each."""
+        height, half = rows[0].type.lanes, width // 2
         lanes = [first + k for first in range(0, height, width) for k in range(half)]
         low = [x for lane in lanes for x in (lane, height + lane)]
         high = [x + half for x in low]

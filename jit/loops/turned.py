@@ -11,15 +11,18 @@ read once and in order:
         add to totals
     the epilogue on totals, and stores
 
-Each sum is the chain of fused multiply-adds that a tile computes.
+Each sum is the chain of fused multiply-adds that a tile computes. Blocks are as long as what a
+processor moves within; where columns lie pages apart they are as long as a vector.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from math import gcd
 
-from jit.forms.contraction import Contraction, Letter, size_of
+from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
+from jit.forms.expression import linear
 from jit.forms.placement import extent_hint
 from jit.loops.elements import decoded
 from jit.loops.ir import TURN, Buffer, Operand, VType, index
@@ -29,6 +32,8 @@ from jit.target import Target
 
 MOST_ROWS = 6
 VECTORS = 2  # of columns side by side, in one row: they hide each other's latency
+PAGE = 1 << 12  # bytes after which what is read has the same place in a cache
+WAYS = 8  # lines that a cache holds at such a place
 LEAST = 8  # inner indices, and columns, from which on blocks are full
 
 
@@ -40,8 +45,10 @@ class TurnedNest(ProductNest):
         rows = size_of(tiling.rows)
         assert isinstance(rows, int)
         self.lanes = target.lanes(self.c.dtype.itemsize)
-        self.along = max(1, SEGMENT // self.c.dtype.itemsize)
-        most = max(1, VECTORS // rows)
+        apart = self._lie_apart(tiling, target)
+        few = max(1, SEGMENT // self.c.dtype.itemsize)
+        self.steps = [self.lanes, few] if apart else [few]
+        most = 1 if apart else max(1, VECTORS // rows)
         columns = size_of(tiling.columns)
         if isinstance(columns, int):
             most = min(most, -(-columns // self.lanes))
@@ -49,6 +56,21 @@ class TurnedNest(ProductNest):
             tiling, lanes=self.lanes, width=most * self.lanes, height=rows, packs=False
         )
         return self
+
+    def _lie_apart(self, tiling: Tiling, target: Target) -> bool:
+        """Whether columns lie pages apart: then a cache has one place for what is read of them.
+
+        It holds a few lines there. So fewer columns are read together, and all of a line at once.
+        """
+        access = plain(self.c.elements[1 - tiling.row_operand])
+        if access is None or len(tiling.columns) != 1 or self.lanes > target.registers // 2:
+            return False
+        pitch = step_of(linear(access.value.shape, access.at), tiling.columns[0])
+        inner = extent_hint(self.letter.extent)
+        if not isinstance(pitch, int) or inner < self.lanes:
+            return False
+        lines = VECTORS * self.lanes * gcd(pitch * access.value.dtype.itemsize, PAGE) // PAGE
+        return lines > WAYS
 
     @property
     def letter(self) -> Letter:
@@ -93,27 +115,35 @@ class TurnedNest(ProductNest):
 
     def _chain(self, first: Operand, last: Operand, sums: Buffer, each: int) -> None:
         """Adds the products of the inner indices from `first` up to `last`."""
-        w, along = self.w, self.along
+        for along in self.steps:
+            first = self._blocks(first, last, along, sums, each)
+        with self.w.loop(first, last, hint=self.hint("k")) as k:
+            row = self._factors(each, k)
+            for begin in range(0, self.width, self.lanes):
+                self._add(row, self._column(k, begin), 0, sums, begin)
+
+    def _blocks(
+        self, first: Operand, last: Operand, along: int, sums: Buffer, each: int
+    ) -> Operand:
+        """Adds the products of blocks of `along` inner indices; returns the first that is left."""
+        w = self.w
         turns = w.let("quotient", w.let("subtract", last, first), index(along))
         full = w.let("add", first, w.let("multiply", turns, index(along)))
         with w.loop(first, full, along, hint=self.hint("k")) as k:
             rows = [self._factors(each, w.let("add", k, index(i))) for i in range(along)]
             for begin in range(0, self.width, self.lanes):
-                block = self._turned(k, begin)
+                block = self._turned(k, begin, along)
                 for i, row in enumerate(rows):
                     self._add(row, block, i * self.lanes, sums, begin)
-        with w.loop(full, last, hint=self.hint("k")) as k:
-            row = self._factors(each, k)
-            for begin in range(0, self.width, self.lanes):
-                self._add(row, self._column(k, begin), 0, sums, begin)
+        return full
 
-    def _turned(self, k: Operand, begin: int) -> Buffer:
+    def _turned(self, k: Operand, begin: int, along: int) -> Buffer:
         """A block of columns: for each of some inner indices, elements of neighbouring columns."""
         w, lanes = self.w, self.lanes
-        block = self.alloc("block", self.along * lanes, "register")
+        block = self.alloc("block", along * lanes, "register")
         with w.loop(index(0), index(lanes), hint=self.hint(TURN)) as n:
             column = w.let("add", index(begin), n)
-            with w.loop(index(0), index(self.along), hint=self.hint("along")) as i:
+            with w.loop(index(0), index(along), hint=self.hint("along")) as i:
                 element = self._element(column, w.let("add", k, i))
                 w.store(block, w.let("add", w.let("multiply", i, index(lanes)), n), element)
         return block

@@ -16,7 +16,7 @@ from jit.ir.graph import Graph
 from jit.ir.op import OpDef
 from jit.loops import packed, products, streams, wide
 from jit.loops.fma import fma
-from jit.loops.ir import TURN, For, Prefetch
+from jit.loops.ir import TURN, For, Prefetch, index
 from jit.runtime.cpu import host_target
 from jit.types import TensorType, float32
 from tests.jit.stages import Stages, bits
@@ -170,6 +170,31 @@ def test_columns_that_lie_along_inner_indices_are_turned_on_their_way(monkeypatc
     for stage in ("scheduled", "machine"):
         (found,) = stages.run(stage, [x, y])
         np.testing.assert_array_equal(found, x @ y.T)  # integers: exact
+
+
+@pytest.mark.parametrize(("columns", "chain"), [(19, 256), (21, 21)])  # 21: blocks leave some
+@pytest.mark.parametrize(("rows", "width"), [(1, 64), (2, 64), (1, 32)])
+def test_columns_that_lie_pages_apart_are_read_by_whole_vectors(
+    monkeypatch, rows, width, columns, chain
+):
+    monkeypatch.setattr(contraction, "CONTRACT_BLOCK", chain)
+    generator = np.random.default_rng(0)
+    x, y = [generator.normal(size=(n, 1024)).astype(np.float32) for n in (rows, columns)]
+    target = replace(host_target(), vector_bytes=width, registers=width // 2)
+    stages = Stages(along(rows, 1024, columns), target)
+    (kernel,) = stages.kernels
+    loops = [s for s in kernel.statements() if isinstance(s, For)]
+    stops = [s.stop for s in loops if s.var.hint.startswith("along")]
+    assert index(width // 4) in stops
+    wanted = np.full((rows, columns), -0.0, np.float32)
+    for first in range(0, 1024, chain):
+        total = np.zeros((rows, columns), np.float32)
+        for k in range(first, min(first + chain, 1024)):
+            total = fma(x[:, None, k], y[None, :, k], total)
+        wanted = wanted + total
+    for stage in ("scheduled", "machine"):
+        (found,) = stages.run(stage, [x, y])
+        assert bits(found) == bits(wanted)
 
 
 @pytest.mark.parametrize(("inner", "items"), [(300, 1), (3000, 2)])
