@@ -11,7 +11,6 @@ from jit.forms import nodes
 from jit.forms.program import FormProgram
 from jit.keys import plan_key
 from jit.loops.ir import Kernel
-from jit.merging import merged
 from jit.ordering import ordered
 from jit.passes.base import Stages
 from jit.planner import plan
@@ -75,6 +74,8 @@ def for_gpu(
 
 def planned_for_gpu(name: str, forms: FormProgram, donate: Pairs, target: Target) -> Plan:
     """The launches that compute forms on a GPU: those that need nothing of each other are one."""
+    from jit.merging import merged  # loaded where there is a GPU
+
     made = planned(name, forms, donate, target)
     made.program.steps = list(merged(made.program, donate, target))
     return made

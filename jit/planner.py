@@ -38,10 +38,6 @@ from jit.loops.abreast import AbreastNest, TotalsNest
 from jit.loops.chains import ChainNest
 from jit.loops.folds import ColumnNest, RowNest
 from jit.loops.gapped import GappedNest, gapped
-from jit.loops.gpu_chains import GpuChainsNest
-from jit.loops.gpu_mma import GpuMmaChainsNest, GpuMmaNest
-from jit.loops.gpu_products import GpuProductNest
-from jit.loops.gpu_rows import GpuBlockNest, GpuRowNest
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.packed import PackedNest, packs
 from jit.loops.panels import Panels
@@ -182,13 +178,17 @@ class Planner:
         self._add_launch(naive, group.tasks, self._in_place(group))
 
     def _nest(self, group: Group, stored: set[FormValue], label: str) -> Naive:
-        kind: type[Nest] = PatchNest if self.target.is_gpu else SquareNest
+        kinds: tuple[type[Nest], ...] = SquareNest, BlockNest, RowNest
+        if self.target.is_gpu:
+            from jit.loops.gpu_rows import GpuBlockNest, GpuRowNest  # loaded where there is a GPU
+
+            kinds = PatchNest, GpuBlockNest, GpuRowNest
+        kind, blocks, along = kinds
         if group.is_parts:
             kind = PartsNest
         elif group.is_split:
-            kind = GpuBlockNest if self.target.is_gpu else BlockNest
+            kind = blocks
         elif group.folded:
-            along = GpuRowNest if self.target.is_gpu else RowNest
             kind = along if group.order.inner else ColumnNest
         nest = kind(group, set(stored), self.extractor, self.placement.base, self.target)
         return nest.build(label)  # type: ignore[attr-defined]
@@ -199,7 +199,10 @@ class Planner:
         if isinstance(task, ProductTask) and task.matrices and task.matrices.is_fixed:
             return PlainProductNest(*given).build(label)
         if self.target.is_gpu:
-            return self._gpu_product(group)(*given).build(label)
+            from jit.loops.gpu_mma import product_nest  # loaded where there is a GPU
+
+            assert isinstance(task, ProductTask)
+            return product_nest(task)(*given).build(label)
         if isinstance(task, ChainsTask) and is_stream(task):
             return StreamChainsNest(*given).build(label)
         if isinstance(task, ChainsTask):
@@ -218,13 +221,6 @@ class Planner:
         elif is_wide(nest):
             nest = WideNest(*given)
         return nest.build(label)
-
-    def _gpu_product(self, group: Group) -> type[GpuProductNest]:
-        task = group.tasks[0]
-        assert isinstance(task, ProductTask)
-        if task.contraction.units:
-            return GpuMmaChainsNest if isinstance(task, ChainsTask) else GpuMmaNest
-        return GpuChainsNest if isinstance(task, ChainsTask) else GpuProductNest
 
     def _launch_chain(self, chain: Chain) -> None:
         stored = {x for x in chain.values() if x in self.outside}

@@ -22,6 +22,7 @@ from itertools import product as product_of
 from jit.dims import same
 from jit.forms.contraction import Contraction, size_of
 from jit.forms.placement import extent_hint
+from jit.forms.tasks import ChainsTask, ProductTask
 from jit.loops.gpu_chains import GpuChainsNest
 from jit.loops.gpu_operands import Places
 from jit.loops.gpu_products import GpuProductNest
@@ -236,3 +237,10 @@ class GpuMmaNest(GpuProductNest):
 
 class GpuMmaChainsNest(GpuChainsNest, GpuMmaNest):
     """The kernel of the chains of a contraction."""
+
+
+def product_nest(task: ProductTask) -> type[GpuProductNest]:
+    """What writes the kernel of a contraction, or of its chains."""
+    if task.contraction.units:
+        return GpuMmaChainsNest if isinstance(task, ChainsTask) else GpuMmaNest
+    return GpuChainsNest if isinstance(task, ChainsTask) else GpuProductNest
