@@ -73,7 +73,7 @@ if {freeze}:
 visits = []
 gc.callbacks.append(lambda phase, about: visits.append(phase))
 df.function
-print(len(visits), gc.get_freeze_count() > 0, gc.get_count()[0] < 2000)
+print(len(visits), gc.get_freeze_count() > 2000, gc.get_count()[0] < 2000)
 """
 
 

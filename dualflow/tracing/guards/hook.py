@@ -141,7 +141,8 @@ def decision(frame: FrameType) -> tuple[CodeType, int]:
     if (code.co_name, module) == IMPORTS:
         known = _known[id(code)] = (code, IMPORT)
         return known
-    watched = policy.is_users(module) or policy.touches_files(code, module)
+    watched = policy.is_users(module) and not policy.looks_up(code, module)
+    watched = watched or policy.touches_files(code, module)
     what = SKIPPED if not watched else LIBRARY if policy.is_library(module) else WATCHED
     known = _known[id(code)] = (code, what)
     return known

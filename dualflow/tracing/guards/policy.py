@@ -66,13 +66,17 @@ REMEDIES = {
 # With one of these names around, any attribute may be read.
 REFLECTING = frozenset(
     "vars dir eval exec globals __dict__ __getattribute__ "
-    "attrgetter methodcaller pickle marshal "
+    "attrgetter methodcaller getattr_static pickle marshal "
     "asdict astuple deepcopy copy __getstate__ __reduce_ex__".split()
 )
 SCOPES = frozenset("globals eval exec".split())  # what may change globals by any name
 FRAMES = frozenset(("f_back", "f_builtins", "f_globals", "f_locals"))
 TELLING = frozenset(("inspect", "traceback"))  # modules that tell what the stack is
 NAMING = frozenset(("getattr", "hasattr", "setattr", "delattr"))  # are given a name
+LOOKING_UP = frozenset(
+    "getattr_static _check_class _check_instance _shadowed_dict _shadowed_dict_from_mro_tuple "
+    "_shadowed_dict_from_weakref_mro_tuple".split()
+)
 TAKING = frozenset(("acquire", "__enter__"))  # of locks
 MUTATING = frozenset(
     "append extend insert pop popitem popleft appendleft extendleft remove clear sort reverse "
@@ -121,6 +125,14 @@ def is_library(module: str | None) -> bool:
 def touches_files(code: CodeType, module: str | None) -> bool:
     """Whether it is a function of NumPy that reads or writes files."""
     return code.co_name in NUMPY_FILES and package(module) == "numpy"
+
+
+def looks_up(code: CodeType, module: str | None) -> bool:
+    """Whether it is part of how `inspect` finds one attribute without running code for it.
+
+    Protocols ask so for theirs, from Python 3.12 on. It goes through whole dicts of classes.
+    """
+    return module == "inspect" and code.co_name in LOOKING_UP
 
 
 def tells_stacks(code: CodeType, module: str | None) -> bool:
