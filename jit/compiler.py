@@ -197,7 +197,7 @@ def compile(
     target = target or config().target
     start = time.perf_counter()
     native = "interpreter" not in (target, config().target) and xp is np
-    passes = rules if isinstance(target, tuple) else pipeline
+    passes = rules if isinstance(target, tuple) else partial(pipeline, target=target)
     passed = Passed(graph, lambda: passes(ops, native=native, fast=fast))
     with compiling, collector_paused(), compilation(graph.name):
         if isinstance(target, tuple):
@@ -356,6 +356,23 @@ def can_repeat(body: Graph) -> bool:
     return is_repeatable(body)
 
 
+def is_chain(sizes: Sequence[int], dtype: str, precision: str) -> bool:
+    """Whether machine code computes a product, and each of its sums is one chain."""
+    from jit.forms.matrices import is_chain
+
+    return is_chain(sizes, dtype, precision)
+
+
+def library_of(target: str) -> str:
+    """In which precision a target's library multiplies matrices of float32; "": it has none."""
+    name, number = taken_apart(target)
+    if name != "gpu":
+        return ""
+    from jit import native
+
+    return native.gpu_target(number).products
+
+
 def is_product(node: Node) -> bool:
     """Whether a node reads its operands from memory in any case."""
     from jit.forms.native import is_product
@@ -364,12 +381,17 @@ def is_product(node: Node) -> bool:
 
 
 def pipeline(
-    ops: Mapping[str, OpDef] = MappingProxyType({}), *, native: bool = False, fast: bool = False
+    ops: Mapping[str, OpDef] = MappingProxyType({}),
+    *,
+    native: bool = False,
+    fast: bool = False,
+    target: str = "cpu",
 ) -> tuple[GraphPass, ...]:
     """The passes over graphs, in the order in which `compile` runs them."""
     from jit.passes.collect import Collect
     from jit.passes.loops import Loops
     from jit.passes.outline import Outline
+    from jit.passes.products import Products
     from jit.passes.reroll import Reroll
 
     passes = rules(ops, native=native, fast=fast)
@@ -381,6 +403,7 @@ def pipeline(
         given,
         Reroll(passes, costs, can_repeat),
         Collect(can_repeat),
+        Products(can_repeat, partial(is_chain, precision=library_of(target))),
         Outline(passes, is_product, costs, can_repeat),
         *passes,
     )

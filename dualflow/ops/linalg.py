@@ -123,6 +123,7 @@ _matmul = Op(
     jvp="bilinear",
     batch=aligned(2),
     precision="low",
+    multiplies=True,
 )
 
 

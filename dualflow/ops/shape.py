@@ -240,6 +240,7 @@ _permute_dims = Op(
     vjps=(lambda g, y, x, *, axes: permute_dims(g, inverse(axes)),),
     jvp="linear",
     batch=lambda op, args, batched, attrs: bind(op, args, {"axes": (0, *one_later(attrs["axes"]))}),
+    permutes=True,
 )
 
 

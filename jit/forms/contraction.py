@@ -90,18 +90,22 @@ class Contraction:
         return self._listed(x for x in names if x not in self.right)
 
     @property
-    def blocks(self) -> tuple[list[Letter], Letter | None, int, list[Letter]]:
-        """The blocks of its inner letters, see `blocks`."""
-        return blocks(self.inner, UNITS_BLOCK if self.units else CONTRACT_BLOCK)
+    def blocks(self) -> Blocks:
+        """The canonical blocks of its inner letters; of one `apart` as its form says."""
+        if not self.form.apart:
+            return blocks(self.inner, UNITS_BLOCK if self.units else CONTRACT_BLOCK)
+        first, *turns = self.inner
+        return [], first, 1, turns
 
     def _listed(self, names: object) -> list[Letter]:
         found = [self.letters[x] for x in names]  # type: ignore[attr-defined]
         return [letter for letter in found if isinstance(letter.at, Dim)]
 
 
-def blocks(
-    inner: Sequence[Letter], most: int = CONTRACT_BLOCK
-) -> tuple[list[Letter], Letter | None, int, list[Letter]]:
+Blocks = tuple[list[Letter], "Letter | None", int, list[Letter]]
+
+
+def blocks(inner: Sequence[Letter], most: int = CONTRACT_BLOCK) -> Blocks:
     """The canonical blocks of the inner letters.
 
     The elements of a product are summed in chains of fused multiply-adds, in row-major order of the

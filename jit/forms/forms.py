@@ -247,12 +247,14 @@ class FormBuilder:
         outs = self.emit(form)
         return outs if isinstance(xs, tuple) else outs[0]
 
-    def contract(self, spec: str, *xs: FormValue) -> FormValue:
+    def contract(self, spec: str, *xs: FormValue, apart: bool = False) -> FormValue:
         """Sum of products over the letters that the result lacks.
 
         Args:
             spec: As for einsum: one letter per axis, no letter twice in one operand, with "->".
             *xs: Values of one dtype; axes of one letter have one extent.
+            apart: What is summed over the first of these letters are contractions, each with sums
+                of one chain, added one after the other; no library computes them.
 
         Raises:
             ShapeError: The letters do not fit the shapes.
@@ -275,7 +277,8 @@ class FormBuilder:
             result_dtype("multiply", (xs[0].dtype, x.dtype))
         shape = tuple([extents[letter] for letter in right])
         type_ = TensorType(shape, xs[0].dtype)
-        return self.emit(nodes.Contract(xs, (type_,), f"{left}->{right}"))[0]
+        kind = nodes.ContractApart if apart else nodes.Contract
+        return self.emit(kind(xs, (type_,), f"{left}->{right}"))[0]
 
     def scatter(
         self,

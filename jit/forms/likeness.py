@@ -83,7 +83,7 @@ class Likeness:
             form = task.contraction.form
             assert isinstance(form, Contract)
             types = tuple([x.type for x in form.inputs]), form.types
-            self._written += (form.spec, *types, task.contraction.units)
+            self._written += (form.spec, form.apart, *types, task.contraction.units)
 
     def _value(self, x: FormValue) -> int:
         """The number of a value; what it is, when it is met for the first time."""

@@ -21,6 +21,7 @@ from jit.forms import nodes
 from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
 from jit.forms.expression import Access, Domain, Extractor, linear
 from jit.forms.nodes import FormValue
+from jit.forms.order import CONTRACT_BLOCK
 from jit.forms.staging import Copy, memory_of
 from jit.types import TensorType
 
@@ -90,6 +91,18 @@ def pays(sizes: Sequence[int], dtype: str, precision: str) -> bool:
     return math.prod(sizes) >= least and min(rows, columns) >= NARROW
 
 
+def is_chain(sizes: Sequence[int], dtype: str, precision: str) -> bool:
+    """Whether kernels compute a product, and each of its sums is one chain.
+
+    Args:
+        sizes: Rows, columns, inner indices.
+        dtype: Of the elements.
+        precision: In which a library multiplies elements of float32; "": there is none.
+    """
+    alone = not precision or not pays((1, *sizes), dtype, precision)
+    return alone and sizes[-1] <= CONTRACT_BLOCK
+
+
 def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bool:
     """Whether a contraction is a product of matrices.
 
@@ -97,7 +110,7 @@ def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bo
         form: The contraction.
         own: Which views belong to its node: they may move axes, and repeat what there is one of.
     """
-    if len(form.inputs) != 2 or {x.dtype.name for x in form.inputs} - {*DTYPES}:
+    if form.apart or len(form.inputs) != 2 or {x.dtype.name for x in form.inputs} - {*DTYPES}:
         return False
     if not all(shows_axes(x, own) for x in form.inputs):
         return False

@@ -140,6 +140,17 @@ class Contract(Form):
     """Sum of products; `spec` is einsum's, such as "mk,kn->mn"."""
 
     spec: str
+    apart = False
+
+
+@dataclass(frozen=True, eq=False)
+class ContractApart(Contract):
+    """A sum of contractions: those of each index of the first letter that is summed over.
+
+    Each has sums of one chain; they are added in their order.
+    """
+
+    apart = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -329,9 +329,9 @@ class TaskMaker:
     def _units_of(self, c: Contraction) -> str:
         """In what tensor cores multiply; "" where there are none, or too little to do."""
         dtypes = {x.dtype.name for x in c.elements}
-        if len(c.elements) != 2 or len(dtypes) != 1 or c.dtype != float32 or not c.inner:
+        if len(dtypes) != 1 or c.dtype != float32 or not c.inner or c.form.apart:
             return ""
-        work = extent_hint(size_of([*c.letters.values()]))
+        work = extent_hint(size_of([*c.letters.values()])) if len(c.elements) == 2 else 0
         fits = work >= LARGE and all(extent_hint(size_of(c.free(k))) >= NARROW for k in (0, 1))
         return self._units(dtypes.pop()) if fits else ""
 

@@ -254,6 +254,72 @@ def _laid_out_lower(
     return form.view(x, shape, index, fill=0, where=where)
 
 
+def _ahead_infer(first: TensorType, rest: TensorType) -> TensorType:
+    if first != rest.with_shape(rest.shape[1:]):
+        raise ShapeError(f"ahead: {first} is no row of {rest}")
+    return rest.with_shape((1 + rest.shape[0], *first.shape))
+
+
+def _ahead_lower(form: Any, first: Any, rest: Any) -> Any:
+    shape = (1 + rest.shape[0], *first.shape)
+    left = form.index(shape, lambda at, *others: at, as_dtype("int64"))
+    is_first = form.pointwise("less", left, form.constant(1, as_dtype("int64")))
+    alone = form.view(first, shape, lambda at, *others: others)
+    behind = form.view(rest, shape, lambda at, *others: (at - 1, *others), fill=0)
+    return form.pointwise("where", is_first, alone, behind)
+
+
+Taken = tuple[int, int, bool]  # the first row; how far the next one is; whether they are turned
+
+
+def _row_products_infer(
+    a: TensorType, b: TensorType, *, count: int, places: tuple[Taken, Taken]
+) -> TensorType:
+    shapes = list[tuple[Extent, Extent]]()
+    for x, (start, step, turned) in zip((a, b), places, strict=True):
+        ends = start, start + (count - 1) * step
+        if x.ndim != 3 or not all(0 <= at < x.shape[0] for at in ends):  # type: ignore[operator]
+            raise ShapeError(f"row_products: {x} has no {count} matrices from {start} on by {step}")
+        _, m, n = x.shape
+        shapes.append((n, m) if turned else (m, n))
+    (rows, inner), (other, columns) = shapes
+    if a.dtype != b.dtype or inner != other:
+        raise ShapeError(f"row_products: rows of {a} and {b} do not multiply")
+    return a.with_shape((rows, columns))
+
+
+def _row_products_evaluate(
+    xp: ModuleType, a: Any, b: Any, *, count: int, places: tuple[Taken, Taken]
+) -> Any:
+    total = None
+    for t in range(count):
+        left, right = (
+            x[start + t * step].T if turned else x[start + t * step]
+            for x, (start, step, turned) in zip((a, b), places, strict=True)
+        )
+        made = xp.matmul(left, right)
+        total = made if total is None else total + made
+    return total
+
+
+def _row_products_lower(
+    form: Any, a: Any, b: Any, *, count: int, places: tuple[Taken, Taken]
+) -> Any:
+    taken = []
+    for x, (start, step, turned) in zip((a, b), places, strict=True):
+        _, m, n = x.shape
+        taken.append(
+            form.view(
+                x,
+                (count, n, m) if turned else (count, m, n),
+                lambda t, i, j, start=start, step=step, turned=turned: (
+                    (start + step * t, j, i) if turned else (start + step * t, i, j)
+                ),
+            )
+        )
+    return form.contract("tmk,tkn->mn", *taken, apart=True)
+
+
 stacked = OpDef(  # what a loop has stacked that is written out
     name="stacked",
     evaluate=lambda xp, *xs: xp.stack(xs),
@@ -270,4 +336,20 @@ laid_out = OpDef(  # rows that follow each other `apart` along an axis, and zero
     package=JIT,
 )
 
-loop_ops = {op.name: op for op in (loop, row, rows, copied, stacked, laid_out)}
+ahead = OpDef(  # a row, and rows behind it
+    name="ahead",
+    evaluate=lambda xp, first, rest: xp.concatenate([first[None], rest]),
+    infer=_ahead_infer,
+    lower=_ahead_lower,
+    package=JIT,
+)
+
+row_products = OpDef(  # the sum of the products of matrices that are rows, in their order
+    name="row_products",
+    evaluate=_row_products_evaluate,
+    infer=_row_products_infer,
+    lower=_row_products_lower,
+    package=JIT,
+)
+
+loop_ops = {op.name: op for op in (loop, row, rows, copied, stacked, laid_out, ahead, row_products)}

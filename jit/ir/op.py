@@ -31,6 +31,8 @@ class OpDef:
         pads: The only input lies in an array of `shape`, from `starts` on by `steps`, with `value`
             around it: attrs of these names.
         joins: The inputs follow each other in the result, along the dimension that `axis` says.
+        multiplies: The result is the product of both inputs, matrices or stacks of them.
+        permutes: The dimensions of the only input come in the order that the attr `axes` says.
         splits: The results are the rows of the only input, one after the other.
         reshapes: The result has the elements of the only input, in their order, in another shape.
         calls: It is a call as in `jit.ir.call`.
@@ -49,6 +51,8 @@ class OpDef:
     adds: bool = False
     pads: bool = False
     joins: bool = False
+    multiplies: bool = False
+    permutes: bool = False
     splits: bool = False
     reshapes: bool = False
     calls: bool = False

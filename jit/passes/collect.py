@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,20 +153,35 @@ def body_with_rows(body: Graph, sums: Sequence[Sum], *, apart: bool) -> Graph:
         sums: Of rows, in it.
         apart: Whether each row is copied to memory of its own, whatever it is.
     """
-    made, new_of = Graph(body.name), dict[Value, Value]()
-    gone, wanted = {each.carry for each in sums}, list(body.outputs)
+    wanted = list(body.outputs)
     for each in sums:
         wanted[each.output] = each.row
+    numbers = [each.output for each in sums] if apart else ()
+    return with_outputs(body, {each.carry for each in sums}, wanted, numbers)
+
+
+def with_outputs(
+    body: Graph, gone: Collection[int], wanted: Sequence[Value], apart: Iterable[int] = ()
+) -> Graph:
+    """A body with other outputs.
+
+    Args:
+        body: Stays as it is.
+        gone: The numbers of carries that nothing needs any more.
+        wanted: The outputs.
+        apart: The numbers of those that are copied to memory of their own.
+    """
+    made, new_of = Graph(body.name), dict[Value, Value]()
     asked = Graph(body.name)
-    asked.nodes, asked.outputs = body.nodes, wanted
+    asked.nodes, asked.outputs = body.nodes, list(wanted)
     for k, value in enumerate(body.inputs):
         if k not in gone:
             new_of[value] = made.input(value.type, value.name)
     for node in asked.live_nodes():
         made.append_copy(node, new_of)
     made.outputs = [new_of[value] for value in wanted]
-    for each in sums if apart else ():
-        (made.outputs[each.output],) = made.add(copied, (new_of[each.row],), {})
+    for number in apart:
+        (made.outputs[number],) = made.add(copied, (made.outputs[number],), {})
     return made
 
 

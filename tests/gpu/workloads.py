@@ -129,6 +129,11 @@ def batched(form: Any, a: Any, b: Any) -> Any:
     return form.contract("bmk,bnk->bmn", a, b)
 
 
+def row_products(form: Any, a: Any, b: Any) -> Any:
+    """The sum of products of rows, with its own order of sums."""
+    return form.contract("tkm,tkn->mn", a, b, apart=True)
+
+
 def convolution(form: Any, x: Any, w: Any) -> Any:
     """3 x 3 with a margin of zeros; channels last."""
     n, h, wide, channels = x.shape
@@ -169,6 +174,7 @@ WORKLOADS = {
     "product_small": Workload(product, [(3, 19), (19, 2), (2,)], [(64, 1000), (1000, 100), (100,)]),
     "turned_product": Workload(turned_product, [(18, 5), (7, 18)], [(2048, 2048)] * 2),
     "batched": Workload(batched, [(2, 5, 8), (2, 7, 8)], [(96, 1024, 64)] * 2),
+    "row_products": Workload(row_products, [(5, 6, 4), (5, 6, 3)], [(32, 32, 128), (32, 32, 512)]),
     "convolution": Workload(
         convolution, [(1, 2, 3, 16), (3, 3, 16, 3)], [(32, 56, 56, 128), (3, 3, 128, 128)]
     ),

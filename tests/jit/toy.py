@@ -55,7 +55,13 @@ for each in "subtract divide floor_divide pow negative positive abs logical_not 
     elementwise(each)
 define("identity", lambda x: x, lambda xp, x: x)
 define("astype", lambda x, *, dtype: x.with_dtype(dtype), lambda xp, x, *, dtype: x.astype(dtype))
-define("reshape", reshaped, lambda xp, x, *, shape: xp.reshape(x, shape), reshapes=True)
+define(
+    "reshape",
+    reshaped,
+    lambda xp, x, *, shape: xp.reshape(x, shape),
+    lambda form, x, *, shape: form.reshape(x, shape),
+    reshapes=True,
+)
 define(
     "broadcast_to",
     lambda x, *, shape: x.with_shape(shape),
@@ -65,6 +71,10 @@ define(
     "permute_dims",
     lambda x, *, axes: x.with_shape([x.shape[k] for k in axes]),
     lambda xp, x, *, axes: xp.permute_dims(x, axes),
+    lambda form, x, *, axes: form.view(
+        x, [x.shape[k] for k in axes], lambda *at: [at[axes.index(k)] for k in range(len(axes))]
+    ),
+    permutes=True,
 )
 define(
     "sum",
@@ -101,6 +111,13 @@ define(
     lambda x, w: x.with_shape((w.shape[1],)),
     lambda xp, x, w: x @ w,
     lambda form, x, w: form.contract("k,kn->n", x, w),
+)
+define(
+    "matmul",
+    lambda a, b: a.with_shape((a.shape[0], b.shape[1])),
+    lambda xp, a, b: xp.matmul(a, b),
+    lambda form, a, b: form.contract("mk,kn->mn", a, b),
+    multiplies=True,
 )
 define(
     "extremes",
