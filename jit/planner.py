@@ -342,7 +342,7 @@ class Planner:
         """
         if group.folded:
             return ()
-        maps = [task for task in group.tasks if isinstance(task, MapTask)]
+        maps = [task for task in group.tasks if type(task) is MapTask]
         apart = {x for task in group.tasks if task not in maps for x in task.reads()}
         apart |= group.values().keys()
         reads: dict[FormValue, list[Access]] = {}

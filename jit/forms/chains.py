@@ -33,6 +33,7 @@ from jit.forms.tasks import (
     ChainsTask,
     FoldTask,
     MapTask,
+    PartsTask,
     ProductTask,
     Task,
     TotalsTask,
@@ -414,7 +415,7 @@ def belongs(rows: Group, task: Task, matrices: Iterable[FormValue]) -> bool:
     if isinstance(task, FoldTask):
         if not whole or task.axes != rows.folded:
             return False
-    elif not isinstance(task, MapTask) or not (whole or same_all(task.domain.extents, rows.rows)):
+    elif type(task) is not MapTask or not (whole or same_all(task.domain.extents, rows.rows)):
         return False
     given = set(matrices)
     return all(
@@ -462,6 +463,7 @@ def closed(group: Group, matrices: set[FormValue], extents: Sequence[Extent]) ->
     found = [k for k, x in enumerate(c.elements) if isinstance(x, Access) and x.value in matrices]
     if (
         isinstance(task, ChainsTask | TotalsTask)
+        or any(isinstance(x, PartsTask) for x in group.tasks)
         or len(found) != 1
         or len(c.inner) != 1
         or kind(c.dtype) != "floating"

@@ -24,9 +24,19 @@ from jit.forms.expression import Access, Domain
 from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, COLUMN_BLOCK, Order
+from jit.forms.parts import computes_each, part_by_part
 from jit.forms.placement import extent_hint, size_hint
 from jit.forms.sums import abreast, has_long_sums, has_sums_alone, in_chains, is_stream
-from jit.forms.tasks import BlockTask, ColumnTask, FoldTask, MapTask, ProductTask, Task, WholeTask
+from jit.forms.tasks import (
+    BlockTask,
+    ColumnTask,
+    FoldTask,
+    MapTask,
+    PartsTask,
+    ProductTask,
+    Task,
+    WholeTask,
+)
 from jit.forms.waits import Waits
 from jit.types import TensorType, product
 
@@ -166,13 +176,12 @@ class Fusion:
         return self._waits.in_order()
 
     def _place(self, task: Task) -> None:
-        needed = self._needed(task)
-        step = self._home(task, needed)
-        if step is None:
-            step = started(task)
+        task, needed, home = self._placed(task)
+        step = started(task) if home is None else home
+        if home is None:
             self._waits.begin(step)
         else:
-            join(step, task)
+            join(home, task)
         needed.pop(step, None)
         self._waits.wait(step, needed)
         self._behind[step] = max(self._behind.get(step, 0), self._longest(needed))
@@ -182,6 +191,17 @@ class Fusion:
             for other in needed:
                 if isinstance(other, Group):
                     step = self._united(other, step)
+
+    def _placed(self, task: Task) -> tuple[Task, dict[Group | WholeTask, None], Group | None]:
+        """A task, part by part where a group computes something of each; its needs; its home."""
+        needed = self._needed(task)
+        element = task.element if isinstance(task, MapTask) else None
+        if element is not None and any(isinstance(step, Group) for step in needed):
+            parts = part_by_part(task, element)  # type: ignore[arg-type]
+            home = None if parts is None else self._home(parts, needed)
+            if parts is not None and home is not None and computes_each(home, parts):
+                return parts, needed, home
+        return task, needed, self._home(task, needed)
 
     def _note(self, group: Group, tasks: Iterable[Task]) -> None:
         """Remembers what tasks of a group read."""
@@ -288,6 +308,8 @@ def fits(group: Group, task: Task) -> bool:
     if group.cost + task.cost > MOST:
         return False
     whole = same_all(task.domain.extents, group.extents)
+    if isinstance(task, PartsTask) and (group.folded is not None or not whole):
+        return False
     if isinstance(task, ColumnTask) and task.alone:
         return group.is_parts and whole and group.folded == task.axes
     if group.is_parts:
@@ -419,7 +441,7 @@ def in_row(group: Group, task: Task, access: Access, *, whole: bool) -> bool:
     kept = group.order.kept if group.folded is not None else tuple(range(len(own)))
     rows = {f"i{k}" for k in (kept if whole else range(len(own)))}
     names = [str(x) for x in access.at if not (isinstance(x, int) and x == 0)]
-    if isinstance(source, BlockTask | ColumnTask):
+    if isinstance(source, BlockTask | ColumnTask | PartsTask):
         return False
     if isinstance(source, FoldTask) or group.is_of_rows(source):
         return names == sorted(rows, key=lambda n: int(n[1:]))

@@ -78,6 +78,7 @@ class Likeness:
             combiner,
             getattr(task, "axes", None),
             getattr(task, "of_blocks", None),
+            getattr(task, "places", None),
         )
         if isinstance(task, ProductTask):
             form = task.contraction.form

@@ -18,7 +18,7 @@ from itertools import product as every
 from typing import Any
 
 from jit.dataclass import dataclass
-from jit.dims import Dim
+from jit.dims import Dim, Extent
 from jit.forms import nodes
 from jit.forms.combine import Combiner
 from jit.forms.contraction import Contraction, size_of
@@ -101,7 +101,32 @@ class Task:
 
 @dataclass(eq=False)
 class MapTask(Task):
-    """Each element by itself."""
+    """Each element by itself.
+
+    Attributes:
+        element: Any element of its value.
+    """
+
+    element: Callable[[tuple[Extent, ...]], Expression] | None = field(default=None, kw_only=True)
+
+    def pieces(self) -> Iterator[tuple[tuple[Extent, ...], Expression]]:
+        """Where the elements of an index of the loops lie, and what they are."""
+        return zip((self.domain.indices,), self.elements, strict=True)
+
+
+@dataclass(eq=False)
+class PartsTask(MapTask):
+    """A map of which each index of the loops gives an element of each part of the value.
+
+    Attributes:
+        places: Where they lie.
+    """
+
+    places: tuple[tuple[Extent, ...], ...] = field(kw_only=True)
+
+    def pieces(self) -> Iterator[tuple[tuple[Extent, ...], Expression]]:
+        """Where the elements of an index of the loops lie, and what they are."""
+        return zip(self.places, self.elements, strict=True)
 
 
 @dataclass(eq=False)
@@ -297,8 +322,8 @@ class TaskMaker:
 
     def _map(self, value: FormValue) -> MapTask:
         domain = Domain.of(value.shape)
-        element = self._extractor(domain).inlined(value, domain.indices)
-        return MapTask(value.form, (value,), domain, (element,))
+        made = partial(self._extractor(domain).inlined, value)
+        return MapTask(value.form, (value,), domain, (made(domain.indices),), element=made)
 
     def _fold(self, form: nodes.Reduce) -> FoldTask:
         domain = Domain.of(form.inputs[0].shape)

@@ -29,7 +29,7 @@ from jit.forms.expression import (
 from jit.forms.fuse import Group
 from jit.forms.nodes import FormValue
 from jit.forms.placement import COSTS, extent_hint
-from jit.forms.tasks import Task
+from jit.forms.tasks import PartsTask, Task
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, ROW, Kernel, Operand, Var, index
 from jit.loops.walk import Loop, collapsed
@@ -94,6 +94,7 @@ class Nest:
         self.row_at = tuple(row_at)
         self.read_inside = {x for task in group.tasks for x in task.reads()}
         every = [x for task in group.tasks for x in self.elements[task]]
+        every += [Access(x, at, ()) for x, at in parts_of(group)]
         order = group.order
         kinds = [(k in order.inner, k in order.outer) for k in range(len(group.extents))]
         self.loops = collapsed(group.extents, kinds, every)
@@ -167,6 +168,11 @@ class Nest:
     def map_element(self, task: Task, at: Sequence[Extent]) -> Operand:
         """Computes an element of a map, at hand from now on, and stores it."""
         (value,) = task.outputs
+        if isinstance(task, PartsTask):
+            operands = [self.w.emit(x) for x in self.elements[task]]
+            for place, operand in zip(task.places, operands, strict=True):
+                self.store(value, place, operand)
+            return operands[-1]
         operand = self.w.emit(self.elements[task][0])
         own = self.own_indices(value, at)
         self.w.provide(value, own, operand)
@@ -185,6 +191,13 @@ class Nest:
         size = extent_hint(product(self.group.extents))
         work = self.cost * size / max(1, extent_hint(self.grid))
         return Naive(kernel, tuple(w.buffers), sizes, work)
+
+
+def parts_of(group: Group) -> Iterator[tuple[FormValue, tuple[Extent, ...]]]:
+    """Where the parts of values lie that a group computes part by part."""
+    for task in group.tasks:
+        if isinstance(task, PartsTask):
+            yield from ((task.outputs[0], at) for at in task.places)
 
 
 class MapNest(Nest):

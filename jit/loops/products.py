@@ -25,7 +25,7 @@ from jit.forms.expression import Extractor, linear
 from jit.forms.fuse import Group
 from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint
-from jit.forms.tasks import ProductTask
+from jit.forms.tasks import MapTask, ProductTask
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.lines import store_lines, stores_lines
@@ -427,10 +427,12 @@ class ProductNest(Packing):
         w.provide(value, at, result)
         self._store(value, at, result)
         for task in maps:
+            assert isinstance(task, MapTask)
             (value,) = task.outputs
-            result = w.emit(task.elements[0])
-            w.provide(value, task.domain.indices, result)
-            self._store(value, task.domain.indices, result)
+            for at, element in task.pieces():
+                result = w.emit(element)
+                w.provide(value, at, result)
+                self._store(value, at, result)
 
     def _store(self, value: FormValue, at: Sequence[Extent], operand: Operand) -> None:
         if value in self.stored:
