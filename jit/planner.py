@@ -340,7 +340,7 @@ class Planner:
 
         A task reads before it stores, and no later one loads what was there before.
         """
-        if group.folded:
+        if group.folded or group.parts > 1:
             return ()
         maps = [task for task in group.tasks if type(task) is MapTask]
         apart = {x for task in group.tasks if task not in maps for x in task.reads()}

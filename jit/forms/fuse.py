@@ -24,7 +24,7 @@ from jit.forms.expression import Access, Domain
 from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, COLUMN_BLOCK, Order
-from jit.forms.parts import computes_each, part_by_part
+from jit.forms.parts import computes_each, has_one_column, part_by_part, parts_of
 from jit.forms.placement import extent_hint, size_hint
 from jit.forms.sums import abreast, has_long_sums, has_sums_alone, in_chains, is_stream
 from jit.forms.tasks import (
@@ -60,6 +60,8 @@ class Group:
         is_product: The first task is a contraction, the others are maps of its result.
         is_split: Rows are few and long: their blocks are folded, each by itself.
         is_parts: Columns are folded, each block of rows by itself, and nothing else is done.
+        divides: A product whose last loop may be cut into parts, side by side in a thread.
+        parts: How many there are; maps over the loops of one part read elements of all.
     """
 
     extents: tuple[Extent, ...]
@@ -69,6 +71,8 @@ class Group:
     is_product: bool = False
     is_split: bool = False
     is_parts: bool = False
+    divides: bool = False
+    parts: int = 1
 
     def __post_init__(self) -> None:
         self._values: dict[FormValue, Task] = {}
@@ -98,6 +102,10 @@ class Group:
         """About how many additions an index of the loops takes."""
         self.values()
         return self._cost
+
+    def is_of_a_part(self, task: Task) -> bool:
+        """Whether a task has an element for each index of a part of the last loop."""
+        return self.parts > 1 and not same_all(task.domain.extents, self.extents)
 
     def is_of_rows(self, task: Task) -> bool:
         """Whether a task has one element for each row, not for each index of the loops."""
@@ -177,7 +185,7 @@ class Fusion:
 
     def _place(self, task: Task) -> None:
         task, needed, home = self._placed(task)
-        step = started(task) if home is None else home
+        step = started(task, divides=self._many) if home is None else home
         if home is None:
             self._waits.begin(step)
         else:
@@ -273,13 +281,15 @@ def length(step: Group | WholeTask) -> int:
     return max([size_hint(x.shape) for x in step.outputs], default=0)
 
 
-def started(task: Task) -> Group | WholeTask:
-    """A step of one task."""
+def started(task: Task, *, divides: bool = False) -> Group | WholeTask:
+    """A step of one task; a product may be cut into parts where it `divides`."""
     if isinstance(task, WholeTask):
         if not isinstance(task, ProductTask) or task.matrices is not None:
             return task
         domain = Domain.of(task.form.types[0].shape)
-        return Group(domain.extents, None, [task], {task: 0}, is_product=True)
+        group = Group(domain.extents, None, [task], {task: 0}, is_product=True)
+        group.divides = divides and has_one_column(task)
+        return group
     folded = task.axes if isinstance(task, FoldTask | BlockTask | ColumnTask) else None
     split, parts = isinstance(task, BlockTask), isinstance(task, ColumnTask)
     return Group(task.domain.extents, folded, [task], {task: 0}, is_split=split, is_parts=parts)
@@ -289,6 +299,8 @@ def join(group: Group, task: Task) -> None:
     """Adds a task that fits."""
     if isinstance(task, FoldTask | BlockTask):
         group.folded = task.axes
+    if group.divides:
+        group.parts = max(group.parts, parts_of(group, task))
     group.is_split = group.is_split or isinstance(task, BlockTask)
     group.levels[task] = level(group, task)
     group.tasks.append(task)
@@ -310,6 +322,8 @@ def fits(group: Group, task: Task) -> bool:
     whole = same_all(task.domain.extents, group.extents)
     if isinstance(task, PartsTask) and (group.folded is not None or not whole):
         return False
+    if group.divides and not whole:
+        return parts_of(group, task) > 1
     if isinstance(task, ColumnTask) and task.alone:
         return group.is_parts and whole and group.folded == task.axes
     if group.is_parts:
@@ -437,6 +451,8 @@ def in_row(group: Group, task: Task, access: Access, *, whole: bool) -> bool:
     source = group.values().get(access.value)
     if source is None:
         return True
+    if group.is_of_a_part(source) and not isinstance(source, ProductTask):
+        return False
     own = task.domain.extents if whole else group.rows
     kept = group.order.kept if group.folded is not None else tuple(range(len(own)))
     rows = {f"i{k}" for k in (kept if whole else range(len(own)))}

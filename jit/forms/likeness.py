@@ -60,6 +60,7 @@ class Likeness:
             group.folded,
             group.is_product,
             group.is_split,
+            group.parts,
         ]
         for task in group.tasks:
             self._task(task, group.levels.get(task), stored)

@@ -3,6 +3,9 @@
 What joins arrays, or adds up arrays with zeros around them, asks for each element in which part it
 lies. Cut where these questions change their answers, all parts of the value are computed for each
 index of the same, shorter loops; what computes the parts may do that in its own loops.
+
+The other way round a map may read all parts of the columns of a product, as gates are: where a
+thread computes columns of all parts side by side, it does so as soon as their sums are there.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from jit.dims import Dim, Extent, Symbol, decide
 from jit.forms.expression import Access, Apply, Coordinate, Domain, Expression, Inside, Number, walk
-from jit.forms.index import is_inside
-from jit.forms.tasks import MapTask, PartsTask
+from jit.forms.index import is_inside, same_all
+from jit.forms.tasks import MapTask, PartsTask, ProductTask, Task
 
 if TYPE_CHECKING:
     from jit.forms.fuse import Group
 
 MOST = 8  # parts
+PARTS = (2, 4)  # of the columns of a product, as a thread may have side by side
 
 Element = Callable[[tuple[Extent, ...]], Expression]
 
@@ -124,3 +128,46 @@ def asks(root: Expression) -> bool:
         isinstance(x, Inside | Coordinate) or (isinstance(x, Access) and x.guard)
         for x in walk(root)
     )
+
+
+# ----- parts of the columns of a product -----
+
+
+def has_one_column(task: ProductTask) -> bool:
+    """Whether the last loop of a product is all that makes up its columns."""
+    c = task.contraction
+    names = [[x.name for x in c.free(k)] for k in (0, 1)]
+    loops = c.result.loops
+    return type(task) is ProductTask and bool(loops) and [loops[-1][0]] in names
+
+
+def parts_of(group: Group, task: Task) -> int:
+    """Of how many parts of the last loop a map reads an element each; 1 if it is no such map."""
+    (*outer, whole), own = group.extents, task.domain.extents
+    if type(task) is not MapTask or len(own) != len(group.extents):
+        return 1
+    last = own[-1]
+    if not (isinstance(whole, int) and isinstance(last, int) and same_all(own[:-1], outer)):
+        return 1
+    parts, values = whole // last, group.values()
+    if whole % last or parts not in PARTS or group.parts not in (1, parts):
+        return 1
+    found = [x for x in task.accesses() if x.value in values]
+    reads_parts = all(lies_in_part(group, x, len(own), last) for x in found)
+    return parts if found and reads_parts else 1
+
+
+def lies_in_part(group: Group, access: Access, rank: int, size: int) -> bool:
+    """Whether what is read lies at the index of a part's loops, in one of the parts."""
+    *outer, last = [x for x in access.at if not (isinstance(x, int) and x == 0)]
+    if access.guard or [*map(str, outer)] != [f"i{k}" for k in range(rank - 1)]:
+        return False
+    shift = last - symbol_of(last, f"i{rank - 1}")
+    own = group.is_of_a_part(group.values()[access.value])
+    return isinstance(shift, int) and (shift == 0 if own else shift % size == 0)
+
+
+def symbol_of(x: Extent, name: str) -> Extent:
+    """The loop of a name in index arithmetic; 0 if there is none."""
+    atoms = x.atoms() if isinstance(x, Dim) else ()
+    return next((atom.as_dim() for atom in atoms if str(atom) == name), 0)

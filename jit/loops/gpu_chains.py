@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from jit.dims import Symbol
 from jit.forms.expression import linear
+from jit.forms.nodes import FormValue
 from jit.forms.sums import chain_count
 from jit.loops.gpu_products import GpuProductNest
 from jit.loops.ir import Operand
@@ -29,7 +30,8 @@ class GpuChainsNest(GpuProductNest):
         with self.w.bound({"chain": self.number[0]}):
             self._epilogue_of(acc)
 
-    def finish(self, total: Operand) -> None:
+    def finish(self, total: Operand) -> dict[FormValue, Operand]:
         w, (value,) = self.w, self.group.tasks[0].outputs
         at = linear(value.shape, (self.at, *self.c.result.indices))
         w.store(w.buffer(value, "out"), w.at(at), total)
+        return {value: total}

@@ -83,7 +83,7 @@ class GpuProductNest(GpuThreads):
 
     def _chosen(self, rows: int, columns: int, outer: int) -> Block:
         """A tile for so many rows and columns."""
-        return chosen(rows, columns, outer, self.c.dtype.itemsize)
+        return chosen(rows, columns, outer, self.c.dtype.itemsize, self.group.parts)
 
     def _share_out(self, chains: int) -> None:
         """How many teams compute chains side by side, and in which parts."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from jit.dims import Extent, same
+from jit.dims import Dim, Extent, same
 from jit.forms.contraction import Letter, step_of
-from jit.forms.expression import Access, linear, walk
+from jit.forms.expression import Access, Domain, linear, walk
+from jit.forms.nodes import FormValue
 from jit.loops.elements import decoded
 from jit.loops.gpu_tiles import PADDING, Block
 from jit.loops.ir import INDEX, TILE, WARP, Buffer, DType, Operand, Sync, Var, VType, index
@@ -163,8 +164,21 @@ class GpuThreads(ProductNest):
         at = w.let("add", self.first[side], m)
         if not (isinstance(size, int) and size % self.tile.shape[side] == 0):
             at = w.least_of(at, w.at(size - 1))
-        with self.bound(letters, decoded(w, at, [x.extent for x in letters])):
+        with self.bound(letters, self._indices(side, at)):
             yield
+
+    def _indices(self, side: int, at: Operand) -> list[Operand]:
+        """The letters of a row or a column of the tile's rows and columns.
+
+        Those that are cut into parts stand next to each other: index 0 of each part, then 1.
+        """
+        w, letters, parts = self.w, self.letters[side], self.group.parts
+        if side == 0 or parts == 1:
+            return decoded(w, at, [x.extent for x in letters])
+        size = self.sizes[1]
+        assert isinstance(size, int)
+        part, within = w.let("rest", at, index(parts)), w.let("quotient", at, index(parts))
+        return [w.let("add", w.let("multiply", part, index(size // parts)), within)]
 
     # ----- register tiles -----
 
@@ -215,15 +229,49 @@ class GpuThreads(ProductNest):
         for i in range(m):
             with ExitStack() as stack:
                 self._enter(stack, 0, self._offset(0, i, min(size, m)))
-                for j in range(n):
+                for j in range(0, n, self.group.parts):
                     with ExitStack() as inner:
-                        self._enter(inner, 1, self._offset(1, j, min(size, n)))
-                        self.finish(self._one_of(sums, i * n + j))
+                        at = self._enter(inner, 1, self._offset(1, j, min(size, n)))
+                        if self.group.parts == 1:
+                            self.finish(self._one_of(sums, i * n + j))
+                        else:
+                            self._finish_parts(at, sums, i * n + j)
 
-    def _enter(self, stack: ExitStack, side: int, offset: Operand) -> None:
+    def _enter(self, stack: ExitStack, side: int, offset: Operand) -> Operand:
         """Binds the letters of a row or a column, if there is such a one."""
         w, size, letters = self.w, self.sizes[side], self.letters[side]
         at = w.let("add", self.first[side], offset)
         if not (isinstance(size, int) and size % self.tile.shape[side] == 0):
             stack.enter_context(w.when(w.let("less", at, w.at(size))))
-        stack.enter_context(self.bound(letters, decoded(w, at, [x.extent for x in letters])))
+        stack.enter_context(self.bound(letters, self._indices(side, at)))
+        return at
+
+    def _finish_parts(self, first: Operand, sums: Buffer, number: int) -> None:
+        """The maps of an element of each part, then those that read all of these.
+
+        Args:
+            first: The column of the first one; the others follow it.
+            sums: The thread's.
+            number: Of the first one among them.
+        """
+        w, group, letters, size = self.w, self.group, self.letters[1], self.sizes[1]
+        assert isinstance(size, int)
+        made = list[dict[FormValue, Operand]]()
+        for part in range(group.parts):
+            at = w.let("add", first, index(part))
+            with self.bound(letters, self._indices(1, at)):
+                made.append(self.finish(self._one_of(sums, number + part)))
+        with self.bound(letters, [w.let("quotient", first, index(group.parts))]):
+            for task in filter(group.is_of_a_part, group.tasks[1:]):
+                *outer, last = [i for i in task.domain.indices if isinstance(i, Dim)]
+                for part, known in enumerate(made):
+                    left = (*outer, last + part * (size // group.parts))
+                    for value, operand in known.items():
+                        w.provide(value, at_index(value, left), operand)
+                self._map(task)
+
+
+def at_index(value: FormValue, at: Sequence[Extent]) -> tuple[Extent, ...]:
+    """An index of the loops over a value as coordinates of it."""
+    left = iter(at)
+    return tuple([next(left) if isinstance(i, Dim) else 0 for i in Domain.of(value.shape).indices])

@@ -58,8 +58,16 @@ BLOCKS = (
 )
 
 
-def chosen(rows: int, columns: int, outer: int, itemsize: int) -> Block:
-    """The block that takes least: what it computes in vain counts, and idle multiprocessors."""
+def chosen(rows: int, columns: int, outer: int, itemsize: int, parts: int = 1) -> Block:
+    """The block that takes least: what it computes in vain counts, and idle multiprocessors.
+
+    Args:
+        rows: Of the result.
+        columns: Of the result.
+        outer: How many results there are.
+        itemsize: Bytes of a sum.
+        parts: How many columns have to lie side by side in a thread.
+    """
 
     def cost(block: Block) -> float:
         height, width = block.shape
@@ -71,6 +79,7 @@ def chosen(rows: int, columns: int, outer: int, itemsize: int) -> Block:
         return max(1.0, tiles * block.count / THREADS) * step
 
     may = [block for block in BLOCKS if fits(block, itemsize)]
+    may = [block for block in may if min(16 // itemsize, block.each[1]) % parts == 0]
     small = [block for block in may if block.each[0] * block.each[1] * itemsize <= SUMS]
     return min(small or may, key=cost)
 

@@ -25,7 +25,7 @@ from jit.forms.expression import Extractor, linear
 from jit.forms.fuse import Group
 from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint
-from jit.forms.tasks import MapTask, ProductTask
+from jit.forms.tasks import MapTask, ProductTask, Task
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.lines import store_lines, stores_lines
@@ -419,20 +419,29 @@ class ProductNest(Packing):
             with self.bound(columns, decoded(w, column, [x.extent for x in columns])):
                 yield n
 
-    def finish(self, total: Operand) -> None:
+    def finish(self, total: Operand) -> dict[FormValue, Operand]:
+        """Maps an element of the result; what there is at its index."""
         w, (product_task, *maps) = self.w, self.group.tasks
         (value,) = product_task.outputs
         result = w.cast(total, value.dtype)
-        at = self.c.result.indices
+        at, made = self.c.result.indices, {value: result}
         w.provide(value, at, result)
         self._store(value, at, result)
         for task in maps:
-            assert isinstance(task, MapTask)
-            (value,) = task.outputs
-            for at, element in task.pieces():
-                result = w.emit(element)
-                w.provide(value, at, result)
-                self._store(value, at, result)
+            if not self.group.is_of_a_part(task):
+                made[task.outputs[0]] = self._map(task)
+        return made
+
+    def _map(self, task: Task) -> Operand:
+        """Computes a map at the current index, and stores it."""
+        assert isinstance(task, MapTask)
+        w, (value,), result = self.w, task.outputs, None
+        for at, element in task.pieces():
+            result = w.emit(element)
+            w.provide(value, at, result)
+            self._store(value, at, result)
+        assert result is not None
+        return result
 
     def _store(self, value: FormValue, at: Sequence[Extent], operand: Operand) -> None:
         if value in self.stored:

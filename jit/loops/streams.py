@@ -25,6 +25,7 @@ from dataclasses import replace
 from jit.dims import Extent, Symbol
 from jit.forms.contraction import Letter, plain, size_of
 from jit.forms.expression import linear
+from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint
 from jit.forms.sums import FAR, MOST_ROWS, chain_count, streamed
 from jit.loops.elements import decoded
@@ -213,10 +214,11 @@ class StreamChainsNest(StreamNest):
         with w.bound({"chain": first}):
             self._finish_rows(index(0), w.at(self.rows), sums)
 
-    def finish(self, total: Operand) -> None:
+    def finish(self, total: Operand) -> dict[FormValue, Operand]:
         w, (value,) = self.w, self.group.tasks[0].outputs
         at = linear(value.shape, (self.at, *self.c.result.indices))
         w.store(w.buffer(value, "out"), w.at(at), total)
+        return {value: total}
 
 
 def streams(nest: ProductNest) -> bool:

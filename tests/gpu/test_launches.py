@@ -32,8 +32,16 @@ def mlp():
     return nn.Sequential(nn.Linear(1000, 100), nn.ReLU(), nn.Linear(100, 10))
 
 
-def planned(monkeypatch, build, shape):
-    """The program of a step, planned for a GPU; nothing is compiled."""
+def planned(monkeypatch, build, shape, result=(64, 10), *, show=lambda y: y):
+    """The program of a step, planned for a GPU; nothing is compiled.
+
+    Args:
+        monkeypatch: Ends the compilation.
+        build: Makes the model.
+        shape: Of what it is given.
+        result: The shape of what it should give.
+        show: What of its result that is.
+    """
     compiled = launches.for_gpu
 
     def for_gpu(name, forms, donate, *others):
@@ -44,12 +52,12 @@ def planned(monkeypatch, build, shape):
     monkeypatch.setattr(launches, "for_gpu", for_gpu)
     model = build().to("gpu")
     optimizer = df.optim.Adam(model.parameters(), 1e-3)
-    x, y = df.ones((64, *shape), device="gpu"), df.ones((64, 10), device="gpu")
+    x, y = df.ones(shape, device="gpu"), df.ones(result, device="gpu")
 
     @df.function
     def step(x, y):
         optimizer.zero_grad()
-        loss = ((model(x) - y) ** 2).mean()
+        loss = ((show(model(x)) - y) ** 2).mean()
         loss.backward()
         optimizer.step()
         return loss
@@ -67,7 +75,7 @@ def planned(monkeypatch, build, shape):
     ],
 )
 def test_launches_of_a_step(machine, monkeypatch, build, shape, most):
-    program, donate = planned(monkeypatch, build, shape)
+    program, donate = planned(monkeypatch, build, (64, *shape))
     before = [x for step in program.steps for x in program.writes(step)]
     steps = merged(program, donate, SM90)
     assert sorted(x for step in steps for x in program.writes(step)) == sorted(before)
@@ -77,6 +85,17 @@ def test_launches_of_a_step(machine, monkeypatch, build, shape, most):
         pair = program.inputs[old], program.outputs[new]
         was = any(pair in x.in_place for x in program.launches())
         assert pair in in_place or not was, pair
+
+
+def test_a_turn_of_a_recurrent_net_is_few_launches(machine, monkeypatch):
+    """One forward: the product, with the cell. Two back: the cell, and the product for it."""
+    shape = 12, 4, 8
+    build = lambda: nn.LSTM(8, 8)  # noqa: E731
+    program, donate = planned(monkeypatch, build, shape, shape, show=lambda found: found[0])
+    steps = merged(program, donate, SM90)
+    turns = [len(step.steps) for step in steps if isinstance(step, Repeat)]
+    assert turns == [1, 2]
+    assert len(steps) <= 20
 
 
 def test_launches_of_a_loop_that_need_nothing_of_each_other_are_one(machine):

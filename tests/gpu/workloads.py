@@ -134,6 +134,20 @@ def row_products(form: Any, a: Any, b: Any) -> Any:
     return form.contract("tkm,tkn->mn", a, b, apart=True)
 
 
+def gates(form: Any, x: Any, w: Any, b: Any, state: Any) -> Any:
+    """A cell that keeps, adds and shows, each by columns of its own of one product."""
+    m, n = state.shape
+    total = form.contract("mk,nk->mn", x, w)
+    total = add(form, total, form.broadcast(b, total.shape))
+    keeps, adds, new, shows = (
+        form.pointwise("tanh", form.view(total, (m, n), lambda i, j, k=k: (i, j + k * n)))
+        for k in range(4)
+    )
+    kept = form.pointwise("multiply", keeps, state)
+    state = add(form, kept, form.pointwise("multiply", adds, new))
+    return total, form.pointwise("multiply", shows, state), state
+
+
 def convolution(form: Any, x: Any, w: Any) -> Any:
     """3 x 3 with a margin of zeros; channels last."""
     n, h, wide, channels = x.shape
@@ -175,6 +189,11 @@ WORKLOADS = {
     "turned_product": Workload(turned_product, [(18, 5), (7, 18)], [(2048, 2048)] * 2),
     "batched": Workload(batched, [(2, 5, 8), (2, 7, 8)], [(96, 1024, 64)] * 2),
     "row_products": Workload(row_products, [(5, 6, 4), (5, 6, 3)], [(32, 32, 128), (32, 32, 512)]),
+    "gates": Workload(
+        gates,
+        [(5, 40), (24, 40), (24,), (5, 6)],
+        [(32, 128), (512, 128), (512,), (32, 128)],
+    ),
     "convolution": Workload(
         convolution, [(1, 2, 3, 16), (3, 3, 16, 3)], [(32, 56, 56, 128), (3, 3, 128, 128)]
     ),

@@ -115,6 +115,52 @@ def test_parts_behind_a_product():
         assert bits(found) == bits(naive)
 
 
+def halves(parts, *, reads=lambda i, j, k, n: (i, j + k * n)):
+    """A product whose result is asked for, and what each index of its parts makes together."""
+
+    def build(form, x, y):
+        total = form.pointwise("tanh", form.contract("ij,kj->ik", x, y))
+        (m, n), found = total.shape, None
+        for k in range(parts):
+            part = form.view(total, (m, n // parts), lambda i, j, k=k: reads(i, j, k, n // parts))
+            found = part if found is None else form.pointwise("subtract", found, part)
+        return total, found, form.pointwise("multiply", found, found)
+
+    return build
+
+
+def on_both(build, shapes):
+    """The kernels for a GPU, whose bits are the processor's."""
+    graph = graph_of(build, [TensorType(shape, np.dtype("float32")) for shape in shapes])
+    made, rng = Stages(graph, SM90), np.random.default_rng(1)
+    for kernel in made.kernels:
+        verify(kernel)
+    given = [rng.standard_normal(shape).astype("float32") for shape in shapes]
+    found = made.run("scheduled", given)
+    assert list(map(bits, found)) == list(map(bits, Stages(graph).run("native", given)))
+    return made.kernels
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize(("rows", "columns"), [(3, 8), (9, 36), (1, 136)])
+def test_parts_of_the_columns_of_a_product_meet_in_a_thread(parts, rows, columns):
+    assert len(on_both(halves(parts), [(rows, 5), (columns, 5)])) == 1
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        halves(3),
+        halves(2, reads=lambda i, j, k, n: (i, j + k)),
+        halves(2, reads=lambda i, j, k, n: (i, n - 1 - j + k * n)),
+        halves(2, reads=lambda i, j, k, n: (2 - i, j + k * n)),
+    ],
+    ids=["three", "neighbours", "backwards", "other rows"],
+)
+def test_other_parts_are_read_from_memory(build):
+    assert len(on_both(build, [(3, 5), (24, 5)])) == 2
+
+
 @pytest.mark.parametrize(
     "build",
     [
