@@ -363,6 +363,17 @@ def is_chain(sizes: Sequence[int], dtype: str, precision: str) -> bool:
     return is_chain(sizes, dtype, precision)
 
 
+def leads(node: Node, precision: str) -> bool:
+    """Whether a node is a product of matrices that a kernel computes, with what follows it."""
+    from jit.forms.matrices import is_for_kernels
+
+    if not node.op.multiplies or any(x.type.ndim != 2 for x in node.inputs):
+        return False
+    (rows, inner), (_, columns) = [x.type.shape for x in node.inputs]
+    sizes, dtype = (rows, columns, inner), node.outputs[0].type.dtype.name
+    return all(isinstance(n, int) for n in sizes) and is_for_kernels(sizes, dtype, precision)  # type: ignore[arg-type]
+
+
 def library_of(target: str) -> str:
     """In which precision a target's library multiplies matrices of float32; "": it has none."""
     name, number = taken_apart(target)
@@ -393,17 +404,20 @@ def pipeline(
     from jit.passes.outline import Outline
     from jit.passes.products import Products
     from jit.passes.reroll import Reroll
+    from jit.passes.rotate import Rotate
 
     passes = rules(ops, native=native, fast=fast)
     if not native:
         return passes
     given = Loops(passes, costs, can_repeat)
+    on_gpu, precision = target.startswith("gpu"), library_of(target)
     # First of all, so that one iteration goes through the others, not all of them.
     return (
         given,
         Reroll(passes, costs, can_repeat),
         Collect(can_repeat),
-        Products(can_repeat, partial(is_chain, precision=library_of(target))),
+        Products(can_repeat, partial(is_chain, precision=precision)),
+        *([Rotate(can_repeat, partial(leads, precision=precision))] if on_gpu else []),
         Outline(passes, is_product, costs, can_repeat),
         *passes,
     )

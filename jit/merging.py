@@ -27,7 +27,7 @@ from jit.target import Target
 from jit.types import product
 
 NAME = "merging"  # among the passes that may be left out
-FEWEST = 3  # launches of a program that is looked at
+FEWEST = 3  # launches of a program that is looked at; in a loop that is run again and again, two
 LARGE = 1 << 24  # bytes that a launch reads and writes: it takes longer than what is saved
 LONG = 400_000_000  # operations of one, likewise
 SMALL = 1 << 20  # bytes of a launch that may run beside products, with as many registers as these
@@ -38,7 +38,9 @@ WORDS = 500  # parameters of a launch: 4 KB is what all drivers take
 BODIES = 16  # different kernels in one
 
 
-def merged(program: Program, donate: Iterable[tuple[int, int]], target: Target) -> Sequence[Step]:
+def merged(
+    program: Program, donate: Iterable[tuple[int, int]], target: Target, fewest: int = FEWEST
+) -> Sequence[Step]:
     """The steps of a program, with launches that are independent of each other as one.
 
     Args:
@@ -46,19 +48,20 @@ def merged(program: Program, donate: Iterable[tuple[int, int]], target: Target) 
         donate: Pairs (input, output): the output takes the memory of the input, if no later step
             reads that.
         target: The machine.
+        fewest: Launches that are looked at.
     """
     if NAME in config().passes_off:
         return program.steps
     if any(isinstance(step, Repeat) for step in program.steps):
         inside = [
-            replace(step, steps=[*merged(replace(program, steps=[*step.steps]), (), target)])
+            replace(step, steps=[*merged(replace(program, steps=[*step.steps]), (), target, 2)])
             if isinstance(step, Repeat)
             else step
             for step in program.steps
         ]
         program = replace(program, steps=inside)
     launches = sum(isinstance(step, Launch) for step in program.steps)
-    return program.steps if launches < FEWEST else Merging(program, donate, target).steps
+    return program.steps if launches < fewest else Merging(program, donate, target).steps
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,7 @@ RECENT = 8  # of the groups that read a value, so many are looked at: graphs may
 FEW_COLUMNS = 1 << 17  # where there are many threads, they share out the rows of so few columns
 FEW_SUMS = 1 << 13  # likewise, where rows are folded one after the other
 LONG, SHORT = 1 << 18, 16  # indices of loops that are worth a launch; how many times fewer are few
+FEW_RESULTS = 1 << 15  # of a product whose launch takes longer than what it computes
 FEW_ROWS = 8  # fewer rows than this, and long: blocks of a row are shared out among threads
 
 
@@ -221,13 +222,14 @@ class Fusion:
         """Two groups as one, where the tasks of the second fit into the first; else the second."""
         needed = [step for step in self._waits.needs(second) if step is not first]
         products = first.is_product or second.is_product
-        if products or not self._waits.may_wait(first, needed):
+        follows = self._many and is_small(first) and has_only_maps(second)
+        if (products and not follows) or not self._waits.may_wait(first, needed):
             return second
         if self._is_delayed(first, max(self._longest(needed), self._behind[first])):
             return second
         both = replace(first, tasks=list(first.tasks), levels=dict(first.levels))
         for task in second.tasks:
-            if not fits(both, task):
+            if not fits(both, task, related=follows):
                 return second
             join(both, task)
         first.folded, first.tasks, first.levels = both.folded, both.tasks, both.levels
@@ -315,8 +317,24 @@ def level(group: Group, task: Task) -> int:
     return max(waits)
 
 
-def fits(group: Group, task: Task) -> bool:
-    """Whether a task can run within the loops of a group."""
+def is_small(group: Group) -> bool:
+    """Whether it is a product of so few elements that a launch less is worth any map behind it."""
+    return group.is_product and group.parts == 1 and size_hint(group.extents) <= FEW_RESULTS
+
+
+def has_only_maps(group: Group) -> bool:
+    """Whether a group does nothing else."""
+    return all(isinstance(task, MapTask) for task in group.tasks)
+
+
+def fits(group: Group, task: Task, *, related: bool = False) -> bool:
+    """Whether a task can run within the loops of a group.
+
+    Args:
+        group: What it would be part of.
+        task: What is asked about.
+        related: It belongs to others that read what the group computes.
+    """
     if group.cost + task.cost > MOST:
         return False
     whole = same_all(task.domain.extents, group.extents)
@@ -329,7 +347,7 @@ def fits(group: Group, task: Task) -> bool:
     if group.is_parts:
         return False
     if group.is_product or group.is_split:
-        related = not group.values().keys().isdisjoint(task.reads())
+        related = related or not group.values().keys().isdisjoint(task.reads())
         if not (whole and isinstance(task, MapTask) and (related or group.is_split)):
             same_blocks = isinstance(task, BlockTask) and whole and group.folded == task.axes
             if not (group.is_split and same_blocks):

@@ -92,15 +92,19 @@ def pays(sizes: Sequence[int], dtype: str, precision: str) -> bool:
 
 
 def is_chain(sizes: Sequence[int], dtype: str, precision: str) -> bool:
-    """Whether kernels compute a product, and each of its sums is one chain.
+    """Whether kernels compute a product, and each of its sums is one chain; as `is_for_kernels`."""
+    return is_for_kernels(sizes, dtype, precision) and sizes[-1] <= CONTRACT_BLOCK
+
+
+def is_for_kernels(sizes: Sequence[int], dtype: str, precision: str) -> bool:
+    """Whether no library computes a product.
 
     Args:
         sizes: Rows, columns, inner indices.
         dtype: Of the elements.
         precision: In which a library multiplies elements of float32; "": there is none.
     """
-    alone = not precision or not pays((1, *sizes), dtype, precision)
-    return alone and sizes[-1] <= CONTRACT_BLOCK
+    return not precision or not pays((1, *sizes), dtype, precision)
 
 
 def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bool:

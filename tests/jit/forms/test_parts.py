@@ -147,6 +147,22 @@ def test_parts_of_the_columns_of_a_product_meet_in_a_thread(parts, rows, columns
     assert len(on_both(halves(parts), [(rows, 5), (columns, 5)])) == 1
 
 
+@pytest.mark.parametrize(("columns", "kernels"), [(8, 1), (16384, 2)])
+def test_what_is_read_beside_a_small_product_is_in_its_kernel(columns, kernels):
+    """Maps of other values, with what reads both: a launch less."""
+
+    def build(form, x, y, z):
+        made = form.contract("ij,kj->ik", x, y)
+        gate = form.pointwise("tanh", z)
+        total = form.pointwise("multiply", made, gate)
+        return total, form.pointwise("subtract", form.pointwise("multiply", gate, gate), total)
+
+    types = [TensorType(s, np.dtype("float32")) for s in ((3, 5), (columns, 5), (3, columns))]
+    assert len(Stages(graph_of(build, types), SM90).kernels) == kernels
+    if columns == 8:
+        assert len(on_both(build, [x.shape for x in types])) == kernels
+
+
 @pytest.mark.parametrize(
     "build",
     [
