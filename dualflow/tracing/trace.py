@@ -482,11 +482,7 @@ class Trace(Postponing):
         self.variables.restore()
 
     def release(self, *, restorable: bool = False) -> None:
-        """Lets go of the tensors of the recording; those that live on become plain ones.
-
-        Args:
-            restorable: Variables will be put back: what they held before is kept.
-        """
+        """Lets go of its tensors, which become plain ones; but for what Variables may get back."""
         self.states.lift()
         for known in self._symbols:
             node = known.value.node

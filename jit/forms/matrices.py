@@ -22,8 +22,9 @@ from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
 from jit.forms.expression import Access, Domain, Extractor, linear
 from jit.forms.nodes import FormValue
 from jit.forms.order import CONTRACT_BLOCK
+from jit.forms.placement import extent_hint
 from jit.forms.staging import Copy, memory_of
-from jit.types import TensorType
+from jit.types import TensorType, float32
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 ALIGNED = 16  # bytes that the place of an operand is a multiple of
@@ -105,6 +106,24 @@ def is_for_kernels(sizes: Sequence[int], dtype: str, precision: str) -> bool:
         precision: In which a library multiplies elements of float32; "": there is none.
     """
     return not precision or not pays((1, *sizes), dtype, precision)
+
+
+def units_for(c: Contraction, units: Callable[[str], str]) -> str:
+    """In what tensor cores multiply the elements of a contraction that no library computes.
+
+    Args:
+        c: The contraction.
+        units: In what they multiply elements of a dtype; "": they do not.
+
+    Returns:
+        "" as well where there is too little to do for them.
+    """
+    dtypes = {x.dtype.name for x in c.elements}
+    if len(dtypes) != 1 or c.dtype != float32 or not c.inner or c.form.apart:
+        return ""
+    work = extent_hint(size_of([*c.letters.values()])) if len(c.elements) == 2 else 0
+    fits = work >= LARGE and all(extent_hint(size_of(c.free(k))) >= NARROW for k in (0, 1))
+    return units(dtypes.pop()) if fits else ""
 
 
 def is_for_library(form: nodes.Contract, own: Callable[[FormValue], bool]) -> bool:

@@ -21,7 +21,7 @@ from jit.dataclass import dataclass
 from jit.dims import Dim, Extent
 from jit.forms import nodes
 from jit.forms.combine import Combiner
-from jit.forms.contraction import Contraction, size_of
+from jit.forms.contraction import Contraction
 from jit.forms.expression import (
     Access,
     Apply,
@@ -35,14 +35,14 @@ from jit.forms.expression import (
     walk,
 )
 from jit.forms.forms import FormBuilder
-from jit.forms.matrices import LARGE, NARROW, Layout, Matrices, is_for_library
+from jit.forms.matrices import Layout, Matrices, is_for_library, units_for
 from jit.forms.nodes import Form, FormValue
 from jit.forms.order import Order, fold_few
-from jit.forms.placement import COSTS, INLINE, Placement, extent_hint, is_number
+from jit.forms.placement import COSTS, INLINE, Placement, is_number
 from jit.forms.ranks import Ranks, ranked
 from jit.forms.scalar import accumulator, result_dtype
 from jit.forms.staging import Copy, staging
-from jit.types import TensorType, float32
+from jit.types import TensorType
 
 SMALL_FOLD = 16  # windows of up to so many elements are folded within one expression
 
@@ -346,19 +346,10 @@ class TaskMaker:
                 yield from self._matrices(form, layout)
                 return
         contraction = Contraction(form, self.extractor)
-        contraction.units = self._units_of(contraction)
+        contraction.units = units_for(contraction, self._units)
         yield from self._copies(form, staging(contraction, self._lasting))
         elements = tuple(contraction.elements)
         yield ProductTask(form, form.outputs, Domain.of(()), elements, contraction=contraction)
-
-    def _units_of(self, c: Contraction) -> str:
-        """In what tensor cores multiply; "" where there are none, or too little to do."""
-        dtypes = {x.dtype.name for x in c.elements}
-        if len(dtypes) != 1 or c.dtype != float32 or not c.inner or c.form.apart:
-            return ""
-        work = extent_hint(size_of([*c.letters.values()])) if len(c.elements) == 2 else 0
-        fits = work >= LARGE and all(extent_hint(size_of(c.free(k))) >= NARROW for k in (0, 1))
-        return self._units(dtypes.pop()) if fits else ""
 
     def _copies(self, form: Form, copies: Iterable[Copy]) -> Iterator[Task]:
         for copy in copies:

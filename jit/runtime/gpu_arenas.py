@@ -1,9 +1,9 @@
 """Arenas: memory for the temporaries of one call at a time on a GPU, shared by all functions.
 
-A step that was recorded twice, its evaluation and its gradients by themselves need their memory one
-after the other. So a call takes an arena that is free, preferably the one that it had, and leaves
-it when all is launched: what is launched later runs later. Where no arena is large enough, those
-that are free make room for a new one. Small ones stay with whom they were made for.
+Functions that are called in turns need their memory one after the other. So a call takes an arena
+that is free, preferably the one that it had, and leaves it when all is launched: what is launched
+later runs later. Where no arena is large enough, those that are free make room for a new one. Small
+ones stay with whom they were made for.
 """
 
 from __future__ import annotations

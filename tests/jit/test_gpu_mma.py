@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jit import planner
 from jit.dims import symbol
 from jit.errors import KernelError
-from jit.forms import order, tasks
+from jit.forms import matrices, order
 from jit.loops import gpu_mma
 from jit.loops.expand import expand
 from jit.loops.gpu_mma import BLOCKS
@@ -42,8 +42,8 @@ needs_linker = pytest.mark.skipif(linker() is None, reason="nvidia-nvjitlink is 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """Small products are for tensor cores, too."""
-    monkeypatch.setattr(tasks, "LARGE", 1)
-    monkeypatch.setattr(tasks, "NARROW", 1)
+    monkeypatch.setattr(matrices, "LARGE", 1)
+    monkeypatch.setattr(matrices, "NARROW", 1)
     monkeypatch.setattr(planner, "_kernels", {})
 
 
