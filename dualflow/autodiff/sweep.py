@@ -7,8 +7,10 @@ way from a target to a wanted source are visited, in falling order of their tick
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from numpy import ndarray, ones
@@ -166,13 +168,12 @@ class Sweep:
                 accumulate(sums, target.record, g)
         with context.aside():
             needed = self.needed(wanted)
-        watched = context.trace is not None
-        for record, flags in reversed(needed.items()):
-            if watched and is_ours(record.op):
-                with context.aside():
+            watched = context.trace is not None
+            parts = [(watched and is_ours(x.op), x, flags) for x, flags in reversed(needed.items())]
+        for ours, part in groupby(parts, itemgetter(0)):
+            with context.aside() if ours else nullcontext():
+                for _, record, flags in part:
                     self._pull(record, sums, flags, wanted)
-            else:
-                self._pull(record, sums, flags, wanted)
         return {record: g for record, g in sums.items() if record in wanted}
 
     def needed(self, wanted: set[Any]) -> dict[Record, tuple[bool, ...]]:
