@@ -32,6 +32,7 @@ from jit.forms.placement import extent_hint
 from jit.forms.program import FormProgram
 from jit.interpreted import Interpreted
 from jit.ir.graph import Graph, Value
+from jit.ir.loop import COUNTER
 from jit.loops.expand import expand
 from jit.loops.heuristics import scheduled
 from jit.loops.interpret import interpret
@@ -41,7 +42,7 @@ from jit.native import NativeCode
 from jit.planner import ADDITION, Plan, plan
 from jit.runtime.cpu import host_target as host
 from jit.runtime.library import library
-from jit.runtime.program import GuardStep, HostStep, Launch, Program
+from jit.runtime.program import GuardStep, HostStep, Launch, Move, Program, Repeat
 from jit.target import Target
 from tests.jit.loops.native import all_items
 
@@ -89,7 +90,7 @@ class Stages:
     @property
     def kernels(self) -> list[Kernel]:
         """Every kernel, naive."""
-        return [step.kernel for step in self.plan.program.steps if isinstance(step, Launch)]
+        return [step.kernel for step in self.plan.program.launches()]
 
     def run(self, stage: str, arrays: Sequence[Any]) -> list[Array]:
         """The outputs of a stage for `arrays`."""
@@ -133,6 +134,8 @@ def run_program(program: Program, arrays: Sequence[Array], run: Run) -> list[Arr
         match step:
             case Launch():
                 launch(step, [rooms[slot] for slot in step.buffers], sizes, run)
+            case Repeat():
+                repeat(step, program, rooms, sizes, run)
             case HostStep():
                 made = step.run([rooms[slot].array for slot in step.inputs], sizes)
                 for slot, array in zip(step.outputs, made, strict=True):
@@ -141,6 +144,43 @@ def run_program(program: Program, arrays: Sequence[Array], run: Run) -> list[Arr
                 answer = rooms[step.slot].array.item()
                 assert type(step.expected)(answer) == step.expected
     return [rooms[slot].array for slot in program.outputs]
+
+
+def repeat(
+    step: Repeat, program: Program, rooms: Sequence[Room], sizes: dict[str, int], run: Run
+) -> None:
+    """The turns of a loop: slots that move are places in the memory of others."""
+    assert isinstance(step.count, int)
+    assert step.going is None
+    numbers: dict[int, int] = {}
+    places = {slot: (room, 0) for slot, room in enumerate(rooms)}
+
+    def move(each: Move) -> None:
+        by = evaluate(each.by, sizes)
+        if each.source is None or each.source in numbers:
+            numbers[each.slot] = by + (0 if each.source is None else numbers[each.source])
+        else:
+            room, start = places[each.source]
+            places[each.slot] = room, start + by
+
+    def array(slot: int) -> Array:
+        (room, start), type_ = places[slot], program.slots[slot].type
+        size = math.prod([evaluate(n, sizes) for n in type_.shape]) * type_.dtype.itemsize
+        return room.bytes[MARGIN + start : MARGIN + start + size].view(type_.dtype)
+
+    for each in step.before:
+        move(each)
+    for _ in range(step.count):
+        known = {**sizes, COUNTER: numbers[step.counter]}
+        for each in step.steps:
+            arrays = [array(slot) for slot in each.buffers]
+            values = [evaluate(n, known) for n in each.sizes]
+            assert run(each.kernel, arrays, values), "a check failed"
+            assert all(places[slot][0].is_whole for slot in each.buffers)
+        for each in step.between:
+            move(each)
+    for each in step.after:
+        array(each.slot)[...] = array(each.source)
 
 
 def launch(step: Launch, rooms: Sequence[Room], sizes: dict[str, int], run: Run) -> None:
