@@ -40,3 +40,30 @@ def test_exponentials_are_computed_in_both_passes(work, monkeypatch):
         found[again] = exps, loads
     assert found[True][0] == found[False][0] + 1
     assert found[True][1] < found[False][1] + 4
+
+
+def shifted_twice(form, x):
+    """exp((x - m) / m), where (x - m) / m is folded as well."""
+
+    def spread(combine, y):
+        return form.broadcast(form.reduce(combine, y, (1,), keepdims=True), x.shape)
+
+    top = spread("max", x)
+    shifted = form.pointwise("divide", form.pointwise("subtract", x, top), top)
+    made = form.pointwise("exp", shifted)
+    factor = form.pointwise("divide", spread("sum", shifted), spread("sum", made))
+    return form.pointwise("multiply", made, factor)
+
+
+def test_what_a_pass_reads_of_itself_is_computed_again_with_it(monkeypatch):
+    """Else it would be stored for the later pass."""
+    work = Workload(shifted_twice, [(3, 96)], [])
+    arrays = work.arrays(large=False)
+    wanted = stages(work).run("naive", arrays)
+    monkeypatch.setattr(GpuRowNest, "_is_long", lambda nest: True)
+    monkeypatch.setattr(GpuRowNest, "_most", lambda nest: 0)  # bytes of rooms
+    monkeypatch.setattr(planner, "_kernels", {})
+    made = stages(work)
+    assert [bits(x) for x in made.run("scheduled", arrays)] == [bits(x) for x in wanted]
+    (kernel,) = made.kernels
+    assert len(kernel.buffers) == 2
