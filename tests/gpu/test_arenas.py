@@ -11,6 +11,9 @@ import pytest
 import dualflow as df
 from dualflow import nn
 from jit.runtime import gpu_arenas, gpu_frame
+from tests.modes import graphs_only
+
+pytestmark = graphs_only
 
 
 @pytest.fixture(autouse=True)
