@@ -40,17 +40,17 @@ class Contraction:
     Args:
         form: The form.
         extractor: Elements of its operands.
-        units: In what tensor cores multiply elements, if these compute it: "tf32", or the dtype
-            of the operands.
 
     Attributes:
+        units: In what tensor cores multiply elements, if these compute it: "tf32", or the dtype
+            of the operands.
         letters: By letter of the spec.
         result: The domain of the result.
         elements: An element of each operand, in the letters' symbols.
     """
 
-    def __init__(self, form: nodes.Contract, extractor: Extractor, units: str = "") -> None:
-        self.form, self.extractor, self.units = form, extractor, units
+    def __init__(self, form: nodes.Contract, extractor: Extractor) -> None:
+        self.form, self.extractor, self.units = form, extractor, ""
         left, _, right = form.spec.partition("->")
         self.terms = left.split(",")
         extents = dict(zip("".join(self.terms), [d for x in form.inputs for d in x.shape]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,13 +13,14 @@ from jit import progress
 from jit.config import config
 from jit.dataclass import dataclass
 from jit.errors import GraphError
-from jit.ir.graph import Graph
+from jit.ir.graph import Graph, Node, Value
 from jit.ir.verify import verify
 from jit.report import counted
 
 PASSES, SHOW_GRAPHS = 2, 3  # levels of JIT_DEBUG from which passes, and graphs, are shown
 
 _pipelines = itertools.count()
+Writer = Callable[[Graph, dict[Value, Value]], None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,25 @@ class PassRecord:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.before} -> {self.after} nodes, {1e3 * self.seconds:.1f} ms"
+
+
+def replaced(graph: Graph, writers: Mapping[Node, Writer]) -> Graph:
+    """A graph with something else in place of some nodes.
+
+    Args:
+        graph: The graph.
+        writers: For each of these nodes what appends nodes to a graph, and notes its outputs among
+            the values that stand for those of `graph`.
+    """
+    new = Graph(graph.name)
+    new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
+    for node in graph.nodes:
+        if node in writers:
+            writers[node](new, new_of)
+        else:
+            new.append_copy(node, new_of)
+    new.outputs = [new_of[value] for value in graph.outputs]
+    return new
 
 
 def run_passes(

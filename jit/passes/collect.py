@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from jit.dims import Dim, Extent, free_symbols, same, substitute
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.loop import COUNTER, copied, counter, laid_out, loop
 from jit.ir.verify import same_type
-from jit.passes.base import GraphPass
+from jit.passes.base import GraphPass, replaced
 from jit.types import kind
 
 
@@ -49,16 +50,8 @@ class Collect(GraphPass):
         bodies = {node: self._body(node, sums) for node, sums in found.items()}
         if not any(bodies.values()):
             return graph
-        new = Graph(graph.name)
-        new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
-        for node in graph.nodes:
-            body = bodies.get(node)
-            if body is None:
-                new.append_copy(node, new_of)
-            else:
-                append(node, found[node], body, new, new_of)
-        new.outputs = [new_of[value] for value in graph.outputs]
-        return new
+        stacked = [(node, body) for node, body in bodies.items() if body is not None]
+        return replaced(graph, {x: partial(append, x, found[x], body) for x, body in stacked})
 
     def _body(self, node: Node, sums: Sequence[Sum]) -> Graph | None:
         """The body that gives rows in the place of sums, if there is one that fits."""

@@ -23,7 +23,7 @@ from jit.dataclass import dataclass
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.loop import ahead, loop, row, row_products
 from jit.ir.verify import same_type
-from jit.passes.base import GraphPass
+from jit.passes.base import GraphPass, replaced
 from jit.passes.collect import line_of, with_outputs
 from jit.passes.stretches import is_constant
 from jit.types import product
@@ -56,15 +56,7 @@ class Products(GraphPass):
                     leaving.body, found[node] = body, leaving
         if not found:
             return graph
-        new = Graph(graph.name)
-        new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
-        for node in graph.nodes:
-            if node in found:
-                found[node].append(new, new_of)
-            else:
-                new.append_copy(node, new_of)
-        new.outputs = [new_of[value] for value in graph.outputs]
-        return new
+        return replaced(graph, {node: leaving.append for node, leaving in found.items()})
 
     def _sums(self, node: Node) -> Iterator[Sum]:
         """The sums of products in a loop that runs at least twice, as often as its attr says."""

@@ -22,7 +22,7 @@ from jit.dims import Dim, Extent, substitute
 from jit.ir.graph import Graph, Node, Value
 from jit.ir.loop import COUNTER, ahead, copied, counter, loop, row
 from jit.ir.printer import is_graph
-from jit.passes.base import GraphPass
+from jit.passes.base import GraphPass, replaced
 
 FEWEST = 8  # turns that are worth it: what comes early stands once more before the loop
 
@@ -51,15 +51,7 @@ class Rotate(GraphPass):
                     turns[node] = turn
         if not turns:
             return graph
-        new = Graph(graph.name)
-        new_of = {value: new.input(value.type, value.name) for value in graph.inputs}
-        for node in graph.nodes:
-            if node in turns:
-                turns[node].append(new, new_of)
-            else:
-                new.append_copy(node, new_of)
-        new.outputs = [new_of[value] for value in graph.outputs]
-        return new
+        return replaced(graph, {node: turn.append for node, turn in turns.items()})
 
 
 @dataclass(eq=False)

@@ -36,11 +36,12 @@ class Arena:
     stream: Any
     user: object = None
 
-    def follow(self, stream: Any) -> None:
-        """Puts what comes behind the work of before, if that is on another stream."""
-        if self.stream.ptr != stream.ptr:
-            stream.wait_event(self.stream.record())
-            self.stream = stream
+
+def behind(before: Any, stream: Any) -> Any:
+    """A stream, on which what comes waits for the work that another one has by now."""
+    if before.ptr != stream.ptr:
+        stream.wait_event(before.record())
+    return stream
 
 
 def take(size: int, device: int, what: str, user: object) -> Arena:

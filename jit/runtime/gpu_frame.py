@@ -15,7 +15,7 @@ import numpy as np
 
 from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, capturing, cupy, failed, pool
-from jit.runtime.gpu_arenas import SHARED, Arena, give, take
+from jit.runtime.gpu_arenas import SHARED, Arena, behind, give, take
 from jit.runtime.gpu_clock import Watch
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
@@ -85,9 +85,7 @@ class Frame:
 
     def follow(self, stream: Any) -> None:
         """Puts what comes behind the work of before, if that is on another stream."""
-        if self._stream.ptr != stream.ptr:
-            stream.wait_event(self._stream.record())
-            self._stream = stream
+        self._stream = behind(self._stream, stream)
 
     @property
     def _temporaries(self) -> str:
@@ -108,7 +106,7 @@ class Frame:
             return False
         lent = self._lent = take(self.table.arena, self.device, self._temporaries, self._token)
         self.arena = lent.memory
-        lent.follow(stream)
+        lent.stream = behind(lent.stream, stream)
         if lent.user is not self._token:
             self._clear(stream)
             lent.user = self._token

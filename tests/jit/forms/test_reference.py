@@ -121,7 +121,8 @@ def test_empty_values():
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_convolution(stride, padding, dilation):
-    x, w = RNG.normal(size=(2, 3, 9, 8)), RNG.normal(size=(4, 3, 3, 2))
+    rng = np.random.default_rng(1)  # whichever tests came before
+    x, w = rng.normal(size=(2, 3, 9, 8)), rng.normal(size=(4, 3, 3, 2))
     oh = (9 + 2 * padding - dilation * 2 - 1) // stride + 1
     ow = (8 + 2 * padding - dilation * 1 - 1) // stride + 1
 
