@@ -31,7 +31,7 @@ from dualflow.ops.reduce import sum
 from dualflow.ops.shape import expand_dims, matrix_transpose, moveaxis, reshape
 from jit.config import scoped
 from jit.errors import AxisError, DTypeError, ShapeError
-from jit.types import TensorType, float32, format_shape, kind
+from jit.types import TensorType, float32, format_shape, kind, product
 
 
 def matmul_type(a: TensorType, b: TensorType) -> TensorType:
@@ -110,10 +110,15 @@ def matrix_product(xp: Any, a: Any, b: Any) -> Any:
     return xp.matmul(a.astype(float32), b.astype(float32)).astype(a.dtype)
 
 
-MATMUL_VJPS = (
-    lambda g, y, a, b: matmul(g, conjugated(matrix_transpose(b))),
-    lambda g, y, a, b: matmul(conjugated(matrix_transpose(a)), g),
-)
+def of_right(g: Tensor, y: Any, a: Tensor, b: Tensor) -> Tensor:
+    """The cotangent of a product's right factor; one matrix that meets many sums over all rows."""
+    if b.ndim == 2 < a.ndim:  # one product with long sums, and no product of each to add up
+        rows = product(a.shape[:-1])
+        a, g = reshape(a, (rows, a.shape[-1])), reshape(g, (rows, g.shape[-1]))
+    return matmul(conjugated(matrix_transpose(a)), g)
+
+
+MATMUL_VJPS = (lambda g, y, a, b: matmul(g, conjugated(matrix_transpose(b))), of_right)
 _matmul = Op(
     name="matmul",
     evaluate=matrix_product,

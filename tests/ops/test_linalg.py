@@ -25,6 +25,26 @@ def test_matmul_names_the_tensor_that_fits():
     assert w1.shape == (1000, 100)
 
 
+@pytest.mark.parametrize("shape", [(5, 7, 3), (2, 4, 6, 3), (0, 4, 3)], ids=str)
+def test_a_matrix_that_meets_many_owes_one_product_to_all_of_them(shape):
+    rng = np.random.default_rng(3)
+    x = df.asarray(rng.integers(-4, 4, shape).astype(np.float32))
+    w = df.Variable(rng.integers(-4, 4, (3, 2)).astype(np.float32))
+    seed = df.asarray(rng.integers(-4, 4, (*shape[:-1], 2)).astype(np.float32))
+
+    def slope(x, seed):
+        with df.GradientTape() as tape:
+            y = x @ w
+        return tape.gradient(y, w, output_gradients=seed)
+
+    compiled = df.function(slope)
+    wanted = x.numpy().reshape(-1, 3).T @ seed.numpy().reshape(-1, 2)
+    np.testing.assert_array_equal(slope(x, seed).numpy(), wanted)
+    np.testing.assert_array_equal(compiled(x, seed).numpy(), wanted)
+    text = str(compiled.graphs[0])
+    assert "sum(" not in text, text
+
+
 def test_matmul_proposes_the_transpose():
     x, w = df.ones((2, 3)), df.Variable(df.ones((4, 3)))
     with pytest.raises(errors.ShapeError, match=re.escape("Did you mean x @ w.mT?")):
