@@ -111,6 +111,7 @@ class Placement:
                 for x, spread in (found for y in form.inputs for found in underlying(y)):
                     readers[x] += 1
                     repeated.update([x] if spread else [])
+        roots = self._roots(readers)
         costs: dict[FormValue, int] = {}
         whole: dict[FormValue, int] = {}  # likewise, with what is computed again
         for form in self.live:
@@ -123,10 +124,23 @@ class Placement:
                 again = inner | (read & self.again)
                 whole[value] = cost_of(form) + sum(whole.get(x, 0) for x in again)
                 shared = readers[value] > 1 or (value in repeated and cost >= 4)
-                if (cost > CHEAP and shared) or cost > LARGEST:
+                if (cost > CHEAP and shared) or cost > LARGEST or value in roots:
                     if whole[value] <= AGAIN:
                         self._may_be_computed_again(value)
                     self.memory.add(value)
+
+    def _roots(self, readers: Counter[FormValue]) -> set[FormValue]:
+        """Values of which several shared ones are a step away: one in memory serves for all.
+
+        So x lies there, and not both x/2 and x*x, which each of their readers computes.
+        """
+        steps = Counter[FormValue]()
+        for form in self.live:
+            if isinstance(form, nodes.Pointwise) and readers[form.outputs[0]] > 1:
+                of = {x for y in form.inputs for x, _ in underlying(y) if not is_number(x.form)}
+                if cost_of(form) <= CHEAP and len(of) == 1 and not of.isdisjoint(form.inputs):
+                    steps.update(of)
+        return {x for x, count in steps.items() if count > 1}
 
     def _may_be_computed_again(self, value: FormValue) -> None:
         if value not in self.memory:

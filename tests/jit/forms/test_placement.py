@@ -41,6 +41,18 @@ def test_what_is_cheap_is_computed_again():
     assert memory(build, tensor(300)) == ["sum", "max"]
 
 
+def test_of_several_shared_values_a_step_away_their_source_is_kept():
+    def build(form, x, y):
+        u = form.pointwise("add", x, y)
+        half = form.pointwise("multiply", form.constant(0.5, u.dtype, u.shape), u)
+        square = form.pointwise("square", u)
+        folds = [form.reduce(name, z, (0,)) for z in (half, square) for name in ("sum", "max")]
+        return tuple(folds)
+
+    assert memory(build, tensor(300), tensor(300))[:1] == ["add"]
+    assert not {"multiply", "square"} & {*memory(build, tensor(300), tensor(300))}
+
+
 def test_what_a_view_repeats_is_kept_if_it_is_dear():
     def repeated(name):
         def build(form, x, y):
