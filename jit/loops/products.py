@@ -26,6 +26,7 @@ from jit.forms.fuse import Group
 from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint
 from jit.forms.tasks import MapTask, ProductTask, Task
+from jit.loops.ahead import ask_for_results
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, Buffer, Kernel, Operand, Var, VType, index
 from jit.loops.lines import store_lines, stores_lines
@@ -281,6 +282,7 @@ class ProductNest(Packing):
         totals: Buffer | None,
     ) -> None:
         w, width = self.w, self.width
+        ask_for_results(self, height, row)
         acc = self.alloc("acc", height * width, "register")
         with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
             w.store(acc, k, w.number(0, VType(acc.dtype)))

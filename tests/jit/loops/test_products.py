@@ -14,7 +14,7 @@ from jit.dims import symbol
 from jit.forms import contraction, sums
 from jit.ir.graph import Graph
 from jit.ir.op import OpDef
-from jit.loops import packed, products, streams, wide
+from jit.loops import ahead, packed, products, streams, wide
 from jit.loops.fma import fma
 from jit.loops.ir import TURN, For, Prefetch, index
 from jit.runtime.cpu import host_target
@@ -255,6 +255,28 @@ def test_rows_of_a_stream_are_asked_for_ahead_where_no_cache_holds_them(monkeypa
     (kernel,) = Stages(graph, replace(host_target(), vector_bytes=16)).kernels
     assert any(isinstance(s, Prefetch) for s in kernel.statements()) == far
     agree(graph, ((2, 21), (21, 600)), epilogue=False)
+
+
+def test_what_an_epilogue_needs_of_large_arrays_is_asked_for_before_its_products(monkeypatch):
+    def asked(k):
+        graph = Graph("update")
+        shapes = (40, k), (k, 70), (40, 70)
+        x, y, w = (graph.input(TensorType(s, float32), t) for s, t in zip(shapes, "xyw"))
+        (value,) = graph.add(MATMUL, (x, y), {})
+        graph.outputs = [*graph.add(OPS["subtract"], (w, value), {})]
+        stages = Stages(graph)
+        (kernel,) = stages.kernels
+        generator = np.random.default_rng(0)
+        arrays = [generator.integers(-9, 9, s).astype(np.float32) for s in shapes]
+        (found,) = stages.run("native", arrays)
+        np.testing.assert_array_equal(found, arrays[2] - arrays[0] @ arrays[1])
+        return {s.buffer.name for s in kernel.statements() if isinstance(s, Prefetch)}
+
+    asked_at_all = asked(300)  # arrays lie in a cache
+    monkeypatch.setattr(ahead, "FAR", 1)
+    planner.forget()
+    assert len(asked(300) - asked_at_all) == 2  # what is read, and where results go
+    assert not asked(ahead.LONG - 1)  # to ask would take longer than the products
 
 
 @pytest.mark.parametrize("turned", [False, True])
