@@ -18,6 +18,7 @@ from jit.forms.placement import extent_hint, size_hint
 from jit.forms.tasks import MapTask
 from jit.loops.elements import decoded
 from jit.loops.ir import TILE, Buffer, Operand, index
+from jit.loops.lines import stores_lines
 
 if TYPE_CHECKING:
     from jit.loops.products import ProductNest
@@ -39,12 +40,12 @@ def ask_for_results(nest: ProductNest, height: int, row: Operand) -> None:
     whole = nest.count == nest.width == t.width and not nest.rows_masked
     if not whole or extent_hint(size_of(nest.c.inner)) < LONG or not (places := far(nest)):
         return
+    line = LINE // nest.c.dtype.itemsize
+    across, along = (1, line) if stores_lines(nest) else (line, 1)
     last = nullcontext() if nest.cut is None else w.when(nest.is_last)
-    with last, nest.tiled(height) as m:
+    with last, w.loop(index(0), index(height), along, nest.hint(TILE)) as m:
         at_row = decoded(w, w.let("add", row, m), [x.extent for x in t.rows])
-        columns = w.loop(
-            index(0), index(nest.width), LINE // nest.c.dtype.itemsize, nest.hint(TILE)
-        )
+        columns = w.loop(index(0), index(nest.width), across, nest.hint(TILE))
         with nest.bound(t.rows, at_row), columns as n:
             column = w.let("add", nest.first_column, n)
             with nest.bound(t.columns, decoded(w, column, [x.extent for x in t.columns])):
