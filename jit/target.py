@@ -42,6 +42,11 @@ class Target:
             return "tf32" if self.products == "tf32" else ""
         return dtype if dtype in ("float16", "bfloat16") else ""
 
+    @property
+    def pairs(self) -> bool:
+        """Whether it adds two products of bfloat16 in one instruction: `jit.loops.pairs`."""
+        return "+avx512bf16" in self.features.split(",")
+
     def lanes(self, itemsize: int) -> int:
         """How many elements of this size a vector holds."""
         return max(1, self.vector_bytes // itemsize)

@@ -143,8 +143,8 @@ def instruction(
         return _intrinsic(*INTRINSICS[op], vector(type_, lanes))
     if op in SHAPES:
         return SHAPES[op](VALUE[result], lanes, width, immediates)
-    if op in UNARY:
-        found = UNARY[op](char, result, lanes)
+    if op in BY_WIDTH:
+        found = BY_WIDTH[op](char, result, lanes)
         if found is not None:
             return found
     raise KernelError(
@@ -229,10 +229,33 @@ def _within_kind(char: str, result: str) -> str | None:
     return {("f", "d"): "fpext", ("d", "f"): "fptrunc"}.get((char, result))
 
 
+def _pairs(char: str, result: str, lanes: int) -> str | None:
+    """Processors have it for vectors of three widths; a scalar is the first lane of one."""
+    width = max(lanes, 4)
+    if width not in (4, 8, 16):
+        return None
+    words, halves, sums = vector("i32", width), vector("bfloat", 2 * width), vector("float", width)
+    lines, given = [], [f"{{{k + 1}}}" for k in range(3)]
+    if lanes == 1:
+        for k, type_ in enumerate((words, words, sums)):
+            one = VALUE["I" if k < 2 else "f"]
+            lines.append(f"{{0}}.{k} = insertelement {type_} poison, {one} {given[k]}, i64 0")
+            given[k] = f"{{0}}.{k}"
+    lines += [f"{{0}}.{x} = bitcast {words} {given[k]} to {halves}" for k, x in enumerate("ab")]
+    name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * width}"
+    call = f"call {sums} @{name}({sums} {given[2]}, {halves} {{0}}.a, {halves} {{0}}.b)"
+    if lanes == 1:
+        return "\n".join(
+            [*lines, f"{{0}}.s = {call}", f"{{0}} = extractelement {sums} {{0}}.s, i64 0"]
+        )
+    return "\n".join([*lines, f"{{0}} = {call}"])
+
+
 # op -> (dtype, dtype of the result, lanes) to template, or None where the dtypes do not fit
-UNARY: dict[str, Callable[[str, str, int], str | None]] = {
+BY_WIDTH: dict[str, Callable[[str, str, int], str | None]] = {
     "negative": _negative,
     "inverse": _inverse,
+    "pairs": _pairs,
     "bitwise_invert": _invert,
     "logical_not": _logical_not,
     "bitcast": _bitcast,

@@ -19,7 +19,7 @@ LANES = frozenset("splat iota extract shuffle bitcast".split())  # for any dtype
 BY_KIND: dict[str, frozenset[str]] = {
     "float": ARITHMETIC
     | COMPARISONS
-    | set("divide inverse tf32 sqrt abs floor ceil trunc round copysign fma where".split()),
+    | set("divide inverse tf32 sqrt abs floor ceil trunc round copysign fma pairs where".split()),
     "integer": ARITHMETIC
     | BITWISE
     | COMPARISONS

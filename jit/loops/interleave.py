@@ -20,6 +20,7 @@ from jit.target import Target
 # Cycles until others can use a result; those of most instructions are 1.
 LATENCY = {
     "fma": 4,
+    "pairs": 6,
     "add": 3,
     "subtract": 3,
     "multiply": 3,

@@ -51,6 +51,8 @@ DType = np.dtype[Any]
 # Instructions beside the scalar ones: name -> what they do.
 EXTRAS = {
     "fma": "a * b + c of floats, rounded once",
+    "pairs": "c + a product, rounded, + a product, rounded: of the upper bfloat16 of words, then "
+    "of the lower ones; in float32, where what is subnormal counts as 0",
     "tf32": "a float32 rounded to 10 bits behind the first one, ties away from 0",
     "inverse": "1 / x, rounded, of a float with 2**-126 <= |x| < 2**126, or NaN",
     "bitcast": "the same bits as another dtype of the same width",

@@ -22,6 +22,9 @@ from jit.types import bool_
 DType = np.dtype[Any]
 Array = np.ndarray[Any, DType]
 
+UPPER = np.uint32(0xFFFF0000)  # half of a word
+FAR = np.float32(2**24)  # away from subnormal numbers
+
 
 def _quotient(a: Array, b: Array) -> Array:
     """Towards zero; where the IR leaves the result open it is 0, or the dividend."""
@@ -39,6 +42,24 @@ def _tf32(x: Array) -> Array:
     """Half of the last place that stays is added; NaN stays NaN."""
     rounded = (x.view(np.uint32) + np.uint32(1 << 12)).view(np.float32)
     return np.where(np.isnan(x), x, _cut(rounded))
+
+
+def _pairs(a: Array, b: Array, c: Array) -> Array:
+    """The upper halves come first."""
+    for bits in (0, 16):
+        x, y = [_normal((word << bits & UPPER).view(np.float32)) for word in (a, b)]
+        c = _normal(c)
+        # Whether a sum is subnormal shows when it is rounded as if there were no such numbers.
+        first = np.abs(x) < np.abs(y)
+        larger = fma(np.where(first, x * FAR, x), np.where(first, y, y * FAR), c * FAR)
+        c = _normal(fma(x, y, c), larger.astype(np.float64) / FAR)
+    return c
+
+
+def _normal(x: Array, exact: Array | None = None) -> Array:
+    """float32 with zeros in place of what is subnormal, by itself or as `exact` says."""
+    small = np.abs(x if exact is None else exact) < np.finfo(np.float32).tiny
+    return np.where(small, np.copysign(np.float32(0), x), x)
 
 
 def _cut(x: Array) -> Array:
@@ -68,6 +89,7 @@ def _where(condition: Array, a: Array, b: Array) -> Array:
 # Instructions whose NumPy function has another name, or none.
 SPECIAL: dict[str, Callable[..., Array]] = {
     "fma": fma,
+    "pairs": _pairs,
     "tf32": _tf32,
     "inverse": np.reciprocal,
     "quotient": _quotient,

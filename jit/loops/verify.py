@@ -37,7 +37,7 @@ from jit.loops.ir import (
 )
 from jit.loops.text import NAMES, format_statement
 from jit.loops.writer import Writer
-from jit.types import bool_, float32, int64, kind
+from jit.types import bool_, dtypes, float32, int64, kind
 
 ACCESSES = ("in", "out", "inout")
 MULTIPLIED = ("float32", "float16", "bfloat16")  # by tensor cores
@@ -339,10 +339,19 @@ def _shuffle(args: Args, result: VType, immediates: Immediates) -> None:
     _demand(gives == result, "it gives {}, not {}", gives, result)
 
 
+def _pairs(args: Args, result: VType, immediates: Immediates) -> None:
+    _demand(len(args) == 3 and not immediates, "pairs takes three operands")
+    words = VType(dtypes["uint32"], result.lanes)
+    for x, type_ in zip(args, (words, words, VType(float32, result.lanes))):
+        _demand(x.type == type_, "an operand is {}, not {}", x.type, type_)
+    _demand(result.dtype == float32, "it gives float32, not {}", result.dtype)
+
+
 RULES: dict[str, Callable[[Args, VType, Immediates], None]] = {
     "bitcast": _bitcast,
     "splat": _splat,
     "iota": _iota,
     "extract": _extract,
     "shuffle": _shuffle,
+    "pairs": _pairs,
 }

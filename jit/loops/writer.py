@@ -69,6 +69,8 @@ class Writer:
         first = args[0].type
         if op in RESULTS:
             return first
+        if op == "pairs":
+            return args[-1].type
         if op == "bitcast":
             assert dtype is not None
             return first.of(dtype)

@@ -118,13 +118,13 @@ def operands(dtype):
     return np.array(some, dtype)
 
 
-def elementwise(function, columns):
-    """A kernel that applies `function` to columns: vectors of four, and what is left one by one."""
+def elementwise(function, columns, width=4):
+    """A kernel that applies `function` to columns: vectors, and what is left one by one."""
     count, item, w = len(columns[0]), Var(INDEX, "i"), Writer()
     buffers = [Buffer(f"x{k}", column.dtype) for k, column in enumerate(columns)]
-    whole = count // 4 * 4
+    whole = count // width * width
     results = []
-    for lanes, first, stop in ((4, 0, whole), (1, whole, count)):
+    for lanes, first, stop in ((width, 0, whole), (1, whole, count)):
         with w.loop(index(first), index(stop), lanes) as at:
             y = function(w, *[w.load(x, at, lanes) for x in buffers])
             if not results:
@@ -132,6 +132,21 @@ def elementwise(function, columns):
             w.store(results[0], at, y)
     kernel = Kernel("columns", (*buffers, *results), (), 1, item, tuple(w.body))
     return Program(kernel, [*columns, np.zeros(count, results[0].dtype)], [])
+
+
+@pytest.mark.skipif(not host().pairs, reason="the processor multiplies no pairs of bfloat16")
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+@given(SEEDS)
+def test_pairs(lanes, seed):
+    """On words whose products and sums come near the ends of the range, or are beyond."""
+    generator = np.random.default_rng(seed)
+    halves = np.array([0, 0x8000, 1, 0x8001, 0x7F, 0x80, 0x1F80, 0x2000, 0x3F80, 0xBF81, 0x7F7F])
+    halves = np.array([*halves, 0x7F80, 0xFF80, 0x7FC0, *generator.integers(0, 2**16, 12)], "u4")
+    a, b = (generator.choice(halves, (2, 64)) for _ in "ab")
+    sums = np.array([0, -0.0, 1e-40, -(2.0**-126), 2.0**-125, 1.0, -3e38, np.inf, np.nan], "f4")
+    columns = [x[0] << 16 | x[1] for x in (a, b)]
+    columns.append(generator.choice(sums, 64))
+    assert_agrees(elementwise(lambda w, *xs: w.let("pairs", *xs), columns, lanes))
 
 
 PAIRS = [

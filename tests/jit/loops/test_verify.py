@@ -146,6 +146,15 @@ WRONG = [
         lambda w: let(w, "shift_left", INDEX, index(1), number(1, "int32")),
         "the operands differ in type",
     ),
+    (lambda w: let(w, "pairs", ONE, *[number(1, "uint32")] * 2), "pairs takes three operands"),
+    (
+        lambda w: let(w, "pairs", ONE, *[number(1, "float32")] * 3),
+        "an operand is float32, not uint32",
+    ),
+    (
+        lambda w: let(w, "pairs", INDEX, *[number(1, "uint32")] * 2, number(1, "float32")),
+        "it gives float32, not int64",
+    ),
     (lambda w: let(w, "bitcast", ONE, index(1)), "int64 and float32 differ in width"),
     (
         lambda w: let(w, "bitcast", VType(bool_), number(1, "uint8")),
