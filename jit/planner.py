@@ -40,6 +40,8 @@ from jit.loops.folds import ColumnNest, RowNest
 from jit.loops.gapped import GappedNest, gapped
 from jit.loops.nests import MapNest, Naive, Nest
 from jit.loops.packed import PackedNest, packs
+from jit.loops.pair_tiles import paired
+from jit.loops.pairs import PairNest
 from jit.loops.panels import Panels
 from jit.loops.parts import BlockNest, PartsNest
 from jit.loops.patches import PatchNest
@@ -214,6 +216,8 @@ class Planner:
             nest = TurnedNest(*given).adopt(tiling, self.target)
         elif (found := gapped(nest.c, self.target, nest.tiling)) is not None:
             nest = GappedNest(*given).adopt(found)
+        elif (tiling := paired(nest.c, self.target)) is not None:
+            nest = PairNest(*given).adopt(tiling)
         elif streams(nest):
             nest = StreamNest(*given)
         elif packs(nest):

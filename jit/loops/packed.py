@@ -47,6 +47,7 @@ class PackedNest(ProductNest):
         self.tiling = replace(self.tiling, packs=True)
         self.asks = reads_in_place(self.c, 1 - self.tiling.row_operand, self.tiling.columns)
         self.copied: Buffer | None = None
+        self.copies = self._copies_rows()
         return super().build(name)
 
     def _rows_of_an_item(self) -> int:
@@ -86,7 +87,7 @@ class PackedNest(ProductNest):
             last = w.least_of(w.let("add", start, index(self.block)), stop)
             number = w.let("quotient", w.let("subtract", start, begin), index(self.block))
             before = w.let("multiply", number, index(self.several))
-            if rows_lie_along(self):
+            if self.copies:
                 self._copy_rows(start, last, self.block)
             with w.loop(self.begin, self.end, hint=self.hint("strip")) as strip:
                 self._at_strip(strip)
@@ -109,7 +110,7 @@ class PackedNest(ProductNest):
         self, start: Operand, stop: Operand, each: int, width: int, count: int | None
     ) -> None:
         self._take_width(width, count)
-        if rows_lie_along(self):
+        if self.copies:
             self.height = self.tiling.height  # of the tiles that rows are copied in
         self.work(start, stop, each)
 
@@ -166,6 +167,11 @@ class PackedNest(ProductNest):
             w.prefetch(w.buffer(access.value), w.at(linear(access.value.shape, access.at)))
 
     # ----- what is read -----
+
+    def _copies_rows(self) -> bool:
+        """Whether rows are copied: where neighbouring ones are neighbours, as when transposed."""
+        t, single = self.tiling, len(self.c.inner) == 1
+        return single and len(t.rows) == 1 and reads_in_place(self.c, t.row_operand, t.rows)
 
     @property
     def _letter(self) -> Letter:
@@ -237,12 +243,6 @@ class PackedNest(ProductNest):
         w = self.w
         tile = w.let("quotient", w.let("subtract", row, self.start), index(self.tiling.height))
         return w.load(self.copied, self._copied_at(tile, self.turn, m))
-
-
-def rows_lie_along(nest: ProductNest) -> bool:
-    """Whether neighbouring rows lie beside each other in memory, as in a transposed operand."""
-    t, single = nest.tiling, len(nest.c.inner) == 1
-    return single and len(t.rows) == 1 and reads_in_place(nest.c, t.row_operand, t.rows)
 
 
 def packs(nest: ProductNest) -> bool:

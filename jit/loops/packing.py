@@ -15,7 +15,7 @@ from jit.forms.contraction import Contraction, Letter, plain, run_along, size_of
 from jit.forms.expression import linear
 from jit.forms.placement import extent_hint
 from jit.loops.elements import Elements, decoded
-from jit.loops.ir import TILE, TURN, Buffer, Operand, VType, index
+from jit.loops.ir import TILE, TURN, Buffer, DType, Operand, VType, index
 from jit.loops.tiles import Tiling, turned_at_once
 
 AHEAD = 64  # inner indices that packing asks for before it turns columns that lie along them
@@ -221,10 +221,10 @@ class Packing:
 
     # ----- small things -----
 
-    def alloc(self, name: str, size: int, scope: str) -> Buffer:
-        """A buffer of the dtype in which sums run."""
+    def alloc(self, name: str, size: int, scope: str, dtype: DType | None = None) -> Buffer:
+        """A buffer, of the dtype in which sums run if none is given."""
         self._number += 1
-        return self.w.alloc(f"{name}{self._number}", self.c.dtype, size, scope)
+        return self.w.alloc(f"{name}{self._number}", dtype or self.c.dtype, size, scope)
 
     def hint(self, name: str) -> str:
         """A name that no other loop has."""

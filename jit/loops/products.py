@@ -286,8 +286,7 @@ class ProductNest(Packing):
         acc = self.alloc("acc", height * width, "register")
         with w.loop(index(0), index(height * width), hint=self.hint("lane")) as k:
             w.store(acc, k, w.number(0, VType(acc.dtype)))
-        with self._inner(chain, self._short_turns(height)):
-            self._multiply(height, row, panel, acc)
+        self._add_inner(height, row, chain, panel, acc)
         if totals is None:
             return self._epilogue(height, row, acc, index(0), is_tile=True)
         offset = self._total(w.let("subtract", row, start))
@@ -301,6 +300,18 @@ class ProductNest(Packing):
         with w.when(self.is_last):
             self._epilogue_of_rows(row, height, totals, start)
         return None
+
+    def _add_inner(
+        self,
+        height: int,
+        row: Operand,
+        chain: tuple[Operand, Operand],
+        panel: Buffer | None,
+        acc: Buffer,
+    ) -> None:
+        """Adds the products of the inner indices of a chain."""
+        with self._inner(chain, self._short_turns(height)):
+            self._multiply(height, row, panel, acc)
 
     def _keep(self, acc: Buffer, totals: Buffer, offset: Operand, *, adds: bool = False) -> None:
         """Moves what a chain made to the totals, or adds it to those of earlier chains."""

@@ -194,9 +194,14 @@ def lies_near(c: Contraction, operand: int) -> bool:
 
 
 def cycles(
-    m: int, n: int, tile: tuple[int, int, int, int], copying: float, once: int = ROWS
+    m: int,
+    n: int,
+    tile: tuple[int, int, int, int],
+    copying: float,
+    once: int = ROWS,
+    latency: float = 4.0,
 ) -> float:
-    """About how long an inner index takes: two multiply-adds a cycle, four cycles' latency.
+    """About how long an inner index takes: two multiply-adds a cycle.
 
     Args:
         m: How many rows there are.
@@ -204,11 +209,12 @@ def cycles(
         tile: Rows and vectors of a tile, rows where it is narrower, lanes of a vector.
         copying: What it costs to pack a vector of columns for a block of rows.
         once: How many rows that block has.
+        latency: Cycles of a multiply-add.
     """
     height, vectors, narrow, lanes = tile
 
     def one(h: int, v: int) -> float:
-        return max(h * v / 2, (h + v) / 2, 4.0) + 0.25 * v
+        return max(h * v / 2, (h + v) / 2, latency) + 0.25 * v
 
     strips, rest = divmod(n, vectors * lanes)
     ragged = max(copying, RAGGED) if rest % lanes else copying

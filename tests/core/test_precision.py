@@ -272,3 +272,26 @@ def test_training_in_bfloat16_goes_as_far(mode):
 def test_other_dtypes_are_refused():
     with pytest.raises(df.errors.DTypeError, match="bfloat16 or float16"):
         df.autocast("float64")
+
+
+@pytest.mark.parametrize("exponent", [0, -60])
+def test_products_of_bfloat16_and_their_gradients_are_equal_in_both_modes(exponent):
+    """Of usual numbers and of those whose products are subnormal, where processors differ."""
+    generator = np.random.default_rng(0)
+    x, w, g = (
+        df.asarray((generator.normal(size=s) * 2.0**exponent).astype(np.float32)).astype("bfloat16")
+        for s in ((40, 300), (300, 50), (40, 50))
+    )
+
+    def slopes(x, w, g):
+        y, pull = df.vjp(lambda x, w: F.relu(df.matmul(x, w)), x, w)
+        return y, *pull(g)
+
+    eager, compiled = (in_mode(mode, slopes) for mode in ("eager", "compiled"))
+    compiled(x, w, g)
+    for ours, theirs in zip(compiled(x, w, g), eager(x, w, g), strict=True):
+        assert bits(ours) == bits(theirs)
+    wide = slopes(*[value.astype("float64") for value in (x, w, g)])
+    for ours, exact in zip(eager(x, w, g), wide, strict=True):
+        least = 1e-2 * 2.0 ** (2 * exponent)
+        np.testing.assert_allclose(ours.astype("float64"), exact, rtol=1e-2, atol=30 * least)
