@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jit.divided import Divided, Placed
     from jit.native import NativeCode
     from jit.passes.base import GraphPass, PassRecord, Stages
+    from jit.report import Recomputed
 
 Device: TypeAlias = "str | tuple[str, ...]"
 Pairs: TypeAlias = "tuple[tuple[int, int], ...]"
@@ -144,6 +145,11 @@ class Executable:
         placed = getattr(self.code, "placed", list)  # of code for one device there is none
         return placed()
 
+    @property
+    def recomputed(self) -> Sequence[Recomputed]:
+        """What a limit of memory has led to, on each device; nothing without one."""
+        return self.code.recomputed
+
     def timed(self, arrays: list[Any]) -> list[Cost]:
         """What each part of a call costs, by a clock between them."""
         return self.code.timed(arrays)[1]
@@ -175,6 +181,7 @@ def compile(
     donate: Pairs = (),
     hurry: bool = False,
     fast: bool = False,
+    memory_limit: int | None = None,
 ) -> Executable:
     """Make `graph` ready to run.
 
@@ -189,6 +196,8 @@ def compile(
             input, so what writes it comes late.
         hurry: It will run a few times only: code is made in half of the time, and is slower.
         fast: Results may be rounded elsewhere than node by node.
+        memory_limit: Bytes that the temporaries of a call should fit: some are computed again where
+            they do not (`jit.recompute`).
 
     Raises:
         DeviceError: There is no such target.
@@ -203,13 +212,14 @@ def compile(
         if isinstance(target, tuple):
             from jit.divided import Divided
 
-            part = partial(compile, ops=ops, hurry=hurry, fast=fast)
+            part = partial(compile, ops=ops, hurry=hurry, fast=fast, memory_limit=memory_limit)
             code = Divided(passed.graph, target, lambda each, place: part(each, place).code)
         else:
             name, number = taken_apart(target)
             code = None
             if native:
-                place = {"gpu": number} if name == "gpu" else {"host": number}
+                place: dict[str, Any] = {"gpu" if name == "gpu" else "host": number}
+                place["memory_limit"] = memory_limit
                 code = native_code(passed, ops, donate, hurry=hurry, fast=fast, **place)
             if code is None:
                 code = Interpreted(passed.graph, array_module_of(number) if name == "gpu" else xp)
@@ -271,6 +281,7 @@ def native_code(
     *,
     hurry: bool,
     fast: bool,
+    memory_limit: int | None = None,
     gpu: int | None = None,
     host: int = 0,
 ) -> NativeCode | None:
@@ -282,6 +293,7 @@ def native_code(
         donate: As `compile` takes it.
         hurry: As `compile` takes it.
         fast: As `compile` takes it.
+        memory_limit: As `compile` takes it.
         gpu: The number of the GPU; None: it is for the processor.
         host: The number of the processor's device.
     """
@@ -289,9 +301,10 @@ def native_code(
     from jit.plans import graph_key
 
     code, guesses = native.NativeCode, list[Guess]()
-    place = {"hurry": hurry, "gpu": gpu, "host": host}
+    place = {"hurry": hurry, "memory_limit": memory_limit, "gpu": gpu, "host": host}
     target = native.processor(hurry=hurry) if gpu is None else native.gpu_target(gpu)
-    key = graph_key(passed.source, ops, donate, target, fast=fast)
+    how = {"fast": fast, "memory_limit": memory_limit}
+    key = graph_key(passed.source, ops, donate, target, **how)
     if key is not None:
         known = code.known(passed.source, lambda: passed.graph, key, donate, **place)
         if known is not None:

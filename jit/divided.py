@@ -17,7 +17,7 @@ from jit.dataclass import dataclass
 from jit.errors import DeviceError, GuardMiss
 from jit.ir.graph import Graph, Value
 from jit.ir.placing import Copy, Placement, Stage
-from jit.report import Cost, Part
+from jit.report import Cost, Part, Recomputed
 from jit.runtime.hosts import bare, copied, is_host, lying_on, place_of
 
 Held = dict[Value, Any]
@@ -39,6 +39,11 @@ class Code(Protocol):
     @property
     def foreign_calls(self) -> int:
         """How many calls into native code a call makes."""
+        ...
+
+    @property
+    def recomputed(self) -> Sequence[Recomputed]:
+        """What a limit of memory has led to."""
         ...
 
     def __call__(self, arrays: list[Any]) -> list[Any]:
@@ -113,6 +118,11 @@ class Divided:
     def found(self) -> dict[str, int]:
         """Kernels are counted where the parts are compiled."""
         return {}
+
+    @property
+    def recomputed(self) -> list[Recomputed]:
+        """What a limit of memory has led to; nothing is known before the first call."""
+        return [each for code in self._codes.values() for each in code.recomputed]
 
     @property
     def _steps(self) -> Sequence[Stage | Copy]:

@@ -13,7 +13,7 @@ import numpy as np
 from jit.ir.builtin import constant
 from jit.ir.graph import Graph, Value
 from jit.ir.interpret import Evaluate, Program, evaluate_of
-from jit.report import Cost, Part
+from jit.report import Cost, Part, Recomputed
 
 
 class Interpreted:
@@ -28,10 +28,12 @@ class Interpreted:
         kernels: None: Python does everything.
         host_steps: All steps.
         foreign_calls: Into native code of our own: 0.
+        recomputed: What a limit of memory has led to: nothing, values die as soon as they can.
     """
 
     kernels: Sequence[Part] = ()
     foreign_calls = 0
+    recomputed: Sequence[Recomputed] = ()
 
     def __init__(self, graph: Graph, xp: ModuleType = np, evaluate: Evaluate = evaluate_of) -> None:
         self.program = Program(graph, xp, evaluate)

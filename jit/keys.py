@@ -21,14 +21,17 @@ from jit.runtime.library import LOOPS, toolchain
 from jit.target import Target
 
 
-def plan_key(forms: FormProgram, donate: Pairs, target: Target) -> str | None:
+def plan_key(
+    forms: FormProgram, donate: Pairs, target: Target, memory_limit: int | None
+) -> str | None:
     """What a plan is found by; None where it is not kept."""
     settings = config()
     if disk_cache() is None or settings.debug >= LOOPS or settings.dump:  # all stages are shown
         return None
     if len(forms.forms) > MOST or not all(map(is_kept, forms.forms)):
         return None
-    parts = (*words(forms), repr(donate), target.key, str(target.registers), toolchain(), sources())
+    machine = target.key, str(target.registers), str(memory_limit)
+    parts = (*words(forms), repr(donate), *machine, toolchain(), sources())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

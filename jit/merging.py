@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from jit.config import config
 from jit.dataclass import dataclass
@@ -20,7 +19,7 @@ from jit.loops.heuristics import scheduled
 from jit.loops.ir import Kernel
 from jit.loops.together import Part, together
 from jit.loops.touched import touched
-from jit.ordering import needs
+from jit.ordering import needs_of
 from jit.runtime.program import Launch, Program, Repeat, Step
 from jit.runtime.tables import ends_early
 from jit.target import Target
@@ -99,7 +98,7 @@ class Merging:
         self.given = program.steps
         self.steps: list[Step] = []
         self._kernels: dict[tuple[Kernel, int], Kernel] = {}
-        self.needs = self._needs()
+        self.needs = needs_of(program, self.donate)
         self.users: list[list[int]] = [[] for _ in self.given]
         for at, needed in enumerate(self.needs):
             for x in needed:
@@ -167,27 +166,6 @@ class Merging:
         counts = touched(step.kernel)
         parts = [(self._bytes(slot), counts[x] * x.dtype.itemsize) for x, slot in own]
         return int(sum(map(min, parts)))
-
-    def _needs(self) -> list[set[int]]:
-        """What each step waits for; who writes over an input waits for all who read it, too."""
-        program = self.program
-        reads = [set(program.reads(step)) for step in self.given]
-        writes = [set(program.writes(step)) for step in self.given]
-        found = list(needs(reads, writes))
-        asking = [at for at, step in enumerate(self.given) if ends_early(step)]
-        for earlier, later in pairwise(asking):
-            found[later].add(earlier)
-        writer = {slot: at for at, written in enumerate(writes) for slot in written}
-        readers: dict[int, list[int]] = {}
-        for at, read in enumerate(reads):
-            for slot in read:
-                readers.setdefault(slot, []).append(at)
-        for old, new in self.donate:
-            at = writer.get(program.outputs[new])
-            if at is not None:
-                before = [*readers.get(program.inputs[old], ()), *asking]
-                found[at].update([x for x in before if x < at])
-        return found
 
     def _is_early(self, at: int) -> bool:
         piece = self.pieces[at]

@@ -55,6 +55,7 @@ class NativeCode:
         host_steps: What a call leaves to Python.
         foreign_calls: How many calls into native code it makes.
         found: How many different kernels were compiled, read from the disk, or known.
+        recomputed: What a limit of memory has led to, if there is one.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class NativeCode:
         self.kernels = [part for step in steps for part in launched(step)]
         self.host_steps = [part_of(step) for step in steps if isinstance(step, HostStep)]
         self.foreign_calls = run.foreign_calls
+        self.recomputed = [] if plan.recomputed is None else [plan.recomputed]
 
     @classmethod
     def made(
@@ -87,6 +89,7 @@ class NativeCode:
         stages: Stages,
         *,
         hurry: bool = False,
+        memory_limit: int | None = None,
         gpu: int | None = None,
         host: int = 0,
         key: str | None = None,
@@ -100,6 +103,7 @@ class NativeCode:
                 output can take the memory of the input.
             stages: Where forms and launches are shown.
             hurry: It will run a few times only.
+            memory_limit: Bytes that temporaries should fit.
             gpu: The number of the GPU that it is for; None: this computer's processor.
             host: Which of the devices of the processor it is for, whose threads share large
                 launches.
@@ -117,7 +121,7 @@ class NativeCode:
         stages.show("forms", forms, launches.LOOPS)
         if gpu is None:
             before, target = counts(), processor(hurry=hurry)
-            given = graph.name, forms, donate, target, stages
+            given = graph.name, forms, donate, target, memory_limit, stages
             with Beside() as beside:  # planning needs no LLVM
                 if not is_ready():
                     beside.do(native)
@@ -126,7 +130,8 @@ class NativeCode:
             run, found = Executable(plan.program, addresses, pool_of(host)), counts(before)
         else:
             target = gpu_target(gpu)
-            plan, codes, keys = launches.for_gpu(graph.name, forms, donate, target, stages)
+            given = graph.name, forms, donate, target, memory_limit, stages
+            plan, codes, keys = launches.for_gpu(*given)
             run, found = on_gpu(plan, codes, target, gpu)
         if key is not None:
             keep(key, replace(plan, guesses=[*guesses]), keys)
@@ -141,6 +146,7 @@ class NativeCode:
         donate: Pairs,
         *,
         hurry: bool = False,
+        memory_limit: int | None = None,
         gpu: int | None = None,
         host: int = 0,
     ) -> NativeCode | None:
@@ -152,11 +158,12 @@ class NativeCode:
             key: What it was kept by.
             donate: As it was.
             hurry: As it was.
+            memory_limit: As it was.
             gpu: As `made` takes it.
             host: As `made` takes it.
         """
         if gpu is not None:
-            return cls._known_on_gpu(graph, optimised, key, donate, gpu)
+            return cls._known_on_gpu(graph, optimised, key, donate, memory_limit, gpu)
         before, target = counts(), processor(hurry=hurry)
         found = recall(key, addresses_of)
         if found is None:
@@ -167,7 +174,13 @@ class NativeCode:
 
     @classmethod
     def _known_on_gpu(
-        cls, graph: Graph, optimised: Callable[[], Graph], key: str, donate: Pairs, gpu: int
+        cls,
+        graph: Graph,
+        optimised: Callable[[], Graph],
+        key: str,
+        donate: Pairs,
+        memory_limit: int | None,
+        gpu: int,
     ) -> NativeCode | None:
         """The same for a GPU; kernels are planned again where a library refuses after all."""
         from jit.runtime import gpu_code  # loaded where there is a GPU
@@ -183,7 +196,8 @@ class NativeCode:
             from jit.forms.native import lower_for_code
 
             forms = lower_for_code(optimised())
-            again = launches.planned_for_gpu(graph.name, forms, donate, target)
+            given = graph.name, forms, donate, target, memory_limit
+            again = launches.planned_for_gpu(*given)
             return dict(zip(kernels_of(plan.program), kernels_of(again.program), strict=True))
 
         run, count = on_gpu(plan, codes, target, gpu, whole)
@@ -201,7 +215,8 @@ class NativeCode:
         from jit.forms.native import lower_for_code
 
         forms = lower_for_code(self.graph)
-        return launches.planned(self.graph.name, forms, self._donate, self._target)
+        limit = self.recomputed[0].limit if self.recomputed else None
+        return launches.planned(self.graph.name, forms, self._donate, self._target, limit)
 
     def __call__(self, arrays: list[Any], donate: Pairs = ()) -> list[Any]:
         """The outputs of the graph.

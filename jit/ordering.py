@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from jit.runtime.program import GuardStep, Program, Step
@@ -76,6 +76,75 @@ def needs(reads: Sequence[set[int]], writes: Sequence[set[int]]) -> Iterator[set
         for x in read:
             readers.setdefault(x, set()).add(at)
         yield found - {at}
+
+
+def needs_of(program: Program, donate: Iterable[tuple[int, int]]) -> list[set[int]]:
+    """What each step waits for; who writes over an input waits for all who read it, too.
+
+    Args:
+        program: Its steps are in an order in which they can run.
+        donate: Pairs (input, output): the output may take the memory of the input.
+    """
+    steps = program.steps
+    reads = [set(program.reads(step)) for step in steps]
+    writes = [set(program.writes(step)) for step in steps]
+    found = list(needs(reads, writes))
+    asking = [at for at, step in enumerate(steps) if ends_early(step)]
+    for earlier, later in pairwise(asking):
+        found[later].add(earlier)
+    writer = {slot: at for at, written in enumerate(writes) for slot in written}
+    readers: dict[int, list[int]] = {}
+    for at, read in enumerate(reads):
+        for slot in read:
+            readers.setdefault(slot, []).append(at)
+    for old, new in donate:
+        at = writer.get(program.outputs[new])
+        if at is not None:
+            before = [*readers.get(program.inputs[old], ()), *asking]
+            found[at].update([x for x in before if x < at])
+    return found
+
+
+def releasing(
+    program: Program, donate: Iterable[tuple[int, int]], sizes: Mapping[int, int]
+) -> list[Step]:
+    """The steps in an order that holds less: those that free memory run as soon as they can.
+
+    Args:
+        program: Its steps are in an order in which they can run.
+        donate: Pairs (input, output): the output may take the memory of the input.
+        sizes: The bytes of each slot that is freed after its last use.
+    """
+    steps, left = program.steps, needs_of(program, donate)
+    reads = [{*program.reads(step)} for step in steps]
+    made = [{*program.writes(step)} for step in steps]
+    readers = Counter([x for read in reads for x in read if x in sizes])
+    users: list[list[int]] = [[] for _ in steps]
+    for at, needed in enumerate(left):
+        for x in needed:
+            users[x].append(at)
+
+    def frees(at: int) -> bool:
+        """Whether a step frees as much as it takes."""
+        freed = [sizes[x] for x in reads[at] if readers[x] == 1]
+        return bool(freed) and sum(freed) >= sum([sizes[x] for x in made[at] if x in sizes])
+
+    ready = {at for at, needed in enumerate(left) if not needed}
+    order, done = list[int](), set[int]()
+    for turn in range(len(steps)):
+        stack = [] if turn in done else [turn]
+        while stack:
+            at = stack.pop()
+            order.append(at)
+            done.add(at)
+            ready.discard(at)
+            readers.subtract([x for x in reads[at] if x in sizes])
+            for user in users[at]:
+                left[user].discard(at)
+                if not left[user]:
+                    ready.add(user)
+            stack += sorted(filter(frees, ready))[:1]
+    return [steps[at] for at in order]
 
 
 class Ordering:

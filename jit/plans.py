@@ -30,6 +30,7 @@ from jit.ir.graph import Graph, Node
 from jit.ir.op import OpDef
 from jit.ir.printer import format_graph, is_graph
 from jit.loops.ir import Check, Kernel
+from jit.report import Recomputed
 from jit.runtime.binding import Pairs
 from jit.runtime.cache import disk_cache
 from jit.runtime.cpu import host
@@ -60,11 +61,13 @@ class Plan:
         program: Launches over slots, in their order.
         outputs: For each result of the graph its type, where that is not the slot's.
         guesses: What was guessed of sizes.
+        recomputed: What a limit of memory has led to; None without one.
     """
 
     program: Program
     outputs: list[TensorType | None]
     guesses: list[Guess]
+    recomputed: Recomputed | None = None
 
 
 def recall(
@@ -179,7 +182,13 @@ class Reader(pickle.Unpickler):
 
 
 def graph_key(
-    graph: Graph, ops: Mapping[str, OpDef], donate: Pairs, target: Target, *, fast: bool
+    graph: Graph,
+    ops: Mapping[str, OpDef],
+    donate: Pairs,
+    target: Target,
+    *,
+    fast: bool,
+    memory_limit: int | None,
 ) -> str | None:
     """What a plan is found by before anything is made of a graph; None where nobody can tell.
 
@@ -189,6 +198,7 @@ def graph_key(
         donate: As `jit.compile` takes it.
         target: What the plan is for.
         fast: As `jit.compile` takes it.
+        memory_limit: As `jit.compile` takes it.
     """
     settings = config()
     shown = settings.debug >= PASSES or settings.dump is not None or settings.check
@@ -197,7 +207,8 @@ def graph_key(
     about = told(graph)
     if about is None:
         return None
-    given = graph.name, repr(donate), target.key, str(target.registers)
+    machine = target.key, str(target.registers), str(memory_limit)
+    given = graph.name, repr(donate), *machine
     settings_of = f"{fast} {guessing()} {bool(ops)} {sorted(settings.passes_off)}"
     read = [sources_of(package) for package in sorted(about.packages)]
     parts = (about.digest, *given, settings_of, host().tools, sources(), *read)

@@ -51,6 +51,71 @@ class Cost:
         return f"{columns}{rate(self.operations, self.seconds)}{rate(self.bytes, self.seconds)}"
 
 
+@dataclass(frozen=True)
+class Held:
+    """Temporaries that are there when most are.
+
+    Attributes:
+        label: The ops of the launch that computes it.
+        source: The user's line.
+        bytes: Its size; of several from one line, the sum.
+        count: How many there are.
+    """
+
+    label: str
+    source: str | None
+    bytes: int
+    count: int = 1
+
+    def __str__(self) -> str:
+        often = f" x{self.count}" if self.count > 1 else ""
+        line = f" ({self.source})" if self.source else ""
+        return f"{megabytes(self.bytes)} of {self.label or 'a host step'}{often}{line}"
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What a limit of memory has led to.
+
+    Attributes:
+        limit: Bytes that temporaries should fit.
+        before: What they need where nothing is computed again.
+        after: What they need now.
+        again: The launches that run once more: their ops, and their lines.
+        time: What that adds to the time of a call, as a part of it, by a rough model.
+        work: What it adds to the additions and multiplications of products, likewise.
+        largest: What holds most memory when they need most.
+    """
+
+    limit: int
+    before: int
+    after: int
+    again: tuple[tuple[str, str | None], ...]
+    time: float
+    work: float
+    largest: tuple[Held, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the limit is met."""
+        return self.after <= self.limit
+
+    def __str__(self) -> str:
+        sizes = f"temporaries {megabytes(self.before)}"
+        if self.after != self.before:
+            sizes += f" -> {megabytes(self.after)}"
+        verdict = "" if self.fits else " missed"
+        told = f"{sizes}, limit {megabytes(self.limit)}{verdict}"
+        if not self.again:
+            return told
+        return f"{told}: {len(self.again)} again, +{self.time:.0%} time, +{self.work:.0%} FLOPs"
+
+
+def megabytes(size: int) -> str:
+    """Bytes, for people."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 kernel`, `2 kernels`."""
     return f"{number} {noun}{'s' * (number != 1)}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jit
 from dualflow.core import tree
 from dualflow.core.context import using
 from dualflow.core.convert import as_tensor
-from dualflow.core.op import registry, wrap
+from dualflow.core.op import wrap
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.compiling import DEFAULT, CompileOptions
 from dualflow.tracing.gradient import CallGradient
 from dualflow.tracing.leaves import Outputs
 from dualflow.tracing.pair import is_inexact
@@ -27,17 +27,20 @@ class ConcreteFunction:
     Args:
         python: The function.
         specs: Its arguments; every `TensorSpec` or tensor becomes a symbolic tensor of that type.
-        fast: Whether it may be rounded elsewhere than in Python.
+        compiling: How it becomes code.
 
     Attributes:
         graph: The optimised graph.
     """
 
     def __init__(
-        self, python: Callable[..., Any], specs: tuple[Any, ...], *, fast: bool = False
+        self,
+        python: Callable[..., Any],
+        specs: tuple[Any, ...],
+        compiling: CompileOptions = DEFAULT,
     ) -> None:
         trace = Trace(getattr(python, "__name__", "function"))
-        trace.fast = fast
+        trace.compiling = compiling
         scope: dict[str, Dim] = {}
         leaves, self._arguments = tree.flatten(specs)
         symbols = [self._symbol(trace, x, k, scope) for k, x in enumerate(leaves)]
@@ -74,9 +77,9 @@ class ConcreteFunction:
         self._cells = trace.cells
         tracked = [k for k, value in enumerate(outputs.values) if is_inexact(value.type)]
         self._custom_rules = trace.custom_rules
-        self._executable = run = jit.compile(trace.graph, ops=registry, fast=trace.fast)
+        self._executable = run = trace.compiling.compile(trace.graph)
         given = trace.graph, tracked, trace.unrecorded, run
-        self._gradient = CallGradient(*given, fast=trace.fast) if tracked else None
+        self._gradient = CallGradient(*given, compiling=trace.compiling) if tracked else None
         self.graph = self._executable.graph
 
     def __call__(self, *args: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
 
+from dualflow.tracing.compiling import bytes_of
 from dualflow.tracing.decorated import DESCRIPTORS, each, is_object
 from dualflow.tracing.function import Function, FunctionOfObject
 
@@ -27,6 +28,7 @@ def function(
     background: bool = False,
     exact: bool = False,
     fast: bool = False,
+    memory_limit: int | str | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def function(
     python: Callable[..., Any] | None = None,
@@ -42,6 +44,7 @@ def function(
     background: bool = False,
     exact: bool = False,
     fast: bool = False,
+    memory_limit: int | str | None = None,
 ) -> Any:
     """Decorator: the function is recorded as it runs, and later calls run from the recorded graph.
 
@@ -64,6 +67,10 @@ def function(
             much faster `fast=True` is.
         fast: Graphs may round elsewhere than Python, as in `x / 3` by a product; `f.report()` says
             by how much results differ then.
+        memory_limit: Bytes that the temporaries of a call should fit, as a number or a text such as
+            "2GB". Where they do not, some results are computed again instead of being held; bits
+            stay the same. It is a wish: a warning tells if it cannot be met. `f.explain()` says
+            what is computed again.
 
     Returns:
         A `Function` with the same signature.
@@ -96,6 +103,7 @@ def function(
         "background": background,
         "exact": exact,
         "fast": fast,
+        "memory_limit": bytes_of(memory_limit),
     }
 
     def decorate(python: Any) -> Any:

@@ -12,6 +12,7 @@ from jit.report import Part
 
 if TYPE_CHECKING:
     from jit.divided import Placed
+    from jit.report import Recomputed
 
 LINES, MOST_TRACES = 15, 10  # of an explanation that is printed
 
@@ -70,6 +71,7 @@ class Explanation:
         events: What the user was told: retraces, limits, numbers and extents that cannot vary.
         effects: What the graphs repeat of what Python does besides computing, with the lines.
         placement: What runs on which device, and the copies between, where there are several.
+        recomputed: What `memory_limit` has led to, for each graph.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Explanation:
     effects: list[str] = field(default_factory=list)
     audited: int = 0
     placement: list[Placed] = field(default_factory=list)
+    recomputed: list[Recomputed] = field(default_factory=list)
 
     def __str__(self) -> str:
         head = [
@@ -95,6 +98,8 @@ class Explanation:
             places = " and ".join(dict.fromkeys([step.place for step in self.placement]))
             copies = counted(sum(step.is_copy for step in self.placement), "copy")
             head.append(f"  on {places}, with {copies}: see .placement")
+        if self.recomputed:
+            head.append(f"  {max(self.recomputed, key=lambda x: x.before)}")
         traces = []
         for k, trace in enumerate(self.traces[:MOST_TRACES], 1):
             kind = "stretch" if trace.stretches else "path"
@@ -204,4 +209,5 @@ def explain(function: Any) -> Explanation:
         unit="stretch" if any(info.stretches for info in traces) else "call",
         effects=list(effects),
         placement=[step for code in codes for step in code.placement],
+        recomputed=[each for code in codes for each in code.recomputed],
     )

@@ -443,7 +443,7 @@ class Function(Decorated):
         """
         from dualflow.tracing.concrete import ConcreteFunction
 
-        return ConcreteFunction(self.python, specs, fast=self.options["fast"])
+        return ConcreteFunction(self.python, specs, self._limits.compiling)
 
     def __repr__(self) -> str:
         traces, calls = counted(len(self.entries), "trace"), counted(self.calls, "call")

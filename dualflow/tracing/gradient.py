@@ -16,6 +16,7 @@ from dualflow.core.context import context, using
 from dualflow.core.op import registry
 from dualflow.core.record import Record, hang, new_record
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.compiling import DEFAULT, CompileOptions
 from dualflow.tracing.numerics import Checker, finite
 from dualflow.tracing.pair import Asked, Pair, is_inexact
 from dualflow.tracing.replay import replay
@@ -56,13 +57,13 @@ class CallGradient:
         plain: Callable[[list[Any]], list[Any]],
         target: Device | None = None,
         *,
-        fast: bool = False,
+        compiling: CompileOptions = DEFAULT,
     ) -> None:
         self.name = f"call of {graph.name}"
         self.graph = graph
         self.unrecorded = unrecorded
         self.target = target
-        self.fast = fast
+        self.compiling = compiling
         self._plain = plain
         self._alias_of = {slot: alias_of(graph, graph.outputs[slot]) for slot in tracked}
         self.slots = tracked

@@ -10,6 +10,7 @@ from typing import Any
 
 from dualflow.core.source import user_line, warn_user
 from dualflow.errors import FunctionWarning
+from dualflow.tracing.compiling import CompileOptions
 from dualflow.tracing.entries import Entries, Entry
 from dualflow.tracing.explain import TraceInfo
 from dualflow.tracing.parameters import asks_types, defined_at
@@ -31,7 +32,7 @@ class Limits:
         entries: Its traces.
 
     Attributes:
-        fast: Whether graphs may be rounded elsewhere than Python.
+        compiling: How graphs become code.
         lock: Held while traces are added and dropped; not while code of the user's runs, which may
             wait for a thread that waits for us, but for `==` and `hash` of arguments.
         reached: Why calls of new kinds run in segments; None as long as they are recorded.
@@ -43,7 +44,8 @@ class Limits:
     def __init__(
         self, name: str, python: Callable[..., Any], options: dict[str, Any], entries: Entries
     ) -> None:
-        self.fast: bool = options.get("fast", False)
+        given = {name: options[name] for name in ("fast", "memory_limit") if name in options}
+        self.compiling = CompileOptions(**given)
         self.lock = threading.RLock()
         self.reached: str | None = None
         self.retraces = Retraces()

@@ -20,6 +20,7 @@ from dualflow.core.op import registry, wrap
 from dualflow.core.record import Leaf
 from dualflow.core.source import at_one_line
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.compiling import CompileOptions
 from dualflow.tracing.replay import replay
 from dualflow.tracing.residuals import Joint, split
 from dualflow.tracing.trace import Trace
@@ -56,7 +57,7 @@ class Recorded(Protocol):
     tracked: list[int]
     unrecorded: set[Node]
     target: Device | None
-    fast: bool
+    compiling: CompileOptions
 
 
 class Pair:
@@ -71,7 +72,7 @@ class Pair:
     def __init__(self, call: Recorded, asked: Asked) -> None:
         self.guesses: list[Guess] = []
         self.asked = asked
-        self._compile = partial(jit.compile, target=call.target, ops=registry, fast=call.fast)
+        self._compile = partial(call.compiling.compile, target=call.target)
         self._shapes = [value.type.shape for value in call.graph.inputs]
         self._backwards: dict[frozenset[int], jit.Executable] = {}
         with recording_guesses(self.guesses):

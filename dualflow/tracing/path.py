@@ -19,7 +19,7 @@ import numpy as np
 import jit
 from dualflow.core import tree
 from dualflow.core.context import context
-from dualflow.core.op import new_tensor, registry
+from dualflow.core.op import new_tensor
 from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
 from dualflow.core.variable import Variable
@@ -115,13 +115,7 @@ class Outcome:
 def compiled(recorded: Recorded, donate: Pairs) -> jit.Executable:
     """The recorded graph as code, which may write results over what is donated."""
     with recording_guesses(recorded.guesses):
-        return jit.compile(
-            recorded.graph,
-            recorded.target,
-            ops=registry,
-            donate=donate,
-            fast=recorded.fast,
-        )
+        return recorded.compiling.compile(recorded.graph, recorded.target, donate)
 
 
 class Path:
@@ -200,9 +194,8 @@ class Path:
 
         slots = [self._leaves[k] for k in self._tracked]
         tracked = [slot for slot in slots if isinstance(slot, int)]
-        return CallGradient(
-            found.graph, tracked, found.unrecorded, self._run, found.target, fast=found.fast
-        )
+        given = found.graph, tracked, found.unrecorded, self._run
+        return CallGradient(*given, found.target, compiling=found.compiling)
 
     @property
     def parts(self) -> list[Path]:

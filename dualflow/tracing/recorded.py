@@ -12,6 +12,7 @@ from dualflow.autodiff.sweep import is_inexact
 from dualflow.core import tree
 from dualflow.core.context import Epoch, context
 from dualflow.tracing.cells import ArrayCell, Cell, GradCell, StateCell, TensorCell, VariableCell
+from dualflow.tracing.compiling import DEFAULT, CompileOptions
 from dualflow.tracing.guards.check import Check, Guard
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.leaves import Leaf, Leaves, Outputs, Spent
@@ -53,7 +54,7 @@ class Recorded:
         states: What people call the numbers that Python keeps somewhere.
         settings: What it relies on in dualflow's own objects.
         target: What the graph is compiled for: where its tensors lie; None is the default.
-        fast: Whether it may be rounded elsewhere than in Python.
+        compiling: How it becomes code.
         cuts: Where gradients end, for tapes that ask why there is none.
     """
 
@@ -77,7 +78,7 @@ class Recorded:
     settings: Settings = field(default_factory=Settings)
     bare: Callable[[list[Any]], Any] | None = None
     target: Device | None = None
-    fast: bool = False
+    compiling: CompileOptions = DEFAULT
     cuts: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -116,7 +117,7 @@ def recorded(trace: Trace, result: Any) -> Recorded:
         states=trace.scalars.states,
         settings=trace.settings,
         target=trace.target,
-        fast=trace.fast,
+        compiling=trace.compiling,
         check=check,
         equals=trace.equals,
         unrecorded=trace.unrecorded,

@@ -258,7 +258,7 @@ class Recorder:
         started = time.perf_counter()
         recording = Recording(self._name, self._python, entry, call, self._volatile)
         trace = recording.trace
-        trace.fast = self._limits.fast
+        trace.compiling = self._limits.compiling
         arguments = {id(x) for x in (*call.by_identity(), *named(self._python))}
         again, result, undone = None, None, False
         try:

@@ -24,6 +24,7 @@ from dualflow.core.tensor import Tensor
 from dualflow.tracing.attrs import agreed, at_hint, has_dim, make_plain, settled, varying_types
 from dualflow.tracing.captured import Captured
 from dualflow.tracing.cells import ArrayCell, Cell, NumberCell, StateCell, TensorCell, read_of
+from dualflow.tracing.compiling import DEFAULT
 from dualflow.tracing.guards.check import Check
 from dualflow.tracing.guards.equals import Equals
 from dualflow.tracing.guards.hook import Watch
@@ -92,9 +93,8 @@ class Trace(Postponing):
         self.start = next(clock)
         self.unrecorded: set[Node] = set()
         self.custom_rules: list[str] = []
-        self.settings = Settings()
+        self.settings, self.equals = Settings(), Equals((), {})
         self.check: Check | None = None
-        self.equals = Equals((), {})
         self.scalars = Scalars(user_line, self.formats)
         self.states = States(known or Volatile(), self)
         reach = Reach(
@@ -108,7 +108,7 @@ class Trace(Postponing):
         self.kept, self.fixed_tensors, self.mixes = reach.kept, reach.fixed, reach.mixes
         self.foresee, self.writable, self.anew = reach.foresee, reach.writable, reach.made_anew
         self.growth, self.drawn = reach.effects.growth, reach.drawn
-        self.varies = self.fast = False
+        self.varies, self.compiling = False, DEFAULT
         self.nested: Any = None
         self.passed: Passed | None = None
         self.noted: list[tuple[Value, Tensor]] | None = None

@@ -15,6 +15,7 @@ from dualflow.core.context import context
 from dualflow.core.op import bind
 from dualflow.core.record import Record
 from dualflow.core.tensor import Tensor
+from dualflow.tracing.compiling import DEFAULT, CompileOptions
 from dualflow.tracing.control import checkpoint
 from dualflow.tracing.control.looped import BodyOp, for_sizes
 from dualflow.tracing.gradient import sources_of
@@ -43,14 +44,14 @@ class Callee:
         tracked: The results that gradients can flow back from.
         unrecorded: None: the graph itself says where nothing flows.
         target: What it is compiled for is the caller's business.
-        fast: Likewise.
+        compiling: Likewise.
     """
 
     graph: Graph
     tracked: list[int]
     unrecorded: set[Node] = field(default_factory=set)
     target: Device | None = None
-    fast: bool = False
+    compiling: CompileOptions = DEFAULT
 
     def __post_init__(self) -> None:
         self.body = Body.of(self.graph)

@@ -322,7 +322,7 @@ class Cut:
             equals=Equals((), {}),
             unrecorded=unrecorded,
             target=self._trace.target,
-            fast=self._trace.fast,
+            compiling=self._trace.compiling,
             cuts=self._trace.cuts if end else {},
         )
 
