@@ -16,6 +16,7 @@ from jit.codegen import llvm_spell as spell
 from jit.codegen.llvm import ENTRY, Code
 from jit.codegen.ranges import Ranges
 from jit.loops.affine import Forms
+from jit.loops.expand import narrows
 from jit.loops.ir import (
     INDEX,
     WARP,
@@ -173,6 +174,8 @@ class PtxCode(Code):
         self.ranges.note(let)
         if let.op == "tf32":
             return self._tf32(let)
+        if narrows(let):
+            return self._narrow(let)
         if let.op == "inverse" and let.var.type.dtype == float32:
             return self._inverses(let)
         numbers = let.args[1:] if let.op == "where" else let.args
@@ -206,6 +209,16 @@ class PtxCode(Code):
         self.lines += [
             f"{name}.i = call i32 @llvm.nvvm.f2tf32.rna(float {self._operand(x)})",
             f"{name} = bitcast i32 {name}.i to float",
+        ]
+
+    def _narrow(self, let: Let) -> None:
+        """Rounds to bfloat16, to nearest and ties to even."""
+        (x,) = let.args
+        lanes, name, value = x.type.lanes, self._define(let.var), self._operand(x)
+        old, half, new = (spell.vector(type_, lanes) for type_ in ("float", "bfloat", "i16"))
+        self.lines += [
+            f"{name}.h = fptrunc {old} {value} to {half}",
+            f"{name} = bitcast {half} {name}.h to {new}",
         ]
 
     def _inverse(self, name: str, x: str) -> None:

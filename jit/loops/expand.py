@@ -27,6 +27,9 @@ from jit.loops.math.table import formula
 from jit.loops.ordinary import FEWEST, Ordinary, ahead, pieces, readers
 from jit.loops.statements import Statements
 from jit.loops.writer import Writer
+from jit.types import bfloat16, float32
+
+NARROWED = (float32, bfloat16)
 
 
 def expand(kernel: Kernel) -> Kernel:
@@ -108,6 +111,11 @@ class _Expansion:
         return self.renamed.get(x, x) if isinstance(x, Var) else x
 
 
+def narrows(let: Let) -> bool:
+    """Whether it rounds float32 to bfloat16, for which GPUs have an instruction."""
+    return let.op == "astype" and (let.args[0].type.dtype, let.var.type.dtype) == NARROWED
+
+
 class _OfThreads(_Expansion):
     """A walk over a kernel of threads, which asks once for a line whether its numbers are ordinary.
 
@@ -122,7 +130,7 @@ class _OfThreads(_Expansion):
     def is_direct(self, let: Let) -> bool:
         """Whether an instruction stays; a division need not where numbers are ordinary."""
         ordinary = isinstance(self.notation, Ordinary) and let.op == "divide"
-        return super().is_direct(let) and not ordinary
+        return narrows(let) or (super().is_direct(let) and not ordinary)
 
     def statement(self, statement: Statement) -> None:
         """Writes a statement, and notes what is known of a sum where numbers are ordinary."""

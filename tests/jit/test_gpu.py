@@ -28,7 +28,7 @@ from jit.runtime import cubin
 from jit.runtime.cubin import linker
 from jit.runtime.gpu_code import gpu_code
 from jit.target import gpu
-from jit.types import TensorType, float32
+from jit.types import TensorType, bfloat16, float32
 from tests.gpu.workloads import WORKLOADS, Workload, product
 from tests.jit.examples import EXAMPLES, example
 from tests.jit.loops.side_by_side import run_all
@@ -311,6 +311,16 @@ def test_threads_load_sixteen_bytes():
         text = cubin.ptx(emit(expand(scheduled(kernel, SM90)), SM90), SM90).decode()
         assert "ld.global.nc.v4.b32" in text
         assert "st.global.v4.b32" in text
+
+
+def test_rounding_to_bfloat16_is_an_instruction():
+    """The machine's, of two numbers each; interpreters compute it from integers, as before."""
+    types = [TensorType((1 << 20,), float32)]
+    graph = graph_of(lambda form, x: form.pointwise("astype", x, dtype=bfloat16), types)
+    (kernel,) = Stages(graph, SM90).kernels
+    text = cubin.ptx(emit(expand(scheduled(kernel, SM90)), SM90), SM90).decode()
+    assert text.count("cvt.rn.bf16x2.f32") == 2
+    assert "setp.nan" not in text
 
 
 @needs_linker
