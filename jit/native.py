@@ -117,10 +117,11 @@ class NativeCode:
         from jit.forms.native import lower_for_code
         from jit.runtime.beside import Beside
 
-        forms = lower_for_code(graph)
+        target = processor(hurry=hurry) if gpu is None else gpu_target(gpu)
+        forms = lower_for_code(graph, target.units)
         stages.show("forms", forms, launches.LOOPS)
         if gpu is None:
-            before, target = counts(), processor(hurry=hurry)
+            before = counts()
             given = graph.name, forms, donate, target, memory_limit, stages
             with Beside() as beside:  # planning needs no LLVM
                 if not is_ready():
@@ -129,7 +130,6 @@ class NativeCode:
             keys = keys_of(addresses)
             run, found = Executable(plan.program, addresses, pool_of(host)), counts(before)
         else:
-            target = gpu_target(gpu)
             given = graph.name, forms, donate, target, memory_limit, stages
             plan, codes, keys = launches.for_gpu(*given)
             run, found = on_gpu(plan, codes, target, gpu)
@@ -195,7 +195,7 @@ class NativeCode:
             from jit import launches
             from jit.forms.native import lower_for_code
 
-            forms = lower_for_code(optimised())
+            forms = lower_for_code(optimised(), target.units)
             given = graph.name, forms, donate, target, memory_limit
             again = launches.planned_for_gpu(*given)
             return dict(zip(kernels_of(plan.program), kernels_of(again.program), strict=True))
@@ -214,7 +214,7 @@ class NativeCode:
         from jit import launches
         from jit.forms.native import lower_for_code
 
-        forms = lower_for_code(self.graph)
+        forms = lower_for_code(self.graph, self._target.units)
         limit = self.recomputed[0].limit if self.recomputed else None
         return launches.planned(self.graph.name, forms, self._donate, self._target, limit)
 

@@ -13,7 +13,7 @@ import numpy as np
 from jit.calls import Calls
 from jit.dataclass import dataclass
 from jit.dims import Extent, same, symbol
-from jit.forms import nodes
+from jit.forms import attention, nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of
 from jit.forms.expression import Access, Domain, linear
 from jit.forms.fuse import Group, fuse, started
@@ -291,10 +291,12 @@ class Planner:
             case nodes.Scan():
                 nest = ScanNest(task, self.extractor, self.placement.base, self.target)
                 self._add_launch(nest.build(self._label([task])), [task])
-            case nodes.Scatter():
+            case nodes.Scatter() | nodes.Attention() | nodes.AttentionFlow():
+                write = scatter_kernels
+                if not isinstance(form, nodes.Scatter):
+                    from jit.loops.gpu_attention import attention_kernels as write
                 given = self.extractor, self.placement.base, self.target
-                made = scatter_kernels(task, *given, self._label([task]))
-                for naive in made:
+                for naive in write(task, *given, self._label([task])):
                     self._add_launch(naive, [task])
             case _:
                 raise TypeError(form)
@@ -472,7 +474,9 @@ def operations(tasks: Sequence[Task]) -> Extent | None:
     """Additions and multiplications of the products among tasks; None without any."""
     products = [task for task in tasks if isinstance(task, ProductTask)]
     letters = [[x.extent for x in task.contraction.letters.values()] for task in products]
-    return sum([2 * product(extents) for extents in letters]) if letters else None
+    found = [2 * product(extents) for extents in letters]
+    found += [count for task in tasks for count in attention.operations(task.form)]
+    return sum(found) if found else None
 
 
 def common_place(accesses: Sequence[Access]) -> Extent | None:

@@ -15,17 +15,21 @@ from dualflow.core.define import (
 from dualflow.core.devices import placed
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
-from dualflow.core.registry import api
+from dualflow.core.precision import HALVES, in_precision
+from dualflow.core.registry import api, functions
 from dualflow.core.tensor import Tensor
 from dualflow.ops.choice import where
 from dualflow.ops.create import arange
 from dualflow.ops.dropping import checked, dropped
+from dualflow.ops.elementwise import astype
 from dualflow.ops.linalg import matmul
+from dualflow.ops.matrices import all_of
 from dualflow.ops.neural import softmax
 from dualflow.ops.reduce import sum
 from dualflow.ops.shape import expand_dims, matrix_transpose, reshape
+from dualflow.ops.statistics import logsumexp
 from jit.errors import ShapeError
-from jit.types import bool_, format_shape
+from jit.types import bool_, float32, format_shape
 
 
 def causal(rows: Any, columns: Any) -> Tensor:
@@ -37,11 +41,14 @@ def _scores(query: Any, key: Any) -> Tensor:
     return matmul(query, matrix_transpose(key))
 
 
+def _causal_scores(scores: Any, is_causal: bool) -> Tensor:  # noqa: FBT001
+    """Scores without a mask or with the causal one."""
+    return where(causal(*scores.shape[-2:]), scores, -math.inf) if is_causal else scores
+
+
 def _causal_shares(scores: Any, is_causal: bool) -> Tensor:  # noqa: FBT001
     """The softmax of scores, without a mask or with the causal one."""
-    if is_causal:
-        scores = where(causal(*scores.shape[-2:]), scores, -math.inf)
-    return softmax(scores)
+    return softmax(_causal_scores(scores, is_causal))
 
 
 def _masked_shares(scores: Any, mask: Any) -> Tensor:
@@ -85,6 +92,38 @@ def attention_flow(
     return to_query * scale, to_key, to_value
 
 
+def _half_flow(
+    g: Any,
+    y: Any,
+    totals: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    is_causal: bool,  # noqa: FBT001
+    scale: float,
+) -> tuple[Tensor, ...]:
+    """The cotangents of `half_attention`; only kernels are helped by the totals."""
+    del totals
+    return attention_flow(g, y, query, key, value, is_causal, scale)
+
+
+def _lower_half_flow(form: Any, *xs: Any, **attrs: Any) -> Any:
+    """The kernels, where there are any."""
+    g, y, totals, *operands = xs
+    found = form.attention_flow(*operands, g, y, totals, **attrs)
+    return _half_flow_by_definition(form, *xs, **attrs) if found is None else found
+
+
+_half_flow_by_definition = lower_definition(_half_flow)
+half_attention_flow = composite(
+    tensors=6,
+    accepts=None,
+    name="half_attention_flow",
+    lower=_lower_half_flow,
+    public=False,
+)(_half_flow)
+
+
 @composite(tensors=6, accepts=None, public=False)
 def masked_attention_flow(
     g: Any,
@@ -108,6 +147,24 @@ def _attention(query: Any, key: Any, value: Any, is_causal: bool, scale: float) 
     return matmul(_causal_shares(_scores(query * scale, key), is_causal), value)
 
 
+def _half_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    is_causal: bool,  # noqa: FBT001
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """`_attention`, and of each row the logarithm of its sum of exponentials, in float32."""
+    scores = _causal_scores(_scores(query * scale, key), is_causal)
+    return matmul(softmax(scores), value), logsumexp(astype(scores, float32), axis=-1)
+
+
+def _lower_half(form: Any, *xs: Any, **attrs: Any) -> Any:
+    """The kernel, where there is one."""
+    found = form.attention(*xs, **attrs)
+    return _half_by_definition(form, *xs, **attrs) if found is None else found
+
+
 def _masked_attention(query: Any, key: Any, value: Any, mask: Any, scale: float) -> Tensor:
     """softmax(query @ key.mT * scale + mask) @ value; false in a mask of bools forbids."""
     return matmul(_masked_shares(_scores(query * scale, key), mask), value)
@@ -117,26 +174,48 @@ def _attention_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> l
     return list(attention_flow(g, y, *args, **attrs))
 
 
+def _half_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
+    """Nobody but this rule reads the totals, so that nothing flows to them."""
+    y, totals = all_of(half_attention, y, args, attrs)
+    return list(half_attention_flow(g[0], y, totals, *args, **attrs))
+
+
 def _masked_attention_pullback(g: Any, y: Any, args: Any, attrs: Any, needed: Any) -> list[Any]:
     flows = masked_attention_flow(g, y, *args, **attrs, to_mask=needed[3])
     return list(flows) if needed[3] else [*flows, None]
 
 
-def _with_pullback(name: str, definition: Any, pullback: Any) -> Op:
+def _with_pullback(
+    name: str, definition: Any, pullback: Any, lower: Any = None, precision: str | None = "low"
+) -> Op:
     """A composite whose cotangents share work."""
     return Op(
         name=name,
         evaluate=evaluate_definition(definition),
         infer=infer_definition(definition),
-        lower=lower_definition(definition),
+        lower=lower or lower_definition(definition),
         pullback=pullback,
         definition=definition,
-        precision="low",
+        precision=precision,
         quiet=False,
     )
 
 
+_half_by_definition = lower_definition(_half_attention)
 attention = _with_pullback("attention", _attention, _attention_pullback)
+# Of float16 and bfloat16, for which some GPUs have a kernel of its own.
+half_attention = _with_pullback(
+    "half_attention", _half_attention, _half_pullback, _lower_half, None
+)
+# The means; the record of it holds the totals as long as gradients may ask for them.
+_beside_totals = Op(
+    name="beside_totals",
+    evaluate=lambda xp, y, totals: y,
+    infer=lambda y, totals: y,
+    lower=lambda form, y, totals: y,
+    vjps=(lambda g, means, y, totals: g, None),
+    definition=lambda y, totals: functions["identity"](y),
+)
 masked_attention = _with_pullback("masked_attention", _masked_attention, _masked_attention_pullback)
 
 
@@ -180,6 +259,14 @@ def _grouped(name: str, tensors: tuple[Tensor, ...], mask: Any) -> tuple[Any, ..
     if mask is not None and mask.ndim > 2:
         mask = _in_groups(mask, heads[1] if mask.shape[-3] > 1 else 1)
     return (*found, mask)
+
+
+def _bound(tensors: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
+    """Attention without a mask or with the causal one, in the dtype that is in force."""
+    tensors = in_precision(attention, tensors)
+    if tensors[0].dtype in HALVES:
+        return bind(_beside_totals, bind(half_attention, tensors, attrs))
+    return bind(attention, tensors, attrs)
 
 
 @placed
@@ -255,7 +342,7 @@ def scaled_dot_product_attention(
     if dropout_p:
         y = _with_chance(q, k, v, mask, is_causal, factor, dropout_p)
     elif mask is None:
-        y = bind(attention, (q, k, v), {"is_causal": is_causal, "scale": factor})
+        y = _bound((q, k, v), {"is_causal": is_causal, "scale": factor})
     else:
         y = bind(masked_attention, (q, k, v, mask), {"scale": factor})
     return reshape(y, shape) if enable_gqa else y

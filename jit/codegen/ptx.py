@@ -66,6 +66,7 @@ MMA = {  # what a product of matrices is called, by what is multiplied
 RESIDENT = 512  # threads that a multiprocessor runs at least: each has 128 registers at most
 # Likewise, threads with tensor cores: they have 168 registers, or 255 for so many sums each.
 MULTIPLYING, KEPT = 384, 64
+HELD = 384  # or so many bytes of sums, and of operands that stay in registers
 
 
 class PtxCode(Code):
@@ -100,15 +101,21 @@ class PtxCode(Code):
     def _resident(self) -> str:
         """Blocks whose threads wait for each other leave room for others, which go on meanwhile."""
         every = [*self.kernel.statements()]
-        if self.kernel.threads == 4 * WARP and any(isinstance(s, Exchange) for s in every):
+        multiplies = any(isinstance(s, Mma) for s in every)
+        exchanges = not multiplies and any(isinstance(s, Exchange) for s in every)
+        if self.kernel.threads == 4 * WARP and exchanges:
             return f' "nvvm.minctasm"="{BLOCKS}"'  # rows, which wait for memory by turns
         if self.kernel.threads == 4 * WARP and is_simple_map(self.kernel):
             return f' "nvvm.minctasm"="{MAPS}"'  # likewise; functions ask for a few registers more
         most = RESIDENT
-        if any(isinstance(s, Mma) for s in every):
+        if multiplies:
             rooms = [s.buffer for s in every if isinstance(s, Alloc)]
-            kept = max([room.size for room in rooms if room.scope == "register"], default=0)
-            most = max(MULTIPLYING // (1 + (kept > KEPT)), 2 * self.kernel.threads)
+            rooms = [room for room in rooms if room.scope == "register"]
+            if any(room.dtype.itemsize == 2 for room in rooms):  # operands that stay, too
+                many = sum(room.size * room.dtype.itemsize for room in rooms) > HELD
+            else:
+                many = max([room.size for room in rooms], default=0) > KEPT
+            most = max(MULTIPLYING // (1 + many), 2 * self.kernel.threads)
         blocks = most // self.kernel.threads
         waits = any(isinstance(s, Sync) and s.threads > WARP for s in every)
         return f' "nvvm.minctasm"="{blocks}"' if blocks > 1 and waits else ""

@@ -1,6 +1,7 @@
 """The builder that `op.lower` speaks to.
 
-The vocabulary: two leaves and seven forms. `i` stands for the indices of the result.
+The vocabulary: two leaves and seven forms, and what a machine may have kernels for. `i` stands for
+the indices of the result.
 
 ==========================================  ===================================================
 `form.constant(value, dtype, shape)`        out[i] = value
@@ -11,6 +12,7 @@ The vocabulary: two leaves and seven forms. `i` stands for the indices of the re
 `form.scan(combine, xs, axis)`              running folds along one axis
 `form.contract(spec, *xs)`                  sums of products: einsum
 `form.scatter(combine, into, y, index_map)` into[index_map(i)] (combine)= y[i], for every i of y
+`form.attention(query, key, value, ...)`    a native step where the machine has a kernel for it
 `form.extern(symbol, xs, types, host)`      out = host(*arrays), never fused
 ==========================================  ===================================================
 
@@ -71,26 +73,39 @@ from jit.dims import Dim, Extent
 from jit.dims.algebra import Atom
 from jit.errors import AxisError, DTypeError, ShapeError
 from jit.forms import nodes
+from jit.forms.attention import has_kernel
 from jit.forms.combine import combiners
 from jit.forms.expression import moved
 from jit.forms.index import Condition, IndexMap, Load, is_inside, row_major, same_all
 from jit.forms.nodes import Form, FormValue
 from jit.forms.scalar import result_dtype, scalar
-from jit.types import TensorType, broadcast_shapes, exact_reciprocal, format_shape, kind
+from jit.types import TensorType, broadcast_shapes, exact_reciprocal, float32, format_shape, kind
 
 LARGE = 1 << 62
 SCATTERS = {"set": None, "add": "sum", "max": "max", "min": "min"}
 
 
+Units = Callable[[str], str]
+
+
+def in_none(dtype: str) -> str:
+    """The units of a machine without tensor cores."""
+    del dtype
+    return ""
+
+
 class FormBuilder:
     """Records forms in program order, after checking their arguments.
+
+    Args:
+        units: In what tensor cores multiply elements of a dtype: see `Target.units`.
 
     Attributes:
         forms: What was recorded.
     """
 
-    def __init__(self) -> None:
-        self.forms: list[Form] = []
+    def __init__(self, units: Units = in_none) -> None:
+        self.units, self.forms = units, list[Form]()
         self._count = 0
 
     def emit(self, form: Form) -> tuple[FormValue, ...]:
@@ -279,6 +294,56 @@ class FormBuilder:
         type_ = TensorType(shape, xs[0].dtype)
         kind = nodes.ContractApart if apart else nodes.Contract
         return self.emit(kind(xs, (type_,), f"{left}->{right}"))[0]
+
+    def attention(
+        self, query: FormValue, key: FormValue, value: FormValue, *, is_causal: bool, scale: float
+    ) -> tuple[FormValue, ...] | None:
+        """The results of `nodes.Attention`; None where the machine has no kernel for it.
+
+        Args:
+            query: Of shape (.., L, E).
+            key: Of shape (.., S, E).
+            value: Of shape (.., S, E).
+            is_causal: Row i sees the keys up to i.
+            scale: What products are multiplied by.
+        """
+        if not has_kernel((query, key, value), scale, self.units):
+            return None
+        batch, operands = self._alike(query, key, value)
+        rows = TensorType((*batch, query.shape[-2]), float32)
+        types = operands[0].type, rows
+        return self.emit(nodes.Attention(operands, types, is_causal, float(scale)))
+
+    def attention_flow(
+        self,
+        query: FormValue,
+        key: FormValue,
+        value: FormValue,
+        *others: FormValue,
+        is_causal: bool,
+        scale: float,
+    ) -> tuple[FormValue, ...] | None:
+        """The results of `nodes.AttentionFlow`; None where the machine has no kernel for it.
+
+        Args:
+            query: As for `attention`; so are the other arguments.
+            key: Likewise.
+            value: Likewise.
+            *others: What flows to the means, the means, and the logarithms.
+            is_causal: Likewise.
+            scale: Likewise.
+        """
+        if not has_kernel((query, key, value), scale, self.units):
+            return None
+        _, operands = self._alike(query, key, value)
+        types = tuple([x.type for x in operands])
+        inputs = (*operands, *others)
+        return self.emit(nodes.AttentionFlow(inputs, types, is_causal, float(scale)))
+
+    def _alike(self, *xs: FormValue) -> tuple[tuple[Extent, ...], tuple[FormValue, ...]]:
+        """Matrices in one batch, and its shape."""
+        batch = broadcast_shapes(*[x.shape[:-2] for x in xs])
+        return batch, tuple([self.broadcast(x, (*batch, *x.shape[-2:])) for x in xs])
 
     def scatter(
         self,

@@ -17,7 +17,8 @@ import numpy as np
 from jit.dims import Dim, Extent, allowing_guesses, free_symbols, solve
 from jit.errors import DualflowError, NoNativeCode
 from jit.forms import nodes
-from jit.forms.forms import FormBuilder
+from jit.forms.attention import HALVES
+from jit.forms.forms import FormBuilder, Units, in_none
 from jit.forms.merge import merged
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, cost_of
@@ -42,25 +43,32 @@ NATIVE = (
     nodes.Contract,
     nodes.Scan,
     nodes.Scatter,
+    nodes.Attention,
+    nodes.AttentionFlow,
 )
 
 
-def lower_for_code(graph: Graph) -> FormProgram:
+def lower_for_code(graph: Graph, units: Units = in_none) -> FormProgram:
     """The forms of every node, in the order of the graph.
+
+    Args:
+        graph: What is lowered.
+        units: In what tensor cores multiply elements of a dtype: see `Target.units`.
 
     Raises:
         NoNativeCode: A node that only Python can compute depends on sizes that vary.
     """
     if not isinstance(graph, Body):
-        return all_lowered(graph)
-    if (known := _bodies.get(graph)) is None:
-        known = _bodies[graph] = all_lowered(graph)
-    return known
+        return all_lowered(graph, units)
+    known, halves = _bodies.setdefault(graph, {}), tuple(map(units, HALVES))
+    if halves not in known:
+        known[halves] = all_lowered(graph, units)
+    return known[halves]
 
 
-def all_lowered(graph: Graph) -> FormProgram:
+def all_lowered(graph: Graph, units: Units) -> FormProgram:
     """As `lower_for_code`, made anew."""
-    form = FormBuilder()
+    form = FormBuilder(units)
     inputs = [form.source(value.type) for value in graph.inputs]
     values = dict(zip(graph.inputs, inputs, strict=True))
     origins: dict[Form, Node] = {}
@@ -95,7 +103,7 @@ def lowered(
         return form.emit(nodes.Guard(tuple(xs), (), node.attrs["expected"]))
     if node.op.repeats and is_repeatable(node.attrs["body"]):
         attrs, types = dict(node.attrs), tuple([value.type for value in node.outputs])
-        program = lower_for_code(attrs.pop("body"))
+        program = lower_for_code(attrs.pop("body"), form.units)
         if not attrs["carried"] and all(attrs["stacked"]) and attrs.get("going") is None:
             made = turns_at_once(form, program, xs, attrs["count"])
             if made is not None:
@@ -103,7 +111,9 @@ def lowered(
         return form.emit(nodes.Loop(tuple(xs), types, program, **attrs))
     if node.op is call:
         types = tuple([value.type for value in node.outputs])
-        return form.emit(nodes.Call(tuple(xs), types, lower_for_code(node.attrs["body"])))
+        return form.emit(
+            nodes.Call(tuple(xs), types, lower_for_code(node.attrs["body"], form.units))
+        )
     start = len(form.forms)
     results = node.op.lower(form, *xs, **node.attrs)
     if all(map(has_code, form.forms[start:])):
@@ -115,7 +125,7 @@ def lowered(
     return form.emit(nodes.Extern((*xs, *more), types, node.op.name, step))
 
 
-_bodies: WeakKeyDictionary[Body, FormProgram] = WeakKeyDictionary()
+_bodies: WeakKeyDictionary[Body, dict[tuple[str, ...], FormProgram]] = WeakKeyDictionary()
 
 
 def has_code(form: Form) -> bool:

@@ -154,6 +154,33 @@ class ContractApart(Contract):
 
 
 @dataclass(frozen=True, eq=False)
+class Attention(Form):
+    """Means of values, weighted by the softmax of scaled products of queries and keys.
+
+    Inputs are queries (.., L, E), keys and values (.., S, E) in half precision. Results are the
+    means (.., L, E), and for each of their rows the logarithm of its sum of exponentials, float32.
+
+    Attributes:
+        is_causal: Row i sees the keys up to i.
+        scale: What products are multiplied by, positive.
+    """
+
+    is_causal: bool
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionFlow(Form):
+    """What flows back to queries, keys and values of `Attention`.
+
+    Further inputs are what flows to the means, the means, and the logarithms.
+    """
+
+    is_causal: bool
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
 class Scatter(Form):
     """A copy of inputs[0] where at map(i...) is combined with inputs[1][i...], for every i.
 

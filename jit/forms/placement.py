@@ -14,7 +14,7 @@ from functools import cached_property
 
 from jit.dims import Dim, Extent, same, substitute
 from jit.forms import nodes
-from jit.forms.expression import Domain, linear, loads_of, moved
+from jit.forms.expression import Domain, has_no_element, linear, loads_of, moved
 from jit.forms.index import loop, same_all
 from jit.forms.nodes import Form, FormValue
 from jit.forms.program import FormProgram
@@ -74,11 +74,11 @@ class Placement:
 
     def _operand(self, form: Form, x: FormValue) -> FormValue:
         """What must lie in memory for a step to read `x`; products read through any view."""
-        if isinstance(form, nodes.Contract):
-            source = x
+        if isinstance(form, nodes.Contract | nodes.Attention | nodes.AttentionFlow):
+            source, cut = x, self._cut and isinstance(form, nodes.Contract)
             while source not in self.memory and isinstance(source.form, nodes.View):
                 source = source.form.inputs[0]
-            return upright(x) if self._cut and self._is_part(x, source) else source
+            return upright(x) if cut and self._is_part(x, source) else source
         return self.base(x)
 
     def _is_part(self, x: FormValue, source: FormValue) -> bool:
@@ -230,3 +230,14 @@ def live_forms(program: FormProgram) -> list[Form]:
             live.append(form)
     live.reverse()
     return live
+
+
+def is_empty(form: Form) -> bool:
+    """Whether there is not one element to compute; steps that may fail run all the same."""
+    computes = isinstance(form, (*INLINE, nodes.Constant, nodes.Reduce, nodes.Contract, nodes.Scan))
+    return computes and all(has_no_element(x) for x in form.outputs)
+
+
+def is_of_nothing(form: Form) -> bool:
+    """Whether a form has elements, but what it folds has none."""
+    return any(map(has_no_element, form.inputs)) and not any(map(has_no_element, form.outputs))

@@ -106,6 +106,22 @@ class Reference(FormBuilder):
         return [np.zeros([dict(pairs)[c] for c in out], wide(xs[0]).dtype)]
 
     @compute.register
+    def _(self, form: nodes.Attention, *xs: Array) -> Sequence[Any]:
+        query, key, value = map(wide, xs)
+        scores = scores_of(form, query, key)
+        most = scores.max(-1, keepdims=True)
+        totals = np.log(np.exp(scores - most).sum(-1, keepdims=True)) + most
+        return [np.exp(scores - totals) @ value, totals[..., 0]]
+
+    @compute.register
+    def _(self, form: nodes.AttentionFlow, *xs: Array) -> Sequence[Any]:
+        query, key, value, slopes, means, totals = map(wide, xs)
+        shares = np.exp(scores_of(form, query, key) - totals[..., None])
+        steep = slopes @ value.swapaxes(-1, -2) - (slopes * means).sum(-1, keepdims=True)
+        flow = shares * steep * np.float32(form.scale)
+        return [flow @ key, flow.swapaxes(-1, -2) @ query, shares.swapaxes(-1, -2) @ slopes]
+
+    @compute.register
     def _(self, form: nodes.Scatter, into: Array, updates: Array, *tables: Array) -> Sequence[Any]:
         sizes, arrays, checked = self.sizes, self.arrays, not form.dropped
         at, inside = form.map.evaluate(into.shape, sizes, arrays, checked=checked)
@@ -121,3 +137,10 @@ class Reference(FormBuilder):
     @compute.register
     def _(self, form: nodes.Extern, *xs: Array) -> Sequence[Any]:
         return out if isinstance(out := form.host(*xs), tuple) else (out,)
+
+
+def scores_of(form: nodes.Attention | nodes.AttentionFlow, query: Array, key: Array) -> Array:
+    """Scaled products of queries and keys, -inf where a row does not see a key."""
+    scores = query @ key.swapaxes(-1, -2) * np.float32(form.scale)
+    seen = np.tri(*scores.shape[-2:], dtype=bool) | (not form.is_causal)
+    return np.where(seen, scores, -np.inf)

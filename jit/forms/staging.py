@@ -21,12 +21,22 @@ from jit.dims import Dim, Extent, Symbol, same
 from jit.dims.algebra import FloorDiv
 from jit.dims.ranges import greatest, least
 from jit.forms import nodes
+from jit.forms.attention import lies_in_chunks
 from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
-from jit.forms.expression import Access, Apply, Domain, Expression, Inside, Number, linear
+from jit.forms.expression import (
+    Access,
+    Apply,
+    Domain,
+    Expression,
+    Extractor,
+    Inside,
+    Number,
+    linear,
+)
 from jit.forms.index import is_inside
 from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint
-from jit.types import TensorType, product
+from jit.types import TensorType, float32, product
 
 SAVING = 8  # a copy must be so many times smaller than the products it serves
 OFTEN = 64  # and this where memory has axes in another order than letters
@@ -241,3 +251,19 @@ def is_affine(x: Extent) -> bool:
 def memory_of(type_: TensorType) -> FormValue:
     """A new value that lies in memory."""
     return nodes.Source((), (type_,)).outputs[0]
+
+
+def in_chunks(
+    form: nodes.Attention | nodes.AttentionFlow, extractor: Extractor
+) -> tuple[list[Copy], tuple[Expression, ...]]:
+    """Copies of operands that threads cannot read in chunks, and an element of each operand."""
+    copies, elements = list[Copy](), list[Expression]()
+    for x in form.inputs:
+        domain = Domain.of(x.shape)
+        element = extractor.element(x, domain.indices)
+        access = plain(element)
+        if access is None or (x.dtype != float32 and not lies_in_chunks(access, domain)):
+            copies.append(Copy(memory_of(x.type), domain, element))
+            element = Access(copies[-1].value, domain.indices, ())
+        elements.append(element)
+    return copies, tuple(elements)

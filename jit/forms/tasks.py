@@ -30,7 +30,6 @@ from jit.forms.expression import (
     Extractor,
     Number,
     extents_of,
-    has_no_element,
     loads_of,
     walk,
 )
@@ -38,10 +37,10 @@ from jit.forms.forms import FormBuilder
 from jit.forms.matrices import Layout, Matrices, is_for_library, units_for
 from jit.forms.nodes import Form, FormValue
 from jit.forms.order import Order, fold_few
-from jit.forms.placement import COSTS, INLINE, Placement, is_number
+from jit.forms.placement import COSTS, Placement, is_empty, is_number, is_of_nothing
 from jit.forms.ranks import Ranks, ranked
 from jit.forms.scalar import accumulator, result_dtype
-from jit.forms.staging import Copy, staging
+from jit.forms.staging import Copy, in_chunks, staging
 from jit.types import TensorType
 
 SMALL_FOLD = 16  # windows of up to so many elements are folded within one expression
@@ -307,6 +306,10 @@ class TaskMaker:
                     yield self._fold(form)
                 case nodes.Contract():
                     yield from self._product(form)
+                case nodes.Attention() | nodes.AttentionFlow():
+                    copies, elements = in_chunks(form, self.extractor)
+                    yield from self._copies(form, copies)
+                    yield WholeTask(form, form.outputs, Domain.of(()), elements)
                 case _:
                     yield self._whole(form)
 
@@ -434,17 +437,6 @@ class TaskMaker:
         ndim = form.inputs[0].ndim
         full = tuple([at.get(k, 0) if k in form.axes else next(kept) for k in range(ndim)])
         return tuple([widened(self.extractor.element(x, full)) for x in form.inputs])
-
-
-def is_empty(form: Form) -> bool:
-    """Whether there is not one element to compute; steps that may fail run all the same."""
-    computes = isinstance(form, (*INLINE, nodes.Constant, nodes.Reduce, nodes.Contract, nodes.Scan))
-    return computes and all(has_no_element(x) for x in form.outputs)
-
-
-def is_of_nothing(form: Form) -> bool:
-    """Whether a form has elements, but what it folds has none."""
-    return any(map(has_no_element, form.inputs)) and not any(map(has_no_element, form.outputs))
 
 
 def folded_loops(form: nodes.Reduce, domain: Domain) -> frozenset[int]:

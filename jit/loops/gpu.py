@@ -16,6 +16,7 @@ from jit.loops.heuristics import is_function, loops, trips
 from jit.loops.ir import (
     INDEX,
     LANE,
+    STREAM,
     TEAM,
     TILE,
     TRUTH,
@@ -159,8 +160,8 @@ def hints(kernel: Kernel) -> set[str]:
 def is_short(loop: For) -> bool:
     """Whether a loop is written out: what it reads and writes stays in registers then."""
     count = trips(loop)
-    if loop.var.hint.startswith(TILE):
-        return True
+    if loop.var.hint.startswith((TILE, STREAM)):
+        return loop.var.hint.startswith(TILE)
     inner = [s for s in loop.body if isinstance(s, Load | Store)]
     return count is not None and count <= SHORT and any(s.buffer.scope == "register" for s in inner)
 

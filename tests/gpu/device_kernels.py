@@ -31,7 +31,8 @@ def check(name: str, *, large: bool) -> bool:
     graph, arrays = work.graph(large=large), work.arrays(large=large)
     executable = jit.compile(graph)
     start = time.perf_counter()
-    program = plan(name, lower_for_code(executable.graph), device()).program
+    target = device()
+    program = plan(name, lower_for_code(executable.graph, target.units), target).program
     running = OnDevice(program, arrays)
     found = running.run()
     spent = time.perf_counter() - start

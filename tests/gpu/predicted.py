@@ -63,7 +63,7 @@ def predicted(work: Work) -> SimpleNamespace:
     """Launches, their least time, and the bytes of temporaries."""
     graph = compile(gradients_of(work)).graph
     target = replace(gpu("sm_90"), products="tf32" if work.precision == "tf32" else "float32")
-    program = plan(graph.name, lower_for_code(graph), target).program
+    program = plan(graph.name, lower_for_code(graph, target.units), target).program
     launches = [(1, x) for x in program.steps if isinstance(x, Launch)]
     for x in program.steps:
         if isinstance(x, Repeat):

@@ -80,7 +80,7 @@ class Stages:
     @cached_property
     def forms(self) -> FormProgram:
         """What the planner is given."""
-        return lower_for_code(self.graph)
+        return lower_for_code(self.graph, self.target.units)
 
     @cached_property
     def plan(self) -> Plan:

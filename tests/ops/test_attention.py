@@ -9,6 +9,7 @@ import pytest
 
 import dualflow as df
 import jit
+from dualflow.ops import attention as module
 from jit.native import NativeCode
 from tests.ops.laws import recorded
 
@@ -99,7 +100,74 @@ def test_eager_calls_allocate_less_than_the_scores():
     assert peak < BATCH * 500 * 600 * 4 / 2
 
 
-def test_both_modes_give_the_same_bits():
-    eager, compiled = with_slopes(*operands()), df.function(with_slopes)(*operands())
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_both_modes_give_the_same_bits(dtype):
+    xs = [df.astype(x, dtype) for x in operands()]
+    eager, compiled = with_slopes(*xs), df.function(with_slopes)(*xs)
     for ours, theirs in zip(eager, compiled, strict=True):
         assert np.array_equal(ours.numpy(), theirs.numpy())
+
+
+# ----- in half precision -----
+
+
+@pytest.mark.parametrize("mask", [None, "causal"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_halves_are_near(dtype, mask):
+    xs = operands()
+    near = {"bfloat16": 0.03, "float16": 0.004}[dtype]
+    for ours, theirs in zip(
+        with_slopes(*[df.astype(x, dtype) for x in xs], mask), with_slopes(*xs, mask), strict=True
+    ):
+        assert ours.dtype.name == dtype
+        wanted = theirs.numpy()
+        assert np.abs(ours.numpy().astype(float) - wanted).max() <= near * np.abs(wanted).max()
+
+
+def test_autocast_chooses_the_op_of_halves(monkeypatch):
+    seen = []
+    bind = module.bind
+    monkeypatch.setattr(module, "bind", lambda op, *rest: seen.append(op.name) or bind(op, *rest))
+    q, k, v, g = operands()
+    with df.autocast("bfloat16"):
+        y, *flows = with_slopes(q, k, v, g.astype("bfloat16"))
+    assert y.dtype == df.bfloat16
+    assert {flow.dtype for flow in flows} == {df.float32}
+    assert "half_attention" in seen
+    assert "attention" not in seen
+
+
+def test_what_a_slope_needs_of_halves_is_kept(monkeypatch):
+    """Nothing is computed a second time for it."""
+    kept = []
+    all_of = module.all_of
+    monkeypatch.setattr(
+        module, "all_of", lambda op, y, *rest: kept.append(y) or all_of(op, y, *rest)
+    )
+    with_slopes(*[df.astype(x, "bfloat16") for x in operands(37, 41)])
+    assert kept
+    assert all(x is not None for y in kept for x in y)
+
+
+def test_slopes_of_slopes_of_halves():
+    def second(x):
+        with df.GradientTape() as outer:
+            outer.watch(x)
+            with df.GradientTape() as inner:
+                inner.watch(x)
+                y = df.sum(F.scaled_dot_product_attention(x, x, x, is_causal=True) ** 2)
+            slope = df.sum(inner.gradient(y, x) ** 2)
+        return outer.gradient(slope, x)
+
+    x = df.asarray(np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32"))
+    wanted, found = second(x).numpy(), second(df.astype(x, "float16")).numpy()
+    assert np.abs(found - wanted).max() <= 0.02 * np.abs(wanted).max()
+
+
+def test_batches_of_halves():
+    x = df.astype(operands()[0], "bfloat16")
+
+    def attend(x):
+        return F.scaled_dot_product_attention(x, x, x, is_causal=True)
+
+    assert np.array_equal(df.vmap(attend)(x).numpy(), attend(x).numpy())
