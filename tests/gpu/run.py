@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dualflow.bench.gpu import commit, device_name
 
-NAMES = ("device", "device_kernels", "device_launches", "device_products")
+NAMES = ("device", "device_attention", "device_kernels", "device_launches", "device_products")
 TESTS = [f"tests/gpu/test_{name}.py" for name in NAMES]
 # Names of tests may hold spaces, in brackets.
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::.+?)(?: - (.*))?$", re.MULTILINE)

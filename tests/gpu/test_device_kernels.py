@@ -19,7 +19,8 @@ pytestmark = [
 
 def check(graph, arrays):
     made = Stages(graph)
-    program = plan("device", lower_for_code(made.graph), device()).program
+    target = device()
+    program = plan("device", lower_for_code(made.graph, target.units), target).program
     found, wanted = OnDevice(program, arrays).run(), made.run("native", arrays)
     for a, b in zip(found, wanted, strict=True):  # memory may have another shape than a result
         assert bits(a.reshape(b.shape)) == bits(b)
