@@ -76,6 +76,7 @@ INTRINSICS = {
     "round": ("llvm.roundeven", 1),
     "copysign": ("llvm.copysign", 2),
     "fma": ("llvm.fma", 3),
+    "larger": ("llvm.maxnum", 2),
 }
 # Conversions between kinds; those within a kind depend on the widths.
 CONVERSIONS = {

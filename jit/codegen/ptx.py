@@ -12,6 +12,8 @@ Of memory that threads share, more than a little is asked for by the launch: `dy
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jit.codegen import llvm_spell as spell
 from jit.codegen.llvm import ENTRY, Code
 from jit.codegen.ranges import Ranges
@@ -184,7 +186,9 @@ class PtxCode(Code):
         if narrows(let):
             return self._narrow(let)
         if let.op == "inverse" and let.var.type.dtype == float32:
-            return self._inverses(let)
+            return self._each(let, self._inverse)
+        if let.op == "near_exp2":
+            return self._each(let, self._power)
         numbers = let.args[1:] if let.op == "where" else let.args
         if all(x.type == INDEX and self.ranges.is_half(x) for x in numbers):
             return self._small(let)
@@ -194,16 +198,17 @@ class PtxCode(Code):
                 return self._matched(let, *halves)
         return super()._let(let)
 
-    def _inverses(self, let: Let) -> None:
+    def _each(self, let: Let, write: Callable[[str, str], None]) -> None:
+        """Writes an instruction that is for one float32, for each lane."""
         (x,), lanes = let.args, let.var.type.lanes
         name, value, type_ = self._define(let.var), self._operand(x), spell.vector("float", lanes)
         if lanes == 1:
-            return self._inverse(name, value)
+            return write(name, value)
         before = "poison"
         for k in range(lanes):
             made = name if k == lanes - 1 else f"{name}.{k}"
             self.lines.append(f"{name}.x{k} = extractelement {type_} {value}, i64 {k}")
-            self._inverse(f"{name}.y{k}", f"{name}.x{k}")
+            write(f"{name}.y{k}", f"{name}.x{k}")
             self.lines.append(
                 f"{made} = insertelement {type_} {before}, float {name}.y{k}, i64 {k}"
             )
@@ -227,6 +232,10 @@ class PtxCode(Code):
             f"{name}.h = fptrunc {old} {value} to {half}",
             f"{name} = bitcast {half} {name}.h to {new}",
         ]
+
+    def _power(self, name: str, x: str) -> None:
+        """2**x, as near as the machine's instruction is."""
+        self.lines.append(f"{name} = call float @llvm.nvvm.ex2.approx.ftz.f(float {x})")
 
     def _inverse(self, name: str, x: str) -> None:
         """1 / x, rounded, as the machine does where no exponent is extreme: a step of Newton's."""

@@ -18,8 +18,8 @@ INSTRUCTIONS = frozenset(
     "shufflevector atomicrmw cmpxchg fence".split()
 )
 INTRINSICS = frozenset(
-    "sqrt fabs floor ceil trunc roundeven copysign fma masked.load masked.store masked.gather "
-    "masked.scatter vector.reduce.or prefetch arithmetic.fence".split()
+    "sqrt fabs floor ceil trunc roundeven copysign fma maxnum masked.load masked.store "
+    "masked.gather masked.scatter vector.reduce.or prefetch arithmetic.fence".split()
 )
 # Those of the machine, by how their names begin: the oldest machine that has them.
 FAMILIES = {
@@ -34,6 +34,7 @@ FAMILIES = {
     "nvvm.f2tf32.rna": 80,
     "nvvm.redux.sync.": 80,
     "nvvm.rcp.approx.ftz.f": 75,
+    "nvvm.ex2.approx.ftz.f": 75,
 }
 CALLED = re.compile(r"@llvm\.([\w.]+)\(")
 WIDE = ("i128", "fp128", "x86_fp80")

@@ -19,7 +19,8 @@ LANES = frozenset("splat iota extract shuffle bitcast".split())  # for any dtype
 BY_KIND: dict[str, frozenset[str]] = {
     "float": ARITHMETIC
     | COMPARISONS
-    | set("divide inverse tf32 sqrt abs floor ceil trunc round copysign fma pairs where".split()),
+    | set("divide inverse tf32 sqrt abs floor ceil trunc round copysign fma pairs where".split())
+    | {"larger", "near_exp2"},
     "integer": ARITHMETIC
     | BITWISE
     | COMPARISONS

@@ -27,11 +27,6 @@ from jit.types import dtypes, float32
 SQUARE, STEP, ACROSS = 16, 16, 8  # rows of a square; inner indices and columns of an `Mma`
 FOUR = VType(float32, 4)
 INTS = dtypes["int32"]
-# 2**x for |x| <= 1/2, but for 3e-6 of it.
-POWERS = (0.009582851701718888, 0.05590642663188013, 0.24024098651695955, 0.6931241930506555, 1.0)
-ROUNDING = 1.5 * 2.0**23  # added to a float32, it leaves the nearest integer in the last bits
-LEAST = -127.0  # powers of 2 below that are 0
-MANTISSA = 23
 
 Held = list[list[list[Operand]]]  # for each square its chunks of a thread, of rows g and g + 8
 
@@ -96,26 +91,11 @@ class Warps:
 
     def larger(self, a: Operand, b: Operand) -> Operand:
         """The larger of two numbers."""
-        return self.w.let("where", self.w.let("less", a, b), b, a)
+        return self.w.let("larger", a, b)
 
     def added(self, a: Operand, b: Operand) -> Operand:
         """The sum."""
         return self.w.let("add", a, b)
-
-    def power(self, x: Operand) -> Operand:
-        """2**x: a polynomial for what is left of x behind the nearest integer; 0 below LEAST."""
-        w, type_ = self.w, x.type
-        least, rounding = (w.number(value, type_) for value in (LEAST, ROUNDING))
-        x = w.let("where", w.let("less", x, least), least, x)
-        rounded = w.let("add", x, rounding)
-        rest = w.let("subtract", x, w.let("subtract", rounded, rounding))
-        y: Operand = w.number(POWERS[0], type_)
-        for factor in POWERS[1:]:
-            y = w.let("fma", y, rest, w.number(factor, type_))
-        bits = w.let("bitcast", rounded, dtype=INTS)
-        whole = w.let("shift_left", bits, w.number(MANTISSA, bits.type))
-        whole = w.let("add", whole, w.number(127 << MANTISSA, bits.type))
-        return w.let("multiply", y, w.let("bitcast", whole, dtype=float32))
 
     # ----- what a warp holds -----
 

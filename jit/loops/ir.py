@@ -54,6 +54,8 @@ EXTRAS = {
     "pairs": "c + a product, rounded, + a product, rounded: of the upper bfloat16 of words, then "
     "of the lower ones; in float32, where what is subnormal counts as 0",
     "tf32": "a float32 rounded to 10 bits behind the first one, ties away from 0",
+    "larger": "the larger of two floats, or the one that is a number; of two zeros either",
+    "near_exp2": "2**x of a float32, but for 2**-22 of it; 1 for 0, 0 for what is below 2**-126",
     "inverse": "1 / x, rounded, of a float with 2**-126 <= |x| < 2**126, or NaN",
     "bitcast": "the same bits as another dtype of the same width",
     "quotient": "integer division towards zero; the divisor is not 0, nor -1 for the least integer",

@@ -67,6 +67,12 @@ def _cut(x: Array) -> Array:
     return (x.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
+def _near_exp2(x: Array) -> Array:
+    """Rounded; the machine may decide otherwise on the last bits."""
+    y = np.exp2(x.astype(np.float64))
+    return np.where(y < 2.0**-126, 0.0, y)
+
+
 def mma(a: Array, b: Array, c: Array) -> Array:
     """What `Mma` gives for threads, 32 after the other; each operand is (threads, lanes)."""
     groups = len(a) // WARP
@@ -91,6 +97,8 @@ SPECIAL: dict[str, Callable[..., Array]] = {
     "fma": fma,
     "pairs": _pairs,
     "tf32": _tf32,
+    "larger": np.fmax,
+    "near_exp2": _near_exp2,
     "inverse": np.reciprocal,
     "quotient": _quotient,
     "rest": _rest,

@@ -295,6 +295,8 @@ def _let(let: Let) -> None:
 SAME = {
     "fma": (3, "floating"),
     "inverse": (1, "floating"),
+    "larger": (2, "floating"),
+    "near_exp2": (1, "floating"),
     "tf32": (1, "floating"),
     "quotient": (2, "integer"),
     "rest": (2, "integer"),

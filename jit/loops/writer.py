@@ -31,7 +31,9 @@ from jit.types import bool_, int64
 
 DType = np.dtype[Any]
 _result_dtype = lru_cache(maxsize=4096)(result_dtype)
-RESULTS = frozenset("fma inverse tf32 quotient rest shift_left shift_right".split())
+RESULTS = frozenset(
+    "fma larger near_exp2 inverse tf32 quotient rest shift_left shift_right".split()
+)
 
 
 class Writer:

@@ -70,7 +70,7 @@ def test_samples(kernel):
 # ----- each instruction -----
 
 BOTH = "equal not_equal less less_equal greater greater_equal".split()
-FLOATS = ["add subtract multiply divide copysign fma".split(), BOTH]
+FLOATS = ["add subtract multiply divide copysign fma larger".split(), BOTH]
 FLOATS += ["sqrt negative abs floor ceil trunc round".split()]
 INTEGERS = ["add subtract multiply quotient rest shift_left shift_right".split(), BOTH]
 INTEGERS += ["bitwise_and bitwise_or bitwise_xor negative bitwise_invert".split()]
@@ -96,6 +96,8 @@ def test_instructions(op, dtype):
     columns = [np.array(c) for c in zip(*itertools.product(numbers, repeat=arity))]
     if op == "copysign":
         columns[1] = np.nan_to_num(columns[1])  # the sign of a NaN is left open
+    if op == "larger":
+        columns = [np.where(column == 0, 0, column) for column in columns]  # so is that of a zero
     if op in ("quotient", "rest"):
         columns[1][columns[1] == 0] = 3
         if dtype.startswith("int"):
