@@ -30,7 +30,7 @@ def plan_key(
         return None
     if len(forms.forms) > MOST or not all(map(is_kept, forms.forms)):
         return None
-    machine = target.key, str(target.registers), str(memory_limit)
+    machine = target.key, *target.sizes, str(memory_limit)
     parts = (*words(forms), repr(donate), *machine, toolchain(), sources())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

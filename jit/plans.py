@@ -207,7 +207,7 @@ def graph_key(
     about = told(graph)
     if about is None:
         return None
-    machine = target.key, str(target.registers), str(memory_limit)
+    machine = target.key, *target.sizes, str(memory_limit)
     given = graph.name, repr(donate), *machine
     settings_of = f"{fast} {guessing()} {bool(ops)} {sorted(settings.passes_off)}"
     read = [sources_of(package) for package in sorted(about.packages)]

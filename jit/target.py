@@ -18,6 +18,7 @@ class Target:
         hurry: Code is made in half of the time, and is slower: it will run a few times only.
         products: In which precision a library multiplies matrices of float32; "": there is none.
         alignment: What the address of each buffer is a multiple of, in bytes.
+        cache: Bytes of the largest cache that a core writes to; 0: nobody knows.
     """
 
     triple: str
@@ -28,6 +29,7 @@ class Target:
     hurry: bool = False
     products: str = ""
     alignment: int = 1
+    cache: int = 0
 
     @property
     def is_gpu(self) -> bool:
@@ -46,6 +48,11 @@ class Target:
     def pairs(self) -> bool:
         """Whether it adds two products of bfloat16 in one instruction: `jit.loops.pairs`."""
         return "+avx512bf16" in self.features.split(",")
+
+    @property
+    def sizes(self) -> tuple[str, str]:
+        """What schedules go by beside `key`, in the keys of plans."""
+        return str(self.registers), str(self.cache)
 
     def lanes(self, itemsize: int) -> int:
         """How many elements of this size a vector holds."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from dualflow.core.context import context
+from dualflow.core.extents import SMALL, Pattern, lowest, pattern_of, symbolic
 from dualflow.core.orders import Gaps, Layout, Order, Turned, as_argument, in_order, order_of
 from dualflow.core.results import use_native_code
 from jit.collector import collector_paused
@@ -28,16 +29,13 @@ from jit.types import TensorType, dtypes
 
 if TYPE_CHECKING:
     from jit.compiler import Executable
-    from jit.dims import Dim
     from jit.ir.graph import Graph
     from jit.ir.op import OpDef
 
 Array = np.ndarray[Any, Any]
 Attrs = dict[str, Any]
 Call = Callable[..., "list[Array] | None"]  # of arrays; None where one does not fit
-Pattern = tuple[tuple[int | str, ...], ...]
 
-SMALL = 8  # extents up to this are numbers in a kernel
 OWN = 8  # shapes of a product that get kernels of their own
 MANY = 16  # kernels of a family, from which on all extents are symbols; families of a composite
 LITTLE = 10**10  # the product of the sizes of arrays up to which work is little
@@ -388,15 +386,15 @@ class Family:
         hurry = is_general() and (least == 1 or is_little(arrays))
         if len(self._kernels) >= MANY and least == SMALL:
             least = 1
-        pattern = pattern_of(arrays, least)
-        key = pattern, least, hurry  # one pattern may be of several kernels, for other sizes
+        pattern, lo = pattern_of(arrays, least), lowest(arrays, least)
+        key = pattern, least, lo, hurry  # one pattern may be of several kernels, for other sizes
         if key not in self._kernels:
             with collector_paused():
-                self._kernels[key] = self._compiled(arrays, pattern, least, hurry=hurry)
+                self._kernels[key] = self._compiled(arrays, pattern, least, lo, hurry=hurry)
         return self._kernels[key] or self.kernel(arrays, math.inf)
 
     def _compiled(
-        self, arrays: Sequence[Array], pattern: Pattern, least: float, *, hurry: bool
+        self, arrays: Sequence[Array], pattern: Pattern, least: float, lo: int, *, hurry: bool
     ) -> Executable | None:
         """A new kernel; None if it would not be right for all sizes."""
         import jit
@@ -406,7 +404,7 @@ class Family:
         guesses: list[Any] = []
         try:
             with recording_guesses(guesses):
-                given = symbolic(arrays, pattern, int(min(least, SMALL)) + 1)
+                given = symbolic(arrays, pattern, lo)
                 types = list(map(in_order, given, self.orders))
                 settled = all(map(is_settled, forms_of(self.op, types, self.attrs)))
                 kernel = jit.compile(self._graph(given, types), self.target, hurry=hurry)
@@ -474,25 +472,3 @@ def in_python(kernel: Executable, shape: tuple[int, ...] | None = None) -> Call:
 def is_little(arrays: Sequence[Array]) -> bool:
     """Whether work on these arrays is short, also where each element of one meets all others."""
     return math.prod([x.size for x in arrays]) <= LITTLE
-
-
-def pattern_of(arrays: Sequence[Array], least: float) -> Pattern:
-    """Shapes in which extents above `least` have names, equal ones the same."""
-    names: dict[int, str] = {}
-    return tuple(
-        [
-            tuple([d if d <= least else names.setdefault(d, f"n{len(names)}") for d in x.shape])
-            for x in arrays
-        ]
-    )
-
-
-def symbolic(arrays: Sequence[Array], pattern: Pattern, lo: int) -> list[TensorType]:
-    """The types of arrays, with symbols from `lo` on for the extents that have names."""
-    from jit.dims import symbol
-
-    def extent(name: int | str, seen: int) -> int | Dim:
-        return symbol(name, hint=seen, lo=lo) if isinstance(name, str) else name
-
-    shapes = [tuple(map(extent, names, x.shape)) for names, x in zip(pattern, arrays)]
-    return [TensorType(shape, x.dtype) for shape, x in zip(shapes, arrays)]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from numpy import ndarray
 
 from dualflow.core.context import context
+from dualflow.core.extents import SMALL, pattern_of, symbolic
 from dualflow.core.kernels import (
     MANY,
-    SMALL,
     WORDS,
     Array,
     Attrs,
@@ -25,10 +25,8 @@ from dualflow.core.kernels import (
     calls,
     is_general,
     is_without_code,
-    pattern_of,
     remembered,
     spelled,
-    symbolic,
 )
 from jit.config import scoped
 

@@ -36,6 +36,7 @@ from jit.loops.ir import (
     Var,
     VType,
 )
+from jit.loops.nontemporal import alignment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from jit.target import Target
 
 ENTRY = "entry"  # the one symbol of each module
+ARGUMENTS = "ptr %slots, ptr %record, i64 %begin, i64 %end"
 STACK_ALIGNMENT = 64
 
 
@@ -60,15 +62,25 @@ def emit(kernel: Kernel, target: Target) -> str:
         from jit.codegen.ptx import PtxCode  # which builds on what stands below
 
         return PtxCode(kernel).text(target)
+    if any(isinstance(s, Store) and s.nontemporal for s in kernel.statements()):
+        from jit.codegen import nontemporal  # likewise
+
+        return nontemporal.text(kernel, target)
     return Code(kernel).text(target)
 
 
 class Code:
-    """The text of a function in the making."""
+    """The text of a function in the making.
+
+    Args:
+        kernel: What it runs.
+        past: Whether nontemporal stores go past the caches: their results begin with lines.
+    """
 
     fills = True  # masked loads take what is in the other lanes
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, *, past: bool = False) -> None:
+        self.past = past
         self.lines: list[str | list[str]] = []  # lists are filled later
         self.addresses = Addresses()
         self.masks = Masks()
@@ -109,15 +121,15 @@ class Code:
         return "\n".join(
             [
                 f'target triple = "{target.triple}"',
-                f"define void @{ENTRY}(ptr %slots, ptr %record, i64 %begin, i64 %end) nounwind {{",
+                f"define void @{ENTRY}({ARGUMENTS}) nounwind {{",
                 *self.lines_of_body(),
                 "",
             ]
         )
 
-    def lines_of_body(self) -> list[str]:
-        """What stands in the function, up to its closing brace."""
-        return ["start:", *self.allocas, *flat(self.lines), "ret void", "}"]
+    def lines_of_body(self, *last: str) -> list[str]:
+        """What stands in the function, up to its closing brace; `last` is done at its end."""
+        return ["start:", *self.allocas, *flat(self.lines), *last, "ret void", "}"]
 
     # ----- names -----
 
@@ -136,17 +148,8 @@ class Code:
 
     def _parameter(self, index: int, type_: str) -> str:
         name = f"%a{index}"
-        self.lines += self._word(name, type_, f"{index}")
+        self.lines += word(name, type_, f"{index}")
         return name
-
-    def _word(self, name: str, type_: str, number: str) -> list[str]:
-        """Reads a parameter."""
-        return [
-            f"{name}.r = getelementptr i64, ptr %record, i64 {number}",
-            f"{name}.n = load i64, ptr {name}.r, align 8",
-            f"{name}.s = getelementptr i64, ptr %slots, i64 {name}.n",
-            f"{name} = load {type_}, ptr {name}.s, align 8",
-        ]
 
     # ----- statements -----
 
@@ -232,6 +235,8 @@ class Code:
         if store.mask is not None:
             operands.append(self._operand(store.mask))
         text = template.format(self._fresh("%v"), *operands)
+        if self.past and store.nontemporal and store.buffer in self.numbers:
+            text = spell.past_caches(text, alignment(type_))
         if store.mask is None or type_.lanes > 1:
             self.lines.append(text)
             return
@@ -266,7 +271,7 @@ class Code:
         """The address of one of several parameters."""
         name, at = self._fresh("%b"), self._operand(s.index)
         self.lines.append(f"{name}.k = add i64 {at}, {self.numbers[s.among[0]]}")
-        self.lines += self._word(name, "ptr", f"{name}.k")
+        self.lines += word(name, "ptr", f"{name}.k")
         self.pointers[s.buffer] = name
         self.addresses.chosen(name)
 
@@ -394,6 +399,16 @@ class Code:
         self._label(f"{label}.end")
         if not turns:
             self.lines += self._meeting(self._renamed(pieces), pieces, (before, old), (back, new))
+
+
+def word(name: str, type_: str, number: str) -> list[str]:
+    """Reads a parameter."""
+    return [
+        f"{name}.r = getelementptr i64, ptr %record, i64 {number}",
+        f"{name}.n = load i64, ptr {name}.r, align 8",
+        f"{name}.s = getelementptr i64, ptr %slots, i64 {name}.n",
+        f"{name} = load {type_}, ptr {name}.s, align 8",
+    ]
 
 
 def flat(lines: Iterable[str | list[str]]) -> Iterator[str]:

@@ -412,6 +412,11 @@ def store(
     return "\n".join(lines)
 
 
+def past_caches(store: str, alignment: int) -> str:
+    """A line that stores as one that does past the caches, to an address that is a multiple."""
+    return f"{store.rpartition(', align')[0]}, align {alignment}, !nontemporal !0"
+
+
 @cache
 def failure(lanes: int, *, masked: bool) -> str:
     """The template of an i1 that says whether a check fails: `{1}` condition, `{2}` mask."""

@@ -105,7 +105,7 @@ class ChainNest:
         panels: Panels,
     ) -> None:
         self.chain, self.stored = chain, stored
-        self.w = Elements(extractor, base)
+        self.w = Elements(extractor, base, target.cache)
         self.item = Var(INDEX, "item")
         self.height = (target.registers - 3) // 2
         self.panels: dict[Opener | Closer, Panel] = {}

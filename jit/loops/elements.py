@@ -23,7 +23,8 @@ from jit.forms.expression import (
 )
 from jit.forms.index import Load, is_inside
 from jit.forms.nodes import FormValue
-from jit.loops.ir import INDEX, TRUTH, Buffer, Lit, Operand, Var, VType, index
+from jit.loops.ir import INDEX, TRUTH, Buffer, Lit, Operand, Store, Var, VType, index
+from jit.loops.nontemporal import is_large
 from jit.loops.writer import Writer
 from jit.types import int64
 
@@ -36,6 +37,7 @@ class Elements(Writer):
     Args:
         extractor: Follows index tables to what lies in memory.
         base: For a value in memory the one that owns the memory.
+        cache: As `Target.cache`.
 
     Attributes:
         buffers: The parameter of each value that is read or written, in order of appearance.
@@ -47,10 +49,13 @@ class Elements(Writer):
         held: Likewise, of values in memory what is read at an index.
     """
 
-    def __init__(self, extractor: Extractor, base: Callable[[FormValue], FormValue]) -> None:
+    def __init__(
+        self, extractor: Extractor, base: Callable[[FormValue], FormValue], cache: int = 0
+    ) -> None:
         super().__init__()
         self.extractor = extractor
         self.base = base
+        self.cache = cache
         self.buffers: dict[FormValue, Buffer] = {}
         self.sizes: dict[str | int, Var] = {}
         self.loops: dict[str, Operand] = {}
@@ -58,6 +63,7 @@ class Elements(Writer):
         self.staged: dict[FormValue, tuple[Buffer, Callable[[], Operand]]] = {}
         self.held: dict[tuple[FormValue, Any], tuple[Buffer, Callable[[], Operand]]] = {}
         self._known: list[dict[Any, Operand]] = [{}]
+        self._large: set[Buffer] = set()
 
     # ----- scopes: what was computed in a block is known up to its end -----
 
@@ -175,7 +181,15 @@ class Elements(Writer):
         if found is None:
             found = Buffer(f"b{len(self.buffers)}", owner.dtype, "param", access)
             self.buffers[owner] = found
+            if access == "out" and is_large(owner.shape, owner.dtype.itemsize, self.cache):
+                self._large.add(found)
         return found
+
+    def store(
+        self, buffer: Buffer, at: Operand, value: Operand, mask: Operand | None = None
+    ) -> None:
+        """Writes an element, past the caches where it belongs to a large result."""
+        self.body.append(Store(buffer, at, value, mask, buffer in self._large))
 
     # ----- index arithmetic -----
 

@@ -21,6 +21,7 @@ from jit.loops.ir import (
     Store,
     walk,
 )
+from jit.loops.nontemporal import of_whole_lines
 from jit.loops.parted import parted
 from jit.loops.schedule import written_out
 from jit.loops.schedule_turn import turn
@@ -57,7 +58,8 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
     short = [s for s in loops(kernel, LANE) if touches_registers(s) or is_short(s)]
     short = [s for s in short if trips(s) is not None]
     short += [s for s in loops(kernel, UPDATE) if updates(s) <= UPDATES]
-    return hoist(written_out(kernel, *{s.var.hint for s in (*short, *loops(kernel, TILE))}))
+    kernel = written_out(kernel, *{s.var.hint for s in (*short, *loops(kernel, TILE))})
+    return hoist(of_whole_lines(kernel))
 
 
 def may_be_parted(loop: For) -> bool:

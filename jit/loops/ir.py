@@ -13,7 +13,7 @@ machine registers. The text of a kernel (`str(kernel)`) is this grammar, where `
     param     = NAME ":" DTYPE "[]" ("in" | "out" | "inout") | NAME ":" "size"
     statement = VAR ":" type "=" OP "(" operand* ")" immediates?      values, one line each
               | VAR ":" type "=" "load" place                         lanes in a row, or at indices
-              | "store" place "=" operand
+              | "store" place "=" operand "nontemporal"?              past the caches
               | "for" VAR "in" operand ".." operand "step" INT "{" statement... "}"
               | "if" operand "{" statement... "}"
               | "alloc" NAME ":" DTYPE "[" INT "]" scope
@@ -166,12 +166,16 @@ class Load:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Store:
-    """buffer[index] = value in the lanes of `mask`; lanes of one store never meet in an element."""
+    """buffer[index] = value in the lanes of `mask`; lanes of one store never meet in an element.
+
+    What is `nontemporal` nobody reads soon: it may go past the caches.
+    """
 
     buffer: Buffer
     index: Operand
     value: Operand
     mask: Operand | None = None
+    nontemporal: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)

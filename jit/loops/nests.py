@@ -80,7 +80,7 @@ class Nest:
         self.stored = stored
         self.target = target
         self.lanes = target.lanes(4)
-        self.w = Elements(extractor, base)
+        self.w = Elements(extractor, base, target.cache)
         self.domain = Domain.of(group.extents)
         self.item = Var(INDEX, "item")
         row_at = [self.domain.indices[k] for k in group.order.kept]
@@ -206,7 +206,8 @@ class MapNest(Nest):
     def build(self, name: str) -> Naive:
         """The kernel."""
         outer, last = self.loops[:-1], self.loops[-1:]
-        grain = max(self.lanes, self.share(ITEM // max(1, self.cost // 8)))
+        grain = self.share(ITEM // max(1, self.cost // 8))
+        grain = max(grain - grain % ROWS, min(grain, ROWS), self.lanes)
         if not last:
             self.grid = 1
             self._body()

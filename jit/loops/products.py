@@ -73,7 +73,7 @@ class ProductNest(Packing):
         target: Target,
     ) -> None:
         self.group, self.stored = group, stored
-        self.w = Elements(extractor, base)
+        self.w = Elements(extractor, base, target.cache)
         self.item = Var(INDEX, "item")
         (first, *_) = group.tasks
         assert isinstance(first, ProductTask)

@@ -183,7 +183,8 @@ class Rewrite:
                 return
             mask = None
         buffer = self.buffers.get(s.buffer, s.buffer)
-        self.body.append(Store(buffer, self.operand(s.index), self.operand(s.value), mask))
+        at, value = self.operand(s.index), self.operand(s.value)
+        self.body.append(Store(buffer, at, value, mask, s.nontemporal))
 
     def loop(self, s: For) -> None:
         """Copies a loop; one of a single turn dissolves, one of none disappears."""

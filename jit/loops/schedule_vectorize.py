@@ -380,7 +380,7 @@ class Vectorize(Rewrite):
         if lanes is None and chosen is not None and not self._unseen(buffer, mask):
             old = self.fetch(buffer, at, value.type)
             value = self.value("where", (chosen, value, old), value.type)
-        self.body.append(Store(buffer, at, value, lanes))
+        self.body.append(Store(buffer, at, value, lanes, s.nontemporal))
 
     def _place(self, buffer: Buffer, at: Operand) -> tuple[Buffer, Laned]:
         """The buffer and the index, or Row of indices, of what was at `at`."""

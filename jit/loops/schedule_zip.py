@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from jit.loops.fold import apart
 from jit.loops.ir import Buffer, For, Kernel, Lit, Load, Operand, Store, VType, walk
@@ -34,6 +35,14 @@ def zip_rows(kernel: Kernel, loops: Mapping[str, int]) -> Kernel:
     return rewrite_loops(kernel, loops, NAME, rewrite, rewrite.spread)
 
 
+class Kept(NamedTuple):
+    """A store that waits."""
+
+    at: Row
+    value: Operand
+    nontemporal: bool
+
+
 class _Zip(Vectorize):
     """Keeps what lies beside each other until all of it is there."""
 
@@ -42,7 +51,7 @@ class _Zip(Vectorize):
     def spread(self, s: For) -> None:
         """Writes all of a loop in lanes."""
         self.loaded = {x.buffer for x in walk(s.body) if isinstance(x, Load)}
-        self.kept: dict[tuple[Buffer, Operand | None, int], dict[int, tuple[Row, Operand]]] = {}
+        self.kept: dict[tuple[Buffer, Operand | None, int], dict[int, Kept]] = {}
         super().spread(s)
 
     def store(self, s: Store) -> None:
@@ -53,19 +62,20 @@ class _Zip(Vectorize):
             return super().store(s)
         count, (first, offset) = int(at.stride.value), apart(at.base, self.made)
         beside = self.kept.setdefault((buffer, first, count), {})
-        beside[offset] = at, self.wide(self.operand(s.value))
+        beside[offset] = Kept(at, self.wide(self.operand(s.value)), s.nontemporal)
         least = min(beside)
         if count > 1 and sorted(beside) == [*range(least, least + count)]:
-            values = [value for _, (_, value) in sorted(beside.items())]
-            self.body.append(Store(buffer, beside[least][0].base, self._together(values)))
+            values = self._together([x.value for _, x in sorted(beside.items())])
+            self.body.append(Store(buffer, beside[least].at.base, values, None, s.nontemporal))
             beside.clear()
         return None
 
     def _turn(self, s: For, base: Operand) -> None:
         super()._turn(s, base)
         for (buffer, _, _), beside in self.kept.items():
-            for at, value in beside.values():
-                self.body.append(Store(buffer, self._address(at), value))
+            for x in beside.values():
+                at = self._address(x.at)
+                self.body.append(Store(buffer, at, x.value, None, x.nontemporal))
         self.kept.clear()
 
     def _together(self, values: Sequence[Operand]) -> Operand:

@@ -179,7 +179,8 @@ class _Printer:
 
     def _store(self, store: Store) -> str:
         place = self._place(store.buffer, store.index, store.mask)
-        return f"store {place} = {self._lanes(store.value)}"
+        past = " nontemporal" if store.nontemporal else ""
+        return f"store {place} = {self._lanes(store.value)}{past}"
 
     def _for(self, loop: For) -> str:
         bounds = f"{self._lanes(loop.start)} .. {self._lanes(loop.stop)} step {loop.step}"

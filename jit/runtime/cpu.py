@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jit.runtime.forks import loading
-from jit.runtime.host import Host, known_host
+from jit.runtime.host import Host, known_host, largest_cache
 from jit.runtime.objects import NONE, Unloadable, loaded
 from jit.target import Target
 
@@ -69,7 +69,9 @@ def asked_host() -> Host:
             width, registers = bytes_, count
             break
     triple, name = llvm.get_default_triple(), llvm.get_host_cpu_name()
-    target = Target(triple, name, features.flatten(), width, registers)
+    # Whether stores past the caches pay was measured on x86 only.
+    cache = largest_cache() if "x86_64" in triple else 0
+    target = Target(triple, name, features.flatten(), width, registers, cache=cache)
     return Host(target, f"llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}")
 
 

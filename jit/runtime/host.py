@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from jit.target import Target
 
 START = Path("/proc/sys/kernel/random/boot_id")
 PROCESSORS = Path("/proc/cpuinfo")
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+UNITS = {"K": 1 << 10, "M": 1 << 20}
 DESCRIBED = {"vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags"}
 
 
@@ -78,3 +81,17 @@ def first_processor() -> dict[str, str]:
             if name.strip() in DESCRIBED:
                 found[name.strip()] = text.strip()
     return found
+
+
+def largest_cache(folder: Path = CACHES) -> int:
+    """Bytes of the largest cache that the first core stores to; 0 where the system does not say.
+
+    Cores may have one each, or some together; what others have is as far as memory.
+    """
+    found = [0]
+    for each in folder.glob("index*"):
+        with suppress(OSError, KeyError, ValueError):
+            size, kind = [(each / name).read_text().strip() for name in ("size", "type")]
+            if kind != "Instruction":
+                found.append(int(size[:-1]) * UNITS[size[-1:]])
+    return max(found)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dualflow as df
 from dualflow.core import kernels
+from dualflow.core.extents import LONG, lowest
 from dualflow.core.op import registry
+from jit.codegen import nontemporal
+from jit.codegen.nontemporal import text
 from jit.config import configure
 from jit.errors import DTypeError
 from jit.forms import scalar
@@ -282,3 +290,37 @@ def test_gradients_agree_with_those_of_numpy():
 def test_a_wrong_dtype_is_refused_as_ever():
     with pytest.raises(DTypeError):
         df.exp(df.asarray([True]) @ df.asarray([True]))
+
+
+# ----- large results -----
+
+
+@given(st.integers(1, 1 << 32), st.sampled_from([1, 8, math.inf]))
+def test_a_kernel_knows_the_size_of_long_rows_up_to_a_factor_of_two(length, least):
+    row = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (length,), (0,))
+    lo = lowest([row], least)
+    if length > least:  # it is a symbol
+        assert lo <= length
+    assert lo > length // 2 or length < LONG or least > 1
+    assert lo <= 9 or least == 1
+
+
+@graphs_only
+def test_results_that_no_cache_holds_are_stored_past_them(monkeypatch, tmp_path):
+    from jit import native
+    from jit.runtime import cpu
+
+    def processor(*, hurry):
+        return replace(cpu.host_target(), hurry=hurry, cache=4 * LONG)
+
+    monkeypatch.setattr(native, "processor", processor)
+    kept = []
+    monkeypatch.setattr(nontemporal, "text", lambda *given: kept.append(text(*given)) or kept[-1])
+    x = normal(LONG)
+    with configure(cache=tmp_path):
+        df.tanh(x[:-1])
+        assert not kept
+        large = df.tanh(x)
+    assert len(kept) == 1
+    halves = [df.tanh(part).numpy() for part in (x[: LONG // 2], x[LONG // 2 :])]
+    assert large.numpy().tobytes() == np.concatenate(halves).tobytes()

@@ -10,7 +10,7 @@ import pytest
 
 from jit.config import configure
 from jit.runtime import cpu, host
-from jit.runtime.host import Host, known_host
+from jit.runtime.host import Host, known_host, largest_cache
 from jit.target import Target
 
 SAID = Host(Target("x86_64-linux", "some", "+avx2", 32, 16), "llvmlite 1 LLVM 2")
@@ -122,3 +122,17 @@ def test_a_second_process_loads_neither_llvm_nor_the_compiler(tmp_path):
     ]
     assert told[0].split() == ["True", "True", "True", "True"]
     assert told[1].split() == ["True", "False", "False", "False"]
+
+
+def test_the_largest_cache_that_a_core_stores_to(tmp_path):
+    assert largest_cache(tmp_path / "missing") == 0
+    caches = [("48K", "Data"), ("64M", "Instruction"), ("1024K", "Unified"), ("32768K", "Unified")]
+    for number, (size, kind) in enumerate(caches):
+        folder = tmp_path / f"index{number}"
+        folder.mkdir()
+        (folder / "size").write_text(f"{size}\n")
+        (folder / "type").write_text(f"{kind}\n")
+    assert largest_cache(tmp_path) == 32 << 20
+    for odd in ("", "many", "12", "7Q"):
+        (tmp_path / "index3" / "size").write_text(odd)
+        assert largest_cache(tmp_path) == 1 << 20
