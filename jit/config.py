@@ -15,6 +15,7 @@
     JIT_PRECISION=p    in what a GPU multiplies matrices of float32: `float32`, or `tf32`, which
                        keeps 10 of their 23 bits and is several times as fast
     JIT_TIMING=0       take the first algorithm that a library proposes, do not time the others
+    JIT_AUTOTUNE=1     time some schedules of each product on this processor, and keep the fastest
 
 The environment is read once, at import. `with configure(debug=3):` holds for the current thread (or
 task) and ends with the block.
@@ -77,6 +78,7 @@ class Config:
         default="float32", metadata=variable("JIT_PRECISION", str, " or ".join(PRECISIONS))
     )
     timing: bool = field(default=True, metadata=variable("JIT_TIMING", switch, "0 or 1"))
+    autotune: bool = field(default=False, metadata=variable("JIT_AUTOTUNE", switch, "0 or 1"))
 
     def __post_init__(self) -> None:
         if self.debug not in DEBUG_LEVELS:

@@ -18,6 +18,7 @@ from jit.plans import LARGEST, MOST, sources
 from jit.runtime.binding import Pairs
 from jit.runtime.cache import disk_cache
 from jit.runtime.library import LOOPS, toolchain
+from jit.runtime.tuned import tuning
 from jit.target import Target
 
 
@@ -30,7 +31,7 @@ def plan_key(
         return None
     if len(forms.forms) > MOST or not all(map(is_kept, forms.forms)):
         return None
-    machine = target.key, *target.sizes, str(memory_limit)
+    machine = target.key, *target.sizes, str(memory_limit), tuning()
     parts = (*words(forms), repr(donate), *machine, toolchain(), sources())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

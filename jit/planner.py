@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from jit.calls import Calls
+from jit.config import config
 from jit.dataclass import dataclass
 from jit.dims import Extent, same, symbol
 from jit.forms import attention, nodes
@@ -37,32 +38,28 @@ from jit.ir.graph import Node
 from jit.loops.abreast import AbreastNest, TotalsNest
 from jit.loops.chains import ChainNest
 from jit.loops.folds import ColumnNest, RowNest
-from jit.loops.gapped import GappedNest, gapped
-from jit.loops.nests import MapNest, Naive, Nest
-from jit.loops.packed import PackedNest, packs
-from jit.loops.pair_tiles import paired
-from jit.loops.pairs import PairNest
+from jit.loops.nests import ADDITION, MapNest, Naive, Nest
 from jit.loops.panels import Panels
 from jit.loops.parts import BlockNest, PartsNest
 from jit.loops.patches import PatchNest
 from jit.loops.plain_products import PlainProductNest
-from jit.loops.products import ProductNest
 from jit.loops.ranks import RankNest
 from jit.loops.scans import ScanNest
 from jit.loops.scatters import scatter_kernels
 from jit.loops.squares import SquareNest
-from jit.loops.streams import StreamChainsNest, StreamNest, streams
-from jit.loops.turned import TurnedNest, turned
-from jit.loops.wide import WideNest, is_wide
+from jit.loops.streams import StreamChainsNest
+from jit.loops.tiled import tiled
+from jit.loops.tiles import best
 from jit.progress import each
 from jit.repeats import Places
 from jit.runtime.program import GuardStep, HostStep, Launch, Matrices, Operand, Program, Slot
+from jit.runtime.tuned import tuning
 from jit.target import Target
+from jit.tuning import TRIED, fastest
 from jit.types import TensorType, product
 
 KEPT = 1024  # kernels that are remembered, some hundred objects each
 NAMES = 5  # of the ops in a kernel's name
-ADDITION = 0.15e-9  # seconds that an addition takes, as part of vectors
 
 
 @dataclass
@@ -211,20 +208,11 @@ class Planner:
             return AbreastNest(*given).adopt(self.target).build(label)
         if isinstance(task, TotalsTask):
             return TotalsNest(*given).build(label)
-        nest = ProductNest(*given)
-        if (tiling := turned(nest.c, self.target)) is not None:
-            nest = TurnedNest(*given).adopt(tiling, self.target)
-        elif (found := gapped(nest.c, self.target, nest.tiling)) is not None:
-            nest = GappedNest(*given).adopt(found)
-        elif (tiling := paired(nest.c, self.target)) is not None:
-            nest = PairNest(*given).adopt(tiling)
-        elif streams(nest):
-            nest = StreamNest(*given)
-        elif packs(nest):
-            nest = PackedNest(*given)
-        elif is_wide(nest):
-            nest = WideNest(*given)
-        return nest.build(label)
+        if not config().autotune or not isinstance(task, ProductTask):
+            return tiled(given, label)
+        tilings = best(task.contraction, self.target, TRIED)
+        every = {name: tiled(given, label, tiling) for name, tiling in tilings.items()}
+        return fastest(every, self.target) if every else tiled(given, label)
 
     def _launch_chain(self, chain: Chain) -> None:
         stored = {x for x in chain.values() if x in self.outside}
@@ -424,7 +412,7 @@ _kernels: dict[Hashable, tuple[Naive, tuple[int, ...], tuple[str | int, ...]]] =
 
 def known_kernel(alike: Likeness, target: Target) -> Naive | None:
     """The kernel of a group that is like one of before, on its own values."""
-    found = _kernels.get((target, alike.words))
+    found = _kernels.get((target, tuning(), alike.words))
     if found is None:
         return None
     naive, numbers, sizes = found
@@ -442,7 +430,7 @@ def keep_kernel(alike: Likeness, target: Target, naive: Naive) -> None:
         _kernels.clear()
     numbers = tuple([alike.values[x] for x in naive.values])
     sizes = tuple([x if isinstance(x, str) else alike.offsets[x] for x in naive.sizes])
-    _kernels[target, alike.words] = replace(naive, values=()), numbers, sizes
+    _kernels[target, tuning(), alike.words] = replace(naive, values=()), numbers, sizes
 
 
 def forget() -> None:

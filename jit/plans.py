@@ -37,6 +37,7 @@ from jit.runtime.cpu import host
 from jit.runtime.library import Address, library
 from jit.runtime.program import HostStep, Program
 from jit.runtime.sources import sources_of
+from jit.runtime.tuned import tuning
 from jit.target import Target
 from jit.types import TensorType, dtypes
 
@@ -207,7 +208,7 @@ def graph_key(
     about = told(graph)
     if about is None:
         return None
-    machine = target.key, *target.sizes, str(memory_limit)
+    machine = target.key, *target.sizes, str(memory_limit), tuning()
     given = graph.name, repr(donate), *machine
     settings_of = f"{fast} {guessing()} {bool(ops)} {sorted(settings.passes_off)}"
     read = [sources_of(package) for package in sorted(about.packages)]

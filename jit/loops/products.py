@@ -62,6 +62,7 @@ class ProductNest(Packing):
         extractor: Elements of values.
         base: The value that owns a value's memory.
         target: The machine.
+        tiling: How it is cut; by default as the cost model says.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ProductNest(Packing):
         extractor: Extractor,
         base: Callable[[FormValue], FormValue],
         target: Target,
+        tiling: Tiling | None = None,
     ) -> None:
         self.group, self.stored = group, stored
         self.w = Elements(extractor, base, target.cache)
@@ -78,7 +80,7 @@ class ProductNest(Packing):
         (first, *_) = group.tasks
         assert isinstance(first, ProductTask)
         self.c = first.contraction
-        self.tiling: Tiling = choose(self.c, target)
+        self.tiling: Tiling = tiling or choose(self.c, target)
         self.registers = target.registers
         self.before, self.cut, self.chain, self.turns = self.c.blocks
 

@@ -73,6 +73,18 @@ def choose(c: Contraction, target: Target) -> Tiling:
     return found
 
 
+def best(c: Contraction, target: Target, count: int) -> dict[str, Tiling]:
+    """The cheapest tilings, by what people are told of them; the one that is chosen comes first."""
+    found: dict[str, Tiling] = {}
+    for tiling in sorted(candidates(c, target), key=lambda tiling: tiling.cost):
+        packed = ", packed" if tiling.packs else ""
+        name = f"{tiling.height} x {tiling.width} rows of {'ab'[tiling.row_operand]}{packed}"
+        found.setdefault(name, tiling)
+        if len(found) == count:
+            break
+    return found
+
+
 def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
     """Tilings with either operand as rows, and the tiles that fit the registers."""
     lanes = target.lanes(c.dtype.itemsize)

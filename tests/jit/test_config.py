@@ -33,6 +33,7 @@ def test_defaults():
         ("JIT_TARGET", "interpreter", "target", "interpreter"),
         ("JIT_PRECISION", "tf32", "precision", "tf32"),
         ("JIT_TIMING", "0", "timing", False),
+        ("JIT_AUTOTUNE", "1", "autotune", True),
         ("JIT_CACHE", "off", "cache", "off"),
         ("JIT_CACHE", "on", "cache", "on"),
         ("JIT_CACHE", "some/folder", "cache", Path("some/folder")),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jit import planner
 from jit.forms import contraction
-from jit.loops import packed, products, tiles
+from jit.loops import packed, products, tiled, tiles
 from jit.loops.ir import TURN, For, Prefetch
 from jit.runtime.cpu import host_target
 from tests.jit.loops.test_gapped import evaluate, filtered
@@ -27,7 +27,7 @@ def always(monkeypatch):
         return min((x for x in fits if tiles.lie_in_lines(x.rows, x.height)), key=lambda x: x.cost)
 
     monkeypatch.setattr(products, "choose", chosen)
-    monkeypatch.setattr(planner, "gapped", lambda *_: None)
+    monkeypatch.setattr(tiled, "gapped", lambda *_: None)
     yield
     planner.forget()
 
