@@ -34,9 +34,7 @@ class Calls:
         steps = list[Step]()
         for step in body.steps:
             assert isinstance(step, Launch)
-            buffers = tuple([slot_of[x] for x in step.buffers])
-            in_place = tuple([(slot_of[a], slot_of[b]) for a, b in step.in_place])
-            steps.append(step.on(buffers, in_place))
+            steps.append(step.on(slot_of))
         return steps
 
     def _own(self, body: Program, number: int, slot: Slot) -> int:

@@ -16,16 +16,18 @@ from jit.dataclass import dataclass
 from jit.dims import Extent, same, symbol
 from jit.forms import attention, nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of
-from jit.forms.expression import Access, Domain, linear
+from jit.forms.epilogues import FollowedTask, with_epilogues
+from jit.forms.expression import Domain
 from jit.forms.fuse import Group, fuse, started
+from jit.forms.in_place import in_place
 from jit.forms.likeness import Likeness, likeness
+from jit.forms.matrices import Matrix
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
 from jit.forms.sums import is_stream
 from jit.forms.tasks import (
     ChainsTask,
-    MapTask,
     ProductTask,
     RankTask,
     Task,
@@ -52,7 +54,16 @@ from jit.loops.tiled import tiled
 from jit.loops.tiles import best
 from jit.progress import each
 from jit.repeats import Places
-from jit.runtime.program import GuardStep, HostStep, Launch, Matrices, Operand, Program, Slot
+from jit.runtime.program import (
+    Epilogue,
+    GuardStep,
+    HostStep,
+    Launch,
+    Matrices,
+    Operand,
+    Program,
+    Slot,
+)
 from jit.runtime.tuned import tuning
 from jit.target import Target
 from jit.tuning import TRIED, fastest
@@ -113,6 +124,8 @@ class Planner:
         self._calls = Calls(self.slots)
         self.plan = Plan(self.program, [])
         steps: list[Step] = [*fuse(maker.tasks(), many=target.is_gpu)]
+        if target.products and places is None:
+            steps = [*with_epilogues(steps, self.placement)]  # type: ignore[arg-type]
         if not target.is_gpu:  # the matrices between products are too large for a GPU's registers
             steps = chained(steps, self.placement)  # type: ignore[arg-type]
         self.outside = self._needed_outside(steps)
@@ -250,6 +263,8 @@ class Planner:
     def _whole(self, task: WholeTask) -> None:
         form = task.form
         match form:
+            case _ if isinstance(task, FollowedTask):
+                self._followed(task)
             case nodes.Contract():
                 self._matrices(task)
             case nodes.Guard():
@@ -297,14 +312,41 @@ class Planner:
         self._launch(Group(shape.extents, None, [task], {task: 0}, is_product=True))
         (*_, launch) = self.program.steps
         assert isinstance(launch, Launch)
-        sizes, operands = task.matrices.sizes, task.matrices.operands
-        left, right = [
-            Operand(self._buffer(launch, x.value), x.offset, x.turned, x.shared) for x in operands
-        ]
+        operands = self._operands(launch, task.matrices.operands)
         (value,) = task.outputs
         result, dtype = self._buffer(launch, value), value.dtype.name
         precision = self.target.products
-        launch.matrices = Matrices(sizes, (left, right), result, dtype, precision)
+        launch.matrices = Matrices(task.matrices.sizes, operands, result, dtype, precision)
+
+    def _followed(self, task: FollowedTask) -> None:
+        """A product with what follows it, which a library may compute at once, or apart."""
+        steps, (value,), given = self.program.steps, task.outputs, task.product.matrices
+        assert given is not None
+        self.outside.update(task.product.outputs)
+        start = len(steps)
+        self._matrices(task.product)
+        self._launch(started(task.map))  # type: ignore[arg-type]
+        apart: list[Any] = steps[start:]
+        del steps[start:]
+        nest = PlainProductNest(
+            task.group, {value}, self.extractor, self.placement.base, self.target
+        )
+        tasks = [task.product, task.map]
+        self._add_launch(nest.build(self._label(tasks)), tasks)
+        launch = steps[-1]
+        assert isinstance(launch, Launch)
+        operands = self._operands(launch, given.operands)
+        epilogue = Epilogue(task.relu, self._buffer(launch, task.bias))
+        result, told = self._buffer(launch, value), apart[0].matrices
+        launch.apart = tuple(apart)
+        launch.matrices = replace(told, operands=operands, result=result, epilogue=epilogue)
+
+    def _operands(self, launch: Launch, given: tuple[Matrix, Matrix]) -> tuple[Operand, Operand]:
+        """The matrices that a launch multiplies, in its buffers."""
+        left, right = [
+            Operand(self._buffer(launch, x.value), x.offset, x.turned, x.shared) for x in given
+        ]
+        return left, right
 
     def _buffer(self, launch: Launch, value: FormValue) -> int:
         """Which buffer of a launch holds a value."""
@@ -330,35 +372,9 @@ class Planner:
         return None if same_shapes(owner.shape, value.shape) else value.shape
 
     def _in_place(self, group: Group) -> tuple[tuple[int, int], ...]:
-        """Pairs (read, written) where every element is read only to write the same one.
-
-        A task reads before it stores, and no later one loads what was there before.
-        """
-        if group.folded or group.parts > 1:
-            return ()
-        maps = [task for task in group.tasks if type(task) is MapTask]
-        apart = {x for task in group.tasks if task not in maps for x in task.reads()}
-        apart |= group.values().keys()
-        reads: dict[FormValue, list[Access]] = {}
-        for access in [access for task in maps for access in task.accesses()]:
-            reads.setdefault(access.value, []).append(access)
-        places: dict[FormValue, Extent | None] = {}
-        pairs: list[tuple[int, int]] = []
-        last = last_loads(maps)
-        for number, task in enumerate(maps):
-            (value,) = task.outputs
-            if value not in self.outside:
-                continue
-            own = linear(value.shape, Domain.of(value.shape).indices)
-            for x in task.reads():
-                if x in apart or x.dtype != value.dtype or last[x] > number:
-                    continue
-                if x not in places:
-                    places[x] = common_place(reads[x])
-                place = places[x]
-                if place is not None and same(place, own):
-                    pairs.append((self.slot(x), self.slot(value)))
-        return tuple(pairs)
+        """Pairs of slots (read, written) that may share memory."""
+        pairs = in_place(group, self.outside)
+        return tuple([(self.slot(x), self.slot(value)) for x, value in pairs])
 
     # ----- for people -----
 
@@ -443,21 +459,6 @@ def named(computed: Iterable[Node]) -> tuple[tuple[str, str | None], ...]:
     return tuple([(node.op.name, node.source) for node in computed])
 
 
-def last_loads(tasks: Sequence[Task]) -> dict[FormValue, int]:
-    """The number of the last task that loads elements of a value.
-
-    The same element under the same guard is at hand after it was loaded once. Index tables are
-    loaded where they are needed, under the guards that hold there.
-    """
-    last: dict[FormValue, int] = {}
-    at_hand: set[Access] = set()
-    for number, task in enumerate(tasks):
-        loaded = task.looked_up() | (task.read_directly() - at_hand)
-        last.update((access.value, number) for access in loaded)
-        at_hand |= task.read_directly()
-    return last
-
-
 def operations(tasks: Sequence[Task]) -> Extent | None:
     """Additions and multiplications of the products among tasks; None without any."""
     products = [task for task in tasks if isinstance(task, ProductTask)]
@@ -465,12 +466,6 @@ def operations(tasks: Sequence[Task]) -> Extent | None:
     found = [2 * product(extents) for extents in letters]
     found += [count for task in tasks for count in attention.operations(task.form)]
     return sum(found) if found else None
-
-
-def common_place(accesses: Sequence[Access]) -> Extent | None:
-    """The one place in memory that all of these read, in their loops; None if they differ."""
-    first, *others = (linear(x.value.shape, x.at) for x in accesses)
-    return first if all(same(first, other) for other in others) else None
 
 
 def same_shapes(a: Sequence[Extent], b: Sequence[Extent]) -> bool:

@@ -128,7 +128,7 @@ def keep(key: str, plan: Plan, keys: Mapping[Kernel, str]) -> None:
 
 def kernels_of(program: Program) -> list[Kernel]:
     """Each kernel of a program, once."""
-    return list(dict.fromkeys([launch.kernel for launch in program.launches()]))
+    return list(dict.fromkeys(program.kernels()))
 
 
 def without_loops(kernel: Kernel) -> Kernel:

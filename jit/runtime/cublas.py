@@ -2,7 +2,7 @@
 
     multiply = Multiply(Product("float32", "float32", (1, 64, 100, 1000)), device)
     algorithm, *others = multiply.algorithms()
-    multiply(algorithm, left, right, result, workspace, stream)       # addresses
+    multiply(algorithm, left, right, result, workspace, stream=stream)       # addresses
 
 The library counts along columns where our memory goes along rows, so that it sees every matrix
 transposed: it is asked for right^T left^T, which is the transposed result. Sums of half precision
@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import re
+import threading
 from collections.abc import Iterator
 from ctypes import POINTER, byref, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 from functools import cache
@@ -33,10 +34,11 @@ ALIGNED = 16  # what all addresses are multiples of
 # The library's numbers: of dtypes, of what sums run in, of attributes.
 DTYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 SUMS = {"float32": 68, "tf32": 77, "float64": 70}
-TURNED_A, TURNED_B = 3, 4  # of a product
+TURNED_A, TURNED_B, EPILOGUE, BIAS = 3, 4, 7, 8  # of a product
 BATCH, BATCH_STRIDE = 5, 6  # of a matrix
 MOST_WORKSPACE, REDUCTION, ALIGNMENTS = 1, 3, (5, 6, 7, 8)  # of what is asked for
 IN_DTYPE_OF_SUMS = 2  # how parts of a sum are added
+EPILOGUES = {"bias": 4, "bias_relu": 6}  # what becomes of each element; see `Product`
 
 
 class Answer(ctypes.Structure):
@@ -61,6 +63,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "cublasLtMatmulPreferenceCreate": [POINTER(c_void_p)],
     "cublasLtMatmulPreferenceSetAttribute": [c_void_p, c_int, c_void_p, c_size_t],
     "cublasLtMatmulAlgoGetHeuristic": [c_void_p] * 7 + [c_int, c_void_p, POINTER(c_int)],
+    "cublasLtMatmulAlgoCheck": [c_void_p] * 8,
     "cublasLtMatmul": MATMUL,
 }
 
@@ -131,6 +134,8 @@ class Product:
         sizes: How many products, rows, columns, inner indices.
         turned: Of each operand whether it lies transposed.
         shared: Of each operand whether there is one for the whole batch.
+        epilogue: What becomes of each element before it is stored: "", "bias": an element of its
+            column is added, "bias_relu": and then 0 takes the place of what is negative.
     """
 
     dtype: str
@@ -138,6 +143,7 @@ class Product:
     sizes: tuple[int, int, int, int]
     turned: tuple[bool, bool] = (False, False)
     shared: tuple[bool, bool] = (False, False)
+    epilogue: str = ""
 
     @property
     def elements(self) -> tuple[int, int, int]:
@@ -186,6 +192,10 @@ class Multiply:
             self._layout(kind, (n, m) if turned else (m, n), batch, shared=shared)
             for (m, n), turned, shared in each
         ]
+        self._lock = threading.Lock()  # the library keeps the address of a bias in the operation
+        if product.epilogue:
+            number = c_int32(EPILOGUES[product.epilogue])
+            self._set("MatmulDesc", self._operation, EPILOGUE, number)
         self._run = library().cublasLtMatmul  # type: ignore[union-attr]
 
     def _layout(self, kind: int, shape: tuple[int, int], batch: int, *, shared: bool) -> c_void_p:
@@ -219,14 +229,37 @@ class Multiply:
         known = [answer for answer in answers[: count.value] if answer.status == 0]
         return [Algorithm(bytes(x.algorithm), x.workspace) for x in known]
 
-    def __call__(
-        self, algorithm: Algorithm, left: int, right: int, result: int, workspace: int, stream: int
-    ) -> None:
-        """Puts the product on a stream; all else are addresses.
+    def admitted(self, algorithm: Algorithm) -> Algorithm | None:
+        """An algorithm of the product alone, if it does with the epilogue as well."""
+        found = Answer()
+        self._set("MatmulDesc", self._operation, BIAS, c_void_p(ALIGNED))  # as all addresses are
+        given = self._handle, self._operation, self._right, self._left, self._result, self._result
+        asked = library().cublasLtMatmulAlgoCheck  # type: ignore[union-attr]
+        if asked(*given, algorithm.words, byref(found)) or found.status:
+            return None
+        return Algorithm(algorithm.words, found.workspace)
+
+    def __call__(self, algorithm: Algorithm, *addresses: int, stream: int) -> None:
+        """Puts the product on a stream.
+
+        Args:
+            algorithm: How it is computed.
+            *addresses: Of the operands, the result, the workspace, and the bias, if there is one.
+            stream: The driver's number.
 
         Raises:
             RuntimeError: The library refuses.
         """
+        if not self.product.epilogue:
+            return self._put(algorithm, *addresses, stream=stream)
+        *others, bias = addresses
+        with self._lock:
+            self._set("MatmulDesc", self._operation, BIAS, c_void_p(bias))
+            self._put(algorithm, *others, stream=stream)
+
+    def _put(
+        self, algorithm: Algorithm, left: int, right: int, result: int, workspace: int, stream: int
+    ) -> None:
         status = self._run(
             *(self._handle, self._operation, byref(self._one), right, self._right, left),
             *(self._left, byref(self._zero), result, self._result, result, self._result),
@@ -236,7 +269,10 @@ class Multiply:
             raise RuntimeError(f"cublasLtMatmul: cuBLAS status {status}")
 
     def words(self) -> list[int]:
-        """The library's function and what it is given, but for addresses and the algorithm."""
+        """The library's function and what it is given, but for addresses and the algorithm.
+
+        A product with a bias has none: its address is told to the library before.
+        """
         function = ctypes.cast(self._run, c_void_p).value or 0
         one, zero = map(ctypes.addressof, (self._one, self._zero))
         known = self._handle, self._operation, self._right, self._left, self._result

@@ -97,7 +97,9 @@ def bits(x: Any) -> bytes | None:
 
 
 def words_of(job: Direct) -> Any:
-    """A job, as native code reads it; None of one that is too large."""
+    """A job, as native code reads it; None of one that is too large, or takes Python."""
+    if any(isinstance(launch, Choice) and launch.by_python for launch, _ in job.launches):
+        return None
     inputs, outputs = len(job.inputs), job.outputs
     if inputs > MOST_INPUTS or len(outputs) > MOST_OUTPUTS or len(job.words) > MOST_WORDS:
         return None

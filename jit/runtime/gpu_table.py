@@ -8,6 +8,7 @@ call are `bases[index] + offset`, at once for all launches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -31,6 +32,7 @@ from jit.runtime.program import (
     Program,
     Repeat,
     Slot,
+    Step,
 )
 from jit.runtime.tables import byte_size, ends_early, shape_of
 from jit.types import dtypes
@@ -88,6 +90,7 @@ class Table:
         library: How a library computes a product; None where it does not.
 
     Attributes:
+        program: What runs: launches that the library does not compute at once are apart.
         rows: All launches; those of repeated steps again and again.
         stretches: The same with what Python does in between.
         arena: How many bytes the arena has.
@@ -107,7 +110,8 @@ class Table:
         codes: Mapping[Kernel, GpuCode],
         library: Callable[[Product], Choice | None] = lambda product: None,
     ) -> None:
-        self.program, self.sizes, self._codes, self._library = program, sizes, codes, library
+        self.sizes, self._codes, self._library = sizes, codes, library
+        self.program = program = self._with_library(program)
         self.guards = [step for step in program.steps if isinstance(step, GuardStep)]
         self._lay_out()
         self.rows: list[Row] = []
@@ -116,6 +120,19 @@ class Table:
         self._moved: dict[int, Place] = {}
         self.stretches: list[Stretch] = []
         self._write()
+
+    def _with_library(self, program: Program) -> Program:
+        """The program with those launches apart that the library does not compute at once."""
+        steps = list[Step]()
+        for step in program.steps:
+            whole = not isinstance(step, Launch) or not step.apart or self._takes(step)
+            steps += [step] if whole else step.apart  # pyright: ignore[reportAttributeAccessIssue]
+        return program if steps == program.steps else replace(program, steps=steps)
+
+    def _takes(self, launch: Launch) -> bool:
+        """Whether the library computes a launch."""
+        x = launch.matrices
+        return x is not None and self._choice(x, self.sizes) is not None
 
     # ----- memory -----
 
@@ -225,7 +242,6 @@ class Table:
 
     def _multiply(self, launch: Launch, x: Matrices, sizes: Mapping[str, int]) -> bool:
         """Has the library compute a launch, if it does; all launches share its workspace."""
-        numbers = [int(evaluate(extent, sizes)) for extent in x.sizes]
         size = dtypes[x.dtype].itemsize
         places = [
             (base, start + size * operand.offset)
@@ -234,16 +250,23 @@ class Table:
         ]
         places.append(self.place(launch.buffers[x.result]))
         aligned = all(offset % ALIGNED == 0 for _, offset in places)
-        product = product_of(x, numbers)
-        wanted = aligned and pays(numbers, x.dtype, x.precision)
-        choice = self._library(product) if wanted else None
+        choice = self._choice(x, sizes) if aligned else None
         if choice is None:
             return False
         self.rows.append(Row(choice, (1, 1, 1), len(self._index), launch))
-        self._words(*places, (ARENA, self.workspace) if choice.workspace else (NOTHING, 0))
+        places.append((ARENA, self.workspace) if choice.workspace else (NOTHING, 0))
+        if x.epilogue is not None:
+            places.append(self.place(launch.buffers[x.epilogue.bias]))
+        self._words(*places)
         if choice.workspace:
             self.arena = max(self.arena, self.workspace + choice.workspace)
         return True
+
+    def _choice(self, x: Matrices, sizes: Mapping[str, int]) -> Choice | None:
+        """How the library computes products, if it does."""
+        numbers = [int(evaluate(extent, sizes)) for extent in x.sizes]
+        wanted = pays(numbers, x.dtype, x.precision)
+        return self._library(product_of(x, numbers)) if wanted else None
 
     def _repeat(self, step: Repeat) -> None:
         """Launches again and again, each with the places of its turn."""
@@ -274,6 +297,7 @@ def product_of(x: Matrices, sizes: Sequence[int]) -> Product:
         (batch, rows, columns, inner),
         (left.turned and not flat[0], right.turned and not flat[1]),
         (left.shared and batch > 1, right.shared and batch > 1),
+        "" if x.epilogue is None else "bias_relu" if x.epilogue.relu else "bias",
     )
 
 

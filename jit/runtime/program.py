@@ -57,6 +57,19 @@ class Operand:
 
 
 @dataclass(frozen=True)
+class Epilogue:
+    """What becomes of each element of a product before it is stored.
+
+    Attributes:
+        relu: Where it is negative, 0 is stored.
+        bias: The number of the buffer of what is added first, an element for each column.
+    """
+
+    relu: bool
+    bias: int
+
+
+@dataclass(frozen=True)
 class Matrices:
     """What a launch computes, as products of matrices: [rows, inner] times [inner, columns].
 
@@ -66,6 +79,7 @@ class Matrices:
         result: The number of the buffer of the results, which lie as they are.
         dtype: Of all elements.
         precision: In which elements of float32 are multiplied.
+        epilogue: What is stored in place of the products; None: these.
     """
 
     sizes: tuple[Extent, Extent, Extent, Extent]
@@ -73,6 +87,7 @@ class Matrices:
     result: int
     dtype: str
     precision: str
+    epilogue: Epilogue | None = None
 
 
 @dataclass(eq=False)
@@ -91,6 +106,8 @@ class Launch:
         nodes: What of the graph it computes; they are not kept where programs are written.
         made: The name and the line of each of these.
         matrices: The same as a product that a library may compute in its place.
+        apart: The same as several launches, the first of them a product: what runs where the
+            library does not compute it at once.
     """
 
     kernel: Kernel
@@ -104,16 +121,22 @@ class Launch:
     nodes: tuple[Node, ...] = ()
     made: tuple[tuple[str, str | None], ...] = ()
     matrices: Matrices | None = None
+    apart: tuple[Launch, ...] = ()
 
     @property
     def is_for_library(self) -> bool:
         """Whether a library computes it, as far as the plan tells: its sizes do not vary."""
         return self.matrices is not None and all(isinstance(x, int) for x in self.matrices.sizes)
 
-    def on(self, buffers: tuple[int, ...], in_place: tuple[tuple[int, int], ...]) -> Launch:
+    def on(self, slot_of: Mapping[int, int]) -> Launch:
         """The same on other slots; a body that is called often has many of them."""
         made = object.__new__(Launch)
-        made.__dict__.update(self.__dict__, buffers=buffers, in_place=in_place)
+        made.__dict__.update(
+            self.__dict__,
+            buffers=tuple([slot_of[x] for x in self.buffers]),
+            in_place=tuple([(slot_of[a], slot_of[b]) for a, b in self.in_place]),
+            apart=tuple([each.on(slot_of) for each in self.apart]),
+        )
         return made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -257,6 +280,12 @@ class Program:
             yield from step.steps if isinstance(step, Repeat) else ()
             if isinstance(step, Launch):
                 yield step
+
+    def kernels(self) -> Iterator[Kernel]:
+        """The kernel of every launch, and of those that may run in its place."""
+        for launch in self.launches():
+            yield launch.kernel
+            yield from [each.kernel for each in launch.apart]
 
     def reads(self, step: Step) -> tuple[int, ...]:
         """The slots that a step reads."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.gpu import standin_kernels
+from jit.forms import matrices
+from tests.gpu import standin_cublas, standin_kernels
 from tests.gpu.standin import Installed
 
 
@@ -27,3 +28,22 @@ def by_cupy(machine, monkeypatch):
     monkeypatch.setattr(gpu_kernels, "calls", {})
     monkeypatch.setattr(gpu_kernels, "has_kernel", lambda *args: False)
     return machine
+
+
+@pytest.fixture
+def small(machine, monkeypatch):
+    """Products of any size from 2 rows and columns on are for the library; no op is known."""
+    from dualflow.core import gpu_kernels, kernels
+
+    monkeypatch.setattr(matrices, "LARGE", 1)
+    monkeypatch.setattr(matrices, "MANY", 1)
+    monkeypatch.setattr(matrices, "NARROW", 2)
+    monkeypatch.setattr(gpu_kernels, "calls", {})
+    monkeypatch.setattr(kernels, "families", {})
+
+
+@pytest.fixture
+def blas(small):
+    """The stand-in for the library."""
+    with standin_cublas.installed() as library:
+        yield library

@@ -27,6 +27,7 @@ from tests.gpu.standin_driver import names, numbers, state, streams
 DTYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: ml_dtypes.bfloat16}
 KNOWN = {68: {0}, 77: {0}, 70: {1}}  # dtypes of scalars by what sums run in
 INVALID, NOT_SUPPORTED = 7, 15
+EPILOGUE, BIAS, RELU_BIAS = 7, 8, 6  # attributes of a product, and what the first may be
 WORDS = 16 << 10  # bytes of an algorithm's workspace
 
 
@@ -37,12 +38,16 @@ class StandIn:
         calls: Products in order: what was asked for.
         proposed: How many algorithms it proposes.
         fails: What its products give as status.
+        wrong: The numbers of algorithms that leave out the last inner index.
+        refused: The numbers of algorithms that do without epilogues only.
+        quiet: Whether 0 takes the place of NaN where negative numbers are not stored.
     """
 
     def __init__(self) -> None:
         self.things: list[dict[Any, Any]] = [{}]
         self.calls: list[dict[str, Any]] = []
         self.proposed, self.fails = 3, 0
+        self.wrong, self.refused, self.quiet = set[int](), set[int](), False
         self._kept: list[Any] = []
         self._job = next(numbers)
         names[self._job] = "cublasLtMatmul"
@@ -87,6 +92,14 @@ class StandIn:
         c_int.from_address(count).value = found
         return 0 if found else NOT_SUPPORTED
 
+    def MatmulAlgoCheck(self, *given: int) -> int:  # noqa: N802
+        _, operation, *_, algorithm, found = given
+        words, told = c_uint64.from_address(algorithm).value, self.things[operation]
+        assert told[BIAS] % 16 == 0 < told[BIAS], "an address to come is not known"
+        answer = cublas.Answer.from_address(found)
+        answer.workspace = (words - 1) * WORDS
+        return NOT_SUPPORTED if words in self.refused else 0
+
     def Matmul(self, *given: int) -> int:  # noqa: N802
         _, operation, alpha, a, la, b, lb, beta, c, lc, d, ld, algorithm, room, size, stream = given
         told, scale = self.things[operation], self.things[operation]["scale"]
@@ -116,10 +129,23 @@ class StandIn:
         wide = np.float64 if told["scale"] else np.float32
         left, right = (self.matrix(*x).astype(wide) for x in (a, b))
         left, right = (x.mT if told.get(k) else x for x, k in ((left, 3), (right, 4)))
-        result = np.matmul(left, right)
+        if words in self.wrong:
+            left, right = left[..., :-1], right[..., :-1, :]
         order = words + 3 * told.get(3, 0) + 5 * told.get(4, 0) + a[1]["ld"] + b[1]["ld"]
-        result *= wide(1 + order % 64 * np.finfo(wide).eps)
-        self.matrix(*d)[...] = result
+        with np.errstate(all="ignore"):
+            result = np.matmul(left, right)
+            result *= wide(1 + order % 16 * np.finfo(wide).eps)
+            self.matrix(*d)[...] = self.followed(result, told, d[1])
+
+    def followed(self, result: Any, told: Any, layout: Any) -> Any:
+        """What an epilogue makes of products."""
+        epilogue = told.get(EPILOGUE)
+        if epilogue:
+            vector = {"kind": layout["kind"], "rows": layout["rows"], "columns": 1}
+            result = result + self.matrix(told[BIAS], {**vector, "ld": layout["rows"]})
+        if epilogue == RELU_BIAS:
+            result = np.fmax(result, 0) if self.quiet else np.maximum(result, 0)
+        return result
 
     @staticmethod
     def matrix(address: int, layout: Any) -> np.ndarray[Any, Any]:

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 import dualflow as df
+from jit.config import configure
 from jit.forms import matrices
-from jit.runtime import cublas
+from jit.runtime import cublas, cublas_choice
+from jit.runtime.cublas_trial import SPECIAL
 from jit.types import dtypes
 from tests.gpu.device import available
+from tests.gpu.test_epilogues import AT_ONCE
 from tests.gpu.test_products import FORMS, random
 
 pytestmark = [
@@ -80,3 +83,25 @@ def test_precisions(precision, least):
         found = (df.asarray(a, device="gpu") @ df.asarray(b, device="gpu")).numpy()
     wanted = a.astype(np.float64) @ b.astype(np.float64)
     assert np.abs(found - wanted).max() >= least * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_epilogues(name, precision, every):
+    """Whether the library computes both at once or not: the bits are those of eager execution."""
+    function, _ = AT_ONCE[name]
+    x, w, b = random(6, 20), random(20, 12), random(12)
+    with df.set_matmul_precision(precision):
+        check(function, [x, w, b], NEAR["float32"] if precision == "float32" else 5e-3)
+        b[: len(SPECIAL)], x[1] = SPECIAL, 0
+        given = [df.asarray(a, device="gpu") for a in (x, w, b)]
+        f = df.function(function)
+        made = [f(*given).numpy() for _ in range(3)][-1]
+        np.testing.assert_array_equal(made, function(*given).numpy())
+
+
+def test_epilogues_are_in_use(every):
+    """The library adds a bias with the algorithm of the product, and has the same bits."""
+    product = cublas.Product("float32", "tf32", (1, 512, 1024, 2048), epilogue="bias")
+    with configure(cache="off", timing=False):
+        assert cublas_choice.chosen(product, 0) is not None

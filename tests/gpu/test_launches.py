@@ -124,10 +124,10 @@ def test_launches_of_a_loop_that_need_nothing_of_each_other_are_one(machine):
 
 
 def test_parts_of_a_product_are_written_where_the_library_reads_them(monkeypatch):
-    """Queries, keys and values of an attention: with the bias, once, and each in order."""
+    """Queries, keys and values of an attention: less a vector, once, and each in order."""
 
     def f(x, w, b):
-        parts = df.split(df.reshape(x @ w + b, (2, 256, 3, 4, 64)), 3, axis=2)
+        parts = df.split(df.reshape(x @ w - b, (2, 256, 3, 4, 64)), 3, axis=2)
         q, k, v = (df.reshape(part, (2, 256, 4, 64)).transpose(0, 2, 1, 3) for part in parts)
         return (q @ k.mT) @ v
 

@@ -202,11 +202,9 @@ def test_without_memory_nothing_is_launched(host, room):
 
 
 def test_the_library_is_called_with_what_it_is_called_with_by_python(host):
-    class Multiply:
-        def words(self):
-            return [host.product, *range(1, 8)]
-
-    choice = Choice(Multiply(), SimpleNamespace(words=bytes(64), workspace=32))
+    numbers = [host.product, *range(1, 8)]
+    multiply = SimpleNamespace(words=lambda: numbers, product=SimpleNamespace(epilogue=""))
+    choice = Choice(multiply, SimpleNamespace(words=bytes(64), workspace=32))
     words = [(1, 0), (2, 0), (3, 0), (4, 0)]
     launches, _ = known(host, job(words=words, launches=[(choice, 0)]), some())
     (made,) = called(launches.run, some())
@@ -222,6 +220,12 @@ def test_the_library_is_called_with_what_it_is_called_with_by_python(host):
 def test_what_is_too_large_is_left_to_python():
     assert entry(job(words=[(0, 0)] * 1000), []) is None
     assert entry(job(outputs=[((), F4, 4)] * 99), []) is None
+
+
+def test_what_adds_a_bias_is_left_to_python():
+    """Who tells the library where the bias is, one thread at a time."""
+    choice = Choice(SimpleNamespace(product=SimpleNamespace(epilogue="bias")), None)
+    assert entry(job(launches=[(choice, 0)]), []) is None
 
 
 def test_threads_do_not_meet(host, monkeypatch):

@@ -10,32 +10,12 @@ import dualflow as df
 from dualflow import nn
 from dualflow.errors import DeviceError, TraceError
 from jit.config import config, configure
-from jit.forms import matrices
-from jit.runtime import cublas_choice
-from tests.gpu import standin_cublas
+from jit.runtime import cublas_choice, cublas_trial
+from jit.runtime.cublas import Multiply, Product
 from tests.modes import compiled_only, graphs_only
 
 pytestmark = graphs_only
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def small(machine, monkeypatch):
-    """Products of any size from 2 rows and columns on are for the library; no op is known."""
-    from dualflow.core import gpu_kernels, kernels
-
-    monkeypatch.setattr(matrices, "LARGE", 1)
-    monkeypatch.setattr(matrices, "MANY", 1)
-    monkeypatch.setattr(matrices, "NARROW", 2)
-    monkeypatch.setattr(gpu_kernels, "calls", {})
-    monkeypatch.setattr(kernels, "families", {})
-
-
-@pytest.fixture
-def blas(small):
-    """The stand-in for the library."""
-    with standin_cublas.installed() as library:
-        yield library
 
 
 def random(*shape, dtype=np.float32):
@@ -205,11 +185,11 @@ def time_as(monkeypatch, *seconds):
     """Lets the candidates take so long; gives how many were timed."""
     timed = []
 
-    def seconds_of(multiply, algorithm, addresses):
+    def seconds_of(trial, multiply, algorithm):
         timed.append(algorithm)
         return seconds[algorithm.words[0] - 1]
 
-    monkeypatch.setattr(cublas_choice, "seconds_of", seconds_of)
+    monkeypatch.setattr(cublas_trial.Trial, "seconds", seconds_of)
     return timed
 
 
@@ -226,7 +206,7 @@ def test_the_fastest_is_taken_once_and_for_all(seconds, wanted, blas, monkeypatc
         product()
         cublas_choice.forget()  # as in another process
         product()
-    assert [call["algorithm"] for call in blas.calls] == [wanted] * 2
+    assert [call["algorithm"] for call in blas.calls][-2:] == [wanted] * 2  # after trials, once
     assert len(timed) == 3
 
 
@@ -234,7 +214,7 @@ def test_without_timing_the_first_is_taken(blas, monkeypatch):
     timed = time_as(monkeypatch, 3, 2, 1)
     with configure(timing=False):
         product()
-    assert ([call["algorithm"] for call in blas.calls], timed) == ([1], [])
+    assert ([call["algorithm"] for call in blas.calls], timed) == ([1, 1], [])  # one is the trial
 
 
 def test_timing_is_of_graphs_on_the_device(blas, machine):
@@ -249,7 +229,45 @@ def test_an_algorithm_has_a_workspace_of_its_own(blas, monkeypatch):
     x, w = random(6, 8), random(8, 8)
     with configure(cache="off"):
         both(lambda x, w: (x @ w) @ w + df.tanh(x @ w), x, w)
-    assert {call["algorithm"] for call in blas.calls} == {3}
+    assert {call["algorithm"] for call in blas.calls[-3:]} == {3}
+
+
+@pytest.mark.parametrize(("wrong", "taken"), [({1}, 2), ({1, 2}, 3)])
+def test_what_computes_wrongly_is_not_taken(wrong, taken, blas, monkeypatch):
+    time_as(monkeypatch, 1, 2, 3)
+    blas.wrong = wrong
+    with configure(cache="off"):
+        both(lambda x, w: x @ w, random(6, 8), random(8, 8))
+    assert blas.calls[-1]["algorithm"] == taken
+
+
+@pytest.mark.parametrize("trouble", [{"wrong": {1, 2, 3}}, {"fails": 14}])
+def test_kernels_compute_what_the_library_cannot(trouble, blas):
+    """A warning says so, once."""
+    vars(blas).update(trouble)
+    x, w = random(6, 8), random(8, 8)
+    with configure(cache="off"), pytest.warns(RuntimeWarning, match="cuBLASLt has no algorithm"):
+        found, *_ = both(lambda x, w: df.tanh(x @ w), x, w)
+    np.testing.assert_allclose(found, np.tanh(x @ w), rtol=1e-5)
+    blas.fails, tried = 0, len(blas.calls)
+    both(lambda x, w: x @ w, x, w)
+    assert len(blas.calls) == tried
+
+
+def test_every_dtype_and_form_passes_its_trial(blas):
+    """Trials find what the library computes right, however its operands lie."""
+    for dtype in ("float32", "float64", "float16", "bfloat16"):
+        precision = "tf32" if dtype == "float32" else ""
+        for turned in ((False, False), (True, False), (False, True), (True, True)):
+            for shared in ((False, False), (True, False), (False, True)):
+                product = Product(dtype, precision, (3, 7, 5, 300), turned, shared)
+                multiply = Multiply(product, 0)
+                algorithm, *_ = multiply.algorithms()
+                trial = cublas_trial.Trial(product, algorithm.workspace)
+                assert trial.is_right(multiply, algorithm)
+                blas.wrong = {1}
+                assert not trial.is_right(multiply, algorithm)
+                blas.wrong = set()
 
 
 def test_a_product_that_the_library_does_not_know(blas):

@@ -19,7 +19,7 @@ from jit.planner import plan
 from jit.runtime.cpu import host_target
 from jit.runtime.cubin import linker
 from jit.runtime.gpu_code import gpu_code
-from jit.runtime.program import Launch
+from jit.runtime.program import Epilogue, Launch
 from jit.target import gpu
 from jit.types import TensorType, float32
 from tests.jit.loops.whole import graph_of
@@ -152,6 +152,48 @@ def test_sizes_that_vary_are_decided_on_later():
     n = symbol("n", hint=4)
     made = launches(lambda form, x, y: form.contract("mk,kn->mn", x, y), (n, 64), (64, 64))
     assert [(x.matrices is not None, x.is_for_library) for x in made] == [(True, False)]
+
+
+def followed(form, x, w, b, *, relu=True):
+    """relu(x w + b)."""
+    total = form.contract("mk,kn->mn", x, w)
+    total = form.pointwise("add", total, form.broadcast(b, total.shape))
+    zero = form.broadcast(form.constant(0, total.dtype), total.shape)
+    return form.pointwise("maximum", total, zero) if relu else total
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_product_with_what_follows_it_is_one_launch_or_two(relu, monkeypatch):
+    """Its kernel computes the same as those of both, in every bit."""
+    monkeypatch.setattr(matrices, "MANY", 1)
+    shapes = (9, 20), (20, 8), (8,)
+    (made,) = launches(partial(followed, relu=relu), *shapes)
+    assert made.is_for_library
+    assert made.matrices is not None
+    assert made.matrices.epilogue == Epilogue(relu, made.buffers.index(2))
+    product, rest = made.apart
+    assert product.matrices is not None
+    assert (product.matrices.epilogue, rest.matrices) == (None, None)
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32).reshape(-1) for shape in shapes]
+    memory = dict(enumerate(arrays))
+    for launch in (made, product, rest):
+        buffers = [memory.setdefault(k, np.zeros(72, np.float32)) for k in launch.buffers]
+        assert interpret(launch.kernel, buffers, [])
+        if launch is made:
+            at_once = buffers[made.matrices.result].copy()
+    (slot,) = [made.buffers[k] for k in made.kernel.written]
+    assert memory[slot].tobytes() == at_once.tobytes()
+
+
+def test_a_body_that_is_called_keeps_both_ways():
+    """Launches on the slots of a caller have all of their launches there."""
+    (made,) = launches(followed, (512, 512), (512, 64), (64,))
+    moved = made.on({k: k + 10 for k in range(10)})
+    assert moved.buffers == tuple(k + 10 for k in made.buffers)
+    assert [x.buffers for x in moved.apart] == [
+        tuple(k + 10 for k in x.buffers) for x in made.apart
+    ]
 
 
 @pytest.mark.parametrize("rows", [1, 8])
