@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from jit.loops.affine import Forms
 from jit.loops.direct import is_direct
 from jit.loops.fold import DIVISIONS
 from jit.loops.ir import (
@@ -14,6 +15,7 @@ from jit.loops.ir import (
     TURN,
     UPDATE,
     For,
+    If,
     Kernel,
     Let,
     Lit,
@@ -25,12 +27,13 @@ from jit.loops.nontemporal import of_whole_lines
 from jit.loops.parted import parted
 from jit.loops.schedule import written_out
 from jit.loops.schedule_turn import turn
-from jit.loops.schedule_vectorize import vectorize_each
+from jit.loops.schedule_vectorize import NEAR, vectorize_each
 from jit.loops.schedule_zip import zip_rows
 from jit.loops.simplify import hoist, simplify
 from jit.target import Target
 from jit.types import bool_, kind
 
+LITTLE = 128  # statements of a loop whose turns may be written out
 SHORT = 4  # turns of a loop that are written out
 UPDATES = 16  # of a scatter that are written out: those of a window
 NARROW = 8  # elements of a row up to which vectors go across rows
@@ -53,7 +56,10 @@ def scheduled(kernel: Kernel, target: Target) -> Kernel:
         kernel = written_out(kernel, *inner)
         kernel = zip_rows(kernel, {s.var.hint: wide(s, most) for s in narrow})
     kernel = parted(kernel, may_be_parted, 2 * most)
-    lanes = {s.var.hint: wide(s, most) for s in loops(kernel, LANE)}
+    forms = Forms(kernel)
+    if apart := {s.var.hint: wide(s, most) for s in loops(kernel, LANE) if goes_apart(s, forms)}:
+        kernel = zip_rows(kernel, apart)
+    lanes = {s.var.hint: wide(s, most) for s in loops(kernel, LANE) if s.var.hint not in apart}
     kernel = vectorize_each(kernel, lanes)
     short = [s for s in loops(kernel, LANE) if touches_registers(s) or is_short(s)]
     short = [s for s in short if trips(s) is not None]
@@ -69,6 +75,15 @@ def may_be_parted(loop: For) -> bool:
     """
     buffers = [s.buffer for s in walk(loop.body) if isinstance(s, Load | Store)]
     return loop.var.hint.startswith((LANE, ROW)) and all(b.scope != "register" for b in buffers)
+
+
+def goes_apart(loop: For, forms: Forms) -> bool:
+    """Whether neighbouring turns of a loop access elements with few others between them."""
+    if trips(loop) is None or any(isinstance(s, For | If) for s in loop.body):
+        return False
+    accesses = [s for s in loop.body if isinstance(s, Load | Store)]
+    steps = [forms.of(s.index) for s in accesses if s.mask is None]
+    return any(form is not None and 1 < form.terms.get(loop.var, 0) <= NEAR for form in steps)
 
 
 def is_narrow(loop: For, most: int) -> bool:
@@ -147,7 +162,11 @@ def updates(loop: For) -> float:
 def is_short(loop: For) -> bool:
     """Whether a loop copies a few vectors: jumps would take longer than that."""
     count, body = trips(loop), loop.body
-    if count is None or not all(isinstance(s, Let | Load | Store) for s in body):
+    if (
+        count is None
+        or len(body) > LITTLE
+        or not all(isinstance(s, Let | Load | Store) for s in body)
+    ):
         return False
     some = any(isinstance(s, Let) and is_function(s) for s in body)
     return not some and count // loop.step <= SHORT and count % loop.step == 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jit.loops.fold import apart
-from jit.loops.ir import Buffer, For, Kernel, Lit, Load, Operand, Store, VType, walk
+from jit.loops.ir import Alloc, Buffer, For, Kernel, Lit, Load, Operand, Store, VType, index, walk
 from jit.loops.rewrite import rewrite_loops
 from jit.loops.schedule_vectorize import Row, Vectorize
 
@@ -54,6 +54,18 @@ class _Zip(Vectorize):
         self.kept: dict[tuple[Buffer, Operand | None, int], dict[int, Kept]] = {}
         super().spread(s)
 
+    def _rest(self, s: For, full: Operand, rest: Operand) -> None:
+        """Turns that are left over, as a shorter vector if it is known how many these are.
+
+        Masked, elements with others between them would be fetched and stored one by one.
+        """
+        if type(rest) is not Lit or any(isinstance(x, Alloc) for x in walk(s.body)):
+            return super()._rest(s, full, rest)
+        lanes, self.lanes = self.lanes, int(rest.value)
+        self._turn(s, full)
+        self.lanes = lanes
+        return None
+
     def store(self, s: Store) -> None:
         """Stores what is complete; nobody reads what has to wait."""
         buffer, at = self._place(s.buffer, s.index)
@@ -61,6 +73,8 @@ class _Zip(Vectorize):
         if not whole or not isinstance(at, Row) or type(at.stride) is not Lit or at.each > 1:
             return super().store(s)
         count, (first, offset) = int(at.stride.value), apart(at.base, self.made)
+        if isinstance(first, Lit):
+            first, offset = index(0), offset + int(first.value)
         beside = self.kept.setdefault((buffer, first, count), {})
         beside[offset] = Kept(at, self.wide(self.operand(s.value)), s.nontemporal)
         least = min(beside)

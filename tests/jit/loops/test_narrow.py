@@ -67,7 +67,9 @@ def test_what_is_put_together_has_the_values_of_numpy(build, name, count):
 
 
 def test_short_rows_are_computed_side_by_side():
-    given = TensorType((300,), dtypes["float32"])
+    given = TensorType((320,), dtypes["float32"])  # and what is left of others, as shorter vectors
+    others = TensorType((300,), dtypes["float32"])
+    assert len(zipped(Stages(graph_of(stacked, [others] * 3)))) == 2
     assert len(zipped(Stages(graph_of(stacked, [given] * 3)))) == 1
     assert len(zipped(Stages(graph_of(joined, [given] * NARROW)))) == 1
     assert zipped(Stages(graph_of(stacked, [given] * (NARROW + 1)))) == []
