@@ -348,3 +348,21 @@ def loads_of(*extents: Extent) -> list[Load]:
 def is_plain(x: Dim) -> bool:
     """Whether index arithmetic has symbols only, no divisions and no loads."""
     return all(type(atom) is Symbol for monomial in x.terms for atom, _ in monomial)
+
+
+def accesses(roots: Sequence[Expression], extractor: Extractor | None) -> Iterator[Access]:
+    """Every element that expressions read, those that make up their index tables included."""
+    for expression in walk(*roots):
+        if isinstance(expression, Access):
+            yield expression
+        yield from lookups(expression, extractor)
+
+
+def lookups(expression: Expression, extractor: Extractor | None) -> Iterator[Access]:
+    """The elements of index tables that an expression itself reads for its index arithmetic."""
+    for load in loads_of(*extents_of(expression)):
+        table: Any = load.table
+        if extractor is None:
+            yield Access(table, load.at, ())
+        else:
+            yield from accesses([extractor.element(table, load.at)], extractor)

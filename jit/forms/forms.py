@@ -1,6 +1,6 @@
 """The builder that `op.lower` speaks to.
 
-The vocabulary: two leaves and seven forms, and what a machine may have kernels for. `i` stands for
+The vocabulary: two leaves and eight forms, and what a machine may have kernels for. `i` stands for
 the indices of the result.
 
 ==========================================  ===================================================
@@ -12,6 +12,7 @@ the indices of the result.
 `form.scan(combine, xs, axis)`              running folds along one axis
 `form.contract(spec, *xs)`                  sums of products: einsum
 `form.scatter(combine, into, y, index_map)` into[index_map(i)] (combine)= y[i], for every i of y
+`form.pieces(xs, shape, index_map)`         out[index_map(k, *i)] = xs[k][i], for every k and i
 `form.attention(query, key, value, ...)`    a native step where the machine has a kernel for it
 `form.extern(symbol, xs, types, host)`      out = host(*arrays), never fused
 ==========================================  ===================================================
@@ -64,6 +65,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import mul
 from typing import Any
 
@@ -374,6 +376,21 @@ class FormBuilder:
         map = self._map(IndexMap.of(updates.shape, index_map, where), into, "scatter")
         inputs = (into, updates, *map.tables)
         return self.emit(nodes.Scatter(inputs, (into.type,), combine, map, dropped))[0]
+
+    def pieces(
+        self, xs: Sequence[FormValue], shape: Sequence[Extent], index_map: Callable[..., Any]
+    ) -> FormValue:
+        """Values of one shape that make up a larger one: out[index_map(k, *i)] = xs[k][i].
+
+        Args:
+            xs: What is put together, computed side by side.
+            shape: Of the result.
+            index_map: The number of a value and its indices to one index per axis of the result;
+                it promises to meet no place twice. What it does not meet nobody may read.
+        """
+        maps = [IndexMap.of(xs[0].shape, partial(index_map, k)) for k in range(len(xs))]
+        types = (xs[0].type.with_shape(tuple(shape)),)
+        return self.emit(nodes.Pieces(tuple(xs), types, tuple(maps)))[0]
 
     def extern(
         self,

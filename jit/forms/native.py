@@ -43,6 +43,7 @@ NATIVE = (
     nodes.Contract,
     nodes.Scan,
     nodes.Scatter,
+    nodes.Pieces,
     nodes.Attention,
     nodes.AttentionFlow,
 )

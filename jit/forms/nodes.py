@@ -1,4 +1,4 @@
-"""The seven forms, and the leaves they start from, as frozen records."""
+"""The eight forms, and the leaves they start from, as frozen records."""
 
 from __future__ import annotations
 
@@ -191,6 +191,17 @@ class Scatter(Form):
     combine: str
     map: IndexMap
     dropped: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces(Form):
+    """out[maps[k](i)] = inputs[k][i...], for all inputs, which have one shape.
+
+    No place is met twice. All inputs are computed by one kernel, so that what several of them are
+    made of need not lie in memory.
+    """
+
+    maps: tuple[IndexMap, ...]
 
 
 @dataclass(frozen=True, eq=False)

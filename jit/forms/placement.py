@@ -21,6 +21,7 @@ from jit.forms.program import FormProgram
 from jit.types import product
 
 INLINE = (nodes.Pointwise, nodes.View, nodes.Index)
+THROUGH = (nodes.Constant, nodes.Reduce, nodes.Scan, nodes.Scatter, nodes.Pieces)
 LARGEST = 150  # what costs more is not inlined: kernels stay small
 AGAIN, FEW = 24, 16  # the cost of an element that is computed again, if one of so many is read
 CHEAP = 1  # a value of at most this cost is computed again by each of its readers
@@ -60,9 +61,7 @@ class Placement:
         for x in program.outputs:
             self.memory.add(self.base(x))
         for form in self.live:
-            if not isinstance(
-                form, (*INLINE, nodes.Constant, nodes.Reduce, nodes.Scan, nodes.Scatter)
-            ):
+            if not isinstance(form, (*INLINE, *THROUGH)):
                 self.memory.update(self._operand(form, x) for x in form.inputs)
         self._place_what_is_shared()
 
@@ -111,11 +110,12 @@ class Placement:
                 for x, spread in (found for y in form.inputs for found in underlying(y)):
                     readers[x] += 1
                     repeated.update([x] if spread else [])
-        roots = self._roots(readers)
+        inside = self._inside_of_pieces()
+        roots = self._roots(readers) - inside.keys()
         costs: dict[FormValue, int] = {}
         whole: dict[FormValue, int] = {}  # likewise, with what is computed again
         for form in self.live:
-            if isinstance(form, nodes.Pointwise):
+            if isinstance(form, nodes.Pointwise) and form.outputs[0] not in inside:
                 value = form.outputs[0]
                 read = {x for y in form.inputs for x, _ in underlying(y)}
                 inner = read - self.memory
@@ -141,6 +141,21 @@ class Placement:
                 if cost_of(form) <= CHEAP and len(of) == 1 and not of.isdisjoint(form.inputs):
                     steps.update(of)
         return {x for x, count in steps.items() if count > 1}
+
+    def _inside_of_pieces(self) -> dict[FormValue, Form]:
+        """What only pieces of one value are made of, at their own indices."""
+        homes: dict[FormValue, Form] = {}
+        for form in reversed(self.live):
+            if isinstance(form, nodes.Pointwise) and (value := form.outputs[0]) not in self.memory:
+                found = {
+                    reader if isinstance(reader, nodes.Pieces) else homes.get(reader.outputs[0])
+                    for reader in self.readers[value]
+                    if reader.outputs
+                }
+                (home, *others) = found
+                if not others and home is not None:
+                    homes[value] = home
+        return homes
 
     def _may_be_computed_again(self, value: FormValue) -> None:
         if value not in self.memory:

@@ -135,6 +135,15 @@ class Reference(FormBuilder):
         return [out]
 
     @compute.register
+    def _(self, form: nodes.Pieces, *xs: Array) -> Sequence[Any]:
+        shape = [evaluate(extent, self.sizes, {}) for extent in form.types[0].shape]
+        out = np.zeros(shape, xs[0].dtype)
+        for map, x in zip(form.maps, xs, strict=True):
+            at, _ = map.evaluate(out.shape, self.sizes, self.arrays, checked=True)
+            out[tuple(np.broadcast_arrays(*at))] = x
+        return [out]
+
+    @compute.register
     def _(self, form: nodes.Extern, *xs: Array) -> Sequence[Any]:
         return out if isinstance(out := form.host(*xs), tuple) else (out,)
 

@@ -29,8 +29,9 @@ from jit.forms.expression import (
     Expression,
     Extractor,
     Number,
-    extents_of,
-    loads_of,
+    accesses,
+    lookups,
+    moved,
     walk,
 )
 from jit.forms.forms import FormBuilder
@@ -230,24 +231,6 @@ class TotalsTask(ProductTask):
     """The sums of a contraction, from their chains, which are added one after the other."""
 
 
-def accesses(roots: Sequence[Expression], extractor: Extractor | None) -> Iterator[Access]:
-    """Every element that expressions read, those that make up their index tables included."""
-    for expression in walk(*roots):
-        if isinstance(expression, Access):
-            yield expression
-        yield from lookups(expression, extractor)
-
-
-def lookups(expression: Expression, extractor: Extractor | None) -> Iterator[Access]:
-    """The elements of index tables that an expression itself reads for its index arithmetic."""
-    for load in loads_of(*extents_of(expression)):
-        table: Any = load.table
-        if extractor is None:
-            yield Access(table, load.at, ())
-        else:
-            yield from accesses([extractor.element(table, load.at)], extractor)
-
-
 class TaskMaker:
     """Makes the tasks of a program.
 
@@ -310,6 +293,8 @@ class TaskMaker:
                     copies, elements = in_chunks(form, self.extractor)
                     yield from self._copies(form, copies)
                     yield WholeTask(form, form.outputs, Domain.of(()), elements)
+                case nodes.Pieces():
+                    yield self._pieces(form)
                 case _:
                     yield self._whole(form)
 
@@ -327,6 +312,12 @@ class TaskMaker:
         domain = Domain.of(value.shape)
         made = partial(self._extractor(domain).inlined, value)
         return MapTask(value.form, (value,), domain, (made(domain.indices),), element=made)
+
+    def _pieces(self, form: nodes.Pieces) -> PartsTask:
+        domain = Domain.of(form.inputs[0].shape)
+        elements = tuple([self.element(x, domain) for x in form.inputs])
+        places = [tuple([moved(x, domain.indices) for x in map.at]) for map in form.maps]
+        return PartsTask(form, form.outputs, domain, elements, places=tuple(places))
 
     def _fold(self, form: nodes.Reduce) -> FoldTask:
         domain = Domain.of(form.inputs[0].shape)
