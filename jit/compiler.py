@@ -419,11 +419,12 @@ def pipeline(
     from jit.passes.reroll import Reroll
     from jit.passes.rotate import Rotate
 
-    passes = rules(ops, native=native, fast=fast)
+    on_gpu = target.startswith("gpu")
+    passes = rules(ops, native=native, fast=fast, tiles=native and not on_gpu)
     if not native:
         return passes
     given = Loops(passes, costs, can_repeat)
-    on_gpu, precision = target.startswith("gpu"), library_of(target)
+    precision = library_of(target)
     # First of all, so that one iteration goes through the others, not all of them.
     return (
         given,
@@ -436,12 +437,22 @@ def pipeline(
     )
 
 
-def rules(ops: Mapping[str, OpDef], *, native: bool, fast: bool) -> tuple[GraphPass, ...]:
-    """Those of them that make nothing of several nodes together."""
+def rules(
+    ops: Mapping[str, OpDef], *, native: bool, fast: bool, tiles: bool = False
+) -> tuple[GraphPass, ...]:
+    """Those of them that make nothing of several nodes together.
+
+    Args:
+        ops: As `compile` takes it.
+        native: Machine code is made.
+        fast: As `compile` takes it.
+        tiles: Whether convolutions may then be computed in tiles: for a processor.
+    """
     from jit.passes.algebra import Algebra
     from jit.passes.cleanup import CommonSubexpressions, DeadCode
     from jit.passes.fast import Fast
     from jit.passes.fold import FoldConstants
+    from jit.passes.winograd import Winograd
 
     return (
         DeadCode(),
@@ -449,6 +460,7 @@ def rules(ops: Mapping[str, OpDef], *, native: bool, fast: bool) -> tuple[GraphP
         CommonSubexpressions(),  # so that the same value is one value to the rules
         Algebra(ops),
         *([Fast(ops)] if fast else []),
+        *([Winograd()] if fast and tiles else []),
         CommonSubexpressions(),  # what the rules made equal
         DeadCode(),  # what the rules left unused
     )

@@ -323,6 +323,7 @@ _conv = Op(
     jvp="bilinear",
     batch=_conv_batch,
     precision="low",
+    convolves=True,
 )
 
 

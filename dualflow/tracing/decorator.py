@@ -65,8 +65,8 @@ def function(
         exact: The first call that each way through the function serves runs in Python as well, and
             an `AuditError` tells if a single bit differs. `f.report()` says what that costs: how
             much faster `fast=True` is.
-        fast: Graphs may round elsewhere than Python, as in `x / 3` by a product; `f.report()` says
-            by how much results differ then.
+        fast: Graphs may round elsewhere than Python, as in `x / 3` by a product, and compute large
+            convolutions in tiles; `f.report()` says by how much results differ then.
         memory_limit: Bytes that the temporaries of a call should fit, as a number or a text such as
             "2GB". Where they do not, some results are computed again instead of being held; bits
             stay the same. It is a wish: a warning tells if it cannot be met. `f.explain()` says

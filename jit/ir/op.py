@@ -31,6 +31,8 @@ class OpDef:
         pads: The only input lies in an array of `shape`, from `starts` on by `steps`, with `value`
             around it: attrs of these names.
         joins: The inputs follow each other in the result, along the dimension that `axis` says.
+        convolves: The result is the convolution of (N, C, ...) with (O, C / groups, ...), as attrs
+            `stride`, `padding` (pairs), `lhs_dilation`, `rhs_dilation` and `groups` say.
         multiplies: The result is the product of both inputs, matrices or stacks of them.
         permutes: The dimensions of the only input come in the order that the attr `axes` says.
         splits: The results are the rows of the only input, one after the other.
@@ -51,6 +53,7 @@ class OpDef:
     adds: bool = False
     pads: bool = False
     joins: bool = False
+    convolves: bool = False
     multiplies: bool = False
     permutes: bool = False
     splits: bool = False
