@@ -337,7 +337,7 @@ class Dropping:
                 self._need(x, at, needed)
         for maker in sorted(needed):
             self._run_again(maker, at)
-        return on(step, {x: self._copy_of[x] for x in late if x in self._copy_of})
+        return step.on({x: self._copy_of[x] for x in late if x in self._copy_of})
 
     def _need(self, x: int, at: int, needed: set[int]) -> None:
         """Notes the launches that compute a value, and what is not there before a step."""
@@ -369,17 +369,11 @@ class Dropping:
         for x in self.flow.writes[maker]:
             self.slots.append(self.slots[x])
             new_of[x] = self._copy_of[x] = len(self.slots) - 1
-        again = on(launch, new_of)
+        again = launch.on(new_of)
         if not again.label.endswith(AGAIN):
             again.label += AGAIN
         self.steps.append(again)
         self.again.append(again)
-
-
-def on(launch: Launch, new_of: dict[int, int]) -> Launch:
-    """A launch with other slots in the place of some."""
-    pairs = tuple([(new_of.get(a, a), new_of.get(b, b)) for a, b in launch.in_place])
-    return launch.on(tuple([new_of.get(x, x) for x in launch.buffers]), pairs)
 
 
 # ----- what programs need -----

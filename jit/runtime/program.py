@@ -129,12 +129,12 @@ class Launch:
         return self.matrices is not None and all(isinstance(x, int) for x in self.matrices.sizes)
 
     def on(self, slot_of: Mapping[int, int]) -> Launch:
-        """The same on other slots; a body that is called often has many of them."""
+        """The same on other slots, in place of those that are named."""
         made = object.__new__(Launch)
         made.__dict__.update(
             self.__dict__,
-            buffers=tuple([slot_of[x] for x in self.buffers]),
-            in_place=tuple([(slot_of[a], slot_of[b]) for a, b in self.in_place]),
+            buffers=tuple([slot_of.get(x, x) for x in self.buffers]),
+            in_place=tuple([(slot_of.get(a, a), slot_of.get(b, b)) for a, b in self.in_place]),
             apart=tuple([each.on(slot_of) for each in self.apart]),
         )
         return made

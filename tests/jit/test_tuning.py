@@ -191,7 +191,7 @@ def test_keys_of_plans_tell_whether_it_is_tuned():
     found = set()
     for autotune in (False, True):
         with configure(autotune=autotune):
-            found.add(keys.plan_key(made.forms, (), host()))
+            found.add(keys.plan_key(made.forms, (), host(), None))
             assert key_part() == (f"tuned {threads.num_threads()}" if autotune else "")
     assert len(found) == 2
     assert None not in found

@@ -409,6 +409,9 @@ UNMET = {
     "words_with_places": "a random order: tests/ops/test_random.py",
     "random_bits_like": "how many bits are made eagerly: tests/ops/test_random.py",
     "random_unit_like": "how many numbers are made eagerly: tests/ops/test_random.py",
+    "half_attention": "attention in half precision: tests/ops/test_attention.py",
+    "half_attention_flow": "its slopes: tests/ops/test_attention.py",
+    "beside_totals": "the same, with what its slopes need: tests/ops/test_attention.py",
     "to_device": "a tensor goes to another device: tests/gpu/test_eager.py",
 }
 

@@ -24,7 +24,8 @@ def build(workload: str, mode: str, data: dict[str, Any]) -> Step:
 
 def called(function: Callable[..., Any], mode: str, *arguments: Any) -> Step:
     """A call of a function in a mode."""
-    call: Any = df.function(strict=True)(function) if mode == "compiled" else function
+    compiled: Any = df.function(strict=True, fast=mode == "fast")
+    call = function if mode == "eager" else compiled(function)
     return lambda: call(*arguments)
 
 
@@ -335,3 +336,4 @@ MAKE: dict[str, Callable[[dict[str, Any], str], Step]] = {
     "W11-chain": chain_of_ops,
 }
 MODES = {name: ["eager"] if name.startswith("W11") else BOTH for name in MAKE}
+MODES.update({name: [*BOTH, "fast"] for name in MAKE if name.startswith("W9")})  # in tiles
