@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import dualflow as df
 from dualflow import errors
-from tests.modes import bits, in_mode
+from tests.modes import bits, graphs_only, in_mode
 
 
 def test_matmul_names_the_tensor_that_fits():
@@ -25,6 +25,7 @@ def test_matmul_names_the_tensor_that_fits():
     assert w1.shape == (1000, 100)
 
 
+@graphs_only
 @pytest.mark.parametrize("shape", [(5, 7, 3), (2, 4, 6, 3), (0, 4, 3)], ids=str)
 def test_a_matrix_that_meets_many_owes_one_product_to_all_of_them(shape):
     rng = np.random.default_rng(3)
