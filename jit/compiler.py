@@ -452,15 +452,19 @@ def rules(
     from jit.passes.cleanup import CommonSubexpressions, DeadCode
     from jit.passes.fast import Fast
     from jit.passes.fold import FoldConstants
-    from jit.passes.winograd import Winograd
 
+    by_tiles: list[GraphPass] = []
+    if fast and tiles:
+        from jit.passes.winograd import Winograd  # loaded where it is asked for
+
+        by_tiles.append(Winograd())
     return (
         DeadCode(),
         FoldConstants(foldable=is_foldable) if native else FoldConstants(),
         CommonSubexpressions(),  # so that the same value is one value to the rules
         Algebra(ops),
         *([Fast(ops)] if fast else []),
-        *([Winograd()] if fast and tiles else []),
+        *by_tiles,
         CommonSubexpressions(),  # what the rules made equal
         DeadCode(),  # what the rules left unused
     )

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from jit.dims import Extent
 from jit.forms.contraction import plain, size_of
 from jit.forms.expression import linear
+from jit.forms.nodes import FormValue
 from jit.forms.placement import extent_hint, size_hint
 from jit.forms.tasks import MapTask
 from jit.loops.elements import decoded
 from jit.loops.ir import TILE, Buffer, Operand, index
 from jit.loops.lines import stores_lines
+from jit.loops.nontemporal import is_large
 
 if TYPE_CHECKING:
     from jit.loops.products import ProductNest
@@ -57,7 +59,8 @@ def far(nest: ProductNest) -> dict[Buffer, Extent]:
     """The large arrays that an element of the epilogue reads or writes, each with its place."""
     own, places = nest.c.result.indices, dict[Buffer, Extent]()
     for task in nest.group.tasks:
-        found = [(x, own, "out") for x in task.outputs if x in nest.stored]
+        stored = [x for x in task.outputs if x in nest.stored and not goes_past(nest, x)]
+        found = [(x, own, "out") for x in stored]
         if isinstance(task, MapTask):
             direct, computed = task.read_directly(), nest.group.values()
             read = [x for x in task.accesses() if x in direct and x.value not in computed]
@@ -67,3 +70,8 @@ def far(nest: ProductNest) -> dict[Buffer, Extent]:
             if size >= size_hint(nest.group.extents) and size * value.dtype.itemsize >= FAR:
                 places.setdefault(nest.w.buffer(value, access), linear(value.shape, at))
     return places
+
+
+def goes_past(nest: ProductNest, value: FormValue) -> bool:
+    """Whether a result is stored past the caches: to ask for it would bring it there."""
+    return is_large(value.shape, value.dtype.itemsize, nest.w.cache)

@@ -258,13 +258,13 @@ def test_rows_of_a_stream_are_asked_for_ahead_where_no_cache_holds_them(monkeypa
 
 
 def test_what_an_epilogue_needs_of_large_arrays_is_asked_for_before_its_products(monkeypatch):
-    def asked(k):
+    def asked(k, cache=0):
         graph = Graph("update")
         shapes = (40, k), (k, 70), (40, 70)
         x, y, w = (graph.input(TensorType(s, float32), t) for s, t in zip(shapes, "xyw"))
         (value,) = graph.add(MATMUL, (x, y), {})
         graph.outputs = [*graph.add(OPS["subtract"], (w, value), {})]
-        stages = Stages(graph)
+        stages = Stages(graph, replace(host_target(), cache=cache))
         (kernel,) = stages.kernels
         generator = np.random.default_rng(0)
         arrays = [generator.integers(-9, 9, s).astype(np.float32) for s in shapes]
@@ -277,6 +277,8 @@ def test_what_an_epilogue_needs_of_large_arrays_is_asked_for_before_its_products
     planner.forget()
     assert len(asked(300) - asked_at_all) == 2  # what is read, and where results go
     assert not asked(ahead.LONG - 1)  # to ask would take longer than the products
+    planner.forget()
+    assert len(asked(300, cache=1) - asked_at_all) == 1  # results go past the caches
 
 
 @pytest.mark.parametrize("turned", [False, True])
