@@ -395,9 +395,11 @@ def test_several_threads_step_the_same_variables():
         thread.start()
     for thread in threads:
         thread.join()
-    for w in variables:  # one may have read what another has not written yet, as in eager mode
+    # One may have read what another has not written yet, as in eager mode. So the last of its steps
+    # may follow the first one of another, which had waited: two of 90 are sure to be seen.
+    for w in variables:
         assert len(set(w.tolist())) == 1
-        assert 31 <= w.numpy()[0] <= 91
+        assert 1 + 2 <= w.numpy()[0] <= 1 + 90
 
 
 @compiled_only
