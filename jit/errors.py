@@ -96,7 +96,13 @@ class LaunchError(DeviceError):
 
 
 class OutOfMemoryError(DualflowError, MemoryError):
-    """A device has not enough free memory for what was asked of it."""
+    """A device has not enough free memory for what was asked of it.
+
+    Attributes:
+        room: Bytes that would be there, where a function's temporaries need more.
+    """
+
+    room: int | None = None
 
 
 class GraphError(DualflowError, RuntimeError):

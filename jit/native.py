@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
@@ -10,16 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from jit.collector import collector_paused
 from jit.dims import Extent, Guess, evaluate, free_symbols, solve
-from jit.errors import LaunchFailed, NoNativeCode
+from jit.errors import LaunchFailed, NoNativeCode, OutOfMemoryError
 from jit.ir.graph import Graph, Node
 from jit.loops.ir import Kernel
 from jit.plans import Plan, addresses_of, keep, kernels_of, keys_of, recall
+from jit.progress import compilation
 from jit.report import Cost, Part
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cpu import host_target
 from jit.runtime.cuda import cupy, gpu_target
 from jit.runtime.executable import Executable
+from jit.runtime.forks import compiling
 from jit.runtime.hosts import pool_of
 from jit.runtime.library import library
 from jit.runtime.native import is_ready, native
@@ -70,15 +74,20 @@ class NativeCode:
     ) -> None:
         self._optimised, self._run, self.found = optimised, run, found
         self._donate, self._target = donate, target
+        self._refused = 0  # bytes that temporaries did not fit, whatever was tried
         self._inputs = [value.type.shape for value in graph.inputs]
         self._outputs = [value.type.shape for value in graph.outputs]
         self._reshaped = [(k, type_) for k, type_ in enumerate(plan.outputs) if type_]
         self._varies = any(map(free_symbols, self._inputs))
         self._shapes: dict[Any, list[tuple[int, Shape]]] = {}  # by shapes of inputs that vary
+        self._describe(plan)
+
+    def _describe(self, plan: Plan) -> None:
+        """Says what a call consists of."""
         steps = plan.program.steps
         self.kernels = [part for step in steps for part in launched(step)]
         self.host_steps = [part_of(step) for step in steps if isinstance(step, HostStep)]
-        self.foreign_calls = run.foreign_calls
+        self.foreign_calls = self._run.foreign_calls
         self.recomputed = [] if plan.recomputed is None else [plan.recomputed]
 
     @classmethod
@@ -238,7 +247,37 @@ class NativeCode:
             results = self._run(arrays, donate)
         except LaunchFailed:
             return None
+        except OutOfMemoryError as error:
+            if error.room is None or not self._fit(error.room):
+                raise
+            return self.attempt(arrays, donate)  # nothing was launched
         return self._shaped(results, arrays) if self._reshaped else results
+
+    def _fit(self, room: int) -> bool:
+        """Computes values again from now on, so that temporaries fit what a GPU has left.
+
+        Returns:
+            Whether they do.
+        """
+        from jit import launches
+        from jit.forms.native import lower_for_code
+        from jit.passes.base import Stages
+
+        name, target, run = self.graph.name, self._target, self._run
+        if room <= self._refused or isinstance(run, Executable):
+            return False
+        with compiling, collector_paused(), compilation(name):
+            given = name, lower_for_code(self.graph, target.units), self._donate, target, room
+            plan, codes, _ = launches.for_gpu(*given, Stages(name))
+        told = plan.recomputed
+        if told is None or not told.fits:
+            self._refused = room
+            return False
+        self._run, self.found = on_gpu(plan, codes, target, run.device)
+        vars(self).pop("plan", None)
+        self._describe(plan)
+        warnings.warn(f"{name} does not fit the GPU: {told}", RuntimeWarning, stacklevel=2)
+        return True
 
     def node_by_node(self, arrays: list[Any]) -> list[Any]:
         """The outputs where a check has failed, as eager execution has them.

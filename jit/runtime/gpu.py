@@ -200,6 +200,7 @@ class GpuRun:
         self._entry = Entry(binding.inputs, self.frame.bases, device, [*given.values()])
         self._gifts = [x for x in binding.made if x.position in given]
         made = [x for x in binding.made if x.position not in given]
+        self._results_need = sum(x.size for x in made)
         self._outputs = Outputs(made, self._others(), binding.repeated, self.name, binding.fixed)
         self._arrays: list[Any] = []  # of the call that runs, and the turn that it has
         self._turn: Turn | None = None
@@ -236,7 +237,7 @@ class GpuRun:
         frame = self.frame
         frame.follow(stream)
         try:
-            elsewhere = frame.enter(stream)
+            elsewhere = frame.enter(stream, self._results_need)
             return self._call(arrays, stream, elsewhere=elsewhere, timed=timed)
         finally:
             frame.leave()

@@ -12,9 +12,11 @@ import threading
 from typing import Any
 
 from jit.dataclass import dataclass
+from jit.errors import OutOfMemoryError
 from jit.runtime.cuda import allocate, cupy, pool
 
 SHARED = 1 << 24  # bytes from which on
+SPARE = 0.03  # of what a device has left: for graphs, and for what lies between blocks
 
 _lock = threading.Lock()
 _free: dict[int, list[Arena]] = {}  # by device
@@ -44,7 +46,7 @@ def behind(before: Any, stream: Any) -> Any:
     return stream
 
 
-def take(size: int, device: int, what: str, user: object) -> Arena:
+def take(size: int, device: int, what: str, user: object, beside: int = 0) -> Arena:
     """An arena that nobody else has.
 
     Args:
@@ -52,9 +54,10 @@ def take(size: int, device: int, what: str, user: object) -> Arena:
         device: The number of the GPU, which is the active one.
         what: It is for, in messages.
         user: A token of who asks; which one it had last is remembered.
+        beside: Bytes that the call needs apart from it.
 
     Raises:
-        OutOfMemoryError: There is no room.
+        OutOfMemoryError: There is no room; it says how much there is.
     """
     with _lock:
         free = _free.setdefault(device, [])
@@ -65,7 +68,13 @@ def take(size: int, device: int, what: str, user: object) -> Arena:
             return best
         while free:
             free.pop().stream.synchronize()
-    return Arena(allocate(size, what, pool()), size, cupy().cuda.get_current_stream())
+    try:
+        memory = allocate(size, what, pool())
+    except OutOfMemoryError as error:
+        left, _ = cupy().cuda.runtime.memGetInfo()
+        error.room = int(left * (1 - SPARE)) - beside
+        raise
+    return Arena(memory, size, cupy().cuda.get_current_stream())
 
 
 def give(arena: Arena, device: int) -> None:

@@ -96,15 +96,20 @@ class Frame:
         start = self.arena.ptr + self.table.ledger
         cupy().cuda.runtime.memsetAsync(start, 0, self.table.ledger_bytes, stream.ptr)
 
-    def enter(self, stream: Any) -> bool:
+    def enter(self, stream: Any, beside: int) -> bool:
         """Takes memory for a call; whether it lies elsewhere than before.
+
+        Args:
+            stream: Where the call is launched.
+            beside: Bytes that its results need.
 
         Raises:
             OutOfMemoryError: There is no room.
         """
         if self.table.arena < SHARED:
             return False
-        lent = self._lent = take(self.table.arena, self.device, self._temporaries, self._token)
+        asked = self.table.arena, self.device, self._temporaries, self._token
+        lent = self._lent = take(*asked, beside)
         self.arena = lent.memory
         lent.stream = behind(lent.stream, stream)
         if lent.user is not self._token:

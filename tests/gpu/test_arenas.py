@@ -131,3 +131,58 @@ def test_another_stream_waits_for_who_had_the_memory(machine):
     assert machine.counts["waited"] == before + 2
     assert g(y).item() == pytest.approx(other, rel=1e-3)
     assert machine.counts["waited"] == before + 3
+
+
+def deep(limit=None):
+    """A step of a deep net whose temporaries lie idle for long; it gives all gradients."""
+    draw = np.random.default_rng(0).standard_normal
+    weights = [
+        df.Variable(df.asarray(draw((64, 64)).astype("f4") * 0.1).to("gpu")) for _ in range(16)
+    ]
+    x = df.asarray(draw((256, 64)).astype("f4")).to("gpu")
+
+    @df.function(memory_limit=limit)
+    def step(x):
+        with df.GradientTape() as tape:
+            h = x
+            for w in weights:
+                h = df.tanh(h @ w)
+            loss = (h * h).mean()
+        return tape.gradient(loss, weights)
+
+    return step, x
+
+
+def bits(grads):
+    return [each.numpy().tobytes() for each in grads]
+
+
+def test_what_does_not_fit_a_gpu_is_computed_again(machine, monkeypatch):
+    step, x = deep()
+    wanted = bits(step(x))
+    assert bits(step(x)) == wanted
+    (arena,) = arenas()
+    results = 16 * 64 * 64 * 4
+    room = int(0.7 * arena.size)
+    monkeypatch.setattr(gpu_arenas, "_free", {})
+    monkeypatch.setattr(machine, "capacity", int((room + results) / (1 - gpu_arenas.SPARE)) + 1)
+    with pytest.warns(RuntimeWarning, match=r"step\S* does not fit the GPU: .* again"):
+        assert bits(step(x)) == wanted
+    (told,) = step.explain().recomputed
+    assert told.fits
+    assert told.limit == pytest.approx(room, abs=2)
+    (smaller,) = arenas()
+    assert told.after < smaller.size < arena.size
+    assert bits(step(x)) == wanted  # from now on nobody is told again
+
+
+def test_what_never_fits_a_gpu_is_told(machine, monkeypatch):
+    step, x = deep()
+    wanted = bits(step(x))
+    monkeypatch.setattr(gpu_arenas, "_free", {})
+    monkeypatch.setattr(machine, "capacity", 16 * 64 * 64 * 4 + 100)
+    for _ in range(2):
+        with pytest.raises(df.errors.OutOfMemoryError, match="temporaries of step"):
+            step(x)
+    monkeypatch.setattr(machine, "capacity", 1 << 40)
+    assert bits(step(x)) == wanted
