@@ -203,13 +203,13 @@ def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     call = known_products.get((a.dtype, a.shape, b.dtype, b.shape))
     if call is None or scoped.get().target != "cpu":
         return None
-    op = recorded_as(x1, x2)
+    op = _matmul if x1.record is x2.record is None else recorded_as(x1, x2)
     if op is OF_VECTORS and (a.ndim > 2 or b.ndim > 2 or takes_order(x1, x2)):
         return None
     found = call(a, b)
     if found is None:
         return None
-    return results.result(op or _matmul, (x1, x2), NO_ATTRS, found[0])
+    return results.result(op, (x1, x2), NO_ATTRS, found[0])
 
 
 def product_there(x1: Tensor, x2: Tensor) -> Tensor | None:

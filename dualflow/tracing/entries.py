@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dualflow.core.tensor import Tensor
 from dualflow.tracing.background import Compiling
 from dualflow.tracing.example import Example
 from dualflow.tracing.explain import TraceInfo
@@ -38,6 +39,8 @@ class Entry:
         names: What people call the leaves of its arguments.
         used: The number of the call that it served last.
         compiling: A path whose code is not there yet; calls that no other serves run in Python.
+        at_once: What serves calls like the last one in native code, if there is such a thing.
+        asked: The path for which that was looked for.
     """
 
     def __init__(self, info: TraceInfo, key: Key, pattern: Pattern, family: Family) -> None:
@@ -61,6 +64,8 @@ class Entry:
         self.unserved, self.hits = 0, 0  # recordings in a row without a hit between; hits then
         self.shortcut: Shortcut | None = None
         self._asked = False
+        self.at_once: Callable[[tuple[Any, ...]], Any] | None = None
+        self.asked: Way | None = None
 
     def has_shortcut(self, call: Call) -> bool:
         """Whether calls like this one, which belongs here, can be recognised without a key."""
@@ -69,6 +74,24 @@ class Entry:
 
             self.shortcut, self._asked = Shortcut.of(call, self.pattern, self.family.first), True
         return self.shortcut is not None
+
+    def go(self, path: Way) -> None:
+        """The next call tries this path first."""
+        if path is not self.last:
+            self.at_once = self.asked = None
+        self.last = path
+
+    def look_for_quickest(self, path: Way, tensors: Sequence[Tensor]) -> None:
+        """Finds out how calls of the last path are served at once, from one that took a shortcut.
+
+        Args:
+            path: The last one.
+            tensors: Arguments of the call.
+        """
+        from dualflow.tracing.at_once import at_once  # loaded when calls come again
+
+        self.asked = path
+        self.at_once = at_once(self, path, tensors) if isinstance(path, Path) else None
 
     @property
     def parts(self) -> list[Path]:
@@ -79,7 +102,8 @@ class Entry:
         """One more path, or one that has learned more; the next call tries it first."""
         self.paths = [*[x for x in self.paths if x is not path], path]
         self.info.stretches = self.info.stretches or not isinstance(path, Path)
-        self.last, self.info.paths = path, len(self.parts)
+        self.go(path)
+        self.info.paths = len(self.parts)
 
     def join(self, trace: Trace, result: Any) -> Callable[[], Joined] | None:
         """Makes stretches of a finished recording, if ways join.

@@ -72,6 +72,13 @@ class Function(Decorated):
     # ----- calling -----
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        recent = self.entries.recent  # other threads may set it meanwhile
+        if recent is not None and not kwargs and (at_once := recent.at_once) is not None:
+            result = at_once(args)
+            if result is not None:
+                self.calls += 1
+                self.from_graph += 1
+                return result
         if context.trace is not None:
             if isinstance(context.trace, Checker) and not context.trace.in_python:
                 return self._checked(context.trace, args, kwargs)
@@ -97,7 +104,6 @@ class Function(Decorated):
                 return self._watched(self.exact.serve, args, kwargs)
             if self._auto is not None:
                 return self._by_choice(self._auto, args, kwargs)
-        recent = self.entries.recent  # other threads may set it meanwhile
         if recent is not None and not kwargs:
             result = self._again(recent, args)
             if result is not NOTHING:
@@ -187,6 +193,8 @@ class Function(Decorated):
             return NOTHING
         self.from_graph += 1
         entry.info.hits += 1
+        if entry.asked is not path and not self._unusual:
+            entry.look_for_quickest(path, tensors)
         return result
 
     def _eager(self, call: Call) -> Any:
@@ -307,7 +315,8 @@ class Function(Decorated):
 
     def _served(self, entry: Entry, call: Call, path: Way) -> None:
         """Counts a call that ran from a graph, and has the next one look there first."""
-        entry.last, entry.used = path, self.calls
+        entry.go(path)
+        entry.used = self.calls
         if (recent := self.entries.recent) is not None:
             recent.used = self.calls - 1
         alone = not (entry.leaves or entry.kept)

@@ -129,6 +129,8 @@ class Path:
         decided: What it relies on of numbers and extents that vary, in words.
         hits: How many calls it has served.
         executable: The compiled graph.
+        build: Does the effects, and makes the result of its leaves.
+        holders: What has the tensors that it reads beyond its arguments.
         variables: Those that it reads.
         checks_types: Whether a call refuses tensors of other types than the recorded ones.
         ops: How many were recorded.
@@ -144,7 +146,7 @@ class Path:
         self.check = recorded.check
         self._missed = self.check.missed
         self._equals = recorded.equals
-        self._build, self._bare = recorded.build, recorded.bare or recorded.build
+        self.build, self._bare = recorded.build, recorded.bare or recorded.build
         self.effects = recorded.effects
         self._leaves = recorded.leaves
         self.gives_numbers = any(isinstance(x, Computed) for x in self._leaves)
@@ -155,7 +157,7 @@ class Path:
         self._tracked, self._spent = recorded.tracked, recorded.spent
         self.ops = len(recorded.graph.nodes)
         self.cells = recorded.cells
-        self._holders = [cell.holder for cell in self.cells]
+        self.holders = [cell.holder for cell in self.cells]
         self.variables = [c.variable for c in self.cells if isinstance(c, VariableCell)]
         arguments = len(recorded.graph.inputs) - len(self.cells)
         self._numbers = [
@@ -167,7 +169,7 @@ class Path:
         self.executable = compiled(recorded, pairs_of(given))
         # Not before: native code for it is made while something is planned for the first time.
         self._gifts = Gifts(given, arguments, self._written, self._collected)
-        self._held = held_by(self._holders, self._gifts.numbers)
+        self._held = held_by(self.holders, self._gifts.numbers)
         self._prologue = recorded.finish()
         self._states, self._settings, self._cuts = recorded.states, recorded.settings, recorded.cuts
         self._run = self.executable.run
@@ -201,6 +203,13 @@ class Path:
     def parts(self) -> list[Path]:
         """Itself, which was compiled as a whole."""
         return [self]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its calls only make tensors of tensors, of which none is of another type."""
+        more = self._written, self._replaced, self._spent, self.effects, self._prologue
+        alike = self._boxed and self._leaves and not (self._divided or self._varies)
+        return bool(alike) and not any(more)
 
     @property
     def donated(self) -> Sequence[tuple[int, int]]:
@@ -259,7 +268,7 @@ class Path:
         if self._prologue is not None:
             numbers, computed = self._computed_numbers(self._prologue, arguments, given)
         if self._gradient is not None:
-            inputs = [*arguments, *[holder.tensor for holder in self._holders]]
+            inputs = [*arguments, *[holder.tensor for holder in self.holders]]
             if self._gradient.wanted(inputs):
                 if self._prologue is not None:
                     self._check_extents(self._gradient, inputs)
@@ -273,7 +282,7 @@ class Path:
         arrays = opened or [x.raw for x in arguments]
         held = self._held()
         unshared = held is not None
-        arrays += held if unshared else [holder.tensor.raw for holder in self._holders]
+        arrays += held if unshared else [holder.tensor.raw for holder in self.holders]
         del held  # another reference would tell that somebody has what is there
         if numbers:
             for place, index in self._numbers:
@@ -287,7 +296,7 @@ class Path:
         results = self._finish(made, computed, known, unshared=unshared)
         if self._spent:
             self._spend(results)
-        return self._build(results)
+        return self.build(results)
 
     def _known(self, arguments: Sequence[Tensor], whole: Sequence[Tensor] | None) -> dict[Any, Any]:
         """What is returned as it was before the call, or before this stretch of it."""
@@ -307,7 +316,7 @@ class Path:
 
     def inputs(self, arguments: Sequence[Tensor], given: Sequence[Any] = ()) -> list[Any]:
         """What a call gives to the graph: an array for each of its inputs."""
-        arrays = [x.raw for x in (*arguments, *[holder.tensor for holder in self._holders])]
+        arrays = [x.raw for x in (*arguments, *[holder.tensor for holder in self.holders])]
         if self._prologue is not None:
             numbers, _ = self._computed_numbers(self._prologue, arguments, given)
             for place, index in self._numbers:
@@ -429,7 +438,7 @@ class Path:
         gradient.hang(inputs, attrs, [results[k] for k in self._tracked])
         if self._spent:
             self._spend(results)
-        return self._build(results)
+        return self.build(results)
 
     def _finish(
         self, made: list[Any], computed: Sequence[Any], known: Any, *, unshared: bool = False

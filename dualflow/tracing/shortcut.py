@@ -29,6 +29,9 @@ class Shortcut:
         others: (position, what gives the same object as long as it lives) of what stays the same.
         pattern: What varies: numbers are of the type that they had, extents are left to others.
         own: A tensor, its shape, and the numbers, for which there is a trace of their own.
+
+    Attributes:
+        is_bare: Whether the arguments are tensors, and nothing of them varies.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Shortcut:
         varies = first is not None and call.places[0] in pattern.shapes
         self._first = None if first is None or varies else (first.shape, first.dtype)
         self._own = own
+        whole = self._flat is None and self._tensors is None
+        self.is_bare = whole and pattern is CONSTANT and self._kinds is None
 
     @classmethod
     def of(

@@ -6,12 +6,13 @@ import ctypes
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from jit.dims import evaluate
 from jit.runtime import blocks
+from jit.runtime.boxes import Boxes
 from jit.runtime.memory import ALIGNMENT, donors
 from jit.runtime.native import native
 from jit.runtime.program import Array, Launch, Repeat
@@ -27,6 +28,7 @@ from jit.runtime.tables import (
 
 Pairs = tuple[tuple[int, int], ...]
 Shapes = Sequence[tuple[int, ...]]
+Within: TypeAlias = "tuple[Boxes, int]"
 OWN = 1 << 14  # bytes of temporaries that a program has room for by itself
 ON_STACK = 1 << 14  # bytes of temporaries that a direct call may have
 LAUNCHES, DETACHED = 1, 8  # words of a plan: how many moments; whether without Python's lock
@@ -208,13 +210,18 @@ class Binding:
         )
 
     def direct(
-        self, inputs: Shapes | None = None, outputs: Shapes | None = None
-    ) -> Callable[..., list[Array] | None] | None:
+        self,
+        inputs: Shapes | None = None,
+        outputs: Shapes | None = None,
+        within: Within | None = None,
+    ) -> Callable[..., list[Any] | None] | None:
         """`direct(*arrays)`: a list of the results, a tenth of a microsecond beside the kernels.
 
         Args:
             inputs: Shapes of the arrays, if they are not the program's: as many elements each.
             outputs: Shapes of the results, likewise.
+            within: In which boxes arrays come and results go, and how many come first (see
+                `Boxes.within`).
 
         Returns:
             A builtin function, which gives None where an array does not fit or a check failed;
@@ -224,7 +231,8 @@ class Binding:
         if maker is None or not self._is_direct:
             return None
         words = self._plan(inputs, outputs)
-        return maker(address(words), (self, words))
+        plan = address(words), (self, words)
+        return maker(*plan) if within is None else within[0].within(plan, within[1])
 
     def _fill_template(self) -> None:
         """Slots as every call finds them: constants and sizes."""

@@ -5,34 +5,20 @@ from __future__ import annotations
 BOXES = """
 declare ptr @PyType_GenericAlloc(ptr, i64)
 
-; Python's opened(*boxes): a list of their arrays; None if one is of another class, holds another
-; thing than an array of the class asked for, or has something in a slot that must hold None
-define ptr @opened(ptr %self, ptr %boxes, i64 %count) {
+; the array in a box, not a new reference; null if the box is of another class, holds another thing
+; than an array of the class asked for, or has something in a slot that must hold None
+define internal ptr @array_in(ptr %plan, ptr %box) {
 entry:
-  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
   %class = load ptr, ptr %plan
-  %inner.at = getelementptr %box, ptr %plan, i32 0, i32 1
-  %inner = load ptr, ptr %inner.at
-  %place.at = getelementptr %box, ptr %plan, i32 0, i32 2
-  %place = load i64, ptr %place.at
+  %type = call ptr @class(ptr %box)
+  %right = icmp eq ptr %type, %class
+  br i1 %right, label %marks, label %other
+marks:
   %nones.at = getelementptr %box, ptr %plan, i32 0, i32 3
   %nones = load i64, ptr %nones.at
-  %arrays = call ptr @PyList_New(i64 %count)
-  %lacking = icmp eq ptr %arrays, null
-  br i1 %lacking, label %failed, label %next
-next:
-  %i = phi i64 [ 0, %entry ], [ %i.next, %take ]
-  %more = icmp slt i64 %i, %count
-  br i1 %more, label %one, label %done
-one:
-  %box.at = getelementptr ptr, ptr %boxes, i64 %i
-  %box = load ptr, ptr %box.at
-  %type.at = getelementptr %object, ptr %box, i32 0, i32 1
-  %type = load ptr, ptr %type.at
-  %right = icmp eq ptr %type, %class
-  br i1 %right, label %ask, label %other
+  br label %ask
 ask:
-  %k = phi i64 [ 0, %one ], [ %k.next, %look ]
+  %k = phi i64 [ 0, %marks ], [ %k.next, %look ]
   %unasked = icmp slt i64 %k, %nones
   br i1 %unasked, label %look, label %inside
 look:
@@ -44,15 +30,75 @@ look:
   %k.next = add i64 %k, 1
   br i1 %none, label %ask, label %other
 inside:
+  %place.at = getelementptr %box, ptr %plan, i32 0, i32 2
+  %place = load i64, ptr %place.at
   %array.at = getelementptr ptr, ptr %box, i64 %place
   %array = load ptr, ptr %array.at
   %unset = icmp eq ptr %array, null
   br i1 %unset, label %other, label %kind
 kind:
-  %array.type.at = getelementptr %object, ptr %array, i32 0, i32 1
-  %array.type = load ptr, ptr %array.type.at
+  %inner.at = getelementptr %box, ptr %plan, i32 0, i32 1
+  %inner = load ptr, ptr %inner.at
+  %array.type = call ptr @class(ptr %array)
   %is.array = icmp eq ptr %array.type, %inner
-  br i1 %is.array, label %take, label %other
+  br i1 %is.array, label %found, label %other
+found:
+  ret ptr %array
+other:
+  ret ptr null
+}
+
+; a new box around an object, whose reference becomes the box's, with None in the slots beside; null
+; if there is no memory
+define internal ptr @box_around(ptr %plan, ptr %object) {
+entry:
+  %class = load ptr, ptr %plan
+  %box = call ptr @PyType_GenericAlloc(ptr %class, i64 0)
+  %missing = icmp eq ptr %box, null
+  br i1 %missing, label %failed, label %fill
+fill:
+  %place.at = getelementptr %box, ptr %plan, i32 0, i32 2
+  %place = load i64, ptr %place.at
+  %inside.at = getelementptr ptr, ptr %box, i64 %place
+  store ptr %object, ptr %inside.at
+  %nones.at = getelementptr %box, ptr %plan, i32 0, i32 3
+  %nones = load i64, ptr %nones.at
+  br label %empty
+empty:
+  %k = phi i64 [ 0, %fill ], [ %k.next, %set ]
+  %unset = icmp slt i64 %k, %nones
+  br i1 %unset, label %set, label %done
+set:
+  %number.at = getelementptr %box, ptr %plan, i32 0, i32 4, i64 %k
+  %number = load i64, ptr %number.at
+  %slot.at = getelementptr ptr, ptr %box, i64 %number
+  call void @Py_IncRef(ptr @_Py_NoneStruct)
+  store ptr @_Py_NoneStruct, ptr %slot.at
+  %k.next = add i64 %k, 1
+  br label %empty
+done:
+  ret ptr %box
+failed:                                                         ; Python's exception is set
+  ret ptr null
+}
+
+; Python's opened(*boxes): a list of their arrays; None if one has none for the plan
+define ptr @opened(ptr %self, ptr %boxes, i64 %count) {
+entry:
+  %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %arrays = call ptr @PyList_New(i64 %count)
+  %lacking = icmp eq ptr %arrays, null
+  br i1 %lacking, label %failed, label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %take ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %done
+one:
+  %box.at = getelementptr ptr, ptr %boxes, i64 %i
+  %box = load ptr, ptr %box.at
+  %array = call ptr @array_in(ptr %plan, ptr %box)
+  %unfit = icmp eq ptr %array, null
+  br i1 %unfit, label %other, label %take
 take:
   call void @Py_IncRef(ptr %array)
   %ignored = call i32 @PyList_SetItem(ptr %arrays, i64 %i, ptr %array)
@@ -68,15 +114,10 @@ failed:                                                         ; Python's excep
   ret ptr null
 }
 
-; Python's boxed(*objects): a list of new boxes around them, with None in the slots beside
+; Python's boxed(*objects): a list of new boxes around them
 define ptr @boxed(ptr %self, ptr %objects, i64 %count) {
 entry:
   %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
-  %class = load ptr, ptr %plan
-  %place.at = getelementptr %box, ptr %plan, i32 0, i32 2
-  %place = load i64, ptr %place.at
-  %nones.at = getelementptr %box, ptr %plan, i32 0, i32 3
-  %nones = load i64, ptr %nones.at
   %made = call ptr @PyList_New(i64 %count)
   %lacking = icmp eq ptr %made, null
   br i1 %lacking, label %failed, label %next
@@ -85,33 +126,18 @@ next:
   %more = icmp slt i64 %i, %count
   br i1 %more, label %one, label %done
 one:
-  %box = call ptr @PyType_GenericAlloc(ptr %class, i64 0)
-  %missing = icmp eq ptr %box, null
-  br i1 %missing, label %drop, label %fill
-fill:
   %object.at = getelementptr ptr, ptr %objects, i64 %i
   %object = load ptr, ptr %object.at
   call void @Py_IncRef(ptr %object)
-  %inside.at = getelementptr ptr, ptr %box, i64 %place
-  store ptr %object, ptr %inside.at
-  br label %empty
-empty:
-  %k = phi i64 [ 0, %fill ], [ %k.next, %set ]
-  %unset = icmp slt i64 %k, %nones
-  br i1 %unset, label %set, label %keep
-set:
-  %number.at = getelementptr %box, ptr %plan, i32 0, i32 4, i64 %k
-  %number = load i64, ptr %number.at
-  %slot.at = getelementptr ptr, ptr %box, i64 %number
-  call void @Py_IncRef(ptr @_Py_NoneStruct)
-  store ptr @_Py_NoneStruct, ptr %slot.at
-  %k.next = add i64 %k, 1
-  br label %empty
+  %box = call ptr @box_around(ptr %plan, ptr %object)
+  %missing = icmp eq ptr %box, null
+  br i1 %missing, label %drop, label %keep
 keep:
   %ignored = call i32 @PyList_SetItem(ptr %made, i64 %i, ptr %box)
   %i.next = add i64 %i, 1
   br label %next
 drop:
+  call void @Py_DecRef(ptr %object)
   call void @Py_DecRef(ptr %made)
   ret ptr null
 done:

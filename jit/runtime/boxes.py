@@ -29,11 +29,34 @@ class Boxes:
             holds something else than an array of the class asked for.
         unmarked: The same; None too where one has something in its marked slot.
         boxed: `boxed(*objects)` is a list of new boxes, in which all other slots hold None.
+        plans: What native code reads for the three, as addresses; none where Python does it.
     """
 
     opened: Callable[..., list[Any] | None]
     unmarked: Callable[..., list[Any] | None]
     boxed: Callable[..., list[Any]]
+    plans: tuple[int, ...] = ()
+
+    def within(self, run: tuple[int, Any], first: int) -> Callable[..., list[Any] | None] | None:
+        """`within(*boxes)`: opens boxes, computes, and puts the results into new boxes.
+
+        It gives None where it has done nothing: a box holds no array, or one that does not fit,
+        or a check failed; among the first boxes also where one is marked, or comes twice.
+
+        Args:
+            run: The plan of what is computed, and what must live as long as that is used.
+            first: How many boxes are the first.
+
+        Returns:
+            None where objects are laid out in another way.
+        """
+        maker = native().within
+        if maker is None or not self.plans:
+            return None
+        plan, held = run
+        opened, unmarked, boxed = self.plans
+        words = (ctypes.c_ssize_t * 5)(plan, unmarked, opened, boxed, first)
+        return maker(ctypes.addressof(words), (words, held, self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +95,13 @@ def boxes_of(
     if places is None or functions.opened is None or functions.boxed is None:
         return in_python(kind, *names, array=array)
     place, mark, *rest = places
+    plans = [plan_of(kind, array, place, *nones) for nones in ((), (mark,), (mark, *rest))]
+    opened, unmarked, boxed = plans
     return Boxes(
-        opened=functions.opened(*plan_of(kind, array, place)),
-        unmarked=functions.opened(*plan_of(kind, array, place, mark)),
-        boxed=functions.boxed(*plan_of(kind, array, place, mark, *rest)),
+        opened=functions.opened(*opened),
+        unmarked=functions.opened(*unmarked),
+        boxed=functions.boxed(*boxed),
+        plans=tuple([address for address, _ in plans]),
     )
 
 

@@ -66,11 +66,16 @@ DIRECT = """
 declare void @Py_DecRef(ptr)
 declare ptr @PyList_New(i64)
 
-; Python's direct(*arrays): a list of the results; None if an array does not fit or the run stopped.
-; Slots and temporaries lie on the stack, so calls need nothing of each other.
+; Python's direct(*arrays): a list of the results; None if an array does not fit or the run stopped
 define ptr @direct(ptr %self, ptr %args, i64 %count) {
-entry:
   %plan = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %results = call ptr @run_directly(ptr %plan, ptr %args, i64 %count)
+  ret ptr %results
+}
+
+; Slots and temporaries lie on the stack, so calls need nothing of each other.
+define internal ptr @run_directly(ptr %plan, ptr %args, i64 %count) {
+entry:
   %template.at = getelementptr %plan, ptr %plan, i32 0, i32 10
   %template = load ptr, ptr %template.at
   %size.at = getelementptr %plan, ptr %plan, i32 0, i32 11
@@ -129,6 +134,109 @@ drop:                                                           ; Python's excep
   br label %failed
 failed:
   ret ptr null
+}
+"""
+
+WITHIN = """
+; Python's within(*boxes): what direct gives for the arrays in boxes, as a list of new boxes; None
+; where direct gives it, where a box has no array, and where one of the first comes twice
+define ptr @within(ptr %self, ptr %boxes, i64 %count) {
+entry:
+  %within = call ptr @PyLong_AsVoidPtr(ptr %self)
+  %first.at = getelementptr %within, ptr %within, i32 0, i32 4
+  %first = load i64, ptr %first.at
+  %arrays = alloca ptr, i64 %count
+  br label %next
+next:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %take ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %one, label %run
+one:
+  %box.at = getelementptr ptr, ptr %boxes, i64 %i
+  %box = load ptr, ptr %box.at
+  %is.first = icmp slt i64 %i, %first
+  %which = select i1 %is.first, i32 1, i32 2
+  %opening.at = getelementptr ptr, ptr %within, i32 %which
+  %opening = load ptr, ptr %opening.at
+  %array = call ptr @array_in(ptr %opening, ptr %box)
+  %unfit = icmp eq ptr %array, null
+  br i1 %unfit, label %let.go, label %before
+before:
+  %until = select i1 %is.first, i64 %i, i64 0
+  br label %compare
+compare:
+  %k = phi i64 [ 0, %before ], [ %k.next, %other ]
+  %earlier = icmp slt i64 %k, %until
+  br i1 %earlier, label %other, label %take
+other:
+  %other.at = getelementptr ptr, ptr %boxes, i64 %k
+  %other.box = load ptr, ptr %other.at
+  %twice = icmp eq ptr %other.box, %box
+  %k.next = add i64 %k, 1
+  br i1 %twice, label %let.go, label %compare
+take:                                          ; nobody writes to what somebody refers to
+  call void @Py_IncRef(ptr %array)
+  %array.to = getelementptr ptr, ptr %arrays, i64 %i
+  store ptr %array, ptr %array.to
+  %i.next = add i64 %i, 1
+  br label %next
+run:
+  %plan = load ptr, ptr %within
+  %results = call ptr @run_directly(ptr %plan, ptr %arrays, i64 %count)
+  br label %let.go
+let.go:
+  %said = phi ptr [ %results, %run ], [ @_Py_NoneStruct, %one ], [ @_Py_NoneStruct, %other ]
+  br label %drop
+drop:
+  %d = phi i64 [ 0, %let.go ], [ %d.next, %drop.one ]
+  %left = icmp slt i64 %d, %i
+  br i1 %left, label %drop.one, label %look
+drop.one:
+  %dropped.at = getelementptr ptr, ptr %arrays, i64 %d
+  %dropped = load ptr, ptr %dropped.at
+  call void @Py_DecRef(ptr %dropped)
+  %d.next = add i64 %d, 1
+  br label %drop
+look:
+  %failed = icmp eq ptr %said, null
+  br i1 %failed, label %out, label %none
+none:
+  %nothing = icmp eq ptr %said, @_Py_NoneStruct
+  br i1 %nothing, label %tell, label %put
+tell:
+  br i1 %more, label %new.none, label %out     ; direct has made the reference that it gives
+new.none:
+  call void @Py_IncRef(ptr @_Py_NoneStruct)
+  br label %out
+put:                                           ; each result goes from the list into a box there
+  %making.at = getelementptr %within, ptr %within, i32 0, i32 3
+  %making = load ptr, ptr %making.at
+  %length.at = getelementptr %list, ptr %said, i32 0, i32 2
+  %length = load i64, ptr %length.at
+  %items.at = getelementptr %list, ptr %said, i32 0, i32 3
+  %items = load ptr, ptr %items.at
+  br label %result
+result:
+  %r = phi i64 [ 0, %put ], [ %r.next, %keep ]
+  %unboxed = icmp slt i64 %r, %length
+  br i1 %unboxed, label %wrap, label %out
+wrap:
+  %item.at = getelementptr ptr, ptr %items, i64 %r
+  %item = load ptr, ptr %item.at
+  %made = call ptr @box_around(ptr %making, ptr %item)
+  %lacking = icmp eq ptr %made, null
+  br i1 %lacking, label %lost, label %keep
+keep:
+  store ptr %made, ptr %item.at
+  %r.next = add i64 %r, 1
+  br label %result
+lost:
+  call void @Py_DecRef(ptr %said)
+  br label %out
+out:
+  %given = phi ptr [ %said, %look ], [ %said, %tell ], [ %said, %new.none ], [ %said, %result ],
+                   [ null, %lost ]             ; null: Python's exception is set
+  ret ptr %given
 }
 """
 

@@ -11,7 +11,7 @@ from jit.dims import free_symbols, solve
 from jit.errors import DTypeError, GraphError, GuardMiss, LaunchFailed
 from jit.loops.ir import Kernel
 from jit.runtime import blocks
-from jit.runtime.binding import Binding, Frame, Pairs, Room, Shapes, fits, leave, room_for
+from jit.runtime.binding import Binding, Frame, Pairs, Room, Shapes, Within, fits, leave, room_for
 from jit.runtime.hosts import refuse
 from jit.runtime.native import native
 from jit.runtime.native_code import FAILED
@@ -89,21 +89,25 @@ class Executable:
             binding.frames.append(frame)
 
     def direct(
-        self, arrays: Sequence[Array], inputs: Shapes | None = None, outputs: Shapes | None = None
-    ) -> Callable[..., list[Array] | None] | None:
+        self,
+        arrays: Sequence[Array],
+        inputs: Shapes | None = None,
+        outputs: Shapes | None = None,
+        within: Within | None = None,
+    ) -> Callable[..., list[Any] | None] | None:
         """The quickest way to call it again with arrays like these; see `Binding.direct`."""
         binding = self._only or self.binding(arrays)
-        call = binding.direct(inputs, outputs)
+        call = binding.direct(inputs, outputs, within)
         return self._shared(call) if call is not None and binding.shares else call
 
     def _shared(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """A direct call whose launches are shared out: it starts the threads, in any process."""
         pool = self._pool
 
-        def shared(*arrays: Array) -> list[Array] | None:
+        def shared(*given: Any) -> list[Any] | None:
             if not pool.ready:
                 pool.start()
-            return call(*arrays)
+            return call(*given)
 
         return shared
 

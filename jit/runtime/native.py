@@ -51,6 +51,7 @@ class Native:
         kernels: Addresses of guard kernels, of `batch` and of `repeat`.
         direct: Makes `direct(*arrays)` of a plan's address and of what must live as long as the
             function; None where `enter` is.
+        within: Makes `within(*boxes)` of the address of what `boxes` writes for it, likewise.
         opened: Makes a function of `boxes` likewise.
         boxed: Another one.
         held: Another one.
@@ -64,6 +65,7 @@ class Native:
     kernels: Mapping[str, int]
     same: Callable[[int, Any], Callable[..., int]]
     direct: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
+    within: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
     opened: Callable[[int, Any], Callable[..., list[Any] | None]] | None = None
     boxed: Callable[[int, Any], Callable[..., list[Any]]] | None = None
     held: Callable[[int, Any], Callable[[], list[Any] | None]] | None = None
@@ -77,7 +79,7 @@ def native() -> Native:
     """The native functions of this process."""
     kernels = ["batch", "repeat", *guard_texts()]
     imports = addresses_of(PYTHON_API) | numpy_abi.symbols() | {"parallel": threads.pool().parallel}
-    functions = "enter resume direct same opened boxed held put walk noted".split()
+    functions = "enter resume direct within same opened boxed held put walk noted".split()
     found = linked(code(), [*functions, *kernels], imports)
     reads = numpy_abi.as_expected()
     return Native(
@@ -86,6 +88,7 @@ def native() -> Native:
         kernels={name: found[name] for name in kernels},
         same=maker("same", found["same"]),
         direct=maker("direct", found["direct"]) if reads else None,
+        within=maker("within", found["within"]) if reads else None,
         opened=maker("opened", found["opened"]) if reads else None,
         boxed=maker("boxed", found["boxed"]) if reads else None,
         held=maker("held", found["held"]) if reads else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jit.runtime.box_code import BOXES
-from jit.runtime.entry_code import DIRECT, ENTER, SAME
+from jit.runtime.entry_code import DIRECT, ENTER, SAME, WITHIN
 from jit.runtime.kernel_code import BATCH, guard_texts
 from jit.runtime.note_code import NOTES
 from jit.runtime.repeat_code import REPEAT
@@ -30,6 +30,9 @@ STRUCTURES = """
 ; after how many runs it is looked whether somebody wants them to end (0: never)
 %box = type { ptr, ptr, i64, i64, [0 x i64] }
 ; class, class of arrays, number of the word with the array, how many words hold None, their numbers
+%within = type { ptr, ptr, ptr, ptr, i64 }
+; the plan of a run; those of what opens the first boxes, the others, and of what makes boxes; how
+; many the first are
 %place.held = type { ptr, i64 }
 ; where a box is (0: not here); whether it must be there only, or the number of an object for it
 %held = type { ptr, i64, i64, i64, ptr, i64, i64, [0 x %place.held] }
@@ -371,5 +374,5 @@ done:
 
 def code() -> str:
     """All of the LLVM IR here."""
-    own = STRUCTURES, RUN, REPEAT, READ, MAKE, ENTER, DIRECT, SAME, BOXES, WALKS, NOTES
+    own = STRUCTURES, RUN, REPEAT, READ, MAKE, ENTER, DIRECT, WITHIN, SAME, BOXES, WALKS, NOTES
     return "".join((*own, BATCH, *guard_texts().values()))

@@ -100,7 +100,7 @@ def function(**options):
 
 
 @settings(max_examples=80)
-@given(st.lists(st.sampled_from(sorted(CALLS)), max_size=30), st.integers(1, 3))
+@given(st.lists(st.sampled_from(sorted(CALLS)), max_size=30), st.integers(1, 5))
 def test_the_same_answers_and_the_same_traces(names, times):
     quick, slow = function(), function()
     for name in [name for name in names for _ in range(times)]:
