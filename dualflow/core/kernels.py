@@ -39,6 +39,7 @@ Call = Callable[..., "list[Array] | None"]  # of arrays; None where one does not
 OWN = 8  # shapes of a product that get kernels of their own
 MANY = 16  # kernels of a family, from which on all extents are symbols; families of a composite
 LITTLE = 10**10  # the product of the sizes of arrays up to which work is little
+IN_ORDER = 0x101  # flags of arrays: row-major, and aligned
 KEPT = 1024  # calls of an op that are remembered
 WORDS = frozenset({str, bool, type(None), *map(type, dtypes.values())})
 
@@ -300,11 +301,19 @@ def rearranged(
     known, orders = calls.get(op, {}), tuple(map(order_of, arrays))
     if is_general() and (*key, orders) not in known:
         orders = (None,) * len(arrays)
-    laid = [x.transpose(o) if o else np.array(x, order="C") for x, o in zip(arrays, orders)]
+    laid = [laid_in(x, order) for x, order in zip(arrays, orders)]
     if any(orders):
         key = (*key, orders)
     call = known.get(key) or general_call(op, key) or remembered(key, op, laid, attrs, orders)
     return None if call is None else call(*laid)
+
+
+def laid_in(x: Array, order: Order) -> Array:
+    """An array with its axes in an order; where it has none, one whose memory is in order."""
+    if order:
+        return x.transpose(order)
+    plain = x.__class__ is ndarray and x.flags.num & IN_ORDER == IN_ORDER
+    return x if plain else np.array(x, order="C")
 
 
 # ----- kernels -----

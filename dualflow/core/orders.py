@@ -53,6 +53,8 @@ def order_of(x: Any) -> Order:
     flags = x.flags
     if flags.c_contiguous or not getattr(flags, "aligned", True):  # CuPy's have no such flag
         return None
+    if flags.f_contiguous:
+        return (*range(x.ndim - 1, -1, -1),)
     axes = tuple(sorted(range(x.ndim), key=lambda k: -x.strides[k]))
     return axes if x.transpose(axes).flags.c_contiguous else None
 

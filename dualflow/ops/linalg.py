@@ -18,8 +18,9 @@ from dualflow.core.devices import placed
 from dualflow.core.doors import DTYPES_OF, meet
 from dualflow.core.gpu_kernels import launched, quick
 from dualflow.core.hints import name_of, other_operand
-from dualflow.core.kernels import calls, computed, view
+from dualflow.core.kernels import calls, computed, laid_in, view
 from dualflow.core.op import Op, bind
+from dualflow.core.orders import order_of
 from dualflow.core.precision import HALVES, regions
 from dualflow.core.record import NO_ATTRS
 from dualflow.core.registry import api, refused
@@ -200,16 +201,24 @@ def known_product(x1: Tensor, x2: Tensor) -> Tensor | None:
     a, b = x1.raw, x2.raw
     if not (a.__class__ is b.__class__ is ndarray):
         return product_there(x1, x2) if quick else None
-    call = known_products.get((a.dtype, a.shape, b.dtype, b.shape))
-    if call is None or scoped.get().target != "cpu":
+    key = a.dtype, a.shape, b.dtype, b.shape
+    call = known_products.get(key)
+    if scoped.get().target != "cpu":
         return None
     op = _matmul if x1.record is x2.record is None else recorded_as(x1, x2)
     if op is OF_VECTORS and (a.ndim > 2 or b.ndim > 2 or takes_order(x1, x2)):
         return None
-    found = call(a, b)
-    if found is None:
+    found = None if call is None else call(a, b)
+    if found is None and (found := turned_product(key, a, b)) is None:
         return None
     return results.result(op, (x1, x2), NO_ATTRS, found[0])
+
+
+def turned_product(key: tuple[Any, ...], a: Any, b: Any) -> list[Any] | None:
+    """The product of arrays of which one lies in another order, by a kernel that is known."""
+    orders = order_of(a), order_of(b)
+    call = known_products.get((*key, orders))
+    return None if call is None else call(laid_in(a, orders[0]), laid_in(b, orders[1]))
 
 
 def product_there(x1: Tensor, x2: Tensor) -> Tensor | None:

@@ -221,6 +221,40 @@ def test_the_layout_of_an_array_changes_no_bit(layout):
     assert bits(other @ w) == bits(x @ normal(30, 20, seed=1))
 
 
+def in_order(x):
+    """A tensor with the same elements in row-major order."""
+    return df.Tensor(np.array(x.numpy(), order="C"))
+
+
+@pytest.mark.parametrize("right", ["as it is", *LAYOUTS])
+@pytest.mark.parametrize("left", ["as it is", *LAYOUTS])
+def test_products_of_all_layouts_that_come_again(left, right):
+    x, w, ones = normal(5, 7), normal(7, 3, seed=1), df.ones((5, 3))
+    a, b = (
+        df.Tensor(LAYOUTS.get(layout, np.copy)(y.numpy())) for layout, y in ((left, x), (right, w))
+    )
+    wanted, turned = bits(x @ w), bits(in_order(w.mT) @ in_order(x.mT))
+    slopes = bits(ones @ in_order(w.mT)), bits(in_order(x.mT) @ ones)
+    for _ in range(3):
+        assert bits(a @ b) == wanted
+        assert bits(b.mT @ a.mT) == turned
+        with df.GradientTape() as tape:
+            tape.watch([a, b])
+            y = a @ b
+        assert bits(y) == wanted
+        assert tuple(map(bits, tape.gradient(y, [a, b]))) == slopes
+
+
+def test_an_array_in_order_is_not_copied_for_another_that_is_not():
+    x = normal(4, 6).numpy()
+    assert kernels.laid_in(x, None) is x
+    for layout in LAYOUTS:
+        made = kernels.laid_in(LAYOUTS[layout](x), None)
+        assert made.flags.c_contiguous
+        assert made.flags.aligned
+        np.testing.assert_array_equal(made, x)
+
+
 def test_empty_arrays_and_scalars():
     assert df.exp(df.zeros((0, 3))).shape == (0, 3)
     assert df.sum(df.zeros((0, 3)), axis=0).tolist() == [0.0, 0.0, 0.0]
