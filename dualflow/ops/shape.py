@@ -279,9 +279,11 @@ def permute_dims(x: Any, /, axes: Any, **foreign: Never) -> Tensor:
 
 def permuted(x: Tensor, order: tuple[int, ...]) -> Tensor:
     """`permute_dims` of a tensor and axes that are right."""
-    attrs, array = {"axes": order}, x.raw
-    if context.trace is None and (array.__class__ is np.ndarray or hasattr(array.__class__, CUDA)):
-        return results.result(_permute_dims, (x,), attrs, array.transpose(order))
+    attrs = {"axes": order}
+    if context.trace is None:  # else nobody asks for the values, which may not be computed yet
+        array = x.raw
+        if array.__class__ is np.ndarray or hasattr(array.__class__, CUDA):
+            return results.result(_permute_dims, (x,), attrs, array.transpose(order))
     return bind(_permute_dims, (x,), attrs)
 
 
