@@ -32,6 +32,18 @@ define internal void @futex(ptr %word, i32 %what, i32 %value) {
   ret void
 }
 
+; the items of the last `left` chunks. Each chunk has fewer than the one before, so that nobody
+; waits long for the last one; where there are no more items than chunks, each has one
+define internal i64 @behind(i64 %items, i64 %left, i64 %chunks) {
+  %single = icmp eq i64 %items, %chunks
+  %square = mul i64 %left, %left
+  %scaled = mul i64 %items, %square
+  %parts = mul i64 %chunks, %chunks
+  %several = udiv i64 %scaled, %parts
+  %behind = select i1 %single, i64 %left, i64 %several
+  ret i64 %behind
+}
+
 ; takes and computes chunks until none is left
 define internal void @drain(ptr %pool) {
 entry:
@@ -60,12 +72,11 @@ run:
   %items.at = getelementptr %launch, ptr %launch, i32 0, i32 2
   %items = load i64, ptr %items.at
   %left = zext i32 %left32 to i64
-  %number = sub i64 %chunks, %left
-  %number.next = add i64 %number, 1
-  %begin.scaled = mul i64 %items, %number
-  %begin = udiv i64 %begin.scaled, %chunks
-  %end.scaled = mul i64 %items, %number.next
-  %end = udiv i64 %end.scaled, %chunks
+  %behind = call i64 @behind(i64 %items, i64 %left, i64 %chunks)
+  %begin = sub i64 %items, %behind
+  %left.next = sub i64 %left, 1
+  %behind.next = call i64 @behind(i64 %items, i64 %left.next, i64 %chunks)
+  %end = sub i64 %items, %behind.next
   call void %function(ptr %slots, ptr %record, i64 %begin, i64 %end)
   %before = atomicrmw add ptr %done, i32 1 release
   br label %try

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ import pytest
 
 from jit.runtime import openblas, threads
 from jit.runtime.program import HostStep, Launch
+from jit.runtime.tables import address
+from jit.runtime.threads_code import CHUNKS_PER_THREAD, SHARE
 from tests.jit.runtime.small import chain, count_up, executable, floats
 
 ROOT = Path(__file__).parents[3]
@@ -79,6 +83,27 @@ def test_every_item_runs_once_in_each_launch(items):
 
 
 @pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("items", [2, 3, 7, 15, 16, 17, 24, 100, 1568])
+@pytest.mark.usefixtures("four_threads")
+def test_chunks_become_smaller_so_that_threads_end_at_once(items):
+    pool, ranges = threads.pool(), list[tuple[int, int]]()
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    record = kind(lambda slots, record, begin, end: ranges.append((begin, end)))
+    launch = np.array([ctypes.cast(record, ctypes.c_void_p).value, 0, items, SHARE], np.int64)
+    share = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    share(pool.parallel)(pool.block, address(launch), None)
+    found, most = sorted(ranges), 4 * CHUNKS_PER_THREAD
+    assert [begin for begin, _ in found] == [0, *[end for _, end in found[:-1]]]
+    assert found[-1][1] == items
+    sizes = [end - begin for begin, end in found]
+    assert len(sizes) == min(items, most)
+    if items <= most:
+        assert sizes == [1] * items
+    assert all(a >= b - 1 for a, b in pairwise(sizes))  # but for rounding
+    assert sizes[0] <= items / 8 + 1  # half of what each of four threads does
+    assert sizes[-1] <= items / most**2 + 1
+
+
 def test_callers_at_once():
     run, results, start = counting(33, 10_000), [], threading.Barrier(5)
 
