@@ -2,7 +2,8 @@
 
 A convolution whose columns are channels computes some pixels of a line together. Its sums lie
 channel by channel; the image lies pixel by pixel. Squares of sums are read from the totals and
-turned in registers, so that vectors of the epilogue, and its stores, go along the line:
+turned in registers, so that vectors of the epilogue, and its stores, go along the line. Where
+pixels are summed for each tap of a filter, a tile has all taps of a channel: they are a line, too.
 
     for each few columns of the strip:
         turn the tile's sums of these columns
@@ -11,11 +12,15 @@ turned in registers, so that vectors of the epilogue, and its stores, go along t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from jit.forms.contraction import size_of
+from jit.dims import Extent, same
+from jit.forms.contraction import Letter, size_of, step_of
+from jit.forms.expression import Access, extents_of, linear, walk
+from jit.forms.tasks import MapTask
 from jit.loops.elements import decoded
 from jit.loops.ir import TURN, Buffer, Operand, index
 from jit.loops.tiles import SEGMENT, results_along
@@ -27,7 +32,34 @@ if TYPE_CHECKING:
 def stores_lines(nest: ProductNest) -> bool:
     """Whether the results of the nest's tile are better stored along its rows."""
     t, along = nest.tiling, SEGMENT // nest.c.dtype.itemsize
-    return nest.in_line and results_along(nest.c, t.rows) and along > 1 and t.lanes % along == 0
+    turns = along > 1 and t.lanes % along == 0
+    return bool(nest.in_line) and turns and results_along(nest.c, t.rows) and is_joined(nest)
+
+
+def is_joined(nest: ProductNest) -> bool:
+    """Whether what an epilogue reads and stores lies along a tile's rows as along one letter."""
+    run = nest.tiling.rows[-len(nest.in_line) :]
+    first, *maps = nest.group.tasks
+    places: list[Extent] = [linear(first.outputs[0].shape, nest.c.result.indices)]
+    for task in maps:
+        assert isinstance(task, MapTask)
+        for at, element in task.pieces():
+            places.append(linear(task.outputs[0].shape, at))
+            for x in walk(element):
+                if isinstance(x, Access) and not x.guard:
+                    places.append(linear(x.value.shape, x.at))
+                else:
+                    places += extents_of(x)
+    return all(moves_along(place, run) for place in places)
+
+
+def moves_along(place: Extent, run: Sequence[Letter]) -> bool:
+    """Whether a position moves along letters as if they were one."""
+    for letter, following in pairwise(run):
+        step, inner = step_of(place, letter), step_of(place, following)
+        if step is None or inner is None or not same(step, inner * following.extent):
+            return False
+    return True
 
 
 def store_lines(
@@ -44,7 +76,8 @@ def store_lines(
     """
     w, t, along = nest.w, nest.tiling, SEGMENT // nest.c.dtype.itemsize
     high = max(along, 1 << (height - 1).bit_length())
-    *outer, pixel = decoded(w, row, [x.extent for x in t.rows])
+    before = len(t.rows) - len(nest.in_line)
+    *outer, begin = decoded(w, row, [x.extent for x in t.rows])[: before + 1]
     count = nest.count or nest.width
     with w.loop(index(0), index(-(-count // along) * along), along, nest.hint("columns")) as first:
         at = w.let("add", offset, first)
@@ -60,8 +93,15 @@ def store_lines(
                 with w.loop(index(0), index(high), hint=nest.hint("lane")) as n:
                     total = w.load(square, w.let("add", start, n))
                     with w.when(w.let("less", n, index(height))):
-                        with nest.bound(t.rows, [*outer, w.let("add", pixel, n)]):
+                        with nest.bound(t.rows, [*outer, *along_rows(nest, begin, n)]):
                             nest.finish(total)
+
+
+def along_rows(nest: ProductNest, begin: Operand, n: Operand) -> list[Operand]:
+    """The index of a tile's row in the letters it runs along; the last one goes on for others."""
+    if len(nest.in_line) == 1:
+        return [nest.w.let("add", begin, n)]
+    return [begin, *[index(0)] * (len(nest.in_line) - 2), n]
 
 
 @contextmanager

@@ -256,5 +256,5 @@ def packs(nest: ProductNest) -> bool:
         and nest.c.dtype.itemsize <= WIDEST
         and columns >= FEWEST_STRIPS * t.width
         and rows * extent_hint(size_of(inner)) >= least
-        and (len(inner) == 1 or len(t.rows) == 1 or lie_in_lines(t.rows, t.height))
+        and (len(inner) == 1 or len(t.rows) == 1 or len(lie_in_lines(t.rows, t.height)) == 1)
     )

@@ -49,6 +49,8 @@ WORK = 1 << 17  # multiply-adds of a column from which on two threads share the 
 SPLIT = 1 << 19  # multiply-adds from which on threads share a few strips evenly
 FEW_ITEMS = 8  # that are shared by chance
 UNEVEN = 1.1  # of its share that a thread does, from which on another waits too long for it
+LONG_ROWS = 768  # rows of an item, at most, where several long chains are packed for each
+ITEMS = 4  # so many at least, for threads to share, as long as rows can be divided
 SHARE = 0.2  # of the time of an addition that a multiply-add of a tile takes
 WRITTEN_OUT = 3  # inner indices that follow each other without a jump, at most: a row of a filter
 
@@ -143,14 +145,29 @@ class ProductNest(Packing):
             if self._is_uneven():
                 return self.rows // 2
             return self._half() if self._is_alone() else self.rows
-        even = -(-self.rows // -(-self.rows // ROWS))
+        even = -(-self.rows // -(-self.rows // self._most_rows()))
         return -(-even // height) * height
+
+    def _most_rows(self) -> int:
+        """Rows for which columns are packed once, at most.
+
+        Where pixels are summed, packing takes as long as a tenth of the products of 192 rows: it
+        serves more, and their totals stay in the second cache.
+        """
+        if not (self.tiling.packs and self.cut is not None and len(self.c.inner) > 1):
+            return ROWS
+        blocks = -(-ITEMS // extent_hint(self._every_strip_count()))
+        return max(ROWS, min(LONG_ROWS, -(-extent_hint(self.rows) // blocks)))
+
+    def _every_strip_count(self) -> Extent:
+        """How many strips there are, those of all outer letters."""
+        t = self.tiling
+        return product([-(-self._column_count() // t.width), size_of(t.outer)])
 
     def _is_alone(self) -> bool:
         """Whether all rows would be the only item, and more work than a thread should do alone."""
-        items = product([-(-self._column_count() // self.tiling.width), size_of(self.tiling.outer)])
         work = extent_hint(product([self.rows, size_of(self.c.inner)]))
-        return same(items, 1) and self.rows >= PACKED_ROWS and work >= WORK
+        return same(self._every_strip_count(), 1) and self.rows >= PACKED_ROWS and work >= WORK
 
     def _is_uneven(self) -> bool:
         """Whether a thread would wait while another one computes the last of a few strips."""
@@ -218,7 +235,7 @@ class ProductNest(Packing):
         if self.cut is not None or sum(task.cost for task in self.group.tasks[1:]) > SHORT:
             return True
         t = self.tiling
-        return results_along(self.c, t.rows) and lie_in_lines(t.rows, self.height)
+        return results_along(self.c, t.rows) and bool(lie_in_lines(t.rows, self.height))
 
     def _take_width(self, width: int, count: int | None) -> None:
         t = self.tiling
@@ -263,14 +280,13 @@ class ProductNest(Packing):
                 yield height, row
         if left:
             with w.when(w.let("less", full, stop)):
-                self.rows_masked, self.in_line = left < 0, False
+                self.rows_masked, self.in_line = left < 0, []
                 yield (left if left > 0 else height), full
 
-    def _lie_in_line(self, height: int, each: int) -> bool:
-        """Whether the rows of a tile differ in their last letter only, as pixels of a line do."""
-        return lie_in_lines(self.tiling.rows, height) and (
-            each % height == 0 or same(each, self.rows)
-        )
+    def _lie_in_line(self, height: int, each: int) -> list[int]:
+        """What `lie_in_lines` says of the full tiles of an item."""
+        whole = each % height == 0 or same(each, self.rows)
+        return lie_in_lines(self.tiling.rows, height) if whole else []
 
     # ----- the inner loop -----
 
@@ -384,10 +400,11 @@ class ProductNest(Packing):
 
     def _row_index(self, row: Operand, m: Operand, last: Operand) -> list[Operand]:
         """The index of row number `m` of a tile. Those behind the last one are it again."""
-        w, extents = self.w, [x.extent for x in self.tiling.rows]
-        if self.in_line:
-            *outer, pixel = decoded(w, row, extents)
-            return [*outer, w.let("add", pixel, m)]
+        w, extents, parts = self.w, [x.extent for x in self.tiling.rows], self.in_line
+        if parts:
+            *outer, first = decoded(w, row, extents)[: len(extents) - len(parts) + 1]
+            step, *others = decoded(w, m, parts)
+            return [*outer, w.let("add", first, step), *others]
         position = w.let("add", row, m)
         return decoded(w, w.least_of(position, last) if self.rows_masked else position, extents)
 

@@ -6,6 +6,7 @@ loads beside them; the cheapest tile that fits the registers is taken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from jit.dataclass import dataclass
@@ -23,6 +24,7 @@ TURNED = 6.0  # or one that is read along inner indices with others, and turned
 SEGMENT = 16  # bytes of such a block's rows: a processor moves within them as cheaply as can be
 RAGGED = 6.0  # and a vector that is not full: such ones are packed always
 PACKED_ROWS = 96  # from so many rows on, packing the columns pays by itself: below, caches keep up
+OWN, OWN_TURN = 0.04, 1.0  # cycles of a row with an address of its own; likewise, for a new run
 APART = 2.0  # to store a result that has no neighbour among the columns
 ROWS = 192  # rows for which columns are packed once, at most: their totals stay in the first cache
 LINE_BLOCKS = 3  # of rows in lines for which columns are packed once by a `PackedNest`
@@ -106,16 +108,21 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
             turned = turned_at_once(c, 1 - row_operand, wide)
             copying = COPY if in_place else TURNED if turned else GATHER * wide
         storing, tallest = stores(c, rows, columns), most_rows(c, row_operand, rows)
+        own = own_addresses(c, rows)
         for height in HEIGHTS[:tallest]:
-            in_lines = lie_in_lines(rows, height)
+            in_lines = bool(lie_in_lines(rows, height))
             for vectors in WIDTHS:
                 if registers(height, vectors) > target.registers:
                     break
                 narrow = narrow_height(total, vectors * wide, wide, height, target)
                 narrow = min(narrow, tallest)
+                if in_lines:
+                    narrow = max(h for h in range(height, narrow + 1) if lie_in_lines(rows, h))
                 large = in_lines and n >= FEWEST_STRIPS * vectors * wide
                 once = ROWS * LINE_BLOCKS if large else ROWS
                 inner = cycles(m, n, (height, vectors, narrow, wide), copying, once)
+                if not in_lines:
+                    inner += own * m * -(-n // (vectors * wide))
                 cost = inner * k * times + storing
                 yield Tiling(
                     row_operand,
@@ -246,12 +253,35 @@ def stores(c: Contraction, rows: Sequence[Letter], columns: Sequence[Letter]) ->
     return APART * extent_hint(size_of([*c.batch, *rows, *columns]))
 
 
+def own_addresses(c: Contraction, rows: Sequence[Letter]) -> float:
+    """What addresses of their own cost a row that does not lie as in other tiles, per inner index.
+
+    They are computed where the last of the inner letters begins anew.
+    """
+    if len(rows) < 2 or not c.inner:
+        return 0.0
+    return OWN + OWN_TURN / max(1, extent_hint(c.inner[-1].extent))
+
+
 def results_along(c: Contraction, rows: Sequence[Letter]) -> bool:
     """Whether results of neighbouring rows are neighbours."""
     return bool(rows and c.result.loops) and rows[-1].name == c.result.loops[-1][0]
 
 
-def lie_in_lines(rows: Sequence[Letter], height: int) -> bool:
-    """Whether the rows of a tile differ in their last letter only, as pixels of a line do."""
-    extent = rows[-1].extent if len(rows) > 1 else None
-    return isinstance(extent, int) and extent % height == 0
+def lie_in_lines(rows: Sequence[Letter], height: int) -> list[int]:
+    """How many indices of each of the last letters a tile has, if all tiles have as many of each.
+
+    Its rows lie alike in all tiles then, as pixels of a line do, or the taps of a filter. Letters
+    behind the first of these are in a tile as a whole. Nothing for other tiles.
+    """
+    parts: list[int] = []
+    for letter in reversed(rows if len(rows) > 1 else ()):
+        extent, (part, rest) = letter.extent, divmod(height, math.prod(parts))
+        if not isinstance(extent, int) or rest:
+            break
+        parts.insert(0, min(part, extent))
+        if extent % part == 0:
+            return parts
+        if part % extent:
+            break
+    return []
