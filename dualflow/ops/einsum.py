@@ -13,14 +13,13 @@ from dualflow.core.convert import as_tensor
 from dualflow.core.define import conjugated
 from dualflow.core.doors import meet
 from dualflow.core.op import Op, bind
-from dualflow.core.precision import HALVES
 from dualflow.core.registry import api, refused
 from dualflow.core.tensor import Tensor
-from dualflow.ops.linalg import diagonal_of, matrix_product
+from dualflow.ops.linalg import diagonal_of, matrix_product, summed_products
 from dualflow.ops.reduce import sum
 from dualflow.ops.shape import permute_dims, reshape
 from jit.errors import DTypeError, ShapeError
-from jit.types import TensorType, float32, format_shape, product
+from jit.types import TensorType, format_shape, product
 
 # ----- the op: every letter once in an operand, and in another operand or the result -----
 
@@ -100,15 +99,11 @@ def _einsum_lower(form: Any, *xs: Any, spec: str) -> Any:
 
 
 def _sum_of_products(form: Any, a: Any, a_term: str, b: Any, b_term: str, kept: str) -> Any:
-    """A product of rows with rows: nothing is read twice, and a chain would wait for itself."""
-    wide = float32 if a.dtype in HALVES else a.dtype
+    """A product of rows with rows."""
     own = "".join(c for c in a_term if c in kept)
-    left, right = (
-        form.pointwise("astype", x, dtype=wide) for x in (a, _in_order(form, b, b_term, a_term))
-    )
     axes = tuple(k for k, c in enumerate(a_term) if c not in kept)
-    total = form.reduce("sum", form.pointwise("multiply", left, right), axes)
-    return _in_order(form, form.pointwise("astype", total, dtype=a.dtype), own, kept)
+    total = summed_products(form, a, _in_order(form, b, b_term, a_term), axes)
+    return _in_order(form, total, own, kept)
 
 
 def _in_order(form: Any, x: Any, term: str, order: str) -> Any:

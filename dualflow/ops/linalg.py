@@ -32,7 +32,7 @@ from dualflow.ops.reduce import sum
 from dualflow.ops.shape import expand_dims, matrix_transpose, moveaxis, reshape
 from jit.config import scoped
 from jit.errors import AxisError, DTypeError, ShapeError
-from jit.types import TensorType, float32, format_shape, kind, product
+from jit.types import TensorType, float32, format_shape, product
 
 
 def matmul_type(a: TensorType, b: TensorType) -> TensorType:
@@ -73,16 +73,25 @@ def did_you_mean(x1: Any, x2: Any) -> str:
 def matmul_lower(form: Any, a: Any, b: Any) -> Any:
     """A contraction over the inner extent; batch extents of 1 are read where the other's vary.
 
-    Of whole numbers a product of vectors is a sum, whose terms may be added in any order.
+    A row times a column is a sum of products, as where einsum multiplies rows by rows.
     """
     batch = broadcast("matmul", tuple(a.shape[:-2]), tuple(b.shape[:-2]))
     letters = "abcdefghij"[: len(batch)]
     a, b = stretched(form, a, batch), stretched(form, b, batch)
-    if kind(a.dtype) == "integer" and is_one(a.shape[-2]) and is_one(b.shape[-1]):
+    if is_one(a.shape[-2]) and is_one(b.shape[-1]):
         row = form.view(b, (*batch, 1, b.shape[-2]), lambda *at: (*at[:-2], at[-1], 0))
-        terms = form.pointwise("multiply", a, row)
-        return form.reduce("sum", terms, (len(batch) + 1,), keepdims=True)
+        return summed_products(form, a, row, (len(batch) + 1,), keepdims=True)
     return form.contract(f"{letters}mk,{letters}kn->{letters}mn", a, b)
+
+
+def summed_products(
+    form: Any, a: Any, b: Any, axes: tuple[int, ...], *, keepdims: bool = False
+) -> Any:
+    """Of rows with rows: nothing is read twice, and a chain would wait for itself."""
+    wide = float32 if a.dtype in HALVES else a.dtype
+    left, right = (form.pointwise("astype", x, dtype=wide) for x in (a, b))
+    total = form.reduce("sum", form.pointwise("multiply", left, right), axes, keepdims=keepdims)
+    return form.pointwise("astype", total, dtype=a.dtype)
 
 
 def is_one(extent: Any) -> bool:

@@ -177,3 +177,16 @@ def test_products_of_vectors_of_whole_numbers_wrap_around(mode, dtype, left, rig
     wanted = np.matmul(a, b)
     assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
     assert found.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((700,), (700,)), ((1, 5000), (5000, 1)), ((3, 1, 300), (3, 300, 1))],
+)
+def test_products_of_vectors_are_the_sums_that_einsum_makes(mode, dtype, left, right):
+    rng = np.random.default_rng(0)
+    a, b = (df.astype(df.asarray(rng.normal(size=shape)), dtype) for shape in (left, right))
+    rows, columns = (df.reshape(x, (-1, left[-1])) for x in (a, b))
+    found = df.reshape(in_mode(mode, df.matmul)(a, b), (-1,))
+    assert bits(found) == bits(df.einsum("bk,bk->b", rows, columns))
