@@ -13,6 +13,7 @@ from dualflow.core.registry import functions
 from dualflow.core.tensor import Tensor
 from jit.dims import Dim
 from jit.errors import DTypeError
+from jit.runtime import blocks
 from jit.types import as_dtype, dtypes, float32, weak_dtype
 
 SCALARS = (bool, int, float, complex)
@@ -66,16 +67,26 @@ def from_data(x: Any, dtype: Any = None) -> Tensor:
     if isinstance(x, SCALARS) and not isinstance(x, np.generic):
         return Tensor(place(held(x, target or weak_dtype(x, None))))
     if isinstance(x, np.ndarray | np.generic):
-        return Tensor(place(np.array(known_dtype(np.asarray(x)), dtype=target)))
+        return Tensor(place(copied(known_dtype(np.asarray(x)), target)))
     if hasattr(x, "__cuda_array_interface__"):
         return Tensor(on_gpu(x, target, copy=True))
     if hasattr(x, "__array__"):
-        return Tensor(place(np.array(known_dtype(np.asarray(x)), dtype=target)))
+        return Tensor(place(copied(known_dtype(np.asarray(x)), target)))
     raise DTypeError(
         f"{type(x).__name__} {x!r:.60} cannot become a tensor",
         "a number, nested lists of numbers, a NumPy array or a Tensor",
         "convert it first",
     )
+
+
+def copied(array: Any, dtype: Any = None) -> Any:
+    """A copy of an array of NumPy's; a large one starts where a page does, as results do."""
+    size = array.size * (array.dtype if dtype is None else dtype).itemsize
+    if size < blocks.RECYCLED or not array.flags.c_contiguous:
+        return np.array(array, dtype=dtype)
+    copy = blocks.take_array(array.shape, dtype or array.dtype)
+    np.copyto(copy, array, casting="unsafe")
+    return copy
 
 
 def from_sequence(items: Any, dtype: Any) -> Tensor:

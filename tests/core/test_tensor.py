@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import mmap
 import operator
 import pickle
 
@@ -321,6 +322,18 @@ def test_asarray_without_a_copy_shares():
     x = df.asarray(values, copy=False)
     assert np.shares_memory(x.numpy(), values)
     assert not np.shares_memory(df.asarray(values).numpy(), values)
+
+
+@pytest.mark.parametrize("dtype", [None, "float64", "float16"])
+def test_large_copies_start_where_pages_do(dtype):
+    values = np.arange(1 << 19, dtype=np.float32).reshape(512, -1) % 1000  # 1 MB as float16
+    for array in (values, values.T, values[:, ::2]):
+        x = df.asarray(array, dtype=dtype)
+        wanted = array.astype(dtype or np.float32)
+        assert np.array_equal(x.numpy(), wanted)
+        assert x.dtype == wanted.dtype
+        assert not np.shares_memory(x.raw, values)
+    assert df.asarray(values, dtype=dtype).raw.ctypes.data % mmap.PAGESIZE == 0
 
 
 # ----- interchange -----
