@@ -82,17 +82,23 @@ class _Turn(Vectorize):
         """Rows to columns.
 
         Processors are fastest within segments. So rows of several ones exchange whole segments
-        first; those `width` apart of short ones are put side by side.
+        first; short ones are put side by side before.
         """
-        few, height = max(1, SEGMENT // rows[0].type.dtype.itemsize), len(rows)
-        if few < width == height:
-            dealt = [self._dealt(rows[k::few], few) for k in range(few)]
+        few = max(1, SEGMENT // rows[0].type.dtype.itemsize)
+        if few < width:
+            sides = [self._beside(rows[k::few], width // few) for k in range(few)]
+            dealt = [self._dealt(side, few) for side in sides]
             return [x for side in zip(*dealt, strict=True) for x in self._zipped([*side], few)]
-        while len(rows) > width:
+        sides = [self._beside(rows[k::width], 1) for k in range(width)]
+        return self._zipped([row for (row,) in sides], width)
+
+    def _beside(self, rows: list[Operand], count: int) -> list[Operand]:
+        """So many vectors, with some of the rows side by side in each."""
+        while len(rows) > count:
             order = range(2 * rows[0].type.lanes)
-            firsts = [2 * k - k % width for k in range(len(rows) // 2)]
-            rows = [self._shuffle(rows[k], rows[k + width], order) for k in firsts]
-        return self._zipped(rows, width)
+            pairs = zip(rows[::2], rows[1::2], strict=True)
+            rows = [self._shuffle(*pair, order) for pair in pairs]
+        return rows
 
     def _dealt(self, rows: list[Operand], few: int) -> list[Operand]:
         """For each segment of `few` lanes, that of all rows side by side."""

@@ -12,18 +12,26 @@ read once and in order:
     the epilogue on totals, and stores
 
 Each sum is the chain of fused multiply-adds that a tile computes. Blocks are as long as what a
-processor moves within; where columns lie pages apart they are as long as a vector.
+processor moves within, twice that if vectors are much longer, and two vectors of columns side by
+side hide each other's latency.
+
+Where columns lie pages apart, blocks are as long as a vector, so that lines are read once. Instead
+of more columns two chains are computed side by side; what follows is asked for meanwhile, row by
+row: processors read ahead along a few rows only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from math import gcd
 
+from jit.dims import Extent
 from jit.forms.contraction import Contraction, Letter, plain, size_of, step_of
 from jit.forms.expression import linear
-from jit.forms.placement import extent_hint
+from jit.forms.placement import extent_hint, size_hint
+from jit.forms.sums import chain_count
 from jit.loops.elements import decoded
 from jit.loops.ir import TURN, Buffer, Operand, VType, index
 from jit.loops.products import ProductNest
@@ -31,9 +39,11 @@ from jit.loops.tiles import SEGMENT, Tiling, candidates, lies_along
 from jit.target import Target
 
 MOST_ROWS = 6
-VECTORS = 2  # of columns side by side, in one row: they hide each other's latency
+VECTORS = 2  # of sums, of one row: they hide each other's latency
+LINE = 64  # bytes of memory that come together
 PAGE = 1 << 12  # bytes after which what is read has the same place in a cache
 WAYS = 8  # lines that a cache holds at such a place
+NEAR = 1 << 20  # bytes of a matrix that a processor has near it: to ask for them takes time, too
 LEAST = 8  # inner indices, and columns, from which on blocks are full
 
 
@@ -45,15 +55,16 @@ class TurnedNest(ProductNest):
         rows = size_of(tiling.rows)
         assert isinstance(rows, int)
         self.lanes = target.lanes(self.c.dtype.itemsize)
-        apart = self._lie_apart(tiling, target)
-        few = max(1, SEGMENT // self.c.dtype.itemsize)
-        self.steps = [self.lanes, few] if apart else [few]
-        most = 1 if apart else max(1, VECTORS // rows)
-        columns = size_of(tiling.columns)
+        few, columns = max(1, SEGMENT // self.c.dtype.itemsize), size_of(tiling.columns)
+        self.apart, several = self._lie_apart(tiling, target), max(1, VECTORS // rows)
+        long = self.lanes if self.apart else 2 * few
+        self.steps = [long, few] if self.apart or long < self.lanes else [few]
+        self.abreast = several if self.apart and extent_hint(chain_count(self.c)) > 1 else 1
+        vectors = 1 if self.apart else several
         if isinstance(columns, int):
-            most = min(most, -(-columns // self.lanes))
+            vectors = min(vectors, -(-columns // self.lanes))
         self.tiling = replace(
-            tiling, lanes=self.lanes, width=most * self.lanes, height=rows, packs=False
+            tiling, lanes=self.lanes, width=vectors * self.lanes, height=rows, packs=False
         )
         return self
 
@@ -88,16 +99,48 @@ class TurnedNest(ProductNest):
         totals = self._sums("totals", each, -0.0)
         if self.cut is None:
             self._cleared(totals, each, 0.0)
-            self._chain(index(0), self.w.at(self.letter.extent), totals, each)
+            self._chain(index(0), self.w.at(self.letter.extent), [totals], each)
         else:
-            with self._chains() as (first, last):
-                sums = self._sums("sums", each, 0.0)
-                self._chain(first, last, sums, each)
-                with self._every_sum(each) as at:
-                    total = self.w.let("add", self.w.load(totals, at), self.w.load(sums, at))
-                    self.w.store(totals, at, total)
+            self._add_chains(totals, each)
         self.rows_masked = False
         self._epilogue(each, start, totals, index(0), is_tile=True)
+
+    # ----- chains -----
+
+    def _add_chains(self, totals: Buffer, each: int) -> None:
+        """Every chain, added to the totals: some abreast, then those that are left."""
+        w, several = self.w, self.abreast
+        done: Operand = index(0)
+        if several > 1:
+            step = several * self.chain
+            done = w.at(chain_count(self.c) // several * step)
+            with w.loop(index(0), done, step, hint=self.hint("chain")) as first:
+                self._abreast(first, totals, each)
+        with w.loop(done, w.at(self.letter.extent), self.chain, hint=self.hint("chain")) as first:
+            last = w.let("add", first, index(self.chain))
+            sums = self._sums("sums", each, 0.0)
+            self._chain(first, w.least_of(last, w.at(self.letter.extent)), [sums], each)
+            self._total_of(totals, sums, each)
+
+    def _abreast(self, first: Operand, totals: Buffer, each: int) -> None:
+        """Some chains from `first` on, the last of which may be shorter than the others."""
+        w, before = self.w, self.chain * (self.abreast - 1)
+        parts = [self._sums("sums", each, 0.0) for _ in range(self.abreast)]
+        last = w.let("add", first, index(self.chain))
+        stop = w.let("subtract", w.at(self.letter.extent), index(before))
+        stop = w.least_of(last, stop)
+        self._chain(first, stop, parts, each)
+        for c, sums in enumerate(parts):
+            if c < self.abreast - 1 and not is_multiple(self.letter.extent, self.chain):
+                rest, end = (w.let("add", x, index(c * self.chain)) for x in (stop, last))
+                self._chain(rest, end, [sums], each)
+            self._total_of(totals, sums, each)
+
+    def _total_of(self, totals: Buffer, sums: Buffer, each: int) -> None:
+        """Adds what a chain made to the totals."""
+        w = self.w
+        with self._every_sum(each) as at:
+            w.store(totals, at, w.let("add", w.load(totals, at), w.load(sums, at)))
 
     # ----- sums -----
 
@@ -113,29 +156,71 @@ class TurnedNest(ProductNest):
     def _every_sum(self, each: int) -> AbstractContextManager[Operand]:
         return self.w.loop(index(0), index(each * self.width), hint=self.hint("lane"))
 
-    def _chain(self, first: Operand, last: Operand, sums: Buffer, each: int) -> None:
-        """Adds the products of the inner indices from `first` up to `last`."""
+    def _chain(self, first: Operand, last: Operand, parts: list[Buffer], each: int) -> None:
+        """Adds the products of the inner indices from `first` up to `last`.
+
+        The indices of each further part are those of the chain behind.
+        """
         for along in self.steps:
-            first = self._blocks(first, last, along, sums, each)
+            first = self._blocks(first, last, along, parts, each)
         with self.w.loop(first, last, hint=self.hint("k")) as k:
-            row = self._factors(each, k)
-            for begin in range(0, self.width, self.lanes):
-                self._add(row, self._column(k, begin), 0, sums, begin)
+            for c, sums in enumerate(parts):
+                at = self.w.let("add", k, index(c * self.chain))
+                row = self._factors(each, at)
+                for begin in range(0, self.width, self.lanes):
+                    self._add(row, self._column(at, begin), 0, sums, begin)
 
     def _blocks(
-        self, first: Operand, last: Operand, along: int, sums: Buffer, each: int
+        self, first: Operand, last: Operand, along: int, parts: list[Buffer], each: int
     ) -> Operand:
         """Adds the products of blocks of `along` inner indices; returns the first that is left."""
         w = self.w
         turns = w.let("quotient", w.let("subtract", last, first), index(along))
         full = w.let("add", first, w.let("multiply", turns, index(along)))
         with w.loop(first, full, along, hint=self.hint("k")) as k:
-            rows = [self._factors(each, w.let("add", k, index(i))) for i in range(along)]
-            for begin in range(0, self.width, self.lanes):
-                block = self._turned(k, begin, along)
-                for i, row in enumerate(rows):
-                    self._add(row, block, i * self.lanes, sums, begin)
+            ask = self._asker(first, k, len(parts)) if along == self.steps[0] else None
+            for c, sums in enumerate(parts):
+                at = w.let("add", k, index(c * self.chain))
+                begins = range(0, self.width, self.lanes)
+                blocks = [self._turned(at, begin, along) for begin in begins]
+                for i in range(along):
+                    if ask is not None:
+                        ask(c * along + i)
+                    row = self._factors(each, w.let("add", at, index(i)))
+                    for begin, block in zip(begins, blocks, strict=True):
+                        self._add(row, block, i * self.lanes, sums, begin)
         return full
+
+    def _asker(self, first: Operand, k: Operand, count: int) -> Callable[[int], None] | None:
+        """What asks for a line of what follows: row by row, since memory gives most of a row.
+
+        That are the next chains of the same columns; behind the last ones the first of the next
+        columns. The blocks of a chain ask for all of it.
+        """
+        w, t, access = self.w, self.tiling, plain(self.c.elements[1 - self.tiling.row_operand])
+        if not self.apart or self.cut is None or access is None:
+            return None
+        if size_hint(access.value.shape) * access.value.dtype.itemsize <= NEAR:
+            return None
+        place = w.let("multiply", w.let("subtract", k, first), index(self.lanes))
+        row, offset = (w.let(op, place, index(self.chain)) for op in ("quotient", "rest"))
+        following = w.let("add", first, index(count * self.chain))
+        is_last = w.let("less_equal", w.at(self.letter.extent), following)
+        start = w.let("add", w.let("where", is_last, index(0), following), offset)
+        more = w.let("where", is_last, index(self.width), index(0))
+        column = w.let("add", self.first_column, w.let("add", row, more))
+        column = w.least_of(column, w.at(size_of(t.columns) - 1))
+        columns = decoded(w, column, [x.extent for x in t.columns])
+        line = LINE // access.value.dtype.itemsize
+        lines = [c * self.chain + i for c in range(count) for i in range(0, self.lanes**2, line)]
+
+        def ask(number: int) -> None:
+            if number < len(lines):
+                at = w.let("add", start, index(lines[number]))
+                with self.bound([*t.columns, self.letter], [*columns, at]):
+                    w.prefetch(w.buffer(access.value), w.at(linear(access.value.shape, access.at)))
+
+        return ask
 
     def _turned(self, k: Operand, begin: int, along: int) -> Buffer:
         """A block of columns: for each of some inner indices, elements of neighbouring columns."""
@@ -205,3 +290,8 @@ def turned(c: Contraction, target: Target) -> Tiling | None:
         if few and extent_hint(columns) >= LEAST and lies_along(c, 1 - row_operand, c.inner[0]):
             return found
     return None
+
+
+def is_multiple(extent: Extent, of: int) -> bool:
+    """Whether an extent is known to be a multiple of a number."""
+    return isinstance(extent, int) and extent % of == 0

@@ -14,8 +14,9 @@ from jit.dims import symbol
 from jit.forms import contraction, sums
 from jit.ir.graph import Graph
 from jit.ir.op import OpDef
-from jit.loops import ahead, packed, products, streams, wide
+from jit.loops import ahead, packed, products, streams, turned, wide
 from jit.loops.fma import fma
+from jit.loops.interpret import Run
 from jit.loops.ir import TURN, For, Prefetch, index
 from jit.runtime.cpu import host_target
 from jit.types import TensorType, float32
@@ -172,12 +173,16 @@ def test_columns_that_lie_along_inner_indices_are_turned_on_their_way(monkeypatc
         np.testing.assert_array_equal(found, x @ y.T)  # integers: exact
 
 
-@pytest.mark.parametrize(("columns", "chain"), [(19, 256), (21, 21)])  # 21: blocks leave some
+@pytest.mark.parametrize(
+    ("columns", "chain"), [(19, 256), (21, 21), (37, 27), (9, 32)]
+)  # blocks leave some of 21 and 27; the last of 38 chains of 27 is shorter than that beside it
 @pytest.mark.parametrize(("rows", "width"), [(1, 64), (2, 64), (1, 32)])
 def test_columns_that_lie_pages_apart_are_read_by_whole_vectors(
     monkeypatch, rows, width, columns, chain
 ):
     monkeypatch.setattr(contraction, "CONTRACT_BLOCK", chain)
+    monkeypatch.setattr(turned, "NEAR", 1)  # what follows is asked for
+    planner.forget()
     generator = np.random.default_rng(0)
     x, y = [generator.normal(size=(n, 1024)).astype(np.float32) for n in (rows, columns)]
     target = replace(host_target(), vector_bytes=width, registers=width // 2)
@@ -195,6 +200,27 @@ def test_columns_that_lie_pages_apart_are_read_by_whole_vectors(
     for stage in ("scheduled", "machine"):
         (found,) = stages.run(stage, [x, y])
         assert bits(found) == bits(wanted)
+
+
+def test_all_but_the_first_chains_of_columns_that_lie_pages_apart_are_asked_for(monkeypatch):
+    """Row by row of the matrix, each line once, while the chains before them are added up."""
+    monkeypatch.setattr(turned, "NEAR", 1)
+    planner.forget()
+    columns, inner, line = 48, 1024, 16
+    target = replace(host_target(), vector_bytes=64, registers=32)
+    (kernel,) = Stages(along(1, inner, columns), target).kernels
+    asked = []
+    arrays = [np.ones(columns * inner, x.dtype) for x in kernel.buffers]
+    run = Run(kernel, arrays, [])
+    run.rules[Prefetch] = lambda s: asked.append(run.number_of(s.index) // line)
+    for strip in range(columns // 16):
+        run.item(strip)
+    lines = np.arange(columns * inner // line).reshape(columns, -1)
+    first = lines[:16, : 2 * 256 // line]
+    assert {*lines.flat} - {*first.flat} <= {*asked}
+    assert len(asked) == lines.size
+    steps = np.diff(asked[: first.size])
+    assert np.count_nonzero(steps != 1) == 15  # from row to row
 
 
 @pytest.mark.parametrize(("inner", "items"), [(300, 1), (3000, 2)])
