@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,10 +21,11 @@ from jit.forms.expression import Domain
 from jit.forms.fuse import Group, fuse, started
 from jit.forms.in_place import in_place
 from jit.forms.likeness import Likeness, likeness
-from jit.forms.matrices import Matrix
+from jit.forms.matrices import Matrix, leads
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
+from jit.forms.reshaped import in_one_shape
 from jit.forms.sums import is_stream
 from jit.forms.tasks import (
     ChainsTask,
@@ -104,6 +105,10 @@ class Planner:
     def __init__(
         self, name: str, forms: FormProgram, target: Target, places: Places | None = None
     ) -> None:
+        if target.is_gpu and target.products:
+            forms = in_one_shape(
+                forms, partial(leads, origins=forms.origins, precision=target.products)
+            )
         self.forms, self.target = forms, target
         self.placement = Placement(forms, cut=bool(target.products))
         lasting = () if places is None or target.is_gpu else places.lasting

@@ -24,7 +24,7 @@ from jit.forms.nodes import FormValue
 from jit.forms.order import CONTRACT_BLOCK
 from jit.forms.placement import extent_hint
 from jit.forms.staging import Copy, memory_of
-from jit.types import TensorType, float32
+from jit.types import TensorType, float32, product
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 ALIGNED = 16  # bytes that the place of an operand is a multiple of
@@ -106,6 +106,33 @@ def is_for_kernels(sizes: Sequence[int], dtype: str, precision: str) -> bool:
         precision: In which a library multiplies elements of float32; "": there is none.
     """
     return not precision or not pays((1, *sizes), dtype, precision)
+
+
+def leads(form: nodes.Contract, origins: Mapping[nodes.Form, object], precision: str) -> bool:
+    """Whether maps may be computed with a contraction: by its kernel, or in a library's epilogue.
+
+    It has a kernel if it is no product of matrices, or too small for a library.
+
+    Args:
+        form: The contraction.
+        origins: The node that each form comes from.
+        precision: In which a library multiplies elements of float32.
+    """
+    dtype = form.inputs[0].dtype
+    if dtype == float32 or not is_for_library(
+        form, lambda x: origins.get(x.form) is origins.get(form)
+    ):
+        return True
+    left, _, right = form.spec.partition("->")
+    first, second = left.split(",")
+    extents = dict(zip(first + second, (d for x in form.inputs for d in x.shape), strict=True))
+    parts = [
+        [extent for x, extent in extents.items() if (x in first, x in second, x in right) == part]
+        for part in ((True, True, True), (True, False, True), (False, True, True))
+    ]
+    inner = [extent for x, extent in extents.items() if x not in right]
+    sizes = [extent_hint(product(part)) for part in (*parts, inner)]
+    return not pays(sizes, dtype.name, precision)
 
 
 def units_for(c: Contraction, units: Callable[[str], str]) -> str:

@@ -88,19 +88,8 @@ class Placement:
     def _alias(self, value: FormValue) -> FormValue | None:
         """What `value` is a view of, if the view moves nothing."""
         if value not in self._aliases:
-            self._aliases[value] = self._unmoved(value)
+            self._aliases[value] = unmoved(value)
         return self._aliases[value]
-
-    @staticmethod
-    def _unmoved(value: FormValue) -> FormValue | None:
-        form = value.form
-        if not isinstance(form, nodes.View) or form.map.where or loads_of(*form.map.at):
-            return None
-        source, domain = form.inputs[0], Domain.of(value.shape)
-        at = [moved(x, domain.indices) for x in form.map.at]
-        own, theirs = linear(value.shape, domain.indices), linear(source.shape, at)
-        sizes = product(value.shape), product(source.shape)
-        return source if same_all((own, sizes[0]), (theirs, sizes[1])) else None
 
     def _place_what_is_shared(self) -> None:
         """Values of some cost that several forms read, or that a view repeats."""
@@ -180,6 +169,18 @@ class Placement:
             for x in form.inputs:
                 found.setdefault(x, set()).add(form)
         return found
+
+
+def unmoved(value: FormValue) -> FormValue | None:
+    """What `value` is a view of, if the view moves nothing."""
+    form = value.form
+    if not isinstance(form, nodes.View) or form.map.where or loads_of(*form.map.at):
+        return None
+    source, domain = form.inputs[0], Domain.of(value.shape)
+    at = [moved(x, domain.indices) for x in form.map.at]
+    own, theirs = linear(value.shape, domain.indices), linear(source.shape, at)
+    sizes = product(value.shape), product(source.shape)
+    return source if same_all((own, sizes[0]), (theirs, sizes[1])) else None
 
 
 def upright(x: FormValue) -> FormValue:
