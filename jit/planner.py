@@ -36,6 +36,7 @@ from jit.forms.tasks import (
     TotalsTask,
     WholeTask,
 )
+from jit.forms.unstored import with_less_stored
 from jit.ir.builtin import constant
 from jit.ir.graph import Node
 from jit.loops.abreast import AbreastNest, TotalsNest
@@ -128,7 +129,8 @@ class Planner:
         self.program = Program(name, self.slots, inputs)
         self._calls = Calls(self.slots)
         self.plan = Plan(self.program, [])
-        steps: list[Step] = [*fuse(maker.tasks(), many=target.is_gpu)]
+        fused = fuse(maker.tasks(), many=target.is_gpu)
+        steps: list[Step] = [*(with_less_stored(fused, self.placement) if target.is_gpu else fused)]
         if target.products and places is None:
             steps = [*with_epilogues(steps, self.placement)]  # type: ignore[arg-type]
         if not target.is_gpu:  # the matrices between products are too large for a GPU's registers
