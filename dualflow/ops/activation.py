@@ -34,6 +34,18 @@ def of_halves(function: Callable[..., Any], cast: Callable[..., Any]) -> Callabl
     return wide
 
 
+def flow_of_halves(flow: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """What flows through a function: of half precision in float32, rounded once."""
+
+    def wide(*given: Tensor, **attrs: Any) -> Tensor:
+        dtype = given[0].dtype
+        if dtype.itemsize > 2:
+            return flow(*given, **attrs)
+        return astype(flow(*[astype(x, float32) for x in given], **attrs), dtype)
+
+    return wide
+
+
 def activation(
     name: str,
     definition: Callable[..., Any],
@@ -61,13 +73,14 @@ def activation(
     def on_arrays(xp: Any, array: Any) -> Any:
         return of_halves(partial(evaluate, xp), lambda x, dtype: x.astype(dtype))(array)
 
+    flow = flow_of_halves(lambda g, y, x: g * derivative(y, x))
     op = Op(
         name=name,
         evaluate=on_arrays,
         infer=elementwise_type(name, accepts, "same"),
         lower=lower_definition(of_halves(definition, astype)),
-        vjps=(lambda g, y, x: g * derivative(y, x),),
-        jvp=lambda tangents, y, x: tangents[0] * derivative(y, x),
+        vjps=(flow,),
+        jvp=lambda tangents, y, x: flow(tangents[0], y, x),
         batch=aligned(),
     )
     door = unary_door(op, partial(on_arrays, np), accepts)
@@ -174,6 +187,7 @@ def elu(x: Any, /, alpha: float = 1.0) -> Tensor:
     return where(x > 0, x, alpha * expm1(where(x > 0, 0, x)))  # no overflow on the side not taken
 
 
+@flow_of_halves
 def _gelu_flow(g: Any, y: Any, x: Any, *, approximate: str) -> Tensor:
     if approximate == "none":
         density = exp(square(x) * -0.5) * (1 / math.sqrt(2 * math.pi))
@@ -190,6 +204,8 @@ def _gelu_inner(x: Any) -> Tensor:
 @composite(accepts="floating", vjps=(_gelu_flow,))
 def gelu(x: Any, /, approximate: str = "none") -> Tensor:
     """X times the probability that a normal number lies below x (Hendrycks and Gimpel, 2016).
+
+    In half precision it is computed in float32, and rounded once.
 
     Args:
         x: Tensor of any shape; integers become float32.
@@ -208,6 +224,10 @@ def gelu(x: Any, /, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f'gelu: approximate={approximate!r}, expected "none" or "tanh"')
+    return of_halves(partial(_gelu, approximate=approximate), astype)(x)
+
+
+def _gelu(x: Any, *, approximate: str) -> Tensor:
     if approximate == "tanh":
         return 0.5 * x * (1 + tanh(_gelu_inner(x)))
     return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))

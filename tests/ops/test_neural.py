@@ -32,6 +32,35 @@ def test_softmax_of_extreme_numbers():
     assert np.isfinite(gradient(lambda x: F.softmax(x)[:, 0], x).raw).all()
 
 
+SMOOTH = {
+    "gelu": F.gelu,
+    "gelu, tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_activations_of_halves_are_rounded_once(name, dtype, compiled):
+    """Every number of the dtype: values and gradients are those of float32, rounded."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(df.asarray([0.0], dtype=dtype).raw.dtype)
+    x = df.asarray(every[np.isfinite(every.astype(np.float32))])
+    function, slopes = SMOOTH[name], df.asarray(x.raw[::-1].copy())
+
+    def all_of(x, slopes):
+        y, pull = df.vjp(function, x)
+        return y, *pull(slopes)
+
+    narrow = (df.function(all_of) if compiled else all_of)(x, slopes)
+    wide = all_of(x.astype("float32"), slopes.astype("float32"))
+    for found, wanted in zip(narrow, wide, strict=True):
+        assert found.dtype == x.dtype
+        with np.errstate(all="ignore"):
+            wanted = wanted.astype(dtype)
+        assert np.array_equal(found.numpy(), wanted.numpy(), equal_nan=True)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_layer_norm_of_halves_whose_squares_would_overflow(dtype):
     x = df.asarray([[300.0, -300.0, 300.0, -300.0]], dtype=dtype)
