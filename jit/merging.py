@@ -134,7 +134,7 @@ class Merging:
             return None
         if type(step) is not Launch or not isinstance(step.kernel.grid, int):
             return None
-        if step.matrices is not None:
+        if step.by_library is not None:
             return None
         kernel = step.kernel
         work = extent_hint(step.operations or 0)
@@ -142,8 +142,6 @@ class Merging:
             return None
         size = self._touched(step)
         if size > LARGE:
-            return None
-        if getattr(step, "matrices", None) is not None:  # a library may compute it
             return None
         slots, reads = self.program.slots, dict.fromkeys(self.program.reads(step))
         held = sum(self._bytes(x) for x in reads if slots[x].role == "temporary")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -13,13 +13,15 @@ import numpy as np
 from jit.calls import Calls
 from jit.config import config
 from jit.dataclass import dataclass
-from jit.dims import Extent, same, symbol
-from jit.forms import attention, nodes
+from jit.dims import Extent, symbol
+from jit.forms import nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of
+from jit.forms.convolutions import convolved
+from jit.forms.convolve import own_tasks, plain_task, whole_group
 from jit.forms.epilogues import FollowedTask, with_epilogues
-from jit.forms.expression import Domain
 from jit.forms.fuse import Group, fuse, started
 from jit.forms.in_place import in_place
+from jit.forms.index import same_all
 from jit.forms.likeness import Likeness, likeness
 from jit.forms.matrices import Matrix, leads
 from jit.forms.nodes import Form, FormValue
@@ -37,6 +39,7 @@ from jit.forms.tasks import (
     WholeTask,
 )
 from jit.forms.unstored import with_less_stored
+from jit.forms.work import operations
 from jit.ir.builtin import constant
 from jit.ir.graph import Node
 from jit.loops.abreast import AbreastNest, TotalsNest
@@ -57,6 +60,7 @@ from jit.loops.tiles import best
 from jit.progress import each
 from jit.repeats import Places
 from jit.runtime.program import (
+    Convolved,
     Epilogue,
     GuardStep,
     HostStep,
@@ -65,11 +69,12 @@ from jit.runtime.program import (
     Operand,
     Program,
     Slot,
+    host_call,
 )
 from jit.runtime.tuned import tuning
 from jit.target import Target
 from jit.tuning import TRIED, fastest
-from jit.types import TensorType, product
+from jit.types import TensorType
 
 KEPT = 1024  # kernels that are remembered, some hundred objects each
 NAMES = 5  # of the ops in a kernel's name
@@ -106,6 +111,8 @@ class Planner:
     def __init__(
         self, name: str, forms: FormProgram, target: Target, places: Places | None = None
     ) -> None:
+        if target.convolutions:
+            forms = convolved(forms)
         if target.is_gpu and target.products:
             forms = in_one_shape(
                 forms, partial(leads, origins=forms.origins, precision=target.products)
@@ -138,12 +145,7 @@ class Planner:
         self.outside = self._needed_outside(steps)
         self.guards = 0
         for step in each("planning launches", steps):
-            if isinstance(step, Group):
-                self._launch(step)
-            elif isinstance(step, Chain):
-                self._launch_chain(step)
-            else:
-                self._whole(step)
+            self._step(step)
         for x in forms.outputs:
             owner = self.placement.base(x)
             self.program.outputs.append(self.slot(owner))
@@ -184,6 +186,14 @@ class Planner:
         return {self.placement.base(x) for x in task.reads() | whole}
 
     # ----- steps -----
+
+    def _step(self, step: Step) -> None:
+        if isinstance(step, Group):
+            self._launch(step)
+        elif isinstance(step, Chain):
+            self._launch_chain(step)
+        else:
+            self._whole(step)
 
     def _launch(self, group: Group) -> None:
         stored = {x for x in group.values() if x in self.outside}
@@ -274,6 +284,8 @@ class Planner:
                 self._followed(task)
             case nodes.Contract():
                 self._matrices(task)
+            case nodes.Convolve():
+                self._convolution(task, form)
             case nodes.Guard():
                 slot = self.slot(form.inputs[0])
                 self.program.steps.append(GuardStep(slot, form.expected, self.guards))
@@ -315,38 +327,61 @@ class Planner:
         """A product by itself, which a library may compute in place of the kernel."""
         assert isinstance(task, ProductTask)
         assert task.matrices is not None
-        shape = Domain.of(task.outputs[0].shape)
-        self._launch(Group(shape.extents, None, [task], {task: 0}, is_product=True))
-        (*_, launch) = self.program.steps
-        assert isinstance(launch, Launch)
+        self._launch(whole_group(task))
+        launch, (value,) = self._last(), task.outputs
         operands = self._operands(launch, task.matrices.operands)
-        (value,) = task.outputs
-        result, dtype = self._buffer(launch, value), value.dtype.name
-        precision = self.target.products
-        launch.matrices = Matrices(task.matrices.sizes, operands, result, dtype, precision)
+        told = self._buffer(launch, value), value.dtype.name, self.target.products
+        launch.matrices = Matrices(task.matrices.sizes, operands, *told)
 
     def _followed(self, task: FollowedTask) -> None:
         """A product with what follows it, which a library may compute at once, or apart."""
-        steps, (value,), given = self.program.steps, task.outputs, task.product.matrices
+        (value,), given = task.outputs, task.product.matrices
         assert given is not None
         self.outside.update(task.product.outputs)
-        start = len(steps)
-        self._matrices(task.product)
-        self._launch(started(task.map))  # type: ignore[arg-type]
-        apart: list[Any] = steps[start:]
-        del steps[start:]
-        nest = PlainProductNest(
-            task.group, {value}, self.extractor, self.placement.base, self.target
-        )
-        tasks = [task.product, task.map]
-        self._add_launch(nest.build(self._label(tasks)), tasks)
-        launch = steps[-1]
-        assert isinstance(launch, Launch)
+        apart = self._apart([task.product, started(task.map)])
+        launch = self._plain(task.group, value, [task.product, task.map], apart)
         operands = self._operands(launch, given.operands)
         epilogue = Epilogue(task.relu, self._buffer(launch, task.bias))
         result, told = self._buffer(launch, value), apart[0].matrices
-        launch.apart = tuple(apart)
+        assert told is not None
         launch.matrices = replace(told, operands=operands, result=result, epilogue=epilogue)
+
+    def _convolution(self, task: WholeTask, form: nodes.Convolve) -> None:
+        """A convolution, which a library may compute at once; kernels of our own do it apart."""
+        own = own_tasks(form, self.extractor, self.placement, self.target.units)
+        steps = fuse(own, many=self.target.is_gpu)
+        self.outside |= self._needed_outside(steps)
+        (value,), plain = task.outputs, plain_task(form, self.extractor)
+        launch = self._plain(whole_group(plain), value, [plain], self._apart(steps))
+        first, second = [self._buffer(launch, x) for x in form.inputs]
+        told = self._buffer(launch, value), value.dtype.name, self.target.convolutions
+        launch.convolved = Convolved(form.convolution, (first, second), *told)
+
+    def _apart(self, steps: Sequence[Step]) -> tuple[Launch, ...]:
+        """Launches that run in place of one, which is yet to come."""
+        start = len(self.program.steps)
+        for step in steps:
+            self._step(step)
+        made: list[Any] = self.program.steps[start:]
+        del self.program.steps[start:]
+        return tuple(made)
+
+    def _plain(
+        self, group: Group, value: FormValue, tasks: Sequence[Task], apart: tuple[Launch, ...]
+    ) -> Launch:
+        """A launch that a library may take the place of, or else those apart."""
+        given = self.extractor, self.placement.base, self.target
+        nest = PlainProductNest(group, {value}, *given)
+        self._add_launch(nest.build(self._label(tasks)), tasks)
+        launch = self._last()
+        launch.apart = apart
+        return launch
+
+    def _last(self) -> Launch:
+        """The launch that was added last."""
+        (*_, launch) = self.program.steps
+        assert isinstance(launch, Launch)
+        return launch
 
     def _operands(self, launch: Launch, given: tuple[Matrix, Matrix]) -> tuple[Operand, Operand]:
         """The matrices that a launch multiplies, in its buffers."""
@@ -376,7 +411,7 @@ class Planner:
     def _shape_if_other(self, value: FormValue) -> tuple[Extent, ...] | None:
         """The shape of a value where it is not that of its memory."""
         owner = self.placement.base(value)
-        return None if same_shapes(owner.shape, value.shape) else value.shape
+        return None if same_all(owner.shape, value.shape) else value.shape
 
     def _in_place(self, group: Group) -> tuple[tuple[int, int], ...]:
         """Pairs of slots (read, written) that may share memory."""
@@ -429,6 +464,7 @@ def planned(body: FormProgram, target: Target) -> Program:
 
 _plans: WeakKeyDictionary[FormProgram, dict[Target, Program]] = WeakKeyDictionary()
 
+
 # Kernels by likeness and target: each with the numbers of its values and sizes.
 _kernels: dict[Hashable, tuple[Naive, tuple[int, ...], tuple[str | int, ...]]] = {}
 
@@ -464,27 +500,3 @@ def forget() -> None:
 def named(computed: Iterable[Node]) -> tuple[tuple[str, str | None], ...]:
     """The name and the line of each node."""
     return tuple([(node.op.name, node.source) for node in computed])
-
-
-def operations(tasks: Sequence[Task]) -> Extent | None:
-    """Additions and multiplications of the products among tasks; None without any."""
-    products = [task for task in tasks if isinstance(task, ProductTask)]
-    letters = [[x.extent for x in task.contraction.letters.values()] for task in products]
-    found = [2 * product(extents) for extents in letters]
-    found += [count for task in tasks for count in attention.operations(task.form)]
-    return sum(found) if found else None
-
-
-def same_shapes(a: Sequence[Extent], b: Sequence[Extent]) -> bool:
-    """Whether two shapes are written the same."""
-    return len(a) == len(b) and all(map(same, a, b))
-
-
-def host_call(host: Callable[..., Any]) -> Callable[[list[Any]], Sequence[Any]]:
-    """A host step's function of a list of arrays, which gives as many results as it has."""
-
-    def call(arrays: list[Any]) -> Sequence[Any]:
-        out = host(*arrays)
-        return out if isinstance(out, tuple) else (out,)
-
-    return call

@@ -17,6 +17,7 @@ class Target:
         registers: How many vector registers there are.
         hurry: Code is made in half of the time, and is slower: it will run a few times only.
         products: In which precision a library multiplies matrices of float32; "": there is none.
+        convolutions: Likewise one that convolves.
         alignment: What the address of each buffer is a multiple of, in bytes.
         cache: Bytes of the largest cache that a core writes to; 0: nobody knows.
     """
@@ -28,6 +29,7 @@ class Target:
     registers: int
     hurry: bool = False
     products: str = ""
+    convolutions: str = ""
     alignment: int = 1
     cache: int = 0
 
@@ -63,6 +65,7 @@ class Target:
         """Tells this target from others, in the keys of caches."""
         hurry = " hurry" if self.hurry else ""
         products = f" {self.products}" if self.products else ""
+        products += f" convolutions {self.convolutions}" if self.convolutions else ""
         return f"{self.triple} {self.cpu} {self.features} {self.vector_bytes}{hurry}{products}"
 
 

@@ -13,6 +13,7 @@ from jit.dims import Extent
 from jit.forms.combine import Combiner
 from jit.forms.index import IndexMap
 from jit.forms.scalar import Scalar
+from jit.ir.convolution import Convolution
 from jit.types import TensorType
 
 
@@ -151,6 +152,23 @@ class ContractApart(Contract):
     """
 
     apart = True
+
+
+@dataclass(frozen=True, eq=False)
+class Convolve(Form):
+    """A convolution with channels last, which a library may compute: `jit.forms.convolutions`.
+
+    Attributes:
+        convolution: What is computed.
+        contract: The same of the inputs.
+        own: The same of values in the order of the op, for kernels of our own.
+        copies: Each of these values, and where its elements are in the input.
+    """
+
+    convolution: Convolution
+    contract: Contract
+    own: Contract
+    copies: tuple[tuple[FormValue, IndexMap], ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -198,6 +198,11 @@ class Multiply:
             self._set("MatmulDesc", self._operation, EPILOGUE, number)
         self._run = library().cublasLtMatmul  # type: ignore[union-attr]
 
+    @property
+    def epilogue(self) -> str:
+        """What becomes of each element."""
+        return self.product.epilogue
+
     def _layout(self, kind: int, shape: tuple[int, int], batch: int, *, shared: bool) -> c_void_p:
         """A matrix, of a batch or shared by it: our rows are the library's columns."""
         layout, (rows, columns) = c_void_p(), shape

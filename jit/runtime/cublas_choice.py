@@ -24,6 +24,7 @@ from jit.runtime.cache import DiskCache, disk_cache
 from jit.runtime.cublas import Algorithm, Multiply, Product, library, version
 from jit.runtime.cublas_trial import Trial
 from jit.runtime.cuda import cupy
+from jit.runtime.library_call import LibraryCall
 
 CLEARLY = 0.97  # of the time of the one before: less than that, and it is no accident
 SAVED = 1e-6  # seconds of the launch that an epilogue saves, at least
@@ -31,7 +32,7 @@ NONE = b"none"  # on the disk, of an epilogue: it is not used
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(LibraryCall):
     """A product with its algorithm.
 
     Attributes:
@@ -53,14 +54,7 @@ class Choice:
         return bool(self.multiply.product.epilogue)
 
     def launch(self, stream: int, parameters: int) -> None:
-        """Puts it on a stream.
-
-        Args:
-            stream: The driver's number.
-            parameters: Where the addresses of words are, as for a kernel: the words, which lie side
-                by side, are addresses of the operands, the result, the workspace, and the bias, if
-                there is one.
-        """
+        """Puts it on a stream; see `LibraryCall.launch`."""
         first = ctypes.c_int64.from_address(parameters).value
         words = ctypes.c_int64 * (5 if self.by_python else 4)
         self.multiply(self.algorithm, *words.from_address(first), stream=stream)

@@ -16,6 +16,7 @@ from typing import Any
 from jit.config import config
 from jit.errors import DeviceError, LaunchError, OutOfMemoryError
 from jit.runtime.cublas import library
+from jit.runtime.cudnn import frontend
 from jit.target import Target, gpu
 
 INSTALL_HINT = "pip install dualflow[gpu], on a machine with an NVIDIA GPU"
@@ -164,7 +165,12 @@ def synchronize() -> None:
 def gpu_target(number: int) -> Target:
     """What code for a GPU is made for."""
     machine = gpu(f"sm_{cupy().cuda.Device(number).compute_capability}")
-    return replace(machine, products=config().precision if library() else "")
+    precision = config().precision
+    return replace(
+        machine,
+        products=precision if library() else "",
+        convolutions=precision if frontend() else "",
+    )
 
 
 @contextmanager

@@ -17,10 +17,13 @@ import numpy as np
 from jit.dims import free_symbols, solve
 from jit.errors import DeviceError, DTypeError, GraphError, GuardMiss, LaunchFailed
 from jit.loops.ir import Kernel
+from jit.runtime import cudnn_choice
+from jit.runtime.alone import Alone
 from jit.runtime.binding import Pairs, Shapes
 from jit.runtime.cublas import ALIGNED
 from jit.runtime.cublas_choice import chosen
 from jit.runtime.cuda import active, allocate, bind, cupy, pool
+from jit.runtime.cudnn import Convolving
 from jit.runtime.gpu_answers import Answers
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_direct import direct
@@ -28,6 +31,7 @@ from jit.runtime.gpu_entry import Entry, is_free
 from jit.runtime.gpu_frame import KEPT, Frame, current
 from jit.runtime.gpu_outputs import Made, Outputs, Turn
 from jit.runtime.gpu_table import LEDGER, Ask, Table
+from jit.runtime.library_call import LibraryCall
 from jit.runtime.memory import donors
 from jit.runtime.program import HostStep, Program
 from jit.runtime.timing import Timing
@@ -122,10 +126,22 @@ class GpuExecutable:
             if len(self._bound) == KEPT_BINDINGS:
                 self._bound.clear()
             library = partial(chosen, device=self.device)
-            table = Table(self.program, sizes, self._codes, library)
+            table = Table(self.program, sizes, self._codes, library, self._convolve)
             binding = self._bound[donate, shapes] = GpuBinding(table, donate)
         self._recent = donate, binding
         return binding
+
+    def _convolve(self, job: Convolving, alone: Alone) -> LibraryCall | None:
+        """How a library computes a convolution, if it does."""
+        return cudnn_choice.chosen(job, self.device, lambda: self._seconds(alone.own))
+
+    def _seconds(self, program: Program) -> float:
+        """What a program takes whose values do not matter, when it is run again."""
+        types = [program.slots[slot].type for slot in program.inputs]
+        arrays = [cupy().zeros(type_.shape, type_.dtype) for type_ in types]
+        run = GpuExecutable(program, self._codes, self.device)
+        times = [run.timed(arrays)[1] for _ in range(2)]
+        return sum(each.seconds for each in times[-1])
 
 
 class GpuBinding:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jit.runtime.cublas import ALIGNED
-from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, array_maker, bind, cupy, failed
 from jit.runtime.gpu_frame import SHORTEST, prepared
 from jit.runtime.gpu_table import ARENA, LEDGER, Table
+from jit.runtime.library_call import LibraryCall
 
 MOST = 16  # launches of an op that native code calls: of a graph, it would take the host longer
 Shapes = Sequence[tuple[int, ...]]
@@ -144,7 +144,7 @@ class Direct:
             words[: len(self.words)] = [bases[base] + offset for base, offset in self.words]
             for launch, start in self.launches:
                 try:
-                    if isinstance(launch, Choice):
+                    if isinstance(launch, LibraryCall):
                         launch.launch(stream, at + 8 * start)
                     else:
                         module.cuda.driver.launchKernel(*launch, stream, at + 8 * start, 0)

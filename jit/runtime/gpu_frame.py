@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from jit.runtime.cublas_choice import Choice
 from jit.runtime.cuda import allocate, capturing, cupy, failed, pool
 from jit.runtime.gpu_arenas import SHARED, Arena, behind, give, take
 from jit.runtime.gpu_clock import Watch
 from jit.runtime.gpu_code import GpuCode
 from jit.runtime.gpu_table import ARENA, Row, Stretch, Table, words_of
+from jit.runtime.library_call import LibraryCall
 from jit.runtime.program import Launch
 from jit.runtime.programmatic import Launcher, launcher
 
@@ -42,10 +42,10 @@ def function(device: int, code: GpuCode) -> int:
     return found[1].ptr
 
 
-def prepared(row: Row, device: int) -> tuple[int, ...] | Choice:
-    """The arguments of the driver's call, but for stream and parameters; or a library's product."""
+def prepared(row: Row, device: int) -> tuple[int, ...] | LibraryCall:
+    """The arguments of the driver's call, but for stream and parameters; or a library's call."""
     code = row.code
-    if isinstance(code, Choice):
+    if isinstance(code, LibraryCall):
         return code
     return (function(device, code), *row.blocks, *code.threads, code.shared)
 
@@ -187,7 +187,7 @@ class Frame:
         for k in stretch.rows:
             given, at = self._launches[k], pointers + 8 * rows[k].start
             try:
-                if isinstance(given, Choice):
+                if isinstance(given, LibraryCall):
                     given.launch(stream, at)
                     launch = plain  # the library's kernels say in their own ways when they end
                 else:

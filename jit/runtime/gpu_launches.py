@@ -20,6 +20,7 @@ from jit.runtime.cuda import array_parts, cupy
 from jit.runtime.gpu_direct import Direct
 from jit.runtime.gpu_form_code import MOST_INPUTS
 from jit.runtime.gpu_launch_code import MOST_OUTPUTS, MOST_WORDS, code
+from jit.runtime.library_call import LibraryCall
 from jit.runtime.native import addresses_of, maker
 from jit.runtime.own_code import linked
 from jit.runtime.programmatic import driver
@@ -98,7 +99,7 @@ def bits(x: Any) -> bytes | None:
 
 def words_of(job: Direct) -> Any:
     """A job, as native code reads it; None of one that is too large, or takes Python."""
-    if any(isinstance(launch, Choice) and launch.by_python for launch, _ in job.launches):
+    if any(isinstance(launch, LibraryCall) and launch.by_python for launch, _ in job.launches):
         return None
     inputs, outputs = len(job.inputs), job.outputs
     if inputs > MOST_INPUTS or len(outputs) > MOST_OUTPUTS or len(job.words) > MOST_WORDS:

@@ -7,7 +7,7 @@ call are `bases[index] + offset`, at once for all launches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -16,14 +16,21 @@ import numpy as np
 
 from jit.dataclass import dataclass
 from jit.dims import evaluate
+from jit.forms.convolutions import pays as pays_to_convolve
 from jit.forms.matrices import pays
 from jit.ir.loop import COUNTER
 from jit.loops.ir import Kernel
+from jit.runtime.alone import Alone
 from jit.runtime.cublas import ALIGNED, Product
 from jit.runtime.cublas_choice import Choice
+from jit.runtime.cudnn import Convolving
 from jit.runtime.gpu_code import GpuCode
+from jit.runtime.library_call import LibraryCall
 from jit.runtime.memory import layout, timeline, unfolded
 from jit.runtime.program import (
+    USED,
+    Convolved,
+    Epilogue,
     GuardStep,
     HostStep,
     Launch,
@@ -56,7 +63,7 @@ class Row:
         launch: What it is of.
     """
 
-    code: GpuCode | Choice
+    code: GpuCode | LibraryCall
     blocks: tuple[int, int, int]
     start: int
     launch: Launch
@@ -88,9 +95,11 @@ class Table:
         sizes: The value of each symbol.
         codes: The code of each kernel.
         library: How a library computes a product; None where it does not.
+        convolve: Likewise a convolution, given the launches that do it otherwise.
 
     Attributes:
         program: What runs: launches that the library does not compute at once are apart.
+        whole: The same before.
         rows: All launches; those of repeated steps again and again.
         stretches: The same with what Python does in between.
         arena: How many bytes the arena has.
@@ -109,8 +118,10 @@ class Table:
         sizes: Mapping[str, int],
         codes: Mapping[Kernel, GpuCode],
         library: Callable[[Product], Choice | None] = lambda product: None,
+        convolve: Callable[[Convolving, Alone], LibraryCall | None] = lambda job, alone: None,
     ) -> None:
-        self.sizes, self._codes, self._library = sizes, codes, library
+        self.sizes, self._codes, self._library, self._convolve = sizes, codes, library, convolve
+        self.whole = program
         self.program = program = self._with_library(program)
         self.guards = [step for step in program.steps if isinstance(step, GuardStep)]
         self._lay_out()
@@ -123,16 +134,41 @@ class Table:
 
     def _with_library(self, program: Program) -> Program:
         """The program with those launches apart that the library does not compute at once."""
-        steps = list[Step]()
-        for step in program.steps:
-            whole = not isinstance(step, Launch) or not step.apart or self._takes(step)
-            steps += [step] if whole else step.apart  # pyright: ignore[reportAttributeAccessIssue]
+        steps = [each for step in program.steps for each in self._taken(step)]
         return program if steps == program.steps else replace(program, steps=steps)
 
-    def _takes(self, launch: Launch) -> bool:
-        """Whether the library computes a launch."""
-        x = launch.matrices
-        return x is not None and self._choice(x, self.sizes) is not None
+    def _taken(self, step: Step) -> Iterator[Step]:
+        """A step, or the launches that run in its place."""
+        if isinstance(step, Repeat):
+            inner = [each for x in step.steps for each in self._taken(x)]
+            yield step if inner == step.steps else self._repeated(step, inner)
+        elif not isinstance(step, Launch) or not step.apart or self._call(step) is not None:
+            yield step
+        else:
+            for each in step.apart:
+                yield from self._taken(each)
+
+    def _repeated(self, step: Repeat, inner: list[Any]) -> Repeat:
+        """Other launches again and again; they may write more memory on their way."""
+        written = {slot for launch in inner for slot in self.whole.writes(launch)}
+        used = {slot for slot in written if self.whole.slots[slot].role == USED}
+        return replace(step, steps=inner, writes=tuple(sorted({*step.writes, *used})))
+
+    def _call(self, launch: Launch) -> LibraryCall | None:
+        """How a library computes a launch, if it does."""
+        if launch.convolved is not None:
+            return self._convolution(launch, launch.convolved)
+        return None if launch.matrices is None else self._choice(launch.matrices, self.sizes)
+
+    def _convolution(self, launch: Launch, x: Convolved) -> LibraryCall | None:
+        """How a library computes a convolution, if it does."""
+        convolution = x.convolution.at(self.sizes)
+        if not pays_to_convolve(convolution):
+            return None
+        precision = x.precision if x.dtype == "float32" else ""
+        job = Convolving(convolution, x.dtype, precision, epilogue_of(x.epilogue))
+        alone = launch if x.epilogue is None else launch.apart[0]
+        return self._convolve(job, Alone(self.whole, alone, self.sizes))
 
     # ----- memory -----
 
@@ -223,6 +259,9 @@ class Table:
         self.offset = np.array(self._offset, np.int64)
 
     def _launch(self, launch: Launch, sizes: Mapping[str, int]) -> None:
+        if launch.convolved is not None:
+            self._put(launch, *self._convolved(launch, launch.convolved))
+            return
         if launch.matrices is not None and self._multiply(launch, launch.matrices, sizes):
             return
         code = self._codes[launch.kernel]
@@ -241,7 +280,7 @@ class Table:
             self._offset.append(offset)
 
     def _multiply(self, launch: Launch, x: Matrices, sizes: Mapping[str, int]) -> bool:
-        """Has the library compute a launch, if it does; all launches share its workspace."""
+        """Has the library compute a launch, if it does."""
         size = dtypes[x.dtype].itemsize
         places = [
             (base, start + size * operand.offset)
@@ -253,14 +292,29 @@ class Table:
         choice = self._choice(x, sizes) if aligned else None
         if choice is None:
             return False
-        self.rows.append(Row(choice, (1, 1, 1), len(self._index), launch))
-        places.append((ARENA, self.workspace) if choice.workspace else (NOTHING, 0))
-        if x.epilogue is not None:
-            places.append(self.place(launch.buffers[x.epilogue.bias]))
-        self._words(*places)
-        if choice.workspace:
-            self.arena = max(self.arena, self.workspace + choice.workspace)
+        self._put(launch, choice, places, x.epilogue)
         return True
+
+    def _convolved(
+        self, launch: Launch, x: Convolved
+    ) -> tuple[LibraryCall, list[Place], Epilogue | None]:
+        """A launch that a library computes, with the places that it reads and writes."""
+        call = self._convolution(launch, x)
+        assert call is not None  # or else others were in its place
+        places = [self.place(launch.buffers[k]) for k in (*x.operands, x.result)]
+        return call, places, x.epilogue
+
+    def _put(
+        self, launch: Launch, call: LibraryCall, places: list[Place], epilogue: Epilogue | None
+    ) -> None:
+        """Has a library compute a launch; all such share a workspace."""
+        self.rows.append(Row(call, (1, 1, 1), len(self._index), launch))
+        places.append((ARENA, self.workspace) if call.workspace else (NOTHING, 0))
+        if epilogue is not None:
+            places.append(self.place(launch.buffers[epilogue.bias]))
+        self._words(*places)
+        if call.workspace:
+            self.arena = max(self.arena, self.workspace + call.workspace)
 
     def _choice(self, x: Matrices, sizes: Mapping[str, int]) -> Choice | None:
         """How the library computes products, if it does."""
@@ -297,8 +351,13 @@ def product_of(x: Matrices, sizes: Sequence[int]) -> Product:
         (batch, rows, columns, inner),
         (left.turned and not flat[0], right.turned and not flat[1]),
         (left.shared and batch > 1, right.shared and batch > 1),
-        "" if x.epilogue is None else "bias_relu" if x.epilogue.relu else "bias",
+        epilogue_of(x.epilogue),
     )
+
+
+def epilogue_of(x: Epilogue | None) -> str:
+    """What libraries are asked for."""
+    return "" if x is None else "bias_relu" if x.relu else "bias"
 
 
 def words_of(table: Table, bases: Words) -> Words:

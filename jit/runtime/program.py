@@ -14,6 +14,7 @@ import numpy as np
 
 from jit.dataclass import dataclass
 from jit.dims import Extent, evaluate
+from jit.ir.convolution import Convolution
 from jit.ir.graph import Node
 from jit.loops.ir import Kernel
 from jit.types import TensorType
@@ -90,6 +91,33 @@ class Matrices:
     epilogue: Epilogue | None = None
 
 
+@dataclass(frozen=True)
+class Convolved:
+    """What a launch computes, as a convolution with channels last.
+
+    Attributes:
+        convolution: Which one.
+        operands: The numbers of the buffers that are read.
+        result: That of what is written.
+        dtype: Of all elements.
+        precision: In which elements of float32 are multiplied.
+        epilogue: What is stored in place of the results; None: these.
+    """
+
+    convolution: Convolution
+    operands: tuple[int, int]
+    result: int
+    dtype: str
+    precision: str
+    epilogue: Epilogue | None = None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no size varies."""
+        c = self.convolution
+        return all(isinstance(x, int) for x in (*c.images, *c.filters, *c.results))
+
+
 @dataclass(eq=False)
 class Launch:
     """One run of a kernel over its whole grid.
@@ -106,8 +134,9 @@ class Launch:
         nodes: What of the graph it computes; they are not kept where programs are written.
         made: The name and the line of each of these.
         matrices: The same as a product that a library may compute in its place.
-        apart: The same as several launches, the first of them a product: what runs where the
-            library does not compute it at once.
+        convolved: The same as a convolution that a library may compute in its place.
+        apart: The same as several launches: what runs where the library does not compute it at
+            once.
     """
 
     kernel: Kernel
@@ -121,12 +150,20 @@ class Launch:
     nodes: tuple[Node, ...] = ()
     made: tuple[tuple[str, str | None], ...] = ()
     matrices: Matrices | None = None
+    convolved: Convolved | None = None
     apart: tuple[Launch, ...] = ()
 
     @property
     def is_for_library(self) -> bool:
         """Whether a library computes it, as far as the plan tells: its sizes do not vary."""
+        if self.convolved is not None:
+            return True  # where it does not, others are launched
         return self.matrices is not None and all(isinstance(x, int) for x in self.matrices.sizes)
+
+    @property
+    def by_library(self) -> Matrices | Convolved | None:
+        """What a library may compute in its place."""
+        return self.convolved or self.matrices
 
     def on(self, slot_of: Mapping[int, int]) -> Launch:
         """The same on other slots, in place of those that are named."""
@@ -329,3 +366,13 @@ class Program:
         called = f"host {step.label}" if isinstance(step, HostStep) else step.label
         line = f"  # {step.source}" if step.source else ""
         return f"{writes} = {called}({reads}){line}"
+
+
+def host_call(host: Callable[..., Any]) -> Callable[[list[Array]], Sequence[Array]]:
+    """A host step's function of a list of arrays, which gives as many results as it has."""
+
+    def call(arrays: list[Array]) -> Sequence[Array]:
+        out = host(*arrays)
+        return out if isinstance(out, tuple) else (out,)
+
+    return call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jit.forms import matrices
-from tests.gpu import standin_cublas, standin_kernels
+from tests.gpu import standin_cublas, standin_cudnn, standin_kernels
 from tests.gpu.standin import Installed
 
 
@@ -46,4 +46,15 @@ def small(machine, monkeypatch):
 def blas(small):
     """The stand-in for the library."""
     with standin_cublas.installed() as library:
+        yield library
+
+
+@pytest.fixture
+def convolver(small, monkeypatch):
+    """The stand-in for the library that convolves; convolutions of any size are for it."""
+    from jit.forms import convolutions
+
+    monkeypatch.setattr(convolutions, "LARGE", 1)
+    monkeypatch.setattr(convolutions, "NARROW", 1)
+    with standin_cudnn.installed() as library:
         yield library

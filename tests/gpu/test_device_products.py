@@ -9,7 +9,7 @@ import dualflow as df
 from jit.config import configure
 from jit.forms import matrices
 from jit.runtime import cublas, cublas_choice
-from jit.runtime.cublas_trial import SPECIAL
+from jit.runtime.trials import SPECIAL
 from jit.types import dtypes
 from tests.gpu.device import available
 from tests.gpu.test_epilogues import AT_ONCE

@@ -7,7 +7,7 @@ import pytest
 
 import dualflow as df
 from jit.config import configure
-from jit.runtime import cublas_choice, cublas_trial
+from jit.runtime import cublas_choice, cublas_trial, trials
 from tests.gpu.standin_cublas import EPILOGUE, RELU_BIAS
 from tests.gpu.test_products import both, random, time_as
 from tests.modes import compiled_only, graphs_only
@@ -109,7 +109,7 @@ def test_special_numbers(blas):
     """NaN, infinities, zeros of both signs and numbers near 0 come out as where both are apart."""
     x, w, b = given()
     x[1], x[2, 3], w[:, 5] = 0, np.inf, -0.0
-    b[: len(cublas_trial.SPECIAL)] = cublas_trial.SPECIAL
+    b[: len(trials.SPECIAL)] = trials.SPECIAL
     for function in (linear, rectified):
         both(function, x, w, b)
 
@@ -161,7 +161,7 @@ def test_the_choice_is_remembered(quiet, blas, machine, monkeypatch):
     blas.quiet = quiet
     assert computed(machine, blas) is not quiet
     cublas_choice.forget()  # as in another process
-    monkeypatch.delattr(cublas_trial.Trial, "_run")  # nothing is tried again
+    monkeypatch.delattr(trials.Trial, "_run")  # nothing is tried again
     assert computed(machine, blas) is not quiet
 
 
