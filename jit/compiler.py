@@ -404,6 +404,20 @@ def is_product(node: Node) -> bool:
     return is_product(node)
 
 
+def is_map(node: Node) -> bool:
+    """Whether a node takes its inputs element by element."""
+    from jit.forms.native import is_map
+
+    return is_map(node)
+
+
+def is_light(node: Node) -> bool:
+    """Whether that is as cheap as to read its result."""
+    from jit.forms.native import is_light
+
+    return is_light(node)
+
+
 def pipeline(
     ops: Mapping[str, OpDef] = MappingProxyType({}),
     *,
@@ -432,7 +446,7 @@ def pipeline(
         Collect(can_repeat),
         Products(can_repeat, partial(is_chain, precision=precision)),
         *([Rotate(can_repeat, partial(leads, precision=precision))] if on_gpu else []),
-        Outline(passes, is_product, costs, can_repeat),
+        Outline(passes, is_product, costs, is_map, is_light, can_repeat),
         *passes,
     )
 

@@ -21,7 +21,7 @@ from jit.forms.attention import HALVES
 from jit.forms.forms import FormBuilder, Units, in_none
 from jit.forms.merge import merged
 from jit.forms.nodes import Form, FormValue
-from jit.forms.placement import Placement, cost_of
+from jit.forms.placement import Placement, cost_of, size_hint
 from jit.forms.program import FormProgram
 from jit.forms.turns import turns_at_once
 from jit.ir.builtin import guard
@@ -33,6 +33,8 @@ from jit.ir.printer import attr_leaves, static_dims
 from jit.progress import each
 from jit.types import kind
 
+LIGHT = 4  # additions
+FEW, SMALL = 1 << 16, 16  # bytes that cost nothing to read; so are those of so many times fewer
 NATIVE = (
     nodes.Source,
     nodes.Constant,
@@ -215,6 +217,26 @@ def price(node: Node) -> int | None:
     if any(isinstance(form, nodes.View) and len(form.inputs) > 1 for form in forms):
         return None
     return sum(cost_of(form) for form in forms if isinstance(form, nodes.Pointwise))
+
+
+def is_map(node: Node) -> bool:
+    """Whether a node takes its inputs element by element."""
+    return price(node) is not None
+
+
+def is_light(node: Node) -> bool:
+    """Whether an element takes few additions, and is made of no more bytes than it has.
+
+    Bytes count where there are many.
+    """
+    cost = price(node)
+    if cost is None or cost > LIGHT or len(node.outputs) != 1:
+        return False
+    (result,) = node.outputs
+    count = size_hint(result.type.shape)
+    sizes = [size_hint(x.type.shape) * x.type.dtype.itemsize for x in node.inputs]
+    most = count * result.type.dtype.itemsize
+    return sum(size for size in sizes if size > max(FEW, most // SMALL)) <= most
 
 
 def forms_alone(node: Node) -> list[Form]:

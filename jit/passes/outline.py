@@ -5,7 +5,9 @@ loop has. A part ends before a product that reads memory anyway, so little is fu
 What is found out about a body (its passes, forms, launches) holds for all its calls, and for those
 in the next program that holds it.
 
-Views, and what costs nothing else, belong to every part that reads them: no memory holds them.
+Views, and what costs nothing else, belong to every part that reads them: no memory holds them. So
+do sums with a bias, casts to wider dtypes and the like, of as few bytes, if what reads them takes
+element by element: parts hand on what these are made of.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from jit.passes.cleanup import attr_key
 
 LARGE = 512  # nodes of programs that are worth it
 FEWEST = 12  # nodes of a part
+DEEPEST = 4  # light nodes, one after the other, that each part computes
 KEPT = 512  # bodies that are remembered
 KINDS = 8192  # and kinds of nodes
 
@@ -36,11 +39,15 @@ class Kind(NamedTuple):
         number: Its own.
         begins: Whether a part may begin here.
         costs: Whether computing it again costs something.
+        maps: Whether it takes its inputs element by element.
+        light: Whether it is as cheap to compute an element as to read it.
     """
 
     number: int
     begins: bool
     costs: bool
+    maps: bool
+    light: bool
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,16 @@ class Outline(GraphPass):
         passes: What bodies go through.
         begins: Whether a part may begin at a node.
         costs: Whether to compute a node once more costs something.
+        maps: Whether a node takes its inputs element by element.
+        light: Whether that is as cheap as to read its result.
         fits: Whether a graph can be a body.
     """
 
     passes: tuple[GraphPass, ...] = ()
     begins: Callable[[Node], bool] = lambda node: False
     costs: Callable[[Node], bool] = lambda node: True
+    maps: Callable[[Node], bool] = lambda node: False
+    light: Callable[[Node], bool] = lambda node: False
     fits: Callable[[Graph], bool] = lambda body: True
 
     name = "outline"
@@ -156,6 +167,8 @@ class Cut:
         pieces, together = self._pieces(nodes)
         for number, piece in enumerate(pieces):
             self._part_of.update(dict.fromkeys(piece, number))
+        self._free: set[Node] = set()  # what belongs to every part that reads it
+        self._place_light_ones(nodes, pieces, together, self._seen(graph.outputs))
         self.parts = [
             self._gathered([node for node in piece if self._costs(node)], number)
             for number, piece in enumerate(pieces)
@@ -172,16 +185,61 @@ class Cut:
 
     def _costs(self, node: Node) -> bool:
         kind = self._kinds[self._at[node]]
-        return kind is None or kind.costs
+        return kind is None or (kind.costs and node not in self._free)
+
+    def _seen(self, values: Iterable[Value]) -> set[Value]:
+        """Values, and what they show if they cost nothing."""
+        found, stack = set[Value](), [*values]
+        while stack:
+            value = stack.pop()
+            found.add(value)
+            if value.node is not None and not self._costs(value.node):
+                stack += [x for x in value.node.inputs if x not in found]
+        return found
+
+    def _place_light_ones(
+        self,
+        nodes: Sequence[Node],
+        pieces: list[list[Node]],
+        together: Sequence[bool],
+        results: set[Value],
+    ) -> None:
+        """Gives light nodes to the parts that read them; a result to the first of these."""
+        readers: dict[Node, dict[Node, None]] = {}  # that cost something, through those that do not
+        deepest: dict[Node, int] = {}  # of those that read it, how many follow that cost nothing
+        for node in reversed(nodes):
+            read = readers.get(node, {})
+            kind, here = self._kinds[self._at[node]], self._part_of[node]
+            if kind is not None and kind.costs and kind.light and read and self._map(read):
+                numbers = {self._part_of[reader] for reader in read}
+                deep = 1 + deepest.get(node, 0)
+                if results.isdisjoint(node.outputs) and numbers != {here} and deep <= DEEPEST:
+                    self._free.add(node)
+                    for x in node.inputs:
+                        if x.node is not None:
+                            deepest[x.node] = max(deep, deepest.get(x.node, 0))
+                elif here not in numbers and together[first := min(numbers)]:
+                    pieces[here].remove(node)
+                    pieces[first].append(node)
+                    self._part_of[node] = first
+            more = [node] if self._costs(node) else read
+            for value in node.inputs:
+                if value.node is not None:
+                    readers.setdefault(value.node, {}).update(dict.fromkeys(more))
+
+    def _map(self, nodes: Iterable[Node]) -> bool:
+        """Whether all of some nodes take their inputs element by element."""
+        kinds = [self._kinds[self._at[node]] for node in nodes]
+        return all(kind is not None and kind.maps for kind in kinds)
 
     def _kind(self, node: Node) -> Kind | None:
         """What kind of node it is; None for one that stays outside of parts."""
         if not node.op.pure or any(map(is_graph, node.attrs.values())):
             return None
-        begins, costs = self._options.begins, self._options.costs
+        options = self._options
+        asked = options.begins, options.costs, options.maps, options.light
         word = (
-            begins,
-            costs,
+            *asked,
             node.op,
             tuple([(x.type.shape, x.type.dtype) for x in node.inputs]),
             tuple([(name, attr_key(attr)) for name, attr in node.attrs.items()]),
@@ -191,7 +249,7 @@ class Cut:
         if kind is None:
             if len(_kinds) >= KINDS:
                 _kinds.clear()
-            kind = _kinds[word] = Kind(next(_numbers), begins(node), costs(node))
+            kind = _kinds[word] = Kind(next(_numbers), *[ask(node) for ask in asked])
         return kind
 
     def _pieces(self, nodes: Sequence[Node]) -> tuple[list[list[Node]], list[bool]]:

@@ -157,3 +157,75 @@ def test_bodies_go_through_passes_and_equal_outputs_are_one():
     graph.outputs = [x]
     after = outlined(graph, passes=(CommonSubexpressions(),))
     assert {len(body.nodes) for body in bodies(after)} == {5}
+
+
+LIGHT = {
+    "maps": lambda node: node.op.name != "dot",
+    "light": lambda node: node.op.name in ("add", "negative"),
+}
+
+
+def twofold(count=12, depth=1, *, late=False):
+    """Layers forwards and back: what is made of a layer's sums is read again on the way back.
+
+    Args:
+        count: Layers.
+        depth: Light nodes of a layer, one after the other.
+        late: Only the way back reads the sums, which are results besides.
+    """
+    graph = Graph("twofold")
+    x, w, b = graph.input(VECTOR), graph.input(MATRIX), graph.input(VECTOR)
+    sums = []
+    for _ in range(count):
+        product = apply(graph, "dot", x, w)
+        y = apply(graph, "add", product, b)
+        for _ in range(depth - 1):
+            y = apply(graph, "negative", y)
+        sums.append(y)
+        x = apply(graph, "abs", apply(graph, "tanh", product if late else y))
+        x = apply(graph, "multiply", x, x)
+    for y in reversed(sums):
+        back = apply(graph, "tanh", apply(graph, "dot", x, w))
+        x = apply(graph, "multiply", apply(graph, "multiply", back, y), back)
+    graph.outputs = [x, *(sums if late else [])]
+    return graph
+
+
+def words(part):
+    return [node.op.name for node in part.nodes]
+
+
+def test_light_nodes_are_in_every_part_that_reads_them():
+    plain, after = outlined(twofold()), outlined(twofold(), **LIGHT)
+    (*_, back) = bodies(plain)
+    assert "add" not in words(back)
+    for body in bodies(after):
+        reads = "tanh" in words(body)
+        assert not reads or "add" in words(body)
+        assert all(x.node.op.name != "add" for x in body.outputs)
+
+
+def test_so_many_light_nodes_one_after_the_other_are_computed_once():
+    deep = outlined(twofold(depth=outline.DEEPEST), **LIGHT)
+    assert all(words(body).count("negative") in (0, 3) for body in bodies(deep))
+    assert not any(x.node.op.name == "negative" for body in bodies(deep) for x in body.outputs)
+    deeper = outlined(twofold(depth=outline.DEEPEST + 1), **LIGHT)
+    given = [x.node.op.name for body in bodies(deeper) for x in body.outputs if x.node]
+    assert "add" in given
+    assert "negative" not in given
+
+
+def test_a_light_result_is_computed_where_it_is_read_first():
+    graph = twofold(late=True)
+    plain, after = outlined(graph), outlined(graph, **LIGHT)
+    first, *_, last = bodies(after)
+    assert "add" in words(bodies(plain)[0])
+    assert "add" not in words(first)
+    assert "add" in words(last)
+    assert any(x.node.op.name == "add" for x in last.outputs)
+
+
+def test_what_others_than_maps_read_is_computed_once():
+    after = outlined(twofold(), **{**LIGHT, "maps": lambda node: node.op.name != "multiply"})
+    plain = outlined(twofold())
+    assert list(map(words, bodies(after))) == list(map(words, bodies(plain)))
