@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from jit.arranged import arranged
 from jit.calls import Calls
 from jit.config import config
 from jit.dataclass import dataclass
 from jit.dims import Extent, symbol
 from jit.forms import nodes
 from jit.forms.chains import Chain, Step, chained, tasks_of
-from jit.forms.convolutions import convolved
 from jit.forms.convolve import own_tasks, plain_task, whole_group
 from jit.forms.epilogues import FollowedTask, with_epilogues
 from jit.forms.fuse import Group, fuse, started
 from jit.forms.in_place import in_place
 from jit.forms.index import same_all
 from jit.forms.likeness import Likeness, likeness
-from jit.forms.matrices import Matrix, leads
+from jit.forms.matrices import Matrix
 from jit.forms.nodes import Form, FormValue
 from jit.forms.placement import Placement, is_number
 from jit.forms.program import FormProgram
-from jit.forms.reshaped import in_one_shape
 from jit.forms.sums import is_stream
 from jit.forms.tasks import (
     ChainsTask,
@@ -111,13 +110,8 @@ class Planner:
     def __init__(
         self, name: str, forms: FormProgram, target: Target, places: Places | None = None
     ) -> None:
-        if target.convolutions:
-            forms = convolved(forms)
-        if target.is_gpu and target.products:
-            forms = in_one_shape(
-                forms, partial(leads, origins=forms.origins, precision=target.products)
-            )
-        self.forms, self.target = forms, target
+        self.forms = forms = arranged(forms, target)
+        self.target = target
         self.placement = Placement(forms, cut=bool(target.products))
         lasting = () if places is None or target.is_gpu else places.lasting
         given = self.placement, target.products, lasting
