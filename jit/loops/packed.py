@@ -24,7 +24,7 @@ from jit.loops.elements import decoded
 from jit.loops.ir import TILE, Buffer, Operand, index
 from jit.loops.nests import Naive
 from jit.loops.products import ProductNest
-from jit.loops.tiles import FEWEST_STRIPS, LINE_BLOCKS, lie_in_lines, reads_in_place
+from jit.loops.tiles import FEWEST_STRIPS, LINE_BLOCKS, ROWS, lie_in_lines, reads_in_place
 
 COLUMNS = 128  # of an item, at most: as much as they take does a block of rows
 BLOCKS = 6  # of rows of an item, at most: columns are packed once for all of them
@@ -55,6 +55,9 @@ class PackedNest(ProductNest):
         blocks, t = -(-extent_hint(self.rows) // self.block), self.tiling
         most = LINE_BLOCKS if lie_in_lines(t.rows, t.height) else BLOCKS
         return -(-blocks // -(-blocks // most)) * self.block
+
+    def _most_rows(self) -> int:
+        return ROWS  # of a block
 
     def _parts(self, strips: Extent, row_blocks: Extent) -> list[Extent]:
         self.strips = strips

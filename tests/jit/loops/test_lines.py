@@ -48,7 +48,9 @@ def loops_of(kernel):
 def test_pixels_of_a_line_are_stored_once_for_each_channel(monkeypatch, data):
     """Packed for several strips and for one, chains short and long, channels that fill none."""
     monkeypatch.setattr(contraction, "CONTRACT_BLOCK", data.draw(st.sampled_from([6, 256])))
-    monkeypatch.setattr(products, "ROWS", data.draw(st.sampled_from([7, 14, 192])))
+    most = data.draw(st.sampled_from([7, 14, 192]))
+    for module in (products, packed):
+        monkeypatch.setattr(module, "ROWS", most)
     for name in ("LEAST_OF_FILTERS", "FEWEST_STRIPS"):
         monkeypatch.setattr(packed, name, data.draw(st.sampled_from([1, 1 << 17])))
     planner.forget()  # kernels of chains of another length
