@@ -24,7 +24,7 @@ from jit.loops.ir import (
     operands,
 )
 from jit.loops.math.table import formula
-from jit.loops.ordinary import FEWEST, Ordinary, ahead, pieces, readers
+from jit.loops.ordinary import FEWEST, Ordinary, ahead, divisors, pieces, readers
 from jit.loops.statements import Statements
 from jit.loops.writer import Writer
 from jit.types import bfloat16, float32
@@ -121,11 +121,14 @@ class _OfThreads(_Expansion):
 
     Attributes:
         readers: How often each value is read.
+        splats: Of vectors of one number, that number.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__()
         self.readers = readers(kernel.statements())
+        lets = [s for s in kernel.statements() if isinstance(s, Let)]
+        self.splats: dict[Operand, Operand] = {s.var: s.args[0] for s in lets if s.op == "splat"}
 
     def is_direct(self, let: Let) -> bool:
         """Whether an instruction stays; a division need not where numbers are ordinary."""
@@ -151,10 +154,15 @@ class _OfThreads(_Expansion):
         """Writes a line for ordinary numbers, and again for others; False: nothing is written."""
         start, plain, known = len(self.writer.body), self.notation, dict(self.renamed)
         self.notation = ordinary = Ordinary(self.writer)
+        often = divisors(line, self.splats)
         special = set[Operand]()  # what is made in two ways
         again: list[Let] = []
         for s in line:
             before = ordinary.count
+            for x in often.intersection(operands(s)):
+                ordinary.often.add(self.new(x))
+                if x in self.splats:
+                    ordinary.splats[self.new(x)] = self.new(self.splats[x])
             self.statement(s)
             if ordinary.count > before or not special.isdisjoint(operands(s)):
                 special.add(s.var)

@@ -33,7 +33,7 @@ from jit.loops.ir import (
     index,
     walk,
 )
-from jit.loops.quotients import divides_by_one, quotients
+from jit.loops.ordinary import is_division
 from jit.loops.rewrite import Rewrite
 from jit.loops.schedule import hoist, simplify, split, unrolled, written_out
 from jit.loops.schedule_vectorize import vectorize
@@ -42,7 +42,7 @@ from jit.target import Target, generation
 
 BLOCK = 128  # threads that are launched together, where items ask for fewer
 AHEAD = (32, 20, 16, 12, 8, 6, 4, 3, 2)  # turns at once
-TWICE = 8  # of loops that are written in two ways
+TWICE = 12  # of loops that are written in two ways
 UNKNOWN = (16, 8, 4, 2)  # of loops whose number of turns is not known
 FUNCTION, MOST = 20, 384  # statements that an elementary function counts for; of all turns at once
 SHARED = 48 << 10  # bytes of a block that need not be asked for
@@ -75,7 +75,7 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
             warps = with_registers(simplify(spread(kernel, team(kernel, lanes))))
             most = SHARED if warps.threads == WARP else most_shared(target)
             kernel = warps if shared_bytes(warps) <= most else kernel
-    kernel = quotients(unrolled(hoist(kernel), ahead, divides_by_one))
+    kernel = unrolled(hoist(kernel), ahead)
     count = min(block // kernel.threads, SHARED // max(1, shared_bytes(kernel)))
     alone = kernel.threads > WARP  # a team waits for a whole block
     return early_loads(tidied(packed(kernel, 1 if alone else 1 << count.bit_length() - 1)))
@@ -133,7 +133,7 @@ def ahead(loop: For, trip: int | None) -> int:
     size = sum(FUNCTION if isinstance(s, Let) and is_function(s) else 1 for s in body)
     if trip is None:
         return next((n for n in UNKNOWN if n * size <= MOST), 1)
-    most = TWICE if divides_by_one(loop) else trip
+    most = TWICE if any(isinstance(s, Let) and is_division(s) for s in body) else trip
     return next((n for n in AHEAD if trip % n == 0 and n <= most and n * size <= MOST), 1)
 
 

@@ -12,14 +12,17 @@ there is such a number, and goes on without a branch until then. Both ways give 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from jit.loops.ir import Let, Lit, Load, Operand, Statement, Store, Var, operands
+from jit.loops.math.basics import is_moderate
 from jit.loops.math.notation import Span, State, Value
 from jit.loops.statements import Statements
 from jit.loops.writer import Writer
+from jit.types import float32
 
 FEWEST = 4  # numbers that are worth a question
+OFTEN = 3  # divisions by a number that are worth its inverse
 
 
 class Ordinary(Statements):
@@ -29,13 +32,18 @@ class Ordinary(Statements):
         conditions: What has to hold, by the number of lanes.
         count: Of the numbers that are asked about.
         spans: Between which numbers values lie.
+        often: Numbers by which many are divided.
+        splats: Of vectors of one number, that number.
     """
 
     def __init__(self, writer: Writer) -> None:
         super().__init__(writer)
+        self.splats: dict[Operand, Operand] = {}
         self.conditions: dict[int, Value] = {}
         self.count = 0
         self.spans: dict[Operand, Span] = {}
+        self.often: set[Operand] = set()
+        self._inverses: dict[Operand, Value] = {}
 
     def counts_on(self, condition: Callable[[], Value]) -> bool:
         """Notes a condition."""
@@ -57,6 +65,18 @@ class Ordinary(Statements):
     def span(self, x: Value) -> Span | None:
         """Of a number, or what was noted."""
         return (x.x.value, x.x.value) if isinstance(x.x, Lit) else self.spans.get(x.x)
+
+    def shared_inverse(self, x: Value) -> Value | None:
+        """The inverse of a number by which many are divided."""
+        if x.x not in self.often:
+            return None
+        whole: Operand = x.x
+        one = self.splats.get(whole, whole)
+        if one not in self._inverses:
+            number = self.value(one)
+            self._note(is_moderate(number))
+            self._inverses[one] = self.let("inverse", number)
+        return self.value(self.writer.splat(self._inverses[one].x, x.x.type.lanes))
 
     def added(self, var: Var, args: Sequence[Operand]) -> None:
         """Notes what is known of a sum."""
@@ -112,3 +132,17 @@ def ahead(piece: Sequence[Statement]) -> tuple[list[Let | Load], list[Statement]
 def readers(every: Iterable[Statement]) -> Counter[Operand]:
     """How often values are read."""
     return Counter(x for s in every for x in operands(s))
+
+
+def divisors(line: Iterable[Statement], splats: Container[Operand]) -> set[Operand]:
+    """The numbers by which a line divides often; `splats` are vectors of one."""
+    found = Counter[Operand]()
+    for s in line:
+        if isinstance(s, Let) and is_division(s):
+            found[s.args[1]] += s.var.type.lanes if s.args[1] in splats else 1
+    return {x for x, count in found.items() if count >= OFTEN}
+
+
+def is_division(s: Let) -> bool:
+    """Whether this is a division of float32 numbers."""
+    return s.op == "divide" and s.var.type.dtype == float32

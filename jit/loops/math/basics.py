@@ -8,6 +8,7 @@ from jit.loops.math.notation import BIAS, INFINITY, MANTISSA, Notation, State, V
 from jit.types import float32
 
 INVERTED = 2.0**-126, 2.0**126  # between these `inverse` is that of `divide`
+MODERATE = 2.0**-60, 2.0**60  # between these a quotient is a product with the inverse, corrected
 FIRST_OF_EQUALS = not np.signbit(np.nextafter(np.float16(0.0), np.float16(-0.0)))
 
 
@@ -22,9 +23,19 @@ def square(w: Notation, x: Value) -> Value:
 
 
 def divide(w: Notation, a: Value, b: Value) -> Value:
-    """A / b; 1 / b is the machine's inverse where that does for it."""
-    if b.dtype != float32 or w.known(a) != 1.0:
+    """A / b; 1 / b is the machine's inverse where that does for it.
+
+    With r = 1 / b, rounded, q = a r is wrong by a little, and q + (a - q b) r, where a - q b is
+    exact, rounds as the quotient does, as long as no exponent is extreme.
+    """
+    if b.dtype != float32:
         return a / b
+    if w.known(a) != 1.0:
+        inverse = w.shared_inverse(b)
+        if inverse is None or not w.counts_on(lambda: is_moderate(a)):
+            return a / b
+        about = a * inverse
+        return w.fma(w.fma(-b, about, a), inverse, about)
     span, (low, high) = w.span(b), INVERTED
 
     def plain() -> Value:
@@ -34,6 +45,12 @@ def divide(w: Notation, a: Value, b: Value) -> Value:
 
     surely = span is not None and low <= span[0] and span[1] < high
     return w.let("inverse", b) if surely or w.counts_on(plain) else a / b
+
+
+def is_moderate(x: Value) -> Value:
+    """Whether `x` is neither large nor small, nor NaN."""
+    least, most = MODERATE
+    return (abs(x) >= least) & (abs(x) <= most)
 
 
 def reciprocal(w: Notation, x: Value) -> Value:

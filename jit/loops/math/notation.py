@@ -194,6 +194,13 @@ class Notation(ABC):
         """The number that `x` is for certain, if the notation can tell."""
         return None
 
+    def shared_inverse(self, x: Value) -> Value | None:
+        """1 / x, rounded, if so much is divided by `x` that it is worth it.
+
+        Whoever takes it counts on `is_moderate` of what is divided.
+        """
+        return None
+
     def let(self, op: str, *args: Other, dtype: DType | None = None) -> Value:
         """The direct instruction `op`; numbers take the dtype of the last value among `args`."""
         like = [x for x in args if isinstance(x, Value)][-1]

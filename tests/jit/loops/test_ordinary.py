@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from jit.loops.expand import expand
 from jit.loops.interpret import interpret
 from jit.loops.ir import INDEX, Buffer, If, Kernel, Let, Var, VType, index
+from jit.loops.math.basics import is_moderate
 from jit.loops.math.notation import Value
 from jit.loops.math.table import FLOATS
 from jit.loops.values import Arrays, apply
@@ -69,6 +72,19 @@ def test_inverses_are_quotients():
         np.testing.assert_array_equal(holds, (size >= 2.0**-126) & (size < 2.0**126))
 
 
+@pytest.mark.parametrize("divisor", [3.0, -0.1, 1e18, 1e-18, *EXTREME])
+def test_products_with_inverses_are_quotients(divisor):
+    x, w = numbers(float32), Counting()
+    b = np.full_like(x, divisor)
+    w.shared_inverse = lambda b: w.conditions.append(is_moderate(b).x) or 1.0 / b
+    with np.errstate(all="ignore"):
+        found = FLOATS["divide"](w, Value(w, x, float32), Value(w, b, float32)).x
+        expected = x / b
+    holds = np.logical_and.reduce(w.conditions)
+    np.testing.assert_array_equal(bits(found[holds]), bits(expected[holds]))
+    assert holds.any() == (2.0**-60 <= abs(divisor) <= 2.0**60)
+
+
 # ----- in kernels -----
 
 
@@ -116,6 +132,50 @@ def test_threads_meet_every_number(build, lanes, count):
     np.testing.assert_array_equal(bits(run(made, x)), bits(run(kernel, x)))
     asked = [s for s in made.statements() if isinstance(s, If)]
     assert len(asked) == (lanes * count > 1)  # once for all of them
+
+
+@pytest.mark.parametrize(("times", "count"), [(2, 2), (3, 1), (5, 1)])
+def test_what_is_divided_by_often_is_inverted_once(times, count):
+    """Quotients of each number, by one that the thread loads."""
+
+    divisor = Buffer("d", float32)
+
+    def build(w, x):
+        d = w.load(divisor, index(0))
+        every = [w.let("divide", w.let("add", x, w.number(k, x.type)), d) for k in range(times)]
+        total = every[0]
+        for y in every[1:]:
+            total = w.let("subtract", total, y)
+        return total
+
+    kernel = kernel_of(build, 1, count)
+    kernel = replace(kernel, buffers=(*kernel.buffers, divisor))
+    made = expand(kernel)
+    verify(made)
+    inverses = [s for s in made.statements() if isinstance(s, Let) and s.op == "inverse"]
+    assert len(inverses) == (times > 2)
+    x = np.resize(np.array(EXTREME, np.float32), THREADS * count)
+    x[::2] = np.random.default_rng(1).normal(size=x[::2].size)
+    for number in (3.0, *EXTREME):
+        d, found, wanted = np.array([number], "f"), np.zeros_like(x), np.zeros_like(x)
+        with np.errstate(all="ignore"):
+            assert interpret(made, [x, found, d], [])
+            assert interpret(kernel, [x, wanted, d], [])
+        np.testing.assert_array_equal(bits(found), bits(wanted))
+
+
+def test_vectors_are_divided_by_one_number_with_its_inverse():
+    """But not by as many numbers as they have lanes."""
+
+    def inverses(divisor):
+        made = expand(kernel_of(lambda w, x: w.let("divide", x, divisor(w, x)), 4))
+        return [s.var.type.lanes for s in made.statements() if is_inverse(s)]
+
+    def is_inverse(s):
+        return isinstance(s, Let) and s.op == "inverse"
+
+    assert inverses(lambda w, x: w.splat(w.let("extract", x, immediates=(0,)), 4)) == [1]
+    assert inverses(lambda w, x: w.let("add", x, x)) == []
 
 
 def test_what_is_known_of_a_sum_is_not_asked_for():
