@@ -16,6 +16,7 @@ from jit.config import config
 from jit.dataclass import dataclass
 from jit.dims import Extent, symbol
 from jit.forms import nodes
+from jit.forms.again import with_columns_again
 from jit.forms.chains import Chain, Step, chained, tasks_of
 from jit.forms.convolve import own_tasks, plain_task, whole_group
 from jit.forms.epilogues import FollowedTask, with_epilogues
@@ -130,8 +131,11 @@ class Planner:
         self.program = Program(name, self.slots, inputs)
         self._calls = Calls(self.slots)
         self.plan = Plan(self.program, [])
-        fused = fuse(maker.tasks(), many=target.is_gpu)
-        steps: list[Step] = [*(with_less_stored(fused, self.placement) if target.is_gpu else fused)]
+        groups = fuse(maker.tasks(), many=target.is_gpu)
+        if target.is_gpu:
+            kept = {self.placement.base(x) for x in forms.outputs}
+            groups = with_less_stored(with_columns_again(groups, kept), self.placement)
+        steps: list[Step] = [*groups]
         if target.products and places is None:
             steps = [*with_epilogues(steps, self.placement)]  # type: ignore[arg-type]
         if not target.is_gpu:  # the matrices between products are too large for a GPU's registers
@@ -202,13 +206,16 @@ class Planner:
 
     def _nest(self, group: Group, stored: set[FormValue], label: str) -> Naive:
         kinds: tuple[type[Nest], ...] = SquareNest, BlockNest, RowNest
+        parts: type[Nest] = PartsNest
         if self.target.is_gpu:
-            from jit.loops.gpu_rows import GpuBlockNest, GpuRowNest  # loaded where there is a GPU
+            from jit.loops import gpu_columns, gpu_rows  # loaded where there is a GPU
 
-            kinds = PatchNest, GpuBlockNest, GpuRowNest
+            kinds = PatchNest, gpu_rows.GpuBlockNest, gpu_rows.GpuRowNest
+            if group.is_parts and gpu_columns.are_for_team(group):
+                parts = gpu_columns.GpuColumnsNest
         kind, blocks, along = kinds
         if group.is_parts:
-            kind = PartsNest
+            kind = parts
         elif group.is_split:
             kind = blocks
         elif group.folded:

@@ -66,6 +66,7 @@ MMA = {  # what a product of matrices is called, by what is multiplied
     "bfloat16": "m16n8k16.row.col.bf16",
 }
 RESIDENT = 512  # threads that a multiprocessor runs at least: each has 128 registers at most
+COMPUTING = 768  # likewise, threads that compute for others, who fold: 80 registers
 # Likewise, threads with tensor cores: they have 168 registers, or 255 for so many sums each.
 MULTIPLYING, KEPT = 384, 64
 HELD = 384  # or so many bytes of sums, and of operands that stay in registers
@@ -109,10 +110,11 @@ class PtxCode(Code):
             return f' "nvvm.minctasm"="{BLOCKS}"'  # rows, which wait for memory by turns
         if self.kernel.threads == 4 * WARP and is_simple_map(self.kernel):
             return f' "nvvm.minctasm"="{MAPS}"'  # likewise; functions ask for a few registers more
-        most = RESIDENT
+        rooms = [s.buffer for s in every if isinstance(s, Alloc)]
+        rooms = [room for room in rooms if room.scope == "register"]
+        alone = exchanges or any(room.size > 1 for room in rooms)
+        most = RESIDENT if alone else COMPUTING
         if multiplies:
-            rooms = [s.buffer for s in every if isinstance(s, Alloc)]
-            rooms = [room for room in rooms if room.scope == "register"]
             if any(room.dtype.itemsize == 2 for room in rooms):  # operands that stay, too
                 many = sum(room.size * room.dtype.itemsize for room in rooms) > HELD
             else:

@@ -7,11 +7,10 @@ The instructions are the same, so that the bits are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from jit.forms.expression import Access, Apply, Checked, Expression, walk
-from jit.forms.placement import COSTS
+from jit.forms.again import cost, rewritten
+from jit.forms.expression import Access, Expression, walk
 from jit.forms.tasks import FoldTask, MapTask, Task
 
 if TYPE_CHECKING:
@@ -48,26 +47,3 @@ def computed_again(nest: RowNest) -> Elements:
             for reader in [x for x in readers if isinstance(x, FoldTask) and x not in later]:
                 elements[reader] = tuple([rewritten(x, {own: element}) for x in elements[reader]])
     return elements
-
-
-def cost(x: Expression) -> int:
-    """What an expression takes, in additions."""
-    return sum(COSTS.get(part.name, 1) for part in walk(x) if isinstance(part, Apply))
-
-
-def rewritten(x: Expression, known: dict[Expression, Expression]) -> Expression:
-    """An expression with others in place of some of its parts, which `known` gains more of."""
-    for part in walk(x):  # inner ones first
-        if part not in known:
-            known[part] = _with_parts(part, known)
-    return known[x]
-
-
-def _with_parts(x: Expression, known: Mapping[Expression, Expression]) -> Expression:
-    match x:
-        case Apply():
-            return Apply(x.name, tuple([known[arg] for arg in x.args]), x.dtype)
-        case Checked():
-            return Checked(known[x.inner], x.conditions, x.guard)
-        case _:
-            return x

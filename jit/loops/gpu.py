@@ -19,6 +19,7 @@ from jit.loops.ir import (
     STREAM,
     TEAM,
     TILE,
+    TOGETHER,
     TRUTH,
     WARP,
     Alloc,
@@ -53,6 +54,7 @@ LARGE = {  # and those that may be, by generation
 }
 FEW, LONG = 264, 512  # items that leave a GPU idle; turns of a loop that several warps share out
 MOST_THREADS, EACH = 512, 8  # of an item, at most; turns of each
+TURNS = 4  # of each of a team that computes together
 WARPS = 16  # that share out the blocks of a row
 SHORT = 32  # turns of loops over registers that are written out
 
@@ -83,6 +85,8 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
 
 def team(kernel: Kernel, lanes: Sequence[For]) -> int:
     """How many threads an item has: where there are few items with long loops, some warps."""
+    if every := [turns(s) for s in lanes if s.var.hint.startswith(TOGETHER)]:
+        return min(MOST_THREADS, WARP * -(-max(every) // (WARP * TURNS)))
     few, longest = isinstance(kernel.grid, int) and kernel.grid <= FEW, max(map(turns, lanes))
     each = min(MOST_THREADS, 1 << (longest // EACH).bit_length() - 1) if longest >= LONG else WARP
     if blocks := [turns(s) for s in loops(kernel, TEAM)]:

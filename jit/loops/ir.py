@@ -89,6 +89,7 @@ INDEX, TRUTH = VType(int64), VType(bool_)
 LANE, ROW, TILE, TURN = "lane", "row", "tile", "turned"
 UPDATE = "update"  # of loops that do the updates of a scatter one by one
 TEAM = "team"  # likewise, of loops whose turns touch nothing that other turns touch, for warps
+TOGETHER = f"{LANE}_of_team"  # of lane loops for a team, however many items there are
 STREAM = "stream"  # likewise, of loops that stay loops, however short they are
 WARP = 32  # threads that a GPU runs in step
 

@@ -290,6 +290,21 @@ class _Spread(Rewrite):
         body = self.within(lambda: one(turn))
         return self.body.append(For(turn, start, stop, self.width, body))
 
+    def let(self, s: Let) -> None:
+        """A value; a thread's turns have the same place in groups of threads."""
+        match s.op, s.args:
+            case "rest", (x, Lit(value=int() as size)) if self._turns_alike(x, size):
+                self.env[s.var] = self.index("rest", self.thread, size)
+            case _:
+                super().let(s)
+
+    def _turns_alike(self, x: Operand, size: int) -> bool:
+        """Whether `x` counts the turns of the lane loop, which a thread's own leave a rest of."""
+        loop = self.lane
+        if loop is None or x is not loop.var or self.width % size:
+            return False
+        return self.forms.multiple(loop.start, size)
+
     def _turn(self, s: For, at: Operand, threads: int | None = None) -> None:
         """A turn of all threads, or of the first ones."""
         self.env[s.var] = at
