@@ -163,14 +163,18 @@ def elementwise(work: Work, mode: str, *, quick: bool) -> Step:
     return lambda: value(x)
 
 
+def row_loss(x: Any, scale: Any, shift: Any, y: Any) -> Any:
+    """Cross-entropy of rows after a layer norm."""
+    return nn.functional.cross_entropy(nn.functional.layer_norm(x, x.shape[-1:], scale, shift), y)
+
+
 def normalised(work: Work, mode: str, *, quick: bool) -> Step:
     """Layer norm and cross-entropy, and their gradients."""
     scale, shift = (df.asarray(v).to(DEVICE) for v in parameters(work, quick=quick))
     x, y = there(work, quick=quick)
-    width = x.shape[-1]
 
     def loss(x: Any, scale: Any, shift: Any) -> Any:
-        return nn.functional.cross_entropy(nn.functional.layer_norm(x, (width,), scale, shift), y)
+        return row_loss(x, scale, shift, y)
 
     step = wrapped(mode, df.value_and_grad(loss, argnums=(0, 1, 2)))
     return lambda: step(x, scale, shift)

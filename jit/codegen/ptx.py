@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from jit.codegen import llvm_spell as spell
 from jit.codegen.llvm import ENTRY, Code
-from jit.codegen.ranges import Ranges
+from jit.codegen.ranges import HALF, Ranges
 from jit.loops.affine import Forms
 from jit.loops.expand import narrows
 from jit.loops.ir import (
@@ -194,6 +194,8 @@ class PtxCode(Code):
         numbers = let.args[1:] if let.op == "where" else let.args
         if all(x.type == INDEX and self.ranges.is_half(x) for x in numbers):
             return self._small(let)
+        if let.op in MATCHED and (found := self._number_and_row(let)):
+            return self._matched_row(let, *found)
         if let.op in MATCHED and let.args[0].type == INDEX:
             halves = sorted(let.args, key=self.ranges.is_half)
             if self.ranges.is_half(halves[1]):
@@ -330,13 +332,43 @@ class PtxCode(Code):
         """
         value, other, name = self._operand(x), self._operand(half), self._define(let.var)
         self.lines += [
-            f"{name}.h = lshr i64 {value}, 31",
-            f"{name}.z = icmp eq i64 {name}.h, 0",
-            f"{name}.l = trunc i64 {value} to i32",
-            f"{name}.m = select i1 {name}.z, i32 {name}.l, i32 -1",
+            *matchable(name, value),
             f"{name}.o = trunc i64 {other} to i32",
             f"{name} = {COMPARED[let.op]} {name}.m, {name}.o",
         ]
+
+    def _number_and_row(self, let: Let) -> tuple[Operand, Operand] | None:
+        """A number, and the first of neighbours that are compared with it, which is small."""
+        made = self.forms.made
+        for number, row in (let.args, let.args[::-1]):
+            whole, sum_ = (made.get(x) if isinstance(x, Var) else None for x in (number, row))
+            if not (isinstance(sum_, Let) and sum_.op == "add" and sum_.var.type.lanes > 1):
+                continue
+            first, count = (made.get(x) if isinstance(x, Var) else None for x in sum_.args)
+            ops = [x.op if isinstance(x, Let) else "" for x in (whole, first, count)]
+            if ops == ["splat", "splat", "iota"]:
+                found = whole.args[0], first.args[0]  # type: ignore[union-attr]
+                span = self.ranges.of(found[1])
+                small = span and span[0] >= 0 and span[1] + sum_.var.type.lanes <= HALF
+                return found if small else None
+        return None
+
+    def _matched_row(self, let: Let, x: Operand, first: Operand) -> None:
+        """Which of neighbouring small indices is some number: it less the first one is compared."""
+        value, other, name = self._operand(x), self._operand(first), self._define(let.var)
+        before, lanes = "poison", let.var.type.lanes
+        self.lines += [
+            *matchable(name, value),
+            f"{name}.o = trunc i64 {other} to i32",
+            f"{name}.d = sub i32 {name}.m, {name}.o",
+        ]
+        for k in range(lanes):
+            made = name if k == lanes - 1 else f"{name}.{k}"
+            self.lines += [
+                f"{name}.e{k} = {COMPARED[let.op]} {name}.d, {k}",
+                f"{made} = insertelement <{lanes} x i1> {before}, i1 {name}.e{k}, i64 {k}",
+            ]
+            before = made
 
     def _for(self, loop: For) -> None:
         self.ranges.loop(loop)
@@ -418,6 +450,16 @@ class PtxCode(Code):
     def _shuffled(self, name: str, kind: str, type_: str, value: str, result: str) -> None:
         given = f"i32 -1, {type_} {value}, i32 {name}.t, i32 {WARP - 1}"
         self.lines.append(f"{result} = call {type_} @llvm.nvvm.shfl.sync.idx.{kind}({given})")
+
+
+def matchable(name: str, value: str) -> list[str]:
+    """An index as 31 bits, or as a number that none of these is."""
+    return [
+        f"{name}.h = lshr i64 {value}, 31",
+        f"{name}.z = icmp eq i64 {name}.h, 0",
+        f"{name}.l = trunc i64 {value} to i32",
+        f"{name}.m = select i1 {name}.z, i32 {name}.l, i32 -1",
+    ]
 
 
 def is_simple_map(kernel: Kernel) -> bool:

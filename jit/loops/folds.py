@@ -155,9 +155,13 @@ class RowNest(FoldNest):
             self._folds(folds, maps)
         elif maps:
             with self.along(self.outer, "outer"):
-                with self.w.loop(index(0), self.w.at(self.length), hint=self._lane()) as j:
-                    with self.at_place(j):
-                        self._maps(maps)
+                self._go_along(maps)
+
+    def _go_along(self, maps: Sequence[Task]) -> None:
+        """Maps of each element of the row."""
+        with self.w.loop(index(0), self.w.at(self.length), hint=self._lane()) as j:
+            with self.at_place(j):
+                self._maps(maps)
 
     def _lane(self) -> str:
         return f"lane{self.count()}"

@@ -21,6 +21,7 @@ from jit.loops.ir import (
     TILE,
     TOGETHER,
     TRUTH,
+    VECTOR,
     WARP,
     Alloc,
     For,
@@ -37,7 +38,7 @@ from jit.loops.ir import (
 from jit.loops.ordinary import is_division
 from jit.loops.rewrite import Rewrite
 from jit.loops.schedule import hoist, simplify, split, unrolled, written_out
-from jit.loops.schedule_vectorize import vectorize
+from jit.loops.schedule_vectorize import vectorize, vectorize_each
 from jit.loops.spread import spread
 from jit.target import Target, generation
 
@@ -68,6 +69,7 @@ def scheduled(kernel: Kernel, target: Target, block: int = BLOCK) -> Kernel:
     kernel = simplify(kernel)
     if kernel.threads > 1:
         return tidied(kernel)
+    kernel = vectorize_each(kernel, {s.var.hint: turns(s) for s in loops(kernel, VECTOR)}, "none")
     every = loops(kernel, "")
     lanes = [s for s in every if s.var.hint.startswith(LANE)]
     if len(every) == 1 and lanes:  # of as many elements as a thread takes

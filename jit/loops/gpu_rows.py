@@ -1,53 +1,35 @@
 """Rows on a GPU: what several passes over a row read stays near its threads, in *rooms*.
 
-Memory is read once and written once. A value that later passes read gets a room for a row: of an
-input or a stored result as well as of what nobody needs in memory. When a pass is the last one that
-reads what lies in a room, the same pass fills it anew, element by element: what it reads of an
-element is read before anything is stored.
+Memory is read once and written once. What rooms hold in which pass is planned (`gpu_plans`). When a
+pass is the last one that reads what lies in a room, the same pass fills it anew, element by
+element: what it reads of an element is read before anything is stored.
 
 Where there are few rows, a team of warps computes what is folded, into a room; the lanes of each
-warp fold that. The blocks of longer rows warps share out, and fold what they give together.
+warp fold that. The blocks of longer rows warps share out, and fold what they give together; what
+takes long all threads compute before, into rooms and memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
-from jit.dataclass import dataclass
-from jit.dims import Dim, Extent
-from jit.forms.expression import Access, Expression, linear, walk
+from jit.forms.expression import Access, Expression, linear
 from jit.forms.nodes import FormValue
 from jit.forms.order import BLOCK, LANES
 from jit.forms.placement import extent_hint
-from jit.forms.tasks import BlockTask, FoldTask, MapTask, Task
+from jit.forms.tasks import BlockTask, FoldTask, Task
 from jit.loops import gpu
-from jit.loops.again import computed_again
 from jit.loops.folds import Folding, RowNest
-from jit.loops.ir import TEAM, WARP, Buffer, Operand, index
+from jit.loops.gpu_plans import Fill, RowPlan, planned
+from jit.loops.ir import TEAM, VECTOR, WARP, Buffer, DType, Operand, index
 from jit.loops.parts import BlockNest
 from jit.loops.races import is_race
 from jit.types import product
 
+VECTOR_LANES = 4  # elements of a long row that a thread takes together
 OTHERS = 4 << 10  # bytes beside a row's rooms
-NUMBER = 4  # bytes of most
 SHORT, BUSY = 1024, 7 << 10  # elements of rows that keep all threads busy; bytes of their rooms
-Key = tuple[FormValue, tuple[Extent, ...]]
-
-
-@dataclass
-class Room:
-    """Memory for a row.
-
-    Attributes:
-        buffer: The memory.
-        last: The last level that reads what lies there.
-    """
-
-    buffer: Buffer
-    last: int
 
 
 class GpuRowNest(RowNest):
@@ -55,32 +37,31 @@ class GpuRowNest(RowNest):
 
     def _level(self, level: int) -> None:
         if level == 0:
-            self._rooms: list[Room] = []
+            self._rooms: list[Buffer] = []
             self._computed: dict[Expression, Buffer] = {}
-            if self._is_long():
-                self.elements = computed_again(self)
-        self._read_first, self._ready = self._held(level), False
-        for task in self.at_level(level)[2]:
-            self._stage(task, level)
-        self._taken = {key: self._room(key[0].dtype, level, last) for key, last in self._new(level)}
+            self._plan = self._planned()
+        self._ready, self._read_first, self._fills = False, list[Access](), list[Fill]()
+        if self._plan is not None:
+            self._read_first, self._fills = self._plan.begin(level)
         super()._level(level)
-        for key, room in self._taken.items():
-            if room is not None:
-                self.w.held[key] = room, self._place
+
+    def _planned(self) -> RowPlan | None:
+        """What passes find near their threads; not where rows are of any length."""
+        if self.outer or not isinstance(self.length, int):
+            return None
+        of_blocks = any(isinstance(x, FoldTask) and x.of_blocks for x in self.group.tasks)
+        return planned(self, self._most(), apart=self.length > BLOCK and not of_blocks)
+
+    def at_level(self, level: int) -> tuple[list[Task], list[FoldTask], list[Task]]:
+        """As for any nest; a map that nobody needs in memory is no task where there is a plan."""
+        rows, folds, maps = super().at_level(level)
+        dropped = set[Task]() if self._plan is None else self._plan.dropped
+        return rows, folds, [task for task in maps if task not in dropped]
 
     def _stage(self, task: Task, level: int) -> None:
-        """A room for a map that later levels read; without one it goes through memory."""
-        (value,) = task.outputs
-        if value in self.w.staged:
-            return
-        read = [at for key, levels in self._readers.items() if key[0] is value for at in levels]
-        if max(read, default=0) <= level:
-            return
-        room = self._room(value.dtype, level, max(read))
-        if room is None:
-            self.stored.add(value)
-        else:
-            self.w.staged[value] = room, self._place
+        """What later levels read goes through memory; what lies in rooms is no task."""
+        if self.read_later(task.outputs[0], level):
+            self.stored.add(task.outputs[0])
 
     def _folds(self, folds: Sequence[FoldTask], maps: Sequence[Task]) -> None:
         rooms = self._rooms_of(folds)
@@ -103,10 +84,8 @@ class GpuRowNest(RowNest):
         if not isinstance(self.length, int):
             return super()._blocks(folds, maps)
         w, count = self.w, -(-self.length // BLOCK)
-        if (maps or self._taken) and self._lies_ready(folds, maps):
-            with w.loop(index(0), w.at(self.length), hint=self._lane()) as j, self.at_place(j):
-                self._maps(maps)
-            w.held.update({k: (room, self._place) for k, room in self._taken.items() if room})
+        if maps or self._fills:  # all threads compute, and then few fold
+            self._go_along(maps)
             self._ready = True
         found = {task: self._rooms_for(self.elements[task], count) for task in folds}
         with w.loop(index(0), index(count), hint=f"{TEAM}{self.count()}") as number:
@@ -126,27 +105,22 @@ class GpuRowNest(RowNest):
             self._halve(task, lanes[task], LANES)
         return lanes
 
-    def _lies_ready(self, folds: Sequence[FoldTask], maps: Sequence[Task]) -> bool:
-        """Whether folds find all they read in rooms or memory, once all threads have filled these.
+    def _go_along(self, maps: Sequence[Task]) -> None:
+        """Maps of each element; of a long row each thread takes neighbours, in vectors."""
+        length = self.length
+        if not isinstance(length, int) or length <= BLOCK or not self._has_vectors(length):
+            return super()._go_along(maps)
+        w = self.w
+        with w.loop(index(0), index(length // VECTOR_LANES), hint=self._lane()) as k:
+            first = w.let("multiply", k, index(VECTOR_LANES))
+            with w.loop(index(0), index(VECTOR_LANES), hint=f"{VECTOR}{self.count()}") as i:
+                with self.at_place(w.let("add", first, i)):
+                    self._maps(maps)
+        return None
 
-        Then blocks are not what bounds the number of threads that compute.
-        """
-        w, group = self.w, self.group
-        own = {w.staged[x][0] for task in maps for x in task.outputs if x in w.staged}
-        filled = own | {room for room in self._taken.values() if room is not None}
-        for x in walk(*[x for task in folds for x in self.elements[task]]):
-            if not isinstance(x, Access):
-                continue
-            task, key = group.values().get(x.value), (x.value, x.at)
-            held = w.staged.get(x.value) or w.held.get(key)
-            if held is not None:
-                if held[0] in filled and task not in maps:
-                    return False  # what was there is gone by then
-            elif not isinstance(task, MapTask) or group.is_of_rows(task):
-                continue
-            elif task not in maps or x.value not in self.stored:
-                return False  # it is made where it is folded
-        return True
+    def _has_vectors(self, length: int) -> bool:
+        """Whether a row is made of vectors, more than a warp has threads."""
+        return len(self.inner) == 1 and length % VECTOR_LANES == 0 and length > WARP * VECTOR_LANES
 
     def _rooms_for(self, elements: Sequence[Expression], size: int) -> list[Buffer]:
         w = self.w
@@ -164,7 +138,7 @@ class GpuRowNest(RowNest):
             return None
         one = self.length <= BLOCK or any(task.of_blocks for task in folds)
         every = dict.fromkeys([x for task in folds for x in self.elements[task]])
-        size = sum(x.dtype.itemsize for x in [*every, *[room.buffer for room in self._rooms]])
+        size = sum(x.dtype.itemsize for x in [*every, *self._rooms])
         if not one or size * self.length > gpu.most_shared(self.target) - OTHERS:
             return None
         return dict(zip(every, self._rooms_for([*every], self.length)))
@@ -182,12 +156,11 @@ class GpuRowNest(RowNest):
         w = self.w
         if self._computed or self._ready:
             return
-        for key in self._read_first:
-            w.provide(*key, w.emit(Access(*key, ())))
-        for key, room in self._taken.items():
-            if room is not None:
-                w.store(room, self._place(), w.emit(Access(*key, ())))
+        for x in self._read_first:
+            w.provide(x.value, x.at, w.emit(x))
         super()._maps(maps)
+        for room, x in self._fills:
+            w.store(room, self._place(), w.emit(x))
 
     def _place(self) -> Operand:
         """Where the current element lies in a room."""
@@ -196,21 +169,16 @@ class GpuRowNest(RowNest):
 
     # ----- rooms -----
 
-    def _room(self, dtype: Any, level: int, last: int) -> Buffer | None:
-        """Memory from a level on: that of what is read for the last time there, or more of it."""
-        if self.outer or not isinstance(self.length, int):
-            return None
-        for room in self._rooms:
-            if room.buffer.dtype == dtype and room.last <= level:
-                room.last = last
-                return room.buffer
-        used = sum(room.buffer.dtype.itemsize for room in self._rooms) + dtype.itemsize
-        if used * self.length > self._most():
-            return None
-        scope = "register" if self.length < WARP else "stack"  # of one thread, or of a warp
-        made = self.w.alloc(f"row{self.count()}", dtype, self.length, scope)
-        self._rooms.append(Room(made, last))
-        return made
+    def another_room(self, dtype: DType) -> Buffer:
+        """Memory for a row: of one thread, or of a warp."""
+        assert isinstance(self.length, int)
+        scope = "register" if self.length < WARP else "stack"
+        self._rooms.append(self.w.alloc(f"row{self.count()}", dtype, self.length, scope))
+        return self._rooms[-1]
+
+    def lay(self, value: FormValue, room: Buffer) -> None:
+        """Says that the elements of a value lie in a room."""
+        self.w.staged[value] = room, self._place
 
     def _most(self) -> int:
         """Bytes of a row's rooms: a long row has a processor of the machine for itself."""
@@ -218,47 +186,6 @@ class GpuRowNest(RowNest):
         if self.length > BLOCK:
             return gpu.most_shared(self.target) - OTHERS
         return BUSY if self.length <= SHORT else gpu.SHARED
-
-    def _is_long(self) -> bool:
-        """Whether there is no room for two numbers of each element."""
-        return isinstance(self.length, int) and 2 * NUMBER * self.length > self._most()
-
-    def _held(self, level: int) -> list[Key]:
-        """What a level reads of rooms."""
-        w, read = self.w, [key for key, levels in self._readers.items() if level in levels]
-        return [key for key in read if key in w.held or key[0] in w.staged]
-
-    def _new(self, level: int) -> Iterator[tuple[Key, int]]:
-        """What a level reads of memory, and later ones read again: and the last one of these."""
-        for key, levels in self._readers.items():
-            own = self.group.values().keys()
-            if key[0] not in own and min(levels) == level < max(levels) and self._is_of_row(key):
-                yield key, max(levels)
-
-    def _is_of_row(self, key: Key) -> bool:
-        """Whether each element of each row reads another one, and is sure to."""
-        place = linear(key[0].shape, key[1])
-        found = {s.name for s in place.symbols()} if isinstance(place, Dim) else set[str]()
-        loops = {str(i) for i in self.domain.indices if isinstance(i, Dim)}
-        return found >= loops and not any(x.guard for x in self._accesses if (x.value, x.at) == key)
-
-    @cached_property
-    def _readers(self) -> dict[Key, set[int]]:
-        """What elements read, and in which levels."""
-        found: dict[Key, set[int]] = {}
-        for x, level in self._accesses.items():
-            found.setdefault((x.value, x.at), set()).update(level)
-        return found
-
-    @cached_property
-    def _accesses(self) -> dict[Access, set[int]]:
-        """Every load of tasks that go along the row, and its levels."""
-        found: dict[Access, set[int]] = {}
-        for task, level in self.group.levels.items():
-            for x in walk(*self.elements[task]) if not self.group.is_of_rows(task) else ():
-                if isinstance(x, Access):
-                    found.setdefault(x, set()).add(level)
-        return found
 
 
 class GpuBlockNest(BlockNest):

@@ -90,6 +90,7 @@ LANE, ROW, TILE, TURN = "lane", "row", "tile", "turned"
 UPDATE = "update"  # of loops that do the updates of a scatter one by one
 TEAM = "team"  # likewise, of loops whose turns touch nothing that other turns touch, for warps
 TOGETHER = f"{LANE}_of_team"  # of lane loops for a team, however many items there are
+VECTOR = "vector"  # likewise, of loops whose turns are lanes for one thread
 STREAM = "stream"  # likewise, of loops that stay loops, however short they are
 WARP = 32  # threads that a GPU runs in step
 

@@ -1,10 +1,11 @@
 """`python -m tests.gpu.predicted [TEXT ...]`: what steps should take on an H100, without one.
 
 The loss and the gradients of each workload whose name has one of the texts are planned for the GPU.
-A launch takes as long as its bytes at the speed of a copy, or its operations at what products were
-seen to reach, whichever is longer, and never less than a node of a graph: the least time, if no
-kernel waited for anything else. Temporaries are the bytes of the block that they share. Launches
-are counted before independent ones become one; those of the optimiser are not among them.
+A launch takes as long as its bytes at the speed of a copy, its operations at what products were
+seen to reach, or the instructions of its warps where each quarter of a processor begins one a
+cycle, whichever is longest, and never less than a node of a graph: the least time, if no kernel
+waited for anything else. Temporaries are the bytes of the block that they share. Launches are
+counted before independent ones become one; those of the optimiser are not among them.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from dualflow.bench import gpu_workloads
 from dualflow.bench.gpu_data import WORKS, Work, parameters
 from jit.compiler import compile
 from jit.forms.native import lower_for_code
-from jit.loops.ir import Mma
+from jit.loops.heuristics import scheduled
+from jit.loops.ir import Kernel, Mma
 from jit.planner import plan
 from jit.runtime.memory import layout, timeline
 from jit.runtime.program import Launch, Program, Repeat
 from jit.runtime.tables import byte_size
-from jit.target import gpu
+from jit.target import Target, gpu
+from tests.gpu.instructions import instructions
 
+CLOCK, PROCESSORS, QUARTERS = 1.755e9, 132, 4  # of an H100: what begins instructions, how often
 NODE = 1.35e-6  # seconds of a node of a CUDA graph (measured on an H100)
 COPY = 3.0e12  # bytes a second (measured)
 LIBRARY = {"tf32": 250e12, "bfloat16": 550e12, "float32": 45e12}  # operations a second
@@ -35,6 +39,8 @@ OWN = {"tf32": 170e12, "bfloat16": 300e12, "": 30e12}  # of our products: what i
 
 def gradients_of(work: Work) -> Any:
     """The graph of a step's loss and gradients."""
+    if work.kind == "norm":
+        return gradients_of_rows(work)
     gpu_workloads.DEVICE = "cpu"
     net = gpu_workloads.net_of(work, quick=False)
     gpu_workloads.fill(net, parameters(work, quick=False))
@@ -50,13 +56,30 @@ def gradients_of(work: Work) -> Any:
     return function.concrete(x, y).graph
 
 
-def seconds_of(program: Program, launch: Launch, precision: str) -> float:
+def gradients_of_rows(work: Work) -> Any:
+    """Likewise, of a layer norm with a loss: no numbers are needed."""
+    shape = work.sizes["rows"], work.sizes["width"]
+    shapes = [(shape, "float32"), *[(shape[1:], "float32")] * 2, (shape[:1], "int64")]
+    step: Any = df.value_and_grad(gpu_workloads.row_loss, argnums=(0, 1, 2))
+    return df.function(step).concrete(*[df.TensorSpec(*x) for x in shapes]).graph
+
+
+def issue_seconds(kernel: Kernel, target: Target) -> float:
+    """What the instructions of a kernel take where none waits for another one."""
+    made = scheduled(kernel, target)
+    if not isinstance(made.grid, int):
+        return 0.0
+    return instructions(made) / (min(made.grid, PROCESSORS) * QUARTERS * CLOCK)
+
+
+def seconds_of(program: Program, launch: Launch, precision: str, target: Target) -> float:
     """The least time of a launch."""
     size = sum(byte_size(program, slot, {}) for slot in launch.buffers)
     units = any(isinstance(s, Mma) for s in launch.kernel.statements())
     rate = OWN[precision if units else ""] if launch.matrices is None else LIBRARY[precision]
     operations = launch.operations if isinstance(launch.operations, int) else 0
-    return max(NODE, size / COPY, operations / rate)
+    issue = issue_seconds(launch.kernel, target) if launch.matrices is None and not units else 0.0
+    return max(NODE, size / COPY, operations / rate, issue)
 
 
 def predicted(work: Work) -> SimpleNamespace:
@@ -75,7 +98,7 @@ def predicted(work: Work) -> SimpleNamespace:
     room = layout(times, {slot: byte_size(program, slot, {}) for slot in own})
     return SimpleNamespace(
         launches=sum(n for n, _ in launches),
-        seconds=sum(n * seconds_of(program, x, work.precision) for n, x in launches),
+        seconds=sum(n * seconds_of(program, x, work.precision, target) for n, x in launches),
         bytes=room.size,
     )
 
@@ -85,7 +108,9 @@ def main() -> None:
     print("| loss and gradients | launches | at least, ms | temporaries, MB |")
     print("|---|---|---|---|")
     for work in WORKS:
-        if work.kind in gpu_workloads.LOSSES and any(x in work.name for x in sys.argv[1:] or [""]):
+        if work.kind in (*gpu_workloads.LOSSES, "norm") and any(
+            x in work.name for x in sys.argv[1:] or [""]
+        ):
             found = predicted(work)
             milliseconds, megabytes = found.seconds * 1e3, found.bytes / 1e6
             print(f"| {work.name} | {found.launches} | {milliseconds:.3f} | {megabytes:.0f} |")

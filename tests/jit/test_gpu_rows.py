@@ -207,9 +207,9 @@ def weighted(form, x, weight):
 
 
 @pytest.mark.usefixtures("_of_short_blocks")
-def test_all_threads_fill_rooms_and_memory_where_one_room_is_all(monkeypatch):
-    """What takes long is not left to the warps that fold."""
-    width = 128
+@pytest.mark.parametrize("width", [128, 264])
+def test_all_threads_fill_rooms_and_memory_where_one_room_is_all(width, monkeypatch):
+    """What takes long is not left to the warps that fold; they go along longer rows in vectors."""
     monkeypatch.setattr(gpu_schedules, "most_shared", lambda target: gpu_rows.OTHERS + 4 * width)
     made = made_of(weighted, (2, width), (width,))
     (kernel,) = made.kernels
@@ -217,8 +217,9 @@ def test_all_threads_fill_rooms_and_memory_where_one_room_is_all(monkeypatch):
     teams = [s for s in kernel.statements() if isinstance(s, For) and s.var.hint.startswith(TEAM)]
     assert len(teams) == 4
     inside = [s.op for team in teams for s in walk(team.body) if isinstance(s, Let)]
-    assert inside.count("exp") == 1  # which no room is left for
-    assert "divide" not in inside
+    assert not {"exp", "divide"} & {*inside}
+    made_of_vectors = [s for s in scheduled(kernel, SM90).statements() if isinstance(s, Store)]
+    assert (max(s.value.type.lanes for s in made_of_vectors) == 4) == (width > WARP * 4)
     rng = np.random.default_rng(5)
     inputs = [rng.uniform(0.5, 2, shape).astype("f") for shape in [(2, width), (width,)]]
     found, wanted = made.run("direct", inputs), made.run("naive", inputs)

@@ -64,6 +64,29 @@ def test_a_label_is_met_by_a_small_number():
     assert "icmp eq i64 %v" in text(1 << 40, "equal")
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_label_is_met_by_neighbours(turned):
+    """Of which one is it less the first of them."""
+
+    def text(grid, op):
+        w, item = Writer(), Var(INDEX, "item")
+        label, y = Buffer("label", int64), Buffer("y", bool_, access="out")
+        number = w.splat(w.load(label, index(0)), 4)
+        row = w.let("add", w.splat(w.let("multiply", item, index(4)), 4), w.iota(4))
+        pair = (row, number) if turned else (number, row)
+        w.store(y, index(0), w.let(op, *pair))
+        kernel, target = Kernel("k", (label, y), (), grid, item, tuple(w.body)), gpu("sm_90")
+        assert ptx(emit(kernel, target), target)
+        return emit(kernel, target)
+
+    found = text(1 << 20, "equal")
+    asked = [line.rsplit(", ")[-1] for line in found.splitlines() if "icmp eq i32" in line]
+    assert asked == ["0", "1", "2", "3"]
+    assert "icmp ne i32" in text(1 << 20, "not_equal")
+    for grid in (1 << 29) + 1, 1 << 40:  # of the last neighbours, one is too large
+        assert "icmp eq <4 x i64>" in text(grid, "equal")
+
+
 def test_small_indices_are_divided_as_small_numbers():
     def text(grid):
         w, item = Writer(), Var(INDEX, "item")
