@@ -1,14 +1,22 @@
-"""Forms as a target computes them best: the rewrites between a graph's forms and their launches."""
+"""Forms, and groups of their tasks, as a target computes them best: what is planned."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
+from jit.forms.again import with_columns_again
+from jit.forms.chains import Step, chained
 from jit.forms.convolutions import convolved
+from jit.forms.epilogues import with_epilogues
+from jit.forms.fuse import fuse
 from jit.forms.matrices import leads
 from jit.forms.permuted import permuted
+from jit.forms.placement import Placement
 from jit.forms.program import FormProgram
 from jit.forms.reshaped import in_one_shape
+from jit.forms.tasks import Task
+from jit.forms.unstored import with_less_stored
 from jit.target import Target
 
 
@@ -27,3 +35,23 @@ def arranged(forms: FormProgram, target: Target) -> FormProgram:
         alone = partial(leads, origins=forms.origins, precision=target.products)
         forms = in_one_shape(forms, alone)
     return forms
+
+
+def grouped(
+    tasks: Iterable[Task], placement: Placement, target: Target, *, inner: bool
+) -> list[Step]:
+    """What is launched, in the order in which it runs.
+
+    Args:
+        tasks: What is computed.
+        placement: Which values lie in memory.
+        target: The machine.
+        inner: Whether these are of the body of a loop.
+    """
+    groups = fuse(tasks, many=target.is_gpu)
+    if not target.is_gpu:
+        return chained(groups, placement)
+    kept = {placement.base(x) for x in placement.program.outputs}
+    groups = with_less_stored(with_columns_again(groups, kept), placement)
+    # the matrices between products are too large for a GPU's registers: there are no chains
+    return [*(groups if inner or not target.products else with_epilogues(groups, placement))]

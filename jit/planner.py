@@ -10,16 +10,15 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from jit.arranged import arranged
+from jit.arranged import arranged, grouped
 from jit.calls import Calls
 from jit.config import config
 from jit.dataclass import dataclass
 from jit.dims import Extent, symbol
 from jit.forms import nodes
-from jit.forms.again import with_columns_again
-from jit.forms.chains import Chain, Step, chained, tasks_of
+from jit.forms.chains import Chain, Step, tasks_of
 from jit.forms.convolve import own_tasks, plain_task, whole_group
-from jit.forms.epilogues import FollowedTask, with_epilogues
+from jit.forms.epilogues import FollowedTask
 from jit.forms.fuse import Group, fuse, started
 from jit.forms.in_place import in_place
 from jit.forms.index import same_all
@@ -38,7 +37,6 @@ from jit.forms.tasks import (
     TotalsTask,
     WholeTask,
 )
-from jit.forms.unstored import with_less_stored
 from jit.forms.work import operations
 from jit.ir.builtin import constant
 from jit.ir.graph import Node
@@ -131,15 +129,7 @@ class Planner:
         self.program = Program(name, self.slots, inputs)
         self._calls = Calls(self.slots)
         self.plan = Plan(self.program, [])
-        groups = fuse(maker.tasks(), many=target.is_gpu)
-        if target.is_gpu:
-            kept = {self.placement.base(x) for x in forms.outputs}
-            groups = with_less_stored(with_columns_again(groups, kept), self.placement)
-        steps: list[Step] = [*groups]
-        if target.products and places is None:
-            steps = [*with_epilogues(steps, self.placement)]  # type: ignore[arg-type]
-        if not target.is_gpu:  # the matrices between products are too large for a GPU's registers
-            steps = chained(steps, self.placement)  # type: ignore[arg-type]
+        steps = grouped(maker.tasks(), self.placement, target, inner=places is not None)
         self.outside = self._needed_outside(steps)
         self.guards = 0
         for step in each("planning launches", steps):

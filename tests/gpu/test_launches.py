@@ -10,7 +10,7 @@ import pytest
 import dualflow as df
 from dualflow import nn
 from dualflow.bench.gpu_workloads import lenet
-from jit import launches, planner
+from jit import arranged, launches
 from jit.compiler import keeping
 from jit.forms.native import lower_for_code
 from jit.forms.placement import Placement
@@ -135,7 +135,7 @@ def test_parts_of_a_product_are_written_where_the_library_reads_them(monkeypatch
     with keeping() as kept:
         df.function(f)(x, w, b)
     graph = max(kept, key=lambda made: len(made.graph.nodes)).graph
-    monkeypatch.setattr(planner, "with_less_stored", lambda steps, placement: steps)
+    monkeypatch.setattr(arranged, "with_less_stored", lambda steps, placement: steps)
     for wholes in (1, 2):
         target = replace(SM90, products="tf32")
         program = launches.planned("f", lower_for_code(graph), (), target).program

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import jit.arranged
 import jit.launches
-import jit.planner
 from jit.dims import symbol
 from jit.forms.index import same_all
 from jit.types import TensorType, float32, int64
@@ -113,7 +113,7 @@ def matrices(code, rows, columns):
 def separately(build, xs, monkeypatch):
     """The results of separate kernels."""
     with monkeypatch.context() as patch:
-        patch.setattr(jit.planner, "chained", lambda steps, placement: list(steps))
+        patch.setattr(jit.arranged, "chained", lambda steps, placement: list(steps))
         patch.setattr(jit.launches, "plan_key", lambda *args: None)  # another planner's are kept
         return compiled(build, list(map(type_of, xs)))(list(xs))
 
