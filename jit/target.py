@@ -52,6 +52,11 @@ class Target:
         return "+avx512bf16" in self.features.split(",")
 
     @property
+    def masks(self) -> bool:
+        """Whether it reads a part of a vector in no more time than all of it."""
+        return self.vector_bytes == 64  # AVX-512; others blend, or read element by element
+
+    @property
     def sizes(self) -> tuple[str, str]:
         """What schedules go by beside `key`, in the keys of plans."""
         return str(self.registers), str(self.cache)

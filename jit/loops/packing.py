@@ -57,7 +57,7 @@ class Packing:
     def _pack(self, first: Operand, last: Operand) -> Buffer | None:
         """The strip's part of the column operand, row by row of the chain, behind each other."""
         t = self.tiling
-        if not t.packs and self.count == self.width:
+        if not t.packs and (self.count == self.width or (t.parts and self.count is not None)):
             return None
         length = self.chain * self._turn() if self.cut is not None else self._turn()
         panel = self.alloc("panel", length * self.width, "stack")
@@ -211,6 +211,16 @@ class Packing:
             self.turn = k
         with self.bound([letter], [self.w.let("add", first, k)]):
             yield
+
+    def _part_of_columns(self, n: Operand) -> Operand:
+        """An element of the column operand where it lies, if there are more than `n` columns."""
+        w, t, count = self.w, self.tiling, self.count
+        access = plain(self.c.elements[1 - t.row_operand])
+        assert access is not None
+        assert count is not None  # else it is packed
+        with self.bound(t.columns, [w.let("add", self.first_column, n)]):
+            at = w.at(linear(access.value.shape, access.at))
+        return w.load(w.buffer(access.value), at, mask=w.let("less", n, index(count)))
 
     def _column_element(self, n: Operand) -> Operand:
         """An element of the column operand."""

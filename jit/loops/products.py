@@ -91,7 +91,7 @@ class ProductNest(Packing):
     def build(self, name: str) -> Naive:
         """The kernel."""
         w, t = self.w, self.tiling
-        strips = -(-self._column_count() // t.width)
+        strips = -(-self._in_strips() // t.width)
         self.rows = size_of(t.rows)
         each = self._rows_of_an_item()
         row_blocks = -(-self.rows // each)
@@ -114,8 +114,12 @@ class ProductNest(Packing):
         return Naive(kernel, tuple(w.buffers), tuple(w.sizes), work)
 
     def _column_count(self) -> Extent:
-        """How many columns strips run over."""
+        """How many columns there are to share out."""
         return size_of(self.tiling.columns)
+
+    def _in_strips(self) -> Extent:
+        """How many of them strips run over."""
+        return self._column_count()
 
     def _sizes(self) -> dict[str | int, Var]:
         for s in self.grid.symbols() if isinstance(self.grid, Dim) else ():
@@ -201,7 +205,7 @@ class ProductNest(Packing):
 
     def _by_width(self, start: Operand, stop: Operand, each: int) -> None:
         """Full strips, and the last one, which may be narrower."""
-        w, width, columns = self.w, self.tiling.width, size_of(self.tiling.columns)
+        w, width, columns = self.w, self.tiling.width, self._in_strips()
         end = w.let("add", self.first_column, index(width))
         if not (isinstance(columns, int) and columns < width):
             with w.when(w.let("less_equal", end, w.at(columns))):
@@ -212,7 +216,7 @@ class ProductNest(Packing):
 
     def _narrow(self) -> tuple[int, int | None] | None:
         """The width of the last strip, and how many columns it has, if it may be narrower."""
-        columns, width, lanes = size_of(self.tiling.columns), self.tiling.width, self.tiling.lanes
+        columns, width, lanes = self._in_strips(), self.tiling.width, self.tiling.lanes
         if not isinstance(columns, int):
             return width, None
         rest = columns % width
@@ -356,8 +360,15 @@ class ProductNest(Packing):
         """Adds the products of one inner index."""
         w, width = self.w, self.width
         columns = self.alloc("b", width, "register")
-        with w.loop(index(0), index(width), hint=self.hint("lane")) as n:
-            w.store(columns, n, self._column_value(n, panel))
+        whole = width  # what is packed is full
+        if panel is None and self.count is not None:
+            whole = self.count // self.tiling.lanes * self.tiling.lanes
+        if whole:
+            with w.loop(index(0), index(whole), hint=self.hint("lane")) as n:
+                w.store(columns, n, self._column_value(n, panel))
+        if whole < width:
+            with w.loop(index(whole), index(width), hint=self.hint("lane")) as n:
+                w.store(columns, n, self._part_of_columns(n))
         with self.tiled(height) as m:  # row by row: one row's element is live at a time
             value = self._row_value(row, m)
             first = w.let("multiply", m, index(width))

@@ -14,6 +14,7 @@ from jit.loops.packed import PackedNest, packs
 from jit.loops.pair_tiles import paired
 from jit.loops.pairs import PairNest
 from jit.loops.products import ProductNest
+from jit.loops.remainder import RemainderNest, has_remainder
 from jit.loops.streams import StreamNest, streams
 from jit.loops.tiles import Tiling
 from jit.loops.turned import TurnedNest, turned
@@ -22,6 +23,13 @@ from jit.target import Target
 
 Given: TypeAlias = (
     "tuple[Group, set[FormValue], Extractor, Callable[[FormValue], FormValue], Target]"
+)
+# Nests for what they suit; of several the first.
+KINDS = (
+    (StreamNest, streams),
+    (PackedNest, packs),
+    (WideNest, is_wide),
+    (RemainderNest, has_remainder),
 )
 
 
@@ -40,7 +48,7 @@ def tiled(given: Given, label: str, tiling: Tiling | None = None) -> Naive:
         return GappedNest(*given).adopt(gaps).build(label)
     if (pairs := paired(nest.c, target)) is not None:
         return PairNest(*given).adopt(pairs).build(label)
-    for kind, suits in ((StreamNest, streams), (PackedNest, packs), (WideNest, is_wide)):
+    for kind, suits in KINDS:
         if suits(nest):
             nest = kind(*given, tiling)
             break

@@ -22,7 +22,7 @@ WIDTHS = range(1, 9)  # in vectors
 COPY, GATHER = 3.0, 1.5  # cycles to pack a vector that lies in a row; an element that does not
 TURNED = 6.0  # or one that is read along inner indices with others, and turned
 SEGMENT = 16  # bytes of such a block's rows: a processor moves within them as cheaply as can be
-RAGGED = 6.0  # and a vector that is not full: such ones are packed always
+RAGGED = 6.0  # and a vector that is not full: such ones are packed where masks cost something
 PACKED_ROWS = 96  # from so many rows on, packing the columns pays by itself: below, caches keep up
 OWN, OWN_TURN = 0.04, 1.0  # cycles of a row with an address of its own; likewise, for a new run
 APART = 2.0  # to store a result that has no neighbour among the columns
@@ -49,6 +49,7 @@ class Tiling:
         narrow_height: Rows of a tile in the last strip, if that is narrower.
         packs: Whether the columns are copied to where the inner loop reads them in a row.
         cost: In cycles, roughly.
+        parts: Whether a strip that is not full is read in place, too.
     """
 
     row_operand: int
@@ -61,6 +62,7 @@ class Tiling:
     narrow_height: int
     packs: bool
     cost: float
+    parts: bool = False
 
 
 def choose(c: Contraction, target: Target) -> Tiling:
@@ -103,6 +105,7 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
             max(1, extent_hint(x)) for x in (size_of(rows), total, size_of(c.inner), size_of(outer))
         )
         packs = not in_place or (m >= PACKED_ROWS and not lies_near(c, 1 - row_operand))
+        parts = target.masks and not packs and len(columns) == 1
         copying = 0.0
         if packs:
             turned = turned_at_once(c, 1 - row_operand, wide)
@@ -120,7 +123,8 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
                     narrow = max(h for h in range(height, narrow + 1) if lie_in_lines(rows, h))
                 large = in_lines and n >= FEWEST_STRIPS * vectors * wide
                 once = ROWS * LINE_BLOCKS if large else ROWS
-                inner = cycles(m, n, (height, vectors, narrow, wide), copying, once)
+                tile, ragged = (height, vectors, narrow, wide), 0.0 if parts else RAGGED
+                inner = cycles(m, n, tile, copying, once, ragged=ragged)
                 if not in_lines:
                     inner += own * m * -(-n // (vectors * wide))
                 cost = inner * k * times + storing
@@ -135,6 +139,7 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
                     narrow,
                     packs,
                     cost,
+                    parts,
                 )
 
 
@@ -219,6 +224,7 @@ def cycles(
     copying: float,
     once: int = ROWS,
     latency: float = 4.0,
+    ragged: float = RAGGED,
 ) -> float:
     """About how long an inner index takes: two multiply-adds a cycle.
 
@@ -229,20 +235,24 @@ def cycles(
         copying: What it costs to pack a vector of columns for a block of rows.
         once: How many rows that block has.
         latency: Cycles of a multiply-add.
+        ragged: What it costs at least to pack one that is not full.
     """
     height, vectors, narrow, lanes = tile
 
-    def one(h: int, v: int) -> float:
-        return max(h * v / 2, (h + v) / 2, latency) + 0.25 * v
-
     strips, rest = divmod(n, vectors * lanes)
-    ragged = max(copying, RAGGED) if rest % lanes else copying
-    full, last = (height, vectors, copying), (narrow, -(-rest // lanes), ragged)
+    packing = max(copying, ragged) if rest % lanes else copying
+    full, last = (height, vectors, copying), (narrow, -(-rest // lanes), packing)
     total = 0.0
     for count, (h, v, copied) in ((strips, full), (int(rest > 0), last)):
-        tiles = (m // h) * one(h, v) + (one(m % h, v) if m % h else 0)
+        tiles = (m // h) * tile_cycles(h, v, latency)
+        tiles += tile_cycles(m % h, v, latency) if m % h else 0
         total += count * (tiles + copied * v * -(-m // once))
     return total
+
+
+def tile_cycles(height: int, vectors: int, latency: float = 4.0) -> float:
+    """About how long an inner index of one tile takes: two multiply-adds or two loads a cycle."""
+    return max(height * vectors / 2, (height + vectors) / 2, latency) + 0.25 * vectors
 
 
 def stores(c: Contraction, rows: Sequence[Letter], columns: Sequence[Letter]) -> float:
