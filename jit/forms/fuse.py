@@ -202,15 +202,22 @@ class Fusion:
                     step = self._united(other, step)
 
     def _placed(self, task: Task) -> tuple[Task, dict[Group | WholeTask, None], Group | None]:
-        """A task, part by part where a group computes something of each; its needs; its home."""
+        """A task, its needs, its home: part by part where a group computes something of each.
+
+        Where there are many threads, also in a group of its own: none asks where it is.
+        """
         needed = self._needed(task)
         element = task.element if isinstance(task, MapTask) else None
-        if element is not None and any(isinstance(step, Group) for step in needed):
-            parts = part_by_part(task, element)  # type: ignore[arg-type]
-            home = None if parts is None else self._home(parts, needed)
-            if parts is not None and home is not None and computes_each(home, parts):
-                return parts, needed, home
-        return task, needed, self._home(task, needed)
+        grouped = any(isinstance(step, Group) for step in needed)
+        if element is None or not (grouped or self._many):
+            return task, needed, self._home(task, needed)
+        parts = part_by_part(task, element)  # type: ignore[arg-type]
+        home = None if parts is None else self._home(parts, needed)
+        if parts is not None and home is not None and computes_each(home, parts):
+            return parts, needed, home
+        home = self._home(task, needed)
+        alone = parts is not None and home is None and self._many
+        return parts if alone else task, needed, home  # type: ignore[return-value]
 
     def _note(self, group: Group, tasks: Iterable[Task]) -> None:
         """Remembers what tasks of a group read."""

@@ -2,7 +2,8 @@
 
 What joins arrays, or adds up arrays with zeros around them, asks for each element in which part it
 lies. Cut where these questions change their answers, all parts of the value are computed for each
-index of the same, shorter loops; what computes the parts may do that in its own loops.
+index of the same, shorter loops; what computes the parts may do that in its own loops. So does a
+kernel that only joins, on a GPU: threads there would ask about each element.
 
 The other way round a map may read all parts of the columns of a product, as gates are: where a
 thread computes columns of all parts side by side, it does so as soon as their sums are there.

@@ -151,7 +151,8 @@ def turns(loop: For) -> int:
 
 def in_vectors(kernel: Kernel, loop: For, target: Target) -> Kernel:
     """The turns of a thread's only loop as one vector; those at the end one by one."""
-    lanes = target.lanes(4)
+    most = target.lanes(2)
+    lanes = most if Forms(kernel).trip(loop) == most else target.lanes(4)
     name = loop.var.hint
     whole = f"{name}_i"
     kernel = split(kernel, name, lanes, "peel")

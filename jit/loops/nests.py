@@ -28,7 +28,7 @@ from jit.forms.expression import (
 )
 from jit.forms.fuse import Group
 from jit.forms.nodes import FormValue
-from jit.forms.placement import COSTS, extent_hint
+from jit.forms.placement import COSTS, extent_hint, size_hint
 from jit.forms.tasks import PartsTask, Task
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, ROW, Kernel, Operand, Var, index
@@ -38,6 +38,7 @@ from jit.types import product
 
 ADDITION = 0.15e-9  # seconds that an addition takes, as part of vectors
 ITEM = 16384  # elements of an item of the grid: enough work to hand to another thread
+FEWER = 16  # elements that a value has so many times less of are read from caches
 ROWS = 64  # what the rows of an item are a multiple of if they are many: as many as go abreast
 
 
@@ -207,6 +208,8 @@ class MapNest(Nest):
     def build(self, name: str) -> Naive:
         """The kernel."""
         outer, last = self.loops[:-1], self.loops[-1:]
+        if self.target.is_gpu:
+            self.lanes = self.target.lanes(self.widest())
         grain = self.share(ITEM // max(1, self.cost // 8))
         grain = max(grain - grain % ROWS, min(grain, ROWS), self.lanes)
         if not last:
@@ -221,6 +224,14 @@ class MapNest(Nest):
                     with self.at(last, [i]):
                         self._body()
         return self.finish(name)
+
+    def widest(self) -> int:
+        """Bytes of an element of what is read and written most, 2 or 4: a thread moves 16 of it."""
+        read = {x.value for task in self.group.tasks for x in task.accesses()}
+        found = (read - self.group.values().keys()) | self.stored
+        size = size_hint(self.group.extents)
+        most = [x.dtype.itemsize for x in found if FEWER * size_hint(x.shape) > size]
+        return min(max(2, *most), 4) if most else 4
 
     def blocks(self, outer: Sequence[Loop], last: Loop, grain: int) -> None:
         """The last loop is long: an item is a block of it."""

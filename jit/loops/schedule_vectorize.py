@@ -265,20 +265,29 @@ class Vectorize(Rewrite):
     def _repeated(self, s: Let, args: list[Laned]) -> Laned | None:
         """A row divided by what the lanes are a multiple of, or a part: neighbours get one index.
 
-        The first lane's index has to be divisible, so that all begin together.
+        The first lane's index has to be divisible, so that all begin together. Where the lanes are
+        part of what is divided by, they have one quotient, and rests that follow each other.
         """
-        if s.op != "quotient" or not isinstance(args[0], Row) or type(args[1]) is not Lit:
+        if s.op not in ("quotient", "rest") or type(args[1]) is not Lit:
             return None
+        row, size = args[0], int(args[1].value)
+        if not isinstance(row, Row) or row.each != 1 or size < 1:
+            return None
+        if size % self.lanes == 0 and self._begins_at(s.args[0], self.lanes):
+            base = self.index(s.op, row.base, size)
+            return base if s.op == "quotient" else Row(base, index(1))
+        if s.op == "rest" or self.lanes % size or not self._begins_at(s.args[0], size):
+            return None
+        return Row(self.index("quotient", row.base, size), index(1), size)
+
+    def _begins_at(self, x: Operand, size: int) -> bool:
+        """Whether an index goes up by 1 from lane to lane, from a multiple on."""
         assert self.spreading is not None
-        row, size, loop = args[0], int(args[1].value), self.spreading
-        form = self.forms.of(s.args[0])
+        form, loop = self.forms.of(x), self.spreading
         others = Form(form.constant, {x: f for x, f in form.terms.items() if x is not loop.var})
-        if row.each != 1 or form.terms.get(loop.var) != 1 or self.lanes % size:
-            return None
-        if not self.forms.divides(size, others) or not self.forms.multiple(loop.start, size):
-            return None
-        base = self.index("quotient", row.base, size)
-        return base if size == self.lanes else Row(base, index(1), size)
+        if form.terms.get(loop.var) != 1 or not self.forms.multiple(loop.start, size):
+            return False
+        return self.forms.divides(size, others)
 
     # ----- memory -----
 

@@ -21,7 +21,7 @@ from jit.loops import gpu_tiles
 from jit.loops.expand import expand
 from jit.loops.gpu_tiles import BLOCKS
 from jit.loops.heuristics import scheduled
-from jit.loops.ir import INDEX, Buffer, Kernel, Var, index
+from jit.loops.ir import INDEX, Buffer, Kernel, Load, Store, Var, index
 from jit.loops.verify import verify
 from jit.loops.writer import Writer
 from jit.runtime import cubin
@@ -345,6 +345,38 @@ def test_blocks_of_a_launch():
     assert code.threads == (128, 1, 1)
     assert code.blocks(()) == (np.prod(WORKLOADS["add"].large[0]) // 4 // 128, 1, 1)
     assert code is gpu_code(kernel, SM90)
+
+
+def read_and_written(*dtypes):
+    """The lanes of each access of a map of values of 64 x 320, of a vector for the last dtype."""
+
+    def build(form, *xs):
+        *wide, row = [form.pointwise("astype", x, dtype=xs[0].dtype) for x in xs]
+        total = form.broadcast(row, wide[0].shape)
+        for x in wide:
+            total = form.pointwise("add", total, x)
+        return total
+
+    shapes = [*[(64, 320)] * (len(dtypes) - 1), (320,)]
+    types = [TensorType(*x) for x in zip(shapes, dtypes, strict=True)]
+    (kernel,) = Stages(graph_of(build, types), SM90).kernels
+    made = scheduled(kernel, SM90)
+    verify(made)
+    found = [s for s in made.statements() if isinstance(s, Load | Store)]
+    return [s.var.type.lanes if isinstance(s, Load) else s.value.type.lanes for s in found]
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "lanes"),
+    [
+        ((bfloat16, bfloat16, float32), 8),  # the vector is read from a cache
+        ((bfloat16, bfloat16), 8),
+        ((bfloat16, float32, bfloat16), 4),
+        ((float32, float32), 4),
+    ],
+)
+def test_a_thread_moves_16_bytes(dtypes, lanes):
+    assert {*read_and_written(*dtypes)} == {lanes}
 
 
 # ----- text -----

@@ -7,6 +7,7 @@ import pytest
 
 from jit.dims import Symbol
 from jit.forms.parts import line_of
+from jit.loops.ir import Load
 from jit.loops.verify import verify
 from jit.target import gpu
 from jit.types import TensorType, int64
@@ -139,6 +140,18 @@ def on_both(build, shapes):
     found = made.run("scheduled", given)
     assert list(map(bits, found)) == list(map(bits, Stages(graph).run("native", given)))
     return made.kernels
+
+
+@pytest.mark.parametrize("how", [padded, joined])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_lies_in_memory_is_joined_without_questions_on_a_gpu(how, axis):
+    """A thread has an element of each part: none asks in which it is."""
+    (kernel,) = on_both(lambda form, *xs: how(form, xs, axis), [(6, 8)] * 3)
+    reads = [s for s in kernel.statements() if isinstance(s, Load)]
+    assert len({s.buffer for s in reads}) == len(reads) == 3
+    assert all(s.mask is None for s in reads)
+    assert "where" not in str(kernel)
+    assert "if " not in str(kernel)
 
 
 @pytest.mark.parametrize("parts", [2, 4])

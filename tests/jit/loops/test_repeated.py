@@ -36,12 +36,39 @@ def test_neighbours_share_what_they_read(each, turns):
     same_bits(before, after, [floats(turns // each + 3), nothing(turns)])
 
 
-@pytest.mark.parametrize(("each", "start", "shift"), [(3, 0, 0), (16, 0, 0), (4, 2, 0), (4, 0, 1)])
+@pytest.mark.parametrize(("each", "start", "shift"), [(3, 0, 0), (12, 0, 0), (4, 2, 0), (4, 0, 1)])
 def test_others_are_gathered(each, start, shift):
     before = repeated(each, 32, start=start, shift=shift)
     after = vectorize(before, "i", 8)
     assert all(lanes == at for lanes, at in loads(after))
     same_bits(before, after, [floats(40), nothing(32)])
+
+
+def divided(size, turns, *, start=0):
+    """Y[i] = X[100 (i / size) + i % size], as heads beside each other are read."""
+    w, x, y = Writer(), given("X"), result("Y")
+    with w.loop(index(start), index(turns), hint="i") as i:
+        block = w.let("multiply", w.let("quotient", i, index(size)), index(100))
+        w.store(y, i, w.load(x, w.let("add", block, w.let("rest", i, index(size)))))
+    return kernel_of(w, [x, y])
+
+
+@pytest.mark.parametrize("size", [8, 16, 64])
+@pytest.mark.parametrize("turns", [64, 72, 67])
+def test_lanes_of_one_quotient_lie_beside_each_other(size, turns):
+    before = divided(size, turns)
+    after = vectorize(before, "i", 8)
+    assert (8, 1) in loads(after)
+    assert all(at == 1 for _, at in loads(after))
+    same_bits(before, after, [floats(900), nothing(turns)])
+
+
+@pytest.mark.parametrize(("size", "start"), [(12, 0), (20, 0), (16, 4)])
+def test_lanes_of_two_quotients_are_gathered(size, start):
+    before = divided(size, 64, start=start)
+    after = vectorize(before, "i", 8)
+    assert (8, 8) in loads(after)
+    same_bits(before, after, [floats(900), nothing(64)])
 
 
 def test_blocks_that_begin_at_multiples():
