@@ -34,7 +34,7 @@ from jit.loops.nests import Naive
 from jit.loops.parts import PartsNest
 from jit.types import product
 
-CHEAP = 8  # additions of an element that the thread which folds it computes as well
+CHEAP = 4  # additions of an element that the thread which folds it computes as well
 EACH = 4  # columns of a thread, at most
 HIGH, LOW = 64, 32  # rows that are computed together, if there are few blocks and if there are many
 ROOM = 64 << 10  # bytes of what was computed and is not folded yet
