@@ -6,7 +6,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jit import planner
@@ -188,6 +188,48 @@ def test_any_rooms_give_the_same_bits(name, apart, monkeypatch):
         for stage in ("naive", "scheduled", "direct"):
             results = made.run(stage, arrays)
             assert [bits(x) for x in results] == [bits(x) for x in wanted]
+
+
+UNARY = "exp", "square", "tanh"
+BINARY = "add", "subtract", "multiply", "divide"
+FOLDS = "sum", "max"
+
+
+@st.composite
+def rows_of(draw):
+    """A program over rows: maps, folds that are spread again, and what of it is needed."""
+    steps = []
+    for count in range(3, 3 + draw(st.integers(3, 9))):
+        names = draw(st.sampled_from([UNARY, BINARY, FOLDS]))
+        at = [draw(st.integers(0, count - 1)) for _ in range(2 if names is BINARY else 1)]
+        steps.append((draw(st.sampled_from(names)), at))
+    last = 2 + len(steps)
+    needed = draw(st.sets(st.integers(3, last), max_size=2)) | {last}
+
+    def build(form, x, weight, other):
+        values = [x, form.broadcast(weight, x.shape), other]
+        for name, at in steps:
+            given = [values[k] for k in at]
+            made = form.reduce(name, *given, (1,), keepdims=True) if name in FOLDS else None
+            spread = made is not None and form.broadcast(made, x.shape)
+            values.append(spread or form.pointwise(name, *given))
+        return tuple(values[k] for k in sorted(needed))
+
+    return build
+
+
+@settings(max_examples=10)
+@given(rows_of(), st.booleans(), st.sampled_from([24, 132, 160]))
+def test_programs_over_rows_give_the_same_bits_with_any_rooms(build, apart, width):
+    work = Workload(build, [(2, width), (width,), (2, width)], [])
+    arrays, found = work.arrays(large=False), []
+    with pytest.MonkeyPatch.context() as patch:
+        if apart:
+            of_short_blocks(patch)
+        for rooms in range(4):
+            results = stages(work, patch, rooms).run("naive", arrays)
+            found.append([bits(x) for x in results])
+    assert found == found[:1] * 4
 
 
 def count(made, kind, **wanted):
