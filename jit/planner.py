@@ -198,9 +198,9 @@ class Planner:
         kinds: tuple[type[Nest], ...] = SquareNest, BlockNest, RowNest
         parts: type[Nest] = PartsNest
         if self.target.is_gpu:
-            from jit.loops import gpu_columns, gpu_rows  # loaded where there is a GPU
+            from jit.loops import across, gpu_columns  # loaded where there is a GPU
 
-            kinds = PatchNest, gpu_rows.GpuBlockNest, gpu_rows.GpuRowNest
+            kinds = PatchNest, *across.gpu_kinds(group)
             if group.is_parts and gpu_columns.are_for_team(group):
                 parts = gpu_columns.GpuColumnsNest
         kind, blocks, along = kinds

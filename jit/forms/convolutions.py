@@ -18,7 +18,7 @@ to all others, and what lies otherwise is copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 from jit.dataclass import dataclass
 from jit.dims import Dim, Extent, same
 from jit.forms import nodes
+from jit.forms.channels import Channels, Map, view_of
 from jit.forms.contraction import Letter, step_of
 from jit.forms.index import IndexMap, is_inside, loop
 from jit.forms.matrices import LARGE, NARROW
@@ -199,9 +200,6 @@ def step_along(place: Extent, index: Extent) -> int | None:
 # ----- with channels last -----
 
 
-Map = Callable[..., Sequence[Extent]]
-
-
 def maps_of(w: Windows) -> tuple[tuple[Map, Map], tuple[Map, Map]]:
     """For both operands: where elements with channels last are in the source, and the other way."""
     n, _, c, o = w.extents
@@ -245,7 +243,7 @@ def channels_last(
         known: Views of operands that are there already; new ones join them.
     """
     there, back = zip(*maps_of(w), strict=True)
-    given = tuple(map(partial(shown, known), w.sources, c.operands, there))
+    given = tuple(map(partial(view_of, known), w.sources, c.operands, there))
     plain = contraction(w, given, back)
     alone = tuple([memory_of(x.type) for x in w.sources])
     copies = tuple([(x, IndexMap.of(x.shape, at)) for x, at in zip(alone, back, strict=True)])
@@ -254,21 +252,6 @@ def channels_last(
     before, now = (x.spec.partition("->")[2] for x in (w.contract, plain))
     where = IndexMap.of(type_.shape, lambda *at: [at[before.index(x)] for x in now])
     return form, nodes.View((made,), (type_,), where, None).outputs[0]
-
-
-def shown(known: dict[Hashable, FormValue], x: FormValue, shape: Extents, there: Map) -> FormValue:
-    """A view of what a value shows."""
-    map = IndexMap.of(shape, there)
-    while isinstance(x.form, nodes.View) and is_whole(x.form):
-        map, x = map.then(x.form.map), x.form.inputs[0]
-    if (x, map) not in known:
-        known[x, map] = nodes.View((x,), (x.type.with_shape(shape),), map, None).outputs[0]
-    return known[x, map]
-
-
-def is_whole(view: nodes.View) -> bool:
-    """Whether all that a view shows is there, at places that nothing tells but its indices."""
-    return view.fill is None and not view.map.where and not view.map.tables
 
 
 def contraction(
@@ -297,28 +280,37 @@ def contraction(
 
 
 def convolved(program: FormProgram) -> FormProgram:
-    """The same program with convolutions as a library computes them."""
-    instead: dict[FormValue, FormValue] = {}
-    known: dict[Hashable, FormValue] = {}
+    """The same program with convolutions as a library computes them, and channels last between."""
+    instead, channels = dict[FormValue, FormValue](), Channels()
     forms, origins = dict[Form, None](), dict[Form, Node](program.origins)
     for old in program.forms:
         form, node = with_inputs(old, instead), program.origins.get(old)
-        new, results = [form], form.outputs
-        found = windows_of(form) if is_convolution(node) else None
-        if found is not None and (c := found.convolution) is not None and may_pay(c):
-            made, result = channels_last(found, c, known)
-            new, results = [*[x.form for x in made.inputs], made, result.form], (result,)
+        new, results = replaced(form, node, channels) or ([form], form.outputs)
         if form is not old or results is not form.outputs:
             instead.update(zip(old.outputs, results, strict=True))
             if node is not None:
                 origins = {**dict.fromkeys(new, node), **origins}
         forms.update(dict.fromkeys(new))
-    if not known:
+    if not instead:
         return program
     for number, value in enumerate([value for form in forms for value in form.outputs]):
         value.name = f"%{number}"
     outputs = tuple([instead.get(x, x) for x in program.outputs])
     return FormProgram(program.inputs, tuple(forms), outputs, origins)
+
+
+def replaced(
+    form: Form, node: Node | None, channels: Channels
+) -> tuple[list[Form], tuple[FormValue, ...]] | None:
+    """The forms in the place of one, and its results; None where it stays as it is."""
+    found = windows_of(form) if is_convolution(node) else None
+    if found is None or (c := found.convolution) is None or not may_pay(c):
+        return channels.laid(form)
+    made, result = channels_last(found, c, channels.views)
+    if c.kind != FILTERS:
+        channels.lie_last(made.outputs[0])
+    views = [x.form for x in made.inputs if isinstance(x.form, nodes.View)]
+    return [*views, made, result.form], (result,)
 
 
 def is_convolution(node: Node | None) -> bool:

@@ -20,6 +20,7 @@ from itertools import islice
 from jit.dataclass import dataclass
 from jit.dims import Extent
 from jit.forms import nodes
+from jit.forms.across import folds_across
 from jit.forms.expression import Access, Domain
 from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
@@ -158,7 +159,8 @@ class Fusion:
             self._place_columns(x)
 
     def _place_fold(self, task: FoldTask) -> None:
-        for part in in_blocks(task) if is_long(task) else [task]:
+        long = is_long(task) or (self._many and is_long_across(task))
+        for part in in_blocks(task) if long else [task]:
             self._place(part)
 
     def _place_columns(self, value: FormValue) -> None:
@@ -388,6 +390,15 @@ def is_long(task: FoldTask) -> bool:
     length = product([extents[k] for k in order.inner])
     rows = extent_hint(product([extents[k] for k in order.kept]))
     return rows < FEW_ROWS and extent_hint(length, 2 * BLOCK) > BLOCK
+
+
+def is_long_across(task: FoldTask) -> bool:
+    """Whether a thread would have several blocks of a row: of those it takes one."""
+    order, extents = Order.of(len(task.domain.extents), task.axes), task.domain.extents
+    if not order.inner or order.outer or task.of_blocks:
+        return False
+    length = product([extents[k] for k in order.inner])
+    return extent_hint(length, 2 * BLOCK) > BLOCK and folds_across(task)
 
 
 def in_blocks(task: FoldTask) -> tuple[BlockTask, FoldTask]:
