@@ -54,4 +54,5 @@ def grouped(
     kept = {placement.base(x) for x in placement.program.outputs}
     groups = with_less_stored(with_columns_again(groups, kept), placement)
     # the matrices between products are too large for a GPU's registers: there are no chains
-    return [*(groups if inner or not target.products else with_epilogues(groups, placement))]
+    library = target.products or target.convolutions
+    return [*(with_epilogues(groups, placement) if library and not inner else groups)]

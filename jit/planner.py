@@ -326,16 +326,21 @@ class Planner:
 
     def _followed(self, task: FollowedTask) -> None:
         """A product with what follows it, which a library may compute at once, or apart."""
-        (value,), given = task.outputs, task.product.matrices
-        assert given is not None
-        self.outside.update(task.product.outputs)
-        apart = self._apart([task.product, started(task.map)])
-        launch = self._plain(task.group, value, [task.product, task.map], apart)
-        operands = self._operands(launch, given.operands)
+        (value,), form, product = task.outputs, task.product.form, task.product
+        self.outside.update(product.outputs)
+        apart = self._apart([product, started(task.map)])
+        if isinstance(form, nodes.Convolve):
+            product = plain_task(form, self.extractor)
+        assert isinstance(product, ProductTask)
+        launch = self._plain(task.group(product), value, [product, task.map], apart)
         epilogue = Epilogue(task.relu, self._buffer(launch, task.bias))
-        result, told = self._buffer(launch, value), apart[0].matrices
-        assert told is not None
-        launch.matrices = replace(told, operands=operands, result=result, epilogue=epilogue)
+        told = {"result": self._buffer(launch, value), "epilogue": epilogue}
+        if (alone := apart[0].convolved) is not None:
+            first, second = [self._buffer(launch, x) for x in form.inputs]
+            launch.convolved = replace(alone, operands=(first, second), **told)
+        elif product.matrices and (by := apart[0].matrices):
+            operands = self._operands(launch, product.matrices.operands)
+            launch.matrices = replace(by, operands=operands, **told)
 
     def _convolution(self, task: WholeTask, form: nodes.Convolve) -> None:
         """A convolution, which a library may compute at once; kernels of our own do it apart."""

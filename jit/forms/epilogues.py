@@ -2,6 +2,7 @@
 
     x @ w + b               a product, and a map that adds to each element one of its column
     relu(x @ w + b)         likewise
+    relu(conv(x, w) + b)    likewise; a column is a channel, which lies last
 
 A map like these is one step with the product that it is of, if nothing else reads that: a library
 may compute both at once. In float32 the sum is rounded as it is where the product was stored
@@ -16,13 +17,15 @@ from dataclasses import field
 
 from jit.dataclass import dataclass
 from jit.dims import same
+from jit.forms import nodes
 from jit.forms.expression import Access, Apply, Expression, Number, linear, walk
 from jit.forms.fuse import Group
 from jit.forms.index import same_all
 from jit.forms.nodes import FormValue
 from jit.forms.placement import Placement
 from jit.forms.tasks import MapTask, ProductTask, WholeTask
-from jit.types import float32
+from jit.ir.convolution import FORWARD
+from jit.types import float32, product
 
 
 @dataclass(eq=False)
@@ -36,7 +39,7 @@ class FollowedTask(WholeTask):
         relu: Whether 0 takes the place of negative sums.
     """
 
-    product: ProductTask = field(kw_only=True)
+    product: WholeTask = field(kw_only=True)
     map: MapTask = field(kw_only=True)
     bias: FormValue = field(kw_only=True)
     relu: bool = field(kw_only=True)
@@ -47,10 +50,9 @@ class FollowedTask(WholeTask):
         del found[self.product.outputs[0]]
         return found.keys()
 
-    @property
-    def group(self) -> Group:
-        """Both over the same loops."""
-        tasks = [self.product, self.map]
+    def group(self, product: ProductTask) -> Group:
+        """Both over the same loops, with the sums of the first."""
+        tasks = [product, self.map]
         extents = self.map.domain.extents
         return Group(extents, None, [*tasks], dict.fromkeys(tasks, 0), is_product=True)
 
@@ -59,9 +61,9 @@ def with_epilogues(
     steps: Sequence[Group | WholeTask], placement: Placement
 ) -> Iterator[Group | WholeTask]:
     """Steps in their order, of which those that a library may compute at once are one."""
-    products: dict[FormValue, ProductTask] = {}
+    products: dict[FormValue, WholeTask] = {}
     for step in steps:
-        if type(step) is ProductTask and has_epilogues(step):
+        if isinstance(step, WholeTask) and columns_of(step):
             products[step.outputs[0]] = step
     readers = read_by(steps, placement) if products else Counter[FormValue]()
     found: dict[Group | WholeTask, FollowedTask] = {}
@@ -75,12 +77,19 @@ def with_epilogues(
             yield found.get(step, step)
 
 
-def has_epilogues(task: ProductTask) -> bool:
-    """Whether a library computes a product, of one matrix in float32, in any case."""
-    matrices = task.matrices
-    if matrices is None or not matrices.is_fixed or matrices.sizes[0] != 1:
-        return False
-    return {x.dtype for x in (*task.reads(), *task.outputs)} == {float32}
+def columns_of(task: WholeTask) -> int:
+    """How many columns a product has that a library computes, in float32, in any case; else 0."""
+    if {x.dtype for x in (*task.reads(), *task.outputs)} != {float32}:
+        return 0
+    if isinstance(task.form, nodes.Convolve):
+        c = task.form.convolution
+        columns = c.results[-1]
+        fixed = all(isinstance(x, int) for x in (*c.images, *c.filters, *c.results))
+        return columns if fixed and c.kind == FORWARD else 0  # type: ignore[return-value]
+    if type(task) is not ProductTask or task.matrices is None or not task.matrices.is_fixed:
+        return 0
+    count, _, columns, _ = task.matrices.sizes
+    return columns if count == 1 else 0  # type: ignore[return-value]
 
 
 def read_by(steps: Iterable[Group | WholeTask], placement: Placement) -> Counter[FormValue]:
@@ -93,7 +102,7 @@ def read_by(steps: Iterable[Group | WholeTask], placement: Placement) -> Counter
     return found
 
 
-def followed(group: Group, products: dict[FormValue, ProductTask]) -> FollowedTask | None:
+def followed(group: Group, products: dict[FormValue, WholeTask]) -> FollowedTask | None:
     """A lone map together with the product that it is of; None if it is no epilogue of one."""
     (task, *others) = group.tasks
     if others or type(task) is not MapTask or group.folded is not None:
@@ -103,11 +112,11 @@ def followed(group: Group, products: dict[FormValue, ProductTask]) -> FollowedTa
     if len(loads) != 2 or len(of_product) != 1:
         return None
     (x,), (y,) = of_product, [load for load in loads if load not in of_product]
-    relu, product = sums(x, y).get(task.elements[0]), products[x.value]
-    if relu is None or not (is_element(x, task) and is_of_column(y, task, product)):
+    relu, of = sums(x, y).get(task.elements[0]), products[x.value]
+    if relu is None or not (is_element(x, task) and is_of_column(y, task, of)):
         return None
-    given = product.form, task.outputs, task.domain, (*product.elements, *task.elements)
-    return FollowedTask(*given, product=product, map=task, bias=y.value, relu=relu)
+    given = of.form, task.outputs, task.domain, (*of.elements, *task.elements)
+    return FollowedTask(*given, product=of, map=task, bias=y.value, relu=relu)
 
 
 def sums(x: Access, y: Access) -> dict[Expression, bool]:
@@ -122,20 +131,16 @@ def sums(x: Access, y: Access) -> dict[Expression, bool]:
 
 
 def is_element(x: Access, task: MapTask) -> bool:
-    """Whether an element is read at the very index at which the map's is stored."""
+    """Whether an element is read at the very place at which the map's is stored."""
     (value,) = task.outputs
-    alike = same_all(x.value.shape, value.shape) and x.value.dtype == value.dtype
-    return alike and not x.guard and same_all(x.at, task.domain.indices)
+    alike = x.value.dtype == value.dtype and not x.guard
+    own = linear(value.shape, task.domain.indices), product(value.shape)
+    return alike and same_all((linear(x.value.shape, x.at), product(x.value.shape)), own)
 
 
-def is_of_column(x: Access, task: MapTask, product: ProductTask) -> bool:
+def is_of_column(x: Access, task: MapTask, of: WholeTask) -> bool:
     """Whether an element is read at the number of the column, of the matrix that is stored."""
-    assert product.matrices is not None
-    columns, extents, dtype = (
-        product.matrices.sizes[2],
-        task.outputs[0].shape,
-        task.outputs[0].dtype,
-    )
-    if x.guard or x.dtype != dtype or not same(extents[-1], columns):
+    extents, dtype = task.outputs[0].shape, task.outputs[0].dtype
+    if x.guard or x.dtype != dtype or not same(extents[-1], columns_of(of)):
         return False
     return same(linear(x.value.shape, x.at), task.domain.indices[-1])

@@ -165,6 +165,12 @@ class Launch:
         """What a library may compute in its place."""
         return self.convolved or self.matrices
 
+    def kernels(self) -> Iterator[Kernel]:
+        """What runs, and what may run in its place."""
+        yield self.kernel
+        for each in self.apart:
+            yield from each.kernels()
+
     def on(self, slot_of: Mapping[int, int]) -> Launch:
         """The same on other slots, in place of those that are named."""
         made = object.__new__(Launch)
@@ -321,8 +327,7 @@ class Program:
     def kernels(self) -> Iterator[Kernel]:
         """The kernel of every launch, and of those that may run in its place."""
         for launch in self.launches():
-            yield launch.kernel
-            yield from [each.kernel for each in launch.apart]
+            yield from launch.kernels()
 
     def reads(self, step: Step) -> tuple[int, ...]:
         """The slots that a step reads."""

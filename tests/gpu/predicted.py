@@ -6,6 +6,7 @@ seen to reach, or the instructions of its warps where each quarter of a processo
 cycle, whichever is longest, and never less than a node of a graph: the least time, if no kernel
 waited for anything else. Temporaries are the bytes of the block that they share. Launches are
 counted before independent ones become one; those of the optimiser are not among them.
+With `--cudnn` the library computes convolutions, as quickly as it was seen to.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dualflow.bench import gpu_workloads
 from dualflow.bench.gpu_data import WORKS, Work, parameters
 from jit.compiler import compile
 from jit.forms.native import lower_for_code
+from jit.ir.convolution import FILTERS
 from jit.loops.heuristics import scheduled
 from jit.loops.ir import Kernel, Mma
 from jit.planner import plan
@@ -34,6 +36,11 @@ CLOCK, PROCESSORS, QUARTERS = 1.755e9, 132, 4  # of an H100: what begins instruc
 NODE = 1.35e-6  # seconds of a node of a CUDA graph (measured on an H100)
 COPY = 3.0e12  # bytes a second (measured)
 LIBRARY = {"tf32": 250e12, "bfloat16": 550e12, "float32": 45e12}  # operations a second
+CONVOLVED = {  # of convolutions (measured, VGG16): forwards and to images; to filters
+    "tf32": (340e12, 170e12),
+    "bfloat16": (650e12, 600e12),
+    "float32": (40e12, 80e12),
+}
 OWN = {"tf32": 170e12, "bfloat16": 300e12, "": 30e12}  # of our products: what is hoped for
 
 
@@ -77,15 +84,18 @@ def seconds_of(program: Program, launch: Launch, precision: str, target: Target)
     size = sum(byte_size(program, slot, {}) for slot in launch.buffers)
     units = any(isinstance(s, Mma) for s in launch.kernel.statements())
     rate = OWN[precision if units else ""] if launch.matrices is None else LIBRARY[precision]
+    if launch.convolved is not None:
+        rate = CONVOLVED[precision][launch.convolved.convolution.kind == FILTERS]
     operations = launch.operations if isinstance(launch.operations, int) else 0
     issue = issue_seconds(launch.kernel, target) if launch.matrices is None and not units else 0.0
     return max(NODE, size / COPY, operations / rate, issue)
 
 
-def predicted(work: Work) -> SimpleNamespace:
+def predicted(work: Work, *, cudnn: bool = False) -> SimpleNamespace:
     """Launches, their least time, and the bytes of temporaries."""
     graph = compile(gradients_of(work)).graph
-    target = replace(gpu("sm_90"), products="tf32" if work.precision == "tf32" else "float32")
+    precision = "tf32" if work.precision == "tf32" else "float32"
+    target = replace(gpu("sm_90"), products=precision, convolutions=precision if cudnn else "")
     program = plan(graph.name, lower_for_code(graph, target.units), target).program
     launches = [(1, x) for x in program.steps if isinstance(x, Launch)]
     for x in program.steps:
@@ -107,11 +117,13 @@ def main() -> None:
     """Prints a table."""
     print("| loss and gradients | launches | at least, ms | temporaries, MB |")
     print("|---|---|---|---|")
+    cudnn, *names = "--cudnn" in sys.argv, *[x for x in sys.argv[1:] if x != "--cudnn"]
     for work in WORKS:
-        if work.kind in (*gpu_workloads.LOSSES, "norm") and any(
-            x in work.name for x in sys.argv[1:] or [""]
+        of_rows = work.kind == "norm"
+        if (of_rows or work.kind in gpu_workloads.LOSSES) and (
+            any(x in work.name for x in names or [""])
         ):
-            found = predicted(work)
+            found = predicted(work, cudnn=cudnn)
             milliseconds, megabytes = found.seconds * 1e3, found.bytes / 1e6
             print(f"| {work.name} | {found.launches} | {milliseconds:.3f} | {megabytes:.0f} |")
 
