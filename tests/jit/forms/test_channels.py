@@ -10,12 +10,15 @@ import pytest
 import dualflow as df
 from dualflow import nn
 from jit.compiler import compile
-from jit.forms import convolutions, nodes
+from jit.forms import across, convolutions, nodes
 from jit.forms.convolutions import convolved
 from jit.forms.native import lower_for_code
 from jit.planner import plan
+from jit.runtime.alone import innermost
+from jit.runtime.cpu import host_target
 from jit.target import gpu
 from tests.jit.forms.test_convolutions import Described
+from tests.jit.stages import interpreted, machine, run_program
 
 SM90 = replace(gpu("sm_90"), products="tf32", convolutions="tf32")
 
@@ -148,3 +151,21 @@ def test_results_of_a_program_lie_as_they_were():
 
     made = launches(both)
     assert (2, 4, 8, 8) in [shape for *_, shape in made]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "pooled"])
+def test_kernels_for_a_gpu_have_the_bits_of_a_processor(name, monkeypatch):
+    """Forwards and back, with kernels of our own in the place of the library."""
+    monkeypatch.setattr(across, "MANY", 2)
+    shapes = (1, 2, 6, 6), (3, 2, 3, 3), (2, 3, 3, 3), (3,)
+    forms = forms_of(with_gradients(NETS[name]), shapes)
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    here = plan("net", forms, host_target()).program
+    there = plan("net", forms, replace(gpu("sm_90"), convolutions="float32")).program
+    assert any(launch.convolved for launch in there.launches())
+    steps = [each for step in there.steps for each in innermost(step)]
+    found = run_program(replace(there, steps=steps), arrays, interpreted())
+    wanted = run_program(here, arrays, machine(host_target()))
+    assert [x.tobytes() for x in found] == [x.tobytes() for x in wanted]
