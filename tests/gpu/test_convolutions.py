@@ -13,7 +13,8 @@ from dualflow import nn
 from dualflow.errors import DeviceError
 from jit.config import configure
 from jit.ir.convolution import FILTERS, FORWARD, IMAGES, Convolution
-from jit.runtime import cudnn, cudnn_choice, cudnn_trial, trials
+from jit.runtime import cudnn, cudnn_choice, cudnn_trial, gpu_code, trials
+from jit.runtime.alone import innermost
 from jit.runtime.cudnn import Convolve, Convolving
 from jit.runtime.gpu import GpuExecutable
 from tests.gpu.test_products import both, random
@@ -172,6 +173,21 @@ def test_no_kernel_is_made_in_vain(convolver):
         _, f, _ = both(function, *[random(*shape) for shape in shapes])
     path = next(iter(f.entries.values())).parts[0]
     assert path.executable.code.found == {"for the GPU": 2}  # of copies, there and back
+
+
+@compiled_only
+@pytest.mark.parametrize("timing", [True, False])
+def test_kernels_that_will_be_timed_are_made_side_by_side(timing, convolver, monkeypatch):
+    asked = []
+    monkeypatch.setattr(gpu_code, "prepare", lambda kernels, target: asked.extend(kernels))
+    with configure(timing=timing):
+        f = df.function(FORMS["plain"][0])
+        f(*[df.asarray(random(*shape), device="gpu") for shape in FORMS["plain"][1]])
+        f(*[df.asarray(random(*shape), device="gpu") for shape in FORMS["plain"][1]])
+    path = next(iter(f.entries.values())).parts[0]
+    (launch,) = [x for x in path.executable.code._run.program.launches() if x.convolved]
+    own = {each.kernel for each in innermost(launch)}
+    assert own <= set(asked) if timing else own.isdisjoint(asked)
 
 
 # ----- the choice -----
