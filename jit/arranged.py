@@ -28,10 +28,10 @@ def arranged(forms: FormProgram, target: Target) -> FormProgram:
     between has one shape.
     """
     if not target.is_gpu:
-        return permuted(forms)
+        forms = permuted(forms)
     if target.convolutions:
         forms = convolved(forms)
-    if target.products:
+    if target.is_gpu and target.products:
         alone = partial(leads, origins=forms.origins, precision=target.products)
         forms = in_one_shape(forms, alone)
     return forms
@@ -49,10 +49,10 @@ def grouped(
         inner: Whether these are of the body of a loop.
     """
     groups = fuse(tasks, many=target.is_gpu)
-    if not target.is_gpu:
-        return chained(groups, placement)
-    kept = {placement.base(x) for x in placement.program.outputs}
-    groups = with_less_stored(with_columns_again(groups, kept), placement)
-    # the matrices between products are too large for a GPU's registers: there are no chains
-    library = target.products or target.convolutions
-    return [*(with_epilogues(groups, placement) if library and not inner else groups)]
+    if target.is_gpu:
+        kept = {placement.base(x) for x in placement.program.outputs}
+        groups = with_less_stored(with_columns_again(groups, kept), placement)
+    if (target.products or target.convolutions) and not inner:
+        groups = [*with_epilogues(groups, placement)]
+    # the matrices between products are too large for a GPU's registers
+    return [*groups] if target.is_gpu else chained(groups, placement)
