@@ -106,10 +106,7 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
         )
         packs = not in_place or (m >= PACKED_ROWS and not lies_near(c, 1 - row_operand))
         parts = target.masks and not packs and len(columns) == 1
-        copying = 0.0
-        if packs:
-            turned = turned_at_once(c, 1 - row_operand, wide)
-            copying = COPY if in_place else TURNED if turned else GATHER * wide
+        copying = copying_cost(c, 1 - row_operand, wide, in_place=in_place) if packs else 0.0
         storing, tallest = stores(c, rows, columns), most_rows(c, row_operand, rows)
         own = own_addresses(c, rows)
         for height in HEIGHTS[:tallest]:
@@ -141,6 +138,13 @@ def candidates(c: Contraction, target: Target) -> Iterator[Tiling]:
                     cost,
                     parts,
                 )
+
+
+def copying_cost(c: Contraction, operand: int, wide: int, *, in_place: bool) -> float:
+    """What it costs to pack a vector of columns, which may lie in a row."""
+    if in_place:
+        return COPY
+    return TURNED if turned_at_once(c, operand, wide) else GATHER * wide
 
 
 def registers(height: int, vectors: int) -> int:

@@ -7,11 +7,13 @@ cycle, whichever is longest, and never less than a node of a graph: the least ti
 waited for anything else. Temporaries are the bytes of the block that they share. Launches are
 counted before independent ones become one; those of the optimiser are not among them.
 With `--cudnn` the library computes convolutions, as quickly as it was seen to.
+`--launches` lists those that take longest, alike ones together, with the types of their buffers.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -33,6 +35,7 @@ from jit.target import Target, gpu
 from tests.gpu.instructions import instructions
 
 CLOCK, PROCESSORS, QUARTERS = 1.755e9, 132, 4  # of an H100: what begins instructions, how often
+LIST, LISTED, CUDNN = "--launches", 40, "--cudnn"
 NODE = 1.35e-6  # seconds of a node of a CUDA graph (measured on an H100)
 COPY = 3.0e12  # bytes a second (measured)
 LIBRARY = {"tf32": 250e12, "bfloat16": 550e12, "float32": 45e12}  # operations a second
@@ -87,7 +90,8 @@ def seconds_of(program: Program, launch: Launch, precision: str, target: Target)
     if launch.convolved is not None:
         rate = CONVOLVED[precision][launch.convolved.convolution.kind == FILTERS]
     operations = launch.operations if isinstance(launch.operations, int) else 0
-    issue = issue_seconds(launch.kernel, target) if launch.matrices is None and not units else 0.0
+    own = launch.matrices is None and launch.convolved is None and not units
+    issue = issue_seconds(launch.kernel, target) if own else 0.0
     return max(NODE, size / COPY, operations / rate, issue)
 
 
@@ -110,22 +114,38 @@ def predicted(work: Work, *, cudnn: bool = False) -> SimpleNamespace:
         launches=sum(n for n, _ in launches),
         seconds=sum(n * seconds_of(program, x, work.precision, target) for n, x in launches),
         bytes=room.size,
+        longest=longest(program, launches, work.precision, target),
     )
+
+
+def longest(
+    program: Program, launches: list[tuple[int, Launch]], precision: str, target: Target
+) -> list[tuple[float, int, str]]:
+    """Of launches that are alike: their seconds together, how many there are, what they are."""
+    counts, seconds = Counter[str](), Counter[str]()
+    for times, launch in launches:
+        types = ", ".join([str(program.slots[slot].type) for slot in launch.buffers])
+        library = " by the library" if launch.matrices is not None else ""
+        line = f" ({launch.source})" if launch.source else ""
+        what = f"{launch.label}{library}{line}: {types}"
+        counts[what] += times
+        seconds[what] += times * seconds_of(program, launch, precision, target)  # type: ignore[assignment]
+    return [(taken, counts[what], what) for what, taken in seconds.most_common(LISTED)]
 
 
 def main() -> None:
     """Prints a table."""
     print("| loss and gradients | launches | at least, ms | temporaries, MB |")
     print("|---|---|---|---|")
-    cudnn, *names = "--cudnn" in sys.argv, *[x for x in sys.argv[1:] if x != "--cudnn"]
+    names = [x for x in sys.argv[1:] if x not in (LIST, CUDNN)] or [""]
     for work in WORKS:
         of_rows = work.kind == "norm"
-        if (of_rows or work.kind in gpu_workloads.LOSSES) and (
-            any(x in work.name for x in names or [""])
-        ):
-            found = predicted(work, cudnn=cudnn)
+        if (of_rows or work.kind in gpu_workloads.LOSSES) and (any(x in work.name for x in names)):
+            found = predicted(work, cudnn=CUDNN in sys.argv)
             milliseconds, megabytes = found.seconds * 1e3, found.bytes / 1e6
             print(f"| {work.name} | {found.launches} | {milliseconds:.3f} | {megabytes:.0f} |")
+            for seconds, count, what in found.longest if LIST in sys.argv else []:
+                print(f"    {seconds * 1e3:.3f} ms in {count} of {what}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jit.dims import symbol
-from jit.forms.fuse import in_blocks, in_parts, is_long, is_of_columns
+from jit.forms.cuts import in_blocks, in_parts, is_long, is_of_columns
 from jit.forms.order import BLOCK, COLUMN_BLOCK
 from jit.forms.tasks import FoldTask, MapTask, ProductTask, WholeTask
 from tests.jit.forms.small import expression, tasks, tensor, word

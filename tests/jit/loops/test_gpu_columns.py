@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jit import planner
-from jit.forms import fuse
+from jit.forms import cuts
 from jit.loops import gpu as schedules
 from jit.loops import gpu_columns, parts
 from jit.loops.heuristics import scheduled
@@ -44,7 +44,7 @@ def cubes(form, x, y):
 @pytest.fixture
 def _of_short_blocks(monkeypatch):
     """Columns of more than 8 rows have several blocks, of which 4 rows are computed together."""
-    for module in (fuse, parts, gpu_columns):
+    for module in (cuts, parts, gpu_columns):
         monkeypatch.setattr(module, "COLUMN_BLOCK", BLOCK)
     monkeypatch.setattr(gpu_columns, "HIGH", 4)
     monkeypatch.setattr(gpu_columns, "LOW", 4)
