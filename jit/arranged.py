@@ -49,10 +49,10 @@ def grouped(
         inner: Whether these are of the body of a loop.
     """
     groups = fuse(tasks, many=target.is_gpu)
+    if (target.products or target.convolutions) and not inner:
+        groups = [*with_epilogues(groups, placement)]
     if target.is_gpu:
         kept = {placement.base(x) for x in placement.program.outputs}
         groups = with_less_stored(with_columns_again(groups, kept), placement)
-    if (target.products or target.convolutions) and not inner:
-        groups = [*with_epilogues(groups, placement)]
     # the matrices between products are too large for a GPU's registers
     return [*groups] if target.is_gpu else chained(groups, placement)

@@ -149,10 +149,10 @@ class Elements(Writer):
             room, position = found
             return super().load(room, position())
         buffer = self.buffer(x.value)
-        at = self._place(linear(x.value.shape, x.at), x.guard)
+        at = self.place(linear(x.value.shape, x.at), x.guard)
         return super().load(buffer, at, mask=self.holds(x.guard))
 
-    def _place(self, x: Extent, guard: Guard) -> Operand:
+    def place(self, x: Extent, guard: Guard) -> Operand:
         """Where an element lies."""
         offset, rest = self.apart(x)
         at = self.at(rest, guard)

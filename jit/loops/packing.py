@@ -219,7 +219,7 @@ class Packing:
         assert access is not None
         assert count is not None  # else it is packed
         with self.bound(t.columns, [w.let("add", self.first_column, n)]):
-            at = w.at(linear(access.value.shape, access.at))
+            at = w.place(linear(access.value.shape, access.at), access.guard)
         return w.load(w.buffer(access.value), at, mask=w.let("less", n, index(count)))
 
     def _column_element(self, n: Operand) -> Operand:

@@ -85,7 +85,7 @@ def kept(f, x):
 
 def holders(f):
     ((path,),) = [entry.parts for entry in f.entries.values()]
-    return path._holders
+    return path.holders
 
 
 def all_that_is_read(read, there, price):

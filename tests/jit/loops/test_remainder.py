@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dualflow as df
 from jit import planner
 from jit.loops import remainder, tiled
 from jit.loops.ir import Load
@@ -115,3 +116,18 @@ def packs(kernel):
     return any(
         isinstance(s, Load) and s.buffer.name.startswith("panel") for s in kernel.statements()
     )
+
+
+@pytest.mark.parametrize("n", [4, 25, 41, 100])
+def test_slices_share_a_kernel_and_have_columns_of_their_own(n):
+    """Where a slice begins is a parameter of the kernel, also where a vector is not full."""
+
+    @df.function
+    def f(a, b):
+        return sum((x @ y for x, y in zip(a, b, strict=True)), df.zeros((3, n)))
+
+    rng = np.random.default_rng(n)
+    a, b = (rng.standard_normal(shape).astype("f4") for shape in ((6, 3, 2), (6, 2, n)))
+    found = f([*df.asarray(a)], [*df.asarray(b)]), f(df.asarray(a), df.asarray(b))
+    for each in found:
+        np.testing.assert_allclose(each.numpy(), (a @ b).sum(0), rtol=1e-4, atol=1e-5)
