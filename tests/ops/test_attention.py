@@ -92,7 +92,8 @@ def test_slopes_are_those_of_the_definition(mask):
 
 def test_eager_calls_allocate_less_than_the_scores():
     xs = operands(500, 600)
-    with_slopes(*xs)  # compiles
+    for _ in range(3):  # compiles; what comes again may have kernels of its own
+        with_slopes(*xs)
     tracemalloc.start()
     with_slopes(*xs)
     _, peak = tracemalloc.get_traced_memory()
