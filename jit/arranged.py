@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from jit.forms.again import with_columns_again
 from jit.forms.chains import Step, chained
 from jit.forms.convolutions import convolved
 from jit.forms.epilogues import with_epilogues
@@ -52,7 +51,6 @@ def grouped(
     if (target.products or target.convolutions) and not inner:
         groups = [*with_epilogues(groups, placement)]
     if target.is_gpu:
-        kept = {placement.base(x) for x in placement.program.outputs}
-        groups = with_less_stored(with_columns_again(groups, kept), placement)
+        groups = with_less_stored(groups, placement)
     # the matrices between products are too large for a GPU's registers
     return [*groups] if target.is_gpu else chained(groups, placement)

@@ -8,7 +8,7 @@ extents over the symbols of a domain (`Domain`), to which loops give values late
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -366,3 +366,21 @@ def lookups(expression: Expression, extractor: Extractor | None) -> Iterator[Acc
             yield Access(table, load.at, ())
         else:
             yield from accesses([extractor.element(table, load.at)], extractor)
+
+
+def rewritten(x: Expression, known: dict[Expression, Expression]) -> Expression:
+    """An expression with others in place of some of its parts, which `known` gains more of."""
+    for part in walk(x):  # inner ones first
+        if part not in known:
+            known[part] = _with_parts(part, known)
+    return known[x]
+
+
+def _with_parts(x: Expression, known: Mapping[Expression, Expression]) -> Expression:
+    match x:
+        case Apply():
+            return Apply(x.name, tuple([known[arg] for arg in x.args]), x.dtype)
+        case Checked():
+            return Checked(known[x.inner], x.conditions, x.guard)
+        case _:
+            return x

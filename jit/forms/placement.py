@@ -14,7 +14,16 @@ from functools import cached_property
 
 from jit.dims import Dim, Extent, same, substitute
 from jit.forms import nodes
-from jit.forms.expression import Domain, has_no_element, linear, loads_of, moved
+from jit.forms.expression import (
+    Apply,
+    Domain,
+    Expression,
+    has_no_element,
+    linear,
+    loads_of,
+    moved,
+    walk,
+)
 from jit.forms.index import loop, same_all
 from jit.forms.nodes import Form, FormValue
 from jit.forms.program import FormProgram
@@ -257,3 +266,8 @@ def is_empty(form: Form) -> bool:
 def is_of_nothing(form: Form) -> bool:
     """Whether a form has elements, but what it folds has none."""
     return any(map(has_no_element, form.inputs)) and not any(map(has_no_element, form.outputs))
+
+
+def additions(*roots: Expression) -> int:
+    """What expressions take together, in additions."""
+    return sum(COSTS.get(x.name, 1) for x in walk(*roots) if isinstance(x, Apply))

@@ -5,6 +5,9 @@
 A kernel that is done with a value writes it for kernels that come later. Where these find all that
 it is made of in memory, and read no more of that than of the value itself, they compute it, and
 nobody writes it: on a GPU an element takes longer to be written and read than some instructions.
+A row's elements are often stored only because a later kernel folds them over all rows: the scaled
+rows that a weight's share is summed of, say. That kernel does more for each of them, as it has
+little else to do.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from jit.forms.chains import tasks_of
 from jit.forms.expression import Access, Apply, Expression, Inside, extents_of, loads_of, walk
 from jit.forms.fuse import MOST, Group
 from jit.forms.nodes import FormValue
-from jit.forms.placement import AGAIN, COSTS, Placement, size_hint
+from jit.forms.placement import AGAIN, Placement, additions, size_hint
 from jit.forms.tasks import BlockTask, ColumnTask, FoldTask, MapTask, Task, WholeTask
 
+COLUMNS = 64  # the cost of an element that is computed again where columns alone read it
 SMALL = 16  # what has so many times fewer elements costs nothing to read, or to write
 READERS = MapTask, FoldTask, BlockTask, ColumnTask  # which compute what they read
 
@@ -86,9 +91,9 @@ class Unstored:
             return False
         if any(isinstance(x, Inside) or (isinstance(x, Access) and x.guard) for x in every):
             return False
-        cost = sum(COSTS.get(x.name, 1) for x in every if isinstance(x, Apply))
+        cost, most = additions(element), COLUMNS if all(x.is_parts for x in readers) else AGAIN
         costs = {reader: self._costs.get(reader, reader.cost) + cost for reader in readers}
-        if cost > AGAIN or any(total > MOST for total in costs.values()):
+        if cost > most or any(total > MOST for total in costs.values()):
             return False
         size, read = size_hint(value.shape), 0
         for x in every:
@@ -154,8 +159,3 @@ class Unstored:
         new = replace(task, elements=elements)
         new.extractor = task.extractor
         return new
-
-
-def tasks_of(step: Group | WholeTask) -> Sequence[Task]:
-    """The tasks of a step."""
-    return step.tasks if isinstance(step, Group) else [step]

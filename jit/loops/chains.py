@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from jit.dims import Dim, Extent
 from jit.forms.chains import Chain, Closer, Opener
 from jit.forms.contraction import Contraction, Letter
-from jit.forms.expression import Apply, Extractor, linear, walk
+from jit.forms.expression import Extractor, linear
 from jit.forms.nodes import FormValue
-from jit.forms.placement import COSTS, extent_hint
+from jit.forms.placement import additions, extent_hint
 from jit.forms.tasks import Task
 from jit.loops.elements import Elements, decoded
 from jit.loops.folds import RowNest
@@ -61,7 +61,7 @@ class RowPasses(RowNest):
     def _cost(self, level: int) -> int:
         tasks = [task for task in self.group.tasks if self.group.levels[task] == level]
         every = [x for task in tasks for x in self.elements[task]]
-        return sum(COSTS.get(x.name, 1) for x in walk(*every) if isinstance(x, Apply)) + 1
+        return additions(*every) + 1
 
     def run(self) -> None:
         """Writes all levels of the row that is bound."""

@@ -22,10 +22,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from jit.dims import Dim
-from jit.forms.again import cost
 from jit.forms.expression import Expression, Number, extents_of, walk
 from jit.forms.fuse import Group
 from jit.forms.order import COLUMN_BLOCK
+from jit.forms.placement import additions
 from jit.forms.tasks import ColumnTask
 from jit.loops import gpu
 from jit.loops.elements import decoded
@@ -46,7 +46,9 @@ def are_for_team(group: Group) -> bool:
     rows = product([group.extents[k] for k in group.order.outer])
     if not (isinstance(columns, int) and isinstance(rows, int)):
         return False
-    return columns >= WARP and cost(*[x for task in group.tasks for x in task.elements]) > CHEAP
+    return (
+        columns >= WARP and additions(*[x for task in group.tasks for x in task.elements]) > CHEAP
+    )
 
 
 class GpuColumnsNest(PartsNest):

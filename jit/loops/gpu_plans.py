@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from jit.dims import Dim
 from jit.forms import nodes
-from jit.forms.again import rewritten
-from jit.forms.expression import Access, Apply, Expression, extents_of, walk
+from jit.forms.expression import Access, Apply, Expression, extents_of, rewritten, walk
 from jit.forms.nodes import FormValue
 from jit.forms.placement import COSTS
 from jit.forms.tasks import FoldTask, MapTask, Task

@@ -28,7 +28,7 @@ from jit.forms.expression import (
 )
 from jit.forms.fuse import Group
 from jit.forms.nodes import FormValue
-from jit.forms.placement import COSTS, extent_hint, size_hint
+from jit.forms.placement import additions, extent_hint, size_hint
 from jit.forms.tasks import PartsTask, Task
 from jit.loops.elements import Elements, decoded
 from jit.loops.ir import INDEX, ROW, Kernel, Operand, Var, index
@@ -100,7 +100,7 @@ class Nest:
         order = group.order
         kinds = [(k in order.inner, k in order.outer) for k in range(len(group.extents))]
         self.loops = collapsed(group.extents, kinds, every)
-        self.cost = sum(COSTS.get(x.name, 1) for x in walk(*every) if isinstance(x, Apply)) + 1
+        self.cost = additions(*every) + 1
 
     def share(self, usual: int) -> int:
         """How much an item takes: `usual`, or the least where threads are cheap."""
